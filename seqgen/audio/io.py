@@ -1,0 +1,294 @@
+"""Reading and writing recordings: any format that libsndfile knows, mono float32 out, one clear line on bad input."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+
+from seqgen.audio.container import damage
+from seqgen.errors import SeqgenError
+
+Source = str | os.PathLike[str] | BinaryIO
+RATES = range(2_000, 384_001)
+"""Supported sample rates in Hz; anything else is a damaged header or no speech."""
+LONGEST_READ = 1 << 27
+"""Samples that :func:`read` takes into memory at once (512 MiB; 2.3 hours at 16 kHz)."""
+_FORMATS = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG"}
+_TOP = np.nextafter(np.float32(1), np.float32(0))
+_WRITE_BLOCK = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class AudioInfo:
+    """What a recording's header says: rate in Hz, samples per channel, channels."""
+
+    sample_rate: int
+    samples: int
+    channels: int
+
+
+def _name(source: Source) -> str:
+    if isinstance(source, (str, os.PathLike)):
+        return os.fspath(source)
+    return str(getattr(source, "name", "the audio stream"))
+
+
+@lru_cache(maxsize=1 << 16)
+def _damage(path: str, size: int, mtime_ns: int) -> str:
+    # Remembered as long as the file stays the same: training reads thousands of segments of one recording.
+    with Path(path).open("rb") as file:
+        return damage(file)
+
+
+@contextmanager
+def _opened(source: Source) -> Iterator[soundfile.SoundFile]:
+    """Open a recording after checking that it is there, whole, not empty and of a supported rate."""
+    name = _name(source)
+    try:
+        if isinstance(source, (str, os.PathLike)):
+            status = Path(source).stat()
+            problem = _damage(os.fspath(source), status.st_size, status.st_mtime_ns)
+        else:
+            problem = damage(source)
+    except OSError as error:
+        raise SeqgenError(
+            f"{name}: {error.strerror or error}", remedy="give the path of a readable audio file"
+        ) from None
+    if problem:
+        raise SeqgenError(f"{name}: {problem}", remedy="copy or record the file again")
+    try:
+        # Given a path rather than a Python file, libsndfile reads by itself: no call back per block.
+        with soundfile.SoundFile(os.fspath(source) if isinstance(source, os.PathLike) else source) as file:
+            if not file.frames:
+                raise SeqgenError(f"{name}: the recording holds 0 samples", remedy="leave it out of the corpus")
+            if file.samplerate not in RATES:
+                raise SeqgenError(
+                    f"{name}: unsupported sample rate {file.samplerate} Hz",
+                    remedy=f"convert it to a rate between {RATES[0]} and {RATES[-1]} Hz",
+                )
+            yield file
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        reason = str(getattr(error, "error_string", error)).strip().rstrip(".")
+        raise SeqgenError(
+            f"{name}: not readable as audio, truncated or corrupt ({reason})", remedy="convert it to WAV, FLAC or OGG"
+        ) from None
+
+
+def _mono(frames: npt.NDArray[np.float32], name: str, start: int) -> npt.NDArray[np.float32]:
+    """``[N, channels]`` → ``[N]``: the mean of the channels, clamped to [-1, 1)."""
+    finite = np.isfinite(frames).all(axis=1)
+    if not finite.all():
+        first = start + int(np.argmin(finite))
+        raise SeqgenError(f"{name}: NaN or infinity at sample {first}", remedy="export the recording again")
+    mono = frames[:, 0] if frames.shape[1] == 1 else frames.mean(axis=1)
+    return np.clip(mono, np.float32(-1), _TOP)
+
+
+def _take(file: soundfile.SoundFile, name: str, count: int) -> npt.NDArray[np.float32]:
+    start = file.tell()
+    frames = file.read(count, dtype="float32", always_2d=True)
+    if len(frames) < count:
+        raise SeqgenError(
+            f"{name}: truncated or corrupt after sample {start + len(frames)} of {file.frames}",
+            remedy="copy or record the file again",
+        )
+    return _mono(frames, name, start)
+
+
+def info(path: Source) -> AudioInfo:
+    """Rate, length and channels of a recording, from its header.
+
+    Raises:
+        SeqgenError: when it is missing, unreadable, cut short, empty or of an unsupported rate.
+    """
+    with _opened(path) as file:
+        return AudioInfo(int(file.samplerate), int(file.frames), int(file.channels))
+
+
+def read(path: Source, *, start: int = 0, count: int | None = None) -> tuple[npt.NDArray[np.float32], int]:
+    """Read ``count`` samples from ``start`` (by default all) as mono float32 in [-1, 1).
+
+    Channels are averaged; values beyond full scale are clamped. Only the asked samples are read from disk.
+
+    Args:
+        path: file name, or a seekable binary stream.
+        start: first sample.
+        count: number of samples; ``None`` means to the end.
+
+    Returns:
+        ``[count]`` float32 and the sample rate in Hz.
+
+    Raises:
+        SeqgenError: as :func:`info`; and for NaN or infinity, a corrupt stream, a range outside the recording, or
+            more than ``LONGEST_READ`` samples at once.
+
+    Example:
+        >>> audio, rate = read("digits/7_theo_3.wav")
+    """
+    name = _name(path)
+    with _opened(path) as file:
+        wanted = file.frames - start if count is None else count
+        if start < 0 or wanted < 0 or start + wanted > file.frames:
+            raise SeqgenError(
+                f"{name}: samples [{start}, {start + wanted}) asked of a recording of {file.frames}",
+                remedy="mend the segment's times or the stored length",
+            )
+        if wanted > LONGEST_READ:
+            raise SeqgenError(
+                f"{name}: {wanted / file.samplerate / 3600:.1f} hours are too long to hold in memory",
+                remedy="cut the recording with a segments file",
+            )
+        file.seek(start)
+        return _take(file, name, wanted), int(file.samplerate)
+
+
+def blocks(path: Source, size: int) -> Iterator[npt.NDArray[np.float32]]:
+    """A recording of any length as successive blocks of ``size`` samples (the last may be shorter).
+
+    Memory stays constant. The same rules and errors as :func:`read`.
+    """
+    if size <= 0:
+        raise ValueError(f"block size must be positive, got {size}")
+    name = _name(path)
+    with _opened(path) as file:
+        for start in range(0, file.frames, size):
+            yield _take(file, name, min(size, file.frames - start))
+
+
+def pcm16(audio: npt.NDArray[Any]) -> npt.NDArray[np.int16]:
+    """Waveform ``[..., N]`` to 16-bit PCM: ``round(32768 · x)``, saturating at both ends.
+
+    Raises:
+        SeqgenError: when the waveform holds NaN or infinity.
+    """
+    x = np.asarray(audio)
+    if not np.isfinite(x).all():
+        first = int(np.argmin(np.isfinite(x).reshape(-1)))
+        raise SeqgenError(f"the waveform holds NaN or infinity at sample {first}", remedy="check what made it")
+    return np.clip(np.rint(x * np.float32(32768)), -32768, 32767).astype(np.int16)
+
+
+def wav_header(rate: int, *, samples: int | None) -> bytes:
+    """The 44 bytes before 16-bit mono PCM in a WAV stream.
+
+    Args:
+        rate: Hz.
+        samples: length, or ``None`` where it is not known yet: both sizes are then 0xFFFFFFFF, which players
+            take as "until the end of the stream".
+
+    Raises:
+        SeqgenError: when the length does not fit a WAV file.
+    """
+    size = 0xFFFFFFFF if samples is None else 2 * samples
+    if samples is not None and size + 36 >= 0xFFFFFFFF:
+        raise SeqgenError(f"{samples} samples do not fit a WAV file of 4 GiB", remedy="write FLAC")
+    whole = 0xFFFFFFFF if samples is None else size + 36
+    form = struct.pack("<IHHIIHH", 16, 1, 1, rate, 2 * rate, 2, 16)
+    return b"RIFF" + struct.pack("<I", whole) + b"WAVEfmt " + form + b"data" + struct.pack("<I", size)
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[io.FileIO]:
+    """A binary file that becomes ``path`` when the block ends well and vanishes when it does not.
+
+    Raises:
+        SeqgenError: when the directory is absent or read-only, or the disk is full.
+    """
+    target = Path(path)
+    try:
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
+    except OSError as error:
+        raise SeqgenError(f"{target}: cannot be written ({error.strerror})", remedy="choose a writable place") from None
+    sink = _Sink(handle, "r+b")
+    try:
+        with sink:
+            # mkstemp makes private files; the result gets the ordinary rights.
+            mask = os.umask(0)
+            os.umask(mask)
+            os.chmod(temporary, 0o666 & ~mask)
+            yield sink
+            if sink.failure is not None:
+                raise sink.failure
+            os.fsync(sink.fileno())
+        os.replace(temporary, target)
+    except BaseException as error:
+        Path(temporary).unlink(missing_ok=True)
+        cause = sink.failure or error
+        if isinstance(cause, OSError):
+            reason = cause.strerror or str(cause)
+            raise SeqgenError(
+                f"{target}: cannot be written ({reason})", remedy="free space or choose another place"
+            ) from None
+        raise
+
+
+class _Sink(io.FileIO):
+    """A raw file that remembers why a write failed: libsndfile's callbacks would swallow the exception."""
+
+    failure: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        done = 0
+        try:
+            while done < len(view):
+                done += super().write(view[done:]) or 0
+        except OSError as error:
+            self.failure = error
+        return done
+
+
+def write(path: str | os.PathLike[str], audio: npt.NDArray[Any], rate: int, *, subtype: str = "PCM_16") -> None:
+    """Write a mono waveform; the format follows the suffix (.wav, .flac, .ogg).
+
+    With ``PCM_16`` (WAV, FLAC) the bytes are exactly :func:`pcm16`; OGG is Vorbis. The file appears whole or
+    not at all.
+
+    Args:
+        path: target. audio: ``[N]``, nominally in [-1, 1). rate: Hz. subtype: a libsndfile subtype.
+
+    Raises:
+        SeqgenError: for an unknown suffix or subtype, NaN, a read-only place or a full disk.
+    """
+    x = np.asarray(audio)
+    if x.ndim != 1:
+        raise ValueError(f"expected a mono waveform [N], got shape {x.shape}")
+    write_blocks(path, (x[i : i + _WRITE_BLOCK] for i in range(0, x.size, _WRITE_BLOCK)), rate, subtype=subtype)
+
+
+def write_blocks(
+    path: str | os.PathLike[str], audio: Iterable[npt.NDArray[Any]], rate: int, *, subtype: str = "PCM_16"
+) -> int:
+    """As :func:`write`, from successive blocks in constant memory; returns the number of samples written."""
+    suffix = Path(path).suffix.lower()
+    if suffix not in _FORMATS:
+        raise SeqgenError(f"{os.fspath(path)}: unknown audio format '{suffix}'", remedy="end it in .wav, .flac or .ogg")
+    kind = "VORBIS" if suffix == ".ogg" else subtype
+    total = 0
+    try:
+        with (
+            replacing(path) as sink,
+            soundfile.SoundFile(sink, "w", rate, 1, kind, format=_FORMATS[suffix]) as file,
+        ):
+            for block in audio:
+                codes = pcm16(block)  # refuses NaN, whatever is stored
+                file.write(codes if kind == "PCM_16" else np.asarray(block, dtype=np.float32))
+                total += len(block)
+    except (soundfile.LibsndfileError, ValueError) as error:
+        raise SeqgenError(
+            f"{os.fspath(path)}: cannot be written as {rate} Hz {kind} ({error})",
+            remedy="choose a rate and subtype that the format supports",
+        ) from None
+    return total

@@ -1,0 +1,249 @@
+"""A bundle: a directory that explains and proves itself, and all that a runtime needs.
+
+    manifest.json        what it is: features, state table, licence, provenance, sha256 and size of every file
+    config.yaml          the resolved configuration of the run that made it
+    weights.safetensors  the parameters; the graphs point into this file, so they are stored once
+    initial.safetensors  the state of one fresh stream
+    step.onnx            elements and features in, distributions out (teacher forcing, likelihood)
+    loop.onnx            features and uniforms in, audio out: the whole sampling loop in one call
+    golden.safetensors   inputs, noise, outputs and final state to replay
+
+Nothing is pickled. Every byte is covered: the files by their hashes, the manifest by its own digest and by being
+written in one canonical form.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from seqgen import config
+from seqgen.errors import SeqgenError
+from seqgen.spec import FeatureSpec, StateLeaf, StreamSpec
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+LARGEST = 1 << 31  # no file of a bundle may claim more bytes than this
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """One file of a bundle: plain name, lower-case hexadecimal sha256, size in bytes."""
+
+    name: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a bundle says of itself.
+
+    Attributes:
+        name, kind: a label, and what the bundle does (``vocoder``: features in, audio out).
+        sample_rate: Hz. features: the front end it was trained on; its signature must match what is fed.
+        speakers: names behind the one-hot that follows the features; empty for one voice.
+        codec: how elements make samples. symbols_per_sample: elements per sample.
+        uniforms_per_sample: uniform numbers that one sample takes.
+        spec: the whole as a stream: ``in_dim`` channels a frame, ``up`` samples a frame, ``latency`` in samples.
+        state: path, shape and dtype of every state leaf, in the graphs' order.
+        licence, provenance: who may use it, and how it was made.
+        files: every other file of the directory.
+        digest: sha256 of the canonical manifest without this field.
+        format: version of this layout.
+    """
+
+    name: str
+    kind: str
+    sample_rate: int
+    features: FeatureSpec
+    feature_signature: str
+    speakers: tuple[str, ...]
+    codec: str
+    symbols_per_sample: int
+    uniforms_per_sample: int
+    spec: StreamSpec
+    state: tuple[StateLeaf, ...]
+    licence: str
+    provenance: Mapping[str, str]
+    files: tuple[FileEntry, ...] = ()
+    digest: str = ""
+    format: int = FORMAT
+
+
+def _canonical(manifest: Manifest) -> bytes:
+    return (json.dumps(config.plain(manifest), indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def _sign(manifest: Manifest) -> Manifest:
+    digest = hashlib.sha256(_canonical(replace(manifest, digest=""))).hexdigest()
+    return replace(manifest, digest=digest)
+
+
+def sha256(path: Path) -> str:
+    """Hash of a file, read in blocks."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+class Bundle:
+    """An opened, verified bundle.
+
+    Example:
+        >>> bundle = Bundle.open(Path("egs/demo/voice"))            # doctest: +SKIP
+        >>> bundle.manifest.sample_rate                             # doctest: +SKIP
+        16000
+    """
+
+    def __init__(self, directory: Path, manifest: Manifest) -> None:
+        self.directory, self.manifest = directory, manifest
+
+    @staticmethod
+    def open(directory: Path) -> Bundle:
+        """Read the manifest and verify size and hash of every file.
+
+        Raises:
+            SeqgenError: naming the file and what is wrong with it.
+        """
+        manifest = _read_manifest(directory)
+        for entry in manifest.files:
+            _verify_file(directory, entry)
+        listed = {MANIFEST, *(entry.name for entry in manifest.files)}
+        for path in sorted(directory.iterdir()):
+            if path.name not in listed:
+                raise SeqgenError(
+                    f"{path}: not listed in the manifest", remedy="remove it; a bundle holds no other files"
+                )
+        return Bundle(directory, manifest)
+
+    def path(self, name: str) -> Path:
+        """The path of one listed file.
+
+        Raises:
+            SeqgenError: where the bundle has no such file.
+        """
+        if name not in {entry.name for entry in self.manifest.files}:
+            raise SeqgenError(f"{self.directory}: the bundle has no {name}", remedy="export it again")
+        return self.directory / name
+
+    def tensors(self, name: str) -> dict[str, npt.NDArray[Any]]:
+        """All tensors of one safetensors file, as numpy arrays."""
+        try:
+            return load_file(self.path(name))
+        except (SafetensorError, OSError, ValueError) as error:
+            raise SeqgenError(f"{self.path(name)}: not a safetensors file ({error})", remedy="export again") from None
+
+    def initial_state(self, batch: int) -> tuple[npt.NDArray[Any], ...]:
+        """The state of ``batch`` fresh streams, in the order of ``manifest.state``, batch first.
+
+        Raises:
+            SeqgenError: where the stored state is not what the state table says.
+        """
+        stored = self.tensors("initial.safetensors")
+        leaves = []
+        for leaf in self.manifest.state:
+            value = stored.get(leaf.name)
+            if value is None or value.shape[1:] != leaf.shape or value.dtype != np.dtype(leaf.dtype):
+                got = "nothing" if value is None else f"{value.dtype} {value.shape[1:]}"
+                raise SeqgenError(
+                    f"{self.directory}: initial state '{leaf.name}' is {got}, expected {leaf.dtype} {leaf.shape}",
+                    remedy="export the bundle again",
+                )
+            leaves.append(np.repeat(value, batch, axis=0))
+        return tuple(leaves)
+
+
+def _read_manifest(directory: Path) -> Manifest:
+    path = directory / MANIFEST
+    if not path.is_file():
+        raise SeqgenError(f"{directory}: no bundle here ({MANIFEST} is missing)", remedy="give an exported bundle")
+    data = path.read_bytes()
+    try:
+        plain = json.loads(data)
+    except (UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise SeqgenError(f"{path}: not valid JSON ({error})", remedy="copy or export the bundle again") from None
+    if not isinstance(plain, dict) or plain.get("format") != FORMAT:
+        got = plain.get("format") if isinstance(plain, dict) else type(plain).__name__
+        raise SeqgenError(f"{path}: bundle format {got!r}", remedy=f"this version reads format {FORMAT}")
+    manifest = config.from_plain(plain, Manifest, source=str(path))
+    if _canonical(manifest) != data or _sign(manifest).digest != manifest.digest:
+        raise SeqgenError(f"{path}: the manifest was changed after export", remedy="copy or export the bundle again")
+    if manifest.features.signature != manifest.feature_signature:
+        raise SeqgenError(
+            f"{path}: feature signature {manifest.feature_signature} is not that of its parameters "
+            f"({manifest.features.signature})",
+            remedy="export the bundle again",
+        )
+    return manifest
+
+
+def _verify_file(directory: Path, entry: FileEntry) -> None:
+    path = directory / entry.name
+    if not _NAME.fullmatch(entry.name) or path.is_symlink():
+        raise SeqgenError(f"{directory}: file name {entry.name!r} is not allowed", remedy="export the bundle again")
+    if not path.is_file():
+        raise SeqgenError(f"{path}: missing", remedy="copy or export the bundle again")
+    size = path.stat().st_size
+    if size != entry.size or size > LARGEST:
+        raise SeqgenError(f"{path}: {size} bytes, the manifest says {entry.size}", remedy="copy the bundle again")
+    found = sha256(path)
+    if found != entry.sha256:
+        raise SeqgenError(
+            f"{path}: sha256 {found[:12]}… does not match the manifest's {entry.sha256[:12]}…",
+            remedy="the file was damaged or changed; copy or export the bundle again",
+        )
+
+
+def write(directory: Path, manifest: Manifest, fill: Callable[[Path], None]) -> Bundle:
+    """Make a bundle: ``fill`` writes the files, then they are hashed, signed and moved into place at once.
+
+    An existing bundle is replaced only when the new one is complete; anything else in its place is refused.
+
+    Raises:
+        SeqgenError: where ``directory`` is something other than a bundle, or cannot be written.
+    """
+    occupied = directory.is_file() or (directory.is_dir() and any(directory.iterdir()))
+    if occupied and not (directory / MANIFEST).is_file():
+        raise SeqgenError(f"{directory} exists and is not a bundle", remedy="choose another place")
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+    except OSError as error:
+        raise SeqgenError(f"cannot write {directory}: {error.strerror}", remedy="choose a writable place") from None
+    try:
+        fill(work)
+        entries = tuple(FileEntry(p.name, sha256(p), p.stat().st_size) for p in sorted(work.iterdir()))
+        (work / MANIFEST).write_bytes(_canonical(_sign(replace(manifest, files=entries))))
+        work.chmod(0o755)
+        if directory.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{directory.name}.old.", dir=directory.parent))
+            os.replace(directory, old / "bundle")
+            try:
+                os.replace(work, directory)
+            except OSError:
+                os.replace(old / "bundle", directory)
+                raise
+            finally:
+                shutil.rmtree(old, ignore_errors=True)
+        else:
+            os.replace(work, directory)
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise SeqgenError(f"cannot write {directory}: {reason}", remedy="free some space") from None
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return Bundle.open(directory)

@@ -1,0 +1,208 @@
+"""``seqgen bench``: how fast a voice is generated and how fast it trains, measured here and now."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+_HELP = """\
+Measure speed on this machine. Compare only figures of one run on one machine.
+
+  seqgen bench voice/                                    # a bundle through onnxruntime
+  seqgen bench --preset wavernn-512 --streams 8 --json   # random weights, no training needed
+  seqgen bench voice/ --runtime torch
+  seqgen bench --preset wavernn-512 --train              # training: 32 x 960 samples a step, share of the recurrence
+"""
+
+
+def add_parsers(commands: Any) -> None:
+    """Register the sub-command."""
+    command = commands.add_parser(
+        "bench", help="measure speed", description=_HELP, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    command.add_argument("bundle", type=Path, nargs="?")
+    command.add_argument("--preset", help="a model with random weights: wavernn-896, wavernn-512, wavernn-256")
+    command.add_argument("--runtime", default="onnx", help="onnx or torch")
+    command.add_argument("--streams", type=int, default=1, help="streams stepped together")
+    command.add_argument("--threads", type=int, default=1)
+    command.add_argument("--seconds", type=float, default=2.0, help="how long to measure")
+    command.add_argument("--train", action="store_true", help="measure training instead of generation")
+    command.add_argument("--precision", default="32-true", choices=["32-true", "bf16-mixed"], help="with --train")
+    command.add_argument("--json", action="store_true", help="print one object")
+    command.set_defaults(run=run_bench)
+
+
+def run_bench(given: argparse.Namespace) -> int:
+    """Measure and print."""
+    from seqgen.errors import SeqgenError
+
+    if (given.bundle is None) == (given.preset is None):
+        raise SeqgenError("bench needs either a bundle or --preset", remedy="e.g. seqgen bench --preset wavernn-512")
+    if given.streams < 1 or given.threads < 1 or given.seconds <= 0:
+        raise SeqgenError("--streams, --threads and --seconds must be positive", remedy="give at least 1")
+    if given.train and given.preset is None:
+        raise SeqgenError("--train measures a preset", remedy="give --preset")
+    result = _training(given) if given.train else _generation(given)
+    if given.json:
+        sys.stdout.write(json.dumps(result) + "\n")
+    else:
+        sys.stdout.write("".join(f"{key:<20} {value}\n" for key, value in result.items()))
+    return 0
+
+
+def _preset(name: str) -> Any:
+    """A run of the preset's shape at 24 kHz, 12.5 ms frames."""
+    from seqgen.config import Component
+    from seqgen.errors import SeqgenError
+    from seqgen.models.wavernn import PRESETS
+    from seqgen.spec import FeatureSpec
+    from seqgen.train.run import DataConfig, RunConfig
+    from seqgen.train.settings import TrainConfig
+
+    if name not in PRESETS:
+        raise SeqgenError(f"unknown preset '{name}'", remedy=f"known: {', '.join(PRESETS)}")
+    return RunConfig(
+        name=name,
+        data=DataConfig(train="", valid="", test="", segment=900),
+        features=FeatureSpec(sample_rate=24000, n_fft=2048, window=1200, hop=300, n_mels=80),
+        model=Component("wavernn", {"hidden": PRESETS[name]}),
+        train=TrainConfig(steps=1),
+    )
+
+
+def _generation(given: argparse.Namespace) -> dict[str, Any]:
+    from seqgen.bundle import Bundle
+    from seqgen.export import voice
+    from seqgen.runtime import open_runtime
+    from seqgen.train.experiment import Experiment
+    from seqgen.train.run import build
+
+    with tempfile.TemporaryDirectory() as scratch:
+        if given.bundle is not None:
+            bundle = Bundle.open(given.bundle)
+        else:
+            run = _preset(given.preset)
+            experiment = Experiment(Path(scratch), run, ("one",))
+            bundle = voice.write(build(run, ("one",)), experiment, Path(scratch) / "voice", {})
+        runtime = open_runtime(bundle, given.runtime, threads=given.threads)
+        chunks, samples = _paced(runtime, given.streams, given.seconds)
+    total = sum(chunks)
+    rate = given.streams * samples * len(chunks) / total
+    per_step = sorted(1e6 * chunk / samples for chunk in chunks)
+    return {
+        "preset": given.preset or bundle.manifest.name,
+        "runtime": given.runtime,
+        "format": "float32",
+        "streams": given.streams,
+        "threads": given.threads,
+        "samples_per_second": round(rate),
+        "x_real_time": round(rate / bundle.manifest.sample_rate, 3),
+        "step_us_p50": round(per_step[len(per_step) // 2], 2),
+        "step_us_p99": round(per_step[min(len(per_step) - 1, int(0.99 * len(per_step)))], 2),
+        "resident_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+    }
+
+
+def _paced(runtime: Any, streams: int, seconds: float) -> tuple[list[float], int]:
+    """Seconds of each chunk of two frames after a warm-up, and samples per chunk."""
+    import numpy as np
+
+    from seqgen import noise
+
+    spec, width = runtime.manifest.spec, runtime.manifest.uniforms_per_sample
+    frames = -(-spec.latency // spec.up) + 2
+    cond = np.full((streams, frames, spec.in_dim), -4.0, np.float32)
+    first = frames * spec.up - spec.latency
+    uniforms = np.stack([noise.block(0, row, 0, first * width) for row in range(streams)])
+    _, state = runtime.sample(uniforms, runtime.init(streams), cond)
+    samples = 2 * spec.up
+    uniforms = np.stack([noise.block(1, row, 0, samples * width) for row in range(streams)])
+    chunks: list[float] = []
+    while sum(chunks) < seconds or len(chunks) < 3:
+        began = time.perf_counter()
+        _, state = runtime.sample(uniforms, state, cond[:, :2])
+        chunks.append(time.perf_counter() - began)
+    return chunks, samples
+
+
+def _training(given: argparse.Namespace) -> dict[str, Any]:
+    """Steps of 32 x 960 samples at 24 kHz; the recurrence alone is measured beside them on the same shapes."""
+    import torch
+
+    from seqgen.train import memory
+    from seqgen.train.run import build
+
+    memory.keep_freed_pages()
+    torch.set_num_threads(given.threads)
+    rows, length = 32, 960
+    system = build(_preset(given.preset), ("one",))
+    step = _training_step(system, rows, length, half=given.precision == "bf16-mixed")
+    recurrence = _recurrence(system, rows, length, half=given.precision == "bf16-mixed")
+    whole, alone = [], []
+    _timed(step), _timed(recurrence)
+    while sum(whole) < given.seconds or len(whole) < 3:
+        whole.append(_timed(step))
+        alone.append(_timed(recurrence))
+    middle, inside = sorted(whole)[len(whole) // 2], sorted(alone)[len(alone) // 2]
+    return {
+        "preset": given.preset,
+        "precision": given.precision,
+        "threads": given.threads,
+        "batch": f"{rows} x {length}",
+        "samples_per_second": round(rows * length / middle),
+        "step_seconds": round(middle, 3),
+        "outside_recurrence": round(1 - inside / middle, 3),
+        "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+    }
+
+
+def _training_step(system: Any, rows: int, length: int, *, half: bool) -> Callable[[], None]:
+    """One update on random data of the right shapes."""
+    import torch
+
+    generator = system.generator
+    net = generator.conditioner
+    frames = system.left + -(-length // net.spec.up) + system.right
+    x = torch.randint(256, (rows, length * generator.per_sample))
+    features, speaker = torch.randn(rows, frames, net.spec.in_dim), torch.zeros(rows, dtype=torch.int64)
+    optimiser = torch.optim.AdamW(generator.parameters())
+
+    def step() -> None:
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+            loss = -generator.log_prob(x, features, speaker, left=system.left).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+
+    return step
+
+
+def _recurrence(system: Any, rows: int, length: int, *, half: bool) -> Callable[[], None]:
+    """Forward and backward pass of the recurrence alone."""
+    import torch
+
+    from seqgen.nets.gru import gru_sequence
+
+    weight = dict(system.generator.body.named_parameters())["recurrent"]
+    gates = torch.randn(rows, length, weight.shape[0], requires_grad=True)
+    hidden = torch.zeros(rows, weight.shape[1])
+
+    def recurrence() -> None:
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+            states = gru_sequence(gates, hidden, weight, groups=2)
+        states.sum().backward()
+
+    return recurrence
+
+
+def _timed(function: Any) -> float:
+    began = time.perf_counter()
+    function()
+    return time.perf_counter() - began

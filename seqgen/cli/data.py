@@ -1,0 +1,213 @@
+"""``seqgen data``: prepare a corpus, check a data directory, describe one."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from seqgen.data import directory
+from seqgen.data.corpora import Demo, Folder
+from seqgen.data.corpus import Corpus
+from seqgen.data.download import Progress
+from seqgen.data.prepare import prepare
+from seqgen.errors import SeqgenError
+from seqgen.registry import CORPORA
+
+_OVERVIEW = """\
+From recordings to Kaldi data directories, and back to what is wrong with them.
+
+  seqgen data prepare folder --corpus my-recordings --out data --sample-rate 16000
+  seqgen data check data/train
+  seqgen data stats data/train
+"""
+_PREPARE = """\
+Write OUT/train, OUT/valid and OUT/test from a corpus: Kaldi data directories with wav.scp, utt2spk, spk2utt, utt2dur,
+utt2samples, text (where there are transcripts) and segments (where recordings are cut). The split is always the same,
+and no sentence is in two of them (fsdd has an official split by take instead). Recordings stay where they are; only
+those of another rate than --sample-rate are resampled, into OUT/audio. If it is interrupted, OUT is as it was.
+
+Downloads continue where they stopped and are verified by SHA-256: for ljspeech the published digest; for fsdd and
+yesno, which publish none, the digest of the first download is recorded beside the archive and checked from then on.
+
+corpora:
+  demo      the small corpus in this repository; needs nothing
+  fsdd      Free Spoken Digit Dataset (downloaded, or --corpus with its recordings/)
+  ljspeech  LJSpeech 1.1 (downloaded, 2.6 GB, or --corpus with its metadata.csv and wavs/)
+  yesno     OpenSLR 1 (downloaded, or --corpus with its waves_yesno/)
+  folder    your own: --corpus with wav, flac or ogg files at any depth; the first sub-folder names the speaker;
+            metadata.csv with lines `id|text` or `path|text` gives transcripts
+"""
+_PREPARE_EXAMPLES = """\
+examples:
+  seqgen data prepare demo --out data/demo
+  seqgen data prepare fsdd --corpus ~/corpora/fsdd --out data/fsdd
+  seqgen data prepare folder --corpus my-recordings --out data/mine --sample-rate 22050 --max-seconds 15
+"""
+_CHECK = """\
+Print every problem of a Kaldi data directory as `file:line: message` and exit with status 1 if there is any: absent or
+unreadable audio, duplicate or unsorted ids, CRLF, bytes that are not UTF-8, tables that disagree, segments outside
+their recording, wrong lengths; and, by decoding every recording, truncation, NaN and silence.
+"""
+_CHECK_EXAMPLES = """\
+examples:
+  seqgen data check data/train
+  seqgen data check --quick --json data/train data/valid
+  seqgen data check --fix data/train       mend order, line ends, duplicates; drop unusable utterances; keep .backup
+"""
+_STATS = "Describe data directories: utterances, speakers, rates, durations."
+_STATS_EXAMPLES = """\
+examples:
+  seqgen data stats data/train data/test
+  seqgen data stats --json data/train | jq .[0].seconds
+"""
+
+
+def add_parsers(subparsers: Any) -> None:
+    """Add ``data`` and its sub-commands to the sub-parsers of ``seqgen``; each sets ``run``, a function of the args."""
+    raw = argparse.RawDescriptionHelpFormatter
+    data = subparsers.add_parser(
+        "data", help="prepare, check and describe corpora", description=_OVERVIEW, formatter_class=raw
+    )
+    commands = data.add_subparsers(dest="data_command", required=True, metavar="prepare|check|stats")
+    _add_prepare(
+        commands.add_parser(
+            "prepare",
+            help="a corpus into train, valid and test",
+            description=_PREPARE,
+            epilog=_PREPARE_EXAMPLES,
+            formatter_class=raw,
+        )
+    )
+    check = commands.add_parser(
+        "check",
+        help="every problem by file and line",
+        description=_CHECK,
+        epilog=_CHECK_EXAMPLES,
+        formatter_class=raw,
+    )
+    check.add_argument("directories", nargs="+", type=Path, metavar="DIR", help="Kaldi data directories")
+    check.add_argument("--quick", action="store_true", help="read the headers of the recordings, do not decode them")
+    check.add_argument("--fix", action="store_true", help="first mend what can be mended without guessing")
+    check.add_argument("--json", action="store_true", help="a list of {file, line, message} on standard output")
+    check.set_defaults(run=run_check)
+    stats = commands.add_parser(
+        "stats", help="sizes and durations", description=_STATS, epilog=_STATS_EXAMPLES, formatter_class=raw
+    )
+    stats.add_argument("directories", nargs="+", type=Path, metavar="DIR", help="Kaldi data directories")
+    stats.add_argument("--json", action="store_true", help="a list of objects on standard output")
+    stats.set_defaults(run=run_stats)
+
+
+def _add_prepare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="CORPUS", help=f"one of {', '.join(CORPORA)}")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where train, valid and test go")
+    parser.add_argument("--corpus", type=Path, metavar="DIR", help="where the recordings lie (default: download)")
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        default=Path("exp/corpora"),
+        metavar="DIR",
+        help="where downloads are kept (default: %(default)s)",
+    )
+    parser.add_argument("--sample-rate", type=int, metavar="HZ", help="resample to this rate (default: the corpus's)")
+    parser.add_argument(
+        "--max-seconds", type=float, default=0.0, metavar="S", help="cut longer recordings into equal segments"
+    )
+    own = parser.add_argument_group("only for `folder`")
+    own.add_argument("--valid", type=float, metavar="SHARE", help="held out for validation (default: 0.05)")
+    own.add_argument("--test", type=float, metavar="SHARE", help="held out for the test (default: 0.05)")
+    own.add_argument(
+        "--hold-out", choices=("sentence", "speaker"), help="what is never in two splits (default: sentence)"
+    )
+    parser.set_defaults(run=run_prepare)
+
+
+def _corpus(args: argparse.Namespace) -> Corpus:
+    cls = CORPORA.load(args.name)
+    given = {name: getattr(args, name) for name in ("valid", "test", "hold_out") if getattr(args, name) is not None}
+    if cls is Folder:
+        return Folder(**given)
+    if given:
+        raise SeqgenError(
+            f"--{next(iter(given)).replace('_', '-')} does not apply to {args.name}, whose split is fixed",
+            remedy="leave it out, or use the corpus `folder`",
+        )
+    made = cls()
+    assert isinstance(made, Corpus)
+    return made
+
+
+@contextmanager
+def _bars() -> Iterator[Progress]:
+    """Progress bars on standard error, one per kind of work."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Bars(*columns, console=Console(stderr=True)) as bars:
+        tasks: dict[str, Any] = {}
+
+        def show(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=None)
+            bars.update(tasks[what], completed=done, total=total or None)
+
+        yield show
+
+
+def run_prepare(args: argparse.Namespace) -> int:
+    """Prepare one corpus; returns the exit status."""
+    corpus = _corpus(args)
+    if (args.sample_rate is not None and args.sample_rate <= 0) or args.max_seconds < 0:
+        raise SeqgenError(
+            f"--sample-rate {args.sample_rate}, --max-seconds {args.max_seconds}", remedy="give positive numbers"
+        )
+    with _bars() as progress:
+        if args.corpus is not None:
+            root = args.corpus
+        elif isinstance(corpus, Demo):
+            root = Demo.embedded()
+        else:
+            root = corpus.download(args.cache, progress)
+        counts = prepare(
+            corpus, root, args.out, sample_rate=args.sample_rate, max_seconds=args.max_seconds, progress=progress
+        )
+    summary = ", ".join(f"{split} {count}" for split, count in counts.items())
+    sys.stdout.write(f"{args.out}: {summary} utterances\n")
+    return 0
+
+
+def run_check(args: argparse.Namespace) -> int:
+    """Check data directories; returns 1 if there is any problem."""
+    found = []
+    for path in args.directories:
+        if args.fix:
+            dropped = directory.fix(path)
+            sys.stderr.write(f"{path}: mended; dropped {len(dropped)} utterance(s) {' '.join(dropped)}".rstrip() + "\n")
+        found += directory.check(path, decode=not args.quick)
+    if args.json:
+        rows = [{"file": str(one.file), "line": one.line, "message": one.message} for one in found]
+        sys.stdout.write(json.dumps(rows, indent=2, ensure_ascii=False) + "\n")
+    else:
+        sys.stdout.write("".join(f"{one}\n" for one in found) or f"{len(args.directories)} directories, no problem\n")
+    return 1 if found else 0
+
+
+def run_stats(args: argparse.Namespace) -> int:
+    """Describe data directories; returns the exit status."""
+    rows = [directory.statistics(directory.DataDir.load(path)) for path in args.directories]
+    if args.json:
+        sys.stdout.write(json.dumps(rows, indent=2, ensure_ascii=False) + "\n")
+        return 0
+    for row in rows:
+        for key, value in row.items():
+            if isinstance(value, dict):
+                value = f"{len(value)}: " + ", ".join(f"{name} {count}" for name, count in value.items())
+            sys.stdout.write(f"{key:>14}  {value}\n")
+    return 0

@@ -1,0 +1,319 @@
+"""Batches of audio and its log-mel frames, as pure functions of their number."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from seqgen import noise
+from seqgen.audio import io
+from seqgen.audio.codec import Codec
+from seqgen.audio.features import log_mel
+from seqgen.data.directory import DataDir, Utterance
+from seqgen.errors import SeqgenError
+from seqgen.spec import FeatureSpec
+
+_STREAM = noise.name_to_stream("seqgen.data.segments")
+LONGEST_UTTERANCE = 600.0
+"""Seconds that :class:`UtteranceBatches` takes as one piece."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B sequences and what they are conditioned on.
+
+    Attributes:
+        x: ``[B, T]`` int64 symbols, or ``[B, T, 1]`` float32 where the codec is real-valued.
+        lengths: ``[B]`` int64; positions of ``x`` that are real, the rest is encoded silence.
+        cond: ``[B, left + F + right, n_mels]`` float32 log-mel frames; frame ``left`` covers the first sample of ``x``.
+        target: what is predicted; the very tensor ``x``.
+        speaker: ``[B]`` int64, index into the list of speakers. ids: utterance ids.
+    """
+
+    x: Tensor
+    lengths: Tensor
+    cond: Tensor
+    target: Tensor
+    speaker: Tensor
+    ids: tuple[str, ...]
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on ``device``."""
+        x = self.x.to(device)
+        target = x if self.target is self.x else self.target.to(device)
+        return Batch(x, self.lengths.to(device), self.cond.to(device), target, self.speaker.to(device), self.ids)
+
+
+def _samples(utterance: Utterance, first: int, last: int) -> npt.NDArray[np.float32]:
+    """Samples ``[first, last)`` of an utterance, with silence where there are none."""
+    start, stop = max(first, 0), min(last, utterance.samples)
+    if start >= stop:
+        return np.zeros(last - first, np.float32)
+    audio, _ = io.read(utterance.path, start=utterance.start + start, count=stop - start)
+    return np.pad(audio, (start - first, last - stop))
+
+
+@dataclass(frozen=True)
+class _Window:
+    """Cuts stretches of ``segment`` samples with their frames: ``left`` before, ``right`` after."""
+
+    features: FeatureSpec
+    codec: Codec
+    left: int
+    right: int
+    speakers: dict[str, int]
+
+    @staticmethod
+    def build(
+        data: DataDir, features: FeatureSpec, codec: Codec, left: int, right: int, speakers: Sequence[str]
+    ) -> _Window:
+        """Check that the data fits the features and the speakers."""
+        data.require_rate(features.sample_rate)
+        if left < 0 or right < 0:
+            raise SeqgenError(f"context of {left} and {right} frames", remedy="give frames of at least 0")
+        known = {name: index for index, name in enumerate(speakers or data.speakers)}
+        for utterance in data:
+            if utterance.speaker not in known:
+                raise SeqgenError(
+                    f"{data.path}: '{utterance.id}' is spoken by '{utterance.speaker}', "
+                    f"whom the model does not know (it knows {', '.join(known)})",
+                    remedy="train on data of every speaker, or leave these utterances out",
+                )
+        return _Window(features, codec, left, right, known)
+
+    def batch(self, utterances: Sequence[Utterance], offsets: Sequence[int], segment: int) -> Batch:
+        """Stretches ``[offset, offset + segment)``; offsets and ``segment`` are multiples of the hop.
+
+        Frames of the whole recording are reproduced by reading as many hops more on both sides as a frame's window
+        reaches. The rows are laid end to end for one transform; those extra frames, where neighbours meet, are dropped.
+        """
+        hop, frames = self.features.hop, segment // self.features.hop
+        reach = -(-self.features.pad // hop)
+        before, after = self.left + reach, self.right + reach
+        audio = np.stack(
+            [
+                _samples(utterance, offset - before * hop, offset + segment + after * hop)
+                for utterance, offset in zip(utterances, offsets, strict=True)
+            ]
+        )
+        mel = log_mel(audio.reshape(-1), self.features).reshape(len(audio), before + frames + after, -1)
+        mel = mel[:, reach : mel.shape[1] - reach].copy()
+        for row, utterance, offset in zip(mel, utterances, offsets, strict=True):
+            first = offset // hop - self.left  # frame number of row[0]
+            row[: max(0, -first)] = self.features.silence
+            row[max(0, self.features.frames(utterance.samples) - first) :] = self.features.silence
+        codes: npt.NDArray[Any] = self.codec.encode(audio[:, before * hop : before * hop + segment])
+        x = torch.from_numpy(codes if self.codec.alphabet else codes.copy()[..., None])
+        real = [min(segment, one.samples - offset) for one, offset in zip(utterances, offsets, strict=True)]
+        return Batch(
+            x=x,
+            lengths=torch.tensor(real) * self.codec.symbols_per_sample,
+            cond=torch.from_numpy(mel),
+            target=x,
+            speaker=torch.tensor([self.speakers[one.speaker] for one in utterances]),
+            ids=tuple(one.id for one in utterances),
+        )
+
+
+class SegmentBatches:
+    """Batches of short stretches drawn at random from a data directory; batch ``step`` is a function of (seed, step).
+
+    Every hop-aligned offset of every utterance is equally likely, so long utterances are drawn more often, as their
+    share of the corpus demands; the last offset may reach beyond the end by less than a hop. Nothing is kept between
+    batches and only metadata is in memory: training resumes at any step by asking for it.
+
+    Shapes: ``x`` ``[B, segment · symbols_per_sample]``, ``cond`` ``[B, left + segment / hop + right, n_mels]``.
+    Frames outside the recording are ``features.silence``; the others equal those of the whole recording.
+
+    Args:
+        data: utterances, all at ``features.sample_rate``. features, codec: what is computed from the samples.
+        segment: samples, a multiple of the hop. batch_size: sequences of the global batch.
+        seed: of the run. left, right: frames of context and of look-ahead.
+        speakers: index of each speaker; by default the data's own, sorted.
+
+    Raises:
+        SeqgenError: for data of another rate (both are named), an unknown speaker, or sizes that do not fit.
+
+    Example:
+        >>> batches = SegmentBatches(
+        ...     DataDir.load(Path("data/train")), features=spec, codec=Bytes16(), segment=960, batch_size=32, seed=1
+        ... )  # doctest: +SKIP
+        >>> batches[1000].x.shape  # doctest: +SKIP
+        torch.Size([32, 1920])
+    """
+
+    def __init__(
+        self,
+        data: DataDir,
+        *,
+        features: FeatureSpec,
+        codec: Codec,
+        segment: int,
+        batch_size: int,
+        seed: int,
+        left: int = 0,
+        right: int = 0,
+        speakers: Sequence[str] = (),
+    ) -> None:
+        if segment <= 0 or segment % features.hop:
+            raise SeqgenError(
+                f"segment of {segment} samples is not a multiple of the hop {features.hop}",
+                remedy=f"use {max(1, round(segment / features.hop)) * features.hop}",
+            )
+        if batch_size <= 0:
+            raise SeqgenError(f"batch_size {batch_size}", remedy="give at least 1")
+        self.data, self.segment, self.batch_size, self.seed = data, segment, batch_size, seed
+        self._window = _Window.build(data, features, codec, left, right, speakers)
+        beyond = np.array([max(0, utterance.samples - segment) for utterance in data], np.int64)
+        offsets = -(-beyond // features.hop) + 1
+        self._ends = np.cumsum(offsets)
+        self._rows = np.arange(batch_size)
+
+    @property
+    def speakers(self) -> tuple[str, ...]:
+        """Speakers in the order of their indices."""
+        return tuple(self._window.speakers)
+
+    def shard(self, rank: int, world: int) -> SegmentBatches:
+        """Rows ``rank, rank + world, …`` of the same global batches, for one of ``world`` processes.
+
+        Raises:
+            SeqgenError: when the batch does not divide evenly (the mean of the ranks' losses would not be the batch's).
+        """
+        if not 0 <= rank < world:
+            raise ValueError(f"rank {rank} of {world} processes")
+        if len(self._rows) % world:
+            raise SeqgenError(
+                f"batch_size {self.batch_size} cannot be shared evenly by {world} processes",
+                remedy=f"use a multiple of {world}",
+            )
+        part = copy.copy(self)
+        part._rows = self._rows[rank::world]
+        return part
+
+    def draws(self, step: int) -> list[tuple[Utterance, int]]:
+        """Utterance and first sample of each row of batch ``step``."""
+        positions = 2 * (step * self.batch_size + self._rows.astype(np.int64))
+        total = int(self._ends[-1])
+        # Two 24-bit words: one alone would reach only some of the offsets of a corpus of a day.
+        coarse = noise.uniforms(self.seed, _STREAM, positions)
+        fine = noise.uniforms(self.seed, _STREAM, positions + 1)
+        numbers = np.minimum(((coarse + fine * 2.0**-24) * total).astype(np.int64), total - 1)
+        chosen = np.searchsorted(self._ends, numbers, side="right")
+        hops = numbers - np.where(chosen > 0, self._ends[chosen - 1], 0)
+        hop = self._window.features.hop
+        return [(self.data.utterances[int(one)], int(count) * hop) for one, count in zip(chosen, hops, strict=True)]
+
+    def __getitem__(self, step: int) -> Batch:
+        if step < 0:
+            raise IndexError(f"batch {step}")
+        utterances, offsets = zip(*self.draws(step), strict=True)
+        return self._window.batch(utterances, offsets, self.segment)
+
+
+class UtteranceBatches(Sequence[Batch]):
+    """Whole utterances, longest first so that lack of memory shows at once, padded to the longest of their batch.
+
+    Shapes: ``x`` ``[B, F · hop · symbols_per_sample]``, ``cond`` ``[B, left + F + right, n_mels]`` with F the frames of
+    the longest; frames outside the recording are ``features.silence``.
+
+    Args: as :class:`SegmentBatches`.
+
+    Raises:
+        SeqgenError: also for an utterance of more than ``LONGEST_UTTERANCE`` seconds.
+    """
+
+    def __init__(
+        self,
+        data: DataDir,
+        *,
+        features: FeatureSpec,
+        codec: Codec,
+        batch_size: int,
+        left: int = 0,
+        right: int = 0,
+        speakers: Sequence[str] = (),
+    ) -> None:
+        self._window = _Window.build(data, features, codec, left, right, speakers)
+        if batch_size <= 0:
+            raise SeqgenError(f"batch_size {batch_size}", remedy="give at least 1")
+        self.data, self.batch_size = data, batch_size
+        self._order = sorted(data, key=lambda utterance: (-utterance.samples, utterance.id.encode()))
+        longest = self._order[0]
+        if longest.seconds > LONGEST_UTTERANCE:
+            raise SeqgenError(
+                f"{data.path}: '{longest.id}' lasts {longest.seconds:.0f} s, too long to evaluate in one piece",
+                remedy="cut the recordings with `seqgen data prepare --max-seconds 30`",
+            )
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._order) / self.batch_size)
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]  # int or slice, as a list does
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        number = range(len(self))[index]
+        utterances = self._order[number * self.batch_size : (number + 1) * self.batch_size]
+        features = self._window.features
+        segment = features.frames(utterances[0].samples) * features.hop
+        return self._window.batch(utterances, [0] * len(utterances), segment)
+
+
+ItemT_co = TypeVar("ItemT_co", covariant=True)
+
+
+class Numbered(Protocol[ItemT_co]):
+    """Anything that gives item ``k`` when asked for it."""
+
+    def __getitem__(self, number: int, /) -> ItemT_co: ...
+
+
+@dataclass(frozen=True)
+class _Failure:
+    problem: str
+    remedy: str
+
+
+class _Guarded:
+    """Hands a :class:`SeqgenError` over as a value: torch would turn it into a page of traceback on its way."""
+
+    def __init__(self, items: Numbered[Any]) -> None:
+        self.items = items
+
+    def __getitem__(self, number: int) -> Any:
+        try:
+            return self.items[number]
+        except SeqgenError as error:
+            return _Failure(error.problem, error.remedy)
+
+
+def loader(batches: Numbered[ItemT_co], start: int, stop: int, workers: int = 0) -> Iterator[ItemT_co]:
+    """Items ``start … stop - 1`` in order, prefetched by ``workers`` processes (0: made in this one).
+
+    Raises:
+        SeqgenError: as the item itself would.
+
+    Example:
+        >>> for batch in loader(batches, start=resumed_step, stop=100_000, workers=2):  # doctest: +SKIP
+        ...     train(batch)
+    """
+    source: DataLoader[Any] = DataLoader(
+        _Guarded(batches),  # type: ignore[arg-type]  # a dataset to torch is what has __getitem__
+        batch_size=None,
+        sampler=range(start, stop),
+        num_workers=workers,
+        generator=torch.Generator(),  # else torch draws from, and so moves, the global generator
+    )
+    for item in source:
+        if isinstance(item, _Failure):
+            raise SeqgenError(item.problem, remedy=item.remedy)
+        yield item

@@ -1,0 +1,215 @@
+"""From a corpus to three Kaldi data directories: train, valid, test."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from seqgen.audio import io
+from seqgen.audio.resample import resample_blocks, resampled_length
+from seqgen.data import directory
+from seqgen.data.corpus import SPLITS, Corpus, RawUtterance
+from seqgen.data.directory import Utterance
+from seqgen.data.download import Progress
+from seqgen.errors import SeqgenError
+
+_MARKER = "corpus.json"
+_AUDIO = "audio"
+_BLOCK = 1 << 20
+_ABANDONED = 3600.0  # seconds after which a working directory that a killed run left behind is removed
+
+
+@dataclass(frozen=True, slots=True)
+class _Recording:
+    """A recording and its header."""
+
+    raw: RawUtterance
+    rate: int
+    samples: int
+
+
+def prepare(
+    corpus: Corpus,
+    root: Path,
+    out: Path,
+    *,
+    sample_rate: int | None = None,
+    max_seconds: float = 0.0,
+    progress: Progress | None = None,
+) -> dict[str, int]:
+    """Write ``out/train``, ``out/valid`` and ``out/test`` (those that are not empty) and ``out/corpus.json``.
+
+    Recordings of another rate than ``sample_rate`` are resampled into ``out/audio/*.flac`` (16 bits, mono); the
+    others stay where they are. Recordings longer than ``max_seconds`` are cut into equal segments (a ``segments`` file;
+    their transcripts, which nobody has aligned, are left out). Everything is built in a hidden directory and
+    moved into place at the end.
+
+    Args:
+        corpus: what the recordings are. root: where they lie. out: where the data directories go.
+        sample_rate: Hz; ``None`` keeps the recordings' own, which must then be one.
+        max_seconds: 0 cuts nothing. progress: told of every recording.
+
+    Returns: number of utterances of each split.
+    Raises:
+        SeqgenError: naming the recording, line or folder that is wrong; ``out`` is then as it was.
+
+    Example:
+        >>> prepare(FSDD(), Path("fsdd"), Path("data"))  # doctest: +SKIP
+        {'train': 2520, 'valid': 180, 'test': 300}
+    """
+    _refuse_overwriting(root, out)
+    recordings = _headers(list(corpus.utterances(root)), progress)
+    rate = sample_rate or _only_rate(recordings)
+    pieces = [piece for recording in recordings for piece in _cut(recording, rate, max_seconds)]
+    chosen = corpus.splits([raw for raw, _ in pieces])
+    with _workshop(out) as stage:
+        resampled = _resample(recordings, rate, stage / _AUDIO, progress)
+        utterances = [_placed(piece, resampled, out) for _, piece in pieces]
+        made = {
+            split: [piece for piece, name in zip(utterances, chosen, strict=True) if name == split] for split in SPLITS
+        }
+        counts = {split: len(members) for split, members in made.items()}
+        about = {
+            "corpus": corpus.name,
+            "licence": corpus.licence,
+            "source": str(root.resolve()),
+            "sample_rate": rate,
+            "max_seconds": max_seconds,
+            "utterances": counts,
+        }
+        _publish(stage, out, made, about)
+    return counts
+
+
+def _refuse_overwriting(root: Path, out: Path) -> None:
+    """Never mix with, or replace, anything that an earlier ``prepare`` has not made."""
+    inner, outer = out.resolve(), root.resolve()
+    if inner == outer or outer in inner.parents:
+        raise SeqgenError(f"--out {out} lies inside the corpus {root}", remedy="choose a folder outside it")
+    if (out / _MARKER).is_file():
+        return
+    for name in (*SPLITS, _AUDIO):
+        if (out / name).exists():
+            raise SeqgenError(
+                f"{out / name} exists and was not made by `seqgen data prepare`", remedy="choose another --out"
+            )
+
+
+def _headers(raws: Sequence[RawUtterance], progress: Progress | None) -> list[_Recording]:
+    """Rate and length of each recording.
+
+    Raises:
+        SeqgenError: naming the first unusable recording (and how many more there are), or a repeated id.
+    """
+    seen: dict[str, Path] = {}
+    found: list[_Recording] = []
+    errors: list[SeqgenError] = []
+    for done, raw in enumerate(raws, 1):
+        if raw.id in seen:
+            raise SeqgenError(f"{seen[raw.id]} and {raw.path} would both be '{raw.id}'", remedy="rename one of them")
+        seen[raw.id] = raw.path
+        try:
+            header = io.info(raw.path)
+            found.append(_Recording(raw, header.sample_rate, header.samples))
+        except SeqgenError as error:
+            errors.append(error)
+        if progress:
+            progress("reading headers", done, len(raws))
+    if errors:
+        others = f" (and {len(errors) - 1} more unusable recordings)" if len(errors) > 1 else ""
+        raise SeqgenError(f"{errors[0].problem}{others}", remedy=errors[0].remedy)
+    return found
+
+
+def _only_rate(recordings: Sequence[_Recording]) -> int:
+    first = recordings[0]
+    for other in recordings:
+        if other.rate != first.rate:
+            raise SeqgenError(
+                f"{first.raw.path} has {first.rate} Hz and {other.raw.path} {other.rate} Hz",
+                remedy=f"choose one rate, e.g. --sample-rate {min(first.rate, other.rate)}",
+            )
+    return first.rate
+
+
+def _cut(recording: _Recording, rate: int, max_seconds: float) -> Iterator[tuple[RawUtterance, Utterance]]:
+    """Equal pieces of at most ``max_seconds``; each as the corpus splits it and as it will be written."""
+    raw = recording.raw
+    samples = resampled_length(recording.samples, recording.rate, rate)
+    pieces = -(-samples // round(max_seconds * rate)) if max_seconds > 0 else 1
+    whole = Utterance(raw.id, raw.path, rate, 0, samples, raw.speaker, raw.text)
+    if pieces == 1:
+        yield raw, whole
+        return
+    edges = [index * samples // pieces for index in range(pieces + 1)]
+    for index in range(pieces):
+        key = f"{raw.id}-{index:05d}"
+        start, stop = edges[index], edges[index + 1]
+        piece = replace(whole, id=key, start=start, samples=stop - start, text="", recording=raw.id)
+        yield replace(raw, id=key), piece
+
+
+@contextmanager
+def _workshop(out: Path) -> Iterator[Path]:
+    """A hidden directory beside the results, removed whatever happens."""
+    created = not out.exists()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for old in out.glob(".prepare-*"):
+            newest = max((path.stat().st_mtime for path in (old, old / _AUDIO) if path.exists()), default=0.0)
+            if time.time() - newest > _ABANDONED:
+                shutil.rmtree(old, ignore_errors=True)
+        stage = Path(tempfile.mkdtemp(prefix=".prepare-", dir=out))
+        (stage / _AUDIO).mkdir()
+    except OSError as error:
+        raise SeqgenError(f"{out}: cannot be written ({error.strerror})", remedy="choose another --out") from None
+    try:
+        yield stage
+    except OSError as error:
+        raise SeqgenError(f"{out}: cannot be written ({error.strerror})", remedy="free space or choose --out") from None
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+        if created and not any(out.iterdir()):
+            out.rmdir()
+
+
+def _resample(recordings: Sequence[_Recording], rate: int, target: Path, progress: Progress | None) -> dict[str, str]:
+    """Id to file name of the recordings that had to be resampled."""
+    todo = [recording for recording in recordings if recording.rate != rate]
+    names: dict[str, str] = {}
+    for done, recording in enumerate(todo, 1):
+        raw = recording.raw
+        names[raw.id] = f"{raw.id}.flac"
+        blocks = io.blocks(raw.path, _BLOCK)
+        io.write_blocks(target / names[raw.id], resample_blocks(blocks, recording.rate, rate), rate)
+        if progress:
+            progress(f"resampling to {rate} Hz", done, len(todo))
+    return names
+
+
+def _placed(piece: Utterance, resampled: dict[str, str], out: Path) -> Utterance:
+    name = resampled.get(piece.recording or piece.id)
+    return replace(piece, path=out / _AUDIO / name) if name else piece
+
+
+def _publish(stage: Path, out: Path, made: dict[str, list[Utterance]], about: dict[str, object]) -> None:
+    """Move the old results away, then the new ones in: at no time do tables lie beside audio of another run."""
+    with io.replacing(out / _MARKER) as sink:
+        sink.write((json.dumps(about, indent=2, ensure_ascii=False) + "\n").encode())
+    old = stage / "old"
+    old.mkdir()
+    for name in (*SPLITS, _AUDIO):
+        if (out / name).exists():
+            os.rename(out / name, old / name)
+    if any((stage / _AUDIO).iterdir()):
+        os.rename(stage / _AUDIO, out / _AUDIO)
+    for split, members in made.items():
+        if members:
+            directory.write(out / split, members)

@@ -1,0 +1,45 @@
+"""A distribution over a finite alphabet: bytes, µ-law codes, characters, subwords."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from seqgen.emissions.contract import Emission, full
+
+
+class Categorical(Emission):
+    """``p(k) = softmax(logits)_k``; sampling inverts the cumulative sum: the first k with ``u < Σ_{j<=k} p(j)``.
+
+    Shapes: logits ``[…, classes]``, value int64 ``[…]``, u ``[…, 1]``. The temperature divides the logits and is
+    floored at 1e-3, where only near-ties are left to chance.
+
+    Example:
+        >>> Categorical(Categorical.Config(classes=2)).sample(torch.zeros(2), torch.tensor([0.7]))
+        tensor(1)
+    """
+
+    @dataclass(frozen=True)
+    class Config:
+        """``classes``: size of the alphabet."""
+
+        classes: int = 256
+
+    def __init__(self, config: Config) -> None:
+        self.params, self.draws, self.levels = config.classes, 1, config.classes
+
+    def log_prob(self, params: Tensor, value: Tensor) -> Tensor:
+        flat = torch.nn.functional.cross_entropy(
+            full(params).reshape(-1, self.params), value.reshape(-1), reduction="none"
+        )
+        return -flat.reshape(value.shape)
+
+    def sample(self, params: Tensor, u: Tensor, temperature: Tensor | float = 1.0) -> Tensor:
+        sharpness = 1 / torch.as_tensor(temperature, dtype=params.dtype, device=params.device).clamp_min(1e-3)
+        cumulative = torch.softmax(params * sharpness, dim=-1).cumsum(dim=-1)
+        # Compare with u times the total, not u: the sum of 256 rounded numbers may end just below 1. The last class
+        # is what remains when no other was reached.
+        within = cumulative[..., :-1] <= u * cumulative[..., -1:]
+        return within.to(torch.int64).sum(dim=-1)

@@ -1,0 +1,37 @@
+"""The contract of an emission: the distribution of one element of a sequence."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+
+def full(params: Tensor) -> Tensor:
+    """Half-precision network outputs as float32: likelihoods are not to be summed in 8 bits."""
+    return params.float() if params.dtype in (torch.bfloat16, torch.float16) else params
+
+
+class Emission(ABC):
+    """Log-probability and sampling of one element, given the network's outputs for it.
+
+    Deterministic: all randomness comes in as uniforms ``u`` in [0, 1).
+
+    Attributes:
+        params: network outputs per element.
+        draws: uniforms that one sample takes.
+        levels: alphabet size, or 0 where values are real numbers in [-1, 1].
+    """
+
+    params: int
+    draws: int
+    levels: int
+
+    @abstractmethod
+    def log_prob(self, params: Tensor, value: Tensor) -> Tensor:
+        """``ln p(value)`` in nats: ``[…, params]``, ``[…] → […]``; a density where values are continuous."""
+
+    @abstractmethod
+    def sample(self, params: Tensor, u: Tensor, temperature: Tensor | float = 1.0) -> Tensor:
+        """One value per element: ``[…, params]``, ``[…, draws] → […]``; temperature 0 gives the mode's side."""

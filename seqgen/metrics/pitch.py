@@ -1,0 +1,34 @@
+"""Does the resynthesis keep the melody? Errors of fundamental frequency and voicing."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from seqgen.audio.pitch import f0
+from seqgen.metrics.pair import aligned
+
+
+class F0Errors(NamedTuple):
+    """``log_f0_rmse`` in nats (0.0578 is a semitone; NaN without a common voiced frame), ``vuv_error`` in [0, 1]."""
+
+    log_f0_rmse: float
+    vuv_error: float
+
+
+def f0_errors(reference: npt.NDArray[Any], synthetic: npt.NDArray[Any], rate: int) -> F0Errors:
+    """Root-mean-square error of ln F0 over frames voiced in both, and the share of frames whose voicing differs.
+
+    Octave errors are kept: they are heard. Both pitch tracks come from :func:`seqgen.audio.pitch.f0`, every 5 ms.
+
+    Args:
+        reference, synthetic: ``[N]``; the longer is trimmed. rate: Hz.
+    """
+    first, second = aligned(reference, synthetic)
+    (hz, voiced), (other_hz, other_voiced) = f0(first, rate), f0(second, rate)
+    both = voiced & other_voiced
+    rmse = float(np.sqrt(np.square(np.log(hz[both] / other_hz[both])).mean())) if both.any() else math.nan
+    return F0Errors(rmse, float((voiced != other_voiced).mean()))

@@ -1,0 +1,78 @@
+"""All distances of one utterance, and their mean over a test set."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from seqgen.metrics.intelligibility import stoi
+from seqgen.metrics.pitch import f0_errors
+from seqgen.metrics.spectral import log_spectral_distance, mcd
+
+UNITS = {
+    "mcd": "dB",
+    "log_spectral_distance": "dB",
+    "log_f0_rmse": "nats",
+    "vuv_error": "share of frames",
+    "stoi": "0 to 1",
+}
+"""Name of each value in :func:`evaluate_pair` and its unit; only for ``stoi`` is more better."""
+
+
+def evaluate_pair(reference: npt.NDArray[Any], synthetic: npt.NDArray[Any], rate: int) -> dict[str, float]:
+    """Every metric of one utterance, under the names of ``UNITS``.
+
+    Args:
+        reference, synthetic: ``[N]``; the longer is trimmed. rate: Hz.
+
+    Returns:
+        Values; NaN where one is undefined (a reference that is silence only, no common voiced frame).
+
+    Raises:
+        SeqgenError: for NaN, infinity or 0 samples.
+    """
+    pitch = f0_errors(reference, synthetic, rate)
+    return {
+        "mcd": mcd(reference, synthetic, rate),
+        "log_spectral_distance": log_spectral_distance(reference, synthetic, rate),
+        "log_f0_rmse": pitch.log_f0_rmse,
+        "vuv_error": pitch.vuv_error,
+        "stoi": stoi(reference, synthetic, rate),
+    }
+
+
+class Summary(NamedTuple):
+    """``mean`` ± ``half_width`` (95 % confidence) of the ``utterances`` in which the value is defined."""
+
+    mean: float
+    half_width: float
+    utterances: int
+
+    def __str__(self) -> str:
+        return f"{self.mean:.3f} ± {self.half_width:.3f}"
+
+
+def summarise(rows: Sequence[Mapping[str, float]]) -> dict[str, Summary]:
+    """Mean and 95 % confidence interval of each value, over utterances.
+
+    ``mean ± t_{0.975, n-1} · s / √n``, leaving out NaN (``utterances`` says how many remain). The interval is NaN for
+    fewer than two utterances, the mean for none.
+
+    Example:
+        >>> str(summarise([{"mcd": 4.0}, {"mcd": 5.0}, {"mcd": 6.0}])["mcd"])
+        '5.000 ± 2.484'
+    """
+    from scipy.stats import t  # type: ignore[import-untyped]
+
+    out = {}
+    for name in dict.fromkeys(key for row in rows for key in row):
+        values = np.array([row[name] for row in rows if not math.isnan(row.get(name, math.nan))])
+        count = len(values)
+        mean = float(values.mean()) if count else math.nan
+        half = float(t.ppf(0.975, count - 1) * values.std(ddof=1) / math.sqrt(count)) if count > 1 else math.nan
+        out[name] = Summary(mean, half, count)
+    return out

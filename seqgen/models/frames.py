@@ -1,0 +1,114 @@
+"""The conditioning network of a vocoder: log-mel frames (and a speaker) to one vector per sample."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from seqgen.errors import SeqgenError
+from seqgen.nets.layers import Activation, CausalConv1d, Dense
+from seqgen.spec import FeatureSpec, StreamSpec
+from seqgen.stream.combinators import Interpolate, Residual, Serial
+from seqgen.stream.contract import Streamable
+
+
+def _block(channels: int) -> Residual:
+    return Residual(
+        Serial(
+            CausalConv1d(channels, channels, kernel=3),
+            Activation("relu", dim=channels),
+            Dense(channels, channels),
+        )
+    )
+
+
+class FrameConditioner(Streamable[tuple[Any, ...]]):
+    """``Interpolate(hop) ∘ Dense ∘ residual blocks ∘ relu(look-ahead convolution + speaker embedding)``.
+
+    All but the interpolation runs at the frame rate. The up-sampling factor is the features' hop. A fresh stream is
+    one that has heard silence for ever: the initial state is what silent frames leave behind, which is also what a
+    training segment sees before the start of its recording.
+
+    Shapes: ``[B, F, n_mels + n_speakers]`` (log-mel in nats, then the speaker one-hot) → ``[B, F·hop, out_dim]``;
+    latency ``look_ahead·hop + hop - hop//2`` samples.
+
+    Example:
+        >>> spec = FeatureSpec(sample_rate=8000, n_fft=64, window=40, hop=20, n_mels=8)
+        >>> net = FrameConditioner(FrameConditioner.Config(channels=16), features=spec, speakers=0, out_dim=6)
+        >>> net.spec.up, net.spec.latency
+        (20, 50)
+    """
+
+    @dataclass(frozen=True)
+    class Config:
+        """``channels`` of the frame network, ``blocks`` residual blocks, ``look_ahead`` frames of future context."""
+
+        channels: int = 128
+        blocks: int = 2
+        look_ahead: int = 2
+
+    def __init__(self, config: Config, *, features: FeatureSpec, speakers: int, out_dim: int) -> None:
+        super().__init__()
+        if config.channels < 1 or config.blocks < 0 or config.look_ahead < 0:
+            raise SeqgenError(f"frames: got {config}", remedy="choose channels >= 1, blocks >= 0 and look_ahead >= 0")
+        self.features, self.speakers = features, speakers
+        self.enter = CausalConv1d(
+            features.n_mels, config.channels, kernel=2 * config.look_ahead + 1, look_ahead=config.look_ahead
+        )
+        self.speaker = nn.Linear(speakers, config.channels, bias=False) if speakers else None
+        self.rest = Serial(
+            Activation("relu", dim=config.channels),
+            *(_block(config.channels) for _ in range(config.blocks)),
+            Dense(config.channels, out_dim),
+            Interpolate(features.hop, dim=out_dim),
+        )
+        inner = Serial(self.enter, self.rest).spec
+        self.spec = StreamSpec(
+            in_dim=features.n_mels + speakers,
+            out_dim=out_dim,
+            up=inner.up,
+            latency=inner.latency,
+            context=inner.context,
+        )
+
+    def init_state(self, batch: int) -> tuple[Any, ...]:
+        silence = self.zeros(1, self.spec.context or 1, self.spec.in_dim)
+        silence[..., : self.features.n_mels] = self.features.silence
+        fresh = (self.enter.init_state(1), self.rest.init_state(1))
+        return _repeat(self.advance(silence, fresh), batch)
+
+    def step(self, x: Tensor, state: tuple[Any, ...], cond: Tensor | None = None) -> tuple[Tensor, tuple[Any, ...]]:
+        entered, first = self._enter(x, state[0])
+        y, second = self.rest.step(entered, state[1])
+        return y, (first, second)
+
+    def advance(self, x: Tensor, state: tuple[Any, ...], cond: Tensor | None = None) -> tuple[Any, ...]:
+        entered, first = self._enter(x, state[0])
+        return first, self.rest.advance(entered, state[1])
+
+    def _enter(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        mels = self.features.n_mels
+        # Silence becomes 0 and full scale about 1, whatever the floor.
+        scaled = (x[..., :mels] - self.features.silence) * (1 / abs(self.features.silence))
+        entered, state = self.enter.step(scaled, state)
+        if self.speaker is not None:
+            entered = entered + self.speaker(x[..., mels:])
+        return entered, state
+
+
+def _repeat(state: Any, batch: int) -> Any:
+    if isinstance(state, Tensor):
+        return state.repeat(batch, *[1] * (state.dim() - 1))
+    children = [_repeat(child, batch) for child in state]
+    return type(state)(*children) if hasattr(state, "_fields") else tuple(children)
+
+
+def with_speaker(features: Tensor, speaker: Tensor, speakers: int) -> Tensor:
+    """Append the one-hot speaker to every frame: ``[B, F, M], int64 [B] → [B, F, M + speakers]``."""
+    if speakers == 0:
+        return features
+    hot = torch.nn.functional.one_hot(speaker, speakers).to(features.dtype)
+    return torch.cat([features, hot[:, None].expand(-1, features.shape[1], -1)], dim=2)

@@ -1,0 +1,197 @@
+"""Dense dual-softmax WaveRNN (Kalchbrenner et al., "Efficient Neural Audio Synthesis", arXiv 1802.08435, section 2).
+
+A 16-bit sample is two bytes, coarse ``c`` and fine ``f``; the model is causal over the interleaved byte sequence
+``c_0 f_0 c_1 f_1 …`` and gives 256 logits for each byte. With ``x_t = [c_{t-1}, f_{t-1}, c_t]``, scaled by
+:func:`scale`:
+
+    r_t, u_t = σ(R_r h_{t-1} + I*_r x_t), σ(R_u h_{t-1} + I*_u x_t)
+    e_t      = tanh(r_t ∘ (R_e h_{t-1}) + I*_e x_t)
+    h_t      = u_t ∘ h_{t-1} + (1 - u_t) ∘ e_t,           y_c, y_f = split(h_t)
+    P(c_t)   = softmax(O2 relu(O1 y_c)),     P(f_t | c_t) = softmax(O4 relu(O3 y_f))
+
+The star masks the column of ``c_t`` in the first half of every gate, so ``c_t`` reaches only ``y_f``. Conditioning
+(one vector of ``3·hidden`` per sample) is added to the gates' pre-activations; the paper does not say how it enters.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seqgen.errors import SeqgenError
+from seqgen.nets.gru import gru_cell, gru_sequence
+from seqgen.spec import StreamSpec
+from seqgen.stream.contract import Streamable
+
+BYTES = 256
+SILENCE = 128  # the coarse byte of a zero sample
+PRESETS = {"wavernn-896": 896, "wavernn-512": 512, "wavernn-256": 256}
+# A block of this many samples or more takes the whole-sequence path; below it the cell is faster.
+LONG = 4
+
+
+class WaveRNNState(NamedTuple):
+    """Between two bytes of one sample ``top`` is already that of the new sample, ``bottom`` still of the old one.
+
+    Attributes:
+        top, bottom: coarse and fine half of h, ``[B, H/2]``.
+        inputs, products: input and recurrent part of the fine half's gates (r, u, e), ``[B, 3H/2]``; made with the
+            coarse byte, used with the fine one, zero between samples.
+        coarse: the last coarse byte, int64 ``[B, 1]``.
+        phase: int64 ``[B]``, 0 where a coarse byte is next, 1 where a fine one is.
+    """
+
+    top: Tensor
+    bottom: Tensor
+    inputs: Tensor
+    products: Tensor
+    coarse: Tensor
+    phase: Tensor
+
+
+def scale(symbols: Tensor, like: Tensor) -> Tensor:
+    """Bytes as network inputs: ``byte - 127.5``, the paper's ``2·byte/255 - 1`` in units of one code.
+
+    Speech spans a few codes of the coarse byte; a gate that is to tell two of them apart needs weights of tens on the
+    paper's scale, which an optimiser that moves every weight by its learning rate reaches only after thousands of
+    steps. The stored input weights are the paper's divided by 127.5: the same family of models, learned sooner.
+    """
+    return symbols.to(like.dtype) - 127.5
+
+
+class WaveRNN(Streamable[WaveRNNState]):
+    """The body of a WaveRNN: the previous byte in, logits of the next byte out.
+
+    Shapes: int64 ``[B, T]`` (the byte before each position; teacher forcing is ``Delay(1)`` in front) and, where
+    conditioned, ``cond [B, ceil(T/2), 3·hidden]``, one vector per sample → ``[B, T, 256]``. Rows of one batch must
+    be in the same phase.
+
+    Raises:
+        SeqgenError: for an odd ``hidden``, rows of different phase, or missing conditioning.
+
+    Example:
+        >>> body = WaveRNN(WaveRNN.Config(hidden=16, conditioned=False))
+        >>> body(torch.zeros(1, 4, dtype=torch.int64)).shape
+        torch.Size([1, 4, 256])
+    """
+
+    @dataclass(frozen=True)
+    class Config:
+        """``hidden``: size of the state (896, 512 and 256 are the presets); ``conditioned``: whether gates take one."""
+
+        hidden: int = 512
+        conditioned: bool = True
+
+    codec = "bytes16"
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        if config.hidden < 2 or config.hidden % 2:
+            raise SeqgenError(f"wavernn: hidden is {config.hidden}", remedy="choose an even number, e.g. 512")
+        self.hidden, self.half = config.hidden, config.hidden // 2
+        self.spec = StreamSpec(
+            in_dim=0,
+            out_dim=BYTES,
+            cond_dim=3 * config.hidden if config.conditioned else 0,
+            context=None,
+            cond_every=2,
+            symbols=BYTES,
+        )
+        # Rows of all gate matrices: coarse half (r, u, e), then fine half (r, u, e); a half is one contiguous piece.
+        self.recurrent = nn.Parameter(torch.empty(3 * self.hidden, self.hidden))
+        self.input = nn.Parameter(torch.empty(3 * self.hidden, 3))
+        # A conditioning vector brings its own bias.
+        self.bias = None if config.conditioned else nn.Parameter(torch.zeros(3 * self.hidden))
+        bound = 1 / math.sqrt(self.hidden)
+        nn.init.uniform_(self.recurrent, -bound, bound)
+        nn.init.uniform_(self.input, -1 / 16, 1 / 16)
+        self.o1, self.o2 = nn.Linear(self.half, self.half), nn.Linear(self.half, BYTES)
+        self.o3, self.o4 = nn.Linear(self.half, self.half), nn.Linear(self.half, BYTES)
+        mask = torch.ones(3 * self.hidden, 3)
+        mask[: 3 * self.half, 2] = 0  # c_t reaches no gate of the coarse half
+        self.register_buffer("mask", mask, persistent=False)
+
+    mask: Tensor
+
+    def init_state(self, batch: int) -> WaveRNNState:
+        half, gates = self.zeros(batch, self.half), self.zeros(batch, 3 * self.half)
+        phase = torch.zeros(batch, dtype=torch.int64, device=half.device)
+        return WaveRNNState(half, half, gates, gates, phase[:, None] + SILENCE, phase)
+
+    def step(self, x: Tensor, state: WaveRNNState, cond: Tensor | None = None) -> tuple[Tensor, WaveRNNState]:
+        if self.spec.cond_dim and cond is None:
+            raise SeqgenError("wavernn: got no conditioning", remedy=f"give cond [B, samples, {self.spec.cond_dim}]")
+        phase = self._phase(state)
+        parts, start, used = [self.zeros(x.shape[0], 0, BYTES)], 0, 0
+        while start < x.shape[1]:
+            whole = (x.shape[1] - start) // 2
+            if phase == 0 and whole >= LONG:
+                block = x[:, start : start + 2 * whole]
+                logits, state = self._samples(block, state, None if cond is None else cond[:, used : used + whole])
+                start, used = start + 2 * whole, used + whole
+            else:
+                byte = x if x.shape[1] == 1 else x[:, start : start + 1]
+                if phase == 0:
+                    logits, state = self._coarse(byte, state, None if cond is None else cond[:, used])
+                    used += 1
+                else:
+                    logits, state = self._fine(byte, state)
+                start, phase = start + 1, 1 - phase
+                logits = logits[:, None]
+            parts.append(logits)
+        return (parts[1] if len(parts) == 2 else torch.cat(parts, dim=1)), state
+
+    def _phase(self, state: WaveRNNState) -> int:
+        phase = int(state.phase[0]) if state.phase.shape[0] else 0
+        if not torch.jit.is_tracing() and bool((state.phase != phase).any()):
+            raise SeqgenError(
+                "wavernn: rows of one batch are at different bytes of their sample", remedy="step rows of one phase"
+            )
+        return phase
+
+    def _coarse(self, x: Tensor, state: WaveRNNState, cond: Tensor | None) -> tuple[Tensor, WaveRNNState]:
+        """Logits of the coarse byte; ``x [B, 1]`` is the fine byte before. The one recurrent product is made here."""
+        known = scale(torch.cat([state.coarse, x], dim=1), self.input)
+        offset = self.bias if cond is None else cond
+        assert offset is not None
+        gates = torch.addmm(offset, known, self.input[:, :2].t())
+        inputs, fine_inputs = gates.split(3 * self.half, dim=1)
+        before = torch.cat([state.top, state.bottom], dim=1)
+        products, fine_products = F.linear(before, self.recurrent).split(3 * self.half, dim=1)
+        top = gru_cell(inputs, products, state.top)
+        logits = self.o2(torch.relu(self.o1(top)))
+        return logits, WaveRNNState(top, state.bottom, fine_inputs, fine_products, state.coarse, state.phase + 1)
+
+    def _fine(self, x: Tensor, state: WaveRNNState) -> tuple[Tensor, WaveRNNState]:
+        """Logits of the fine byte; ``x [B, 1]`` is the coarse byte of the same sample."""
+        column = self.input[3 * self.half :, 2:]
+        inputs = torch.addmm(state.inputs, scale(x, self.input), column.t())
+        bottom = gru_cell(inputs, state.products, state.bottom)
+        logits = self.o4(torch.relu(self.o3(bottom)))
+        rest = torch.zeros_like(state.inputs)
+        return logits, WaveRNNState(state.top, bottom, rest, rest, x, state.phase - 1)
+
+    def _samples(self, x: Tensor, state: WaveRNNState, cond: Tensor | None) -> tuple[Tensor, WaveRNNState]:
+        """Whole samples at once: all bytes are known, so the recurrence is one masked GRU call."""
+        fine_before, coarse = x[:, 0::2], x[:, 1::2]
+        coarse_before = torch.cat([state.coarse, coarse[:, :-1]], dim=1)
+        known = scale(torch.stack([coarse_before, fine_before, coarse], dim=-1), self.input)
+        hidden = torch.cat([state.top, state.bottom], dim=1)
+        states = gru_sequence(self._gates(known, self.input * self.mask, cond), hidden, self.recurrent, groups=2)
+        y_coarse, y_fine = states.split(self.half, dim=2)
+        heads = [self.o2(torch.relu(self.o1(y_coarse))), self.o4(torch.relu(self.o3(y_fine)))]
+        logits = torch.stack(heads, dim=2).flatten(1, 2)
+        rest = torch.zeros_like(state.inputs)
+        return logits, WaveRNNState(y_coarse[:, -1], y_fine[:, -1], rest, rest, coarse[:, -1:], state.phase)
+
+    def _gates(self, known: Tensor, weight: Tensor, cond: Tensor | None) -> Tensor:
+        """Input part of all gates of whole samples, ``[B, N, 3] → [B, N, 3H]``, written once."""
+        if cond is None:
+            return F.linear(known, weight, self.bias)
+        with torch.autocast(known.device.type, enabled=False):  # a rank-3 product: nothing to gain from rounding it
+            return torch.baddbmm(cond.to(weight.dtype), known, weight.t().expand(known.shape[0], -1, -1))

@@ -1,0 +1,98 @@
+"""Leaf layers of causal networks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seqgen.errors import SeqgenError
+from seqgen.spec import StreamSpec
+from seqgen.stream.contract import Streamable
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "tanh": torch.tanh, "gelu": F.gelu}
+
+
+class CausalConv1d(Streamable[Tensor]):
+    """``y_t = b + Σ_k W_k x_{t - (K-1-k)·dilation}``: zero padding on the left only.
+
+    With ``look_ahead = n`` the output at position ``t`` answers input ``t - n``: a centred filter that waits, with
+    declared latency ``n`` (``K // 2`` taps for a symmetric view of an odd kernel).
+
+    Shapes: ``[B, T, in_dim] → [B, T, out_dim]``; the state is the last ``(K-1)·dilation`` inputs.
+
+    Raises:
+        SeqgenError: for a kernel or dilation below 1, or a look-ahead beyond the receptive field.
+    """
+
+    def __init__(self, in_dim: int, out_dim: int, *, kernel: int, dilation: int = 1, look_ahead: int = 0) -> None:
+        super().__init__()
+        if kernel < 1 or dilation < 1 or not 0 <= look_ahead <= (kernel - 1) * dilation:
+            raise SeqgenError(
+                f"CausalConv1d: got kernel {kernel}, dilation {dilation}, look-ahead {look_ahead}",
+                remedy="choose kernel, dilation >= 1 and 0 <= look_ahead <= (kernel - 1) * dilation",
+            )
+        self.dilation, self.left = dilation, (kernel - 1) * dilation
+        self.spec = StreamSpec(in_dim=in_dim, out_dim=out_dim, latency=look_ahead, context=self.left + 1)
+        self.weight = nn.Parameter(torch.empty(out_dim, in_dim, kernel))
+        self.bias = nn.Parameter(torch.zeros(out_dim))
+        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
+
+    def init_state(self, batch: int) -> Tensor:
+        return self.zeros(batch, self.left, self.spec.in_dim)
+
+    def step(self, x: Tensor, state: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        if x.shape[1] == 0:  # torch's convolution refuses what is shorter than its kernel
+            return x.new_zeros(x.shape[0], 0, self.spec.out_dim), state
+        line = torch.cat([state, x], dim=1)
+        y = F.conv1d(line.transpose(1, 2), self.weight, self.bias, dilation=self.dilation)
+        return y.transpose(1, 2), line[:, x.shape[1] :]
+
+
+class Dense(Streamable[tuple[()]]):
+    """``y_t = W x_t + b`` at every position. Shapes: ``[B, T, in_dim] → [B, T, out_dim]``."""
+
+    def __init__(self, in_dim: int, out_dim: int) -> None:
+        super().__init__()
+        self.spec = StreamSpec(in_dim=in_dim, out_dim=out_dim)
+        self.linear = nn.Linear(in_dim, out_dim)
+
+    def init_state(self, batch: int) -> tuple[()]:
+        return ()
+
+    def step(self, x: Tensor, state: tuple[()], cond: Tensor | None = None) -> tuple[Tensor, tuple[()]]:
+        return self.linear(x), ()
+
+
+class Activation(Streamable[tuple[()]]):
+    """A function of each value by itself: ``relu``, ``tanh`` or ``gelu``. Shapes: ``[B, T, dim] → [B, T, dim]``."""
+
+    def __init__(self, kind: Literal["relu", "tanh", "gelu"], *, dim: int) -> None:
+        super().__init__()
+        self.function = ACTIVATIONS[kind]
+        self.spec = StreamSpec(in_dim=dim, out_dim=dim)
+
+    def init_state(self, batch: int) -> tuple[()]:
+        return ()
+
+    def step(self, x: Tensor, state: tuple[()], cond: Tensor | None = None) -> tuple[Tensor, tuple[()]]:
+        return self.function(x), ()
+
+
+class Embedding(Streamable[tuple[()]]):
+    """A learned vector for each symbol: int64 ``[B, T] → [B, T, dim]``."""
+
+    def __init__(self, symbols: int, dim: int) -> None:
+        super().__init__()
+        self.spec = StreamSpec(in_dim=0, out_dim=dim, symbols=symbols)
+        self.table = nn.Embedding(symbols, dim)
+
+    def init_state(self, batch: int) -> tuple[()]:
+        return ()
+
+    def step(self, x: Tensor, state: tuple[()], cond: Tensor | None = None) -> tuple[Tensor, tuple[()]]:
+        return self.table(x), ()

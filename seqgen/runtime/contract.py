@@ -1,0 +1,76 @@
+"""The contract of a runtime: what a consumer needs to run a bundle, whatever executes it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from seqgen.bundle import Bundle
+from seqgen.errors import SeqgenError
+
+State = tuple[npt.NDArray[Any], ...]
+Floats = npt.NDArray[np.float32]
+
+
+class Runtime(ABC):
+    """Runs one bundle. Numpy in, numpy out; the state is a tuple of arrays, batch first, and is never changed.
+
+    Frames and samples: a fresh stream that is fed F frames can make up to ``F·hop - latency`` samples, a stream under
+    way ``F·hop``; what conditioning is made beyond the samples asked for is the look-ahead at the start.
+
+    Threads: distinct states may be used from distinct threads at the same time.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
+        self.manifest = bundle.manifest
+
+    def init(self, batch: int) -> State:
+        """Fresh streams."""
+        return self.bundle.initial_state(batch)
+
+    @abstractmethod
+    def step(self, x: npt.NDArray[Any], state: State, cond: Floats) -> tuple[Floats, State]:
+        """Distributions of given elements: ``x [B, N·symbols_per_sample]``, ``cond [B, F, C] → [B, …, params]``."""
+
+    @abstractmethod
+    def sample(self, noise: Floats, state: State, cond: Floats, temperature: float = 1.0) -> tuple[Floats, State]:
+        """Audio: ``noise [B, N·uniforms_per_sample]``, ``cond [B, F, C] → [B, N]`` and the state after it."""
+
+    def samples(self, given: npt.NDArray[Any], per_sample: int, state: State, cond: Floats) -> int:
+        """How many audio samples ``given [B, N·per_sample]`` is for; refuses what does not fit before anything is run.
+
+        Raises:
+            SeqgenError: for wrong ranks, channels or batch sizes, features that are not numbers, or frames that do
+                not make that many samples.
+        """
+        spec = self.manifest.spec
+        if given.ndim != 2:
+            raise SeqgenError(f"noise or elements have shape {given.shape}", remedy="give [batch, numbers]")
+        if cond.ndim != 3 or cond.shape[2] != spec.in_dim:
+            raise SeqgenError(
+                f"conditioning has shape {cond.shape}",
+                remedy=f"give [batch, frames, {spec.in_dim}] (log-mel, then the speaker one-hot)",
+            )
+        if any(leaf.shape[0] != cond.shape[0] for leaf in state):
+            raise SeqgenError(
+                f"{cond.shape[0]} rows of conditioning for a state of {state[0].shape[0]}", remedy="match the batch"
+            )
+        if given.shape[0] != cond.shape[0]:
+            raise SeqgenError(
+                f"{given.shape[0]} row(s) of noise or elements for {cond.shape[0]} of conditioning",
+                remedy="match the batch",
+            )
+        if not np.isfinite(cond).all():
+            raise SeqgenError("conditioning holds NaN or infinity", remedy="check what made the features")
+        samples, rest = divmod(given.shape[1], per_sample)
+        made = cond.shape[1] * spec.up
+        if rest or not max(0, made - spec.latency) <= samples <= made:
+            raise SeqgenError(
+                f"{cond.shape[1]} frames do not make {given.shape[1] / per_sample:g} samples",
+                remedy=f"ask for {made} samples, or {max(0, made - spec.latency)} at the start of a stream",
+            )
+        return int(samples)

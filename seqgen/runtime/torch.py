@@ -1,0 +1,49 @@
+"""Bundles through torch: the reference that the other runtimes are tested against."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.torch import load_file
+
+from seqgen import config
+from seqgen.bundle import Bundle
+from seqgen.runtime.contract import Floats, Runtime, State
+from seqgen.stream.state import leaves, unflatten
+from seqgen.train.run import RunConfig, build
+
+
+class TorchRuntime(Runtime):
+    """Rebuilds the generator from ``config.yaml`` and ``weights.safetensors`` and runs its own ``step``."""
+
+    def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
+        super().__init__(bundle)
+        path = bundle.path("config.yaml")
+        self.run = config.load(path, RunConfig)
+        self.system = build(self.run, self.manifest.speakers, source=str(path))
+        self.generator, self.codec = self.system.generator.eval(), self.system.codec
+        self.generator.load_state_dict(load_file(bundle.path("weights.safetensors")))
+
+    def _tree(self, state: State) -> Any:
+        template = self.generator.init_state(1)
+        return unflatten(template, [torch.from_numpy(leaf.copy()) for leaf in state])
+
+    @staticmethod
+    def _flat(state: Any) -> State:
+        return tuple(leaf.numpy() for _, leaf in leaves(state))
+
+    @torch.no_grad()
+    def step(self, x: npt.NDArray[Any], state: State, cond: Floats) -> tuple[Floats, State]:
+        self.samples(x, self.manifest.symbols_per_sample, state, cond)
+        params, after = self.generator.step(torch.from_numpy(x), self._tree(state), torch.from_numpy(cond))
+        return params.numpy(), self._flat(after)
+
+    @torch.no_grad()
+    def sample(self, noise: Floats, state: State, cond: Floats, temperature: float = 1.0) -> tuple[Floats, State]:
+        self.samples(noise, self.manifest.uniforms_per_sample, state, cond)
+        u = torch.from_numpy(np.asarray(noise, np.float32)).unflatten(1, (-1, self.generator.emission.draws))
+        values, after = self.generator.sample(u, self._tree(state), torch.from_numpy(cond), temperature)
+        return self.codec.decode(values.numpy()), self._flat(after)

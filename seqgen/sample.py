@@ -1,0 +1,209 @@
+"""A generator: body, emission and conditioning network; its likelihood, and the only sampling loop."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from seqgen.emissions.contract import Emission
+from seqgen.errors import SeqgenError
+from seqgen.models.frames import with_speaker
+from seqgen.stream.combinators import Delay
+from seqgen.stream.contract import Streamable
+
+_BLOCK = 8000  # samples of a stretch that is scored without gradients
+
+
+class GeneratorState(NamedTuple):
+    """Everything a running stream is: the conditioning network's state, the last element drawn, the body's state."""
+
+    conditioner: Any
+    previous: Tensor
+    body: Any
+
+
+class AutoRegressive(nn.Module):
+    """``p(x | frames) = Π_t p(x_t | x_<t, cond_t)``: exact likelihood and sampling by the same ``step``.
+
+    Args:
+        body: previous element in, parameters of the next element's distribution out.
+        emission: that distribution.
+        conditioner: frames to conditioning vectors, or ``None``.
+        start: the element before the first one.
+        per_sample: elements that make one audio sample (2 for interleaved bytes).
+        speakers: voices told apart by a one-hot behind the features; 0 for one voice.
+
+    Frames and elements are aligned here: the first ``conditioner.spec.latency`` conditioning vectors of a stream
+    are dropped, so the body starts when the look-ahead it needs has arrived.
+    """
+
+    def __init__(
+        self,
+        body: Streamable[Any],
+        emission: Emission,
+        conditioner: Streamable[Any] | None,
+        *,
+        start: float,
+        per_sample: int,
+        speakers: int = 0,
+    ) -> None:
+        super().__init__()
+        if emission.params != body.spec.out_dim:
+            raise SeqgenError(
+                f"the body gives {body.spec.out_dim} outputs, the emission takes {emission.params}",
+                remedy="choose an emission that fits the model",
+            )
+        made = conditioner.spec.out_dim if conditioner is not None else 0
+        if made != body.spec.cond_dim:
+            raise SeqgenError(
+                f"the conditioning network gives {made} channels, the body takes {body.spec.cond_dim}",
+                remedy="give a conditioned body a conditioning network of its cond_dim, any other body none",
+            )
+        self.body, self.emission, self.conditioner = body, emission, conditioner
+        self.start, self.per_sample, self.speakers = start, per_sample, speakers
+        self.delay = Delay(1, dim=body.spec.in_dim, fill=start, symbols=body.spec.symbols)
+
+    @property
+    def latency(self) -> int:
+        """Audio samples of look-ahead: conditioning vectors to wait for before the first sample."""
+        return self.conditioner.spec.latency if self.conditioner is not None else 0
+
+    def condition(self, features: Tensor, speaker: Tensor, *, left: int, vectors: int) -> Tensor | None:
+        """Conditioning of a stretch of ``vectors`` samples behind ``left`` frames of context, aligned to it.
+
+        Shapes: ``[B, left + frames + look-ahead, M]``, int64 ``[B] → [B, vectors, cond_dim]``.
+
+        Raises:
+            SeqgenError: where the features are too short.
+        """
+        net = self.conditioner
+        if net is None:
+            return None
+        up = net.spec.up
+        # Frames whose outputs all lie before the stretch only move the state.
+        warm, skip = divmod(left * up + self.latency, up)
+        made = (features.shape[1] - warm) * up - skip
+        if made < vectors:
+            raise self._too_short(features.shape[1], made, vectors)
+        frames = with_speaker(features, speaker, self.speakers)
+        with torch.autocast(features.device.type, enabled=False):  # at the frame rate full precision costs nothing
+            state = net.advance(frames[:, :warm], net.init_state(frames.shape[0]))
+            last = warm - (-(skip + vectors) // up)
+            return net.step(frames[:, warm:last], state)[0][:, skip : skip + vectors]
+
+    def log_prob(self, x: Tensor, features: Tensor, speaker: Tensor, *, left: int = 0) -> Tensor:
+        """``ln p(x_t | x_<t, features)`` in nats for every element, by teacher forcing in one pass.
+
+        Shapes: ``x [B, T]`` (or ``[B, T, 1]``), ``features [B, left + frames + look-ahead, M]``, int64
+        ``speaker [B]`` → ``[B, T]``. The first ``left`` frames are context from before ``x``.
+
+        Raises:
+            SeqgenError: where the features are too short for ``x``.
+        """
+        if self.conditioner is not None and not torch.is_grad_enabled():
+            return self._log_prob_in_blocks(x, with_speaker(features, speaker, self.speakers), left)
+        vectors = self.body.spec.conditions(0, x.shape[1])[1]
+        cond = self.condition(features, speaker, left=left, vectors=vectors)
+        params = self.body(self.delay(x), cond)  # teacher forcing
+        return self.emission.log_prob(params, x if x.dim() == 2 else x[..., 0])
+
+    def _log_prob_in_blocks(self, x: Tensor, frames: Tensor, left: int) -> Tensor:
+        """The same, streamed: without gradients nothing of a block is needed later, so memory does not grow with T."""
+        net = self.conditioner
+        assert net is not None
+        up, per, length = net.spec.up, self.per_sample, x.shape[1]
+        available = (frames.shape[1] - left) * up - self.latency
+        if available * per < length:
+            raise self._too_short(frames.shape[1], available, -(-length // per))
+        pad = (0, available * per - length) if x.dim() == 2 else (0, 0, 0, available * per - length)
+        x = torch.nn.functional.pad(x, pad)
+        state = self.init_state(x.shape[0])
+        state = state._replace(conditioner=net.advance(frames[:, :left], state.conditioner))
+        block = max(1, _BLOCK // up)
+        first, made, start, parts = left, -self.latency, 0, []
+        while start < length:
+            last = min(first + block, frames.shape[1])
+            made += (last - first) * up
+            if made <= 0:
+                state = state._replace(conditioner=net.advance(frames[:, first:last], state.conditioner))
+            else:
+                piece = x[:, start : made * per]
+                params, state = self.step(piece, state, frames[:, first:last])
+                parts.append(self.emission.log_prob(params, piece if piece.dim() == 2 else piece[..., 0]))
+                start = made * per
+            first = last
+        return torch.cat(parts, dim=1)[:, :length] if parts else x.new_zeros(x.shape[0], 0, dtype=frames.dtype)
+
+    def _too_short(self, frames: int, made: int, wanted: int) -> SeqgenError:
+        up = self.conditioner.spec.up if self.conditioner is not None else 1
+        return SeqgenError(
+            f"{frames} frames condition {max(0, made)} samples, got {wanted}",
+            remedy=f"give {-(-self.latency // up)} frames beyond the end of the audio",
+        )
+
+    def init_state(self, batch: int) -> GeneratorState:
+        """Fresh streams."""
+        spec = self.body.spec
+        like = self.body.zeros(batch) if spec.in_dim else torch.zeros(batch, dtype=torch.int64, device=self._device())
+        conditioner = self.conditioner.init_state(batch) if self.conditioner is not None else ()
+        return GeneratorState(conditioner, like + (self.start if spec.in_dim else int(self.start)),
+                              self.body.init_state(batch))  # fmt: skip
+
+    def step(self, x: Tensor, state: GeneratorState, features: Tensor | None) -> tuple[Tensor, GeneratorState]:
+        """Distributions of given elements, continuing a stream: what :meth:`sample` would draw from.
+
+        Shapes: ``x [B, T]`` (or ``[B, T, 1]``), T whole audio samples; ``features [B, F, M + speakers]`` →
+        parameters ``[B, T, emission.params]`` and the state. Frames and samples fit as in :meth:`sample`.
+        """
+        cond, conditioner = self._stream_conditioning(features, state.conditioner, self._samples(x.shape[1]))
+        first = state.previous[:, None] if x.dim() == 2 else state.previous[:, None, None]
+        params, body = self.body.step(torch.cat([first, x], dim=1)[:, : x.shape[1]], state.body, cond)
+        last = x[:, -1] if x.dim() == 2 else x[:, -1, 0]
+        return params, GeneratorState(conditioner, last if x.shape[1] else state.previous, body)
+
+    def sample(
+        self, u: Tensor, state: GeneratorState, features: Tensor | None, temperature: Tensor | float = 1.0
+    ) -> tuple[Tensor, GeneratorState]:
+        """Draw the next elements of every stream; the one loop that feeds a model its own output.
+
+        Shapes: uniforms ``u [B, T, draws]``, T whole audio samples; ``features [B, F, M + speakers]`` → elements
+        ``[B, T]`` (int64 or float) and the state. A fresh stream of F frames can make ``F·hop - latency`` samples;
+        a stream under way makes ``F·hop``. What conditioning exceeds T is the look-ahead at the start.
+
+        Raises:
+            SeqgenError: where u is not a whole number of samples, or frames and samples do not fit.
+        """
+        cond, conditioner = self._stream_conditioning(features, state.conditioner, self._samples(u.shape[1]))
+        previous, body, drawn = state.previous, state.body, []
+        for t in range(u.shape[1]):
+            first, last = self.body.spec.conditions(t, t + 1)
+            x = previous[:, None] if self.body.spec.in_dim == 0 else previous[:, None, None]
+            params, body = self.body.step(x, body, None if cond is None else cond[:, first:last])
+            previous = self.emission.sample(params[:, 0], u[:, t], temperature)
+            drawn.append(previous)
+        values = torch.stack(drawn, dim=1) if drawn else previous[:, None][:, :0]
+        return values, GeneratorState(conditioner, previous, body)
+
+    def _samples(self, elements: int) -> int:
+        samples, rest = divmod(elements, self.per_sample)
+        if rest:
+            raise SeqgenError(f"got {elements} elements", remedy=f"give a multiple of {self.per_sample}, whole samples")
+        return samples
+
+    def _stream_conditioning(self, features: Tensor | None, state: Any, samples: int) -> tuple[Tensor | None, Any]:
+        if self.conditioner is None:
+            return None, state
+        if features is None:
+            raise SeqgenError("a conditioned generator got no features", remedy="give [B, frames, channels]")
+        made, state = self.conditioner.step(features, state)
+        if not made.shape[1] - self.latency <= samples <= made.shape[1]:
+            raise SeqgenError(
+                f"{features.shape[1]} frames do not make {samples} samples",
+                remedy=f"ask for {made.shape[1]} samples ({made.shape[1] - self.latency} at the start of a stream)",
+            )
+        return made[:, made.shape[1] - samples :], state
+
+    def _device(self) -> torch.device:
+        return self.body.zeros(0).device

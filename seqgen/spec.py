@@ -1,0 +1,152 @@
+"""Plain descriptions that travel in configs, checkpoints and bundles: streams, features, state tables."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass
+
+from seqgen.errors import SeqgenError
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSpec:
+    """What a causal sequence model consumes and emits, per position.
+
+    A block of ``T`` inputs gives ``T · up / down`` outputs. Output ``t`` answers input position
+    ``(t - latency) · down / up``: the first ``latency`` outputs of a fresh stream come from the zero padding on
+    the left and mean nothing. Output ``t`` depends on no more than the last ``context`` input positions.
+
+    Attributes:
+        in_dim: channels of one input; 0 means int64 symbols without a channel axis.
+        out_dim: channels of one output.
+        cond_dim: channels of one conditioning vector; 0 means unconditioned.
+        up, down: outputs per input, as a fraction.
+        latency: outputs to discard at the start of a stream.
+        context: receptive field in input positions; ``None`` where it is unbounded (recurrent models).
+        cond_every: conditioning vector ``k`` arrives together with input position ``k · cond_every``.
+        symbols: size of the input alphabet where ``in_dim`` is 0.
+        block: a block of inputs holds a multiple of this many positions.
+    """
+
+    in_dim: int
+    out_dim: int
+    cond_dim: int = 0
+    up: int = 1
+    down: int = 1
+    latency: int = 0
+    context: int | None = 1
+    cond_every: int = 1
+    symbols: int = 0
+    block: int = 1
+
+    def outputs(self, start: int, stop: int) -> tuple[int, int]:
+        """Output positions ``[first, last)`` made by input positions ``[start, stop)`` of one stream."""
+        return start * self.up // self.down, stop * self.up // self.down
+
+    def conditions(self, start: int, stop: int) -> tuple[int, int]:
+        """Conditioning vectors ``[first, last)`` that arrive with input positions ``[start, stop)``."""
+        return -(-start // self.cond_every), -(-stop // self.cond_every)
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureSpec:
+    """The one log-mel definition that training, evaluation, export and the streaming front end share.
+
+    Frame ``i`` is the Hann-windowed stretch of ``window`` samples centred on the middle of the hop block
+    ``[i·hop, (i+1)·hop)``, zero-padded outside the recording and to ``n_fft`` for the transform:
+    ``feature = ln(max(Slaney-mel(|STFT|), floor))``. A recording of N samples has ``ceil(N / hop)`` frames.
+
+    Attributes:
+        sample_rate: Hz. n_fft, window, hop: samples. n_mels: bands. fmin, fmax: Hz (``fmax`` 0 means half the
+            sample rate). floor: smallest mel magnitude, so that digital silence is ``ln(floor)``.
+
+    Raises:
+        SeqgenError: for a value that cannot be a front end (see the message).
+
+    Example:
+        >>> FeatureSpec(sample_rate=16000, n_fft=1024, window=640, hop=160, n_mels=80).signature
+        '0910c7a3bf949502'
+    """
+
+    sample_rate: int
+    n_fft: int
+    window: int
+    hop: int
+    n_mels: int
+    fmin: float = 0.0
+    fmax: float = 0.0
+    floor: float = 1e-5
+
+    def __post_init__(self) -> None:
+        if min(self.sample_rate, self.n_fft, self.window, self.hop, self.n_mels) <= 0:
+            raise SeqgenError(f"features: got {self}", remedy="every size must be positive")
+        if not self.hop <= self.window <= self.n_fft:
+            raise SeqgenError(
+                f"features: got hop {self.hop}, window {self.window}, n_fft {self.n_fft}",
+                remedy="choose hop <= window <= n_fft",
+            )
+        if (self.window - self.hop) % 2:
+            raise SeqgenError(
+                f"features: window {self.window} minus hop {self.hop} is odd",
+                remedy="make the difference even so that frames can be centred on their hop",
+            )
+        if not 0 <= self.fmin < self.top_frequency <= self.sample_rate / 2:
+            raise SeqgenError(
+                f"features: got fmin {self.fmin} Hz and fmax {self.fmax} Hz at {self.sample_rate} Hz",
+                remedy="choose 0 <= fmin < fmax <= sample_rate / 2",
+            )
+        if not 0 < self.floor < math.inf:
+            raise SeqgenError(f"features: floor is {self.floor}", remedy="give a positive, finite magnitude, e.g. 1e-5")
+
+    @property
+    def top_frequency(self) -> float:
+        """Upper edge of the highest band in Hz."""
+        return self.fmax or self.sample_rate / 2
+
+    @property
+    def pad(self) -> int:
+        """Samples of look-ahead (and look-back) beyond the hop block: ``(window - hop) / 2``."""
+        return (self.window - self.hop) // 2
+
+    @property
+    def silence(self) -> float:
+        """The value of every band in digital silence: ``ln(floor)`` (nats)."""
+        return math.log(self.floor)
+
+    @property
+    def signature(self) -> str:
+        """16 hexadecimal digits that change when any parameter does."""
+        # A whole-numbered float and its int must sign alike: YAML writes 8000, Python 8000.0.
+        plain = {key: float(value) for key, value in asdict(self).items()}
+        return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
+
+    def frames(self, samples: int) -> int:
+        """Frames of a recording of ``samples`` samples."""
+        return -(-samples // self.hop)
+
+
+def require_same_signature(got: FeatureSpec, expected: FeatureSpec, *, where: str) -> None:
+    """Refuse features of another definition, naming both signatures and the fields that differ.
+
+    Raises:
+        SeqgenError: when the two differ.
+    """
+    if got.signature == expected.signature:
+        return
+    mine, theirs = asdict(got), asdict(expected)
+    differing = ", ".join(f"{key} {mine[key]} instead of {theirs[key]}" for key in mine if mine[key] != theirs[key])
+    raise SeqgenError(
+        f"{where}: feature signature {got.signature} does not match {expected.signature} ({differing})",
+        remedy="prepare the features with the voice's own parameters",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class StateLeaf:
+    """One row of a state table: tree path, shape without the batch axis, dtype name (``float32`` | ``int64``)."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str

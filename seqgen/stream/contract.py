@@ -1,0 +1,62 @@
+"""The contract that every causal sequence model keeps."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Generic, TypeVar, final
+
+import torch
+from torch import Tensor, nn
+
+from seqgen.spec import StreamSpec
+
+S = TypeVar("S")
+
+
+class Streamable(nn.Module, ABC, Generic[S]):
+    """A causal map from sequences to sequences, run by one function for blocks of any length.
+
+    ``step`` consumes a block ``[B, T, C]`` (or int64 symbols ``[B, T]`` when ``spec.in_dim`` is 0) together with the
+    state left by the block before, and gives ``[B, T·up/down, out_dim]`` and the new state. With ``cond_dim > 0``
+    every ``cond_every``-th position brings one conditioning vector, ``cond [B, T', cond_dim]``; see
+    :meth:`StreamSpec.conditions`.
+
+    Laws, checked by :func:`seqgen.stream.verify.verify` for every registered model: chunking, closure, rows, purity,
+    context. State is a value: nothing about a stream lives on the module, nothing given is changed.
+
+    Example:
+        >>> state = model.init_state(batch=1)                      # doctest: +SKIP
+        >>> y0, state = model.step(x[:, :100], state)              # doctest: +SKIP
+        >>> y1, state = model.step(x[:, 100:], state)              # doctest: +SKIP
+        >>> torch.cat([y0, y1], 1) == model(x)                     # doctest: +SKIP
+    """
+
+    spec: StreamSpec
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Follows .to(device, dtype), so that a layer without parameters still knows where its state belongs.
+        self.register_buffer("_like", torch.empty(0), persistent=False)
+
+    @abstractmethod
+    def init_state(self, batch: int) -> S:
+        """The state of ``batch`` fresh streams, on the module's device and in its dtype."""
+
+    @abstractmethod
+    def step(self, x: Tensor, state: S, cond: Tensor | None = None) -> tuple[Tensor, S]:
+        """Outputs for one block, and the state after it."""
+
+    def advance(self, x: Tensor, state: S, cond: Tensor | None = None) -> S:
+        """The state after a block whose outputs nobody needs: ``step(…)[1]``, cheaper where a layer can be."""
+        return self.step(x, state, cond)[1]
+
+    @final
+    def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        """The whole sequence from a fresh state: one long step."""
+        return self.step(x, self.init_state(x.shape[0]), cond)[0]
+
+    def zeros(self, *shape: int) -> Tensor:
+        """Zeros on the module's device and in its dtype."""
+        return torch.zeros(shape, device=self._like.device, dtype=self._like.dtype)
+
+    _like: Tensor

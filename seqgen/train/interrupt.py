@@ -1,0 +1,40 @@
+"""Ctrl-C and SIGTERM as a question that the loop asks between two steps."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupt:
+    """While entered, the first SIGINT or SIGTERM only sets ``requested``; a second one acts as usual.
+
+    Processes forked inside (data-loading workers) inherit the handler, so a Ctrl-C at a terminal, which reaches them
+    too, does not take the data away from the step that is being finished. Outside the main thread Python delivers no
+    signals, and entering does nothing.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Interrupt:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._handle) for number in _SIGNALS}
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._restore()
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self.requested = True
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}

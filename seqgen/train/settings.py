@@ -1,0 +1,69 @@
+"""What a user sets about training; plain data, so that a process without torch can read a run's configuration."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from seqgen.errors import SeqgenError
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Settings of the training loop. Everything is counted in steps; one step is one update of every player.
+
+    Attributes:
+        steps: updates in all.
+        batch_size: rows of the global batch of one step, over all processes and micro-batches.
+        learning_rate: peak rate of AdamW (decoupled weight decay).
+        schedule: shape of the rate after the warm-up; see ``seqgen.train.schedule``.
+        warmup: steps of linear warm-up (0: none).
+        weight_decay: applied to parameters of two or more dimensions; gains and biases do not decay.
+        betas: AdamW's decay rates of the two moments.
+        clip_norm: largest L2 norm of one player's gradient (0: no clipping).
+        accumulate: micro-batches that the rows of one process are cut into; it bounds memory and changes no gradient.
+        precision: Lightning Fabric's name of the arithmetic; 16-mixed needs a GPU.
+        ema: decay of the moving average of the parameters (0: none).
+        validate_every: steps between validations (0: only after the last step).
+        checkpoint_every: steps between checkpoints (0: only after the last step).
+        keep: how many of the newest checkpoints stay, beside the best.
+        patience: validations without a better value after which training stops (0: never).
+        workers: data-loading processes (0: read in the training process).
+        log_every: steps between two lines of metrics.
+        seed: key of everything that training draws.
+    """
+
+    steps: int
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    schedule: Literal["constant", "cosine", "inverse-sqrt"] = "constant"
+    warmup: int = 0
+    weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
+    clip_norm: float = 1.0
+    accumulate: int = 1
+    precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
+    ema: float = 0.0
+    validate_every: int = 1000
+    checkpoint_every: int = 1000
+    keep: int = 2
+    patience: int = 0
+    workers: int = 0
+    log_every: int = 50
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "accumulate", "keep", "log_every"):
+            self._require(name, getattr(self, name) >= 1, "1 or more")
+        counts = ("warmup", "validate_every", "checkpoint_every", "patience", "workers")
+        for name in (*counts, "weight_decay", "clip_norm"):
+            self._require(name, getattr(self, name) >= 0, "0 or more")
+        self._require("learning_rate", 0 < self.learning_rate < math.inf, "above 0 and finite")
+        self._require("betas", all(0 <= beta < 1 for beta in self.betas), "two numbers in [0, 1)")
+        self._require("ema", 0 <= self.ema < 1, "in [0, 1)")
+        self._require("accumulate", self.accumulate <= self.batch_size, f"at most batch_size ({self.batch_size})")
+
+    def _require(self, name: str, holds: bool, expected: str) -> None:
+        if not holds:
+            raise SeqgenError(f"'{name}' is {getattr(self, name)!r}", remedy=f"give a value {expected}")

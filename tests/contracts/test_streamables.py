@@ -1,0 +1,159 @@
+"""The laws of a Streamable over every registered model and layer, in float32 and float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from seqgen import registry
+from seqgen.models.frames import FrameConditioner
+from seqgen.nets.gru import GRU
+from seqgen.nets.layers import Activation, CausalConv1d, Dense, Embedding
+from seqgen.spec import FeatureSpec, StreamSpec
+from seqgen.stream.combinators import (
+    Conditioned,
+    Delay,
+    Fold,
+    Interpolate,
+    Repeat,
+    Residual,
+    Serial,
+    Unfold,
+)
+from seqgen.stream.contract import Streamable
+from seqgen.stream.verify import LawBroken, verify
+
+FEATURES = FeatureSpec(sample_rate=8000, n_fft=64, window=12, hop=4, n_mels=6)
+
+
+def _wavernn(conditioned: bool) -> Streamable[Any]:
+    cls = registry.MODELS.load("wavernn")
+    return cls(cls.Config(hidden=8, conditioned=conditioned))
+
+
+def _frames(speakers: int) -> Streamable[Any]:
+    cls = registry.CONDITIONERS.load("frames")
+    return cls(cls.Config(channels=5, blocks=1, look_ahead=1), features=FEATURES, speakers=speakers, out_dim=4)
+
+
+MODELS: dict[str, list[Callable[[], Streamable[Any]]]] = {
+    "wavernn": [lambda: _wavernn(False), lambda: _wavernn(True)],
+}
+CONDITIONERS: dict[str, list[Callable[[], Streamable[Any]]]] = {"frames": [lambda: _frames(0), lambda: _frames(3)]}
+LAYERS: dict[str, Callable[[], Streamable[Any]]] = {
+    "conv": lambda: CausalConv1d(3, 4, kernel=3, dilation=2),
+    "conv-look-ahead": lambda: CausalConv1d(3, 3, kernel=5, look_ahead=2),
+    "dense": lambda: Dense(3, 4),
+    "activation": lambda: Activation("gelu", dim=3),
+    "embedding": lambda: Embedding(7, 3),
+    "gru": lambda: GRU(3, 4),
+    "delay": lambda: Delay(2, dim=3, fill=0.5),
+    "delay-symbols": lambda: Delay(1, dim=0, fill=2, symbols=5),
+    "repeat": lambda: Repeat(3, dim=2),
+    "interpolate-even": lambda: Interpolate(4, dim=2),
+    "interpolate-odd": lambda: Interpolate(5, dim=2),
+    "fold": lambda: Fold(3, dim=2),
+    "unfold": lambda: Unfold(3, dim=2),
+    "residual": lambda: Residual(CausalConv1d(3, 3, kernel=5, look_ahead=2)),
+    "serial": lambda: Serial(CausalConv1d(3, 4, kernel=2), Repeat(2, dim=4), CausalConv1d(4, 2, kernel=4)),
+    "serial-fold": lambda: Serial(CausalConv1d(2, 2, kernel=3), Fold(2, dim=2), Delay(1, dim=4)),
+    "fold-unfold": lambda: Serial(Fold(2, dim=3), Dense(6, 6), Unfold(2, dim=3)),
+    "conditioned": lambda: Conditioned(Serial(Dense(3, 24), Repeat(2, dim=24)), _wavernn(True)),
+}
+ALL = {
+    **{f"{name}-{i}": make for name, makes in (MODELS | CONDITIONERS).items() for i, make in enumerate(makes)},
+    **LAYERS,
+}
+
+
+def test_every_registered_model_is_under_the_laws() -> None:
+    assert set(MODELS) == set(registry.MODELS)
+    assert set(CONDITIONERS) == set(registry.CONDITIONERS)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize("name", ALL)
+def test_laws(name: str, dtype: torch.dtype) -> None:
+    torch.manual_seed(1)
+    model = ALL[name]().to(dtype)
+    for parameter in model.parameters():  # zero biases would hide what they break
+        parameter.data.add_(0.1 * torch.randn_like(parameter))
+    verify(model, length=30)
+
+
+class _Broken(Streamable[Tensor]):
+    """A first-order filter with one law broken at a time."""
+
+    def __init__(self, law: str) -> None:
+        super().__init__()
+        self.law = law
+        self.kept = torch.zeros(1)
+        self.spec = StreamSpec(in_dim=2, out_dim=2, context=3 if law == "context" else 2)
+
+    def init_state(self, batch: int) -> Tensor:
+        return self.zeros(batch, 1, 2)
+
+    def step(self, x: Tensor, state: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        line = torch.cat([state, x], dim=1)
+        y, after = line[:, 1:] + 0.5 * line[:, :-1], line[:, -1:]
+        if self.law == "chunking":
+            y = y - y.mean(dim=1, keepdim=True)
+        if self.law == "closure":
+            after = line[:, -2:]
+        if self.law == "rows":
+            y = y + 0.01 * y.mean(dim=0, keepdim=True)
+        if self.law == "purity":
+            self.kept = self.kept + 1
+            y = y + self.kept
+        if self.law == "future":
+            y = torch.nn.functional.conv1d(x.transpose(1, 2), torch.ones(2, 1, 3), groups=2, padding=1).transpose(1, 2)
+        if self.law == "mutation":
+            y = y.clone()
+            state.add_(1)
+        return y, after
+
+
+@pytest.mark.parametrize("law", ["chunking", "closure", "rows", "purity", "context", "future", "mutation"])
+def test_a_broken_law_is_found(law: str) -> None:
+    with pytest.raises(LawBroken):
+        verify(_Broken(law))
+
+
+def test_the_filter_itself_keeps_every_law() -> None:
+    verify(_Broken("none"))
+
+
+@pytest.mark.parametrize("up", [2, 4, 5, 7])
+def test_interpolation_answers_what_it_says_after_its_latency(up: int) -> None:
+    """A straight line stays the same straight line, shifted by the declared latency."""
+    line = Interpolate(up, dim=1)
+    frames = torch.arange(6.0)[None, :, None]
+    y = line(frames)[0, :, 0]
+    answered = torch.arange(len(y)) - line.spec.latency
+    expected = (answered - (up - 1) / 2) / up  # the centre of frame i lies at i·up + (up-1)/2
+    inside = (expected >= 0) & (expected <= 5)
+    assert inside.sum() > 4 * up
+    torch.testing.assert_close(y[inside], expected[inside].float())
+
+
+def test_conditioning_is_a_layer_whose_look_ahead_is_its_latency() -> None:
+    conv = CausalConv1d(2, 2, kernel=5, look_ahead=2)
+    torch.nn.init.zeros_(conv.weight)
+    with torch.no_grad():
+        conv.weight[[0, 1], [0, 1], 2] = 1.0
+    x = torch.randn(1, 9, 2)
+    torch.testing.assert_close(conv(x)[:, conv.spec.latency :], x[:, : -conv.spec.latency])
+
+
+def test_frames_start_from_silence() -> None:
+    """A fresh stream is what a stream becomes after much silence."""
+    net: FrameConditioner = _frames(0)  # type: ignore[assignment]
+    silence = torch.full((1, 20, 6), FEATURES.silence)
+    speech = torch.randn(1, 5, 6)
+    fresh = net(speech)
+    warmed = net(torch.cat([silence, speech], dim=1))[:, 20 * 4 :]
+    torch.testing.assert_close(warmed, fresh)

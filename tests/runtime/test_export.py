@@ -1,0 +1,295 @@
+"""Export: the graphs are self-contained, free in batch and time, and what they refuse they refuse in words."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from seqgen import config, noise
+from seqgen.bundle import Bundle
+from seqgen.config import Component
+from seqgen.errors import SeqgenError
+from seqgen.export import voice
+from seqgen.runtime import open_runtime
+from seqgen.runtime.contract import Runtime
+from seqgen.train import weights
+from seqgen.train.run import RunConfig
+from tests.runtime.voices import tiny_run, tiny_system
+
+
+@pytest.fixture(scope="module", params=["onnx", "torch"])
+def runtime(request: pytest.FixtureRequest, tiny_bundle: Path) -> Runtime:
+    return open_runtime(Bundle.open(tiny_bundle), request.param)
+
+
+def inputs(runtime: Runtime, rows: int, frames: int) -> tuple[Any, Any]:
+    """Uniforms for all samples of a fresh stream, and features."""
+    spec = runtime.manifest.spec
+    samples = frames * spec.up - spec.latency
+    width = samples * runtime.manifest.uniforms_per_sample
+    rng = np.random.Generator(np.random.Philox(frames))
+    cond = rng.normal(-5, 2, (rows, frames, spec.in_dim)).astype(np.float32)
+    return np.stack([noise.block(3, row, 0, width) for row in range(rows)]), cond
+
+
+def test_the_manifest_says_what_was_exported(tiny_bundle: Path) -> None:
+    manifest, run = Bundle.open(tiny_bundle).manifest, tiny_run()
+    generator = tiny_system(run)[0].generator
+    assert (manifest.name, manifest.kind, manifest.licence) == ("tiny", "vocoder", "CC0")
+    assert (manifest.sample_rate, manifest.features) == (8000, run.features)
+    assert (manifest.codec, manifest.symbols_per_sample, manifest.uniforms_per_sample) == ("bytes16", 2, 2)
+    assert (manifest.spec.in_dim, manifest.spec.out_dim, manifest.spec.up) == (10, 1, 40)
+    # One frame of look-ahead, and half a frame to the centre of the next.
+    assert manifest.spec.latency == generator.latency == 40 + 20
+    assert manifest.speakers == ()
+    assert config.load(tiny_bundle / "config.yaml", RunConfig) == run
+
+
+def test_weights_are_stored_once_and_are_the_generators(tiny_bundle: Path) -> None:
+    opened = Bundle.open(tiny_bundle)
+    generator = tiny_system(tiny_run())[0].generator
+    stored = opened.tensors("weights.safetensors")
+    expected = weights.of(generator)
+    assert set(stored) == set(expected)
+    assert all(np.array_equal(stored[name], value.numpy()) for name, value in expected.items())
+    for name in ("step.onnx", "loop.onnx"):
+        graph = onnx.load(str(opened.path(name)), load_external_data=False).graph
+        outside = [tensor for tensor in graph.initializer if tensor.data_location == onnx.TensorProto.EXTERNAL]
+        places = {entry.value for tensor in outside for entry in tensor.external_data if entry.key == "location"}
+        assert places == {"weights.safetensors"}
+        inside = sum(len(tensor.raw_data) for tensor in graph.initializer)
+        assert inside < 4096, "a folded copy of a weight"
+        assert len(outside) >= len(expected) - 1
+
+
+def test_states_are_named_and_batch_and_time_are_free(tiny_bundle: Path) -> None:
+    opened = Bundle.open(tiny_bundle)
+    for name, others in (("step.onnx", {"features", "x"}), ("loop.onnx", {"features", "uniforms", "temperature"})):
+        graph = onnx.load(str(opened.path(name)), load_external_data=False).graph
+        given = {value.name: value.type.tensor_type for value in graph.input}
+        states = {f"state.{leaf.name}": leaf for leaf in opened.manifest.state}
+        assert set(given) == others | set(states)
+        assert [value.name for value in graph.output][1:] == [f"{state}.after" for state in states]
+        for value in (*graph.input, *graph.output):
+            shape = [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
+            state = states.get(value.name.removesuffix(".after"))
+            if state is not None:
+                assert shape == ["batch", *state.shape]
+            elif value.name != "temperature":
+                assert shape[0] == "batch"
+                assert isinstance(shape[1], str)
+
+
+def test_writing_twice_gives_the_same_bytes(tiny_bundle: Path, tmp_path: Path) -> None:
+    system, experiment = tiny_system(tiny_run())
+    again = voice.write(system, experiment, tmp_path / "again", {"made": "by a test"})
+    old = {entry.name: entry.sha256 for entry in Bundle.open(tiny_bundle).manifest.files}
+    assert {entry.name: entry.sha256 for entry in again.manifest.files} == old
+
+
+def test_check_replays_the_golden_vectors(tiny_bundle: Path) -> None:
+    verdicts = voice.check(tiny_bundle)
+    assert [verdict.runtime for verdict in verdicts] == ["OnnxRuntime", "TorchRuntime"]
+    for verdict in verdicts:
+        assert verdict.ok
+        assert verdict.params_error <= 1e-5
+
+
+def test_check_finds_graphs_of_other_weights(tmp_path: Path) -> None:
+    """Every hash is right, and yet the golden vectors are those of another network."""
+    system, experiment = tiny_system(tiny_run(hop=20))
+    real = voice._golden
+
+    def of_others(system: Any, channels: int) -> Any:
+        with torch.no_grad():
+            system.generator.body.recurrent.mul_(1.01)
+        return real(system, channels)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(voice, "_golden", of_others)
+        voice.write(system, experiment, tmp_path / "voice", {})
+    with pytest.raises(SeqgenError, match="OnnxRuntime does not reproduce the golden vectors"):
+        voice.check(tmp_path / "voice")
+
+
+def test_an_unconditioned_model_is_exported_or_refused_in_words(tmp_path: Path) -> None:
+    system, experiment = tiny_system(tiny_run(conditioned=False))
+    refusal = ""
+    try:
+        voice.write(system, experiment, tmp_path / "voice", {})
+    except SeqgenError as error:
+        refusal = str(error)
+    if refusal:
+        assert "condition" in refusal
+        assert list(tmp_path.iterdir()) == []
+    else:
+        assert all(verdict.ok for verdict in voice.check(tmp_path / "voice"))
+
+
+def test_the_only_speaker_needs_no_one_hot(tmp_path: Path) -> None:
+    system, experiment = tiny_system(tiny_run(hop=20), ("jo",))
+    made = voice.write(system, experiment, tmp_path / "voice", {})
+    assert made.manifest.spec.in_dim == made.manifest.features.n_mels
+    assert all(verdict.ok for verdict in voice.check(made.directory))
+
+
+# What runtimes refuse, before anything is run
+
+
+def test_what_does_not_fit_is_refused(runtime: Runtime) -> None:
+    u, cond = inputs(runtime, 2, 5)
+    state = runtime.init(2)
+    hop, latency = runtime.manifest.spec.up, runtime.manifest.spec.latency
+    full = np.zeros((2, 2 * 5 * hop + 2), np.float32)
+    wrong: list[tuple[Any, Any, Any, str]] = [
+        (u, state, cond[..., :-1], r"shape \(2, 5, 9\); give \[batch, frames, 10\]"),
+        (u, state, np.concatenate([cond, cond], axis=2), r"give \[batch, frames, 10\]"),
+        (u, state, cond[0], r"shape \(5, 10\)"),
+        (u, state, cond[:1], "1 rows of conditioning for a state of 2"),
+        (u, runtime.init(3), cond, "2 rows of conditioning for a state of 3"),
+        (u[:, :-1], state, cond, rf"5 frames do not make .*; ask for {5 * hop} samples"),
+        (u[:, :-2], state, cond, rf"5 frames do not make {5 * hop - latency - 1} samples"),
+        (full, state, cond, rf"5 frames do not make {5 * hop + 1} samples"),
+        (u[:1], state, cond, "1 row"),
+        (u[0], state, cond, "shape|rank|row"),
+    ]
+    for noise_, state_, cond_, match in wrong:
+        with pytest.raises(SeqgenError, match=match):
+            runtime.sample(noise_, state_, cond_)
+    x = np.zeros((2, u.shape[1]), np.int64)
+    with pytest.raises(SeqgenError, match="5 frames do not make"):
+        runtime.step(x[:, :-1], state, cond)
+    with pytest.raises(SeqgenError, match=r"give \[batch, frames, 10\]"):
+        runtime.step(x, state, cond[..., :-1])
+
+
+def test_states_given_are_not_changed(runtime: Runtime) -> None:
+    u, cond = inputs(runtime, 2, 4)
+    state = runtime.init(2)
+    _, state = runtime.sample(u, state, cond)
+    given = [leaf.copy() for leaf in (*state, u, cond)]
+    full = np.tile(u, 2)[:, : 4 * runtime.manifest.spec.up * 2]
+    first, _ = runtime.sample(full, state, cond)
+    second, _ = runtime.sample(full, state, cond)
+    assert np.array_equal(first, second)
+    assert all(np.array_equal(a, b) for a, b in zip(given, (*state, u, cond), strict=True))
+
+
+def test_states_are_those_of_the_table(runtime: Runtime) -> None:
+    u, cond = inputs(runtime, 3, 4)
+    audio, state = runtime.sample(u, runtime.init(3), cond)
+    assert audio.dtype == np.float32
+    assert audio.shape == (3, 4 * runtime.manifest.spec.up - runtime.manifest.spec.latency)
+    assert np.array_equal(audio, np.round(audio * 32768) / 32768)
+    assert audio.min() >= -1
+    for leaf, value in zip(runtime.manifest.state, state, strict=True):
+        assert value.shape == (3, *leaf.shape)
+        assert value.dtype == leaf.dtype
+
+
+def test_streams_in_threads_do_not_meet(runtime: Runtime) -> None:
+    u, cond = inputs(runtime, 4, 6)
+
+    def row(index: int) -> Any:
+        return runtime.sample(u[index : index + 1], runtime.init(1), cond[index : index + 1])[0]
+
+    expected = [row(index) for index in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        for made, wanted in zip(pool.map(row, [0, 1, 2, 3] * 2), expected * 2, strict=True):
+            assert np.array_equal(made, wanted)
+
+
+def test_an_unknown_runtime_lists_the_choices(tiny_bundle: Path) -> None:
+    with pytest.raises(SeqgenError, match=r"unknown runtime 'onxn'; did you mean 'onnx'\? known: onnx, torch"):
+        open_runtime(Bundle.open(tiny_bundle), "onxn")
+
+
+PROGRAM = """
+import json, sys
+from pathlib import Path
+import numpy as np
+import seqgen.runtime.onnx
+from seqgen import noise
+from seqgen.bundle import Bundle
+from seqgen.runtime import open_runtime
+runtime = open_runtime(Bundle.open(Path(sys.argv[1])))
+golden = runtime.bundle.tensors("golden.safetensors")
+audio, _ = runtime.sample(golden["uniforms"], runtime.init(2), golden["features"])
+params, _ = runtime.step(golden["elements"], runtime.init(2), golden["features"])
+assert audio.shape == golden["audio"].shape and np.ptp(audio) > 1
+print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
+"""
+
+
+def in_a_process(program: str, tiny_bundle: Path, repository: Path) -> str:
+    environment = {**os.environ, "PYTHONPATH": str(repository)}
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tiny_bundle)], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, f"status {done.returncode}: {done.stderr}"
+    return done.stdout
+
+
+def test_a_process_that_runs_a_bundle_never_loads_torch(tiny_bundle: Path, repository: Path) -> None:
+    loaded = set(json.loads(in_a_process(PROGRAM, tiny_bundle, repository)))
+    assert loaded & {"torch", "torchaudio", "librosa", "scipy", "yaml", "onnx", "lightning_fabric"} == set()
+
+
+NO_SAMPLES = """
+import sys
+from pathlib import Path
+import numpy as np
+from seqgen.bundle import Bundle
+from seqgen.runtime import open_runtime
+runtime = open_runtime(Bundle.open(Path(sys.argv[1])))
+golden = runtime.bundle.tensors("golden.safetensors")
+features, uniforms, elements = golden["features"], golden["uniforms"], golden["elements"]
+spec = runtime.manifest.spec
+whole, _ = runtime.sample(uniforms, runtime.init(2), features)
+sampling, scoring, audio, scores = runtime.init(2), runtime.init(2), [], []
+for k in range(features.shape[1]):
+    begin, end = (2 * max(0, f * spec.up - spec.latency) for f in (k, k + 1))
+    made, sampling = runtime.sample(uniforms[:, begin:end], sampling, features[:, k : k + 1])
+    audio.append(made)
+    made, scoring = runtime.step(elements[:, begin:end], scoring, features[:, k : k + 1])
+    scores.append(made)
+assert audio[0].shape == (2, 0) and audio[0].dtype == np.float32
+assert np.array_equal(np.concatenate(audio, axis=1), whole)
+expected = golden["params"]
+assert np.abs(np.concatenate(scores, axis=1)[:, : expected.shape[1]] - expected).max() < 1e-4
+nothing, state = runtime.sample(uniforms[:, :0], sampling, features[:, :0])
+assert nothing.shape == (2, 0)
+assert all(np.array_equal(a, b) for a, b in zip(state, sampling, strict=True))
+"""
+
+
+def test_a_chunk_too_short_for_a_sample_fills_the_look_ahead(tiny_bundle: Path, repository: Path) -> None:
+    """In a process of its own: onnxruntime dies of a division by zero in a Scan over nothing."""
+    in_a_process(NO_SAMPLES, tiny_bundle, repository)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda run: replace(run, model=Component("wavernn", {"hidden": 15})), "hidden is 15"),
+        (lambda run: replace(run, model=Component("wavernn", {"hiden": 16})), "hiden"),
+        (lambda run: replace(run, model=Component("wavern")), "did you mean 'wavernn'"),
+        (lambda run: replace(run, data=replace(run.data, codec="mulaw8")), "set data.codec to bytes16"),
+        (lambda run: replace(run, emission=Component("gaussian")), "the body gives 256 outputs, the emission takes 2"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(change: Callable[[RunConfig], RunConfig], match: str) -> None:
+    with pytest.raises(SeqgenError, match=match):
+        tiny_system(change(tiny_run()))

@@ -1,0 +1,85 @@
+"""A real server on 127.0.0.1, in a thread of the test process, and plain sockets to talk to it."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import socket
+import threading
+import time
+
+import uvicorn
+
+from serving.app import App
+
+
+class Live:
+    """``with Live(App(...)) as server:`` serves on ``server.port``."""
+
+    def __init__(self, app: App, *, drain: int = 5, send_buffer: int = 1 << 16) -> None:
+        self.app = app
+        self._listener = socket.socket()
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
+        self._listener.bind(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        config = uvicorn.Config(
+            app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=drain, loop="asyncio"
+        )
+        self.server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self.server.run, args=([self._listener],))
+
+    def __enter__(self) -> Live:
+        self._thread.start()
+        wait_for(lambda: self.server.started)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        gate = getattr(self.app.vocoder.runtime, "gate", None)
+        if gate is not None:
+            gate.set()
+        self.server.should_exit = True
+        self._thread.join(60)
+        assert not self._thread.is_alive(), "the server did not stop"
+        assert self.app.crew.busy == 0, "a slot was lost"
+
+    def request(self, method: str, target: str, body: bytes | None = None, **headers: str):
+        """A whole answer: status, headers (lower-case names), body."""
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)) as connection:
+            connection.request(method, target, body, {k.replace("_", "-"): v for k, v in headers.items()})
+            answer = connection.getresponse()
+            return answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read()
+
+    def post(self, query: str, body: bytes, **headers: str):
+        """``POST /v1/vocode``."""
+        return self.request("POST", f"/v1/vocode?{query}", body, **headers)
+
+    def connect(self, *, receive_buffer: int = 0) -> socket.socket:
+        """A bare connection."""
+        plug = socket.socket()
+        if receive_buffer:
+            plug.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        plug.settimeout(60)
+        plug.connect(("127.0.0.1", self.port))
+        return plug
+
+    def begin(self, body: bytes, query: str = "format=pcm", **options: int) -> socket.socket:
+        """A vocoding request sent, its answer not yet read."""
+        plug = self.connect(**options)
+        head = f"POST /v1/vocode?{query} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+        plug.sendall(head.encode() + body)
+        return plug
+
+
+def message(body: bytes) -> str:
+    """The one line of a JSON error."""
+    return str(json.loads(body)["error"]["message"])
+
+
+def wait_for(condition, seconds: float = 30.0) -> float:
+    """Wait until it is true; returns the seconds it took."""
+    begin = time.monotonic()
+    while not condition():
+        assert time.monotonic() - begin < seconds, "it never came true"
+        time.sleep(0.002)
+    return time.monotonic() - begin

@@ -1,0 +1,202 @@
+"""The whole command line on a corpus of twelve tones: prepare, train, eval, export, check, sample, info, bench."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from seqgen.audio import io
+from seqgen.train import checkpoint
+from tests.unit.cli_workspace import CONFIG, done, seqgen
+
+COMMANDS = [
+    (), ("data",), ("data", "prepare"), ("data", "check"), ("data", "stats"), ("train",), ("eval",), ("sample",),
+    ("export",), ("check",), ("bench",), ("info",),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def work(cli_work: Path) -> Path:
+    return cli_work
+
+
+def weights(experiment: Path, step: int) -> dict[str, np.ndarray]:
+    return load_file(experiment / "checkpoints" / f"step-{step:06d}" / "model.safetensors")
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_help_teaches_by_example(words: tuple[str, ...]) -> None:
+    result = seqgen(*words, "--help")
+    assert result.status == 0
+    assert result.err == ""
+    examples = [line for line in result.out.splitlines() if line.startswith(f"  {' '.join(('seqgen', *words))} ")]
+    assert examples
+
+
+@pytest.mark.parametrize("words", [(), ("trian",), ("train",), ("data",), ("sample", "x"), ("bench", "--streams", "x")])
+def test_a_wrong_call_is_a_usage_error(words: tuple[str, ...]) -> None:
+    result = seqgen(*words)
+    assert result.status == 2
+    assert "usage: seqgen" in result.err
+    assert "error: " in result.err.splitlines()[-1]
+
+
+def test_train_leaves_an_experiment(work: Path) -> None:
+    names = {path.name for path in (work / "exp").iterdir()}
+    assert {"config.yaml", "speakers.txt", "checkpoints", "metrics.jsonl", "tensorboard"} <= names
+    assert (work / "exp/speakers.txt").read_text() == "anna\nben\n"
+    rows = [json.loads(line) for line in (work / "exp/metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if row["split"] == "train"] == [1, 2, 3]
+    assert [row["step"] for row in rows if row["split"] == "valid"] == [2, 3]
+    assert all(10 < row["bits_per_sample"] < 20 for row in rows)
+
+
+def test_eval(work: Path) -> None:
+    result = done("eval", work / "exp", "--utterances", 2, "--json", "--audio", work / "heard")
+    found = json.loads(result.out)
+    assert found["utterances"] == 2
+    assert 10 < found["bits_per_sample"] < 20
+    assert found["griffin_lim"]["mcd"]["mean"] > 0
+    assert json.loads((work / "exp/eval.json").read_text())["bits_per_sample"] == found["bits_per_sample"]
+    files = sorted(path.name for path in (work / "heard").iterdir())
+    assert len(files) == 6
+    lengths = {io.info(work / "heard" / name).samples for name in files[:3]}
+    assert len(lengths) == 1
+    assert result.json() == found  # strict JSON, NaN excluded: programs read it
+
+
+def test_eval_of_one_utterance_is_strict_json(work: Path) -> None:
+    """One utterance has no interval, and a tone may have no voiced frames: neither may print as NaN."""
+    assert done("eval", work / "exp", "--utterances", 1, "--json").json()["utterances"] == 1
+
+
+def test_check(work: Path) -> None:
+    found = done("check", work / "voice", "--json").json()
+    assert found["ok"] is True
+    assert [row["runtime"] for row in found["runtimes"]] == ["OnnxRuntime", "TorchRuntime"]
+    assert all(row["chunked"] and row["params_error"] < 1e-4 for row in found["runtimes"])
+
+
+def test_samples_depend_on_the_seed_alone(work: Path) -> None:
+    def sample(name: str, voice: str, *words: object) -> bytes:
+        done("sample", work / voice, work / "in/anna/u0.wav", "-o", work / name, "--speaker", "anna", *words)
+        return (work / name).read_bytes()
+
+    first = sample("a.wav", "voice")
+    header = io.info(work / "a.wav")
+    assert (header.samples, header.sample_rate) == (2400, 8000)
+    assert sample("b.wav", "voice", "--seed", 0) == first
+    assert sample("c.wav", "exp") == first
+    assert sample("d.wav", "voice", "--seed", 1) != first
+    assert sample("e.wav", "voice", "--speaker", "ben") != first
+    assert len(sample("f.wav", "voice", "--runtime", "torch", "--temperature", 0)) == len(first)
+    done("sample", work / "voice", work / "in/anna/u0.wav", "-o", work / "g.flac", "--speaker", "anna")
+    assert np.array_equal(io.read(work / "g.flac")[0], io.read(work / "a.wav")[0])
+
+
+def test_info(work: Path) -> None:
+    run = done("info", work / "run.yaml", "--json").json()
+    experiment = done("info", work / "exp", "--json").json()
+    assert run["digest"] == experiment["digest"]
+    assert experiment["checkpoints"][-1] == 3
+    assert experiment["last metrics"]["step"] == 3
+    bundle = done("info", work / "voice", "--json").json()
+    assert bundle["speakers"] == ["anna", "ben"]
+    assert (bundle["provenance"]["who"], bundle["provenance"]["why"]) == ("me", "a test")
+    assert bundle["provenance"]["config_digest"] == run["digest"]
+    here = done("info", "--json").json()
+    assert here["model"] == ["wavernn"]
+    for path in ("run.yaml", "exp", "voice"):
+        assert "tiny" in done("info", work / path).out
+
+
+def test_bench(work: Path) -> None:
+    found = done("bench", work / "voice", "--json", "--seconds", 0.1, "--streams", 2).json()
+    assert (found["preset"], found["streams"], found["runtime"]) == ("tiny", 2, "onnx")
+    assert found["samples_per_second"] > 0
+    assert found["step_us_p99"] >= found["step_us_p50"] > 0
+
+
+def test_overrides_are_recorded(work: Path) -> None:
+    out = work / "wider"
+    done("train", work / "run.yaml", "--out", out, "--set", "train.steps=1", "model.hidden=24", "--set", "name=w")
+    assert "hidden: 24" in (out / "config.yaml").read_text()
+    found = done("info", out, "--json").json()
+    assert (found["run"], found["steps"], found["model"]["hidden"]) == ("w", 1, 24)
+    assert found["digest"] != done("info", work / "exp", "--json").json()["digest"]
+    # The recorded file is the whole run: no override is needed again.
+    assert "finished at step 1" in done("train", out / "config.yaml", "--out", out, "--resume").err
+
+
+def test_init_from_takes_weights_only(work: Path) -> None:
+    out = work / "tuned"
+    still = ("--set", "train.steps=1", "train.learning_rate=1e-30", "train.seed=9", "train.weight_decay=0")
+    done("train", work / "run.yaml", "--out", out, "--init-from", work / "exp", *still)
+    found, steps = weights(out, 1), checkpoint.Checkpoints(work / "exp").steps()
+    assert any(  # the best of them; a zero may have become 1e-30
+        all(np.allclose(found[name], value, rtol=0, atol=1e-12) for name, value in weights(work / "exp", step).items())
+        for step in steps
+    )
+    assert checkpoint.read(out / "checkpoints/step-000001").progress.step == 1
+
+
+def test_the_seed_decides_the_whole_run(work: Path) -> None:
+    """Initial weights included: the same configuration twice gives the same network, another seed another one."""
+    made = {}
+    for name, seed in (("first", 4), ("second", 4), ("third", 5)):
+        done("train", work / "run.yaml", "--out", work / name, "--set", "train.steps=1", f"train.seed={seed}")
+        made[name] = weights(work / name, 1)
+    recurrent = "generator.body.recurrent"
+    assert all(np.array_equal(value, made["second"][name]) for name, value in made["first"].items())
+    assert not np.array_equal(made["first"][recurrent], made["third"][recurrent])
+
+
+def test_resume_of_a_finished_run_does_nothing(work: Path) -> None:
+    before = weights(work / "exp", 3)
+    assert "at step 3" in done("train", work / "run.yaml", "--out", work / "exp", "--resume").err
+    after = weights(work / "exp", 3)
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+def _started(command: list[str], out: Path, log: Path, repository: Path) -> subprocess.Popen[bytes]:
+    """A training process that has made its first step."""
+    environment = {**os.environ, "PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1"}
+    with log.open("wb") as sink:
+        process = subprocess.Popen(command, stderr=sink, stdout=sink, env=environment)
+    deadline = time.monotonic() + 200
+    while not ((out / "metrics.jsonl").is_file() and (out / "metrics.jsonl").stat().st_size):
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.01)
+    return process
+
+
+def test_ctrl_c_writes_a_checkpoint_and_resume_finishes(work: Path, repository: Path) -> None:
+    out, log = work / "stopped", work / "stopped.log"
+    (work / "long.yaml").write_text(
+        CONFIG.format(root=work).replace("steps: 3", "steps: 60").replace("every: 1\n", "every: 1000\n", 1)
+        .replace("validate_every: 2", "validate_every: 0")
+    )  # fmt: skip
+    words = ["train", str(work / "long.yaml"), "--out", str(out)]
+    process = _started([sys.executable, "-m", "seqgen.cli.main", *words], out, log, repository)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=200) == 130, log.read_text()
+    assert "Traceback" not in log.read_text()
+    (step,) = checkpoint.Checkpoints(out).steps()
+    assert 1 <= step < 60
+    assert f"interrupted at step {step}" in log.read_text()
+    assert checkpoint.read(out / f"checkpoints/step-{step:06d}").progress.step == step
+    assert not list(out.rglob(".making-*"))
+    result = done(*words, "--resume")
+    assert "finished at step 60" in result.err
+    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if row["split"] == "train"] == list(range(1, 61))

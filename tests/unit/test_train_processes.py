@@ -1,0 +1,53 @@
+"""Two processes under torchrun train as one does."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from seqgen.train.checkpoint import Checkpoints
+from tests.unit import train_toy as toy
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def records(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_two_processes_equal_one(tmp_path: Path) -> None:
+    """Two players, rows of unequal weight, two micro-batches per process, any number of validation batches."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-addr=127.0.0.1"]
+    command += [f"--master-port={free_port()}", "-m", "tests.unit.train_toy", str(tmp_path / "two")]
+    command += ["--objective=rivals", "--accumulate=2"]
+    two = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=280)
+    assert two.returncode == 0, two.stderr
+    one = toy.Rivals()
+    toy.run(tmp_path / "one", one, valid=toy.growing_valid())
+    expected, got = records(tmp_path / "one"), records(tmp_path / "two")
+    assert [(line["step"], line["split"]) for line in got] == [(line["step"], line["split"]) for line in expected]
+    for here, there in zip(got, expected, strict=True):
+        for name in here:
+            if name.endswith(("loss", "gradient_norm")):
+                assert here[name] == pytest.approx(there[name], rel=1e-5), (here["step"], name)
+    for name in ("model", "ema"):
+        first, second = (
+            load_file(Checkpoints(tmp_path / which).path(30) / f"{name}.safetensors") for which in ("one", "two")
+        )
+        assert first.keys() == second.keys()
+        for key, value in first.items():
+            torch.testing.assert_close(second[key], value, rtol=1e-5, atol=1e-6)

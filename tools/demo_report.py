@@ -1,0 +1,130 @@
+#!/usr/bin/env python3
+"""Write the demo's report: pictures, sounds and numbers of what `egs/demo/run.sh` just did.
+
+python tools/demo_report.py OUT VOICE        # reads OUT/quick, OUT/voice, OUT/stream.json; writes OUT/report.html
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+
+from seqgen.audio import io
+from seqgen.audio.features import log_mel
+from seqgen.bundle import Bundle
+from seqgen.metrics.table import UNITS
+from seqgen.spec import FeatureSpec
+
+_KINDS = (("reference", "recording"), ("vocoded", "voice"), ("griffin-lim", "Griffin–Lim, 60 iterations"))
+_STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}
+img{max-width:100%}table{border-collapse:collapse}td,th{padding:.3rem .8rem;border-bottom:1px solid #ddd}
+td,th{text-align:right}
+td:first-child,th:first-child{text-align:left}audio{width:100%}code{background:#f4f4f4;padding:0 .2rem}"""
+
+
+def _loss_curve(metrics: Path, picture: Path) -> None:
+    lines = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
+    figure, axes = plt.subplots(figsize=(8, 3))
+    for split, mark in (("train", "-"), ("valid", "o-")):
+        points = [(one["step"], one["bits_per_sample"]) for one in lines if one["split"] == split]
+        axes.plot(*zip(*points, strict=True), mark, label=split)
+    axes.set(xlabel="step", ylabel="bits per sample", title="Negative log-likelihood of the three-minute model")
+    axes.legend()
+    axes.grid(alpha=0.3)
+    figure.tight_layout()
+    figure.savefig(picture, dpi=110)
+    plt.close(figure)
+
+
+def _spectrograms(audio: dict[str, Path], picture: Path) -> None:
+    """Log-mel spectrograms of one sentence side by side, on one colour scale."""
+    spec = FeatureSpec(sample_rate=16000, n_fft=1024, window=640, hop=160, n_mels=128)
+    frames = {kind: log_mel(io.read(path)[0], spec) for kind, path in audio.items()}
+    low, high = -9.0, max(float(one.max()) for one in frames.values())
+    figure, axes = plt.subplots(1, len(_KINDS), figsize=(13, 3.4), sharey=True)
+    for panel, (kind, title) in zip(axes, _KINDS, strict=True):
+        extent = (0, len(frames[kind]) * spec.hop / spec.sample_rate, 0, spec.n_mels)
+        panel.imshow(frames[kind].T, origin="lower", aspect="auto", vmin=low, vmax=high, extent=extent, cmap="magma")
+        panel.set(title=title, xlabel="seconds")
+    axes[0].set_ylabel("mel band")
+    figure.tight_layout()
+    figure.savefig(picture, dpi=110)
+    plt.close(figure)
+
+
+def _table(quick: dict[str, Any], voice: dict[str, Any]) -> str:
+    def cell(value: dict[str, float]) -> str:
+        shown = [f"{value[key]:.3f}" for key in ("mean", "half_width") if value[key] is not None]
+        return f"<td>{' ± '.join(shown) or 'undefined'}</td>"
+
+    bits = "".join(f"<td>{one['bits_per_sample']:.3f}</td>" for one in (quick, voice))
+    rows = [
+        "<tr><th></th><th>three-minute model</th><th>shipped voice</th><th>Griffin–Lim</th></tr>",
+        f"<tr><td>bits per sample</td>{bits}<td>–</td></tr>",
+    ]
+    for name, unit in UNITS.items():
+        cells = cell(quick["scores"][name]) + cell(voice["scores"][name]) + cell(voice["griffin_lim"][name])
+        rows.append(f"<tr><td>{name.replace('_', ' ')} ({unit})</td>{cells}</tr>")
+    return f"<table>{''.join(rows)}</table>"
+
+
+def _player(title: str, path: Path, out: Path) -> str:
+    source = html.escape(os.path.relpath(path, out))
+    return f'<p>{html.escape(title)}<br><audio controls preload="none" src="{source}"></audio></p>'
+
+
+def _page(out: Path, bundle: Bundle, sounds: dict[str, dict[str, Path]], stream: dict[str, Any]) -> str:
+    quick = json.loads((out / "quick" / "eval.json").read_text(encoding="utf-8"))
+    voice = json.loads((out / "voice" / "eval.json").read_text(encoding="utf-8"))
+    manifest = bundle.manifest
+    size = sum(entry.size for entry in manifest.files) / 1e6
+    players = [_player("streamed just now, over HTTP, while it was being made", out / "out.wav", out)]
+    players += [_player(f"{title} ({kind})", sounds["voice"][kind], out) for kind, title in _KINDS]
+    players.append(_player("three-minute model", sounds["quick"]["vocoded"], out))
+    return f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>seqgen demo</title><style>{_STYLE}</style>
+<h1>From recordings to a streaming voice</h1>
+<p>A small WaveRNN was trained for about three minutes; then the voice that ships with the repository
+(<code>{html.escape(manifest.name)}</code>, {size:.1f} MB, {manifest.sample_rate} Hz) was streamed from a process
+without PyTorch: first audio after <b>{stream["first_audio_ms"]:.0f} ms</b>, real-time factor
+<b>{stream["real_time_factor"]:.2f}</b> ({stream["audio_seconds"]:.1f} s of audio in {stream["seconds"]:.1f} s).</p>
+<h2>Listen</h2>{"".join(players)}
+<h2>The shipped voice on a held-out sentence</h2><img src="spectrograms.png" alt="three spectrograms">
+<h2>The three-minute model on the same sentence</h2><img src="spectrograms-quick.png" alt="three spectrograms">
+<h2>Held-out sentences ({voice["utterances"]} of the shipped voice, {quick["utterances"]} of the small one)</h2>
+{_table(quick, voice)}
+<p>Mean ± 95 % interval. MCD, spectral distance and pitch errors: smaller is better; STOI: larger is better. All voices
+see the same {manifest.features.n_mels} log-mel bands.</p>
+<h2>Training</h2><img src="loss.png" alt="bits per sample against steps">
+<p>Synthetic speech; marked as such in every answer of the server. Licence of the voice:
+{html.escape(manifest.licence)}.</p></html>
+"""
+
+
+def main() -> int:
+    """Make the pictures and the page."""
+    out, bundle = Path(sys.argv[1]), Bundle.open(Path(sys.argv[2]))
+    stream = json.loads((out / "stream.json").read_text(encoding="utf-8"))
+    stem = stream["recording"].removesuffix(".reference.wav")
+    sounds = {
+        model: {kind: out / model / "audio" / f"{stem}.{kind}.wav" for kind, _ in _KINDS}
+        for model in ("quick", "voice")
+    }
+    _loss_curve(out / "quick" / "metrics.jsonl", out / "loss.png")
+    _spectrograms(sounds["voice"], out / "spectrograms.png")
+    _spectrograms(sounds["quick"], out / "spectrograms-quick.png")
+    (out / "report.html").write_text(_page(out, bundle, sounds, stream), encoding="utf-8")
+    sys.stderr.write(f"{out / 'report.html'}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
