@@ -6,6 +6,7 @@ import io as standard_io
 import os
 import resource
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -149,13 +150,18 @@ def test_a_bad_upload_is_named_as_a_stream() -> None:
 # Writing
 
 
-@pytest.fixture
+@contextmanager
 def full_disk() -> Iterator[None]:
-    """No file may grow beyond 16 KiB: the write fails as on a full disk, with another error number."""
+    """No file may grow beyond 16 KiB: the write fails as on a full disk, with another error number.
+
+    Not a fixture: pytest writes its progress before fixtures end, and its output may be a file too.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (16 * 1024, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def writers() -> list[tuple[str, Callable[[Path], object]]]:
@@ -170,12 +176,15 @@ def writers() -> list[tuple[str, Callable[[Path], object]]]:
 
 @pytest.mark.parametrize(("name", "act"), writers())
 def test_a_full_disk_leaves_nothing_and_keeps_the_old_file(
-    tmp_path: Path, full_disk: None, name: str, act: Callable[[Path], object]
+    tmp_path: Path, name: str, act: Callable[[Path], object]
 ) -> None:
-    assert "cannot be written" in refused(tmp_path / name, act)
+    with full_disk():
+        message = refused(tmp_path / name, act)
+    assert "cannot be written" in message
     assert os.listdir(tmp_path) == []
     (tmp_path / name).write_text("old")
-    refused(tmp_path / name, act)
+    with full_disk():
+        refused(tmp_path / name, act)
     assert os.listdir(tmp_path) == [name]
     assert (tmp_path / name).read_text() == "old"
 
