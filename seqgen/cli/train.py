@@ -110,7 +110,13 @@ def _sources(experiment: Any, system: Any, data: Any) -> tuple[Any, Any]:
     from seqgen.data.directory import DataDir
 
     run = experiment.run
-    context = {"features": run.features, "codec": system.codec, "left": system.left, "right": system.right}
+    context = {
+        "features": run.features,
+        "codec": system.codec,
+        "prediction": system.prediction,
+        "left": system.left,
+        "right": system.right,
+    }
     segments = SegmentBatches(
         data,
         segment=run.data.segment,
@@ -161,8 +167,8 @@ def _listen(experiment: Any, system: Any) -> Any:
     @torch.no_grad()
     def hook(objective: Any, report: Any, step: int) -> None:
         place = generator.body.zeros(0)
-        values, _ = generator.sample(uniforms.to(place), generator.init_state(1), cond.to(place))
-        made = system.codec.decode(values[0].cpu().numpy())[: len(audio)]
+        drawn = system.vocoder.sample(uniforms.to(place), system.vocoder.init_state(1), cond.to(place))
+        made = drawn.audio[0].cpu().numpy()[: len(audio)]
         for name, sound in (("reference", audio), ("sample", made)):
             report.audio(f"{utterance.id}/{name}", sound, rate, step)
             report.spectrogram(f"{utterance.id}/{name}", log_mel(sound, run.features), step)

@@ -18,6 +18,7 @@ from seqgen import noise
 from seqgen.audio import io
 from seqgen.audio.codec import Codec
 from seqgen.audio.features import log_mel
+from seqgen.audio.prediction import LinearPrediction
 from seqgen.data.directory import DataDir, Utterance
 from seqgen.errors import SeqgenError
 from seqgen.spec import FeatureSpec
@@ -68,13 +69,21 @@ class _Window:
 
     features: FeatureSpec
     codec: Codec
+    prediction: LinearPrediction | None
     left: int
     right: int
     speakers: dict[str, int]
 
     @staticmethod
     def build(
-        data: DataDir, features: FeatureSpec, codec: Codec, left: int, right: int, speakers: Sequence[str]
+        data: DataDir,
+        *,
+        features: FeatureSpec,
+        codec: Codec,
+        prediction: LinearPrediction | None,
+        left: int,
+        right: int,
+        speakers: Sequence[str],
     ) -> _Window:
         """Check that the data fits the features and the speakers."""
         data.require_rate(features.sample_rate)
@@ -88,7 +97,7 @@ class _Window:
                     f"whom the model does not know (it knows {', '.join(known)})",
                     remedy="train on data of every speaker, or leave these utterances out",
                 )
-        return _Window(features, codec, left, right, known)
+        return _Window(features, codec, prediction, left, right, known)
 
     def batch(self, utterances: Sequence[Utterance], offsets: Sequence[int], segment: int) -> Batch:
         """Stretches ``[offset, offset + segment)``; offsets and ``segment`` are multiples of the hop.
@@ -97,7 +106,8 @@ class _Window:
         reaches. The rows are laid end to end for one transform; those extra frames, where neighbours meet, are dropped.
         """
         hop, frames = self.features.hop, segment // self.features.hop
-        reach = -(-self.features.pad // hop)
+        history = self.prediction.order if self.prediction is not None else 0
+        reach = -(-max(self.features.pad, history) // hop)
         before, after = self.left + reach, self.right + reach
         audio = np.stack(
             [
@@ -111,7 +121,10 @@ class _Window:
             first = offset // hop - self.left  # frame number of row[0]
             row[: max(0, -first)] = self.features.silence
             row[max(0, self.features.frames(utterance.samples) - first) :] = self.features.silence
-        codes: npt.NDArray[Any] = self.codec.encode(audio[:, before * hop : before * hop + segment])
+        speech = audio[:, before * hop - history : before * hop + segment]
+        if self.prediction is not None:
+            speech = self.prediction.excite(speech, mel[:, self.left : self.left + frames])
+        codes: npt.NDArray[Any] = self.codec.encode(speech)
         x = torch.from_numpy(codes if self.codec.alphabet else codes.copy()[..., None])
         real = [min(segment, one.samples - offset) for one, offset in zip(utterances, offsets, strict=True)]
         return Batch(
@@ -136,6 +149,7 @@ class SegmentBatches:
 
     Args:
         data: utterances, all at ``features.sample_rate``. features, codec: what is computed from the samples.
+        prediction: the codec is given the excitation that this leaves (``None``: the waveform).
         segment: samples, a multiple of the hop. batch_size: sequences of the global batch.
         seed: of the run. left, right: frames of context and of look-ahead.
         speakers: index of each speaker; by default the data's own, sorted.
@@ -157,6 +171,7 @@ class SegmentBatches:
         *,
         features: FeatureSpec,
         codec: Codec,
+        prediction: LinearPrediction | None = None,
         segment: int,
         batch_size: int,
         seed: int,
@@ -172,7 +187,9 @@ class SegmentBatches:
         if batch_size <= 0:
             raise SeqgenError(f"batch_size {batch_size}", remedy="give at least 1")
         self.data, self.segment, self.batch_size, self.seed = data, segment, batch_size, seed
-        self._window = _Window.build(data, features, codec, left, right, speakers)
+        self._window = _Window.build(
+            data, features=features, codec=codec, prediction=prediction, left=left, right=right, speakers=speakers
+        )
         beyond = np.array([max(0, utterance.samples - segment) for utterance in data], np.int64)
         offsets = -(-beyond // features.hop) + 1
         self._ends = np.cumsum(offsets)
@@ -238,12 +255,15 @@ class UtteranceBatches(Sequence[Batch]):
         *,
         features: FeatureSpec,
         codec: Codec,
+        prediction: LinearPrediction | None = None,
         batch_size: int,
         left: int = 0,
         right: int = 0,
         speakers: Sequence[str] = (),
     ) -> None:
-        self._window = _Window.build(data, features, codec, left, right, speakers)
+        self._window = _Window.build(
+            data, features=features, codec=codec, prediction=prediction, left=left, right=right, speakers=speakers
+        )
         if batch_size <= 0:
             raise SeqgenError(f"batch_size {batch_size}", remedy="give at least 1")
         self.data, self.batch_size = data, batch_size

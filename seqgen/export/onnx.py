@@ -1,7 +1,8 @@
-"""A generator as two ONNX graphs: ``step.onnx`` (given elements → distributions) and ``loop.onnx`` (features → audio).
+"""A vocoder as two ONNX graphs: ``step.onnx`` (given elements → distributions) and ``loop.onnx`` (features → audio).
 
-Both are assembled from traces of the generator's own modules: the conditioning network, and one audio sample of the
-body. The sample becomes the body of an ONNX ``Scan``, so a whole chunk is one call and time and batch are free.
+Both are assembled from traces of the vocoder's own modules: a frame of the conditioning network and of the predictor,
+an audio sample of the body and of the synthesis filter. Each becomes the body of an ONNX ``Scan``, so a whole chunk is
+one call and time and batch are free.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from torch import Tensor, nn
 from seqgen.audio.codec import Codec
 from seqgen.errors import SeqgenError
 from seqgen.export.graph import Piece, lift_constants, model, rename, shared_weights, trace
-from seqgen.sample import AutoRegressive, GeneratorState
+from seqgen.nets.synthesis import FrameCoefficients, LinearSynthesis
+from seqgen.sample import AutoRegressive, GeneratorState, Vocoder, VocoderState
 from seqgen.stream.state import leaves, unflatten
 
 _TYPES = {torch.float32: TensorProto.FLOAT, torch.int64: TensorProto.INT64}
@@ -166,22 +168,21 @@ def _fixed(name: str, values: Sequence[int]) -> onnx.TensorProto:
     return numpy_helper.from_array(np.asarray(values, np.int64), name)
 
 
-def _alignment() -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
-    """The last N conditioning vectors, for the N samples of ``given [B, N, …]``."""
-    nodes = [
-        helper.make_node("Shape", ["given"], ["samples"], start=1, end=2),
-        helper.make_node("Shape", ["conditioning"], ["vectors"], start=1, end=2),
-        helper.make_node("Sub", ["vectors", "samples"], ["ahead"]),
-        helper.make_node("Slice", ["conditioning", "ahead", "vectors", "axis.time"], ["aligned"]),
+def _aligned(vectors: str, name: str) -> list[onnx.NodeProto]:
+    """The last N of ``vectors [B, F·hop, …]`` as ``name``, for the N samples of ``given [B, N, …]``."""
+    return [
+        helper.make_node("Shape", ["given"], [f"{name}.samples"], start=1, end=2),
+        helper.make_node("Shape", [vectors], [f"{name}.length"], start=1, end=2),
+        helper.make_node("Sub", [f"{name}.length", f"{name}.samples"], [f"{name}.ahead"]),
+        helper.make_node("Slice", [vectors, f"{name}.ahead", f"{name}.length", "axis.time"], [name]),
     ]
-    return nodes, [_fixed("axis.time", [1])]
 
 
-def _decoding(codec: Codec) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
-    """Elements ``made [B, N, per]`` to ``audio [B, N]`` by one table for each element of a sample, added up."""
+def _decoding(codec: Codec, elements: str, audio: str) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
+    """``elements [B, N, per]`` to ``audio [B, N]`` by one table for each element of a sample, added up."""
     per, levels = codec.symbols_per_sample, codec.alphabet
     if levels == 0:
-        return [helper.make_node("Squeeze", ["made", "axis.element"], ["audio"])], [_fixed("axis.element", [2])]
+        return [helper.make_node("Squeeze", [elements, "axis.element"], [audio])], [_fixed("axis.element", [2])]
     zero = codec.decode(np.zeros(per, np.int64))[0]
     nodes, tables, parts = [], [], []
     for index in range(per):
@@ -193,53 +194,126 @@ def _decoding(codec: Codec) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto
             _fixed(f"element.{index}", index),
         ]
         nodes += [
-            helper.make_node("Gather", ["made", f"element.{index}"], [f"symbol.{index}"], axis=2),
+            helper.make_node("Gather", [elements, f"element.{index}"], [f"symbol.{index}"], axis=2),
             helper.make_node("Gather", [f"decode.{index}", f"symbol.{index}"], [f"level.{index}"]),
         ]
         parts.append(f"level.{index}")
-    nodes.append(helper.make_node("Sum", parts, ["audio"]))
+    nodes.append(helper.make_node("Sum", parts, [audio]))
     return nodes, tables
 
 
-def _assemble(generator: AutoRegressive, codec: Codec, weights: Path, score: bool) -> onnx.ModelProto:
+class _Predictor(nn.Module):
+    """One frame: features ``[B, M]`` and the waiting coefficients in, ``[B, hop, order]`` and the waiting ones out."""
+
+    def __init__(self, coefficients: FrameCoefficients) -> None:
+        super().__init__()
+        self.coefficients = coefficients
+
+    def forward(self, frame: Tensor, waiting: Tensor) -> tuple[Tensor, Tensor]:
+        return self.coefficients.step(frame[:, None], waiting)
+
+
+class _Synthesis(nn.Module):
+    """One sample: excitation ``[B]`` in [-1, 1), its coefficients ``[B, order]`` and the history in, ``[B]`` out."""
+
+    def __init__(self, synthesis: LinearSynthesis) -> None:
+        super().__init__()
+        self.synthesis = synthesis
+
+    def forward(self, level: Tensor, predictor: Tensor, history: Tensor) -> tuple[Tensor, Tensor]:
+        made, history = self.synthesis.step(level[:, None, None] * 32768, history, predictor[:, None])
+        return made[:, 0, 0] / 32768, history
+
+
+def _trace_pair(module: nn.Module, example: dict[str, Tensor], made: str, carried: str) -> Piece:
+    outputs = [made, f"{carried}.after"]
+    return trace(module, example, outputs, {name: {0: "batch"} for name in (*example, *outputs)})
+
+
+def _synthesis(vocoder: Vocoder) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto], list[onnx.TensorProto]]:
+    """``features`` and ``excitation [B, N]`` to ``audio``: nodes, traced weights, constants; none for a plain codec."""
+    if vocoder.coefficients is None or vocoder.filter is None:
+        return [], [], []
+    real, order = TensorProto.FLOAT, vocoder.filter.spec.cond_dim
+    frame = torch.randn(_EXAMPLE_BATCH, vocoder.coefficients.spec.in_dim)
+    state = vocoder.init_state(_EXAMPLE_BATCH)
+    example = {"frame": frame, "state.coefficients": state.coefficients}
+    piece = _trace_pair(_Predictor(vocoder.coefficients), example, "made", "state.coefficients")
+    frames = _Loop(piece, {"state.coefficients": real}, {"frame": real}, ["features"], ("predictor.frames", real))
+    example = {
+        "level": torch.zeros(_EXAMPLE_BATCH),
+        "predictor": torch.zeros(_EXAMPLE_BATCH, order),
+        "state.history": state.history,
+    }
+    inner = _trace_pair(_Synthesis(vocoder.filter), example, "made", "state.history")
+    cut = {"level": real, "predictor": real}
+    samples = _Loop(inner, {"state.history": real}, cut, ["excitation", "predictor"], ("audio", real))
+    nodes = [
+        *frames.nodes("predictor/"),
+        helper.make_node("Reshape", ["predictor.frames", "predictor.shape"], ["predictor.vectors"]),
+        *_aligned("predictor.vectors", "predictor"),
+        *samples.nodes("synthesis/"),
+    ]
+    return nodes, [*piece.weights, *inner.weights], [_fixed("predictor.shape", [0, -1, order])]
+
+
+def _assemble(vocoder: Vocoder, directory: Path, score: bool) -> onnx.ModelProto:
+    generator = vocoder.generator
     net = generator.conditioner
     if net is None:
         raise SeqgenError("an unconditioned generator has no features to vocode", remedy="export a conditioned one")
-    state = generator.init_state(1)
-    names = _Names.of(state)
+    state = vocoder.init_state(1)
+    names = _Names.of(state.generator)
     frames, samples = _frame_loop(generator, names), _sample_loop(generator, names, score)
     width = [generator.per_sample] if score else [generator.per_sample, generator.emission.draws]
-    align, constants = _alignment()
-    constants += [_fixed("given.shape", [0, -1, *width]), _fixed("cond.shape", [0, -1, net.spec.out_dim])]
+    constants = [
+        _fixed("axis.time", [1]),
+        _fixed("given.shape", [0, -1, *width]),
+        _fixed("cond.shape", [0, -1, net.spec.out_dim]),
+    ]
+    filtering, extra, more = _synthesis(vocoder)
+    tail: list[onnx.NodeProto] = []
     if score:
-        tail = [helper.make_node("Reshape", ["made", "params.shape"], ["params"])]
+        tail.append(helper.make_node("Reshape", ["made", "params.shape"], ["params"]))
         constants.append(_fixed("params.shape", [0, -1, generator.emission.params]))
-    else:
-        tail, tables = _decoding(codec)
-        constants += tables
+    if filtering or not score:
+        decoding, tables = _decoding(
+            vocoder.codec, "given" if score else "made", "excitation" if filtering else "audio"
+        )
+        tail += [*decoding, *filtering]
+        constants += [*tables, *more]
     nodes = [
         *frames.nodes("frame/"),
         helper.make_node("Reshape", ["frames", "cond.shape"], ["conditioning"]),
         helper.make_node("Reshape", ["x" if score else "uniforms", "given.shape"], ["given"]),
-        *align,
+        *_aligned("conditioning", "aligned"),
         *samples.nodes("sample/", ["temperature"]),
         *tail,
     ]
-    every = [*frames.step.weights, *samples.step.weights]
-    initializers = shared_weights(every, {w.name: w.name.removeprefix("generator.") for w in every}, weights)
-    return model(_interface(generator, state, nodes, [*initializers, *constants], score))
+    initializers = _stored([*frames.step.weights, *samples.step.weights, *extra], directory)
+    return model(_interface(vocoder, state, nodes, [*initializers, *constants], score))
+
+
+def _stored(weights: Sequence[onnx.TensorProto], directory: Path) -> list[onnx.TensorProto]:
+    """Initializers that point into the bundle's safetensors files, each tensor stored once."""
+    kept = list(weights)
+    for prefix, file in (("generator.", "weights.safetensors"), ("coefficients.prediction.", "prediction.safetensors")):
+        if (directory / file).is_file():
+            names = {weight.name: weight.name.removeprefix(prefix) for weight in kept}
+            kept = shared_weights(kept, names, directory / file)
+    return kept
 
 
 def _interface(
-    generator: AutoRegressive,
-    state: GeneratorState,
+    vocoder: Vocoder,
+    state: VocoderState,
     nodes: Sequence[onnx.NodeProto],
     initializers: Sequence[onnx.TensorProto],
     score: bool,
 ) -> onnx.GraphProto:
     """The graph's declared inputs and outputs: named, with free batch and time axes."""
     value = helper.make_tensor_value_info
-    real = TensorProto.FLOAT
+    real, generator = TensorProto.FLOAT, vocoder.generator
     element = _TYPES[state.previous.dtype]
     channels = generator.conditioner.spec.in_dim if generator.conditioner is not None else 0
     inputs = [value("features", real, ["batch", "frames", channels])]
@@ -256,15 +330,15 @@ def _interface(
     return helper.make_graph(list(nodes), "seqgen", inputs, outputs, initializer=list(initializers))
 
 
-def export_graphs(generator: AutoRegressive, codec: Codec, directory: Path) -> None:
-    """Write ``step.onnx`` and ``loop.onnx`` beside ``directory/weights.safetensors``, which they point into.
+def export_graphs(vocoder: Vocoder, directory: Path) -> None:
+    """Write ``step.onnx`` and ``loop.onnx`` beside the safetensors files of ``directory``, which they point into.
 
     Raises:
         onnx.checker.ValidationError: where a graph is malformed (our own mistake).
     """
-    generator = generator.eval()
+    vocoder.generator.eval()
     for name, score in (("step.onnx", True), ("loop.onnx", False)):
         path = directory / name
         with torch.no_grad():
-            onnx.save(_assemble(generator, codec, directory / "weights.safetensors", score), path)
+            onnx.save(_assemble(vocoder, directory, score), path)
         onnx.checker.check_model(str(path))

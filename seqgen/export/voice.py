@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 
 from seqgen import bundle, config, noise
 from seqgen.bundle import Bundle, Manifest
+from seqgen.emissions.contract import Emission
 from seqgen.errors import SeqgenError
 from seqgen.export.onnx import export_graphs
 from seqgen.runtime import open_runtime
@@ -54,9 +55,9 @@ def export(experiment: Experiment, out: Path, *, provenance: Mapping[str, str] |
 
 def write(system: System, experiment: Experiment, out: Path, provenance: Mapping[str, str]) -> Bundle:
     """Write ``system`` as it stands, under the experiment's configuration."""
-    generator, run = system.generator, experiment.run
+    vocoder, generator, run = system.vocoder, system.generator, experiment.run
     with torch.no_grad():
-        state = generator.init_state(1)
+        state = vocoder.init_state(1)
     channels = run.features.n_mels + generator.speakers
     manifest = Manifest(
         name=run.name,
@@ -78,7 +79,10 @@ def write(system: System, experiment: Experiment, out: Path, provenance: Mapping
         (directory / "config.yaml").write_text(config.dump(run), encoding="utf-8")
         save_file({k: v.contiguous() for k, v in weights.of(generator).items()}, directory / "weights.safetensors")
         save_numpy({name: leaf.numpy().copy() for name, leaf in leaves(state)}, directory / "initial.safetensors")
-        export_graphs(generator, system.codec, directory)
+        if vocoder.prediction is not None:
+            matrices = {name: tensor.contiguous() for name, tensor in vocoder.prediction.named_buffers()}
+            save_file(matrices, directory / "prediction.safetensors")
+        export_graphs(vocoder, directory)
         save_numpy(_golden(system, channels), directory / "golden.safetensors")
 
     return bundle.write(out, manifest, fill)
@@ -86,7 +90,7 @@ def write(system: System, experiment: Experiment, out: Path, provenance: Mapping
 
 def _golden(system: System, channels: int) -> dict[str, npt.NDArray[Any]]:
     """Two rows of speech-like features, noise, and what torch makes of them in two chunks."""
-    generator = system.generator
+    vocoder, generator = system.vocoder, system.generator
     net = generator.conditioner
     hop = net.spec.up if net is not None else 1
     rng = np.random.Generator(np.random.Philox(0))
@@ -96,15 +100,15 @@ def _golden(system: System, channels: int) -> dict[str, npt.NDArray[Any]]:
     uniforms = np.stack([noise.block(0, row, 0, samples * width) for row in range(GOLDEN_ROWS)])
     with torch.no_grad():
         u = torch.from_numpy(uniforms).unflatten(1, (-1, generator.emission.draws))
-        state = generator.init_state(GOLDEN_ROWS)
-        values, after = generator.sample(u, state, torch.from_numpy(features))
-        params, _ = generator.step(values, state, torch.from_numpy(features))
+        state = vocoder.init_state(GOLDEN_ROWS)
+        audio, values, after = vocoder.sample(u, state, torch.from_numpy(features))
+        params, _ = vocoder.step(values, state, torch.from_numpy(features))
     golden = {
         "features": features,
         "uniforms": uniforms,
         "elements": values.numpy(),
         "params": params[:, : 64 * generator.per_sample].numpy(),
-        "audio": system.codec.decode(values.numpy()),
+        "audio": audio.numpy(),
     }
     golden |= {f"state.{name}": leaf.numpy() for name, leaf in leaves(after)}
     return {name: np.ascontiguousarray(value) for name, value in golden.items()}
@@ -154,26 +158,25 @@ def replay(runtime: Runtime, reference: TorchRuntime) -> Verdict:
     cut = (frames * spec.up - spec.latency) * per
     first, between = runtime.sample(uniforms[:, :cut], state, features[:, :frames])
     second, _ = runtime.sample(uniforms[:, cut:], between, features[:, frames:])
-    flips, unexplained = departures(reference, audio, golden["audio"], params, uniforms)
+    vocoder = reference.vocoder
+    got, wanted = (vocoder.elements(one, features) for one in (audio, golden["audio"]))
+    flips, unexplained = departures(vocoder.generator.emission, got, wanted, params, uniforms)
     chunked = bool(np.array_equal(np.concatenate([first, second], axis=1), audio))
     return Verdict(type(runtime).__name__, float(error), flips, unexplained, chunked)
 
 
 def departures(
-    reference: TorchRuntime,
-    audio: npt.NDArray[np.float32],
-    expected: npt.NDArray[np.float32],
+    emission: Emission,
+    got: npt.NDArray[Any],
+    wanted: npt.NDArray[Any],
     params: npt.NDArray[np.float32],
     uniforms: npt.NDArray[np.float32],
 ) -> tuple[int, int]:
-    """How many streams leave the expected one through a rounding flip, and how many without excuse.
+    """How many streams leave the wanted elements through a rounding flip, and how many without excuse.
 
-    Shapes: ``audio, expected [B, N]``; ``params [B, N·symbols_per_sample, P]`` of the expected elements; ``uniforms
-    [B, N·uniforms_per_sample]``. A flip is a first differing element that the emission draws, too, when its uniform
-    is moved by ``FLIP_BOUND``.
+    Shapes: ``got, wanted [B, T]``; ``params [B, T, P]`` of the wanted elements; ``uniforms [B, T·draws]``. A flip is a
+    first differing element that the emission draws, too, when its uniform is moved by ``FLIP_BOUND``.
     """
-    codec, emission = reference.codec, reference.generator.emission
-    got, wanted = codec.encode(audio), codec.encode(expected)
     flips = unexplained = 0
     for row in range(len(got)):
         different = np.flatnonzero(got[row] != wanted[row])

@@ -72,9 +72,8 @@ class OnnxRuntime(Runtime):
             return made[:, :0], state
         made, after = self._run(session, inputs, state)
         names = [leaf.name for leaf in self.manifest.state]
-        kept = (
-            new if name.startswith("conditioner") else old for name, new, old in zip(names, after, state, strict=True)
-        )
+        moved = (name.startswith(("conditioner", "coefficients")) for name in names)
+        kept = (new if move else old for move, new, old in zip(moved, after, state, strict=True))
         return made[:, :0], tuple(kept)
 
     def step(self, x: npt.NDArray[Any], state: State, cond: Floats) -> tuple[Floats, State]:

@@ -24,11 +24,11 @@ class TorchRuntime(Runtime):
         path = bundle.path("config.yaml")
         self.run = config.load(path, RunConfig)
         self.system = build(self.run, self.manifest.speakers, source=str(path))
-        self.generator, self.codec = self.system.generator.eval(), self.system.codec
+        self.vocoder, self.generator = self.system.vocoder, self.system.generator.eval()
         self.generator.load_state_dict(load_file(bundle.path("weights.safetensors")))
 
     def _tree(self, state: State) -> Any:
-        template = self.generator.init_state(1)
+        template = self.vocoder.init_state(1)
         return unflatten(template, [torch.from_numpy(leaf.copy()) for leaf in state])
 
     @staticmethod
@@ -38,12 +38,12 @@ class TorchRuntime(Runtime):
     @torch.no_grad()
     def step(self, x: npt.NDArray[Any], state: State, cond: Floats) -> tuple[Floats, State]:
         self.samples(x, self.manifest.symbols_per_sample, state, cond)
-        params, after = self.generator.step(torch.from_numpy(x), self._tree(state), torch.from_numpy(cond))
+        params, after = self.vocoder.step(torch.from_numpy(x), self._tree(state), torch.from_numpy(cond))
         return params.numpy(), self._flat(after)
 
     @torch.no_grad()
     def sample(self, noise: Floats, state: State, cond: Floats, temperature: float = 1.0) -> tuple[Floats, State]:
         self.samples(noise, self.manifest.uniforms_per_sample, state, cond)
         u = torch.from_numpy(np.asarray(noise, np.float32)).unflatten(1, (-1, self.generator.emission.draws))
-        values, after = self.generator.sample(u, self._tree(state), torch.from_numpy(cond), temperature)
-        return self.codec.decode(values.numpy()), self._flat(after)
+        drawn = self.vocoder.sample(u, self._tree(state), torch.from_numpy(cond), temperature)
+        return drawn.audio.numpy(), self._flat(drawn.state)

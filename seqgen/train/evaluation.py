@@ -43,6 +43,7 @@ def likelihood(system: System, run: RunConfig, data: DataDir, speakers: Sequence
         data,
         features=run.features,
         codec=system.codec,
+        prediction=system.prediction,
         batch_size=8,
         left=system.left,
         right=system.right,

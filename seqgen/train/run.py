@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 
 from seqgen import config, registry
 from seqgen.audio.codec import Codec
+from seqgen.audio.prediction import LinearPrediction, prediction_for
 from seqgen.config import Component
 from seqgen.emissions.contract import Emission
 from seqgen.errors import SeqgenError
 from seqgen.objectives.contract import Objective
-from seqgen.sample import AutoRegressive
+from seqgen.sample import AutoRegressive, Vocoder
 from seqgen.spec import FeatureSpec
 from seqgen.train.settings import TrainConfig
 
@@ -22,6 +23,8 @@ class DataConfig:
     Attributes:
         train, valid, test: data directories; a relative path is taken from the working directory.
         codec: how a waveform becomes the sequence to model (``bytes16``, ``mulaw8``, ``float``).
+        prediction: order of the linear prediction that the features give (0: none). The model then learns its
+            excitation, and the waveform is filtered back from what it makes; for ``bytes16``.
         segment: samples per training row, a multiple of the hop.
         valid_utterances: how many validation utterances (the first by id) are scored during training; 0 means all.
         test_utterances: the same for the test set of ``seqgen eval``.
@@ -31,6 +34,7 @@ class DataConfig:
     valid: str
     test: str
     codec: str = "bytes16"
+    prediction: int = 0
     segment: int = 960
     valid_utterances: int = 0
     test_utterances: int = 0
@@ -72,11 +76,25 @@ class RunConfig:
 class System:
     """The objects of one run. ``left`` and ``right``: frames of context before and after each training segment."""
 
-    generator: AutoRegressive
+    vocoder: Vocoder
     objective: Objective
-    codec: Codec
     left: int
     right: int
+
+    @property
+    def generator(self) -> AutoRegressive:
+        """What is trained."""
+        return self.vocoder.generator
+
+    @property
+    def codec(self) -> Codec:
+        """Between waveforms (or their excitation) and the generator's elements."""
+        return self.vocoder.codec
+
+    @property
+    def prediction(self) -> LinearPrediction | None:
+        """What leaves the excitation, if anything."""
+        return self.vocoder.prediction
 
 
 def build(run: RunConfig, speakers: tuple[str, ...], *, source: str = "config") -> System:
@@ -111,4 +129,5 @@ def build(run: RunConfig, speakers: tuple[str, ...], *, source: str = "config") 
     right = -(-generator.latency // run.features.hop)
     objective_config = config.options(run.objective, registry.OBJECTIVES, source=source)
     objective: Objective = registry.OBJECTIVES.load(run.objective.name)(objective_config, generator, left=left)
-    return System(generator, objective, codec, left, right)
+    prediction = prediction_for(run.features, run.data.prediction, run.data.codec)
+    return System(Vocoder(generator, codec, prediction), objective, left, right)

@@ -13,6 +13,7 @@ from seqgen import registry
 from seqgen.models.frames import FrameConditioner
 from seqgen.nets.gru import GRU
 from seqgen.nets.layers import Activation, CausalConv1d, Dense, Embedding
+from seqgen.nets.synthesis import LinearSynthesis
 from seqgen.spec import FeatureSpec, StreamSpec
 from seqgen.stream.combinators import (
     Conditioned,
@@ -62,6 +63,7 @@ LAYERS: dict[str, Callable[[], Streamable[Any]]] = {
     "serial": lambda: Serial(CausalConv1d(3, 4, kernel=2), Repeat(2, dim=4), CausalConv1d(4, 2, kernel=4)),
     "serial-fold": lambda: Serial(CausalConv1d(2, 2, kernel=3), Fold(2, dim=2), Delay(1, dim=4)),
     "fold-unfold": lambda: Serial(Fold(2, dim=3), Dense(6, 6), Unfold(2, dim=3)),
+    "linear-synthesis": lambda: LinearSynthesis(3),
     "conditioned": lambda: Conditioned(Serial(Dense(3, 24), Repeat(2, dim=24)), _wavernn(True)),
 }
 ALL = {
