@@ -38,7 +38,7 @@ awk -F'|' -v count="$count" -v chapters="$chapters" '
 loudest=0
 while IFS='|' read -r id text; do
   # 16 kHz by polyphase resampling of the synthesiser's 22.05 kHz; -D: no dither, the same input gives the same file.
-  espeak-ng -v en-us -s 150 -w "$work/22k.wav" -- "$text"
+  espeak-ng -v en-us+klatt4 -s 150 -w "$work/22k.wav" -- "$text"
   sox -D "$work/22k.wav" "$work/raw/$id.wav" gain -3 rate -h 16000
   level=$(sox "$work/raw/$id.wav" -n stat 2>&1 | awk '/^(Maximum|Minimum) amplitude/ { v = $3 < 0 ? -$3 : $3; if (v > m) m = v } END { print m }')
   loudest=$(awk -v a="$loudest" -v b="$level" 'BEGIN { print (a > b ? a : b) }')

@@ -84,7 +84,7 @@ class LinearPrediction(nn.Module):
             "correlation": _autocorrelation_matrix(spec, order),
         }
         for name, value in constants.items():
-            self.register_buffer(name, torch.from_numpy(value), persistent=False)
+            self.register_buffer(name, torch.from_numpy(value))
 
     level: Tensor
     envelope: Tensor

@@ -2,7 +2,7 @@
 
 A 16-bit sample is two bytes, coarse ``c`` and fine ``f``; the model is causal over the interleaved byte sequence
 ``c_0 f_0 c_1 f_1 …`` and gives 256 logits for each byte. With ``x_t = [c_{t-1}, f_{t-1}, c_t]``, scaled by
-:func:`scale`:
+:func:`scale` and read through :func:`mixing`:
 
     r_t, u_t = σ(R_r h_{t-1} + I*_r x_t), σ(R_u h_{t-1} + I*_u x_t)
     e_t      = tanh(r_t ∘ (R_e h_{t-1}) + I*_e x_t)
@@ -55,13 +55,20 @@ class WaveRNNState(NamedTuple):
 
 
 def scale(symbols: Tensor, like: Tensor) -> Tensor:
-    """Bytes as network inputs: ``byte - 127.5``, the paper's ``2·byte/255 - 1`` in units of one code.
-
-    Speech spans a few codes of the coarse byte; a gate that is to tell two of them apart needs weights of tens on the
-    paper's scale, which an optimiser that moves every weight by its learning rate reaches only after thousands of
-    steps. The stored input weights are the paper's divided by 127.5: the same family of models, learned sooner.
-    """
+    """Bytes as network inputs: ``byte - 127.5``, the paper's ``2·byte/255 - 1`` in units of one code."""
     return symbols.to(like.dtype) - 127.5
+
+
+def mixing(unit: float) -> Tensor:
+    """``[3, 3]``: what the gates read of the three scaled bytes ``(c_{t-1}, f_{t-1}, c_t)``.
+
+    The sample before, ``(256·c + f) / unit``; its fine byte alone, ``f / 16``; the coarse byte now, ``256·c_t / unit``.
+    Two bytes mean little one by one: the fine one wraps around 256 times in the range of the coarse one, and a sum that
+    gives the sample again needs weights 256 apart, which an optimiser that moves every weight by its learning rate does
+    not find. The paper's input weights are the stored ones times this invertible matrix, over 127.5: the same family
+    of models, learned sooner.
+    """
+    return torch.tensor([[256 / unit, 1 / unit, 0], [0, 1 / 16, 0], [0, 0, 256 / unit]])
 
 
 class WaveRNN(Streamable[WaveRNNState]):
@@ -82,10 +89,18 @@ class WaveRNN(Streamable[WaveRNNState]):
 
     @dataclass(frozen=True)
     class Config:
-        """``hidden``: size of the state (896, 512 and 256 are the presets); ``conditioned``: whether gates take one."""
+        """Options of the body.
+
+        Attributes:
+            hidden: size of the state (896, 512 and 256 are the presets).
+            conditioned: whether the gates take a conditioning vector.
+            unit: PCM steps that are one unit of input (see :func:`mixing`): about a tenth of a loud sample. 256 suits
+                waveforms, 16 the excitation that linear prediction leaves.
+        """
 
         hidden: int = 512
         conditioned: bool = True
+        unit: float = 256.0
 
     codec = "bytes16"
 
@@ -93,6 +108,8 @@ class WaveRNN(Streamable[WaveRNNState]):
         super().__init__()
         if config.hidden < 2 or config.hidden % 2:
             raise SeqgenError(f"wavernn: hidden is {config.hidden}", remedy="choose an even number, e.g. 512")
+        if not 0 < config.unit < math.inf:
+            raise SeqgenError(f"wavernn: unit is {config.unit}", remedy="give a positive number of PCM steps, e.g. 256")
         self.hidden, self.half = config.hidden, config.hidden // 2
         self.spec = StreamSpec(
             in_dim=0,
@@ -115,8 +132,14 @@ class WaveRNN(Streamable[WaveRNNState]):
         mask = torch.ones(3 * self.hidden, 3)
         mask[: 3 * self.half, 2] = 0  # c_t reaches no gate of the coarse half
         self.register_buffer("mask", mask, persistent=False)
+        self.register_buffer("mix", mixing(config.unit), persistent=False)
 
     mask: Tensor
+    mix: Tensor
+
+    def _input(self) -> Tensor:
+        """Weights of the scaled bytes, ``[3H, 3]``."""
+        return (self.input[:, :, None] * self.mix).sum(dim=1)  # no matmul: autocast would round what is to cancel
 
     def init_state(self, batch: int) -> WaveRNNState:
         half, gates = self.zeros(batch, self.half), self.zeros(batch, 3 * self.half)
@@ -159,7 +182,7 @@ class WaveRNN(Streamable[WaveRNNState]):
         known = scale(torch.cat([state.coarse, x], dim=1), self.input)
         offset = self.bias if cond is None else cond
         assert offset is not None
-        gates = torch.addmm(offset, known, self.input[:, :2].t())
+        gates = torch.addmm(offset, known, self._input()[:, :2].t())
         inputs, fine_inputs = gates.split(3 * self.half, dim=1)
         before = torch.cat([state.top, state.bottom], dim=1)
         products, fine_products = F.linear(before, self.recurrent).split(3 * self.half, dim=1)
@@ -169,7 +192,7 @@ class WaveRNN(Streamable[WaveRNNState]):
 
     def _fine(self, x: Tensor, state: WaveRNNState) -> tuple[Tensor, WaveRNNState]:
         """Logits of the fine byte; ``x [B, 1]`` is the coarse byte of the same sample."""
-        column = self.input[3 * self.half :, 2:]
+        column = self._input()[3 * self.half :, 2:]
         inputs = torch.addmm(state.inputs, scale(x, self.input), column.t())
         bottom = gru_cell(inputs, state.products, state.bottom)
         logits = self.o4(torch.relu(self.o3(bottom)))
@@ -182,7 +205,7 @@ class WaveRNN(Streamable[WaveRNNState]):
         coarse_before = torch.cat([state.coarse, coarse[:, :-1]], dim=1)
         known = scale(torch.stack([coarse_before, fine_before, coarse], dim=-1), self.input)
         hidden = torch.cat([state.top, state.bottom], dim=1)
-        states = gru_sequence(self._gates(known, self.input * self.mask, cond), hidden, self.recurrent, groups=2)
+        states = gru_sequence(self._gates(known, self._input() * self.mask, cond), hidden, self.recurrent, groups=2)
         y_coarse, y_fine = states.split(self.half, dim=2)
         heads = [self.o2(torch.relu(self.o1(y_coarse))), self.o4(torch.relu(self.o3(y_fine)))]
         logits = torch.stack(heads, dim=2).flatten(1, 2)

@@ -12,18 +12,20 @@ from torch import Tensor
 from seqgen.audio.codec import Bytes16
 from seqgen.emissions.categorical import Categorical
 from seqgen.errors import SeqgenError
-from seqgen.models.wavernn import PRESETS, WaveRNN, scale
+from seqgen.models.wavernn import PRESETS, WaveRNN, mixing, scale
 from seqgen.sample import AutoRegressive
 from tests.parity.wavernn_reference import reference_logits
 from tests.runtime.voices import lively
 
 SAMPLES = 9
-# What byte 255 is as an input; the paper scales bytes to [-1, 1], and any other unit only rescales stored weights.
+# What byte 255 is as an input. The paper scales bytes to [-1, 1]: its weights are the stored ones, mixed and rescaled.
 UNIT = float(scale(torch.tensor(255), torch.zeros((), dtype=torch.float64)))
 
 
-def make(hidden: int = 24, *, conditioned: bool = False, dtype: torch.dtype = torch.float32) -> WaveRNN:
-    body = WaveRNN(WaveRNN.Config(hidden=hidden, conditioned=conditioned))
+def make(
+    hidden: int = 24, *, conditioned: bool = False, dtype: torch.dtype = torch.float32, unit: float = 256
+) -> WaveRNN:
+    body = WaveRNN(WaveRNN.Config(hidden=hidden, conditioned=conditioned, unit=unit))
     lively(body, seed=hidden)
     return body.to(dtype)
 
@@ -112,11 +114,12 @@ def test_without_the_mask_the_coarse_byte_is_seen_by_its_own_prediction() -> Non
         assert not torch.equal(before, after)
 
 
-@pytest.mark.parametrize("hidden", [2, 12])
-def test_both_paths_are_the_explicit_equations(run, conditioned: bool, hidden: int) -> None:
-    body = make(hidden, conditioned=conditioned, dtype=torch.float64)
+@pytest.mark.parametrize(("hidden", "unit"), [(2, 256), (12, 256), (12, 16)])
+def test_both_paths_are_the_explicit_equations(run, conditioned: bool, hidden: int, unit: float) -> None:
+    body = make(hidden, conditioned=conditioned, dtype=torch.float64, unit=unit)
     elements, cond = data(body)
     weights = {name: value.numpy() for name, value in body.state_dict().items()}
+    weights["input"] = weights["input"] @ body.mix.double().numpy()
     with torch.no_grad():
         made = run(body, shifted(elements), cond).numpy()
     for row in range(2):
@@ -136,7 +139,7 @@ def masked_gru(body: WaveRNN, elements: Tensor, cond: Tensor | None) -> Tensor:
     extra = torch.eye(3 * width, dtype=cond.dtype) if cond is not None else torch.zeros(3 * width, 0)
     net = torch.nn.GRU(3 + extra.shape[1], width, batch_first=True).to(body.recurrent.dtype)
     with torch.no_grad():
-        star = body.input[order] * UNIT
+        star = (body.input @ body.mix)[order] * UNIT
         for gate in range(3):
             star[gate * width : gate * width + half, 2] = 0
         net.weight_ih_l0.copy_(torch.cat([star, extra.to(star)[order]], dim=1))
@@ -222,6 +225,21 @@ def test_bytes_of_every_sample_and_their_scale() -> None:
     scaled = scale(torch.arange(256), torch.zeros((), dtype=torch.float64))
     assert UNIT > 0
     np.testing.assert_allclose(scaled / UNIT, np.arange(256) / 127.5 - 1, atol=1e-15)
+
+
+@pytest.mark.parametrize("unit", [16, 256])
+def test_gates_read_the_sample_its_fine_byte_and_the_coarse_byte_now(unit: float) -> None:
+    coarse, fine, now = (byte.flatten() for byte in torch.randint(256, (3, 50), dtype=torch.float64))
+    read = scale(torch.stack([coarse, fine, now]), coarse).T @ mixing(unit).double().T
+    sample = 256 * coarse + fine - 32767.5
+    expected = torch.stack([sample / unit, (fine - 127.5) / 16, 256 * (now - 127.5) / unit], dim=1)
+    torch.testing.assert_close(read, expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("unit", [0.0, -16.0, float("nan"), float("inf")])
+def test_a_unit_that_measures_nothing_is_refused(unit: float) -> None:
+    with pytest.raises(SeqgenError, match="PCM steps"):
+        WaveRNN(WaveRNN.Config(hidden=4, unit=unit))
 
 
 def test_size_of_the_published_network() -> None:
