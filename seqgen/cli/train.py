@@ -64,6 +64,7 @@ def run_train(given: argparse.Namespace) -> int:
         batches=batches,
         valid=valid,
         identity=experiment.identity(),
+        sparsity=run.sparsity,
         resume=given.resume,
         init_from=given.init_from,
         device=given.device,

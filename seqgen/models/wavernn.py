@@ -122,6 +122,9 @@ class WaveRNN(Streamable[WaveRNNState]):
         # Rows of all gate matrices: coarse half (r, u, e), then fine half (r, u, e); a half is one contiguous piece.
         self.recurrent = nn.Parameter(torch.empty(3 * self.hidden, self.hidden))
         self.input = nn.Parameter(torch.empty(3 * self.hidden, 3))
+        # Each gate is pruned by itself; it is the r, u or e rows of either half.
+        halves = torch.arange(3 * self.hidden).reshape(2, 3, self.half)
+        self.row_groups = {"recurrent": tuple(halves[:, gate].flatten() for gate in range(3))}
         # A conditioning vector brings its own bias.
         self.bias = None if config.conditioned else nn.Parameter(torch.zeros(3 * self.hidden))
         bound = 1 / math.sqrt(self.hidden)

@@ -23,7 +23,8 @@ from seqgen.train.meter import Meter, Reading
 from seqgen.train.players import Players, rows
 from seqgen.train.report import Report
 from seqgen.train.schedule import learning_rate
-from seqgen.train.settings import TrainConfig
+from seqgen.train.settings import SparsityConfig, TrainConfig
+from seqgen.train.sparsity import Pruner
 
 # (start, stop, rank, world) -> rows rank::world of the global batch of each step in start .. stop - 1, in order
 Batches = Callable[[int, int, int, int], Iterator[Any]]
@@ -58,6 +59,7 @@ def train(
     batches: Batches,
     valid: Valid | None = None,
     identity: CheckpointIdentity,
+    sparsity: SparsityConfig | None = None,
     resume: bool = False,
     init_from: Path | None = None,
     on_validate: OnValidate | None = None,
@@ -76,6 +78,7 @@ def train(
         batches: ``(start, stop, rank, world)`` -> this process's rows of each global batch.
         valid: gives the validation batches anew each time, the same in every process (each takes its share).
         identity: the run that checkpoints belong to.
+        sparsity: what is pruned on the way, if anything.
         resume: go on from the newest whole checkpoint in ``out``; from the start where there is none.
         init_from: take weights alone from this experiment, checkpoint or file (fine-tuning).
         on_validate: called in the first process with (objective, report, step), with the averaged weights in place.
@@ -97,20 +100,28 @@ def train(
     if prepare is not None and fabric.global_rank == 0:
         prepare()
     source = _Source(batches, valid, on_validate)
-    return _Run(fabric, objective, settings, out, identity).go(source, resume)
+    pruner = Pruner(objective, sparsity) if sparsity is not None and sparsity.matrices else None
+    return _Run(fabric, objective, settings, out, identity, pruner).go(source, resume)
 
 
 class _Run:
     """The state of one training run: networks, optimisers, averages, and how far it is."""
 
     def __init__(
-        self, fabric: Fabric, objective: Objective, settings: TrainConfig, out: Path, identity: CheckpointIdentity
+        self,
+        fabric: Fabric,
+        objective: Objective,
+        settings: TrainConfig,
+        out: Path,
+        identity: CheckpointIdentity,
+        pruner: Pruner | None,
     ) -> None:
         self.fabric, self.objective, self.settings = fabric, objective, settings
         self.out, self.identity = out, identity
         self.checkpoints = Checkpoints(out, keep=settings.keep)
         self.players = Players(fabric, objective, settings)
         self.ema = Ema(objective, settings.ema) if settings.ema else None
+        self.pruner = pruner
         self.meter = Meter(fabric.device)
         self.progress = Progress()
         self.saved = -1
@@ -140,6 +151,8 @@ class _Run:
         self.players.load_optimiser_state(found.tensors["optimiser"])
         if self.ema is not None:
             self.ema.load(found.tensors["ema"])
+        if self.pruner is not None:
+            self.pruner.load(found.tensors["masks"])
         self.fabric.strategy.precision.load_state_dict(dict(found.progress.scaler))
         self.progress, self.saved = found.progress, found.progress.step
         self.fabric.barrier()
@@ -183,8 +196,12 @@ class _Run:
             # The loss scaler of half precision finds its scale by overflowing: such an update is skipped, not wrong
             counts = update.norm.isfinite() if settings.precision == "16-mixed" else torch.ones_like(update.norm)
             self.meter.add_value(step, f"{self._prefix(player)}gradient_norm", update.norm, counts)
+        if self.pruner is not None:
+            self.pruner.update(step + 1)
         if self.ema is not None:
             self.ema.update(self.objective, step + 1)
+            if self.pruner is not None:
+                self.pruner.hold(self.ema.averages)
         self.progress = replace(self.progress, step=step + 1)
 
     def _after(self, source: _Source, report: Report, stopping: bool) -> None:
@@ -213,6 +230,8 @@ class _Run:
             "elements_per_second": reading.elements / max(now - self.logged, 1e-9),
             "seconds": self.progress.seconds,
         }
+        if self.pruner is not None:
+            values["zeros"] = self.pruner.zeros()
         self.logged = now
         report.scalars("train", self.progress.step, values)
 
@@ -271,6 +290,8 @@ class _Run:
             tensors = {"model": weights.of(self.objective), "optimiser": self.players.optimiser_state()}
             if self.ema is not None:
                 tensors["ema"] = self.ema.averages
+            if self.pruner is not None:
+                tensors["masks"] = dict(self.pruner.masks)
             scaler = self.fabric.strategy.precision.state_dict()
             progress = replace(self.progress, seconds=time.perf_counter() - self.began, scaler=scaler)
             self.checkpoints.save(Snapshot(self.identity, progress, tensors))

@@ -13,7 +13,7 @@ from seqgen.errors import SeqgenError
 from seqgen.objectives.contract import Objective
 from seqgen.sample import AutoRegressive, Vocoder
 from seqgen.spec import FeatureSpec
-from seqgen.train.settings import TrainConfig
+from seqgen.train.settings import SparsityConfig, TrainConfig
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ class RunConfig:
     Attributes:
         name: label in reports and of the exported voice. data, features, train: see their classes.
         model, conditioner, emission, objective: registered classes and their options.
+        sparsity: which weights are pruned while training, and how far; none by default.
         licence: what an exported voice says of its use.
     """
 
@@ -63,6 +64,7 @@ class RunConfig:
     conditioner: Component = field(default_factory=lambda: Component("frames"))
     emission: Component = field(default_factory=lambda: Component("categorical"))
     objective: Component = field(default_factory=lambda: Component("likelihood"))
+    sparsity: SparsityConfig = field(default_factory=SparsityConfig)
     licence: str = "not stated"
 
     def __post_init__(self) -> None:

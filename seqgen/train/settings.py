@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from seqgen.errors import SeqgenError
@@ -67,3 +68,33 @@ class TrainConfig:
     def _require(self, name: str, holds: bool, expected: str) -> None:
         if not holds:
             raise SeqgenError(f"'{name}' is {getattr(self, name)!r}", remedy=f"give a value {expected}")
+
+
+@dataclass(frozen=True)
+class SparsityConfig:
+    """Which weight matrices end up block-sparse, and when; see :mod:`seqgen.train.sparsity`.
+
+    Attributes:
+        matrices: names of weight matrices with the share of blocks that is zero in the end (none: dense training).
+        block: rows and columns of a block: 16x1 (float32 kernels), 16x4 (int8 kernels) or 4x4.
+        start: updates before the first weight goes. ramp: updates from there to the final sparsity.
+        every: updates between two prunings.
+    """
+
+    matrices: Mapping[str, float] = field(default_factory=dict)
+    block: tuple[int, int] = (16, 1)
+    start: int = 1000
+    ramp: int = 200_000
+    every: int = 500
+
+    def __post_init__(self) -> None:
+        if self.block not in ((16, 1), (16, 4), (4, 4)):
+            raise SeqgenError(f"'block' is {list(self.block)}", remedy="choose [16, 1], [16, 4] or [4, 4]")
+        for name, zeros in self.matrices.items():
+            if not 0 <= zeros < 1:
+                raise SeqgenError(f"the sparsity of '{name}' is {zeros!r}", remedy="give a share of zeros in [0, 1)")
+        if self.start < 0 or self.every < 1 or self.ramp < self.every or self.ramp % self.every:
+            raise SeqgenError(
+                f"'start' is {self.start}, 'ramp' {self.ramp}, 'every' {self.every}",
+                remedy="give start >= 0, every >= 1 and a ramp that is a multiple of every",
+            )
