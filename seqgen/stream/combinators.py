@@ -195,6 +195,27 @@ class Repeat(Streamable[tuple[()]]):
         return x[:, :, None].expand(batch, length, self.spec.up, dim).reshape(batch, -1, dim), ()
 
 
+class _Lerp(torch.autograd.Function):
+    """``y = (1-w)·left + w·right`` for ``up`` weights at once, ``line [B, T + 1, dim] → [B, T, up, dim]``.
+
+    Its backward pass is one small product per input, where autograd would write two gradients as large as the output.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, line: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(weight)
+        return torch.lerp(line[:, :-1, None], line[:, 1:, None], weight)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        (weight,) = ctx.saved_tensors
+        shares = torch.stack([1 - weight[:, 0], weight[:, 0]])
+        parts = torch.matmul(shares, grad)  # [B, T, 2, dim]
+        line = torch.nn.functional.pad(parts[:, :, 0], (0, 0, 0, 1))
+        line[:, 1:] += parts[:, :, 1]
+        return line, None
+
+
 class Interpolate(Streamable[Tensor]):
     """Linear interpolation between the centres of successive inputs: ``[B, T, dim] → [B, T·up, dim]``.
 
@@ -217,7 +238,11 @@ class Interpolate(Streamable[Tensor]):
     def step(self, x: Tensor, state: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         line = torch.cat([state, x], dim=1)
         batch, length, dim = x.shape
-        y = torch.lerp(line[:, :-1, None], line[:, 1:, None], self.weight.to(line.dtype))
+        weight = self.weight.to(line.dtype)
+        if torch.is_grad_enabled() and line.requires_grad:
+            y: Tensor = _Lerp.apply(line, weight)
+        else:
+            y = torch.lerp(line[:, :-1, None], line[:, 1:, None], weight)
         return y.reshape(batch, length * self.spec.up, dim), line[:, length:]
 
     def advance(self, x: Tensor, state: Tensor, cond: Tensor | None = None) -> Tensor:
