@@ -21,6 +21,7 @@ from seqgen.audio.io import pcm16, replacing, wav_header, write_blocks
 from seqgen.bundle import Bundle
 from seqgen.errors import SeqgenError
 from seqgen.runtime import open_runtime
+from seqgen.runtime.replay import require_golden
 from serving.protocol import Limits
 from serving.source import from_path
 from serving.vocoder import Settings, Vocoder, VoiceFailure
@@ -207,6 +208,7 @@ def _serve(options: argparse.Namespace) -> int:
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     vocoder = _open(options.voice)
+    require_golden(vocoder.runtime)
     vocoder.warm_up()
     listener = _listen(options.host, options.port)
     limits = Limits(body=options.max_body * _MEBIBYTE, sound=float(options.max_seconds))
