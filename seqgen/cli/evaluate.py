@@ -69,26 +69,35 @@ def run_eval(given: argparse.Namespace) -> int:
     if given.audio:
         _keep(pairs, given.audio, run.features.sample_rate)
     ours, baseline = summarise([p.scores for p in pairs]), summarise([p.baseline_scores for p in pairs])
-    result = _finite(
-        {
-            "voice": str(given.voice),
-            "config_digest": config.digest(run),
-            "checkpoint": source,
-            "data": str(data.path),
-            "utterances": len(pairs),
-            "samples": exact.samples,
-            "bits_per_sample": exact.bits_per_sample,
-            "bits_per_sample_95": exact.half_width,
-            "temperature": given.temperature,
-            "seed": given.seed,
-            "scores": {name: value._asdict() for name, value in ours.items()},
-            "griffin_lim": {name: value._asdict() for name, value in baseline.items()},
-            "seconds": time.perf_counter() - began,
-        }
-    )
+    known = {
+        "config_digest": config.digest(run),
+        "checkpoint": source,
+        "data": str(data.path),
+        "utterances": len(pairs),
+    }
+    result = _result(given, known, exact, ours, baseline) | {"seconds": time.perf_counter() - began}
     _report(given, result)
     sys.stdout.write(json.dumps(result, allow_nan=False) + "\n" if given.json else _table(result, ours, baseline))
     return 0
+
+
+def _result(
+    given: argparse.Namespace, known: dict[str, Any], exact: Any, ours: dict[str, Any], baseline: dict[str, Any]
+) -> dict[str, Any]:
+    """What is printed and kept: plain values, with null where something is not defined."""
+    made = {
+        "voice": str(given.voice),
+        **known,
+        "samples": exact.samples,
+        "bits_per_sample": exact.bits_per_sample,
+        "bits_per_sample_95": exact.half_width,
+        "temperature": given.temperature,
+        "seed": given.seed,
+        "scores": {name: value._asdict() for name, value in ours.items()},
+        "griffin_lim": {name: value._asdict() for name, value in baseline.items()},
+    }
+    finite: dict[str, Any] = _finite(made)
+    return finite
 
 
 def _require_sensible(given: argparse.Namespace) -> None:
