@@ -60,6 +60,11 @@ class AutoRegressive(nn.Module):
                 f"the body gives {body.spec.out_dim} outputs, the emission takes {emission.params}",
                 remedy="choose an emission that fits the model",
             )
+        if emission.symbols != body.spec.symbols:
+            raise SeqgenError(
+                f"the body reads {_values(body.spec.symbols)}, the emission draws {_values(emission.symbols)}",
+                remedy="choose an emission over what the model reads: a generator feeds itself",
+            )
         made = conditioner.spec.out_dim if conditioner is not None else 0
         if made != body.spec.cond_dim:
             raise SeqgenError(
@@ -163,10 +168,11 @@ class AutoRegressive(nn.Module):
         parameters ``[B, T, emission.params]`` and the state. Frames and samples fit as in :meth:`sample`.
         """
         cond, conditioner = self._stream_conditioning(features, state.conditioner, self._samples(x.shape[1]))
-        first = state.previous[:, None] if x.dim() == 2 else state.previous[:, None, None]
-        params, body = self.body.step(torch.cat([first, x], dim=1)[:, : x.shape[1]], state.body, cond)
-        last = x[:, -1] if x.dim() == 2 else x[:, -1, 0]
-        return params, GeneratorState(conditioner, last if x.shape[1] else state.previous, body)
+        values = x if x.dim() == 2 else x[..., 0]
+        line = torch.cat([state.previous[:, None], values], dim=1)
+        before = line[:, : x.shape[1]]
+        params, body = self.body.step(before[..., None] if self.body.spec.in_dim else before, state.body, cond)
+        return params, GeneratorState(conditioner, line[:, -1], body)
 
     def sample(
         self, u: Tensor, state: GeneratorState, features: Tensor | None, temperature: Tensor | float = 1.0
@@ -212,6 +218,10 @@ class AutoRegressive(nn.Module):
 
     def _device(self) -> torch.device:
         return self.body.zeros(0).device
+
+
+def _values(symbols: int) -> str:
+    return f"{symbols} symbols" if symbols else "real numbers"
 
 
 class VocoderState(NamedTuple):

@@ -28,7 +28,8 @@ class Categorical(Emission):
         classes: int = 256
 
     def __init__(self, config: Config) -> None:
-        self.params, self.draws, self.levels = config.classes, 1, config.classes
+        self.params, self.draws = config.classes, 1
+        self.levels = self.symbols = config.classes
 
     def log_prob(self, params: Tensor, value: Tensor) -> Tensor:
         flat = torch.nn.functional.cross_entropy(

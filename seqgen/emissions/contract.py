@@ -21,12 +21,14 @@ class Emission(ABC):
     Attributes:
         params: network outputs per element.
         draws: uniforms that one sample takes.
-        levels: alphabet size, or 0 where values are real numbers in [-1, 1].
+        levels: how many values there are; 0 for a continuum.
+        symbols: alphabet size where values are int64 symbols; 0 where they are real numbers in [-1, 1].
     """
 
     params: int
     draws: int
     levels: int
+    symbols: int
 
     @abstractmethod
     def log_prob(self, params: Tensor, value: Tensor) -> Tensor:

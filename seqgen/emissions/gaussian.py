@@ -26,7 +26,7 @@ class Gaussian(Emission):
         min_log_scale: float = -9.0
 
     def __init__(self, config: Config) -> None:
-        self.params, self.draws, self.levels = 2, 1, 0
+        self.params, self.draws, self.levels, self.symbols = 2, 1, 0, 0
         self.min_log_scale = config.min_log_scale
 
     def log_prob(self, params: Tensor, value: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ class LogisticMixture(Emission):
         min_log_scale: float = -14.0
 
     def __init__(self, config: Config) -> None:
-        self.mixtures, self.levels = config.mixtures, config.levels
+        self.mixtures, self.levels, self.symbols = config.mixtures, config.levels, 0
         self.params, self.draws = 3 * config.mixtures, 2
         self.min_log_scale = config.min_log_scale
 

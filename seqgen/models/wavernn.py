@@ -102,8 +102,6 @@ class WaveRNN(Streamable[WaveRNNState]):
         conditioned: bool = True
         unit: float = 256.0
 
-    codec = "bytes16"
-
     def __init__(self, config: Config) -> None:
         super().__init__()
         if config.hidden < 2 or config.hidden % 2:

@@ -12,7 +12,7 @@ from seqgen.emissions.contract import Emission
 from seqgen.errors import SeqgenError
 from seqgen.objectives.contract import Objective
 from seqgen.sample import AutoRegressive, Vocoder
-from seqgen.spec import FeatureSpec
+from seqgen.spec import FeatureSpec, StreamSpec
 from seqgen.train.settings import SparsityConfig, TrainConfig
 
 
@@ -99,6 +99,21 @@ class System:
         return self.vocoder.prediction
 
 
+def _require_codec(run: RunConfig, spec: StreamSpec, source: str) -> None:
+    """Refuse a codec whose elements are not what the model reads: the same alphabet, as many to a sample."""
+    kinds = {name: registry.CODECS.load(name) for name in registry.CODECS}
+    reads = {name: (kind.alphabet, kind.symbols_per_sample) for name, kind in kinds.items()}
+    if reads[run.data.codec] == (spec.symbols, spec.cond_every):
+        return
+    fitting = [name for name, read in reads.items() if read == (spec.symbols, spec.cond_every)]
+    what = f"{spec.symbols} symbols" if spec.symbols else "real numbers"
+    raise SeqgenError(
+        f"{source}: model {run.model.name} reads {what}, {spec.cond_every} to a sample; data.codec '{run.data.codec}' "
+        "gives others",
+        remedy=f"set data.codec to {' or '.join(fitting)}" if fitting else "choose a model that reads what it gives",
+    )
+
+
 def build(run: RunConfig, speakers: tuple[str, ...], *, source: str = "config") -> System:
     """Construct generator and objective; a single speaker needs no one-hot.
 
@@ -106,13 +121,8 @@ def build(run: RunConfig, speakers: tuple[str, ...], *, source: str = "config") 
         SeqgenError: for unknown names or options, and for parts that do not fit each other.
     """
     codec: Codec = registry.CODECS.load(run.data.codec)()
-    model_class = registry.MODELS.load(run.model.name)
-    if model_class.codec != run.data.codec:
-        raise SeqgenError(
-            f"{source}: model {run.model.name} works on codec '{model_class.codec}', data.codec is '{run.data.codec}'",
-            remedy=f"set data.codec to {model_class.codec}",
-        )
-    body = model_class(config.options(run.model, registry.MODELS, source=source))
+    body = registry.MODELS.load(run.model.name)(config.options(run.model, registry.MODELS, source=source))
+    _require_codec(run, body.spec, source)
     emission_config = config.options(run.emission, registry.EMISSIONS, source=source)
     emission: Emission = registry.EMISSIONS.load(run.emission.name)(emission_config)
     count = len(speakers) if len(speakers) > 1 else 0

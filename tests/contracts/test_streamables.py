@@ -36,12 +36,23 @@ def _wavernn(conditioned: bool) -> Streamable[Any]:
     return cls(cls.Config(hidden=8, conditioned=conditioned))
 
 
+def _wavenet(**options: Any) -> Streamable[Any]:
+    cls = registry.MODELS.load("wavenet")
+    sizes = {"layers": 4, "cycle": 3, "residual": 5, "gate": 4, "skip": 6, "head": 7, "outputs": 3}
+    return cls(cls.Config(**(sizes | options)))
+
+
 def _frames(speakers: int) -> Streamable[Any]:
     cls = registry.CONDITIONERS.load("frames")
     return cls(cls.Config(channels=5, blocks=1, look_ahead=1), features=FEATURES, speakers=speakers, out_dim=4)
 
 
 MODELS: dict[str, list[Callable[[], Streamable[Any]]]] = {
+    "wavenet": [
+        lambda: _wavenet(symbols=9, conditioned=False),
+        lambda: _wavenet(symbols=9, kernel=3, front=1),
+        lambda: _wavenet(symbols=0, front=3),
+    ],
     "wavernn": [lambda: _wavernn(False), lambda: _wavernn(True)],
 }
 CONDITIONERS: dict[str, list[Callable[[], Streamable[Any]]]] = {"frames": [lambda: _frames(0), lambda: _frames(3)]}
