@@ -4,6 +4,8 @@ SHELL := /bin/bash
 
 VENV := .venv
 STAMP := $(VENV)/set-up
+# The native engine is compiled when the package is installed: anew when its sources change.
+ENGINE := $(wildcard seqgen/runtime/native/CMakeLists.txt seqgen/runtime/native/*/*.?pp seqgen/runtime/native/*/*.h)
 # Any Python 3.11-3.13; the first that fits is taken. Choose another with `make setup PYTHON=/path/to/python3.12`.
 PYTHON ?=
 # Empty: torch from PyPI (CUDA builds on Linux). For the smaller CPU build add its index, for example
@@ -23,7 +25,7 @@ help: ## this list
 
 setup: $(STAMP) ## create .venv and install everything; nothing to do when run again
 
-$(STAMP): pyproject.toml constraints.txt tools/setup.py
+$(STAMP): pyproject.toml constraints.txt tools/setup.py $(ENGINE)
 	@set -e; python=; \
 	for candidate in $(or $(PYTHON),python3 python3.13 python3.12 python3.11); do \
 	  if "$$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; then \

@@ -6,6 +6,8 @@
     initial.safetensors  the state of one fresh stream
     step.onnx            elements and features in, distributions out (teacher forcing, likelihood)
     loop.onnx            features and uniforms in, audio out: the whole sampling loop in one call
+    program.json         the same network as a list of ops, for the native engine
+    prediction.safetensors  matrices of the linear prediction, where the voice has one
     golden.safetensors   inputs, noise, outputs and final state to replay
 
 Nothing is pickled. Every byte is covered: the files by their hashes, the manifest by its own digest and by being

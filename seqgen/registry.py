@@ -18,7 +18,7 @@ class Registry(Mapping[str, str]):
         'seqgen.models.wavernn:WaveRNN'
         >>> MODELS.load("wavern")
         Traceback (most recent call last):
-        seqgen.errors.SeqgenError: unknown model 'wavern'; did you mean 'wavernn'? known: wavenet, wavernn
+        seqgen.errors.SeqgenError: unknown model 'wavern'; did you mean 'wavernn'? known: wavernn, wavenet
     """
 
     def __init__(self, kind: str, table: Mapping[str, str]) -> None:
@@ -51,9 +51,7 @@ class Registry(Mapping[str, str]):
         return getattr(importlib.import_module(module), attribute)
 
 
-MODELS = Registry(
-    "model", {"wavenet": "seqgen.models.wavenet:WaveNet", "wavernn": "seqgen.models.wavernn:WaveRNN"}
-)
+MODELS = Registry("model", {"wavernn": "seqgen.models.wavernn:WaveRNN", "wavenet": "seqgen.models.wavenet:WaveNet"})
 CONDITIONERS = Registry("conditioner", {"frames": "seqgen.models.frames:FrameConditioner"})
 CODECS = Registry(
     "codec",
@@ -83,5 +81,10 @@ CORPORA = Registry(
     },
 )
 RUNTIMES = Registry(
-    "runtime", {"onnx": "seqgen.runtime.onnx:OnnxRuntime", "torch": "seqgen.runtime.torch:TorchRuntime"}
+    "runtime",
+    {
+        "native": "seqgen.runtime.native:NativeRuntime",
+        "onnx": "seqgen.runtime.onnx:OnnxRuntime",
+        "torch": "seqgen.runtime.torch:TorchRuntime",
+    },
 )

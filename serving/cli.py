@@ -228,7 +228,8 @@ def _serve(options: argparse.Namespace) -> int:
             await super().startup(sockets)
             host, port = listener.getsockname()[:2]
             shown = f"[{host}]" if ":" in host else host
-            sys.stdout.write(f"ready: voice '{vocoder.name}' at {vocoder.sample_rate} Hz on http://{shown}:{port}\n")
+            voice = f"voice '{vocoder.name}' at {vocoder.sample_rate} Hz through {vocoder.runtime}"
+            sys.stdout.write(f"ready: {voice} on http://{shown}:{port}\n")
             sys.stdout.flush()
 
     Server(config).run(sockets=[listener])

@@ -12,10 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from seqgen.runtime.native import FORMATS
+
 _HELP = """\
 Measure speed on this machine. Compare only figures of one run on one machine.
 
-  seqgen bench voice/                                    # a bundle through onnxruntime
+  seqgen bench voice/                                    # a bundle through the fastest runtime there is
+  seqgen bench voice/ --runtime native --format int8
   seqgen bench --preset wavernn-512 --streams 8 --json   # random weights, no training needed
   seqgen bench voice/ --runtime torch
   seqgen bench --preset wavernn-512 --train              # training: 32 x 960 samples a step, share of the recurrence
@@ -29,7 +32,10 @@ def add_parsers(commands: Any) -> None:
     )
     command.add_argument("bundle", type=Path, nargs="?")
     command.add_argument("--preset", help="a model with random weights: wavernn-896, wavernn-512, wavernn-256")
-    command.add_argument("--runtime", default="onnx", help="onnx or torch")
+    command.add_argument("--runtime", default="", help="native, onnx or torch (default: the fastest there is)")
+    command.add_argument(
+        "--format", default="", choices=FORMATS, help="weights of the native engine (default: the voice's)"
+    )
     command.add_argument("--streams", type=int, default=1, help="streams stepped together")
     command.add_argument("--threads", type=int, default=1)
     command.add_argument("--seconds", type=float, default=2.0, help="how long to measure")
@@ -47,6 +53,8 @@ def run_bench(given: argparse.Namespace) -> int:
         raise SeqgenError("bench needs either a bundle or --preset", remedy="e.g. seqgen bench --preset wavernn-512")
     if given.streams < 1 or given.threads < 1 or given.seconds <= 0:
         raise SeqgenError("--streams, --threads and --seconds must be positive", remedy="give at least 1")
+    if given.format and given.runtime not in ("", "native"):
+        raise SeqgenError(f"--format is for the native runtime, got --runtime {given.runtime}", remedy="leave one out")
     if given.train and given.preset is None:
         raise SeqgenError("--train measures a preset", remedy="give --preset")
     result = _training(given) if given.train else _generation(given)
@@ -91,15 +99,17 @@ def _generation(given: argparse.Namespace) -> dict[str, Any]:
             run = _preset(given.preset)
             experiment = Experiment(Path(scratch), run, ("one",))
             bundle = voice.write(build(run, ("one",)), experiment, Path(scratch) / "voice", {})
-        runtime = open_runtime(bundle, given.runtime, threads=given.threads)
+        options = {"format": given.format} if given.format else {}
+        runtime = open_runtime(bundle, given.runtime, threads=given.threads, **options)
         chunks, samples = _paced(runtime, given.streams, given.seconds)
     total = sum(chunks)
     rate = given.streams * samples * len(chunks) / total
     per_step = sorted(1e6 * chunk / samples for chunk in chunks)
     return {
         "preset": given.preset or bundle.manifest.name,
-        "runtime": given.runtime,
-        "format": "float32",
+        "runtime": runtime.name,
+        "isa": runtime.isa,
+        "format": runtime.format,
         "streams": given.streams,
         "threads": given.threads,
         "samples_per_second": round(rate),

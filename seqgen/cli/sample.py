@@ -31,7 +31,7 @@ def add_parsers(commands: Any) -> None:
     command.add_argument("--speaker", default="", help="whose voice, where there are several")
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--temperature", type=float, default=1.0, help="below 1: less noise, less life")
-    command.add_argument("--runtime", default="onnx", help="onnx or torch")
+    command.add_argument("--runtime", default="", help="native, onnx or torch (default: the fastest there is)")
     command.set_defaults(run=run_sample)
 
 

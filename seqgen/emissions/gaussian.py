@@ -12,7 +12,7 @@ from seqgen.emissions.contract import Emission, full
 
 
 class Gaussian(Emission):
-    """``ln p(x) = -½((x-m)/s)² - ln s - ½ ln 2π`` with ``s = exp(max(params_1, min_log_scale))``.
+    """``ln p(x) = -½((x-m)/s)² - ln s - ½ ln 2π`` with ``s = exp(max(params_1 + origin, min_log_scale))``.
 
     Sampling inverts the distribution function: ``x = m + τ·s·√2·erf⁻¹(2u - 1)``, clipped to [-1, 1].
 
@@ -21,22 +21,26 @@ class Gaussian(Emission):
 
     @dataclass(frozen=True)
     class Config:
-        """``min_log_scale``: lower bound that keeps the density finite."""
+        """``min_log_scale``: lower bound that keeps the density finite; ``origin``: log-scale of an output of 0."""
 
         min_log_scale: float = -9.0
+        origin: float = 0.0
 
     def __init__(self, config: Config) -> None:
         self.params, self.draws, self.levels, self.symbols = 2, 1, 0, 0
-        self.min_log_scale = config.min_log_scale
+        self.min_log_scale, self.origin = config.min_log_scale, config.origin
+
+    def _log_scale(self, params: Tensor) -> Tensor:
+        return (params[..., 1] + self.origin).clamp_min(self.min_log_scale)
 
     def log_prob(self, params: Tensor, value: Tensor) -> Tensor:
         params = full(params)
-        log_scale = params[..., 1].clamp_min(self.min_log_scale)
+        log_scale = self._log_scale(params)
         z = (value - params[..., 0]) * torch.exp(-log_scale)
         return -0.5 * z * z - log_scale - 0.5 * math.log(2 * math.pi)
 
     def sample(self, params: Tensor, u: Tensor, temperature: Tensor | float = 1.0) -> Tensor:
-        scale = torch.exp(params[..., 1].clamp_min(self.min_log_scale))
+        scale = torch.exp(self._log_scale(params))
         # u is a multiple of 2^-24 and may be 0: half a step inwards keeps the inverse finite.
         z = math.sqrt(2) * torch.erfinv(2 * u[..., 0].clamp_min(2.0**-25) - 1)
         return (params[..., 0] + temperature * scale * z).clamp(-1, 1)

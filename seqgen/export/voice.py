@@ -15,8 +15,9 @@ from safetensors.torch import save_file
 
 from seqgen import bundle, config, noise
 from seqgen.bundle import Bundle, Manifest
+from seqgen.export import program
 from seqgen.export.onnx import export_graphs
-from seqgen.runtime import open_runtime
+from seqgen.runtime import fastest, open_runtime
 from seqgen.runtime.replay import Verdict, require_golden
 from seqgen.spec import StreamSpec
 from seqgen.stream.state import leaves, table
@@ -75,6 +76,8 @@ def write(system: System, experiment: Experiment, out: Path, provenance: Mapping
             matrices = {name: tensor.contiguous() for name, tensor in vocoder.prediction.named_buffers()}
             save_file(matrices, directory / "prediction.safetensors")
         export_graphs(vocoder, directory)
+        if program.runnable(vocoder):
+            program.write(vocoder, directory)
         save_numpy(_golden(system, channels), directory / "golden.safetensors")
 
     return bundle.write(out, manifest, fill)
@@ -106,11 +109,12 @@ def _golden(system: System, channels: int) -> dict[str, npt.NDArray[Any]]:
     return {name: np.ascontiguousarray(value) for name, value in golden.items()}
 
 
-def check(directory: Path, *, runtimes: tuple[str, ...] = ("onnx", "torch")) -> list[Verdict]:
-    """Open a bundle (every hash verified) and replay its golden vectors through each runtime.
+def check(directory: Path) -> list[Verdict]:
+    """Open a bundle (every hash verified) and replay its golden vectors through each runtime that can run it here.
 
     Raises:
         SeqgenError: where the bundle is damaged, or a runtime does not reproduce it.
     """
     opened = Bundle.open(directory)
-    return [require_golden(open_runtime(opened, name)) for name in runtimes]
+    names = dict.fromkeys([fastest(opened), "onnx", "torch"])
+    return [require_golden(open_runtime(opened, name)) for name in names]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from seqgen import registry
 from seqgen.bundle import Bundle
 from seqgen.errors import SeqgenError
 
@@ -27,6 +28,25 @@ class Runtime(ABC):
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
         self.manifest = bundle.manifest
+
+    @property
+    def name(self) -> str:
+        """Its registered name."""
+        kind = type(self).__name__
+        return next((name for name, place in registry.RUNTIMES.items() if place.endswith(f":{kind}")), kind)
+
+    @property
+    def isa(self) -> str:
+        """Name of the kernels in use, where the runtime says which."""
+        return ""
+
+    @property
+    def format(self) -> str:
+        """How the weights are held."""
+        return "float32"
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.isa}, {self.format})" if self.isa else self.name
 
     def init(self, batch: int) -> State:
         """Fresh streams."""

@@ -82,7 +82,7 @@ def replay(runtime: Runtime) -> Verdict:
     second, _ = runtime.sample(uniforms[:, cut:], between, features[:, frames:])
     flips, unexplained = _departures(runtime, audio, golden, params)
     chunked = bool(np.array_equal(np.concatenate([first, second], axis=1), audio))
-    return Verdict(type(runtime).__name__, float(error), flips, unexplained, chunked)
+    return Verdict(str(runtime), float(error), flips, unexplained, chunked)
 
 
 def _departures(

@@ -330,3 +330,17 @@ def test_half_precision_outputs_are_scored_in_full_precision(case: Case, half: t
     torch.testing.assert_close(
         model.log_prob(params, value).float(), model.log_prob(params.float(), value), rtol=1e-5, atol=1e-5
     )
+
+
+@pytest.mark.parametrize("name", ["gaussian", "logistic-mixture"])
+def test_the_origin_is_the_log_scale_of_an_output_of_zero(name: str) -> None:
+    plain, moved = emission(name), emission(name, origin=-4.0)
+    params = torch.zeros(plain.params, dtype=torch.float64)
+    lower = params.clone()
+    lower[1 if name == "gaussian" else slice(20, 30)] = -4.0
+    value = levels(65536, torch.float64)[[30000, 40001]]
+    both = [model.log_prob(given.expand(2, -1), value) for model, given in ((moved, params), (plain, lower))]
+    assert torch.equal(*both)
+    u = torch.full((plain.draws,), 0.7)
+    assert torch.equal(moved.sample(params, u), plain.sample(lower, u))
+    assert not torch.equal(moved.sample(params, u), plain.sample(params, u))

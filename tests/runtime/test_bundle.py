@@ -21,6 +21,7 @@ from seqgen.errors import SeqgenError
 
 FILES = {
     "config.yaml", "weights.safetensors", "initial.safetensors", "step.onnx", "loop.onnx", "golden.safetensors",
+    "program.json",
 }  # fmt: skip
 Plain = dict[str, Any]
 

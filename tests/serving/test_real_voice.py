@@ -84,7 +84,9 @@ def serving(repository, voice, *arguments):
     process = start(repository, "serve", "--voice", voice, "--port", "0", *arguments)
     try:
         line = process.stdout.readline().decode()
-        found = re.search(r"ready: voice '.+' at \d+ Hz on http://127\.0\.0\.1:(\d+)\n", line)
+        found = re.search(r"ready: voice '.+' at \d+ Hz through native .+ on http://127\.0\.0\.1:(\d+)\n", line)
+        if not found:
+            process.kill()
         assert found, line + process.stderr.read().decode()
         yield process, int(found[1])
     finally:

@@ -21,6 +21,6 @@ def cli_work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert "finished at step 3" in trained.err
     assert trained.out == ""
     exported = done("export", root / "exp", "--out", root / "voice", "--note", "who=me", "why=a test")
-    assert "OnnxRuntime reproduces" in exported.out
-    assert "TorchRuntime reproduces" in exported.out
+    assert "onnx reproduces" in exported.out
+    assert "torch reproduces" in exported.out
     return root

@@ -82,7 +82,7 @@ def test_eval_of_one_utterance_is_strict_json(work: Path) -> None:
 def test_check(work: Path) -> None:
     found = done("check", work / "voice", "--json").json()
     assert found["ok"] is True
-    assert [row["runtime"] for row in found["runtimes"]] == ["OnnxRuntime", "TorchRuntime"]
+    assert [row["runtime"].split()[0] for row in found["runtimes"]] == ["native", "onnx", "torch"]
     assert all(row["chunked"] and row["params_error"] < 1e-4 for row in found["runtimes"])
 
 
@@ -114,14 +114,17 @@ def test_info(work: Path) -> None:
     assert (bundle["provenance"]["who"], bundle["provenance"]["why"]) == ("me", "a test")
     assert bundle["provenance"]["config_digest"] == run["digest"]
     here = done("info", "--json").json()
-    assert here["model"] == ["wavernn"]
+    assert here["model"] == ["wavernn", "wavenet"]
     for path in ("run.yaml", "exp", "voice"):
         assert "tiny" in done("info", work / path).out
 
 
 def test_bench(work: Path) -> None:
-    found = done("bench", work / "voice", "--json", "--seconds", 0.1, "--streams", 2).json()
-    assert (found["preset"], found["streams"], found["runtime"]) == ("tiny", 2, "onnx")
+    found = done("bench", work / "voice", "--json", "--seconds", 0.1, "--streams", 2, "--format", "int8").json()
+    assert (found["preset"], found["streams"], found["runtime"], found["format"]) == ("tiny", 2, "native", "int8")
+    assert found["isa"]
+    found = done("bench", work / "voice", "--json", "--seconds", 0.1, "--runtime", "onnx").json()
+    assert (found["runtime"], found["isa"], found["format"]) == ("onnx", "", "float32")
     assert found["samples_per_second"] > 0
     assert found["step_us_p99"] >= found["step_us_p50"] > 0
 

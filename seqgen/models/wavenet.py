@@ -1,0 +1,254 @@
+"""WaveNet (van den Oord et al., "WaveNet: A Generative Model for Raw Audio", arXiv 1609.03499, section 2).
+
+A stack of dilated causal convolutions with gated units turns the elements before ``x_t`` into the parameters of its
+distribution. With ``*_d`` a causal convolution of ``kernel`` taps that lie ``d`` positions apart, ``c_t`` conditioning:
+
+    a^0   = W_0 * embed(x_{t-1})                                  section 2.1; embed is x / unit for real x
+    z^l   = tanh(W_f *_d a^l + V_f c) ∘ σ(W_g *_d a^l + V_g c)    sections 2.3 and 2.5
+    a^l+1 = a^l + W_r z^l                                         section 2.4; the last layer has no W_r
+    y     = W_2 relu(W_1 relu(Σ_l W_s z^l))                       section 2.4
+
+The dilation of layer ``l`` is ``2^(l mod cycle)``. All products with W_s are one: ``Σ_l W_s z^l`` is a matrix times the
+z^l side by side. All products with V are the conditioning network's last layer, at the rate of its frames: section 2.5
+projects the up-sampled features in every layer, and a projection of interpolated frames is the interpolation of
+projected ones. So a conditioning vector is added to the gates as it comes.
+
+A step of one element needs ``kernel - 1`` old inputs of each layer, not the tree of everything below: the queues of
+Le Paine et al., "Fast Wavenet Generation Algorithm", arXiv 1611.09482, here ring buffers inside the state.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from seqgen.errors import SeqgenError
+from seqgen.nets.layers import CausalConv1d
+from seqgen.spec import StreamSpec
+from seqgen.stream.contract import Streamable
+
+# 2^15 positions are two seconds at 16 kHz; a longer reach is a mistake in a configuration, and a large state.
+LONGEST_CYCLE = 16
+
+
+class WaveNetState(NamedTuple):
+    """What the convolutions will look back on.
+
+    Attributes:
+        front: the last inputs of the first convolution, ``[B, front - 1, channels]``, oldest first.
+        queues: the last ``(kernel - 1)·d`` inputs of every layer, ``[B, Σ_l (kernel - 1)·d_l, residual]``, one ring
+            buffer behind the other: what layer ``l`` read at time ``t`` lies at place ``t mod (kernel - 1)·d_l`` of its
+            ring, so a step replaces one row per layer and moves none.
+        time: int64 ``[B]``, positions seen so far; rows of one batch may differ.
+    """
+
+    front: Tensor
+    queues: Tensor
+    time: Tensor
+
+
+def receptive_field(dilations: tuple[int, ...], *, kernel: int, front: int) -> int:
+    """Positions of the input, the newest included, that one output depends on.
+
+    ``1 + (front - 1) + Σ_l (kernel - 1)·d_l``
+
+    Source: arXiv 1609.03499, section 2.1 (1024 for one cycle 1, 2, 4, …, 512 of width 2).
+
+    Example:
+        >>> receptive_field((1, 2, 4, 8, 16, 32, 64, 128, 256, 512), kernel=2, front=1)
+        1024
+    """
+    return front + sum((kernel - 1) * dilation for dilation in dilations)
+
+
+class WaveNet(Streamable[WaveNetState]):
+    """The body of a WaveNet: the element before in, parameters of the next element's distribution out.
+
+    Shapes: int64 ``[B, T]``, or float ``[B, T, 1]`` where ``symbols`` is 0 (teacher forcing is ``Delay(1)`` in front),
+    and, where conditioned, ``cond [B, T, layers·2·gate]`` (of each layer the tanh's part, then the sigmoid's) →
+    ``[B, T, outputs]``. A fresh stream starts as if the input of every layer had been zero for ever.
+
+    Raises:
+        SeqgenError: for sizes that make no network (see the message), and for missing conditioning or conditioning of
+            another length than the input.
+
+    Source: arXiv 1609.03499, section 2; what is read where is said at the top of this file.
+
+    Example:
+        >>> net = WaveNet(WaveNet.Config(layers=4, cycle=2, residual=8, gate=8, skip=8, head=8, conditioned=False))
+        >>> net(torch.zeros(1, 5, dtype=torch.int64)).shape, net.spec.context
+        (torch.Size([1, 5, 256]), 8)
+    """
+
+    @dataclass(frozen=True)
+    class Config:
+        """Options of the body. The paper gives none of the sizes; these are common choices.
+
+        Attributes:
+            layers: dilated layers. cycle: how many until the dilation is 1 again (1, 2, 4, …, 2^(cycle - 1)).
+            kernel: taps of a dilated convolution. front: taps of the first convolution.
+            residual, gate, skip: channels of a, of z, and of the sum over z. head: of the layer before the last.
+            conditioned: whether the gates take a conditioning vector.
+            symbols: size of the input alphabet (256 for µ-law); 0 where the input is real numbers.
+            unit: amplitude that is one unit of real input. Samples in [-1, 1] are small numbers to fresh weights; 1/16
+                is about the amplitude of speech, and learns sooner.
+            outputs: parameters of the emission: a logit per symbol, 3 per component of a mixture of logistics, 2 for a
+                Gaussian.
+        """
+
+        layers: int = 20
+        cycle: int = 10
+        kernel: int = 2
+        front: int = 2
+        residual: int = 64
+        gate: int = 64
+        skip: int = 128
+        head: int = 256
+        conditioned: bool = True
+        symbols: int = 256
+        unit: float = 1.0
+        outputs: int = 256
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        _require_sizes(config)
+        layers, residual, gate = config.layers, config.residual, config.gate
+        self.kernel, self.gate, self.residual, self.unit = config.kernel, gate, residual, config.unit
+        self.dilations = tuple(2 ** (layer % config.cycle) for layer in range(layers))
+        self.lengths = tuple((config.kernel - 1) * dilation for dilation in self.dilations)
+        self.spec = StreamSpec(
+            in_dim=0 if config.symbols else 1,
+            out_dim=config.outputs,
+            cond_dim=layers * 2 * gate if config.conditioned else 0,
+            context=receptive_field(self.dilations, kernel=config.kernel, front=config.front),
+            symbols=config.symbols,
+        )
+        self.embedding = nn.Embedding(config.symbols, residual) if config.symbols else None
+        self.front = CausalConv1d(residual if config.symbols else 1, residual, kernel=config.front)
+        # Columns: the oldest tap first. Rows: tanh, then sigmoid. A conditioning vector brings its own bias.
+        self.gates = nn.ModuleList(
+            nn.Linear(config.kernel * residual, 2 * gate, bias=not config.conditioned) for _ in range(layers)
+        )
+        self.residuals = nn.ModuleList(nn.Linear(gate, residual) for _ in range(layers - 1))
+        self.skip = nn.Linear(layers * gate, config.skip)
+        self.head, self.out = nn.Linear(config.skip, config.head), nn.Linear(config.head, config.outputs)
+        self._lay_out_rings()
+
+    def _lay_out_rings(self) -> None:
+        """Tables of where things lie in the queues; each column is (first, length, shift), see :meth:`_places`."""
+        starts = [sum(self.lengths[:layer]) for layer in range(len(self.lengths))]
+        rings = list(zip(starts, self.lengths, strict=True))
+        tables = {
+            "newest": [(start, length, 0) for start, length in rings],
+            "taps": [
+                (start, length, length - back * dilation)
+                for (start, length), dilation in zip(rings, self.dilations, strict=True)
+                for back in range(self.kernel - 1, 0, -1)
+            ],
+            "every": [(start, length, place) for start, length in rings for place in range(length)],
+        }
+        for name, columns in tables.items():
+            self.register_buffer(name, torch.tensor(columns).t().contiguous(), persistent=False)
+
+    newest: Tensor
+    taps: Tensor
+    every: Tensor
+
+    def _places(self, table: Tensor, time: Tensor) -> Tensor:
+        """Rows of the queues, ``first + (time + shift) mod length`` for each column, as a gather index."""
+        first, length, shift = table
+        return (first + (time[:, None] + shift) % length)[:, :, None].expand(-1, -1, self.residual)
+
+    def init_state(self, batch: int) -> WaveNetState:
+        time = torch.zeros(batch, dtype=torch.int64, device=self._like.device)
+        return WaveNetState(self.front.init_state(batch), self.zeros(batch, sum(self.lengths), self.residual), time)
+
+    def step(self, x: Tensor, state: WaveNetState, cond: Tensor | None = None) -> tuple[Tensor, WaveNetState]:
+        cond = self._conditioning(x, cond)
+        with torch.autocast(x.device.type, enabled=False):  # half precision would drop half of a 16-bit sample
+            embedded = x * (1 / self.unit) if self.embedding is None else self.embedding(x)
+            entered, front = self.front.step(embedded, state.front)
+        run = self._element if x.shape[1] == 1 else self._block
+        y, queues = run(entered, state, cond)
+        return y, WaveNetState(front, queues, state.time + x.shape[1])
+
+    def _conditioning(self, x: Tensor, cond: Tensor | None) -> Tensor | None:
+        dim = self.spec.cond_dim
+        if dim == 0:
+            return None
+        if cond is None:
+            raise SeqgenError("wavenet: got no conditioning", remedy=f"give cond [B, {x.shape[1]}, {dim}]")
+        if cond.shape[1:] != (x.shape[1], dim):
+            raise SeqgenError(
+                f"wavenet: {x.shape[1]} elements with conditioning of shape {tuple(cond.shape)}",
+                remedy=f"give one vector per element, [B, {x.shape[1]}, {dim}]",
+            )
+        return cond
+
+    def _element(self, a: Tensor, state: WaveNetState, cond: Tensor | None) -> tuple[Tensor, Tensor]:
+        """One element: of each ring ``kernel - 1`` rows are read and the oldest is replaced."""
+        old = state.queues.gather(1, self._places(self.taps, state.time))
+        rows = old.unflatten(1, (len(self.lengths), self.kernel - 1)).flatten(2).unbind(1)
+        entering: list[Tensor] = []
+
+        def taps(layer: int, a: Tensor) -> Tensor:
+            entering.append(a)
+            return torch.cat([rows[layer], a], dim=1)
+
+        y = self._layers(a[:, 0], taps, None if cond is None else cond[:, 0])
+        entered = torch.stack(entering, dim=1).to(state.queues.dtype)
+        return y[:, None], state.queues.scatter(1, self._places(self.newest, state.time), entered)
+
+    def _block(self, a: Tensor, state: WaveNetState, cond: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Many elements: every layer is one dilated convolution over its history and its new inputs, as a product."""
+        length = a.shape[1]
+        ordered = state.queues.gather(1, self._places(self.every, state.time))
+        histories = ordered.to(a.dtype).split(self.lengths, dim=1)
+        kept: list[Tensor] = []
+
+        def taps(layer: int, a: Tensor) -> Tensor:
+            line, dilation = torch.cat([histories[layer], a], dim=1), self.dilations[layer]
+            kept.append(line[:, length:].clone())  # a view would hold the whole line until the last layer
+            starts = [tap * dilation for tap in range(self.kernel)]
+            return torch.cat([line[:, start : start + length] for start in starts], dim=2)
+
+        y = self._layers(a, taps, cond)
+        queues = torch.cat(kept, dim=1).to(state.queues.dtype)
+        return y, queues.gather(1, self._places(self.every, -(state.time + length)))
+
+    def _layers(self, a: Tensor, taps: Callable[[int, Tensor], Tensor], cond: Tensor | None) -> Tensor:
+        """The stack; ``taps(l, a)`` is what layer ``l`` reads for each position of its input ``a [..., residual]``."""
+        added = None if cond is None else cond.split(2 * self.gate, dim=-1)
+        gated: list[Tensor] = []
+        for layer, gates in enumerate(self.gates):
+            if layer:
+                a = a + self.residuals[layer - 1](gated[-1])
+            inner = gates(taps(layer, a))
+            inner = inner if added is None else inner + added[layer].to(inner.dtype)
+            candidate, gate = inner.split(self.gate, dim=-1)
+            gated.append(torch.tanh(candidate) * torch.sigmoid(gate))
+        skip = self.skip(torch.cat(gated, dim=-1))
+        y: Tensor = self.out(torch.relu(self.head(torch.relu(skip))))
+        return y
+
+
+def _require_sizes(config: WaveNet.Config) -> None:
+    """Refuse what is no network, naming the option."""
+    if not 0 < config.unit < math.inf:
+        raise SeqgenError(f"wavenet: unit is {config.unit}", remedy="give a positive amplitude, e.g. 0.0625")
+    least = {"kernel": 2, "symbols": 0}
+    sizes = ("layers", "cycle", "kernel", "front", "residual", "gate", "skip", "head", "symbols", "outputs")
+    for name in sizes:
+        value = getattr(config, name)
+        if value < least.get(name, 1):
+            raise SeqgenError(f"wavenet: {name} is {value}", remedy=f"give {least.get(name, 1)} or more")
+    if config.cycle > LONGEST_CYCLE:
+        raise SeqgenError(
+            f"wavenet: cycle is {config.cycle}, the largest dilation would be 2^{config.cycle - 1}",
+            remedy=f"choose at most {LONGEST_CYCLE}, e.g. 10 (dilations 1 to 512)",
+        )

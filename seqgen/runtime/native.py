@@ -1,0 +1,279 @@
+"""Bundles through the native engine: C++ behind a C interface, without onnxruntime and without torch."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import sysconfig
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from seqgen.bundle import Bundle
+from seqgen.errors import SeqgenError
+from seqgen.runtime.contract import Floats, Runtime, State
+
+Format = Literal["program", "float32", "bf16", "int8"]
+FORMATS: tuple[Format, ...] = ("program", "float32", "bf16", "int8")
+"""How weights are held, in the order of ``seqgen_format``; ``program``: as the bundle asks."""
+PROGRAM = "program.json"
+MAX_STREAMS = 16
+_ABI = 1
+_MESSAGE_BYTES = 512
+_REMEDY = "check the bundle with 'seqgen check', or use the onnx runtime"
+
+
+class LoadOptions(ctypes.Structure):
+    """``seqgen_load_options`` of seqgen_engine.h."""
+
+    _fields_ = [("struct_size", ctypes.c_size_t), ("format", ctypes.c_int32), ("isa", ctypes.c_char_p)]
+
+
+class ModelInfo(ctypes.Structure):
+    """``seqgen_model_info`` of seqgen_engine.h."""
+
+    _fields_ = [
+        ("struct_size", ctypes.c_size_t),
+        *((name, ctypes.c_int32) for name in ("sample_rate", "channels", "hop", "latency")),
+        *((name, ctypes.c_int32) for name in ("elements_per_sample", "classes", "format")),
+        ("isa", ctypes.c_char * 16),
+        *((name, ctypes.c_size_t) for name in ("state_bytes", "workspace_bytes", "weight_bytes", "weight_blocks")),
+    ]
+
+
+class Call(ctypes.Structure):
+    """``seqgen_call`` of seqgen_engine.h."""
+
+    _fields_ = [
+        ("struct_size", ctypes.c_size_t),
+        ("states", ctypes.POINTER(ctypes.c_void_p)),
+        ("streams", ctypes.c_int32),
+        ("workspace", ctypes.c_void_p),
+        ("workspace_bytes", ctypes.c_size_t),
+        ("features", ctypes.c_void_p),
+        ("frames", ctypes.c_int64),
+        ("samples", ctypes.c_int64),
+        ("uniforms", ctypes.c_void_p),
+        ("seed", ctypes.c_uint64),
+        ("stream_ids", ctypes.c_void_p),
+        ("positions", ctypes.c_void_p),
+        ("temperature", ctypes.c_float),
+        ("audio", ctypes.c_void_p),
+        ("pcm", ctypes.c_void_p),
+        ("elements", ctypes.c_void_p),
+        ("logits", ctypes.c_void_p),
+    ]
+
+
+def library_path() -> Path:
+    """Where the engine is: ``$SEQGEN_ENGINE``, beside this module, or where an editable install puts what it compiles.
+
+    Raises:
+        SeqgenError: where there is none.
+    """
+    names = {"darwin": "libseqgen_engine.dylib", "win32": "seqgen_engine.dll"}
+    name = names.get(sys.platform, "libseqgen_engine.so")
+    if given := os.environ.get("SEQGEN_ENGINE"):
+        places = [Path(given)]
+    else:
+        installed = Path(sysconfig.get_path("platlib")) / "seqgen" / "runtime"
+        places = [folder / name for folder in (Path(__file__).parent, installed)]
+    for place in places:
+        if place.is_file():
+            return place
+    raise SeqgenError(
+        f"the native engine is not built: no {' and no '.join(map(str, places))}",
+        remedy="pip install the package again, or use the onnx runtime",
+    )
+
+
+def built() -> bool:
+    """Whether there is an engine to load."""
+    try:
+        return library_path().is_file()
+    except SeqgenError:
+        return False
+
+
+def load_library(path: Path) -> ctypes.CDLL:
+    """The engine's functions with their types.
+
+    Raises:
+        SeqgenError: where it cannot be loaded, or speaks another version of the interface.
+    """
+    try:
+        library = ctypes.CDLL(str(path))
+        version = int(library.seqgen_abi_version())
+    except (OSError, AttributeError) as error:
+        raise SeqgenError(f"{path}: cannot be loaded ({error})", remedy="pip install the package again") from None
+    if version != _ABI:
+        raise SeqgenError(f"{path}: interface version {version}, expected {_ABI}", remedy="pip install it again")
+    message: list[Any] = [ctypes.c_char_p, ctypes.c_size_t]
+    blob: list[Any] = [ctypes.c_void_p, ctypes.c_size_t]
+    handle = ctypes.c_uint64
+    library.seqgen_load.argtypes = [ctypes.c_char_p, ctypes.c_void_p, ctypes.POINTER(handle), *message]
+    library.seqgen_close.argtypes = [handle, *message]
+    library.seqgen_describe.argtypes = [handle, ctypes.c_void_p, *message]
+    library.seqgen_state_init.argtypes = [handle, *blob, *message]
+    library.seqgen_sample.argtypes = [handle, ctypes.c_void_p, *message]
+    library.seqgen_step.argtypes = [handle, ctypes.c_void_p, *message]
+    return library
+
+
+class Engine:
+    """A model loaded by the engine; closing gives its memory back.
+
+    Args:
+        directory: holds program.json and the tensors it names. format: of the recurrent network's weights.
+        isa: kernels by name (``generic``, ``avx2``, ``avx512``, ``neon``); ``None``: ``$SEQGEN_ISA``, else the best.
+
+    Raises:
+        SeqgenError: with the engine's own message.
+    """
+
+    def __init__(self, directory: Path, *, format: Format = "program", isa: str | None = None) -> None:
+        if format not in FORMATS:
+            raise SeqgenError(f"unknown weight format '{format}'", remedy=f"known: {', '.join(FORMATS)}")
+        self._library = load_library(library_path())
+        self._handle = ctypes.c_uint64(0)
+        name = None if isa is None else isa.encode()
+        options = LoadOptions(ctypes.sizeof(LoadOptions), FORMATS.index(format), name)
+        self.call("seqgen_load", os.fsencode(directory), ctypes.byref(options), ctypes.byref(self._handle))
+        self.info = ModelInfo(struct_size=ctypes.sizeof(ModelInfo))
+        self.call("seqgen_describe", self._handle, ctypes.byref(self.info))
+
+    def call(self, name: str, *arguments: Any) -> None:
+        """Call a function of the engine that returns a status."""
+        message = ctypes.create_string_buffer(_MESSAGE_BYTES)
+        if getattr(self._library, name)(*arguments, message, _MESSAGE_BYTES):
+            raise SeqgenError(message.value.decode(errors="replace"), remedy=_REMEDY)
+
+    def close(self) -> None:
+        """Give the model back; using it afterwards is refused."""
+        self.call("seqgen_close", self._handle)
+
+    def __del__(self) -> None:
+        # Silent: the handle may be closed already, or never have been opened.
+        if getattr(self, "_handle", None):
+            self._library.seqgen_close(self._handle, None, 0)
+
+    def init(self, batch: int) -> npt.NDArray[np.uint8]:
+        """State blobs of fresh streams, ``[batch, state_bytes]``."""
+        blob = np.empty((1, self.info.state_bytes), np.uint8)
+        self.call("seqgen_state_init", self._handle, blob.ctypes.data, blob.nbytes)
+        return np.repeat(blob, batch, axis=0)
+
+    def run(
+        self,
+        states: npt.NDArray[np.uint8],
+        cond: Floats,
+        samples: int,
+        *,
+        drawing: bool,
+        given: Mapping[str, npt.NDArray[Any]],
+        made: Mapping[str, npt.NDArray[Any]],
+        **options: float,
+    ) -> None:
+        """One call for at most 16 streams; ``states`` and what is ``made`` are written in place.
+
+        ``given`` and ``made``: arrays by their names in ``seqgen_call``; ``options``: its numbers.
+
+        Raises:
+            SeqgenError: with the engine's own message.
+        """
+        assert states.strides[1] == 1
+        assert all(array.flags.c_contiguous for array in made.values())
+        streams = len(states)
+        rows = (ctypes.c_void_p * streams)(*(states.ctypes.data + row * states.strides[0] for row in range(streams)))
+        workspace = np.empty(self.info.workspace_bytes, np.uint8)
+        # Copies live as long as this mapping, which must outlast the call.
+        arrays = {name: np.ascontiguousarray(array) for name, array in {**given, "features": cond}.items()} | dict(made)
+        call = Call(
+            struct_size=ctypes.sizeof(Call),
+            states=rows,
+            streams=streams,
+            workspace=workspace.ctypes.data,
+            workspace_bytes=workspace.nbytes,
+            frames=cond.shape[1],
+            samples=samples,
+            **{name: array.ctypes.data for name, array in arrays.items()},
+            **options,
+        )
+        self.call("seqgen_sample" if drawing else "seqgen_step", self._handle, ctypes.byref(call))
+
+
+class NativeRuntime(Runtime):
+    """Runs ``program.json`` in the native engine. The state is one array, uint8 ``[B, state_bytes]``.
+
+    Args:
+        bundle: a verified bundle. threads: 1; a call runs on the thread that makes it.
+        format, isa: see :class:`Engine`.
+
+    Raises:
+        SeqgenError: where the engine is not built or cannot run the bundle.
+    """
+
+    def __init__(self, bundle: Bundle, *, threads: int = 1, format: Format = "program", isa: str | None = None) -> None:
+        super().__init__(bundle)
+        if threads != 1:
+            raise SeqgenError(f"the native engine got {threads} threads", remedy="give 1; run streams side by side")
+        bundle.path(PROGRAM)
+        self.engine = Engine(bundle.directory, format=format, isa=isa)
+        info, spec = self.engine.info, self.manifest.spec
+        if (info.hop, info.latency, info.channels) != (spec.up, spec.latency, spec.in_dim):
+            raise SeqgenError(f"{bundle.directory}: {PROGRAM} does not fit the manifest", remedy="export it again")
+
+    @property
+    def isa(self) -> str:
+        """Name of the kernels in use."""
+        return str(self.engine.info.isa.decode())
+
+    @property
+    def format(self) -> str:
+        """How the weights are held."""
+        return FORMATS[int(self.engine.info.format)]
+
+    def init(self, batch: int) -> State:
+        """Fresh streams."""
+        return (self.engine.init(batch),)
+
+    def step(self, x: npt.NDArray[Any], state: State, cond: Floats) -> tuple[Floats, State]:
+        samples = self.samples(x, self.manifest.symbols_per_sample, state, cond)
+        classes = self.engine.info.classes
+        if x.size and (x.min() < 0 or x.max() >= classes):
+            raise SeqgenError(f"elements lie in [{x.min()}, {x.max()}]", remedy=f"give values in [0, {classes})")
+        logits = np.empty((*x.shape, classes), np.float32)
+        after = self._groups(state, cond, samples, False, {"elements": x.astype(np.uint8)}, {"logits": logits})
+        return logits, after
+
+    def sample(self, noise: Floats, state: State, cond: Floats, temperature: float = 1.0) -> tuple[Floats, State]:
+        samples = self.samples(noise, self.manifest.uniforms_per_sample, state, cond)
+        audio = np.empty((len(noise), samples), np.float32)
+        given = {"uniforms": np.asarray(noise, np.float32)}
+        after = self._groups(state, cond, samples, True, given, {"audio": audio}, temperature=temperature)
+        return audio, after
+
+    def _groups(
+        self,
+        state: State,
+        cond: Floats,
+        samples: int,
+        drawing: bool,
+        given: Mapping[str, npt.NDArray[Any]],
+        made: Mapping[str, npt.NDArray[Any]],
+        **options: float,
+    ) -> State:
+        """Call the engine for 16 rows at a time; returns the states after."""
+        after = state[0].copy()
+        if after.dtype != np.uint8 or after.shape[1:] != (self.engine.info.state_bytes,):
+            raise SeqgenError(f"the state is {after.dtype} {after.shape}", remedy="give one that this runtime made")
+        features = np.asarray(cond, np.float32)
+        for first in range(0, len(after), MAX_STREAMS):
+            rows = slice(first, first + MAX_STREAMS)
+            ours, theirs = ({name: array[rows] for name, array in arrays.items()} for arrays in (given, made))
+            self.engine.run(after[rows], features[rows], samples, drawing=drawing, given=ours, made=theirs, **options)
+        return (after,)

@@ -1,0 +1,149 @@
+/* seqgen_engine.h: streams an exported vocoder, features in, audio out, without Python.
+ *
+ * A model is loaded once and never changes; it may be used from any number of threads. Everything that a stream
+ * remembers lies in a flat state blob that the caller owns: it may be copied, written to disk and read back by another
+ * process (with the same bundle and weight format). Distinct states may be used at the same time.
+ *
+ *     seqgen_model model;
+ *     seqgen_model_info info = {.struct_size = sizeof info};
+ *     seqgen_load("voice", NULL, &model, message, sizeof message);
+ *     seqgen_describe(model, &info, message, sizeof message);
+ *     void *state = malloc(info.state_bytes), *workspace = malloc(info.workspace_bytes);
+ *     seqgen_state_init(model, state, info.state_bytes, message, sizeof message);
+ *     seqgen_call call = {.struct_size = sizeof call, .states = &state, .streams = 1, ...};
+ *     seqgen_sample(model, &call, message, sizeof message);
+ *     seqgen_close(model);
+ *
+ * Every function returns a status; on failure it writes one English sentence to the caller's message buffer (at most
+ * message_bytes, always terminated; a null buffer is allowed). Nothing aborts, throws or prints. Sampling neither
+ * allocates nor locks.
+ *
+ * Frames and samples: each frame of features brings `hop` conditioning vectors, one for each sample. The first
+ * `latency` vectors of a stream wait for the look-ahead and are dropped, so a fresh stream of F frames makes
+ * F * hop - latency samples, a stream under way F * hop. However a stream is cut into calls, and whatever streams share
+ * a call, the samples are the same.
+ *
+ * Structures that the caller fills begin with struct_size = sizeof(the structure); later versions only append fields.
+ */
+#ifndef SEQGEN_ENGINE_H
+#define SEQGEN_ENGINE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(_WIN32)
+#define SEQGEN_API __declspec(dllexport)
+#else
+#define SEQGEN_API __attribute__((visibility("default")))
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define SEQGEN_ABI_VERSION 1
+#define SEQGEN_MAX_STREAMS 16
+
+typedef enum seqgen_status {
+    SEQGEN_OK = 0,
+    SEQGEN_INVALID = 1,     /* an argument is out of its range */
+    SEQGEN_IO = 2,          /* a file cannot be read */
+    SEQGEN_FORMAT = 3,      /* a file is damaged or inconsistent */
+    SEQGEN_UNSUPPORTED = 4, /* an op, a format version or an instruction set that this engine or machine lacks */
+    SEQGEN_CLOSED = 5,      /* the handle is not, or no longer, a loaded model */
+    SEQGEN_STATE = 6,       /* the state blob is not one of this model */
+    SEQGEN_MEMORY = 7,      /* out of memory while loading */
+    SEQGEN_INTERNAL = 8     /* a mistake of the engine */
+} seqgen_status;
+
+typedef enum seqgen_format {
+    SEQGEN_FORMAT_PROGRAM = 0, /* what the bundle's program asks for */
+    SEQGEN_FORMAT_FLOAT32 = 1,
+    SEQGEN_FORMAT_BF16 = 2,
+    SEQGEN_FORMAT_INT8 = 3
+} seqgen_format;
+
+/* A handle, not a pointer: using one that was closed is an error with a message, not a crash. 0 is never a model. */
+typedef uint64_t seqgen_model;
+
+typedef struct seqgen_load_options {
+    size_t struct_size;
+    int32_t format;  /* a seqgen_format: how the recurrent network's weights are held */
+    const char *isa; /* "generic", "avx2", "avx512", "neon"; NULL: the environment's SEQGEN_ISA, else the best here */
+} seqgen_load_options;
+
+typedef struct seqgen_model_info {
+    size_t struct_size;
+    int32_t sample_rate;         /* Hz */
+    int32_t channels;            /* of one frame of features, a speaker's one-hot included */
+    int32_t hop;                 /* samples a frame */
+    int32_t latency;             /* samples of look-ahead at the start of a stream */
+    int32_t elements_per_sample; /* symbols drawn for one sample, and uniform numbers that it takes */
+    int32_t classes;             /* size of a symbol's alphabet */
+    int32_t format;              /* a seqgen_format, never SEQGEN_FORMAT_PROGRAM */
+    char isa[16];                /* the kernels in use */
+    size_t state_bytes;          /* of one stream's state blob */
+    size_t workspace_bytes;      /* of a call with SEQGEN_MAX_STREAMS streams; enough for any call */
+    size_t weight_bytes;         /* what is read for every sample */
+    size_t weight_blocks;        /* 64-byte blocks of weights that are not zero */
+} seqgen_model_info;
+
+/* One call for 1 to SEQGEN_MAX_STREAMS streams side by side. All arrays are row-major, streams first. */
+typedef struct seqgen_call {
+    size_t struct_size;
+    void *const *states; /* [streams] distinct state blobs of state_bytes each, any alignment; changed in place */
+    int32_t streams;
+    void *workspace; /* scratch of this call alone, any alignment; its content means nothing before or after */
+    size_t workspace_bytes;
+    const float *features; /* [streams][frames][channels], log-mel in nats, then the speaker's one-hot */
+    int64_t frames;
+    int64_t samples;       /* frames * hop, or up to latency fewer at the start of a stream */
+    const float *uniforms; /* [streams][samples * elements_per_sample] in [0, 1), or NULL: Philox4x32-10, below */
+    uint64_t seed;
+    const uint64_t *stream_ids; /* [streams] */
+    const uint64_t *positions;  /* [streams] position of the call's first uniform number in its stream */
+    float temperature;          /* of seqgen_sample; 1 is the model's own distribution */
+    float *audio;               /* [streams][samples] in [-1, 1), or NULL */
+    int16_t *pcm;               /* [streams][samples], or NULL */
+    const uint8_t *elements;    /* of seqgen_step: [streams][samples * elements_per_sample] */
+    float *logits;              /* of seqgen_step: [streams][samples * elements_per_sample][classes] */
+} seqgen_call;
+
+/* SEQGEN_ABI_VERSION of the library. */
+SEQGEN_API int32_t seqgen_abi_version(void);
+
+/* The name of a status, e.g. "SEQGEN_IO"; "unknown" for a number that is none. */
+SEQGEN_API const char *seqgen_status_name(int32_t status);
+
+/* Load program.json and its tensors from a bundle directory. `options` may be NULL. */
+SEQGEN_API int32_t seqgen_load(const char *directory, const seqgen_load_options *options, seqgen_model *model,
+                               char *message, size_t message_bytes);
+
+/* Give a model back; calls that are under way in other threads finish first. */
+SEQGEN_API int32_t seqgen_close(seqgen_model model, char *message, size_t message_bytes);
+
+/* Sizes and properties; fills as much of `info` as its struct_size says. */
+SEQGEN_API int32_t seqgen_describe(seqgen_model model, seqgen_model_info *info, char *message, size_t message_bytes);
+
+/* Make `state` that of a fresh stream. */
+SEQGEN_API int32_t seqgen_state_init(seqgen_model model, void *state, size_t state_bytes, char *message,
+                                     size_t message_bytes);
+
+/* How many samples the next call with `frames` frames makes of this stream: max(0, frames * hop - what is still to be
+ * dropped at its start). */
+SEQGEN_API int32_t seqgen_state_samples(seqgen_model model, const void *state, size_t state_bytes, int64_t frames,
+                                        int64_t *samples, char *message, size_t message_bytes);
+
+/* Draw samples: features, uniforms (or a Philox stream) and temperature in; audio and/or pcm out. */
+SEQGEN_API int32_t seqgen_sample(seqgen_model model, const seqgen_call *call, char *message, size_t message_bytes);
+
+/* Distributions of given elements: features and elements in; logits out, and audio and/or pcm where wanted. */
+SEQGEN_API int32_t seqgen_step(seqgen_model model, const seqgen_call *call, char *message, size_t message_bytes);
+
+/* Uniform numbers in [0, 1) of a Philox stream, as the sampling call draws them: out[i] is position start + i. */
+SEQGEN_API void seqgen_uniforms(uint64_t seed, uint64_t stream, uint64_t start, size_t count, float *out);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,84 @@
+// The WaveRNN cell: weights and one sample of it, for streams side by side.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "json.hpp"
+#include "pack.hpp"
+#include "tensors.hpp"
+
+namespace seqgen {
+
+// Floats and bytes of one stream in a call's workspace; arrays of a field lie stream after stream.
+struct Lanes {
+    float* hidden;              // [2 half] the coarse half, then the fine one, each padded to whole vectors
+    float* products;            // [6 half] R h
+    float* from;                // [6 half] conditioning of the frame before
+    float* delta;               // [6 half] from there to the frame's own
+    float* inner;               // [half]
+    float* logits;              // [256]
+    std::uint8_t* bytes;        // [2 half] the state in 8 bits
+    std::uint8_t* inner_bytes;  // [half]
+    float multiplier[SEQGEN_MAX_STREAMS];
+    int streams;
+};
+
+// Kalchbrenner et al. 2018 (arXiv 1802.08435), section 2, as seqgen/models/wavernn.py has it: gate rows (r, u, n) of
+// the coarse half, then of the fine one; conditioning is added to every gate. The program says how the three inputs
+// come from the bytes: x = A [c_{t-1}, f_{t-1}, c_t, 1], where only the third may depend on c_t.
+class Cell {
+   public:
+    Cell() = default;
+
+    // Raises Failure for missing or unfitting tensors.
+    Cell(const Json& op, const Tensors& tensors, seqgen_format format, const Kernels& kernels,
+         const std::string& where);
+
+    std::size_t half() const { return half_; }    // units of one half, padded to whole vectors
+    std::size_t units() const { return units_; }  // units of one half
+    std::size_t gates() const { return 6 * half_; }
+    std::size_t blocks() const;
+    std::size_t bytes() const;
+
+    // A conditioning vector [6 units] of the network in the cell's own layout and units, [6 half].
+    void arrange(const float* vector, float* made) const;
+
+    // The state in 8 bits, from the state.
+    void refresh(Lanes& lanes) const;
+
+    // R h of all streams.
+    void multiply(Lanes& lanes) const;
+
+    // The inputs of a sample from its bytes; the third means nothing before c_t is known.
+    void inputs(int coarse_before, int fine_before, int coarse, float (&known)[3]) const;
+
+    // Gates of half `which` (0: coarse, 1: fine) and its logits' products; `known` are the streams' inputs.
+    void advance(Lanes& lanes, int which, float weight, const float (*known)[3]) const;
+
+    // The class that `uniform` draws, or all logits in the order of classes.
+    int draw(const Lanes& lanes, int which, int stream, float sharpness, float uniform) const;
+    void score(const Lanes& lanes, int which, int stream, float* logits) const;
+
+   private:
+    struct Head {
+        Packed inner, outer;
+        Aligned<float> inner_bias, outer_bias;
+    };
+    Head head(const Json& described, const Tensors& tensors, const std::string& where) const;
+    void read_inputs(const Json& rows, const std::string& where);
+    Source layout(const float* weights) const;
+    void apply(const Packed& matrix, const float* x, const std::uint8_t* bytes, std::size_t stride, float* y,
+               std::size_t y_stride, int streams) const;
+
+    const Kernels* kernels_ = nullptr;
+    seqgen_format format_ = SEQGEN_FORMAT_FLOAT32;
+    std::size_t units_ = 0, half_ = 0;
+    Packed recurrent_;
+    Aligned<float> input_;     // [3][6 half]
+    float affine_[3][4] = {};  // A
+    Head heads_[2];
+};
+
+}  // namespace seqgen

@@ -1,0 +1,86 @@
+// The inner loops, one set per instruction set; every set gives the very same bits.
+//
+// All sets are instances of kernel_templates.hpp over a vector of 16 floats; generic.cpp has that vector as plain loops
+// and so is the definition. Sums run in one order everywhere, products are fused only where std::fma stands, whole
+// numbers are exact: results depend neither on the instruction set, nor on batch-mates, nor on chunking.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace seqgen {
+
+constexpr int kLanes = 16;               // rows of a block, floats of a vector
+constexpr std::size_t kBlockBytes = 64;  // one block of weights: 16x1 float32, 16x2 bfloat16 or 16x4 int8
+constexpr int kClasses = 256;
+
+// A matrix of rows in groups of 16 that keeps only its blocks with a weight other than zero. The groups are in order of
+// their numbers of blocks, so that the processor foresees the end of almost every inner loop.
+struct Matrix {
+    std::uint32_t groups = 0;
+    const std::uint32_t* rows = nullptr;     // [groups] first row of each group
+    const std::uint32_t* starts = nullptr;   // [groups + 1] first block of each group
+    const std::uint16_t* columns = nullptr;  // [blocks] first column of each block
+    const std::uint8_t* weights = nullptr;   // [blocks][64]; within a block row by row
+    const float* scale = nullptr;            // int8: [groups][16] value of one unit
+    const std::int32_t* base = nullptr;      // int8: [groups][16] what the activations' zero points add up to
+};
+
+// One half (coarse or fine) of one stream's gated cell.
+//   g = from + weight * delta + Σ_k known_k * input_k      r, u = σ(g_r + p_r), σ(g_u + p_u)
+//   n = tanh(g_n + r * p_n)                                h = u * h + (1 - u) * n
+// The rows of r and u come multiplied by -1/ln 2, those of n by -2/ln 2, so that 2^x is the only function needed.
+struct Gates {
+    const float* from;      // [3][units] conditioning of the frame before
+    const float* delta;     // [3][units] from there to this frame's
+    const float* input;     // [3 inputs][stride]: first the coarse byte before, then the fine one, then the coarse byte
+    std::size_t stride;     // between the columns of `input`
+    const float* products;  // [3][units]
+    float* hidden;          // [units]
+    std::uint8_t* bytes;    // [units] the new state in 8 bits, or null
+    std::size_t units;      // a multiple of 16
+    float weight;
+    float known[3];
+    int inputs;  // how many of `known` count: 2 for the coarse half, 3 for the fine one
+};
+
+struct Kernels {
+    const char* name;
+    // Activations in 8 bits are stored as q + 128 (true) or as two's complement q (false), q in -127 .. 127.
+    bool unsigned_activations;
+
+    // y = W x for `streams` rows of x and y, `x_stride` and `y_stride` elements apart.
+    void (*product_f32)(const Matrix&, const float* x, std::size_t x_stride, float* y, std::size_t y_stride,
+                        int streams);
+    void (*product_bf16)(const Matrix&, const float* x, std::size_t x_stride, float* y, std::size_t y_stride,
+                         int streams);
+    void (*product_i8)(const Matrix&, const std::uint8_t* x, std::size_t x_stride, float* y, std::size_t y_stride,
+                       int streams);
+
+    void (*gates)(const Gates&);        // 2^x within 8e-8 of its value
+    void (*gates_quick)(const Gates&);  // within 8e-5, a fiftieth of what 8 bits of state resolve
+
+    // A state in 8 bits, as `gates_quick` writes it.
+    void (*state_bytes)(const float* hidden, std::size_t count, std::uint8_t* bytes);
+
+    // y = max(y + bias, 0).
+    void (*rectify)(float* y, const float* bias, std::size_t count);
+    // The same in 8 bits: y = multiplier * (q + 127); returns the multiplier, the largest y over 254.
+    float (*rectify_bytes)(float* y, const float* bias, std::size_t count, std::uint8_t* bytes);
+
+    // The class drawn by `uniform` from softmax(sharpness * (multiplier * y + bias)): the first whose cumulative sum
+    // passes uniform * total. Each 16 classes are summed as a tree, their sums and then the 16 chosen ones cumulated.
+    int (*draw)(const float* y, const float* bias, float multiplier, float sharpness, float uniform);
+};
+
+// Each is null where the machine or the build lacks the instruction set.
+const Kernels* generic_kernels();
+const Kernels* avx2_kernels();
+const Kernels* avx512_kernels();
+const Kernels* neon_kernels();
+
+// The named set; where `name` is null that of the environment's SEQGEN_ISA, and without it the fastest here.
+// Raises Failure(SEQGEN_UNSUPPORTED), with the names that are known, for any other.
+const Kernels& choose_kernels(const char* name);
+
+}  // namespace seqgen

@@ -1,0 +1,167 @@
+#include "model.hpp"
+
+#include <cmath>
+#include <cstring>
+
+#include "failure.hpp"
+
+namespace seqgen {
+namespace {
+
+constexpr int kProgramFormat = 1;
+constexpr std::size_t kLargestProgram = std::size_t{1} << 20;
+constexpr std::int64_t kMostSize = 1 << 16;
+constexpr const char* kKnownOps =
+    "normalise, slice, conv, dense, add, relu, interpolate, wavernn, categorical, bytes16, prediction";
+
+// A name without directories: the program may only point at files of its own bundle.
+const std::string& plain_name(const std::string& name, const std::string& where) {
+    if (name.empty() || name[0] == '.' || name.find_first_of("/\\") != std::string::npos) {
+        throw Failure(SEQGEN_FORMAT, where + ": '" + name + "' is no plain file name");
+    }
+    return name;
+}
+
+seqgen_format format_named(const std::string& name, const std::string& where) {
+    if (name == "float32") return SEQGEN_FORMAT_FLOAT32;
+    if (name == "bf16") return SEQGEN_FORMAT_BF16;
+    if (name == "int8") return SEQGEN_FORMAT_INT8;
+    throw Failure(SEQGEN_UNSUPPORTED, where + ": unknown precision '" + name + "'; known: float32, bf16, int8");
+}
+
+// Versions first: everything else may mean something different in another one.
+void check_version(const Json& program, const std::string& where) {
+    const auto version = program.at("format", where + ": format").integer(0, kMostSize, where + ": format");
+    if (version != kProgramFormat) {
+        throw Failure(SEQGEN_UNSUPPORTED, where + ": program format " + std::to_string(version) + "; known: 1");
+    }
+    const std::string& order = program.at("byte_order", where).string(where);
+    const std::uint16_t probe = 1;
+    unsigned char first;
+    std::memcpy(&first, &probe, 1);
+    if (order != "little" || first != 1) {
+        throw Failure(SEQGEN_UNSUPPORTED, where + ": byte order '" + order + "' on a " +
+                                              (first == 1 ? "little" : "big") +
+                                              "-endian machine; known: little on little");
+    }
+}
+
+}  // namespace
+
+Model::Model(const std::string& directory, seqgen_format wanted, const char* isa) : kernels(choose_kernels(isa)) {
+    const std::string where = directory + "/program.json";
+    const File file(where, kLargestProgram);
+    const Json program = Json::parse(file.data(), file.data() + file.size(), where);
+    check_version(program, where);
+    const auto size = [&](const char* name, std::int64_t low, std::int64_t high) {
+        return program.at(name, where).integer(low, high, where + ": " + name);
+    };
+    sample_rate = static_cast<int>(size("sample_rate", 1, 1 << 24));
+    channels = static_cast<std::size_t>(size("channels", 1, kMostSize));
+    hop = static_cast<std::size_t>(size("hop", 1, kMostSize));
+    latency = static_cast<std::size_t>(size("latency", 0, std::int64_t{64} * kMostSize));
+    Tensors tensors;
+    for (const Json& name : program.at("tensors", where).list(where)) {
+        tensors.read(directory + "/" + plain_name(name.string(where), where));
+    }
+    const seqgen_format asked = format_named(program.at("precision", where).string(where), where);
+    format = wanted == SEQGEN_FORMAT_PROGRAM ? asked : wanted;
+    // Conditioning needs no more precision than what it is added to, and its weights crowd the cell's out of the cache.
+    network = Network(channels, format == SEQGEN_FORMAT_FLOAT32 ? SEQGEN_FORMAT_FLOAT32 : SEQGEN_FORMAT_BF16, kernels);
+    const auto& ops = program.at("ops", where).list(where);
+    for (std::size_t i = 0; i < ops.size(); ++i) add(ops[i], tensors, where + ": op " + std::to_string(i));
+    expect(decodes_, where, "the ops end before the codec");
+    signature = fingerprint(file.data(), file.size(), tensors.signature() + static_cast<std::uint64_t>(format));
+}
+
+void Model::expect(bool right, const std::string& where, const char* what) const {
+    if (!right) throw Failure(SEQGEN_FORMAT, where + ": " + what);
+}
+
+void Model::add(const Json& op, const Tensors& tensors, const std::string& where) {
+    const std::string& name = op.at("op", where).string(where);
+    const std::string here = where + " (" + name + ")";
+    if (name == "interpolate") {
+        interpolate(op, tensors, here);
+    } else if (name == "wavernn") {
+        load_cell(op, tensors, here);
+    } else if (name == "categorical") {
+        expect(celled_ && !draws_, here, "it stands once, behind the cell");
+        op.at("classes", here).integer(kClasses, kClasses, here);
+        draws_ = true;
+    } else if (name == "bytes16") {
+        expect(draws_ && !decodes_, here, "it stands once, behind the emission");
+        decodes_ = true;
+    } else if (name == "prediction") {
+        expect(decodes_ && !prediction, here, "it stands once, behind the codec");
+        prediction = std::make_unique<Prediction>(op, tensors, channels, hop, latency, here);
+    } else if (interpolates_ || !network.append(op, tensors, here)) {
+        throw Failure(SEQGEN_UNSUPPORTED, where + ": unknown op '" + name + "' here; known: " + kKnownOps);
+    }
+}
+
+void Model::load_cell(const Json& op, const Tensors& tensors, const std::string& where) {
+    expect(interpolates_ && !celled_, where, "it stands once, behind interpolate");
+    cell = Cell(op, tensors, format, kernels, where);
+    expect(vector.width == 6 * cell.units(), where, "the conditioning vector does not fit the cell");
+    const auto& start = op.at("start", where).list(where);
+    expect(start.size() == 2, where, "'start' is not two bytes");
+    for (std::size_t i = 0; i < 2; ++i) start_[i] = static_cast<std::uint32_t>(start[i].integer(0, 255, where));
+    first_vector = Aligned<float>(cell.gates());
+    cell.arrange(fresh_vector_.data(), first_vector.data());
+    celled_ = true;
+}
+
+void Model::interpolate(const Json& op, const Tensors& tensors, const std::string& where) {
+    expect(!interpolates_, where, "it stands once");
+    vector = network.value(op.at("in", where).string(where), where);
+    const auto up = op.at("up", where).integer(1, kMostSize, where);
+    expect(static_cast<std::size_t>(up) == hop, where, "'up' is not the hop");
+    std::vector<std::int64_t> shape = {1, 1, static_cast<std::int64_t>(vector.width)};
+    fresh_vector_ = tensors.floats(op.at("initial", where).string(where), shape);
+    // Output j lies at w_j = (up // 2 + j - (up - 1) / 2) / up of the way from the centre of one input to the next.
+    for (std::int64_t j = 0; j < up; ++j) {
+        const double from = static_cast<double>(up / 2 + j) - static_cast<double>(up - 1) / 2;
+        weights.push_back(static_cast<float>(from / static_cast<double>(up)));
+    }
+    interpolates_ = true;
+}
+
+std::size_t Model::state_bytes() const {
+    const std::size_t carried = prediction ? prediction->carried() * sizeof(std::int16_t) : 0;
+    return (sizeof(StateHeader) + state_floats() * sizeof(float) + carried + 63) / 64 * 64;
+}
+
+void Model::init_state(void* blob) const {
+    const StateHeader header = {kMagic, kVersion, signature, start_[0], start_[1], static_cast<std::uint32_t>(latency),
+                                0};
+    auto* bytes = static_cast<unsigned char*>(blob);
+    std::memset(bytes, 0, state_bytes());
+    std::memcpy(bytes, &header, sizeof header);
+    bytes += sizeof header + 2 * cell.half() * sizeof(float);
+    std::memcpy(bytes, first_vector.data(), cell.gates() * sizeof(float));
+    bytes += cell.gates() * sizeof(float);
+    if (!network.initial().empty()) {
+        std::memcpy(bytes, network.initial().data(), network.initial().size() * sizeof(float));
+    }
+    bytes += network.initial().size() * sizeof(float);
+    if (!prediction) return;
+    std::vector<std::int16_t> carried(prediction->carried());
+    prediction->init(carried.data());
+    std::memcpy(bytes, carried.data(), carried.size() * sizeof(std::int16_t));
+}
+
+StateHeader Model::header(const void* blob) const {
+    StateHeader found;
+    std::memcpy(&found, blob, sizeof found);
+    if (found.magic != kMagic || found.version != kVersion) throw Failure(SEQGEN_STATE, "the blob holds no state");
+    if (found.signature != signature) {
+        throw Failure(SEQGEN_STATE, "the state belongs to another bundle or weight format");
+    }
+    if (found.coarse > 255 || found.fine > 255 || found.ahead > latency) {
+        throw Failure(SEQGEN_STATE, "the state is damaged");
+    }
+    return found;
+}
+
+}  // namespace seqgen

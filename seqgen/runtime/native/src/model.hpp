@@ -1,0 +1,67 @@
+// A loaded bundle: the program's ops with their weights, and the layout of a stream's state.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cell.hpp"
+#include "network.hpp"
+#include "prediction.hpp"
+#include "seqgen_engine.h"
+
+namespace seqgen {
+
+// The fixed part at the beginning of a state blob; behind it the hidden state [2 half], the last conditioning vector
+// [6 half] and the conditioning network's state, float32, and the synthesis filter's 16-bit numbers.
+struct StateHeader {
+    std::uint32_t magic, version;
+    std::uint64_t signature;  // of the program and the format: a blob fits one model only
+    std::uint32_t coarse, fine;
+    std::uint32_t ahead;  // conditioning vectors still to be dropped
+    std::uint32_t reserved;
+};
+
+class Model {
+   public:
+    static constexpr std::uint32_t kMagic = 0x54534753;  // "SGST"
+    static constexpr std::uint32_t kVersion = 1;
+
+    // Reads `directory`/program.json and the files it names. Raises Failure, std::bad_alloc.
+    Model(const std::string& directory, seqgen_format format, const char* isa);
+    Model(const Model&) = delete;
+    Model& operator=(const Model&) = delete;
+
+    int sample_rate = 0;
+    std::size_t channels = 0, hop = 0, latency = 0;
+    seqgen_format format = SEQGEN_FORMAT_FLOAT32;
+    const Kernels& kernels;
+    Network network;
+    Network::Value vector{0, 0};  // what the network makes: 6 * units numbers a frame
+    std::vector<float> weights;   // [hop] how far each sample lies from one frame's vector to the next
+    Aligned<float> first_vector;  // [6 half] the vector before the first frame
+    Cell cell;
+    std::unique_ptr<Prediction> prediction;
+    std::uint64_t signature = 0;
+
+    std::size_t state_bytes() const;
+    std::size_t state_floats() const { return 2 * cell.half() + cell.gates() + network.initial().size(); }
+    void init_state(void* blob) const;
+
+    // The header of a blob. Raises Failure(SEQGEN_STATE) for one that is not of this model.
+    StateHeader header(const void* blob) const;
+
+   private:
+    void add(const Json& op, const Tensors& tensors, const std::string& where);
+    void load_cell(const Json& op, const Tensors& tensors, const std::string& where);
+    void interpolate(const Json& op, const Tensors& tensors, const std::string& where);
+    void expect(bool right, const std::string& where, const char* what) const;
+
+    std::uint32_t start_[2] = {128, 0};  // the bytes before the first sample
+    std::vector<float> fresh_vector_;
+    bool interpolates_ = false, celled_ = false, draws_ = false, decodes_ = false;
+};
+
+}  // namespace seqgen

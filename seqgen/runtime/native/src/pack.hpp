@@ -1,0 +1,105 @@
+// From dense float32 weights to the blocks that the kernels read.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+#include <vector>
+
+#include "kernels.hpp"
+#include "seqgen_engine.h"
+
+namespace seqgen {
+
+inline std::size_t padded(std::size_t count) { return (count + kLanes - 1) / kLanes * kLanes; }
+
+// 64-byte aligned, zeroed memory. Raises std::bad_alloc.
+template <typename T>
+class Aligned {
+   public:
+    Aligned() = default;
+    explicit Aligned(std::size_t count) : size_(count), data_(allocate(count)) {}
+    T* data() { return data_.get(); }
+    const T* data() const { return data_.get(); }
+    std::size_t size() const { return size_; }
+    T& operator[](std::size_t index) { return data_.get()[index]; }
+    const T& operator[](std::size_t index) const { return data_.get()[index]; }
+
+   private:
+    struct Free {
+        void operator()(T* pointer) const { std::free(pointer); }
+    };
+    static T* allocate(std::size_t count);
+    std::size_t size_ = 0;
+    std::unique_ptr<T, Free> data_;
+};
+
+// What a matrix is applied to, which decides how its 8-bit activations stand for numbers.
+enum class Activations {
+    state,     // x = q / 127, in [-1, 1]
+    rectified  // x = multiplier * (q + 127), not negative
+};
+
+// A dense matrix and how its rows and columns are laid out: row r of the packed matrix is `factor[r]` times row
+// `rows[r]` of `weights`, or zero where that is -1; the same for columns.
+struct Source {
+    const float* weights;
+    std::size_t width;  // columns of `weights`
+    std::vector<int> rows, columns;
+    std::vector<float> factor;
+
+    // Rows and columns in their own order, padded to whole blocks.
+    static Source plain(const float* weights, std::size_t height, std::size_t width);
+};
+
+// Owns the arrays that a Matrix points to.
+class Packed {
+   public:
+    Packed() = default;
+
+    // Raises Failure(SEQGEN_UNSUPPORTED) for more columns than a 16-bit index reaches.
+    Packed(const Source& source, seqgen_format format, Activations activations, const Kernels& kernels);
+
+    // y = W x for rows of floats; not for int8.
+    void operator()(const float* x, std::size_t x_stride, float* y, std::size_t y_stride, int streams) const;
+    void operator()(const std::uint8_t* x, std::size_t x_stride, float* y, std::size_t y_stride, int streams) const;
+
+    std::size_t blocks() const { return columns_.size(); }
+    std::size_t bytes() const { return blocks() * (kBlockBytes + sizeof(std::uint16_t)); }
+
+   private:
+    // The blocks of one group of 16 rows, before the groups are put in order.
+    struct Group {
+        std::uint32_t row = 0;
+        std::vector<std::uint16_t> columns;
+        std::vector<std::uint8_t> weights;
+        float scale[kLanes] = {};
+        std::int32_t base[kLanes] = {};
+    };
+    void pack_group(const Source& source, const std::vector<float>& dense, Group& group) const;
+    void quantise(const float* row, int lane, Group& group, std::int8_t* made, std::size_t count) const;
+    void join(std::vector<Group>& groups);
+
+    const Kernels* kernels_ = nullptr;
+    seqgen_format format_ = SEQGEN_FORMAT_FLOAT32;
+    Activations activations_ = Activations::state;
+    std::vector<std::uint32_t> rows_, starts_;
+    std::vector<std::uint16_t> columns_;
+    Aligned<std::uint8_t> weights_;
+    Aligned<float> scale_;
+    Aligned<std::int32_t> base_;
+    Matrix matrix_;
+};
+
+template <typename T>
+T* Aligned<T>::allocate(std::size_t count) {
+    const std::size_t bytes = (count * sizeof(T) + 63) / 64 * 64;
+    void* made = std::aligned_alloc(64, bytes == 0 ? 64 : bytes);
+    if (made == nullptr) throw std::bad_alloc();
+    T* values = static_cast<T*>(made);
+    for (std::size_t i = 0; i < count; ++i) values[i] = T{};
+    return values;
+}
+
+}  // namespace seqgen

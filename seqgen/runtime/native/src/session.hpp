@@ -1,0 +1,51 @@
+// One sampling call under way: states in, frames and samples, states out, all in the caller's workspace.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "model.hpp"
+#include "philox.hpp"
+
+namespace seqgen {
+
+// Checked beforehand by engine.cpp; nothing in here fails, allocates or locks.
+class Session {
+   public:
+    Session(const Model& model, const seqgen_call& call, bool drawing);
+
+    void run();
+
+    // Bytes of workspace for a number of streams, room for alignment included.
+    static std::size_t workspace(const Model& model, int streams);
+
+   private:
+    template <typename T>
+    T* take(std::size_t count);
+
+    void load();
+    void save();
+    void frame(std::int64_t index);
+    void sample(std::int64_t index, std::size_t within);
+    int choose(std::int64_t element, int which, std::size_t stream);
+    void put(std::int64_t index, std::size_t within, std::size_t stream);
+
+    const Model& model_;
+    const seqgen_call& call_;
+    const bool drawing_;
+    const int streams_;
+    const std::int64_t skipped_;  // conditioning vectors dropped at the start of the call
+    unsigned char* free_;         // the workspace that is not taken yet
+
+    Lanes lanes_;
+    float *vector_, *scratch_, *network_state_;  // [6 half] the newest conditioning vector; the network's
+    std::int16_t* carried_;
+    double* power_;
+    float sharpness_;
+    float known_[SEQGEN_MAX_STREAMS][3];  // the cell's inputs
+    int bytes_[SEQGEN_MAX_STREAMS][2];    // the newest coarse and fine byte
+    StateHeader headers_[SEQGEN_MAX_STREAMS];
+    Philox noise_[SEQGEN_MAX_STREAMS];
+};
+
+}  // namespace seqgen

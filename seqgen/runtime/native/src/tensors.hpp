@@ -1,0 +1,63 @@
+// safetensors files: named arrays, checked against the bytes that are there.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace seqgen {
+
+// A file's bytes, read-only: mapped, so that what is not looked at is not loaded.
+class File {
+   public:
+    // Raises Failure(SEQGEN_IO) where it cannot be read, or has more than `most` bytes.
+    File(const std::string& path, std::size_t most);
+    ~File();
+    File(const File&) = delete;
+    File& operator=(const File&) = delete;
+    const char* data() const { return data_; }
+    std::size_t size() const { return size_; }
+
+   private:
+    const char* data_ = nullptr;
+    std::size_t size_ = 0;
+    std::vector<char> copy_;
+    bool mapped_ = false;
+};
+
+// One array of a safetensors file; `data` points into the file and may be unaligned.
+struct Tensor {
+    std::string kind;  // "F32", "F64" …
+    std::vector<std::int64_t> shape;
+    const char* data = nullptr;
+    std::size_t elements = 0;
+};
+
+// All arrays of one or more files.
+class Tensors {
+   public:
+    // Raises Failure(SEQGEN_FORMAT) for a header, shape or extent that does not fit the file.
+    void read(const std::string& path);
+
+    // A float32 (or float64) array of exactly this shape, -1 standing for any size of at least 1; every value finite.
+    // Raises Failure(SEQGEN_FORMAT) naming the array otherwise.
+    std::vector<float> floats(const std::string& name, std::vector<std::int64_t>& shape) const;
+    std::vector<double> doubles(const std::string& name, std::vector<std::int64_t>& shape) const;
+
+    std::uint64_t signature() const { return signature_; }
+
+   private:
+    const Tensor& find(const std::string& name, std::vector<std::int64_t>& shape, const char* kind) const;
+
+    std::vector<std::unique_ptr<File>> files_;
+    std::map<std::string, Tensor> tensors_;
+    std::uint64_t signature_ = 0;
+};
+
+// 64-bit FNV-1a, continued from `seed`: tells one program's states from another's.
+std::uint64_t fingerprint(const char* data, std::size_t size, std::uint64_t seed);
+
+}  // namespace seqgen

@@ -1,0 +1,53 @@
+"""The C program that a phone would run, against the same library from Python."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from seqgen.runtime.native import Engine, library_path
+from tests.engine import programs
+from tests.engine.programs import Shape
+
+
+@pytest.fixture(scope="module")
+def vocode(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``examples/vocode.c``, compiled."""
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        pytest.skip("no C compiler")
+    library, program = library_path().resolve(), tmp_path_factory.mktemp("example") / "vocode"
+    command = [compiler, "-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O1"]
+    command += [f"-I{repository / 'seqgen' / 'runtime' / 'native' / 'include'}"]
+    command += [str(repository / "examples" / "vocode.c"), str(library), f"-Wl,-rpath,{library.parent}"]
+    subprocess.run([*command, "-o", str(program)], check=True, timeout=60)
+    return program
+
+
+def test_the_example_writes_the_same_samples(vocode: Path, tmp_path: Path) -> None:
+    shape = Shape(hidden=30, hop=20, latency=33)
+    where = programs.write(tmp_path / "voice", programs.program(shape), programs.tensors(shape))
+    features = np.random.default_rng(0).normal(0, 1, (1, 34, shape.channels)).astype(np.float32)
+    features.tofile(tmp_path / "features")
+    subprocess.run([vocode, where, tmp_path / "features", tmp_path / "out.wav", "7"], check=True, timeout=60)
+    with wave.open(str(tmp_path / "out.wav")) as file:
+        assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (8000, 1, 2)
+        got = np.frombuffer(file.readframes(file.getnframes()), "<i2")
+    expected = np.empty((1, 34 * shape.hop - shape.latency), np.int16)
+    zero = np.zeros(1, np.uint64)
+    engine = Engine(where)
+    engine.run(engine.init(1), features, expected.shape[1], drawing=True, given={"stream_ids": zero, "positions": zero},
+               made={"pcm": expected}, seed=7, temperature=1.0)  # fmt: skip
+    assert np.array_equal(got, expected[0])
+    assert len(np.unique(got)) > 100
+
+
+def test_the_example_says_what_is_wrong(vocode: Path, tmp_path: Path) -> None:
+    done = subprocess.run([vocode, tmp_path, "in", "out"], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert "program.json: cannot be read" in done.stderr

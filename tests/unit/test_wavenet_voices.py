@@ -1,0 +1,193 @@
+"""WaveNet voices, over µ-law symbols and over real samples: one distribution, the same audio everywhere."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from seqgen import noise
+from seqgen.audio.codec import MuLaw8
+from seqgen.bundle import Bundle
+from seqgen.config import Component
+from seqgen.emissions.gaussian import Gaussian
+from seqgen.emissions.logistic_mixture import LogisticMixture
+from seqgen.errors import SeqgenError
+from seqgen.export import voice
+from seqgen.models.wavenet import WaveNet
+from seqgen.runtime import open_runtime
+from seqgen.sample import AutoRegressive
+from seqgen.train.experiment import Experiment
+from seqgen.train.run import RunConfig, System
+from tests.parity.draws import parted_rows
+from tests.runtime.voices import tiny_run, tiny_system
+
+VOICES: dict[str, dict[str, Any]] = {
+    "mulaw": {"codec": "mulaw8", "emission": Component("categorical"), "symbols": 256, "outputs": 256},
+    "mixture": {
+        "codec": "float",
+        "emission": Component("logistic-mixture", {"mixtures": 2, "origin": -4.0}),
+        "symbols": 0,
+        "outputs": 6,
+        "kernel": 3,
+    },
+}
+
+
+def voice_run(*, codec: str, emission: Component, **options: Any) -> RunConfig:
+    run, sizes = tiny_run(hop=20), {"layers": 4, "cycle": 3, "residual": 8, "gate": 8, "skip": 12, "head": 12}
+    model = Component("wavenet", sizes | options)
+    return replace(run, data=replace(run.data, codec=codec), model=model, emission=emission)
+
+
+def tiny_voice(kind: str) -> tuple[System, Experiment]:
+    """A random voice; one of real numbers with narrow distributions, which would else lie beyond full scale."""
+    system, experiment = tiny_system(voice_run(**VOICES[kind]), ("ann", "bo"), seed=2)
+    if kind == "mixture":
+        with torch.no_grad():
+            system.generator.body.out.weight.mul_(0.3)
+    return system, experiment
+
+
+@pytest.fixture(scope="module", params=VOICES)
+def system(request: pytest.FixtureRequest) -> System:
+    return tiny_voice(request.param)[0]
+
+
+def stream(system: System, batch: int, frames: int) -> tuple[Tensor, Tensor]:
+    """Uniforms ``[B, T, draws]`` for all that a fresh stream can make, and frames with a one-hot."""
+    generator = system.generator
+    samples, draws = frames * 20 - generator.latency, generator.emission.draws
+    mel = torch.randn(batch, frames, 10, generator=torch.Generator().manual_seed(3)) * 2 - 5
+    hot = F.one_hot(torch.arange(batch) % 2, 2).float()[:, None].expand(-1, frames, -1)
+    u = np.stack([noise.block(5, row, 0, samples * draws) for row in range(batch)])
+    return torch.from_numpy(u).unflatten(1, (-1, draws)), torch.cat([mel, hot], dim=2)
+
+
+def first_difference(first: Any, second: Any) -> float:
+    """The largest difference with which two rows of real numbers part; what follows is other audio."""
+    apart = np.abs(np.asarray(first) - np.asarray(second))
+    return max(float(row[row > 0][0]) if row.any() else 0.0 for row in apart)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("cuts", [(2, 3, 4, 5, 6, 7, 8), (5,)], ids=str)
+def test_samples_are_the_same_in_chunks(system: System, cuts: tuple[int, ...]) -> None:
+    generator = system.generator
+    u, frames = stream(system, 2, 9)
+    whole, _ = generator.sample(u, generator.init_state(2), frames)
+    state, made = generator.init_state(2), []
+    for first, stop in zip((0, *cuts), (*cuts, 9), strict=True):
+        begin, end = (max(0, k * 20 - generator.latency) for k in (first, stop))
+        values, state = generator.sample(u[:, begin:end], state, frames[:, first:stop])
+        made.append(values)
+    assert len(whole.unique()) > 50
+    values = torch.cat(made, dim=1)
+    # The frame network's sums are ordered by the length of a chunk; nothing else depends on it.
+    if generator.emission.symbols:
+        params, _ = generator.step(whole, generator.init_state(2), frames)
+        assert parted_rows(whole.numpy(), values.numpy(), params.numpy(), u[..., 0].numpy()) == 0
+    else:
+        assert first_difference(whole, values) <= 2.1 / 65535
+
+
+def test_likelihood_in_blocks_is_that_of_one_pass(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Validation streams the recording through ``step``; training runs it at once."""
+    generator = system.generator
+    u, frames = stream(system, 2, 9)
+    mel, speaker = frames[..., :10], torch.tensor([0, 1])
+    with torch.no_grad():
+        values, _ = generator.sample(u, generator.init_state(2), frames)
+    x = values if generator.emission.symbols else values[..., None]
+    once = generator.log_prob(x, mel, speaker)
+    monkeypatch.setattr("seqgen.sample._BLOCK", 40)
+    with torch.no_grad():
+        streamed = generator.log_prob(x, mel, speaker)
+        params, _ = generator.step(values, generator.init_state(2), frames)
+    torch.testing.assert_close(streamed, once.detach(), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(generator.emission.log_prob(params, values), once.detach(), rtol=1e-4, atol=1e-4)
+    assert once.std() > 0.1
+
+
+# Voices
+
+
+@pytest.fixture(scope="module", params=VOICES)
+def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    system, experiment = tiny_voice(request.param)
+    return voice.write(system, experiment, tmp_path_factory.mktemp(request.param) / "voice", {})
+
+
+def test_a_voice_is_reproduced_by_every_runtime(bundle: Bundle) -> None:
+    verdicts = voice.check(bundle.directory)
+    assert {verdict.runtime for verdict in verdicts} >= {"onnx", "torch"}
+    for verdict in verdicts:
+        assert verdict.ok
+        assert verdict.params_error <= 1e-5
+    golden = bundle.tensors("golden.safetensors")
+    assert len(np.unique(golden["audio"])) > 50
+    assert np.abs(golden["audio"]).max(axis=1).min() > 0.01
+
+
+def test_a_voice_stores_every_weight_once(bundle: Bundle) -> None:
+    for name in ("step.onnx", "loop.onnx"):
+        graph = onnx.load(str(bundle.path(name)), load_external_data=False).graph
+        inside = [len(tensor.raw_data) for tensor in graph.initializer]
+        assert sum(inside) < 4096
+
+
+@pytest.mark.parametrize("cuts", [(2, 3, 4, 5, 6, 7, 8), (5,)], ids=str)
+def test_a_voice_sounds_the_same_in_chunks_and_continues_elsewhere(bundle: Bundle, cuts: tuple[int, ...]) -> None:
+    first, second = open_runtime(bundle, "onnx"), open_runtime(bundle, "torch")
+    golden, spec = bundle.tensors("golden.safetensors"), bundle.manifest.spec
+    per, frames = bundle.manifest.uniforms_per_sample, golden["features"].shape[1]
+    whole, last = first.sample(golden["uniforms"], first.init(2), golden["features"])
+    for runtimes in ((first, first), (first, second)):
+        state, made = first.init(2), []
+        for index, (start, stop) in enumerate(zip((0, *cuts), (*cuts, frames), strict=True)):
+            begin, end = (max(0, k * spec.up - spec.latency) * per for k in (start, stop))
+            part = runtimes[index % 2].sample(
+                golden["uniforms"][:, begin:end], state, golden["features"][:, start:stop]
+            )
+            made.append(part[0])
+            state = part[1]
+        audio = np.concatenate(made, axis=1)
+        if runtimes[1] is first:
+            assert np.array_equal(audio, whole)
+            assert all(np.array_equal(a, b) for a, b in zip(state, last, strict=True))
+        elif bundle.manifest.codec == "mulaw8":
+            elements = MuLaw8().encode(whole)
+            params, _ = first.step(elements, first.init(2), golden["features"])
+            assert parted_rows(elements, MuLaw8().encode(audio), params, golden["uniforms"]) <= 1
+        else:
+            assert first_difference(whole, audio) <= 2.1 / 65535
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "said"),
+    [
+        ("mulaw", {"codec": "float"}, "reads 256 symbols, 1 to a sample; .* 'float' .* set data.codec to mulaw8"),
+        ("mulaw", {"codec": "bytes16"}, "1 to a sample; data.codec 'bytes16' gives others; set data.codec to mulaw8"),
+        ("mulaw", {"symbols": 0}, "reads real numbers, 1 to a sample; data.codec 'mulaw8' .* set data.codec to float"),
+        ("mulaw", {"symbols": 5}, "reads 5 symbols, .*; choose a model that reads what it gives"),
+        ("mulaw", {"outputs": 30}, "the body gives 30 outputs, the emission takes 256"),
+        ("mulaw", {"outputs": 2, "emission": Component("gaussian")}, "reads 256 symbols, the emission draws real numb"),
+        ("mixture", {"outputs": 256, "emission": Component("categorical")}, "real numbers, .* draws 256 symbols"),
+    ],
+)  # fmt: skip
+def test_parts_that_do_not_fit_are_refused(kind: str, change: dict[str, Any], said: str) -> None:
+    with pytest.raises(SeqgenError, match=said):
+        tiny_system(voice_run(**(VOICES[kind] | change)))
+
+
+@pytest.mark.parametrize("emission", [Gaussian(Gaussian.Config()), LogisticMixture(LogisticMixture.Config(mixtures=1))])
+def test_a_generator_of_symbols_does_not_draw_real_numbers(emission: Any) -> None:
+    body = WaveNet(WaveNet.Config(layers=1, symbols=9, outputs=emission.params, conditioned=False))
+    with pytest.raises(SeqgenError, match="an emission over what the model reads"):
+        AutoRegressive(body, emission, None, start=0, per_sample=1)

@@ -1,0 +1,169 @@
+"""Samples per second of the native engine on random weights of a named shape: one JSON object.
+
+    python tools/bench_engine.py --preset wavernn-896-sparse95-int8 --streams 8
+
+The voice is made with torch and thrown away; a process of its own, without torch, loads and measures it. Every matrix
+of a sparse preset, those of the heads included, keeps 5 % of its blocks, at random places; the input columns, biases
+and the conditioning network (24 kHz, 80 bands, 12.5 ms) stay dense, and conditioning is part of what is timed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seqgen.errors import SeqgenError
+from seqgen.runtime.native import Engine, Format
+
+PRESET = re.compile(r"wavernn-(?P<hidden>\d+)-(?P<kind>dense|sparse(?P<percent>\d+))-(?P<form>int8|bf16|f32)")
+FORMS: dict[str, Format] = {"int8": "int8", "bf16": "bf16", "f32": "float32"}
+BLOCKS = {"int8": (16, 4), "bf16": (16, 2), "f32": (16, 1)}
+FRAMES = 4  # of one call: 50 ms of audio
+READ_BYTES = 512 << 10  # fits the second-level cache of any processor with one, and no first-level cache
+
+
+def shape_of(preset: str) -> re.Match[str]:
+    """The parts of a preset's name.
+
+    Raises:
+        SeqgenError: for a name of another form.
+    """
+    found = PRESET.fullmatch(preset)
+    if found is None:
+        raise SeqgenError(
+            f"unknown preset '{preset}'", remedy="e.g. wavernn-896-sparse95-int8 or wavernn-512-dense-f32"
+        )
+    return found
+
+
+def write_voice(preset: str, directory: Path) -> None:
+    """Random weights of the preset as ``program.json`` with its tensors."""
+    import torch
+    from safetensors.torch import save_file
+
+    from seqgen.config import Component
+    from seqgen.export import program
+    from seqgen.spec import FeatureSpec
+    from seqgen.stream.state import leaves
+    from seqgen.train import weights
+    from seqgen.train.run import DataConfig, RunConfig, build
+    from seqgen.train.settings import TrainConfig
+
+    shape = shape_of(preset)
+    run = RunConfig(
+        name=preset,
+        data=DataConfig(train="", valid="", test="", segment=900),
+        features=FeatureSpec(sample_rate=24000, n_fft=2048, window=1200, hop=300, n_mels=80),
+        model=Component("wavernn", {"hidden": int(shape["hidden"])}),
+        train=TrainConfig(steps=1),
+    )
+    torch.manual_seed(0)
+    vocoder = build(run, ("one",)).vocoder
+    if shape["percent"]:
+        prune(vocoder.generator.body, 1 - int(shape["percent"]) / 100, BLOCKS[shape["form"]])
+    tensors = {name: value.contiguous() for name, value in weights.of(vocoder.generator).items()}
+    save_file(tensors, directory / "weights.safetensors")
+    fresh = {name: leaf.clone().contiguous() for name, leaf in leaves(vocoder.init_state(1))}
+    save_file(fresh, directory / "initial.safetensors")
+    program.write(vocoder, directory)
+
+
+def prune(body: Any, density: float, block: tuple[int, int]) -> None:
+    """Keep a share of the blocks of every matrix but the input columns, the same number in each, at random places."""
+    import torch
+
+    for name, matrix in body.named_parameters():
+        if matrix.dim() == 2 and name != "input":
+            rows, columns = (size // side for size, side in zip(matrix.shape, block, strict=True))
+            keep = torch.zeros(rows * columns)
+            keep[torch.randperm(rows * columns)[: round(rows * columns * density)]] = 1
+            with torch.no_grad():
+                matrix *= torch.kron(keep.view(rows, columns), torch.ones(block))
+
+
+def read_rate() -> float:
+    """Bytes per second that one core reads from its second-level cache, by a dot product: the best of many."""
+    numbers = np.ones(READ_BYTES // 4, np.float32)
+    best = float("inf")
+    for _ in range(200):
+        began = time.perf_counter()
+        np.dot(numbers, numbers)  # both sides are one array, which comes from the cache once
+        best = min(best, time.perf_counter() - began)
+    return READ_BYTES / best
+
+
+def resident_mb() -> float:
+    """The most memory that this process had, its libraries included; what it was started from does not count."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return round(int(line.split()[1]) / 1024, 1)
+    return 0.0
+
+
+def measure(preset: str, directory: Path, streams: int, seconds: float, isa: str | None) -> dict[str, Any]:
+    """Time calls of 50 ms of audio after a warm-up."""
+    shape = shape_of(preset)
+    engine = Engine(directory, format=FORMS[shape["form"]], isa=isa)
+    info = engine.info
+    features = np.random.default_rng(0).normal(-5, 2, (streams, FRAMES, info.channels)).astype(np.float32)
+    states, samples = engine.init(streams), FRAMES * info.hop
+    audio = np.empty((streams, samples), np.float32)
+    ids, positions = np.arange(streams, dtype=np.uint64), np.zeros(streams, np.uint64)
+    given = {"stream_ids": ids, "positions": positions}
+    taken: list[float] = []
+    while sum(taken) < seconds + (taken[0] if taken else 0):
+        began = time.perf_counter()
+        engine.run(states, features, samples, drawing=True, given=given, made={"audio": audio}, temperature=1.0)
+        taken.append(time.perf_counter() - began)
+        positions += np.uint64(2 * samples)
+    steps = np.sort(np.array(taken[1:])) / samples
+    rate = streams / float(np.mean(steps))
+    return {
+        "preset": preset,
+        "runtime": "native",
+        "isa": info.isa.decode(),
+        "format": FORMS[shape["form"]],
+        "streams": streams,
+        "threads": 1,
+        "samples_per_second": round(rate),
+        "x_real_time": round(rate / info.sample_rate, 2),
+        "step_us_p50": round(1e6 * float(np.quantile(steps, 0.5)), 3),
+        "step_us_p99": round(1e6 * float(np.quantile(steps, 0.99)), 3),
+        "l2_bound_share": round(rate / streams * info.weight_bytes / read_rate(), 3),
+        "resident_mb": resident_mb(),
+    }
+
+
+def main() -> int:
+    """Measure and print one object."""
+    parser = argparse.ArgumentParser(description="samples per second of the native engine, one core, random weights")
+    parser.add_argument("--preset", default="wavernn-896-sparse95-int8")
+    parser.add_argument("--streams", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--isa", help="generic, avx2, avx512 or neon; the fastest here where not given")
+    parser.add_argument("--voice", type=Path, help="measure what lies here instead of making it")
+    given = parser.parse_args()
+    try:
+        if given.voice is not None:
+            result = measure(given.preset, given.voice, given.streams, given.seconds, given.isa)
+            sys.stdout.write(json.dumps(result) + "\n")
+            return 0
+        with tempfile.TemporaryDirectory() as scratch:
+            write_voice(given.preset, Path(scratch))
+            return subprocess.run([sys.executable, __file__, *sys.argv[1:], "--voice", scratch], check=False).returncode
+    except SeqgenError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
