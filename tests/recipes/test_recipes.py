@@ -12,23 +12,29 @@ import pytest
 
 from seqgen.audio import io
 
-CORPORA = {"fsdd": "fsdd", "ljspeech": "ljspeech-mini", "yesno": "yesno"}
+# Recipe -> folder of its recordings.
+RECIPES = {
+    "fsdd/wavernn": "fsdd",
+    "fsdd/wavenet": "fsdd",
+    "ljspeech/wavernn": "ljspeech-mini",
+    "yesno/wavernn": "yesno",
+}
 
 
-def _run(repository: Path, corpus: str, *options: str) -> subprocess.CompletedProcess[str]:
+def _run(repository: Path, recipe: str, *options: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "OMP_NUM_THREADS": "1",
     }
-    command = ["bash", f"egs/{corpus}/wavernn/run.sh", *options]
+    command = ["bash", f"egs/{recipe}/run.sh", *options]
     return subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True, timeout=400)
 
 
-@pytest.mark.parametrize("corpus", CORPORA)
-def test_a_recipe_makes_a_streaming_voice(corpus: str, shared_data: Path, repository: Path, tmp_path: Path) -> None:
-    conf = repository / "egs" / corpus / "wavernn" / "conf" / "tiny.yaml"
-    source = shared_data / CORPORA[corpus]
-    made = _run(repository, corpus, "--corpus", str(source), "--conf", str(conf), "--out", str(tmp_path / "exp"))
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipe_makes_a_streaming_voice(recipe: str, shared_data: Path, repository: Path, tmp_path: Path) -> None:
+    conf = repository / "egs" / recipe / "conf" / "tiny.yaml"
+    source = shared_data / RECIPES[recipe]
+    made = _run(repository, recipe, "--corpus", str(source), "--conf", str(conf), "--out", str(tmp_path / "exp"))
     assert made.returncode == 0, made.stderr[-2000:]
     scores = json.loads((tmp_path / "exp" / "eval.json").read_text())
     assert 1 < scores["bits_per_sample"] < 16.5
@@ -44,7 +50,7 @@ def test_a_recipe_makes_a_streaming_voice(corpus: str, shared_data: Path, reposi
 def test_a_recipe_goes_on_at_a_stage(shared_data: Path, repository: Path, tmp_path: Path) -> None:
     """Stage 3 without the stages before it: the missing experiment is named, nothing is written."""
     made = _run(
-        repository, "yesno", "--corpus", str(shared_data / "yesno"), "--stage", "3", "--out", str(tmp_path / "x")
+        repository, "yesno/wavernn", "--corpus", str(shared_data / "yesno"), "--stage", "3", "--out", str(tmp_path / "x")
     )
     assert made.returncode == 1
     assert "no experiment here" in made.stderr
@@ -60,14 +66,19 @@ def test_a_recipe_goes_on_at_a_stage(shared_data: Path, repository: Path, tmp_pa
     ],
 )
 def test_a_wrong_option_is_one_clear_line(options: list[str], said: str, repository: Path) -> None:
-    made = _run(repository, "fsdd", *options)
+    made = _run(repository, "fsdd/wavernn", *options)
     assert made.returncode == 2
     assert said in made.stderr
     assert len(made.stderr.strip().splitlines()) == 1
 
 
-@pytest.mark.parametrize("corpus", CORPORA)
-def test_help_says_what_it_does(corpus: str, repository: Path) -> None:
-    made = _run(repository, corpus, "--help")
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_help_says_what_it_does(recipe: str, repository: Path) -> None:
+    made = _run(repository, recipe, "--help")
     assert made.returncode == 0
     assert "--corpus" in made.stdout
+
+
+def test_every_recipe_is_listed(repository: Path) -> None:
+    found = {str(path.parent.relative_to(repository / "egs")) for path in (repository / "egs").glob("*/*/run.sh")}
+    assert found == set(RECIPES)
