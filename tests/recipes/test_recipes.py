@@ -50,7 +50,14 @@ def test_a_recipe_makes_a_streaming_voice(recipe: str, shared_data: Path, reposi
 def test_a_recipe_goes_on_at_a_stage(shared_data: Path, repository: Path, tmp_path: Path) -> None:
     """Stage 3 without the stages before it: the missing experiment is named, nothing is written."""
     made = _run(
-        repository, "yesno/wavernn", "--corpus", str(shared_data / "yesno"), "--stage", "3", "--out", str(tmp_path / "x")
+        repository,
+        "yesno/wavernn",
+        "--corpus",
+        str(shared_data / "yesno"),
+        "--stage",
+        "3",
+        "--out",
+        str(tmp_path / "x"),
     )
     assert made.returncode == 1
     assert "no experiment here" in made.stderr
