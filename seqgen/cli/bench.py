@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from seqgen.cli import bench_engine
 from seqgen.runtime.native import FORMATS
 
 _HELP = """\
@@ -20,6 +21,7 @@ Measure speed on this machine. Compare only figures of one run on one machine.
   seqgen bench voice/                                    # a bundle through the fastest runtime there is
   seqgen bench voice/ --runtime native --format int8
   seqgen bench --preset wavernn-512 --streams 8 --json   # random weights, no training needed
+  seqgen bench --preset wavernn-896-sparse95-int8        # the native engine: dense or sparseNN; int8, bf16 or f32
   seqgen bench voice/ --runtime torch
   seqgen bench --preset wavernn-512 --train              # training: 32 x 960 samples a step, share of the recurrence
 """
@@ -31,7 +33,10 @@ def add_parsers(commands: Any) -> None:
         "bench", help="measure speed", description=_HELP, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     command.add_argument("bundle", type=Path, nargs="?")
-    command.add_argument("--preset", help="a model with random weights: wavernn-896, wavernn-512, wavernn-256")
+    command.add_argument(
+        "--preset",
+        help="random weights: wavernn-896, -512, -256; or, in the engine alone, e.g. wavernn-896-sparse95-int8",
+    )
     command.add_argument("--runtime", default="", help="native, onnx or torch (default: the fastest there is)")
     command.add_argument(
         "--format", default="", choices=FORMATS, help="weights of the native engine (default: the voice's)"
@@ -57,7 +62,12 @@ def run_bench(given: argparse.Namespace) -> int:
         raise SeqgenError(f"--format is for the native runtime, got --runtime {given.runtime}", remedy="leave one out")
     if given.train and given.preset is None:
         raise SeqgenError("--train measures a preset", remedy="give --preset")
-    result = _training(given) if given.train else _generation(given)
+    if given.train:
+        result = _training(given)
+    elif given.preset is not None and bench_engine.PRESET.fullmatch(given.preset):
+        result = bench_engine.run(given.preset, given.streams, given.seconds)
+    else:
+        result = _generation(given)
     if given.json:
         sys.stdout.write(json.dumps(result) + "\n")
     else:

@@ -119,6 +119,18 @@ def test_info(work: Path) -> None:
         assert "tiny" in done("info", work / path).out
 
 
+@pytest.mark.parametrize(
+    ("preset", "form"), [("wavernn-64-sparse50-int8", "int8"), ("wavernn-32-dense-f32", "float32")]
+)
+def test_bench_of_the_engine_alone(preset: str, form: str) -> None:
+    found = done("bench", "--preset", preset, "--json", "--seconds", 0.05, "--streams", 3).json()
+    assert (found["preset"], found["runtime"], found["format"], found["streams"]) == (preset, "native", form, 3)
+    assert found["samples_per_second"] > 0
+    assert {"isa", "x_real_time", "step_us_p50", "step_us_p99", "l2_bound_share", "resident_mb", "threads"} <= set(
+        found
+    )
+
+
 def test_bench(work: Path) -> None:
     found = done("bench", work / "voice", "--json", "--seconds", 0.1, "--streams", 2, "--format", "int8").json()
     assert (found["preset"], found["streams"], found["runtime"], found["format"]) == ("tiny", 2, "native", "int8")

@@ -1,6 +1,4 @@
-"""Samples per second of the native engine on random weights of a named shape: one JSON object.
-
-    python tools/bench_engine.py --preset wavernn-896-sparse95-int8 --streams 8
+"""Samples per second of the native engine on random weights of a named shape, e.g. ``wavernn-896-sparse95-int8``.
 
 The voice is made with torch and thrown away; a process of its own, without torch, loads and measures it. Every matrix
 of a sparse preset, those of the heads included, keeps 5 % of its blocks, at random places; the input columns, biases
@@ -9,7 +7,6 @@ and the conditioning network (24 kHz, 80 bands, 12.5 ms) stay dense, and conditi
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import subprocess
@@ -143,27 +140,27 @@ def measure(preset: str, directory: Path, streams: int, seconds: float, isa: str
     }
 
 
-def main() -> int:
-    """Measure and print one object."""
-    parser = argparse.ArgumentParser(description="samples per second of the native engine, one core, random weights")
-    parser.add_argument("--preset", default="wavernn-896-sparse95-int8")
-    parser.add_argument("--streams", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=2.0)
-    parser.add_argument("--isa", help="generic, avx2, avx512 or neon; the fastest here where not given")
-    parser.add_argument("--voice", type=Path, help="measure what lies here instead of making it")
-    given = parser.parse_args()
-    try:
-        if given.voice is not None:
-            result = measure(given.preset, given.voice, given.streams, given.seconds, given.isa)
-            sys.stdout.write(json.dumps(result) + "\n")
-            return 0
-        with tempfile.TemporaryDirectory() as scratch:
-            write_voice(given.preset, Path(scratch))
-            return subprocess.run([sys.executable, __file__, *sys.argv[1:], "--voice", scratch], check=False).returncode
-    except SeqgenError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
+def run(preset: str, streams: int, seconds: float, isa: str | None = None) -> dict[str, Any]:
+    """Make the voice, and measure it in a process that has never loaded torch.
+
+    Raises:
+        SeqgenError: for an unknown preset, or what the engine refuses.
+    """
+    shape_of(preset)
+    with tempfile.TemporaryDirectory() as scratch:
+        write_voice(preset, Path(scratch))
+        command = [sys.executable, "-m", "seqgen.cli.bench_engine", preset, scratch, str(streams), str(seconds)]
+        made = subprocess.run([*command, *([isa] if isa else [])], capture_output=True, text=True, check=False)
+    if made.returncode:
+        raise SeqgenError(f"the measuring process failed: {made.stderr.strip()}", remedy="choose other options")
+    result: dict[str, Any] = json.loads(made.stdout)
+    return result
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    name, folder, count, duration, *kernels = sys.argv[1:]
+    try:
+        found = measure(name, Path(folder), int(count), float(duration), kernels[0] if kernels else None)
+    except SeqgenError as error:
+        sys.exit(str(error))
+    sys.stdout.write(json.dumps(found) + "\n")
