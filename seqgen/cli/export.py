@@ -13,6 +13,7 @@ _EXPORT = """\
 Export the best checkpoint of an experiment as a bundle: weights, graphs, configuration, golden vectors, hashes.
 
   seqgen export exp/fsdd --out voice/
+  seqgen export exp/fsdd --out voice/ --quantise int8     # the native engine runs it with int8 weights
   seqgen-serve serve --voice voice/                       # the bundle is all that the server needs
 
 The bundle is checked right away: its golden vectors are replayed through every runtime.
@@ -32,6 +33,12 @@ def add_parsers(commands: Any) -> None:
     command.add_argument("experiment", type=Path)
     command.add_argument("--out", type=Path, required=True, help="bundle directory; an older bundle there is replaced")
     command.add_argument(
+        "--quantise",
+        choices=["bf16", "int8"],
+        default="float32",
+        help="weights of the native engine (default: float32)",
+    )
+    command.add_argument(
         "--note", nargs="+", default=[], metavar="KEY=VALUE", action="extend", help="add to the bundle's provenance"
     )
     command.set_defaults(run=run_export)
@@ -50,7 +57,7 @@ def run_export(given: argparse.Namespace) -> int:
     notes = dict(note.partition("=")[::2] for note in given.note)
     if "" in notes or any("=" not in note for note in given.note):
         raise SeqgenError(f"--note {' '.join(given.note)}", remedy="give KEY=VALUE")
-    opened = voice.export(Experiment.open(given.experiment), given.out, provenance=notes)
+    opened = voice.export(Experiment.open(given.experiment), given.out, provenance=notes, precision=given.quantise)
     size = sum(entry.size for entry in opened.manifest.files)
     sys.stderr.write(f"{given.out}: {size / 1e6:.2f} MB\n")
     return _verdicts(given.out, as_json=False)

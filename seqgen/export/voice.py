@@ -15,10 +15,13 @@ from safetensors.torch import save_file
 
 from seqgen import bundle, config, noise
 from seqgen.bundle import Bundle, Manifest
+from seqgen.errors import SeqgenError
 from seqgen.export import program
 from seqgen.export.onnx import export_graphs
 from seqgen.runtime import fastest, open_runtime
+from seqgen.runtime.native import Engine
 from seqgen.runtime.replay import Verdict, require_golden
+from seqgen.sample import VocoderState
 from seqgen.spec import StreamSpec
 from seqgen.stream.state import leaves, table
 from seqgen.train import weights
@@ -29,11 +32,19 @@ GOLDEN_FRAMES = 12
 GOLDEN_ROWS = 2
 
 
-def export(experiment: Experiment, out: Path, *, provenance: Mapping[str, str] | None = None) -> Bundle:
+def export(
+    experiment: Experiment,
+    out: Path,
+    *,
+    provenance: Mapping[str, str] | None = None,
+    precision: program.Precision = "float32",
+) -> Bundle:
     """Write the voice of an experiment's best checkpoint as a bundle, golden vectors included.
 
+    ``precision`` is how the native engine holds the weights when the bundle is opened; the file keeps float32.
+
     Raises:
-        SeqgenError: where there is no checkpoint, or ``out`` cannot be written.
+        SeqgenError: where there is no checkpoint, ``out`` cannot be written, or the engine cannot run the model.
     """
     system, source = experiment.load()
     made = {
@@ -43,16 +54,47 @@ def export(experiment: Experiment, out: Path, *, provenance: Mapping[str, str] |
         "platform": f"{platform.system()} {platform.machine()}",
         **(provenance or {}),
     }
-    return write(system, experiment, out, made)
+    return write(system, experiment, out, made, precision)
 
 
-def write(system: System, experiment: Experiment, out: Path, provenance: Mapping[str, str]) -> Bundle:
+def write(
+    system: System,
+    experiment: Experiment,
+    out: Path,
+    provenance: Mapping[str, str],
+    precision: program.Precision = "float32",
+) -> Bundle:
     """Write ``system`` as it stands, under the experiment's configuration."""
     vocoder, generator, run = system.vocoder, system.generator, experiment.run
+    programmed = program.runnable(vocoder)
+    if precision != "float32" and not programmed:
+        raise SeqgenError(f"the native engine cannot run {run.model.name}", remedy="export it in float32")
     with torch.no_grad():
         state = vocoder.init_state(1)
     channels = run.features.n_mels + generator.speakers
-    manifest = Manifest(
+
+    def fill(directory: Path) -> None:
+        (directory / "config.yaml").write_text(config.dump(run), encoding="utf-8")
+        save_file({k: v.contiguous() for k, v in weights.of(generator).items()}, directory / "weights.safetensors")
+        save_numpy({name: leaf.numpy().copy() for name, leaf in leaves(state)}, directory / "initial.safetensors")
+        if vocoder.prediction is not None:
+            matrices = {name: tensor.contiguous() for name, tensor in vocoder.prediction.named_buffers()}
+            save_file(matrices, directory / "prediction.safetensors")
+        export_graphs(vocoder, directory)
+        golden = _golden(system, channels)
+        if programmed:
+            program.write(vocoder, directory, precision)
+            golden |= _engine_golden(directory, golden, precision) if precision != "float32" else {}
+        save_numpy(golden, directory / "golden.safetensors")
+
+    manifest = _manifest(system, experiment, state, provenance)
+    return bundle.write(out, manifest, fill)
+
+
+def _manifest(system: System, experiment: Experiment, state: VocoderState, provenance: Mapping[str, str]) -> Manifest:
+    generator, run = system.generator, experiment.run
+    channels = run.features.n_mels + generator.speakers
+    return Manifest(
         name=run.name,
         kind="vocoder",
         sample_rate=run.features.sample_rate,
@@ -67,20 +109,6 @@ def write(system: System, experiment: Experiment, out: Path, provenance: Mapping
         licence=run.licence,
         provenance=provenance,
     )
-
-    def fill(directory: Path) -> None:
-        (directory / "config.yaml").write_text(config.dump(run), encoding="utf-8")
-        save_file({k: v.contiguous() for k, v in weights.of(generator).items()}, directory / "weights.safetensors")
-        save_numpy({name: leaf.numpy().copy() for name, leaf in leaves(state)}, directory / "initial.safetensors")
-        if vocoder.prediction is not None:
-            matrices = {name: tensor.contiguous() for name, tensor in vocoder.prediction.named_buffers()}
-            save_file(matrices, directory / "prediction.safetensors")
-        export_graphs(vocoder, directory)
-        if program.runnable(vocoder):
-            program.write(vocoder, directory)
-        save_numpy(_golden(system, channels), directory / "golden.safetensors")
-
-    return bundle.write(out, manifest, fill)
 
 
 def _golden(system: System, channels: int) -> dict[str, npt.NDArray[Any]]:
@@ -107,6 +135,22 @@ def _golden(system: System, channels: int) -> dict[str, npt.NDArray[Any]]:
     }
     golden |= {f"state.{name}": leaf.numpy() for name, leaf in leaves(after)}
     return {name: np.ascontiguousarray(value) for name, value in golden.items()}
+
+
+def _engine_golden(
+    directory: Path, golden: dict[str, npt.NDArray[Any]], precision: program.Precision
+) -> dict[str, npt.NDArray[Any]]:
+    """What the engine's generic kernels, which define the others, make of the golden inputs with rounded weights."""
+    engine = Engine(directory, format=precision, isa="generic")
+    features, expected = golden["features"], golden["audio"]
+    audio = np.empty_like(expected)
+    logits = np.empty((*golden["elements"].shape, engine.info.classes), np.float32)
+    drawn = {"given": {"uniforms": golden["uniforms"]}, "made": {"audio": audio}, "temperature": 1.0}
+    scored = {"given": {"elements": golden["elements"].astype(np.uint8)}, "made": {"logits": logits}}
+    for drawing, options in ((True, drawn), (False, scored)):
+        engine.run(engine.init(len(features)), features, expected.shape[1], drawing=drawing, **options)
+    params = np.ascontiguousarray(logits[:, : golden["params"].shape[1]])
+    return {f"audio.{precision}": audio, f"params.{precision}": params}
 
 
 def check(directory: Path) -> list[Verdict]:

@@ -24,6 +24,8 @@ from seqgen.errors import SeqgenError
 from seqgen.export import voice
 from seqgen.runtime import open_runtime
 from seqgen.runtime.contract import Runtime
+from seqgen.runtime.native import NativeRuntime
+from seqgen.runtime.replay import require_golden
 from seqgen.train import weights
 from seqgen.train.run import RunConfig
 from tests.runtime.voices import tiny_run, tiny_system
@@ -296,3 +298,41 @@ def test_a_chunk_too_short_for_a_sample_fills_the_look_ahead(tiny_bundle: Path, 
 def test_parts_that_do_not_fit_are_refused(change: Callable[[RunConfig], RunConfig], match: str) -> None:
     with pytest.raises(SeqgenError, match=match):
         tiny_system(change(tiny_run()))
+
+
+@pytest.mark.parametrize("precision", ["int8", "bf16"])
+def test_rounded_weights_have_golden_vectors_of_their_own(tmp_path: Path, precision: Any) -> None:
+    """Kept to the bit, whatever kernels run them; the other runtimes keep float32."""
+    system, experiment = tiny_system(tiny_run(hidden=32, hop=20))
+    bundle = voice.write(system, experiment, tmp_path / "voice", {}, precision)
+    first, *others = voice.check(bundle.directory)
+    assert (first.runtime.split()[-1], first.params_error, first.flips) == (f"{precision})", 0.0, 0)
+    assert [verdict.runtime for verdict in others] == ["onnx", "torch"]
+    golden = bundle.tensors("golden.safetensors")
+    assert 1e-4 < np.abs(golden[f"params.{precision}"] - golden["params"]).max() < 1
+    for isa in ("generic", None):
+        runtime = NativeRuntime(bundle, isa=isa)
+        assert runtime.format == precision
+        audio, _ = runtime.sample(golden["uniforms"], runtime.init(2), golden["features"])
+        assert np.array_equal(audio, golden[f"audio.{precision}"])
+
+
+def test_another_rounding_than_the_bundles_cannot_be_checked(tiny_bundle: Path) -> None:
+    with pytest.raises(SeqgenError, match="no golden vectors for int8 weights; export it with --quantise int8"):
+        require_golden(NativeRuntime(Bundle.open(tiny_bundle), format="int8"))
+
+
+def test_a_rounded_voice_that_differs_by_one_step_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No rounding flip is an excuse where the sums are whole numbers."""
+    system, experiment = tiny_system(tiny_run(hidden=32, hop=20))
+    real = voice._engine_golden
+
+    def other(*arguments: Any) -> Any:
+        made = real(*arguments)
+        made["audio.int8"][0, -1] += 1 / 32768
+        return made
+
+    monkeypatch.setattr(voice, "_engine_golden", other)
+    voice.write(system, experiment, tmp_path / "voice", {}, "int8")
+    with pytest.raises(SeqgenError, match="1 unexplained"):
+        voice.check(tmp_path / "voice")
