@@ -20,6 +20,7 @@ Measure speed on this machine. Compare only figures of one run on one machine.
 
   seqgen bench voice/                                    # a bundle through the fastest runtime there is
   seqgen bench voice/ --runtime native --format int8
+  seqgen bench --compare                                 # native, onnxruntime and torch side by side, WaveRNN-896
   seqgen bench --preset wavernn-512 --streams 8 --json   # random weights, no training needed
   seqgen bench --preset wavernn-896-sparse95-int8        # the native engine: dense or sparseNN; int8, bf16 or f32
   seqgen bench voice/ --runtime torch
@@ -44,6 +45,7 @@ def add_parsers(commands: Any) -> None:
     command.add_argument("--streams", type=int, default=1, help="streams stepped together")
     command.add_argument("--threads", type=int, default=1)
     command.add_argument("--seconds", type=float, default=2.0, help="how long to measure")
+    command.add_argument("--compare", action="store_true", help="every runtime and weight format on the same voice")
     command.add_argument("--train", action="store_true", help="measure training instead of generation")
     command.add_argument("--precision", default="32-true", choices=["32-true", "bf16-mixed"], help="with --train")
     command.add_argument("--json", action="store_true", help="print one object")
@@ -54,24 +56,31 @@ def run_bench(given: argparse.Namespace) -> int:
     """Measure and print."""
     from seqgen.errors import SeqgenError
 
-    if (given.bundle is None) == (given.preset is None):
+    if (given.bundle is None) == (given.preset is None) and not (given.compare and given.bundle is None):
         raise SeqgenError("bench needs either a bundle or --preset", remedy="e.g. seqgen bench --preset wavernn-512")
     if given.streams < 1 or given.threads < 1 or given.seconds <= 0:
         raise SeqgenError("--streams, --threads and --seconds must be positive", remedy="give at least 1")
     if given.format and given.runtime not in ("", "native"):
         raise SeqgenError(f"--format is for the native runtime, got --runtime {given.runtime}", remedy="leave one out")
+    engine_alone = given.preset is not None and bench_engine.PRESET.fullmatch(given.preset)
+    if given.compare and (given.train or given.runtime or given.format or engine_alone):
+        raise SeqgenError(
+            "--compare chooses runtimes and formats itself", remedy="give a bundle or a dense preset alone"
+        )
     if given.train and given.preset is None:
         raise SeqgenError("--train measures a preset", remedy="give --preset")
     if given.train:
-        result = _training(given)
-    elif given.preset is not None and bench_engine.PRESET.fullmatch(given.preset):
-        result = bench_engine.run(given.preset, given.streams, given.seconds)
+        rows = [_training(given)]
+    elif engine_alone:
+        rows = [bench_engine.run(given.preset, given.streams, given.seconds)]
     else:
-        result = _generation(given)
+        rows = _generation(given)
     if given.json:
-        sys.stdout.write(json.dumps(result) + "\n")
+        sys.stdout.write(json.dumps(rows if given.compare else rows[0]) + "\n")
+    elif given.compare:
+        _print_comparison(rows)
     else:
-        sys.stdout.write("".join(f"{key:<20} {value}\n" for key, value in result.items()))
+        sys.stdout.write("".join(f"{key:<20} {value}\n" for key, value in rows[0].items()))
     return 0
 
 
@@ -95,10 +104,11 @@ def _preset(name: str) -> Any:
     )
 
 
-def _generation(given: argparse.Namespace) -> dict[str, Any]:
+def _generation(given: argparse.Namespace) -> list[dict[str, Any]]:
+    """One row for the runtime asked for, or one for each runtime and weight format, on the same voice."""
     from seqgen.bundle import Bundle
     from seqgen.export import voice
-    from seqgen.runtime import open_runtime
+    from seqgen.runtime import fastest
     from seqgen.train.experiment import Experiment
     from seqgen.train.run import build
 
@@ -106,14 +116,23 @@ def _generation(given: argparse.Namespace) -> dict[str, Any]:
         if given.bundle is not None:
             bundle = Bundle.open(given.bundle)
         else:
-            run = _preset(given.preset)
+            run = _preset(given.preset or "wavernn-896")
             experiment = Experiment(Path(scratch), run, ("one",))
             bundle = voice.write(build(run, ("one",)), experiment, Path(scratch) / "voice", {})
-        options = {"format": given.format} if given.format else {}
-        runtime = open_runtime(bundle, given.runtime, threads=given.threads, **options)
-        chunks, samples = _paced(runtime, given.streams, given.seconds)
-    total = sum(chunks)
-    rate = given.streams * samples * len(chunks) / total
+        chosen = [(given.runtime, given.format)]
+        if given.compare:
+            formats = ("int8", "bf16", "float32") if fastest(bundle) == "native" else ()
+            chosen = [*(("native", one) for one in formats), ("onnx", ""), ("torch", "")]
+        return [_measured(given, bundle, runtime, form) for runtime, form in chosen]
+
+
+def _measured(given: argparse.Namespace, bundle: Any, name: str, form: str) -> dict[str, Any]:
+    from seqgen.runtime import open_runtime
+
+    threads = given.threads if not given.compare or name != "native" else 1
+    runtime = open_runtime(bundle, name, threads=threads, **({"format": form} if form else {}))
+    chunks, samples = _paced(runtime, given.streams, given.seconds)
+    rate = given.streams * samples * len(chunks) / sum(chunks)
     per_step = sorted(1e6 * chunk / samples for chunk in chunks)
     return {
         "preset": given.preset or bundle.manifest.name,
@@ -121,13 +140,24 @@ def _generation(given: argparse.Namespace) -> dict[str, Any]:
         "isa": runtime.isa,
         "format": runtime.format,
         "streams": given.streams,
-        "threads": given.threads,
+        "threads": threads,
         "samples_per_second": round(rate),
         "x_real_time": round(rate / bundle.manifest.sample_rate, 3),
         "step_us_p50": round(per_step[len(per_step) // 2], 2),
         "step_us_p99": round(per_step[min(len(per_step) - 1, int(0.99 * len(per_step)))], 2),
         "resident_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
     }
+
+
+def _print_comparison(rows: list[dict[str, Any]]) -> None:
+    """A table with the fastest row's speed as the measure of the others."""
+    best = max(row["samples_per_second"] for row in rows)
+    sys.stdout.write(
+        f"{'runtime':<9}{'weights':<9}{'kernels':<9}{'samples/s':>11}{'x real time':>13}{'slower by':>11}\n"
+    )
+    for row in rows:
+        shares = f"{row['samples_per_second']:>11,}{row['x_real_time']:>13.2f}{best / row['samples_per_second']:>11.1f}"
+        sys.stdout.write(f"{row['runtime']:<9}{row['format']:<9}{row['isa']:<9}{shares}\n")
 
 
 def _paced(runtime: Any, streams: int, seconds: float) -> tuple[list[float], int]:

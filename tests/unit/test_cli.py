@@ -131,6 +131,16 @@ def test_bench_of_the_engine_alone(preset: str, form: str) -> None:
     )
 
 
+def test_bench_side_by_side(work: Path) -> None:
+    rows = done("bench", work / "voice", "--compare", "--json", "--seconds", 0.05).json()
+    kinds = [(row["runtime"], row["format"]) for row in rows]
+    native = [("native", form) for form in ("int8", "bf16", "float32")]
+    assert kinds == [*native, ("onnx", "float32"), ("torch", "float32")]
+    table = done("bench", work / "voice", "--compare", "--seconds", 0.05).out.splitlines()
+    assert len(table) == 6
+    assert table[-1].startswith("torch")
+
+
 def test_bench(work: Path) -> None:
     found = done("bench", work / "voice", "--json", "--seconds", 0.1, "--streams", 2, "--format", "int8").json()
     assert (found["preset"], found["streams"], found["runtime"], found["format"]) == ("tiny", 2, "native", "int8")
