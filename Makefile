@@ -18,7 +18,7 @@ PYTEST ?=
 FUZZ_ROUNDS ?= 10
 FUZZ_SEED ?= $(shell date +%s)
 
-.PHONY: help setup test style demo soak fuzz clean
+.PHONY: help setup test style demo soak fuzz sanitize clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -66,6 +66,14 @@ fuzz: $(STAMP) ## the property tests with other random examples: FUZZ_ROUNDS=10,
 	  $(VENV)/bin/python -m pytest -q -m hypothesis --hypothesis-profile=default --hypothesis-seed=$$seed \
 	    $(PYTEST) $(TESTS); \
 	done
+
+# Without torch, whose own code no sanitizer here has seen. Leaks are Python's business: it frees nothing at its end.
+sanitize: $(STAMP) ## the native engine's tests under the address and undefined-behaviour sanitizers
+	cmake -S seqgen/runtime/native -B build/sanitize -DSEQGEN_SANITIZE=address,undefined >/dev/null
+	cmake --build build/sanitize -j 2 >/dev/null
+	LD_PRELOAD="$$(cc -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 \
+	  SEQGEN_ENGINE=build/sanitize/libseqgen_engine.so \
+	  $(VENV)/bin/python -m pytest -q --timeout 3600 tests/engine/test_kernels.py tests/engine/test_bad_input.py
 
 clean: ## remove what the commands made, .venv included
 	rm -rf $(VENV) build dist demo seqgen.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

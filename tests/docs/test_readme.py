@@ -45,6 +45,6 @@ def test_links_of_the_documents_lead_somewhere(document: str, repository: Path) 
     assert not missing
 
 
-@pytest.mark.parametrize("target", ["setup", "demo", "test", "soak", "fuzz", "clean"])
+@pytest.mark.parametrize("target", ["setup", "demo", "test", "soak", "fuzz", "sanitize", "clean"])
 def test_make_knows_its_targets(target: str, repository: Path) -> None:
     assert re.search(rf"^{target}:.*## ", (repository / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
