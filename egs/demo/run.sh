@@ -28,7 +28,7 @@ if from 3 "exporting the small voice and checking both bundles"; then
 fi
 
 if from 4 "serving the voice and streaming a held-out sentence through it"; then
-  reference=$(ls "$out"/voice/audio/*.reference.wav | head -n 1)
+  recordings=("$out"/voice/audio/*.reference.wav) reference=${recordings[0]}
   python tools/demo_stream.py "$voice" "$reference" "$out/out.wav" > "$out/stream.json"
 fi
 

@@ -26,7 +26,7 @@ if from 3 "export"; then
 fi
 
 if from 4 "a held-out recording through the streaming voice, without torch"; then
-  reference=$(ls "$out"/audio/*.reference.wav | head -n 1)
+  recordings=("$out"/audio/*.reference.wav) reference=${recordings[0]}
   seqgen-serve vocode "$reference" -o "$out/streamed.wav" --voice "$out/voice" --speaker "$(basename "$reference" | cut -d- -f1)"
   seqgen bench "$out/voice"
 fi
