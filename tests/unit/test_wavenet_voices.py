@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -191,3 +192,13 @@ def test_a_generator_of_symbols_does_not_draw_real_numbers(emission: Any) -> Non
     body = WaveNet(WaveNet.Config(layers=1, symbols=9, outputs=emission.params, conditioned=False))
     with pytest.raises(SeqgenError, match="an emission over what the model reads"):
         AutoRegressive(body, emission, None, start=0, per_sample=1)
+
+
+def test_a_model_that_the_engine_lacks_is_not_quantised(tmp_path: Path) -> None:
+    system, experiment = tiny_voice("mulaw")
+    with pytest.raises(SeqgenError, match="the native engine cannot run wavenet; export it in float32"):
+        voice.write(system, experiment, tmp_path / "voice", {}, "int8")
+    assert list(tmp_path.iterdir()) == []
+    made = voice.write(system, experiment, tmp_path / "voice", {})
+    assert "program.json" not in {entry.name for entry in made.manifest.files}
+    assert str(open_runtime(made)) == "onnx"
