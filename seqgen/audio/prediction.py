@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from seqgen.audio.features import mel_filters
+from seqgen.audio.io import pcm16
 from seqgen.errors import SeqgenError
 from seqgen.spec import FeatureSpec
 
@@ -114,8 +115,6 @@ class LinearPrediction(nn.Module):
 
     def excite(self, audio: npt.NDArray[np.float32], mel: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Waveform to excitation waveform, both in [-1, 1): ``[B, order + F·hop]``, ``[B, F, n_mels] → [B, F·hop]``."""
-        from seqgen.audio.io import pcm16
-
         frames = self.coefficients(torch.from_numpy(mel)).repeat_interleave(self.spec.hop, dim=1)
         errors = self.excitation(torch.from_numpy(pcm16(audio).astype(np.float64)), frames)
         return (errors / 32768).float().numpy()

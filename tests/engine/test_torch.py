@@ -10,18 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
-from seqgen import noise
 from seqgen.bundle import Bundle
 from seqgen.errors import SeqgenError
-from seqgen.models.frames import with_speaker
-from seqgen.runtime.contract import Runtime
 from seqgen.runtime.native import NativeRuntime
 from seqgen.runtime.replay import replay
 from seqgen.runtime.torch import TorchRuntime
 from tests.engine.voices import native_voice
 from tests.parity.draws import parted_rows
+from tests.runtime.voices import inputs
 
 VOICES: dict[str, dict[str, Any]] = {
     "one-voice": {"hidden": 16, "hop": 40},
@@ -40,17 +37,6 @@ def opened(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture(scope="module")
 def pair(opened: Bundle) -> tuple[NativeRuntime, TorchRuntime]:
     return NativeRuntime(opened), TorchRuntime(opened)
-
-
-def inputs(runtime: Runtime, rows: int, frames: int, seed: int = 0) -> tuple[Array, Array, Array]:
-    """Uniforms, elements and conditioning (log-mel, then a one-hot) of fresh streams."""
-    manifest = runtime.manifest
-    samples = frames * manifest.spec.up - manifest.spec.latency
-    rng = np.random.Generator(np.random.Philox(seed))
-    mel = torch.from_numpy(rng.normal(-5, 2, (rows, frames, manifest.features.n_mels)).astype(np.float32))
-    cond = with_speaker(mel, torch.arange(rows) % max(1, len(manifest.speakers)), len(manifest.speakers))
-    uniforms = np.stack([noise.block(seed, row, 0, 2 * samples) for row in range(rows)])
-    return uniforms, rng.integers(0, 256, (rows, 2 * samples)), cond.numpy()
 
 
 def parted(pair: tuple[NativeRuntime, TorchRuntime], audio: tuple[Array, Array], uniforms: Array, cond: Array) -> int:

@@ -9,16 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from seqgen import noise
 from seqgen.audio.codec import Bytes16
 from seqgen.bundle import Bundle
-from seqgen.models.frames import with_speaker
 from seqgen.models.wavernn import mixing, scale
 from seqgen.runtime import open_runtime
 from seqgen.runtime.contract import Runtime
 from tests.parity.draws import parted_rows
 from tests.parity.wavernn_reference import reference_logits
-from tests.runtime.voices import export_tiny, tiny_run
+from tests.runtime.voices import export_tiny, inputs, tiny_run
 
 VOICES: dict[str, dict[str, Any]] = {
     "one-voice": {"run": tiny_run(hidden=16, hop=40)},
@@ -36,17 +34,6 @@ def opened(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture(scope="module")
 def pair(opened: Bundle) -> tuple[Runtime, Runtime]:
     return open_runtime(opened, "onnx"), open_runtime(opened, "torch")
-
-
-def inputs(runtime: Runtime, rows: int, frames: int, seed: int = 0) -> tuple[Array, Array, Array]:
-    """Uniforms, elements and conditioning (log-mel, then a one-hot) of fresh streams."""
-    manifest = runtime.manifest
-    samples = frames * manifest.spec.up - manifest.spec.latency
-    rng = np.random.Generator(np.random.Philox(seed))
-    mel = torch.from_numpy(rng.normal(-5, 2, (rows, frames, manifest.features.n_mels)).astype(np.float32))
-    cond = with_speaker(mel, torch.arange(rows) % max(1, len(manifest.speakers)), len(manifest.speakers))
-    uniforms = np.stack([noise.block(seed, row, 0, samples * manifest.uniforms_per_sample) for row in range(rows)])
-    return uniforms, rng.integers(0, 256, (rows, samples * 2)), cond.numpy()
 
 
 def close(got: Array, expected: Array) -> None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
+from seqgen import noise
 from seqgen.bundle import Bundle
 from seqgen.config import Component
 from seqgen.export import voice
+from seqgen.models.frames import with_speaker
 from seqgen.models.wavernn import scale
+from seqgen.runtime.contract import Runtime
 from seqgen.spec import FeatureSpec
 from seqgen.train.experiment import Experiment
 from seqgen.train.run import DataConfig, RunConfig, System
@@ -53,3 +58,14 @@ def export_tiny(directory: Path, run: RunConfig, speakers: tuple[str, ...] = (),
     """Export such a voice into ``directory``."""
     system, experiment = tiny_system(run, speakers, seed)
     return voice.write(system, experiment, directory, {"made": "by a test"})
+
+
+def inputs(runtime: Runtime, rows: int, frames: int, seed: int = 0) -> tuple[Any, Any, Any]:
+    """Uniforms, elements and conditioning (log-mel, then a one-hot) of fresh streams."""
+    manifest = runtime.manifest
+    samples = frames * manifest.spec.up - manifest.spec.latency
+    rng = np.random.Generator(np.random.Philox(seed))
+    mel = torch.from_numpy(rng.normal(-5, 2, (rows, frames, manifest.features.n_mels)).astype(np.float32))
+    cond = with_speaker(mel, torch.arange(rows) % max(1, len(manifest.speakers)), len(manifest.speakers))
+    uniforms = np.stack([noise.block(seed, row, 0, samples * manifest.uniforms_per_sample) for row in range(rows)])
+    return uniforms, rng.integers(0, 256, (rows, samples * 2)), cond.numpy()

@@ -41,7 +41,7 @@ class FakeRuntime(Runtime):
         return history, np.zeros(batch, np.int64), np.zeros(batch, np.int64)
 
     def step(self, x: Any, state: Any, cond: Any) -> Any:
-        raise NotImplementedError
+        raise AssertionError("a server draws samples; it never scores given ones")
 
     def sample(self, noise: Any, state: Any, cond: Any, temperature: float = 1.0) -> Any:
         per, hop, latency = self.manifest.uniforms_per_sample, self.manifest.spec.up, self.manifest.spec.latency
