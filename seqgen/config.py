@@ -297,8 +297,17 @@ def dump(value: Any) -> str:
 
 
 def digest(value: Any) -> str:
-    """12 hexadecimal digits of the resolved configuration; the same for the same run on any machine."""
-    return hashlib.sha256(json.dumps(_numbers(plain(value)), sort_keys=True).encode()).hexdigest()[:12]
+    """12 hexadecimal digits of the resolved configuration; the same for the same run on any machine.
+
+    A section marked ``metadata={"later": True}`` counts only where it is not at its default: it came when there were
+    results already, and they keep their digests.
+    """
+    settings = plain(value)
+    for one in dataclasses.fields(value):
+        factory = one.default_factory
+        if one.metadata.get("later") and factory is not dataclasses.MISSING and getattr(value, one.name) == factory():
+            del settings[one.name]
+    return hashlib.sha256(json.dumps(_numbers(settings), sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _numbers(value: Any) -> Any:

@@ -76,6 +76,11 @@ class AutoRegressive(nn.Module):
         self.delay = Delay(1, dim=body.spec.in_dim, fill=start, symbols=body.spec.symbols)
 
     @property
+    def hop(self) -> int:
+        """Conditioning vectors that a frame makes."""
+        return self.conditioner.spec.up if self.conditioner is not None else 1
+
+    @property
     def latency(self) -> int:
         """Audio samples of look-ahead: conditioning vectors to wait for before the first sample."""
         return self.conditioner.spec.latency if self.conditioner is not None else 0
@@ -187,15 +192,25 @@ class AutoRegressive(nn.Module):
             SeqgenError: where u is not a whole number of samples, or frames and samples do not fit.
         """
         cond, conditioner = self._stream_conditioning(features, state.conditioner, self._samples(u.shape[1]))
-        previous, body, drawn = state.previous, state.body, []
+        values, previous, body = self.draw(u, state.previous, state.body, cond, temperature)
+        return values, GeneratorState(conditioner, previous, body)
+
+    def draw(
+        self, u: Tensor, previous: Tensor, state: Any, cond: Tensor | None, temperature: Tensor | float = 1.0
+    ) -> tuple[Tensor, Tensor, Any]:
+        """The loop: each element is drawn from what the body says of the one before, then fed to it.
+
+        Shapes: ``u [B, T, draws]``, the element before ``[B]``, the body's state and conditioning vectors → elements
+        ``[B, T]``, the last of them (``previous`` where T is 0), and the body's state.
+        """
+        drawn = []
         for t in range(u.shape[1]):
             first, last = self.body.spec.conditions(t, t + 1)
             x = previous[:, None] if self.body.spec.in_dim == 0 else previous[:, None, None]
-            params, body = self.body.step(x, body, None if cond is None else cond[:, first:last])
+            params, state = self.body.step(x, state, None if cond is None else cond[:, first:last])
             previous = self.emission.sample(params[:, 0], u[:, t], temperature)
             drawn.append(previous)
-        values = torch.stack(drawn, dim=1) if drawn else previous[:, None][:, :0]
-        return values, GeneratorState(conditioner, previous, body)
+        return torch.stack(drawn, dim=1) if drawn else previous[:, None][:, :0], previous, state
 
     def _samples(self, elements: int) -> int:
         samples, rest = divmod(elements, self.per_sample)

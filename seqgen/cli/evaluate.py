@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import math
 import sys
@@ -10,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 _HELP = """\
 Evaluate an experiment (its best checkpoint) on held-out recordings:
@@ -20,7 +21,8 @@ Griffin–Lim, and both are compared with the recording (MCD, log-spectral dista
   seqgen eval exp/fsdd                                    # on the run's own test set
   seqgen eval exp/fsdd --data data/other/test --json
   seqgen eval exp/fsdd --utterances 10 --audio heard/     # the first ten, WAVs kept
-  seqgen eval voice/ --data data/test                     # a bundle
+  seqgen eval voice/ --data data/test                     # a bundle; all by its runtime, rounded weights included
+  seqgen eval exp/fsdd --likelihood-only                  # no audio
 
 The table goes to standard output, and as eval.json into the experiment (or where --report says).
 """
@@ -41,6 +43,7 @@ def add_parsers(commands: Any) -> None:
     )
     command.add_argument("--temperature", type=float, default=1.0)
     command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--likelihood-only", action="store_true", help="score the recordings, vocode none")
     command.add_argument("--audio", type=Path, metavar="DIR", help="keep reference, vocoded and Griffin–Lim WAVs")
     command.add_argument("--report", type=Path, metavar="FILE", help="where the JSON object goes")
     command.add_argument("--json", action="store_true", help="print one object instead of the table")
@@ -52,20 +55,20 @@ def run_eval(given: argparse.Namespace) -> int:
     from seqgen import config
     from seqgen.data.directory import DataDir
     from seqgen.metrics.table import summarise
-    from seqgen.runtime import open_runtime
     from seqgen.train.evaluation import likelihood
 
     _require_sensible(given)
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as scratch:
-        bundle, run, system, source = _open(given.voice, Path(scratch) / "voice")
+        opened = _open(given.voice, Path(scratch) / "voice", given)
+        run, source = opened.run, opened.source
         data = DataDir.load(given.data or Path(run.data.test))
         wanted = given.utterances or run.data.test_utterances
         if wanted:
             data = DataDir(data.path, data.utterances[:wanted])
         sys.stderr.write(f"likelihood of {len(data)} utterances with {source}\n")
-        exact = likelihood(system, run, data, bundle.manifest.speakers)
-        pairs = _pairs(open_runtime(bundle), data, given)
+        exact = likelihood(opened.system, run, data, opened.speakers, opened.runtime)
+        pairs = [] if given.likelihood_only else _pairs(opened.make, run.features, data)
     if given.audio:
         _keep(pairs, given.audio, run.features.sample_rate)
     ours, baseline = summarise([p.scores for p in pairs]), summarise([p.baseline_scores for p in pairs])
@@ -73,7 +76,7 @@ def run_eval(given: argparse.Namespace) -> int:
         "config_digest": config.digest(run),
         "checkpoint": source,
         "data": str(data.path),
-        "utterances": len(pairs),
+        "utterances": len(data),
     }
     result = _result(given, known, exact, ours, baseline) | {"seconds": time.perf_counter() - began}
     _report(given, result)
@@ -91,6 +94,7 @@ def _result(
         "samples": exact.samples,
         "bits_per_sample": exact.bits_per_sample,
         "bits_per_sample_95": exact.half_width,
+        "bits_and_samples": exact.utterances,
         "temperature": given.temperature,
         "seed": given.seed,
         "scores": {name: value._asdict() for name, value in ours.items()},
@@ -120,20 +124,42 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _open(path: Path, scratch: Path) -> tuple[Any, Any, Any, str]:
-    """Bundle, configuration, system and the name of what is evaluated, from an experiment or a bundle."""
+class _Opened(NamedTuple):
+    """What is evaluated: where a bundle is, its runtime gives the likelihood too."""
+
+    run: Any
+    system: Any
+    speakers: Sequence[str]
+    source: str
+    runtime: Any
+    make: Any
+
+
+def _open(path: Path, scratch: Path, given: argparse.Namespace) -> _Opened:
+    """An experiment or a bundle, ready to be scored and to vocode."""
     from seqgen.bundle import MANIFEST, Bundle
     from seqgen.export import voice
+    from seqgen.runtime import open_runtime
     from seqgen.runtime.torch import TorchRuntime
+    from seqgen.subscale import Subscale
+    from seqgen.train.evaluation import maker, vocode
     from seqgen.train.experiment import Experiment
 
+    drawing = {"seed": given.seed, "temperature": given.temperature}
     if (path / MANIFEST).is_file():
         bundle = Bundle.open(path)
-        rebuilt = TorchRuntime(bundle)
-        return bundle, rebuilt.run, rebuilt.system, f"{bundle.manifest.name} {bundle.manifest.digest[:12]}"
+        rebuilt, runtime = TorchRuntime(bundle), open_runtime(bundle)
+        source = f"{bundle.manifest.name} {bundle.manifest.digest[:12]} through {runtime}"
+        make = functools.partial(vocode, runtime, **drawing)
+        return _Opened(rebuilt.run, rebuilt.system, bundle.manifest.speakers, source, runtime, make)
     experiment = Experiment.open(path)
     system, source = experiment.load()
-    return voice.write(system, experiment, scratch, {}), experiment.run, system, source.name
+    if given.likelihood_only or isinstance(system.generator, Subscale):
+        make = maker(system, experiment.run, experiment.speakers, **drawing)
+    else:
+        bundle = voice.write(system, experiment, scratch, {})
+        make = functools.partial(vocode, open_runtime(bundle), **drawing)
+    return _Opened(experiment.run, system, experiment.speakers, source.name, None, make)
 
 
 def _report(given: argparse.Namespace, result: dict[str, Any]) -> None:
@@ -146,7 +172,7 @@ def _report(given: argparse.Namespace, result: dict[str, Any]) -> None:
             stream.write((json.dumps(result, indent=1, allow_nan=False) + "\n").encode())
 
 
-def _pairs(runtime: Any, data: Sequence[Any], given: argparse.Namespace) -> list[Any]:
+def _pairs(make: Any, features: Any, data: Sequence[Any]) -> list[Any]:
     from rich.console import Console
     from rich.progress import Progress
 
@@ -154,15 +180,7 @@ def _pairs(runtime: Any, data: Sequence[Any], given: argparse.Namespace) -> list
 
     with Progress(console=Console(stderr=True)) as bar:
         task = bar.add_task("vocoding and scoring", total=len(data))
-        return list(
-            resynthesise(
-                runtime,
-                list(data),
-                seed=given.seed,
-                temperature=given.temperature,
-                progress=lambda done: bar.advance(task, done),
-            )
-        )
+        return list(resynthesise(make, features, list(data), progress=lambda done: bar.advance(task, done)))
 
 
 def _keep(pairs: Sequence[Any], folder: Path, rate: int) -> None:
@@ -180,7 +198,9 @@ def _table(result: dict[str, Any], ours: dict[str, Any], baseline: dict[str, Any
     lines = [
         f"{result['utterances']} utterances, {result['samples']:,} samples, checkpoint {result['checkpoint']}",
         f"bits per sample {result['bits_per_sample']:.3f}" + (f" ± {spread:.3f}" if spread is not None else ""),
-        f"{'':<34}{'voice':>18}{'Griffin–Lim':>18}",
     ]
-    lines += [f"{f'{name} ({unit})':<34}{ours[name]!s:>18}{baseline[name]!s:>18}" for name, unit in UNITS.items()]
+    lines += [f"{'':<34}{'voice':>18}{'Griffin–Lim':>18}"] if ours else []
+    lines += [
+        f"{f'{name} ({unit})':<34}{ours[name]!s:>18}{baseline[name]!s:>18}" for name, unit in UNITS.items() if ours
+    ]
     return "\n".join(lines) + "\n"

@@ -148,28 +148,24 @@ def _listen(experiment: Any, system: Any) -> Any:
     from seqgen import noise
     from seqgen.audio.features import log_mel
     from seqgen.data.directory import DataDir
-    from seqgen.models.frames import with_speaker
     from seqgen.train.evaluation import recording
 
-    run, generator = experiment.run, system.generator
+    run, plain = experiment.run, system.plain
     utterance = DataDir.load(Path(run.data.valid)).utterances[0]
     hop, rate = run.features.hop, run.features.sample_rate
     frames = min(rate // 2, utterance.samples) // hop
     audio = recording(utterance)
     start = (utterance.samples - frames * hop) // 2
     audio = audio[start : start + frames * hop]
-    features = log_mel(audio, run.features)
     ahead = torch.full((1, system.right, run.features.n_mels), run.features.silence)
+    features = torch.cat([torch.from_numpy(log_mel(audio, run.features))[None], ahead], dim=1)
     speaker = torch.tensor([experiment.speakers.index(utterance.speaker)])
-    cond = with_speaker(torch.cat([torch.from_numpy(features)[None], ahead], dim=1), speaker, generator.speakers)
-    count = (cond.shape[1] * hop - generator.latency) * generator.per_sample * generator.emission.draws
-    uniforms = torch.from_numpy(noise.block(run.train.seed, 0, 0, count)).reshape(1, -1, generator.emission.draws)
+    count = len(audio) * plain.per_sample * plain.emission.draws
+    uniforms = torch.from_numpy(noise.block(run.train.seed, 0, 0, count)).reshape(1, -1, plain.emission.draws)
 
-    @torch.no_grad()
     def hook(objective: Any, report: Any, step: int) -> None:
-        place = generator.body.zeros(0)
-        drawn = system.vocoder.sample(uniforms.to(place), system.vocoder.init_state(1), cond.to(place))
-        made = drawn.audio[0].cpu().numpy()[: len(audio)]
+        place = plain.body.zeros(0).device
+        made = system.make(uniforms.to(place), features.to(place), speaker.to(place))[0].numpy()
         for name, sound in (("reference", audio), ("sample", made)):
             report.audio(f"{utterance.id}/{name}", sound, rate, step)
             report.spectrogram(f"{utterance.id}/{name}", log_mel(sound, run.features), step)

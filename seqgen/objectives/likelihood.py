@@ -13,6 +13,7 @@ from seqgen.data.batches import Batch
 from seqgen.noise import Key
 from seqgen.objectives.contract import Loss, Objective
 from seqgen.sample import AutoRegressive
+from seqgen.subscale import Subscale
 
 
 class Likelihood(Objective):
@@ -31,7 +32,7 @@ class Likelihood(Objective):
 
     players: Mapping[str, tuple[str, ...]] = MappingProxyType({"generator": ("generator",)})
 
-    def __init__(self, config: Config, generator: AutoRegressive, *, left: int) -> None:
+    def __init__(self, config: Config, generator: AutoRegressive | Subscale, *, left: int) -> None:
         super().__init__()
         self.generator, self.left = generator, left
 

@@ -13,11 +13,13 @@ import torch
 from seqgen import noise
 from seqgen.audio import io
 from seqgen.audio.features import log_mel
-from seqgen.data.batches import UtteranceBatches
+from seqgen.data.batches import Batch, UtteranceBatches
 from seqgen.data.directory import DataDir, Utterance
 from seqgen.metrics.griffin_lim import griffin_lim
 from seqgen.metrics.table import evaluate_pair
+from seqgen.models.frames import with_speaker
 from seqgen.runtime.contract import Floats, Runtime
+from seqgen.spec import FeatureSpec
 from seqgen.train.run import RunConfig, System
 
 Floats1 = npt.NDArray[np.float32]
@@ -26,16 +28,24 @@ _ROWS = 16  # utterances that one call of a runtime makes side by side
 
 @dataclass(frozen=True)
 class Likelihood:
-    """Mean over samples, and its 95 % interval over utterances (those are what is independent)."""
+    """Mean over samples, and its 95 % interval over utterances (those are what is independent).
+
+    ``utterances``: bits and samples of each, by id.
+    """
 
     bits_per_sample: float
     half_width: float
     samples: int
+    utterances: dict[str, tuple[float, int]]
 
 
 @torch.no_grad()
-def likelihood(system: System, run: RunConfig, data: DataDir, speakers: Sequence[str]) -> Likelihood:
+def likelihood(
+    system: System, run: RunConfig, data: DataDir, speakers: Sequence[str], runtime: Runtime | None = None
+) -> Likelihood:
     """Exact negative log-likelihood of whole utterances, in bits per audio sample.
+
+    With a ``runtime`` the probabilities are those of its own logits, rounded weights and all.
 
     The interval is that of a ratio: ``1.96 · sd(bits_i - mean·n_i) / (√U · mean n)`` over U utterances.
     """
@@ -49,17 +59,44 @@ def likelihood(system: System, run: RunConfig, data: DataDir, speakers: Sequence
         right=system.right,
         speakers=speakers,
     )
-    generator, bits, samples = system.generator, [], []
+    each: dict[str, tuple[float, int]] = {}
     for index in range(len(batches)):
         batch = batches[index]
-        log_prob = generator.log_prob(batch.x, batch.cond, batch.speaker, left=system.left)
+        if runtime is None:
+            log_prob = system.generator.log_prob(batch.x, batch.cond, batch.speaker, left=system.left)
+        else:
+            log_prob = _log_prob_of(runtime, system, batch)
         real = torch.arange(log_prob.shape[1])[None] < batch.lengths[:, None]
-        bits += (-(log_prob * real).sum(dim=1) / math.log(2)).tolist()
-        samples += (batch.lengths // generator.per_sample).tolist()
-    b, n = np.asarray(bits), np.asarray(samples)
-    mean = b.sum() / n.sum()
-    spread = np.std(b - mean * n, ddof=1) if len(n) > 1 else math.nan
-    return Likelihood(float(mean), float(1.96 * spread / (math.sqrt(len(n)) * n.mean())), int(n.sum()))
+        bits = (-(log_prob * real).sum(dim=1) / math.log(2)).tolist()
+        samples = (batch.lengths // system.plain.per_sample).tolist()
+        each |= {name: (b, n) for name, b, n in zip(batch.ids, bits, samples, strict=True)}
+    mean, half_width = ratio(np.array([b for b, _ in each.values()]), np.array([n for _, n in each.values()]))
+    return Likelihood(mean, half_width, sum(n for _, n in each.values()), each)
+
+
+def ratio(amounts: npt.NDArray[np.float64], samples: npt.NDArray[np.int64]) -> tuple[float, float]:
+    """``Σ amounts / Σ samples`` over utterances and half of its 95 % interval, by the delta method.
+
+    Example:
+        >>> mean, half = ratio(np.array([3.0, 9.0]), np.array([1, 3]))
+        >>> mean, half
+        (3.0, 0.0)
+    """
+    mean = amounts.sum() / samples.sum()
+    spread = np.std(amounts - mean * samples, ddof=1) if len(samples) > 1 else math.nan
+    return float(mean), float(1.96 * spread / (math.sqrt(len(samples)) * samples.mean()))
+
+
+def _log_prob_of(runtime: Runtime, system: System, batch: Batch) -> torch.Tensor:
+    """``ln p`` of a batch's elements through a runtime's ``step``: whole frames, what is missing filled with 0."""
+    spec, per = runtime.manifest.spec, system.plain.per_sample
+    frames = with_speaker(batch.cond[:, system.left :], batch.speaker, system.plain.speakers)
+    frames = frames[:, : -(-(batch.x.shape[1] // per + spec.latency) // spec.up)]
+    whole = (frames.shape[1] * spec.up - spec.latency) * per
+    values = batch.x if batch.x.dim() == 2 else batch.x[..., 0]
+    x = torch.nn.functional.pad(values, (0, whole - values.shape[1]))
+    params, _ = runtime.step(x.numpy(), runtime.init(len(x)), frames.numpy())
+    return system.plain.emission.log_prob(torch.from_numpy(params), x)[:, : values.shape[1]]
 
 
 def recording(utterance: Utterance) -> Floats1:
@@ -111,16 +148,30 @@ class Pair:
     baseline_scores: dict[str, float]
 
 
+Maker = Callable[[Sequence[Floats], Sequence[str], Sequence[int]], list[Floats1]]
+
+
+def maker(system: System, run: RunConfig, speakers: Sequence[str], *, seed: int = 0, temperature: float = 1.0) -> Maker:
+    """What :func:`vocode` does, by a system that makes whole recordings: features, speakers and streams to audio."""
+    width, hop = system.plain.per_sample * system.plain.emission.draws, run.features.hop
+
+    def one(features: Floats, speaker: str, stream: int) -> Floats1:
+        u = noise.block(seed, stream, 0, len(features) * hop * width).reshape(1, -1, system.plain.emission.draws)
+        frames = np.pad(features, ((0, system.right), (0, 0)), constant_values=run.features.silence)
+        who = torch.tensor([speakers.index(speaker)])
+        return system.make(torch.from_numpy(u), torch.from_numpy(frames)[None], who, temperature)[0].numpy()
+
+    return lambda features, names, streams: [one(*each) for each in zip(features, names, streams, strict=True)]
+
+
 def resynthesise(
-    runtime: Runtime,
+    make: Maker,
+    spec: FeatureSpec,
     utterances: Sequence[Utterance],
     *,
-    seed: int = 0,
-    temperature: float = 1.0,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Iterable[Pair]:
     """Vocode held-out utterances from their own features and score them beside Griffin–Lim from the same features."""
-    spec = runtime.manifest.features
     ordered = sorted(utterances, key=lambda one: -one.samples)
     for start in range(0, len(ordered), _ROWS):
         group = ordered[start : start + _ROWS]
@@ -128,7 +179,7 @@ def resynthesise(
         features = [log_mel(reference, spec) for reference in references]
         streams = [noise.name_to_stream(one.id) for one in group]
         speakers = [one.speaker for one in group]
-        made = vocode(runtime, features, speakers, streams, seed=seed, temperature=temperature)
+        made = make(features, speakers, streams)
         for utterance, reference, frames, audio in zip(group, references, features, made, strict=True):
             vocoded = audio[: len(reference)]
             baseline = griffin_lim(frames, spec, len(reference))

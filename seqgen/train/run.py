@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import torch
+from torch import Tensor
+
 from seqgen import config, registry
 from seqgen.audio.codec import Codec
 from seqgen.audio.prediction import LinearPrediction, prediction_for
 from seqgen.config import Component
 from seqgen.emissions.contract import Emission
 from seqgen.errors import SeqgenError
+from seqgen.models.frames import with_speaker
 from seqgen.objectives.contract import Objective
 from seqgen.sample import AutoRegressive, Vocoder
 from seqgen.spec import FeatureSpec, StreamSpec
+from seqgen.subscale import Subscale, SubscaleConfig
 from seqgen.train.settings import SparsityConfig, TrainConfig
 
 
@@ -52,6 +57,7 @@ class RunConfig:
     Attributes:
         name: label in reports and of the exported voice. data, features, train: see their classes.
         model, conditioner, emission, objective: registered classes and their options.
+        subscale: whether samples are made several at a time, and how they depend on each other; not by default.
         sparsity: which weights are pruned while training, and how far; none by default.
         licence: what an exported voice says of its use.
     """
@@ -64,10 +70,16 @@ class RunConfig:
     conditioner: Component = field(default_factory=lambda: Component("frames"))
     emission: Component = field(default_factory=lambda: Component("categorical"))
     objective: Component = field(default_factory=lambda: Component("likelihood"))
+    subscale: SubscaleConfig = field(default_factory=SubscaleConfig, metadata={"later": True})
     sparsity: SparsityConfig = field(default_factory=SparsityConfig)
     licence: str = "not stated"
 
     def __post_init__(self) -> None:
+        if self.subscale.lanes > 1 and self.data.prediction:
+            raise SeqgenError(
+                f"'data.prediction' is {self.data.prediction} with 'subscale.lanes' {self.subscale.lanes}",
+                remedy="set one of them: lanes are made of the waveform itself",
+            )
         if self.data.segment <= 0 or self.data.segment % self.features.hop:
             raise SeqgenError(
                 f"'data.segment' is {self.data.segment}", remedy=f"give a multiple of the hop ({self.features.hop})"
@@ -76,27 +88,56 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class System:
-    """The objects of one run. ``left`` and ``right``: frames of context before and after each training segment."""
+    """The objects of one run.
 
-    vocoder: Vocoder
+    Attributes:
+        generator: what is trained. codec: between waveforms (or their excitation) and its elements.
+        prediction: what leaves the excitation, if anything. objective: the method.
+        left, right: frames of context before and after each training segment.
+    """
+
+    generator: AutoRegressive | Subscale
+    codec: Codec
+    prediction: LinearPrediction | None
     objective: Objective
     left: int
     right: int
 
     @property
-    def generator(self) -> AutoRegressive:
-        """What is trained."""
-        return self.vocoder.generator
+    def plain(self) -> AutoRegressive:
+        """Body, emission and conditioning network of the generator."""
+        return self.generator.plain if isinstance(self.generator, Subscale) else self.generator
 
     @property
-    def codec(self) -> Codec:
-        """Between waveforms (or their excitation) and the generator's elements."""
-        return self.vocoder.codec
+    def vocoder(self) -> Vocoder:
+        """The generator as something that streams.
 
-    @property
-    def prediction(self) -> LinearPrediction | None:
-        """What leaves the excitation, if anything."""
-        return self.vocoder.prediction
+        Raises:
+            SeqgenError: for lanes, which are made from whole recordings.
+        """
+        if isinstance(self.generator, Subscale):
+            raise SeqgenError(
+                "subscale generation makes whole recordings; it cannot be streamed or exported",
+                remedy="use seqgen eval or seqgen bench on the experiment, or train with subscale.lanes 1",
+            )
+        return Vocoder(self.generator, self.codec, self.prediction)
+
+    @torch.no_grad()
+    def make(self, u: Tensor, features: Tensor, speaker: Tensor, temperature: float = 1.0) -> Tensor:
+        """Whole recordings from their features.
+
+        Shapes: ``u [B, elements, draws]``, ``features [B, frames + right, M]``, int64 ``speaker [B]`` → audio
+        ``[B, N]`` in [-1, 1), on the CPU; as many samples as u is for.
+        """
+        if isinstance(self.generator, Subscale):
+            values = self.generator.sample(u, features, speaker, temperature)
+            return torch.from_numpy(self.codec.decode(values.cpu().numpy()))
+        frames = with_speaker(features, speaker, self.plain.speakers)
+        spare = frames.shape[1] * self.plain.hop - self.plain.latency - u.shape[1] // self.plain.per_sample
+        padded = torch.nn.functional.pad(u, (0, 0, 0, max(0, spare) * self.plain.per_sample))
+        vocoder = self.vocoder
+        audio = vocoder.sample(padded, vocoder.init_state(len(u)), frames, temperature).audio
+        return audio[:, : u.shape[1] // self.plain.per_sample]
 
 
 def _require_codec(run: RunConfig, spec: StreamSpec, source: str) -> None:
@@ -134,12 +175,13 @@ def build(run: RunConfig, speakers: tuple[str, ...], *, source: str = "config") 
             speakers=count,
             out_dim=body.spec.cond_dim,
         )
-    generator = AutoRegressive(
+    plain = AutoRegressive(
         body, emission, conditioner, start=codec.start, per_sample=codec.symbols_per_sample, speakers=count
     )
+    generator = Subscale(run.subscale, plain) if run.subscale.lanes > 1 else plain
     left = (conditioner.spec.context or 1) - 1 if conditioner is not None else 0
-    right = -(-generator.latency // run.features.hop)
+    right = -(-plain.latency // run.features.hop)
     objective_config = config.options(run.objective, registry.OBJECTIVES, source=source)
     objective: Objective = registry.OBJECTIVES.load(run.objective.name)(objective_config, generator, left=left)
     prediction = prediction_for(run.features, run.data.prediction, run.data.codec)
-    return System(Vocoder(generator, codec, prediction), objective, left, right)
+    return System(generator, codec, prediction, objective, left, right)

@@ -21,7 +21,7 @@ LAYERS = (
     ("stream",),
     ("nets",),
     ("models", "flows", "emissions"),
-    ("objectives", "sample", "metrics"),
+    ("objectives", "sample", "subscale", "metrics"),
     ("export", "train"),
     ("cli", "serving", "egs", "tests", "tools"),
 )

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from seqgen import registry
 from seqgen.models.frames import FrameConditioner
+from seqgen.models.lanes import LaneContext
 from seqgen.nets.gru import GRU
 from seqgen.nets.layers import Activation, CausalConv1d, Dense, Embedding
 from seqgen.nets.synthesis import LinearSynthesis
@@ -74,6 +75,7 @@ LAYERS: dict[str, Callable[[], Streamable[Any]]] = {
     "serial": lambda: Serial(CausalConv1d(3, 4, kernel=2), Repeat(2, dim=4), CausalConv1d(4, 2, kernel=4)),
     "serial-fold": lambda: Serial(CausalConv1d(2, 2, kernel=3), Fold(2, dim=2), Delay(1, dim=4)),
     "fold-unfold": lambda: Serial(Fold(2, dim=3), Dense(6, 6), Unfold(2, dim=3)),
+    "lane-context": lambda: LaneContext(lanes=3, horizon=2, channels=4, blocks=1, out_dim=3),
     "linear-synthesis": lambda: LinearSynthesis(3),
     "conditioned": lambda: Conditioned(Serial(Dense(3, 24), Repeat(2, dim=24)), _wavernn(True)),
 }

@@ -34,9 +34,9 @@ def test_it_loads_and_builds(path: Path, speakers: tuple[str, ...]) -> None:
     run = config.load(path, RunConfig)
     assert run.licence != "not stated"
     system = build(run, speakers, source=str(path))
-    assert system.generator.speakers == (len(speakers) if len(speakers) > 1 else 0)
-    assert system.generator.conditioner is not None
-    assert system.generator.conditioner.spec.up == run.features.hop  # factors follow from the hop
+    assert system.plain.speakers == (len(speakers) if len(speakers) > 1 else 0)
+    assert system.plain.conditioner is not None
+    assert system.plain.conditioner.spec.up == run.features.hop  # factors follow from the hop
     assert run.data.segment % run.features.hop == 0
     assert sum(parameter.numel() for parameter in system.objective.parameters()) > 1000
 

@@ -264,6 +264,21 @@ def test_the_digest_is_stable_and_sensitive() -> None:
     assert all(len(one) == 12 and int(one, 16) >= 0 for one in digests)
 
 
+def test_a_later_section_changes_no_digest_until_it_is_set() -> None:
+    @dataclass(frozen=True)
+    class Grown:
+        inner: Inner = field(default_factory=lambda: Inner(1))
+        new: Inner = field(default_factory=lambda: Inner(2), metadata={"later": True})
+
+    @dataclass(frozen=True)
+    class Before:
+        inner: Inner = field(default_factory=lambda: Inner(1))
+
+    assert config.digest(Grown()) == config.digest(Before())
+    assert config.digest(Grown(new=Inner(3))) != config.digest(Before())
+    assert config.digest(Grown(inner=Inner(3))) == config.digest(Before(inner=Inner(3)))
+
+
 def test_equal_runs_have_equal_digests() -> None:
     """The int that Python code gives for a float is the float that YAML gives back."""
     assert Inner(1) == Inner(1.0)

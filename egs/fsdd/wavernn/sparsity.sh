@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# Is a large sparse WaveRNN better than a small dense one with as many weights? Trains six models of one recipe on the Free
+# Spoken Digit Dataset, 80 to 97.5 % sparse, and compares their likelihoods of held-out speech, in float32 and in int8.
+#   egs/fsdd/wavernn/sparsity.sh [--corpus DIR] [--stage N] [--conf FILE] [--out DIR] [--data DIR]
+set -euo pipefail
+conf=egs/fsdd/wavernn/conf/sparse.yaml out=exp/fsdd-sparsity data=data/fsdd
+. "$(dirname "$0")/../../options.sh"
+
+# Hidden size and sparsity. No sparse model has more weights that are not zero than dense-36; dense-224 shows what pruning costs.
+models="36:0 96:0.8 160:0.9 224:0.95 352:0.975 224:0"
+
+if from 0 "data"; then
+  seqgen data prepare fsdd --out "$data" ${corpus:+--corpus "$corpus"}
+  seqgen data check --quick "$data"/{train,valid,test}
+fi
+
+for model in $models; do
+  hidden=${model%:*} zeros=${model#*:} dir=$out/${model/:/-}
+  if from 1 "training: $hidden wide, $zeros zeros"; then
+    matrices={}
+    [ "$zeros" = 0 ] || matrices="{recurrent: $zeros, o1.weight: $zeros, o2.weight: $zeros, o3.weight: $zeros, o4.weight: $zeros}"
+    resume=$([ -d "$dir/checkpoints" ] && echo --resume || true)
+    seqgen train "$conf" --out "$dir" $resume --set "data.train=$data/train" "data.valid=$data/valid" "data.test=$data/test" \
+      "model.hidden=$hidden" "sparsity.matrices=$matrices"
+  fi
+done
+
+if from 2 "likelihood of the test set in float32"; then
+  for model in $models; do seqgen eval "$out/${model/:/-}" --likelihood-only > /dev/null; done
+fi
+
+if from 3 "the same in int8, and the speed of both"; then
+  for model in $models; do
+    dir=$out/${model/:/-}
+    for format in float32 int8; do
+      seqgen export "$dir" --out "$dir/$format" $([ $format = float32 ] || echo --quantise $format)
+      seqgen eval "$dir/$format" --data "$data/test" --likelihood-only --report "$dir/$format.json" > /dev/null
+      seqgen bench "$dir/$format" --json > "$dir/$format.bench.json"
+    done
+  done
+fi
+
+python3 tools/likelihood_table.py $(for model in $models; do echo "$out/${model/:/-}"; done)

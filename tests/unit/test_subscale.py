@@ -1,0 +1,215 @@
+"""Subscale generation: who may depend on whom, and that lanes side by side make what lanes one by one make."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from seqgen.emissions.categorical import Categorical
+from seqgen.errors import SeqgenError
+from seqgen.models.wavernn import WaveRNN
+from seqgen.sample import AutoRegressive
+from seqgen.subscale import Subscale, SubscaleConfig
+from seqgen.train.run import RunConfig, build
+from tests.runtime.voices import lively, tiny_run
+
+HOP, MELS = 10, 10
+SHAPES = [(2, 0), (2, 1), (4, 2), (5, 1), (3, 4)]
+
+
+def run_of(config: SubscaleConfig) -> RunConfig:
+    return replace(tiny_run(hop=HOP), subscale=config)
+
+
+def subscale(lanes: int, horizon: int, speakers: int = 1) -> Subscale:
+    """A tiny generator in float64, in which rounding decides nothing."""
+    run = run_of(SubscaleConfig(lanes=lanes, horizon=horizon, channels=6, blocks=1))
+    system = build(run, tuple(f"speaker-{i}" for i in range(speakers)))
+    assert isinstance(system.generator, Subscale)
+    lively(system.generator, seed=1)
+    return system.generator.double().eval()
+
+
+def given(rows: int, samples: int, speakers: int = 1) -> tuple[Tensor, Tensor]:
+    """Features for that many samples and what the conditioning network looks ahead; speakers."""
+    draw = torch.Generator().manual_seed(rows)
+    frames = -(-samples // HOP) + 3
+    return torch.randn(rows, frames, MELS, generator=draw).double() * 2 - 5, torch.arange(rows) % speakers
+
+
+def uniforms(rows: int, samples: int) -> Tensor:
+    return torch.rand(rows, 2 * samples, 1, generator=torch.Generator().manual_seed(5)).double()
+
+
+def waveform(rows: int, samples: int) -> Tensor:
+    """Bytes of a quiet recording: a loud one drives the gates of random weights to exactly 0 and 1."""
+    fine = torch.randint(256, (rows, samples, 2), generator=torch.Generator().manual_seed(7))
+    return torch.stack([126 + fine[..., 0] % 4, fine[..., 1]], dim=-1).flatten(1)
+
+
+@pytest.mark.parametrize(("lanes", "horizon"), SHAPES)
+@pytest.mark.parametrize("samples", [1, 7, 40])
+def test_lanes_side_by_side_make_what_lanes_one_by_one_make(lanes: int, horizon: int, samples: int) -> None:
+    model = subscale(lanes, horizon, speakers=2)
+    mel, speaker = given(3, samples, 2)
+    u = uniforms(3, samples)
+    made = model.sample(u, mel, speaker)
+    assert torch.equal(made, model.sample(u, mel, speaker, staggered=False))
+    assert made.shape == (3, 2 * samples)
+    # Every row is what it is alone.
+    alone = model.sample(u[1:2], mel[1:2], speaker[1:2])
+    assert torch.equal(made[1:2], alone)
+
+
+@pytest.mark.parametrize(("lanes", "horizon"), SHAPES)
+def test_a_sample_depends_on_its_lane_and_on_earlier_lanes_up_to_the_horizon(lanes: int, horizon: int) -> None:
+    model, samples = subscale(lanes, horizon), 6 * lanes
+    mel, speaker = given(1, samples)
+    x = waveform(1, samples)
+    for changed in range(0, samples, 3):
+        other = x.clone()
+        other[0, 2 * changed : 2 * changed + 2] ^= 1
+        # In two calls: what lies in another row of one product may be rounded otherwise.
+        scores = [model.log_prob(each, mel, speaker)[0] for each in (x, other)]
+        differs = (scores[0] != scores[1]).unflatten(0, (-1, 2)).any(dim=1)
+        k, z = divmod(changed, lanes)
+        for n in set(range(samples)) - {changed}:
+            i, s = divmod(n, lanes)
+            assert bool(differs[n]) == ((s == z and k < i) or (z < s and k <= i + horizon)), (changed, n)
+
+
+@pytest.mark.parametrize(("lanes", "horizon"), SHAPES)
+def test_likelihood_is_that_of_what_is_drawn(lanes: int, horizon: int) -> None:
+    """At temperature 0 the byte drawn is the most likely one under teacher forcing on what was drawn."""
+    model, samples = subscale(lanes, horizon), 23
+    mel, speaker = given(1, samples)
+    made = model.sample(uniforms(1, samples), mel, speaker, 1e-9)
+    own = model.log_prob(made, mel, speaker).detach()
+    for place in range(0, 2 * samples, 5):
+        every = made.repeat(256, 1)
+        every[:, place] = torch.arange(256)
+        scores = model.log_prob(every, mel.expand(256, -1, -1), speaker.expand(256))[:, place].detach()
+        assert float(scores.exp().sum()) == pytest.approx(1, abs=1e-9)
+        assert float(own[0, place]) == pytest.approx(float(scores.max()), abs=1e-9)
+
+
+@torch.no_grad()
+def test_probabilities_of_all_recordings_sum_to_one() -> None:
+    lanes, horizon, samples = 2, 1, 6
+    model = subscale(lanes, horizon)
+    mel, speaker = given(1, samples)
+    possible = torch.tensor([100, 140])
+    # Only two bytes can be drawn, so 4^6 recordings are all there are.
+    for head in (model.plain.body.o2, model.plain.body.o4):
+        with torch.no_grad():
+            head.bias.sub_(1e4)
+            head.bias[possible] += 1e4
+    x = possible[torch.tensor(list(itertools.product((0, 1), repeat=2 * samples)))]
+    total = sum(
+        float(model.log_prob(part, mel.expand(len(part), -1, -1), speaker.expand(len(part))).sum(dim=1).exp().sum())
+        for part in x.split(512)
+    )
+    assert total == pytest.approx(1, abs=1e-9)
+    assert len(torch.unique(model.log_prob(x[:512], mel.expand(512, -1, -1), speaker.expand(512)).sum(dim=1))) > 500
+
+
+@pytest.mark.parametrize(
+    ("lanes", "horizon", "samples", "steps"),
+    [(8, 3, 128, 44), (16, 64, 24000, 2475), (4, 2, 44, 20), (3, 0, 7, 5), (2, 5, 0, 0)],
+)
+def test_number_of_steps(lanes: int, horizon: int, samples: int, steps: int) -> None:
+    """``L/B + (B - 1)·(F + 1)``; 44 and 2475 are the paper's worked example and the card's second at 24 kHz."""
+    assert subscale(lanes, horizon).steps(samples) == steps
+
+
+def test_as_many_steps_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, samples = subscale(4, 2), 40
+    calls = []
+    step = model.plain.draw
+    monkeypatch.setattr(model.plain, "draw", lambda u, *rest: calls.append(len(u)) or step(u, *rest))
+    model.sample(uniforms(1, samples), *given(1, samples))
+    assert len(calls) == model.steps(samples) == 19
+    assert sum(calls) == samples
+    assert max(calls) == 4
+
+
+def test_scoring_in_stretches_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, samples = subscale(4, 2), 93
+    mel, speaker = given(2, samples)
+    x = waveform(2, samples)
+    whole = model.log_prob(x, mel, speaker)
+    monkeypatch.setattr("seqgen.subscale._BLOCK", 20)
+    with torch.no_grad():
+        torch.testing.assert_close(model.log_prob(x, mel, speaker), whole)
+
+
+def test_frames_before_a_segment_are_its_context() -> None:
+    model, samples = subscale(4, 2), 40
+    mel, speaker = given(1, 2 * samples)
+    x = waveform(1, samples)
+    assert not torch.equal(model.log_prob(x, mel, speaker), model.log_prob(x, mel, speaker, left=4))
+    torch.testing.assert_close(
+        model.plain.condition(mel, speaker, left=4, vectors=samples),
+        model.plain.condition(mel, speaker, left=0, vectors=2 * samples)[:, samples:],
+    )
+
+
+def test_gradients_reach_every_parameter() -> None:
+    model, samples = subscale(4, 2), 40
+    model.log_prob(waveform(2, samples), *given(2, samples)).sum().backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+def test_silence_is_zero_and_a_unit_is_256_steps() -> None:
+    model = subscale(2, 0)
+    got = model._units(torch.tensor([[128, 0], [129, 0], [127, 255]]))
+    assert got.tolist() == [0.0, 1.0, -1 / 256]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lanes": 0}, "lanes"),
+        ({"lanes": 2, "horizon": -1}, "horizon"),
+        ({"lanes": 2, "unit": 0.0}, "unit"),
+        ({"lanes": 2, "channels": 0}, "channels"),
+    ],
+)
+def test_impossible_options_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(SeqgenError, match=message):
+        SubscaleConfig(**options)
+
+
+def test_a_body_that_reads_no_bytes_is_refused() -> None:
+    body = WaveRNN(WaveRNN.Config(hidden=8, conditioned=False))
+    unconditioned = AutoRegressive(body, Categorical(Categorical.Config()), None, start=0, per_sample=2)
+    with pytest.raises(SeqgenError, match="conditioned samples as two bytes"):
+        Subscale(SubscaleConfig(lanes=2), unconditioned)
+
+
+def test_lanes_of_an_excitation_are_refused() -> None:
+    with pytest.raises(SeqgenError, match=r"'data.prediction' is 4 with 'subscale.lanes' 2"):
+        replace(run_of(SubscaleConfig(lanes=2)), data=replace(tiny_run(hop=HOP).data, prediction=4))
+
+
+def test_lanes_do_not_stream() -> None:
+    system = build(run_of(SubscaleConfig(lanes=2)), ("one",))
+    with pytest.raises(SeqgenError, match="whole recordings"):
+        _ = system.vocoder
+
+
+def test_a_system_makes_audio_of_lanes_as_of_samples_one_by_one() -> None:
+    for config in (SubscaleConfig(), SubscaleConfig(lanes=4, horizon=1)):
+        system = build(run_of(config), ("one",))
+        mel, speaker = given(2, 30)
+        audio = system.make(uniforms(2, 30).float(), mel.float(), speaker)
+        assert audio.shape == (2, 30)
+        assert audio.dtype == torch.float32
+        assert audio.abs().max() <= 1
