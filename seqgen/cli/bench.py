@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from seqgen.cli import bench_engine
+from seqgen.cli import bench_engine, bench_subscale
 from seqgen.runtime.native import FORMATS
 
 _HELP = """\
@@ -23,6 +23,7 @@ Measure speed on this machine. Compare only figures of one run on one machine.
   seqgen bench --compare                                 # native, onnxruntime and torch side by side, WaveRNN-896
   seqgen bench --preset wavernn-512 --streams 8 --json   # random weights, no training needed
   seqgen bench --preset wavernn-896-sparse95-int8        # the native engine: dense or sparseNN; int8, bf16 or f32
+  seqgen bench --preset wavernn-896-subscale16           # whole recordings, sixteen samples at a time, through torch
   seqgen bench voice/ --runtime torch
   seqgen bench --preset wavernn-512 --train              # training: 32 x 960 samples a step, share of the recurrence
 """
@@ -63,7 +64,8 @@ def run_bench(given: argparse.Namespace) -> int:
     if given.format and given.runtime not in ("", "native"):
         raise SeqgenError(f"--format is for the native runtime, got --runtime {given.runtime}", remedy="leave one out")
     engine_alone = given.preset is not None and bench_engine.PRESET.fullmatch(given.preset)
-    if given.compare and (given.train or given.runtime or given.format or engine_alone):
+    lanes = bench_subscale.PRESET.fullmatch(given.preset or "")
+    if given.compare and (given.train or given.runtime or given.format or engine_alone or lanes):
         raise SeqgenError(
             "--compare chooses runtimes and formats itself", remedy="give a bundle or a dense preset alone"
         )
@@ -73,6 +75,9 @@ def run_bench(given: argparse.Namespace) -> int:
         rows = [_training(given)]
     elif engine_alone:
         rows = [bench_engine.run(given.preset, given.streams, given.seconds)]
+    elif lanes is not None:
+        base = _preset(lanes["base"])
+        rows = [bench_subscale.run(given.preset, base, given.streams, given.threads, given.seconds)]
     else:
         rows = _generation(given)
     if given.json:

@@ -10,10 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from seqgen.cli import bench_subscale
 from seqgen.emissions.categorical import Categorical
 from seqgen.errors import SeqgenError
 from seqgen.models.wavernn import WaveRNN
 from seqgen.sample import AutoRegressive
+from seqgen.spec import FeatureSpec
 from seqgen.subscale import Subscale, SubscaleConfig
 from seqgen.train.run import RunConfig, build
 from tests.runtime.voices import lively, tiny_run
@@ -213,3 +215,12 @@ def test_a_system_makes_audio_of_lanes_as_of_samples_one_by_one() -> None:
         assert audio.shape == (2, 30)
         assert audio.dtype == torch.float32
         assert audio.abs().max() <= 1
+
+
+def test_bench_makes_whole_recordings() -> None:
+    slow = replace(tiny_run(hop=HOP), features=FeatureSpec(sample_rate=400, n_fft=64, window=20, hop=10, n_mels=10))
+    row = bench_subscale.run("wavernn-256-subscale4", slow, streams=2, threads=1, seconds=1e-9)
+    assert row["samples_per_second"] > 0
+    assert row["steps_per_second_of_audio"] == 100 + 3 * (bench_subscale.HORIZON + 1)
+    with pytest.raises(SeqgenError, match="two lanes or more"):
+        bench_subscale.run("wavernn-256-subscale1", slow, streams=1, threads=1, seconds=1e-9)

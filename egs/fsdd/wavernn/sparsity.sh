@@ -6,8 +6,9 @@ set -euo pipefail
 conf=egs/fsdd/wavernn/conf/sparse.yaml out=exp/fsdd-sparsity data=data/fsdd
 . "$(dirname "$0")/../../options.sh"
 
-# Hidden size and sparsity. No sparse model has more weights that are not zero than dense-36; dense-224 shows what pruning costs.
-models="36:0 96:0.8 160:0.9 224:0.95 352:0.975 224:0"
+# Hidden size H, share of zeros of the products that grow with its square, and of the output layers, which grow with H. Each
+# layer of a sparse model has as many weights that are not zero as that of 72-0; 224-0 shows what pruning costs.
+models="72-0-0 224-0.9-0.679 160-0.8-0.55 320-0.95-0.775 224-0-0 448-0.975-0.84"
 
 if from 0 "data"; then
   seqgen data prepare fsdd --out "$data" ${corpus:+--corpus "$corpus"}
@@ -15,10 +16,12 @@ if from 0 "data"; then
 fi
 
 for model in $models; do
-  hidden=${model%:*} zeros=${model#*:} dir=$out/${model/:/-}
+  IFS=- read -r hidden zeros outputs <<< "$model"
+  dir=$out/$model
   if from 1 "training: $hidden wide, $zeros zeros"; then
     matrices={}
-    [ "$zeros" = 0 ] || matrices="{recurrent: $zeros, o1.weight: $zeros, o2.weight: $zeros, o3.weight: $zeros, o4.weight: $zeros}"
+    [ "$zeros" = 0 ] ||
+      matrices="{recurrent: $zeros, o1.weight: $zeros, o3.weight: $zeros, o2.weight: $outputs, o4.weight: $outputs}"
     resume=$([ -d "$dir/checkpoints" ] && echo --resume || true)
     seqgen train "$conf" --out "$dir" $resume --set "data.train=$data/train" "data.valid=$data/valid" "data.test=$data/test" \
       "model.hidden=$hidden" "sparsity.matrices=$matrices"
@@ -26,12 +29,12 @@ for model in $models; do
 done
 
 if from 2 "likelihood of the test set in float32"; then
-  for model in $models; do seqgen eval "$out/${model/:/-}" --likelihood-only > /dev/null; done
+  for model in $models; do seqgen eval "$out/$model" --likelihood-only > /dev/null; done
 fi
 
 if from 3 "the same in int8, and the speed of both"; then
   for model in $models; do
-    dir=$out/${model/:/-}
+    dir=$out/$model
     for format in float32 int8; do
       seqgen export "$dir" --out "$dir/$format" $([ $format = float32 ] || echo --quantise $format)
       seqgen eval "$dir/$format" --data "$data/test" --likelihood-only --report "$dir/$format.json" > /dev/null
@@ -40,4 +43,4 @@ if from 3 "the same in int8, and the speed of both"; then
   done
 fi
 
-python3 tools/likelihood_table.py $(for model in $models; do echo "$out/${model/:/-}"; done)
+python3 tools/likelihood_table.py $(for model in $models; do echo "$out/$model"; done)
