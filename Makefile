@@ -14,9 +14,10 @@ TORCH_INDEX ?=
 # `make test TESTS=tests/unit` runs a part; PYTEST holds more options, for example PYTEST='-k mulaw -x'.
 TESTS ?= tests
 PYTEST ?=
-# `make fuzz` runs the property tests this often, each time with the next seed.
+# `make fuzz` runs the property tests this often, each time with the next seed, and the engine's loader this long.
 FUZZ_ROUNDS ?= 10
 FUZZ_SEED ?= $(shell date +%s)
+FUZZ_SECONDS ?= 60
 
 .PHONY: help setup test style demo soak fuzz sanitize clean
 
@@ -59,13 +60,14 @@ demo: $(STAMP) ## train a small voice, export it, stream it: demo/out.wav and de
 soak: $(STAMP) ## the tests that run for many minutes
 	$(VENV)/bin/python -m pytest -m soak --timeout 3600 $(PYTEST) $(TESTS)
 
-fuzz: $(STAMP) ## the property tests with other random examples: FUZZ_ROUNDS=10, FUZZ_SEED=now
+fuzz: $(STAMP) ## other random examples and mutated bundles: FUZZ_ROUNDS=10, FUZZ_SEED=now, FUZZ_SECONDS=60
 	@set -e; first=$(FUZZ_SEED); for ((round = 0; round < $(FUZZ_ROUNDS); round++)); do \
 	  seed=$$((first + round)); \
 	  echo "fuzz: round $$((round + 1)) of $(FUZZ_ROUNDS); again: make fuzz FUZZ_ROUNDS=1 FUZZ_SEED=$$seed"; \
 	  $(VENV)/bin/python -m pytest -q -m hypothesis --hypothesis-profile=default --hypothesis-seed=$$seed \
 	    $(PYTEST) $(TESTS); \
 	done
+	tools/fuzz_engine.sh $(FUZZ_SECONDS) $(FUZZ_SEED)
 
 # Without torch, whose own code no sanitizer here has seen; with libstdc++ loaded first, or no exception would be
 # found. Leaks are Python's business: it frees nothing at its end.

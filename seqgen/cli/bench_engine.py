@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from seqgen.errors import SeqgenError
-from seqgen.runtime.native import Engine, Format
+from seqgen.runtime.native import FORMATS, Engine, Format
 
 PRESET = re.compile(r"wavernn-(?P<hidden>\d+)-(?P<kind>dense|sparse(?P<percent>\d+))-(?P<form>int8|bf16|f32)")
 FORMS: dict[str, Format] = {"int8": "int8", "bf16": "bf16", "f32": "float32"}
@@ -106,10 +106,11 @@ def resident_mb() -> float:
     return 0.0
 
 
-def measure(preset: str, directory: Path, streams: int, seconds: float, isa: str | None) -> dict[str, Any]:
-    """Time calls of 50 ms of audio after a warm-up."""
-    shape = shape_of(preset)
-    engine = Engine(directory, format=FORMS[shape["form"]], isa=isa)
+def measure(
+    preset: str, directory: Path, form: Format, streams: int, seconds: float, isa: str | None
+) -> dict[str, Any]:
+    """Time calls of ``FRAMES`` frames after a warm-up."""
+    engine = Engine(directory, format=form, isa=isa)
     info = engine.info
     features = np.random.default_rng(0).normal(-5, 2, (streams, FRAMES, info.channels)).astype(np.float32)
     states, samples = engine.init(streams), FRAMES * info.hop
@@ -128,7 +129,7 @@ def measure(preset: str, directory: Path, streams: int, seconds: float, isa: str
         "preset": preset,
         "runtime": "native",
         "isa": info.isa.decode(),
-        "format": FORMS[shape["form"]],
+        "format": form,
         "streams": streams,
         "threads": 1,
         "samples_per_second": round(rate),
@@ -140,27 +141,40 @@ def measure(preset: str, directory: Path, streams: int, seconds: float, isa: str
     }
 
 
-def run(preset: str, streams: int, seconds: float, isa: str | None = None) -> dict[str, Any]:
-    """Make the voice, and measure it in a process that has never loaded torch.
+def measure_apart(
+    preset: str, directory: Path, form: Format, streams: int, seconds: float, isa: str | None = None
+) -> dict[str, Any]:
+    """:func:`measure` in a process of its own, whose memory is that of the engine and numpy.
 
     Raises:
-        SeqgenError: for an unknown preset, or what the engine refuses.
+        SeqgenError: with what the process said.
     """
-    shape_of(preset)
-    with tempfile.TemporaryDirectory() as scratch:
-        write_voice(preset, Path(scratch))
-        command = [sys.executable, "-m", "seqgen.cli.bench_engine", preset, scratch, str(streams), str(seconds)]
-        made = subprocess.run([*command, *([isa] if isa else [])], capture_output=True, text=True, check=False)
+    given = [preset, str(directory), form, str(streams), str(seconds), *([isa] if isa else [])]
+    command = [sys.executable, "-m", "seqgen.cli.bench_engine", *given]
+    made = subprocess.run(command, capture_output=True, text=True, check=False)
     if made.returncode:
         raise SeqgenError(f"the measuring process failed: {made.stderr.strip()}", remedy="choose other options")
     result: dict[str, Any] = json.loads(made.stdout)
     return result
 
 
+def run(preset: str, streams: int, seconds: float, isa: str | None = None) -> dict[str, Any]:
+    """Make the voice, and measure it in a process that has never loaded torch.
+
+    Raises:
+        SeqgenError: for an unknown preset, or what the engine refuses.
+    """
+    form = FORMS[shape_of(preset)["form"]]
+    with tempfile.TemporaryDirectory() as scratch:
+        write_voice(preset, Path(scratch))
+        return measure_apart(preset, Path(scratch), form, streams, seconds, isa)
+
+
 if __name__ == "__main__":
-    name, folder, count, duration, *kernels = sys.argv[1:]
+    name, folder, held, count, duration, *kernels = sys.argv[1:]
+    chosen = next(form for form in FORMATS if form == held)
     try:
-        found = measure(name, Path(folder), int(count), float(duration), kernels[0] if kernels else None)
+        found = measure(name, Path(folder), chosen, int(count), float(duration), kernels[0] if kernels else None)
     except SeqgenError as error:
         sys.exit(str(error))
     sys.stdout.write(json.dumps(found) + "\n")

@@ -60,6 +60,8 @@ DOCUMENTS: dict[str, tuple[Callable[[Document], Any], tuple[str, ...]]] = {
     "inputs that see what is not drawn": (
         lambda d: op(d, "wavernn").update(inputs=[[0, 0, 1, 0]] * 3), ("'inputs'",)),
     "a file outside the bundle": (lambda d: d.update(tensors=["../weights.safetensors"]), ("no plain file name",)),
+    "a shift beyond float32": (lambda d: op(d, "normalise").update(shift=1e300), ("do not fit into float32",)),
+    "ops without end": (lambda d: d["ops"].extend([d["ops"][0]] * 5000), ("more than 4096 ops",)),
     "ops that are no list": (lambda d: d.update(ops={}), ("a list was expected",)),
 }  # fmt: skip
 

@@ -11,6 +11,8 @@ namespace {
 constexpr int kProgramFormat = 1;
 constexpr std::size_t kLargestProgram = std::size_t{1} << 20;
 constexpr std::int64_t kMostSize = 1 << 16;
+constexpr std::size_t kMostOps = 4096;
+constexpr std::size_t kLargestState = std::size_t{1} << 24;
 constexpr const char* kKnownOps =
     "normalise, slice, conv, dense, add, relu, interpolate, wavernn, categorical, bytes16, prediction";
 
@@ -69,8 +71,10 @@ Model::Model(const std::string& directory, seqgen_format wanted, const char* isa
     // Conditioning needs no more precision than what it is added to, and its weights crowd the cell's out of the cache.
     network = Network(channels, format == SEQGEN_FORMAT_FLOAT32 ? SEQGEN_FORMAT_FLOAT32 : SEQGEN_FORMAT_BF16, kernels);
     const auto& ops = program.at("ops", where).list(where);
+    expect(ops.size() <= kMostOps, where, "more than 4096 ops");
     for (std::size_t i = 0; i < ops.size(); ++i) add(ops[i], tensors, where + ": op " + std::to_string(i));
     expect(decodes_, where, "the ops end before the codec");
+    expect(state_bytes() <= kLargestState, where, "a stream's state is larger than 16 MiB");
     signature = fingerprint(file.data(), file.size(), tensors.signature() + static_cast<std::uint64_t>(format));
 }
 

@@ -1,6 +1,7 @@
 #include "network.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "failure.hpp"
@@ -9,6 +10,8 @@ namespace seqgen {
 namespace {
 
 constexpr std::int64_t kMostSize = 1 << 16;
+// Every op makes a value as wide as a tensor or the features: without a bound a short program asks for any memory.
+constexpr std::size_t kMostScratch = std::size_t{1} << 20;
 
 }  // namespace
 
@@ -20,6 +23,10 @@ Network::Network(std::size_t channels, seqgen_format format, const Kernels& kern
 std::size_t Network::reserve(std::size_t width) {
     const std::size_t offset = scratch_;
     scratch_ += padded(width);
+    if (scratch_ > kMostScratch) {
+        throw Failure(SEQGEN_UNSUPPORTED, "the network's values are more than " + std::to_string(kMostScratch) +
+                                              " numbers a frame, the most that is known");
+    }
     return offset;
 }
 
@@ -68,6 +75,9 @@ void Network::cut(Op& op, const Json& described, const std::string& where) {
     if (op.kind == Kind::slice) return;
     op.shift = static_cast<float>(described.at("shift", where).real(where));
     op.scale = static_cast<float>(described.at("scale", where).real(where));
+    if (!std::isfinite(op.shift) || !std::isfinite(op.scale)) {
+        throw Failure(SEQGEN_FORMAT, where + ": 'shift' and 'scale' do not fit into float32");
+    }
 }
 
 // Weights of a dense layer [out, in] or a convolution [out, in, taps]; returns the number of outputs.

@@ -21,6 +21,7 @@ Prediction::Prediction(const Json& op, const Tensors& tensors, std::size_t chann
     const auto named = [&](const char* name) { return op.at(name, where).string(where); };
     start_ = waiting_ * hop - latency;
     silence_ = static_cast<float>(op.at("silence", where).real(where));
+    if (!std::isfinite(silence_)) throw Failure(SEQGEN_FORMAT, where + ": 'silence' does not fit into float32");
     std::vector<std::int64_t> shape = {-1};
     level_ = tensors.doubles(named("level"), shape);
     bands_ = level_.size();

@@ -116,6 +116,7 @@ File::~File() {
 void Tensors::read(const std::string& path) {
     files_.push_back(std::make_unique<File>(path, kLargestFile));
     const File& file = *files_.back();
+    held_ += file.size();
     std::uint64_t header = 0;
     if (file.size() < sizeof header) throw Failure(SEQGEN_FORMAT, path + ": too short for a safetensors file");
     for (int byte = 7; byte >= 0; --byte) header = header << 8 | static_cast<unsigned char>(file.data()[byte]);
@@ -150,6 +151,10 @@ const Tensor& Tensors::find(const std::string& name, std::vector<std::int64_t>& 
                                          ", expected " + kind + " " + shape_text(shape));
     }
     shape = tensor.shape;
+    taken_ += tensor.elements * bytes_of(tensor.kind);
+    if (taken_ / kMostUses > held_) {
+        throw Failure(SEQGEN_FORMAT, "the ops use the tensors, '" + name + "' among them, more than 16 times over");
+    }
     return tensor;
 }
 

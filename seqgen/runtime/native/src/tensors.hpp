@@ -50,11 +50,17 @@ class Tensors {
     std::uint64_t signature() const { return signature_; }
 
    private:
+    // What the ops may take in all, in units of the files' bytes: a tensor may serve several ops, but a short program may
+    // not multiply a large one without end.
+    static constexpr std::size_t kMostUses = 16;
+
     const Tensor& find(const std::string& name, std::vector<std::int64_t>& shape, const char* kind) const;
 
     std::vector<std::unique_ptr<File>> files_;
     std::map<std::string, Tensor> tensors_;
     std::uint64_t signature_ = 0;
+    std::size_t held_ = 0;           // bytes of all files
+    mutable std::size_t taken_ = 0;  // bytes of all arrays that were asked for so far
 };
 
 // 64-bit FNV-1a, continued from `seed`: tells one program's states from another's.

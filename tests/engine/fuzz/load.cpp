@@ -1,0 +1,110 @@
+// Fuzzing entry of the loader: whatever two files hold, they load and run, or are refused with a sentence.
+//
+// An input is one byte of choices, the length of program.json in two bytes (low first), program.json and, to the end,
+// weights.safetensors. Built by tools/fuzz_engine.sh; driver.cpp stands in where libFuzzer is not to be had.
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "seqgen_engine.h"
+
+namespace {
+
+constexpr std::size_t kHead = 3;
+constexpr std::int64_t kFrames = 2;
+// What is loaded is also run where that takes no longer than loading it.
+constexpr std::size_t kMostBytes = std::size_t{1} << 22;
+constexpr std::int64_t kMostSamples = 512;
+constexpr int kStreams = 2;
+
+// A folder in memory where there is one, with the two files; both go at the end of the process.
+class Folder {
+   public:
+    Folder() {
+        const char* place = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
+        path_ = std::string(place) + "/seqgen-fuzz-XXXXXX";
+        if (mkdtemp(path_.data()) == nullptr) abort();
+    }
+    ~Folder() {
+        for (const char* name : {"program.json", "weights.safetensors"}) unlink((path_ + "/" + name).c_str());
+        rmdir(path_.c_str());
+    }
+    const char* path() const { return path_.c_str(); }
+    void write(const char* name, const std::uint8_t* data, std::size_t size) const {
+        std::FILE* file = std::fopen((path_ + "/" + name).c_str(), "wb");
+        if (file == nullptr) abort();
+        if (size != 0 && std::fwrite(data, 1, size, file) != size) abort();
+        if (std::fclose(file) != 0) abort();
+    }
+
+   private:
+    std::string path_;
+};
+
+char message[256];
+
+// A failure must have a name and a sentence, and may not be the engine's own mistake.
+bool good(std::int32_t status) {
+    if (status == SEQGEN_OK) return true;
+    if (status == SEQGEN_INTERNAL || message[0] == 0 || std::strcmp(seqgen_status_name(status), "unknown") == 0) abort();
+    return false;
+}
+
+void run(seqgen_model model, const seqgen_model_info& info, bool noise) {
+    const std::int64_t samples = kFrames * info.hop;
+    if (std::max(info.state_bytes, info.workspace_bytes) > kMostBytes || samples > kMostSamples) return;
+    std::vector<std::uint8_t> blobs[kStreams], workspace(info.workspace_bytes);
+    void* states[kStreams];
+    for (int s = 0; s < kStreams; ++s) {
+        blobs[s].resize(info.state_bytes);
+        states[s] = blobs[s].data();
+        if (!good(seqgen_state_init(model, states[s], info.state_bytes, message, sizeof message))) abort();
+        for (std::size_t i = 40; noise && i < info.state_bytes; ++i) blobs[s][i] = static_cast<std::uint8_t>(i * 167);
+    }
+    const std::vector<float> features(static_cast<std::size_t>(kStreams * kFrames * info.channels), 0.5f);
+    const std::vector<float> uniforms(static_cast<std::size_t>(2 * kStreams * samples), 0.75f);
+    const std::vector<std::uint8_t> elements(static_cast<std::size_t>(2 * kStreams * samples), 200);
+    std::vector<std::int16_t> pcm(static_cast<std::size_t>(kStreams * samples));
+    std::vector<float> logits(elements.size() * 256);
+    seqgen_call call{};
+    call.struct_size = sizeof call;
+    call.states = states;
+    call.streams = kStreams;
+    call.workspace = workspace.data();
+    call.workspace_bytes = workspace.size();
+    call.features = features.data();
+    call.frames = kFrames;
+    call.samples = samples;
+    call.uniforms = uniforms.data();
+    call.temperature = 1;
+    call.pcm = pcm.data();
+    if (!good(seqgen_sample(model, &call, message, sizeof message))) abort();
+    call.elements = elements.data();
+    call.logits = logits.data();
+    if (!good(seqgen_step(model, &call, message, sizeof message))) abort();
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+    static const Folder folder;
+    if (size < kHead) return 0;
+    const std::size_t program = std::min(size - kHead, data[1] + std::size_t{256} * data[2]);
+    folder.write("program.json", data + kHead, program);
+    folder.write("weights.safetensors", data + kHead + program, size - kHead - program);
+    seqgen_load_options options{sizeof options, data[0] & 3, (data[0] & 4) != 0 ? "generic" : nullptr};
+    seqgen_model model = 0;
+    if (!good(seqgen_load(folder.path(), &options, &model, message, sizeof message))) return 0;
+    seqgen_model_info info{};
+    info.struct_size = sizeof info;
+    if (!good(seqgen_describe(model, &info, message, sizeof message))) abort();
+    run(model, info, (data[0] & 8) != 0);
+    if (!good(seqgen_close(model, message, sizeof message))) abort();
+    return 0;
+}

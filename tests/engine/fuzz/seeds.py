@@ -1,0 +1,66 @@
+"""Writes the seed corpus: tiny programs of every op, as inputs of ``load.cpp``.
+
+python -m tests.engine.fuzz.seeds tests/engine/fuzz/corpus
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save
+
+from tests.engine import programs
+from tests.engine.programs import Array, Shape
+
+SHAPE = Shape(hidden=2, channels=2, width=1, taps=2, hop=2, latency=1)
+GENERIC, NOISY_STATE = 4, 8
+
+
+def packed(choices: int, document: dict[str, Any], weights: dict[str, Array]) -> bytes:
+    """One input: choices (bits 0 and 1: weight format), the length of the program, the program, the tensors."""
+    program = json.dumps(document, separators=(",", ":")).encode()
+    return bytes([choices]) + len(program).to_bytes(2, "little") + program + save(weights)
+
+
+def speaker() -> tuple[dict[str, Any], dict[str, Array]]:
+    """A second feature taken out and mapped by a dense layer without bias."""
+    document, weights = programs.program(SHAPE), programs.tensors(SHAPE)
+    document["ops"][1:1] = [
+        {"op": "slice", "in": "features", "out": "hot", "start": 1, "stop": 2},
+        {"op": "dense", "in": "hot", "out": "voice", "weight": "voice.weight"},
+    ]
+    document["ops"][5]["and"] = "voice"
+    return document, weights | {"voice.weight": np.ones((1, 1), np.float32)}
+
+
+def prediction() -> tuple[dict[str, Any], dict[str, Array]]:
+    """A synthesis filter of order 2 over two bands."""
+    document, weights = programs.program(SHAPE), programs.tensors(SHAPE)
+    names = {name: name for name in ("level", "envelope", "correlation")}
+    document["ops"].append({"op": "prediction", "silence": -11.5, **names})
+    rng = np.random.default_rng(0)
+    sizes = {"level": (2,), "envelope": (2, 3), "correlation": (3, 3)}
+    return document, weights | {name: rng.normal(0, 1, size) for name, size in sizes.items()}
+
+
+def seeds() -> dict[str, bytes]:
+    """Inputs by name."""
+    plain = programs.program(SHAPE), programs.tensors(SHAPE)
+    wide = Shape(hidden=2, channels=1, width=1, taps=3, hop=1, latency=0)
+    dilated = programs.program(wide), programs.tensors(wide) | {"fresh.enter": np.ones((1, 6, 1), np.float32)}
+    dilated[0]["ops"][1]["dilation"] = 3
+    return {
+        "plain": packed(1, *plain),
+        "speaker-bf16": packed(2 + GENERIC, *speaker()),
+        "prediction-int8": packed(3 + NOISY_STATE, *prediction()),
+        "dilated": packed(NOISY_STATE, *dilated),
+    }
+
+
+if __name__ == "__main__":
+    for name, content in seeds().items():
+        (Path(sys.argv[1]) / name).write_bytes(content)
