@@ -93,6 +93,7 @@ class WaveNet(Streamable[WaveNetState]):
             layers: dilated layers. cycle: how many until the dilation is 1 again (1, 2, 4, …, 2^(cycle - 1)).
             kernel: taps of a dilated convolution. front: taps of the first convolution.
             residual, gate, skip: channels of a, of z, and of the sum over z. head: of the layer before the last.
+                skip 0: no skip connections; the head reads a^L, and the last layer has a W_r too.
             conditioned: whether the gates take a conditioning vector.
             symbols: size of the input alphabet (256 for µ-law); 0 where the input is real numbers.
             unit: amplitude that is one unit of real input. Samples in [-1, 1] are small numbers to fresh weights; 1/16
@@ -134,9 +135,9 @@ class WaveNet(Streamable[WaveNetState]):
         self.gates = nn.ModuleList(
             nn.Linear(config.kernel * residual, 2 * gate, bias=not config.conditioned) for _ in range(layers)
         )
-        self.residuals = nn.ModuleList(nn.Linear(gate, residual) for _ in range(layers - 1))
-        self.skip = nn.Linear(layers * gate, config.skip)
-        self.head, self.out = nn.Linear(config.skip, config.head), nn.Linear(config.head, config.outputs)
+        self.residuals = nn.ModuleList(nn.Linear(gate, residual) for _ in range(layers - bool(config.skip)))
+        self.skip = nn.Linear(layers * gate, config.skip) if config.skip else None
+        self.head, self.out = nn.Linear(config.skip or residual, config.head), nn.Linear(config.head, config.outputs)
         self._lay_out_rings()
 
     def _lay_out_rings(self) -> None:
@@ -232,8 +233,8 @@ class WaveNet(Streamable[WaveNetState]):
             inner = inner if added is None else inner + added[layer].to(inner.dtype)
             candidate, gate = inner.split(self.gate, dim=-1)
             gated.append(torch.tanh(candidate) * torch.sigmoid(gate))
-        skip = self.skip(torch.cat(gated, dim=-1))
-        y: Tensor = self.out(torch.relu(self.head(torch.relu(skip))))
+        total = a + self.residuals[-1](gated[-1]) if self.skip is None else self.skip(torch.cat(gated, dim=-1))
+        y: Tensor = self.out(torch.relu(self.head(torch.relu(total))))
         return y
 
 
@@ -241,7 +242,7 @@ def _require_sizes(config: WaveNet.Config) -> None:
     """Refuse what is no network, naming the option."""
     if not 0 < config.unit < math.inf:
         raise SeqgenError(f"wavenet: unit is {config.unit}", remedy="give a positive amplitude, e.g. 0.0625")
-    least = {"kernel": 2, "symbols": 0}
+    least = {"kernel": 2, "skip": 0, "symbols": 0}
     sizes = ("layers", "cycle", "kernel", "front", "residual", "gate", "skip", "head", "symbols", "outputs")
     for name in sizes:
         value = getattr(config, name)
