@@ -76,7 +76,14 @@ EMISSIONS = Registry(
         "logistic-mixture": "seqgen.emissions.logistic_mixture:LogisticMixture",
     },
 )
-OBJECTIVES = Registry("objective", {"likelihood": "seqgen.objectives.likelihood:Likelihood"})
+OBJECTIVES = Registry(
+    "objective",
+    {
+        "likelihood": "seqgen.objectives.likelihood:Likelihood",
+        "distillation": "seqgen.objectives.distillation:Distillation",
+        "classification": "seqgen.objectives.classification:Classification",
+    },
+)
 CORPORA = Registry(
     "corpus",
     {

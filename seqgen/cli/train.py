@@ -68,7 +68,7 @@ def run_train(given: argparse.Namespace) -> int:
         resume=given.resume,
         init_from=given.init_from,
         device=given.device,
-        on_validate=_listen(experiment, system),
+        on_validate=_listen(experiment, system) if system.made is not None else None,
         prepare=lambda: _create(experiment, given.resume),
     )
     best = f"; best validation loss {outcome.best.value:.4f} at step {outcome.best.step}" if outcome.best else ""
@@ -162,8 +162,8 @@ def _listen(experiment: Any, system: Any) -> Any:
     ahead = torch.full((1, system.right, run.features.n_mels), run.features.silence)
     speaker = torch.tensor([experiment.speakers.index(utterance.speaker)])
     cond = with_speaker(torch.cat([torch.from_numpy(features)[None], ahead], dim=1), speaker, generator.speakers)
-    count = (cond.shape[1] * hop - generator.latency) * generator.per_sample * generator.emission.draws
-    uniforms = torch.from_numpy(noise.block(run.train.seed, 0, 0, count)).reshape(1, -1, generator.emission.draws)
+    count = (cond.shape[1] * hop - generator.latency) * generator.per_sample * generator.draws
+    uniforms = torch.from_numpy(noise.block(run.train.seed, 0, 0, count)).reshape(1, -1, generator.draws)
 
     @torch.no_grad()
     def hook(objective: Any, report: Any, step: int) -> None:

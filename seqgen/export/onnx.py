@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from seqgen.audio.codec import Codec
 from seqgen.errors import SeqgenError
 from seqgen.export.graph import Piece, lift_constants, model, rename, shared_weights, trace
+from seqgen.generator import GeneratorState
 from seqgen.nets.synthesis import FrameCoefficients, LinearSynthesis
-from seqgen.sample import AutoRegressive, GeneratorState, Vocoder, VocoderState
+from seqgen.sample import AutoRegressive, Vocoder, VocoderState
 from seqgen.stream.state import leaves, unflatten
 
 _TYPES = {torch.float32: TensorProto.FLOAT, torch.int64: TensorProto.INT64}

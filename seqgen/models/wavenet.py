@@ -178,6 +178,14 @@ class WaveNet(Streamable[WaveNetState]):
         y, queues = run(entered, state, cond)
         return y, WaveNetState(front, queues, state.time + x.shape[1])
 
+    def activations(self, x: Tensor, cond: Tensor | None = None) -> list[Tensor]:
+        """The gated outputs z^l of every layer over a whole sequence, ``[B, T, gate]`` each: what its features are."""
+        state, gated = self.init_state(x.shape[0]), list[Tensor]()
+        embedded = x * (1 / self.unit) if self.embedding is None else self.embedding(x)
+        entered, _ = self.front.step(embedded, state.front)
+        self._block(entered, state, self._conditioning(x, cond), gated)
+        return gated
+
     def _conditioning(self, x: Tensor, cond: Tensor | None) -> Tensor | None:
         dim = self.spec.cond_dim
         if dim == 0:
@@ -205,7 +213,9 @@ class WaveNet(Streamable[WaveNetState]):
         entered = torch.stack(entering, dim=1).to(state.queues.dtype)
         return y[:, None], state.queues.scatter(1, self._places(self.newest, state.time), entered)
 
-    def _block(self, a: Tensor, state: WaveNetState, cond: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _block(
+        self, a: Tensor, state: WaveNetState, cond: Tensor | None, gated: list[Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Many elements: every layer is one dilated convolution over its history and its new inputs, as a product."""
         length = a.shape[1]
         ordered = state.queues.gather(1, self._places(self.every, state.time))
@@ -218,14 +228,23 @@ class WaveNet(Streamable[WaveNetState]):
             starts = [tap * dilation for tap in range(self.kernel)]
             return torch.cat([line[:, start : start + length] for start in starts], dim=2)
 
-        y = self._layers(a, taps, cond)
+        y = self._layers(a, taps, cond, gated)
         queues = torch.cat(kept, dim=1).to(state.queues.dtype)
         return y, queues.gather(1, self._places(self.every, -(state.time + length)))
 
-    def _layers(self, a: Tensor, taps: Callable[[int, Tensor], Tensor], cond: Tensor | None) -> Tensor:
-        """The stack; ``taps(l, a)`` is what layer ``l`` reads for each position of its input ``a [..., residual]``."""
+    def _layers(
+        self,
+        a: Tensor,
+        taps: Callable[[int, Tensor], Tensor],
+        cond: Tensor | None,
+        gated: list[Tensor] | None = None,
+    ) -> Tensor:
+        """The stack; ``taps(l, a)`` is what layer ``l`` reads for each position of its input ``a [..., residual]``.
+
+        An empty list given as ``gated`` holds every layer's z afterwards.
+        """
         added = None if cond is None else cond.split(2 * self.gate, dim=-1)
-        gated: list[Tensor] = []
+        gated = [] if gated is None else gated
         for layer, gates in enumerate(self.gates):
             if layer:
                 a = a + self.residuals[layer - 1](gated[-1])

@@ -30,6 +30,7 @@ class Likelihood(Objective):
         """Nothing to choose."""
 
     players: Mapping[str, tuple[str, ...]] = MappingProxyType({"generator": ("generator",)})
+    trains = AutoRegressive
 
     def __init__(self, config: Config, generator: AutoRegressive, *, left: int) -> None:
         super().__init__()
