@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from seqgen.errors import SeqgenError
-from seqgen.flows.affine import Affine, AffineStream, logistic
+from seqgen.flows.affine import AffineStream, logistic
 from seqgen.models.frames import with_speaker
 from seqgen.stream.contract import Streamable
 
@@ -58,6 +58,11 @@ class Generator(nn.Module, ABC):
     @abstractmethod
     def draws(self) -> int:
         """Uniform numbers that one element takes."""
+
+    @property
+    @abstractmethod
+    def params(self) -> int:
+        """Numbers that describe the distribution of one element."""
 
     @abstractmethod
     def init_state(self, batch: int) -> GeneratorState:
@@ -169,6 +174,10 @@ class Parallel(Generator):
     def draws(self) -> int:
         return 1
 
+    @property
+    def params(self) -> int:
+        return 2
+
     def init_state(self, batch: int) -> GeneratorState:
         conditioner = self.conditioner.init_state(batch) if self.conditioner is not None else ()
         return GeneratorState(conditioner, (), self.body.init_state(batch))
@@ -177,26 +186,41 @@ class Parallel(Generator):
         return logistic(u)[..., 0]
 
     def step(self, x: Tensor, state: GeneratorState, features: Tensor | None) -> tuple[Tensor, GeneratorState]:
-        made, after = self._affine(x if x.dim() == 3 else x[..., None], state, features)
-        return torch.cat(made, dim=-1), after
+        return self._in_stretches(self.judge, x if x.dim() == 3 else x[..., None], state, features)
 
     def sample(
         self, u: Tensor, state: GeneratorState, features: Tensor | None, temperature: Tensor | float = 1.0
     ) -> tuple[Tensor, GeneratorState]:
-        z = temperature * logistic(u)
-        made, after = self._affine(z, state, features)
-        return made.of(z)[..., 0].clamp(-1, 1), after
+        def draw(u: Tensor, state: Any, cond: Tensor | None) -> tuple[Tensor, Any]:
+            return self.draw(u, state, cond, temperature)
 
-    def _affine(self, z: Tensor, state: GeneratorState, features: Tensor | None) -> tuple[Affine, GeneratorState]:
-        """The flow's affine map of a block, stretch by stretch."""
+        return self._in_stretches(draw, u, state, features)
+
+    def judge(self, z: Tensor, state: Any, cond: Tensor | None) -> tuple[Tensor, Any]:
+        """Means and log-scales of the samples that follow given noise, ``[B, T, 1] → [B, T, 2]``; the body's state."""
+        made, state = self.body.affine(z, state, cond)
+        return torch.cat(made, dim=-1), state
+
+    def draw(self, u: Tensor, state: Any, cond: Tensor | None, temperature: Tensor | float) -> tuple[Tensor, Any]:
+        """Samples from uniforms, ``[B, T, 1] → [B, T]``; the body's state."""
+        x, state = self.body.step(temperature * logistic(u), state, cond)
+        return x[..., 0].clamp(-1, 1), state
+
+    def _in_stretches(
+        self,
+        run: Callable[[Tensor, Any, Tensor | None], tuple[Tensor, Any]],
+        given: Tensor,
+        state: GeneratorState,
+        features: Tensor | None,
+    ) -> tuple[Tensor, GeneratorState]:
+        """``run`` over a block, stretch by stretch."""
         conditioner, body, made = state.conditioner, state.body, []
-        for start, stop, first, last in self._stretches(z.shape[1], features):
-            given = None if features is None else features[:, first:last]
-            cond, conditioner = self._stream_conditioning(given, conditioner, stop - start)
-            part, body = self.body.affine(z[:, start:stop], body, cond)
+        for start, stop, first, last in self._stretches(given.shape[1], features):
+            frames = None if features is None else features[:, first:last]
+            cond, conditioner = self._stream_conditioning(frames, conditioner, stop - start)
+            part, body = run(given[:, start:stop], body, cond)
             made.append(part)
-        total = Affine(*(torch.cat(parts, dim=1) for parts in zip(*made, strict=True)))
-        return total, GeneratorState(conditioner, (), body)
+        return torch.cat(made, dim=1), GeneratorState(conditioner, (), body)
 
     def _stretches(self, samples: int, features: Tensor | None) -> Iterator[tuple[int, int, int, int]]:
         """First and last sample, first and last frame of each stretch of a block."""

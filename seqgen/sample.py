@@ -115,6 +115,10 @@ class AutoRegressive(Generator):
     def draws(self) -> int:
         return self.emission.draws
 
+    @property
+    def params(self) -> int:
+        return self.emission.params
+
     def elements(self, u: Tensor, values: Tensor) -> Tensor:
         return values
 

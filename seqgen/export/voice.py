@@ -127,11 +127,12 @@ def _golden(voice: Voice | System, channels: int) -> dict[str, npt.NDArray[Any]]
         u = torch.from_numpy(uniforms).unflatten(1, (-1, generator.draws))
         state = vocoder.init_state(GOLDEN_ROWS)
         audio, values, after = vocoder.sample(u, state, torch.from_numpy(features))
-        params, _ = vocoder.step(values, state, torch.from_numpy(features))
+        elements = generator.elements(u, values)
+        params, _ = vocoder.step(elements, state, torch.from_numpy(features))
     golden = {
         "features": features,
         "uniforms": uniforms,
-        "elements": values.numpy(),
+        "elements": elements.numpy(),
         "params": params[:, : 64 * generator.per_sample].numpy(),
         "audio": audio.numpy(),
     }
