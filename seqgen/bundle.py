@@ -86,6 +86,11 @@ class Manifest:
     digest: str = ""
     format: int = FORMAT
 
+    @property
+    def feeds_back(self) -> bool:
+        """Whether the voice reads what it drew, so that one rounding makes other audio from there on."""
+        return any(leaf.name == "previous" for leaf in self.state)
+
 
 def _canonical(manifest: Manifest) -> bytes:
     return (json.dumps(config.plain(manifest), indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()

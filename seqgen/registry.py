@@ -18,7 +18,7 @@ class Registry(Mapping[str, str]):
         'seqgen.models.wavernn:WaveRNN'
         >>> MODELS.load("wavern")
         Traceback (most recent call last):
-        seqgen.errors.SeqgenError: unknown model 'wavern'; did you mean 'wavernn'? known: wavernn, wavenet
+        seqgen.errors.SeqgenError: unknown model 'wavern'; did you mean 'wavernn'? known: wavernn, wavenet, …
     """
 
     def __init__(self, kind: str, table: Mapping[str, str]) -> None:
@@ -51,7 +51,14 @@ class Registry(Mapping[str, str]):
         return getattr(importlib.import_module(module), attribute)
 
 
-MODELS = Registry("model", {"wavernn": "seqgen.models.wavernn:WaveRNN", "wavenet": "seqgen.models.wavenet:WaveNet"})
+MODELS = Registry(
+    "model",
+    {
+        "wavernn": "seqgen.models.wavernn:WaveRNN",
+        "wavenet": "seqgen.models.wavenet:WaveNet",
+        "parallel-wavenet": "seqgen.models.parallel_wavenet:ParallelWaveNet",
+    },
+)
 CONDITIONERS = Registry("conditioner", {"frames": "seqgen.models.frames:FrameConditioner"})
 CODECS = Registry(
     "codec",
@@ -69,7 +76,14 @@ EMISSIONS = Registry(
         "logistic-mixture": "seqgen.emissions.logistic_mixture:LogisticMixture",
     },
 )
-OBJECTIVES = Registry("objective", {"likelihood": "seqgen.objectives.likelihood:Likelihood"})
+OBJECTIVES = Registry(
+    "objective",
+    {
+        "likelihood": "seqgen.objectives.likelihood:Likelihood",
+        "distillation": "seqgen.objectives.distillation:Distillation",
+        "classification": "seqgen.objectives.classification:Classification",
+    },
+)
 CORPORA = Registry(
     "corpus",
     {

@@ -1,4 +1,4 @@
-"""A generator: body, emission and conditioning network; its likelihood, and the only sampling loop."""
+"""Generation element by element: a body that reads what it drew, its exact likelihood, and the only sampling loop."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from seqgen.audio.codec import Codec
 from seqgen.audio.prediction import LinearPrediction
 from seqgen.emissions.contract import Emission
 from seqgen.errors import SeqgenError
+from seqgen.generator import Generator, GeneratorState
 from seqgen.models.frames import with_speaker
 from seqgen.nets.synthesis import FrameCoefficients, LinearSynthesis
 from seqgen.stream.combinators import Delay
@@ -21,15 +22,7 @@ from seqgen.stream.contract import Streamable
 _BLOCK = 8000  # samples of a stretch that is scored without gradients
 
 
-class GeneratorState(NamedTuple):
-    """Everything a running stream is: the conditioning network's state, the last element drawn, the body's state."""
-
-    conditioner: Any
-    previous: Tensor
-    body: Any
-
-
-class AutoRegressive(nn.Module):
+class AutoRegressive(Generator):
     """``p(x | frames) = Π_t p(x_t | x_<t, cond_t)``: exact likelihood and sampling by the same ``step``.
 
     Args:
@@ -40,8 +33,7 @@ class AutoRegressive(nn.Module):
         per_sample: elements that make one audio sample (2 for interleaved bytes).
         speakers: voices told apart by a one-hot behind the features; 0 for one voice.
 
-    Frames and elements are aligned here: the first ``conditioner.spec.latency`` conditioning vectors of a stream
-    are dropped, so the body starts when the look-ahead it needs has arrived.
+    Frames and elements are aligned as in every :class:`Generator`.
     """
 
     def __init__(
@@ -54,7 +46,7 @@ class AutoRegressive(nn.Module):
         per_sample: int,
         speakers: int = 0,
     ) -> None:
-        super().__init__()
+        super().__init__(body, conditioner, per_sample=per_sample, speakers=speakers)
         if emission.params != body.spec.out_dim:
             raise SeqgenError(
                 f"the body gives {body.spec.out_dim} outputs, the emission takes {emission.params}",
@@ -65,48 +57,8 @@ class AutoRegressive(nn.Module):
                 f"the body reads {_values(body.spec.symbols)}, the emission draws {_values(emission.symbols)}",
                 remedy="choose an emission over what the model reads: a generator feeds itself",
             )
-        made = conditioner.spec.out_dim if conditioner is not None else 0
-        if made != body.spec.cond_dim:
-            raise SeqgenError(
-                f"the conditioning network gives {made} channels, the body takes {body.spec.cond_dim}",
-                remedy="give a conditioned body a conditioning network of its cond_dim, any other body none",
-            )
-        self.body, self.emission, self.conditioner = body, emission, conditioner
-        self.start, self.per_sample, self.speakers = start, per_sample, speakers
+        self.emission, self.start = emission, start
         self.delay = Delay(1, dim=body.spec.in_dim, fill=start, symbols=body.spec.symbols)
-
-    @property
-    def hop(self) -> int:
-        """Conditioning vectors that a frame makes."""
-        return self.conditioner.spec.up if self.conditioner is not None else 1
-
-    @property
-    def latency(self) -> int:
-        """Audio samples of look-ahead: conditioning vectors to wait for before the first sample."""
-        return self.conditioner.spec.latency if self.conditioner is not None else 0
-
-    def condition(self, features: Tensor, speaker: Tensor, *, left: int, vectors: int) -> Tensor | None:
-        """Conditioning of a stretch of ``vectors`` samples behind ``left`` frames of context, aligned to it.
-
-        Shapes: ``[B, left + frames + look-ahead, M]``, int64 ``[B] → [B, vectors, cond_dim]``.
-
-        Raises:
-            SeqgenError: where the features are too short.
-        """
-        net = self.conditioner
-        if net is None:
-            return None
-        up = net.spec.up
-        # Frames whose outputs all lie before the stretch only move the state.
-        warm, skip = divmod(left * up + self.latency, up)
-        made = (features.shape[1] - warm) * up - skip
-        if made < vectors:
-            raise self._too_short(features.shape[1], made, vectors)
-        frames = with_speaker(features, speaker, self.speakers)
-        with torch.autocast(features.device.type, enabled=False):  # at the frame rate full precision costs nothing
-            state = net.advance(frames[:, :warm], net.init_state(frames.shape[0]))
-            last = warm - (-(skip + vectors) // up)
-            return net.step(frames[:, warm:last], state)[0][:, skip : skip + vectors]
 
     def log_prob(self, x: Tensor, features: Tensor, speaker: Tensor, *, left: int = 0) -> Tensor:
         """``ln p(x_t | x_<t, features)`` in nats for every element, by teacher forcing in one pass.
@@ -119,10 +71,18 @@ class AutoRegressive(nn.Module):
         """
         if self.conditioner is not None and not torch.is_grad_enabled():
             return self._log_prob_in_blocks(x, with_speaker(features, speaker, self.speakers), left)
+        params = self.distributions(x, features, speaker, left=left)
+        return self.emission.log_prob(params, x if x.dim() == 2 else x[..., 0])
+
+    def distributions(self, x: Tensor, features: Tensor, speaker: Tensor, *, left: int = 0) -> Tensor:
+        """Parameters of ``p(x_t | x_<t, features)`` for every element at once, differentiable in ``x``.
+
+        Shapes and what is raised: as for :meth:`log_prob`; ``[B, T, emission.params]``.
+        """
         vectors = self.body.spec.conditions(0, x.shape[1])[1]
         cond = self.condition(features, speaker, left=left, vectors=vectors)
-        params = self.body(self.delay(x), cond)  # teacher forcing
-        return self.emission.log_prob(params, x if x.dim() == 2 else x[..., 0])
+        made: Tensor = self.body(self.delay(x), cond)  # teacher forcing
+        return made
 
     def _log_prob_in_blocks(self, x: Tensor, frames: Tensor, left: int) -> Tensor:
         """The same, streamed: without gradients nothing of a block is needed later, so memory does not grow with T."""
@@ -151,15 +111,18 @@ class AutoRegressive(nn.Module):
             first = last
         return torch.cat(parts, dim=1)[:, :length] if parts else x.new_zeros(x.shape[0], 0, dtype=frames.dtype)
 
-    def _too_short(self, frames: int, made: int, wanted: int) -> SeqgenError:
-        up = self.conditioner.spec.up if self.conditioner is not None else 1
-        return SeqgenError(
-            f"{frames} frames condition {max(0, made)} samples, got {wanted}",
-            remedy=f"give {-(-self.latency // up)} frames beyond the end of the audio",
-        )
+    @property
+    def draws(self) -> int:
+        return self.emission.draws
+
+    @property
+    def params(self) -> int:
+        return self.emission.params
+
+    def elements(self, u: Tensor, values: Tensor) -> Tensor:
+        return values
 
     def init_state(self, batch: int) -> GeneratorState:
-        """Fresh streams."""
         spec = self.body.spec
         like = self.body.zeros(batch) if spec.in_dim else torch.zeros(batch, dtype=torch.int64, device=self._device())
         conditioner = self.conditioner.init_state(batch) if self.conditioner is not None else ()
@@ -167,11 +130,7 @@ class AutoRegressive(nn.Module):
                               self.body.init_state(batch))  # fmt: skip
 
     def step(self, x: Tensor, state: GeneratorState, features: Tensor | None) -> tuple[Tensor, GeneratorState]:
-        """Distributions of given elements, continuing a stream: what :meth:`sample` would draw from.
-
-        Shapes: ``x [B, T]`` (or ``[B, T, 1]``), T whole audio samples; ``features [B, F, M + speakers]`` →
-        parameters ``[B, T, emission.params]`` and the state. Frames and samples fit as in :meth:`sample`.
-        """
+        """Distributions of given elements: what :meth:`sample` would draw from."""
         cond, conditioner = self._stream_conditioning(features, state.conditioner, self._samples(x.shape[1]))
         values = x if x.dim() == 2 else x[..., 0]
         line = torch.cat([state.previous[:, None], values], dim=1)
@@ -182,15 +141,7 @@ class AutoRegressive(nn.Module):
     def sample(
         self, u: Tensor, state: GeneratorState, features: Tensor | None, temperature: Tensor | float = 1.0
     ) -> tuple[Tensor, GeneratorState]:
-        """Draw the next elements of every stream; the one loop that feeds a model its own output.
-
-        Shapes: uniforms ``u [B, T, draws]``, T whole audio samples; ``features [B, F, M + speakers]`` → elements
-        ``[B, T]`` (int64 or float) and the state. A fresh stream of F frames can make ``F·hop - latency`` samples;
-        a stream under way makes ``F·hop``. What conditioning exceeds T is the look-ahead at the start.
-
-        Raises:
-            SeqgenError: where u is not a whole number of samples, or frames and samples do not fit.
-        """
+        """Draw the next elements of every stream; the one loop that feeds a model its own output."""
         cond, conditioner = self._stream_conditioning(features, state.conditioner, self._samples(u.shape[1]))
         values, previous, body = self.draw(u, state.previous, state.body, cond, temperature)
         return values, GeneratorState(conditioner, previous, body)
@@ -212,28 +163,6 @@ class AutoRegressive(nn.Module):
             drawn.append(previous)
         return torch.stack(drawn, dim=1) if drawn else previous[:, None][:, :0], previous, state
 
-    def _samples(self, elements: int) -> int:
-        samples, rest = divmod(elements, self.per_sample)
-        if rest:
-            raise SeqgenError(f"got {elements} elements", remedy=f"give a multiple of {self.per_sample}, whole samples")
-        return samples
-
-    def _stream_conditioning(self, features: Tensor | None, state: Any, samples: int) -> tuple[Tensor | None, Any]:
-        if self.conditioner is None:
-            return None, state
-        if features is None:
-            raise SeqgenError("a conditioned generator got no features", remedy="give [B, frames, channels]")
-        made, state = self.conditioner.step(features, state)
-        if not made.shape[1] - self.latency <= samples <= made.shape[1]:
-            raise SeqgenError(
-                f"{features.shape[1]} frames do not make {samples} samples",
-                remedy=f"ask for {made.shape[1]} samples ({made.shape[1] - self.latency} at the start of a stream)",
-            )
-        return made[:, made.shape[1] - samples :], state
-
-    def _device(self) -> torch.device:
-        return self.body.zeros(0).device
-
 
 def _values(symbols: int) -> str:
     return f"{symbols} symbols" if symbols else "real numbers"
@@ -243,7 +172,7 @@ class VocoderState(NamedTuple):
     """A :class:`GeneratorState`, and for linear prediction the waiting coefficients and the last samples (else ())."""
 
     conditioner: Any
-    previous: Tensor
+    previous: Any
     body: Any
     coefficients: Any
     history: Any
@@ -269,7 +198,7 @@ class Vocoder:
         generator: what was trained. codec: elements to PCM. prediction: the filter's source, ``None`` for none.
     """
 
-    def __init__(self, generator: AutoRegressive, codec: Codec, prediction: LinearPrediction | None) -> None:
+    def __init__(self, generator: Generator, codec: Codec, prediction: LinearPrediction | None) -> None:
         self.generator, self.codec, self.prediction = generator, codec, prediction
         self.coefficients: FrameCoefficients | None = None
         self.filter: LinearSynthesis | None = None
@@ -285,12 +214,14 @@ class Vocoder:
         return VocoderState(*self.generator.init_state(batch), coefficients, history)
 
     def step(self, x: Tensor, state: VocoderState, features: Tensor) -> tuple[Tensor, VocoderState]:
-        """Distributions of given elements, continuing a stream; see :meth:`AutoRegressive.step`."""
+        """Distributions of given elements, continuing a stream; see :meth:`Generator.step`."""
         params, generator = self.generator.step(x, state.generator, features)
+        if self.prediction is None:
+            return params, VocoderState(*generator, state.coefficients, state.history)
         return params, self._sound(x, state, generator, features).state
 
     def sample(self, u: Tensor, state: VocoderState, features: Tensor, temperature: Tensor | float = 1.0) -> Drawn:
-        """Draw the next elements of every stream and make them sound; see :meth:`AutoRegressive.sample`."""
+        """Draw the next elements of every stream and make them sound; see :meth:`Generator.sample`."""
         values, generator = self.generator.sample(u, state.generator, features, temperature)
         return self._sound(values, state, generator, features)
 

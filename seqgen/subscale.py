@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from seqgen.errors import SeqgenError
+from seqgen.generator import Generator
 from seqgen.models.lanes import LaneContext
 from seqgen.models.wavernn import SILENCE
 from seqgen.sample import AutoRegressive
@@ -81,10 +82,11 @@ class Subscale(nn.Module):
         1063
     """
 
-    def __init__(self, config: SubscaleConfig, plain: AutoRegressive) -> None:
+    def __init__(self, config: SubscaleConfig, plain: Generator) -> None:
         super().__init__()
         spec = plain.body.spec
-        if (plain.per_sample, spec.symbols) != (2, 256) or not spec.cond_dim:
+        fits = (plain.per_sample, spec.symbols) == (2, 256) and spec.cond_dim > 0
+        if not isinstance(plain, AutoRegressive) or not fits:
             raise SeqgenError(
                 "subscale: the model does not read conditioned samples as two bytes",
                 remedy="choose a conditioned wavernn with data.codec bytes16, or subscale.lanes 1",

@@ -22,6 +22,7 @@ Measure speed on this machine. Compare only figures of one run on one machine.
   seqgen bench voice/ --runtime native --format int8
   seqgen bench --compare                                 # native, onnxruntime and torch side by side, WaveRNN-896
   seqgen bench --preset wavernn-512 --streams 8 --json   # random weights, no training needed
+  seqgen bench --preset pwn-student --compare            # Parallel WaveNet, and its teacher stepped in torch
   seqgen bench --preset wavernn-896-sparse95-int8        # the native engine: dense or sparseNN; int8, bf16 or f32
   seqgen bench --preset wavernn-896-subscale16           # whole recordings, sixteen samples at a time, through torch
   seqgen bench voice/ --runtime torch
@@ -37,7 +38,8 @@ def add_parsers(commands: Any) -> None:
     command.add_argument("bundle", type=Path, nargs="?")
     command.add_argument(
         "--preset",
-        help="random weights: wavernn-896, -512, -256; or, in the engine alone, e.g. wavernn-896-sparse95-int8",
+        help="random weights: wavernn-896, -512, -256, pwn-student or -teacher; or, in the engine alone, e.g. "
+        "wavernn-896-sparse95-int8",
     )
     command.add_argument("--runtime", default="", help="native, onnx or torch (default: the fastest there is)")
     command.add_argument(
@@ -98,37 +100,53 @@ def _preset(name: str) -> Any:
     from seqgen.train.run import DataConfig, RunConfig
     from seqgen.train.settings import TrainConfig
 
-    if name not in PRESETS:
-        raise SeqgenError(f"unknown preset '{name}'", remedy=f"known: {', '.join(PRESETS)}")
+    models = {one: Component("wavernn", {"hidden": hidden}) for one, hidden in PRESETS.items()}
+    models["pwn-student"] = Component("parallel-wavenet")
+    models["pwn-teacher"] = Component("wavenet", {"layers": 30, "symbols": 0, "outputs": 30})
+    if name not in models:
+        raise SeqgenError(f"unknown preset '{name}'", remedy=f"known: {', '.join(models)}")
+    emission = {"emission": Component("logistic-mixture", {"origin": -4.0})} if name == "pwn-teacher" else {}
     return RunConfig(
         name=name,
-        data=DataConfig(train="", valid="", test="", segment=900),
+        data=DataConfig(
+            train="", valid="", test="", segment=900, codec="bytes16" if models[name].name == "wavernn" else "float"
+        ),
         features=FeatureSpec(sample_rate=24000, n_fft=2048, window=1200, hop=300, n_mels=80),
-        model=Component("wavernn", {"hidden": PRESETS[name]}),
+        model=models[name],
         train=TrainConfig(steps=1),
+        **emission,
     )
 
 
 def _generation(given: argparse.Namespace) -> list[dict[str, Any]]:
     """One row for the runtime asked for, or one for each runtime and weight format, on the same voice."""
     from seqgen.bundle import Bundle
-    from seqgen.export import voice
     from seqgen.runtime import fastest
-    from seqgen.train.experiment import Experiment
-    from seqgen.train.run import build
 
     with tempfile.TemporaryDirectory() as scratch:
         if given.bundle is not None:
             bundle = Bundle.open(given.bundle)
         else:
-            run = _preset(given.preset or "wavernn-896")
-            experiment = Experiment(Path(scratch), run, ("one",))
-            bundle = voice.write(build(run, ("one",)), experiment, Path(scratch) / "voice", {})
+            bundle = _exported(given.preset or "wavernn-896", Path(scratch))
         chosen = [(given.runtime, given.format)]
         if given.compare:
             formats = ("int8", "bf16", "float32") if fastest(bundle) == "native" else ()
             chosen = [*(("native", one) for one in formats), ("onnx", ""), ("torch", "")]
-        return [_measured(given, bundle, runtime, form) for runtime, form in chosen]
+        rows = [_measured(given, bundle, runtime, form) for runtime, form in chosen]
+        if given.compare and given.preset == "pwn-student":
+            rows.append(_measured(given, _exported("pwn-teacher", Path(scratch)), "torch", ""))
+        return rows
+
+
+def _exported(preset: str, scratch: Path) -> Any:
+    """A bundle of a preset with random weights."""
+    from seqgen.export import voice
+    from seqgen.train import run
+    from seqgen.train.experiment import Experiment
+
+    configured = _preset(preset)
+    made = run.voice(configured, ("one",))
+    return voice.write(made, Experiment(scratch, configured, ("one",)), scratch / preset, {})
 
 
 def _measured(given: argparse.Namespace, bundle: Any, name: str, form: str) -> dict[str, Any]:
@@ -140,12 +158,13 @@ def _measured(given: argparse.Namespace, bundle: Any, name: str, form: str) -> d
     rate = given.streams * samples * len(chunks) / sum(chunks)
     per_step = sorted(1e6 * chunk / samples for chunk in chunks)
     return {
-        "preset": given.preset or bundle.manifest.name,
+        "preset": bundle.manifest.name,
         "runtime": runtime.name,
         "isa": runtime.isa,
         "format": runtime.format,
         "streams": given.streams,
         "threads": threads,
+        "chunk": samples,
         "samples_per_second": round(rate),
         "x_real_time": round(rate / bundle.manifest.sample_rate, 3),
         "step_us_p50": round(per_step[len(per_step) // 2], 2),
@@ -157,32 +176,36 @@ def _measured(given: argparse.Namespace, bundle: Any, name: str, form: str) -> d
 def _print_comparison(rows: list[dict[str, Any]]) -> None:
     """A table with the fastest row's speed as the measure of the others."""
     best = max(row["samples_per_second"] for row in rows)
+    wide = max(len(row["preset"]) for row in rows) + 2
     sys.stdout.write(
-        f"{'runtime':<9}{'weights':<9}{'kernels':<9}{'samples/s':>11}{'x real time':>13}{'slower by':>11}\n"
+        f"{'voice':<{wide}}{'runtime':<9}{'weights':<9}{'kernels':<9}{'samples/s':>11}{'x real time':>13}"
+        f"{'slower by':>11}\n"
     )
     for row in rows:
         shares = f"{row['samples_per_second']:>11,}{row['x_real_time']:>13.2f}{best / row['samples_per_second']:>11.1f}"
-        sys.stdout.write(f"{row['runtime']:<9}{row['format']:<9}{row['isa']:<9}{shares}\n")
+        sys.stdout.write(f"{row['preset']:<{wide}}{row['runtime']:<9}{row['format']:<9}{row['isa']:<9}{shares}\n")
 
 
 def _paced(runtime: Any, streams: int, seconds: float) -> tuple[list[float], int]:
-    """Seconds of each chunk of two frames after a warm-up, and samples per chunk."""
+    """Seconds of each chunk after a warm-up, and samples per chunk: of two frames, or of eight (what a server asks for)
+    where a voice makes a chunk at once."""
     import numpy as np
 
     from seqgen import noise
 
     spec, width = runtime.manifest.spec, runtime.manifest.uniforms_per_sample
-    frames = -(-spec.latency // spec.up) + 2
+    chunk = 2 if runtime.manifest.feeds_back else 8
+    frames = -(-spec.latency // spec.up) + chunk
     cond = np.full((streams, frames, spec.in_dim), -4.0, np.float32)
     first = frames * spec.up - spec.latency
     uniforms = np.stack([noise.block(0, row, 0, first * width) for row in range(streams)])
     _, state = runtime.sample(uniforms, runtime.init(streams), cond)
-    samples = 2 * spec.up
+    samples = chunk * spec.up
     uniforms = np.stack([noise.block(1, row, 0, samples * width) for row in range(streams)])
     chunks: list[float] = []
     while sum(chunks) < seconds or len(chunks) < 3:
         began = time.perf_counter()
-        _, state = runtime.sample(uniforms, state, cond[:, :2])
+        _, state = runtime.sample(uniforms, state, cond[:, :chunk])
         chunks.append(time.perf_counter() - began)
     return chunks, samples
 

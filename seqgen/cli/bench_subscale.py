@@ -44,7 +44,7 @@ def run(name: str, base: Any, streams: int, threads: int, seconds: float) -> dic
     taken: list[float] = []
     while sum(taken) < seconds:
         began = time.perf_counter()
-        system.make(u, features, speaker)
+        system.voice.make(u, features, speaker)
         taken.append(time.perf_counter() - began)
     per_second = streams * rate * len(taken) / sum(taken)
     return {

@@ -67,7 +67,7 @@ def run_eval(given: argparse.Namespace) -> int:
         if wanted:
             data = DataDir(data.path, data.utterances[:wanted])
         sys.stderr.write(f"likelihood of {len(data)} utterances with {source}\n")
-        exact = likelihood(opened.system, run, data, opened.speakers, opened.runtime)
+        exact = likelihood(opened.voice, run, data, opened.speakers, opened.runtime)
         pairs = [] if given.likelihood_only else _pairs(opened.make, run.features, data)
     if given.audio:
         _keep(pairs, given.audio, run.features.sample_rate)
@@ -128,7 +128,7 @@ class _Opened(NamedTuple):
     """What is evaluated: where a bundle is, its runtime gives the likelihood too."""
 
     run: Any
-    system: Any
+    voice: Any
     speakers: Sequence[str]
     source: str
     runtime: Any
@@ -151,15 +151,15 @@ def _open(path: Path, scratch: Path, given: argparse.Namespace) -> _Opened:
         rebuilt, runtime = TorchRuntime(bundle), open_runtime(bundle)
         source = f"{bundle.manifest.name} {bundle.manifest.digest[:12]} through {runtime}"
         make = functools.partial(vocode, runtime, **drawing)
-        return _Opened(rebuilt.run, rebuilt.system, bundle.manifest.speakers, source, runtime, make)
+        return _Opened(rebuilt.run, rebuilt.voice, bundle.manifest.speakers, source, runtime, make)
     experiment = Experiment.open(path)
-    system, source = experiment.load()
-    if given.likelihood_only or isinstance(system.generator, Subscale):
-        make = maker(system, experiment.run, experiment.speakers, **drawing)
+    trained, source = experiment.voice()
+    if given.likelihood_only or isinstance(trained.generator, Subscale):
+        make = maker(trained, experiment.run, experiment.speakers, **drawing)
     else:
-        bundle = voice.write(system, experiment, scratch, {})
+        bundle = voice.write(trained, experiment, scratch, {})
         make = functools.partial(vocode, open_runtime(bundle), **drawing)
-    return _Opened(experiment.run, system, experiment.speakers, source.name, None, make)
+    return _Opened(experiment.run, trained, experiment.speakers, source.name, None, make)
 
 
 def _report(given: argparse.Namespace, result: dict[str, Any]) -> None:

@@ -74,4 +74,4 @@ def _bundle(path: Path, scratch: Path) -> Any:
     if (path / MANIFEST).is_file() or not (path / CONFIG).is_file():
         return Bundle.open(path)
     experiment = Experiment.open(path)
-    return voice.write(experiment.load()[0], experiment, scratch, {})
+    return voice.write(experiment.voice()[0], experiment, scratch, {})

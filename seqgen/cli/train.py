@@ -68,7 +68,7 @@ def run_train(given: argparse.Namespace) -> int:
         resume=given.resume,
         init_from=given.init_from,
         device=given.device,
-        on_validate=_listen(experiment, system),
+        on_validate=_listen(experiment, system) if system.made is not None else None,
         prepare=lambda: _create(experiment, given.resume),
     )
     best = f"; best validation loss {outcome.best.value:.4f} at step {outcome.best.step}" if outcome.best else ""
@@ -160,12 +160,12 @@ def _listen(experiment: Any, system: Any) -> Any:
     ahead = torch.full((1, system.right, run.features.n_mels), run.features.silence)
     features = torch.cat([torch.from_numpy(log_mel(audio, run.features))[None], ahead], dim=1)
     speaker = torch.tensor([experiment.speakers.index(utterance.speaker)])
-    count = len(audio) * plain.per_sample * plain.emission.draws
-    uniforms = torch.from_numpy(noise.block(run.train.seed, 0, 0, count)).reshape(1, -1, plain.emission.draws)
+    count = len(audio) * plain.per_sample * plain.draws
+    uniforms = torch.from_numpy(noise.block(run.train.seed, 0, 0, count)).reshape(1, -1, plain.draws)
 
     def hook(objective: Any, report: Any, step: int) -> None:
         place = plain.body.zeros(0).device
-        made = system.make(uniforms.to(place), features.to(place), speaker.to(place))[0].numpy()
+        made = system.voice.make(uniforms.to(place), features.to(place), speaker.to(place))[0].numpy()
         for name, sound in (("reference", audio), ("sample", made)):
             report.audio(f"{utterance.id}/{name}", sound, rate, step)
             report.spectrogram(f"{utterance.id}/{name}", log_mel(sound, run.features), step)

@@ -37,7 +37,7 @@ class Batch:
         lengths: ``[B]`` int64; positions of ``x`` that are real, the rest is encoded silence.
         cond: ``[B, left + F + right, n_mels]`` float32 log-mel frames; frame ``left`` covers the first sample of ``x``.
         target: what is predicted; the very tensor ``x``.
-        speaker: ``[B]`` int64, index into the list of speakers. ids: utterance ids.
+        speaker: ``[B]`` int64, index into the list of speakers. ids: utterance ids. texts: their transcripts.
     """
 
     x: Tensor
@@ -46,12 +46,14 @@ class Batch:
     target: Tensor
     speaker: Tensor
     ids: tuple[str, ...]
+    texts: tuple[str, ...] = ()
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on ``device``."""
         x = self.x.to(device)
         target = x if self.target is self.x else self.target.to(device)
-        return Batch(x, self.lengths.to(device), self.cond.to(device), target, self.speaker.to(device), self.ids)
+        moved = (self.lengths.to(device), self.cond.to(device), target, self.speaker.to(device))
+        return Batch(x, *moved, self.ids, self.texts)
 
 
 def _samples(utterance: Utterance, first: int, last: int) -> npt.NDArray[np.float32]:
@@ -134,6 +136,7 @@ class _Window:
             target=x,
             speaker=torch.tensor([self.speakers[one.speaker] for one in utterances]),
             ids=tuple(one.id for one in utterances),
+            texts=tuple(one.text for one in utterances),
         )
 
 

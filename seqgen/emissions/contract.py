@@ -7,6 +7,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+from seqgen.errors import SeqgenError
+
 
 def full(params: Tensor) -> Tensor:
     """Half-precision network outputs as float32: likelihoods are not to be summed in 8 bits."""
@@ -33,6 +35,17 @@ class Emission(ABC):
     @abstractmethod
     def log_prob(self, params: Tensor, value: Tensor) -> Tensor:
         """``ln p(value)`` in nats: ``[…, params]``, ``[…] → […]``; a density where values are continuous."""
+
+    def log_density(self, params: Tensor, value: Tensor) -> Tensor:
+        """``ln p(value)`` of the continuous density behind the levels: nats per unit of amplitude, ``[…, params]``,
+        ``[…] → […]``. A level's probability is about the density times the width of its bin.
+
+        Raises:
+            SeqgenError: where there is none: a softmax over symbols knows no distances.
+        """
+        raise SeqgenError(
+            f"{type(self).__name__} has no density", remedy="use an emission over real numbers, e.g. logistic-mixture"
+        )
 
     @abstractmethod
     def sample(self, params: Tensor, u: Tensor, temperature: Tensor | float = 1.0) -> Tensor:

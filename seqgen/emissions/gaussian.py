@@ -39,6 +39,9 @@ class Gaussian(Emission):
         z = (value - params[..., 0]) * torch.exp(-log_scale)
         return -0.5 * z * z - log_scale - 0.5 * math.log(2 * math.pi)
 
+    def log_density(self, params: Tensor, value: Tensor) -> Tensor:
+        return self.log_prob(params, value)
+
     def sample(self, params: Tensor, u: Tensor, temperature: Tensor | float = 1.0) -> Tensor:
         scale = torch.exp(self._log_scale(params))
         # u is a multiple of 2^-24 and may be 0: half a step inwards keeps the inverse finite.

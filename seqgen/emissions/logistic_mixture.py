@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seqgen.emissions.contract import Emission, full
+from seqgen.flows.affine import logistic_log_density
 
 
 class LogisticMixture(Emission):
@@ -63,6 +64,12 @@ class LogisticMixture(Emission):
         between = F.logsigmoid(upper) + F.logsigmoid(-lower) + inside
         edge_or_between = torch.where(first, F.logsigmoid(upper), torch.where(last, F.logsigmoid(-lower), between))
         return torch.logsumexp(F.log_softmax(logits, dim=-1) + edge_or_between, dim=-1)
+
+    def log_density(self, params: Tensor, value: Tensor) -> Tensor:
+        """``ln Σ_k π_k Logistic(value; m_k, s_k)``: no bins, no edges."""
+        logits, means, log_scales = self._split(full(params))
+        parts = logistic_log_density(value[..., None], means, log_scales)
+        return torch.logsumexp(F.log_softmax(logits, dim=-1) + parts, dim=-1)
 
     def sample(self, params: Tensor, u: Tensor, temperature: Tensor | float = 1.0) -> Tensor:
         logits, means, log_scales = self._split(params)

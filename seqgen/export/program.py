@@ -22,7 +22,7 @@ from seqgen.errors import SeqgenError
 from seqgen.models.frames import FrameConditioner
 from seqgen.models.wavernn import SILENCE, WaveRNN, scale
 from seqgen.nets.layers import ACTIVATIONS, Activation, CausalConv1d, Dense
-from seqgen.sample import Vocoder
+from seqgen.sample import AutoRegressive, Vocoder
 from seqgen.stream.combinators import Interpolate, Residual, Serial
 from seqgen.stream.contract import Streamable
 from seqgen.stream.state import leaves
@@ -117,7 +117,8 @@ def runnable(vocoder: Vocoder) -> bool:
     """Whether the engine has ops for this kind of vocoder: a conditioned WaveRNN over bytes."""
     generator = vocoder.generator
     return (
-        isinstance(generator.conditioner, FrameConditioner)
+        isinstance(generator, AutoRegressive)
+        and isinstance(generator.conditioner, FrameConditioner)
         and isinstance(generator.body, WaveRNN)
         and isinstance(generator.emission, Categorical)
         and isinstance(vocoder.codec, Bytes16)
@@ -145,7 +146,7 @@ def program(vocoder: Vocoder, precision: Precision = "float32") -> dict[str, Any
     network = _Network(generator, state)
     network.conditioner(net, state.conditioner)
     files = ["weights.safetensors", "initial.safetensors"]
-    ops = [*network.ops, _cell(body), {"op": "categorical", "classes": generator.emission.params}]
+    ops = [*network.ops, _cell(body), {"op": "categorical", "classes": generator.params}]
     ops.append({"op": "bytes16"})
     if vocoder.prediction is not None:
         files.append("prediction.safetensors")

@@ -26,7 +26,7 @@ from seqgen.spec import StreamSpec
 from seqgen.stream.state import leaves, table
 from seqgen.train import weights
 from seqgen.train.experiment import Experiment
-from seqgen.train.run import System
+from seqgen.train.run import System, Voice
 
 GOLDEN_FRAMES = 12
 GOLDEN_ROWS = 2
@@ -46,26 +46,26 @@ def export(
     Raises:
         SeqgenError: where there is no checkpoint, ``out`` cannot be written, or the engine cannot run the model.
     """
-    system, source = experiment.load()
-    made = {
+    made, source = experiment.voice()
+    origin = {
         "config_digest": config.digest(experiment.run),
         "checkpoint": source.name,
         "torch": torch.__version__,
         "platform": f"{platform.system()} {platform.machine()}",
         **(provenance or {}),
     }
-    return write(system, experiment, out, made, precision)
+    return write(made, experiment, out, origin, precision)
 
 
 def write(
-    system: System,
+    voice: Voice | System,
     experiment: Experiment,
     out: Path,
     provenance: Mapping[str, str],
     precision: program.Precision = "float32",
 ) -> Bundle:
-    """Write ``system`` as it stands, under the experiment's configuration."""
-    vocoder, generator, run = system.vocoder, system.generator, experiment.run
+    """Write ``voice`` as it stands, under the experiment's configuration."""
+    vocoder, generator, run = voice.vocoder, voice.generator, experiment.run
     programmed = program.runnable(vocoder)
     if precision != "float32" and not programmed:
         raise SeqgenError(f"the native engine cannot run {run.model.name}", remedy="export it in float32")
@@ -81,18 +81,20 @@ def write(
             matrices = {name: tensor.contiguous() for name, tensor in vocoder.prediction.named_buffers()}
             save_file(matrices, directory / "prediction.safetensors")
         export_graphs(vocoder, directory)
-        golden = _golden(system, channels)
+        golden = _golden(voice, channels)
         if programmed:
             program.write(vocoder, directory, precision)
             golden |= _engine_golden(directory, golden, precision) if precision != "float32" else {}
         save_numpy(golden, directory / "golden.safetensors")
 
-    manifest = _manifest(system, experiment, state, provenance)
+    manifest = _manifest(voice, experiment, state, provenance)
     return bundle.write(out, manifest, fill)
 
 
-def _manifest(system: System, experiment: Experiment, state: VocoderState, provenance: Mapping[str, str]) -> Manifest:
-    generator, run = system.generator, experiment.run
+def _manifest(
+    voice: Voice | System, experiment: Experiment, state: VocoderState, provenance: Mapping[str, str]
+) -> Manifest:
+    generator, run = voice.generator, experiment.run
     channels = run.features.n_mels + generator.speakers
     return Manifest(
         name=run.name,
@@ -103,7 +105,7 @@ def _manifest(system: System, experiment: Experiment, state: VocoderState, prove
         speakers=experiment.speakers,
         codec=run.data.codec,
         symbols_per_sample=generator.per_sample,
-        uniforms_per_sample=generator.per_sample * generator.emission.draws,
+        uniforms_per_sample=generator.per_sample * generator.draws,
         spec=StreamSpec(in_dim=channels, out_dim=1, up=run.features.hop, latency=generator.latency, context=None),
         state=table(state),
         licence=run.licence,
@@ -111,25 +113,26 @@ def _manifest(system: System, experiment: Experiment, state: VocoderState, prove
     )
 
 
-def _golden(system: System, channels: int) -> dict[str, npt.NDArray[Any]]:
+def _golden(voice: Voice | System, channels: int) -> dict[str, npt.NDArray[Any]]:
     """Two rows of speech-like features, noise, and what torch makes of them in two chunks."""
-    vocoder, generator = system.vocoder, system.generator
+    vocoder, generator = voice.vocoder, voice.generator
     net = generator.conditioner
     hop = net.spec.up if net is not None else 1
     rng = np.random.Generator(np.random.Philox(0))
     features = rng.normal(-4.0, 2.0, (GOLDEN_ROWS, GOLDEN_FRAMES, channels)).astype(np.float32)
     samples = GOLDEN_FRAMES * hop - generator.latency
-    width = generator.per_sample * generator.emission.draws
+    width = generator.per_sample * generator.draws
     uniforms = np.stack([noise.block(0, row, 0, samples * width) for row in range(GOLDEN_ROWS)])
     with torch.no_grad():
-        u = torch.from_numpy(uniforms).unflatten(1, (-1, generator.emission.draws))
+        u = torch.from_numpy(uniforms).unflatten(1, (-1, generator.draws))
         state = vocoder.init_state(GOLDEN_ROWS)
         audio, values, after = vocoder.sample(u, state, torch.from_numpy(features))
-        params, _ = vocoder.step(values, state, torch.from_numpy(features))
+        elements = generator.elements(u, values)
+        params, _ = vocoder.step(elements, state, torch.from_numpy(features))
     golden = {
         "features": features,
         "uniforms": uniforms,
-        "elements": values.numpy(),
+        "elements": elements.numpy(),
         "params": params[:, : 64 * generator.per_sample].numpy(),
         "audio": audio.numpy(),
     }

@@ -93,6 +93,7 @@ class WaveNet(Streamable[WaveNetState]):
             layers: dilated layers. cycle: how many until the dilation is 1 again (1, 2, 4, …, 2^(cycle - 1)).
             kernel: taps of a dilated convolution. front: taps of the first convolution.
             residual, gate, skip: channels of a, of z, and of the sum over z. head: of the layer before the last.
+                skip 0: no skip connections; the head reads a^L, and the last layer has a W_r too.
             conditioned: whether the gates take a conditioning vector.
             symbols: size of the input alphabet (256 for µ-law); 0 where the input is real numbers.
             unit: amplitude that is one unit of real input. Samples in [-1, 1] are small numbers to fresh weights; 1/16
@@ -134,9 +135,9 @@ class WaveNet(Streamable[WaveNetState]):
         self.gates = nn.ModuleList(
             nn.Linear(config.kernel * residual, 2 * gate, bias=not config.conditioned) for _ in range(layers)
         )
-        self.residuals = nn.ModuleList(nn.Linear(gate, residual) for _ in range(layers - 1))
-        self.skip = nn.Linear(layers * gate, config.skip)
-        self.head, self.out = nn.Linear(config.skip, config.head), nn.Linear(config.head, config.outputs)
+        self.residuals = nn.ModuleList(nn.Linear(gate, residual) for _ in range(layers - bool(config.skip)))
+        self.skip = nn.Linear(layers * gate, config.skip) if config.skip else None
+        self.head, self.out = nn.Linear(config.skip or residual, config.head), nn.Linear(config.head, config.outputs)
         self._lay_out_rings()
 
     def _lay_out_rings(self) -> None:
@@ -177,6 +178,14 @@ class WaveNet(Streamable[WaveNetState]):
         y, queues = run(entered, state, cond)
         return y, WaveNetState(front, queues, state.time + x.shape[1])
 
+    def activations(self, x: Tensor, cond: Tensor | None = None) -> list[Tensor]:
+        """The gated outputs z^l of every layer over a whole sequence, ``[B, T, gate]`` each: what its features are."""
+        state, gated = self.init_state(x.shape[0]), list[Tensor]()
+        embedded = x * (1 / self.unit) if self.embedding is None else self.embedding(x)
+        entered, _ = self.front.step(embedded, state.front)
+        self._block(entered, state, self._conditioning(x, cond), gated)
+        return gated
+
     def _conditioning(self, x: Tensor, cond: Tensor | None) -> Tensor | None:
         dim = self.spec.cond_dim
         if dim == 0:
@@ -204,7 +213,9 @@ class WaveNet(Streamable[WaveNetState]):
         entered = torch.stack(entering, dim=1).to(state.queues.dtype)
         return y[:, None], state.queues.scatter(1, self._places(self.newest, state.time), entered)
 
-    def _block(self, a: Tensor, state: WaveNetState, cond: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _block(
+        self, a: Tensor, state: WaveNetState, cond: Tensor | None, gated: list[Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Many elements: every layer is one dilated convolution over its history and its new inputs, as a product."""
         length = a.shape[1]
         ordered = state.queues.gather(1, self._places(self.every, state.time))
@@ -217,14 +228,23 @@ class WaveNet(Streamable[WaveNetState]):
             starts = [tap * dilation for tap in range(self.kernel)]
             return torch.cat([line[:, start : start + length] for start in starts], dim=2)
 
-        y = self._layers(a, taps, cond)
+        y = self._layers(a, taps, cond, gated)
         queues = torch.cat(kept, dim=1).to(state.queues.dtype)
         return y, queues.gather(1, self._places(self.every, -(state.time + length)))
 
-    def _layers(self, a: Tensor, taps: Callable[[int, Tensor], Tensor], cond: Tensor | None) -> Tensor:
-        """The stack; ``taps(l, a)`` is what layer ``l`` reads for each position of its input ``a [..., residual]``."""
+    def _layers(
+        self,
+        a: Tensor,
+        taps: Callable[[int, Tensor], Tensor],
+        cond: Tensor | None,
+        gated: list[Tensor] | None = None,
+    ) -> Tensor:
+        """The stack; ``taps(l, a)`` is what layer ``l`` reads for each position of its input ``a [..., residual]``.
+
+        An empty list given as ``gated`` holds every layer's z afterwards.
+        """
         added = None if cond is None else cond.split(2 * self.gate, dim=-1)
-        gated: list[Tensor] = []
+        gated = [] if gated is None else gated
         for layer, gates in enumerate(self.gates):
             if layer:
                 a = a + self.residuals[layer - 1](gated[-1])
@@ -232,8 +252,8 @@ class WaveNet(Streamable[WaveNetState]):
             inner = inner if added is None else inner + added[layer].to(inner.dtype)
             candidate, gate = inner.split(self.gate, dim=-1)
             gated.append(torch.tanh(candidate) * torch.sigmoid(gate))
-        skip = self.skip(torch.cat(gated, dim=-1))
-        y: Tensor = self.out(torch.relu(self.head(torch.relu(skip))))
+        total = a + self.residuals[-1](gated[-1]) if self.skip is None else self.skip(torch.cat(gated, dim=-1))
+        y: Tensor = self.out(torch.relu(self.head(torch.relu(total))))
         return y
 
 
@@ -241,7 +261,7 @@ def _require_sizes(config: WaveNet.Config) -> None:
     """Refuse what is no network, naming the option."""
     if not 0 < config.unit < math.inf:
         raise SeqgenError(f"wavenet: unit is {config.unit}", remedy="give a positive amplitude, e.g. 0.0625")
-    least = {"kernel": 2, "symbols": 0}
+    least = {"kernel": 2, "skip": 0, "symbols": 0}
     sizes = ("layers", "cycle", "kernel", "front", "residual", "gate", "skip", "head", "symbols", "outputs")
     for name in sizes:
         value = getattr(config, name)

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import Any, NamedTuple, final
+from typing import Any, ClassVar, Literal, NamedTuple, final
 
 from torch import Tensor, nn
 
@@ -45,6 +45,9 @@ class Objective(nn.Module, ABC):
         players: player -> prefixes of the names of the parameters it may move, asked in this order at each step; a
             prefix is a parameter's or a sub-module's full name, and "" is everything. The first player's loss is the
             one that validation ranks checkpoints by.
+        trains: what a registered objective is given to train: kinds of generators, or a bare Streamable.
+        others: frozen networks of other runs that it needs: name of the option that holds the run's directory, and
+            what that run must have trained. They are handed over under the same names.
 
     Example:
         >>> class Adversarial(Objective):
@@ -52,6 +55,8 @@ class Objective(nn.Module, ABC):
     """
 
     players: Mapping[str, tuple[str, ...]] = MappingProxyType({"model": ("",)})
+    trains: ClassVar[type[nn.Module] | tuple[type[nn.Module], ...]] = nn.Module
+    others: ClassVar[Mapping[str, Literal["voice", "classifier"]]] = MappingProxyType({})
 
     @abstractmethod
     def loss(self, batch: Any, player: str, rng: Key) -> Loss:

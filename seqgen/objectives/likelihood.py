@@ -31,6 +31,7 @@ class Likelihood(Objective):
         """Nothing to choose."""
 
     players: Mapping[str, tuple[str, ...]] = MappingProxyType({"generator": ("generator",)})
+    trains = (AutoRegressive, Subscale)
 
     def __init__(self, config: Config, generator: AutoRegressive | Subscale, *, left: int) -> None:
         super().__init__()

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     import onnxruntime
 
 
+# Samples that a voice without feedback makes in one call: its memory grows with them, its speed hardly beyond these.
+PIECE = 2400
+
+
 class OnnxRuntime(Runtime):
     """Runs ``loop.onnx`` (sampling) and ``step.onnx`` (likelihood; loaded when first used).
 
@@ -83,9 +87,22 @@ class OnnxRuntime(Runtime):
         return self._run(self._steps(), {"x": x, "features": np.asarray(cond, np.float32)}, state)
 
     def sample(self, noise: Floats, state: State, cond: Floats, temperature: float = 1.0) -> tuple[Floats, State]:
-        per = self.manifest.uniforms_per_sample
-        if not self.samples(noise, per, state, cond):
-            return self._look_ahead(self._loop, "uniforms", np.zeros((len(noise), per), np.float32), state, cond)
+        samples = self.samples(noise, self.manifest.uniforms_per_sample, state, cond)
+        if self.manifest.feeds_back or not samples:
+            return self._sample(noise, state, cond, temperature)
+        per, up, made = self.manifest.uniforms_per_sample, self.manifest.spec.up, []
+        ahead, frames = cond.shape[1] * up - samples, max(1, PIECE // up)
+        for first in range(0, cond.shape[1], frames):
+            piece = cond[:, first : first + frames]
+            start, stop = (max(0, frame * up - ahead) * per for frame in (first, first + piece.shape[1]))
+            audio, state = self._sample(noise[:, start:stop], state, piece, temperature)
+            made.append(audio)
+        return np.concatenate(made, axis=1), state
+
+    def _sample(self, noise: Floats, state: State, cond: Floats, temperature: float) -> tuple[Floats, State]:
+        if not noise.shape[1]:
+            one = np.zeros((len(noise), self.manifest.uniforms_per_sample), np.float32)
+            return self._look_ahead(self._loop, "uniforms", one, state, cond)
         inputs = {
             "uniforms": np.asarray(noise, np.float32),
             "features": np.asarray(cond, np.float32),

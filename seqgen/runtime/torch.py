@@ -13,7 +13,7 @@ from seqgen import config
 from seqgen.bundle import Bundle
 from seqgen.runtime.contract import Floats, Runtime, State
 from seqgen.stream.state import leaves, unflatten
-from seqgen.train.run import RunConfig, build
+from seqgen.train.run import RunConfig, voice
 
 
 class TorchRuntime(Runtime):
@@ -23,8 +23,8 @@ class TorchRuntime(Runtime):
         super().__init__(bundle)
         path = bundle.path("config.yaml")
         self.run = config.load(path, RunConfig)
-        self.system = build(self.run, self.manifest.speakers, source=str(path))
-        self.vocoder, self.generator = self.system.vocoder, self.system.generator.eval()
+        self.voice = voice(self.run, self.manifest.speakers, source=str(path))
+        self.vocoder, self.generator = self.voice.vocoder, self.voice.generator.eval()
         self.generator.load_state_dict(load_file(bundle.path("weights.safetensors")))
 
     def _tree(self, state: State) -> Any:
@@ -44,6 +44,6 @@ class TorchRuntime(Runtime):
     @torch.no_grad()
     def sample(self, noise: Floats, state: State, cond: Floats, temperature: float = 1.0) -> tuple[Floats, State]:
         self.samples(noise, self.manifest.uniforms_per_sample, state, cond)
-        u = torch.from_numpy(np.asarray(noise, np.float32)).unflatten(1, (-1, self.generator.emission.draws))
+        u = torch.from_numpy(np.asarray(noise, np.float32)).unflatten(1, (-1, self.generator.draws))
         drawn = self.vocoder.sample(u, self._tree(state), torch.from_numpy(cond), temperature)
         return drawn.audio.numpy(), self._flat(drawn.state)

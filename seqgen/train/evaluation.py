@@ -20,7 +20,8 @@ from seqgen.metrics.table import evaluate_pair
 from seqgen.models.frames import with_speaker
 from seqgen.runtime.contract import Floats, Runtime
 from seqgen.spec import FeatureSpec
-from seqgen.train.run import RunConfig, System
+from seqgen.train.run import RunConfig
+from seqgen.train.voice import Voice
 
 Floats1 = npt.NDArray[np.float32]
 _ROWS = 16  # utterances that one call of a runtime makes side by side
@@ -41,7 +42,7 @@ class Likelihood:
 
 @torch.no_grad()
 def likelihood(
-    system: System, run: RunConfig, data: DataDir, speakers: Sequence[str], runtime: Runtime | None = None
+    voice: Voice, run: RunConfig, data: DataDir, speakers: Sequence[str], runtime: Runtime | None = None
 ) -> Likelihood:
     """Exact negative log-likelihood of whole utterances, in bits per audio sample.
 
@@ -52,23 +53,23 @@ def likelihood(
     batches = UtteranceBatches(
         data,
         features=run.features,
-        codec=system.codec,
-        prediction=system.prediction,
+        codec=voice.codec,
+        prediction=voice.prediction,
         batch_size=8,
-        left=system.left,
-        right=system.right,
+        left=voice.left,
+        right=voice.right,
         speakers=speakers,
     )
     each: dict[str, tuple[float, int]] = {}
     for index in range(len(batches)):
         batch = batches[index]
         if runtime is None:
-            log_prob = system.generator.log_prob(batch.x, batch.cond, batch.speaker, left=system.left)
+            log_prob = voice.generator.log_prob(batch.x, batch.cond, batch.speaker, left=voice.left)
         else:
-            log_prob = _log_prob_of(runtime, system, batch)
+            log_prob = _log_prob_of(runtime, voice, batch)
         real = torch.arange(log_prob.shape[1])[None] < batch.lengths[:, None]
         bits = (-(log_prob * real).sum(dim=1) / math.log(2)).tolist()
-        samples = (batch.lengths // system.plain.per_sample).tolist()
+        samples = (batch.lengths // voice.plain.per_sample).tolist()
         each |= {name: (b, n) for name, b, n in zip(batch.ids, bits, samples, strict=True)}
     mean, half_width = ratio(np.array([b for b, _ in each.values()]), np.array([n for _, n in each.values()]))
     return Likelihood(mean, half_width, sum(n for _, n in each.values()), each)
@@ -87,16 +88,16 @@ def ratio(amounts: npt.NDArray[np.float64], samples: npt.NDArray[np.int64]) -> t
     return float(mean), float(1.96 * spread / (math.sqrt(len(samples)) * samples.mean()))
 
 
-def _log_prob_of(runtime: Runtime, system: System, batch: Batch) -> torch.Tensor:
+def _log_prob_of(runtime: Runtime, voice: Voice, batch: Batch) -> torch.Tensor:
     """``ln p`` of a batch's elements through a runtime's ``step``: whole frames, what is missing filled with 0."""
-    spec, per = runtime.manifest.spec, system.plain.per_sample
-    frames = with_speaker(batch.cond[:, system.left :], batch.speaker, system.plain.speakers)
+    spec, per = runtime.manifest.spec, voice.plain.per_sample
+    frames = with_speaker(batch.cond[:, voice.left :], batch.speaker, voice.plain.speakers)
     frames = frames[:, : -(-(batch.x.shape[1] // per + spec.latency) // spec.up)]
     whole = (frames.shape[1] * spec.up - spec.latency) * per
     values = batch.x if batch.x.dim() == 2 else batch.x[..., 0]
     x = torch.nn.functional.pad(values, (0, whole - values.shape[1]))
     params, _ = runtime.step(x.numpy(), runtime.init(len(x)), frames.numpy())
-    return system.plain.emission.log_prob(torch.from_numpy(params), x)[:, : values.shape[1]]
+    return voice.plain.emission.log_prob(torch.from_numpy(params), x)[:, : values.shape[1]]
 
 
 def recording(utterance: Utterance) -> Floats1:
@@ -151,15 +152,15 @@ class Pair:
 Maker = Callable[[Sequence[Floats], Sequence[str], Sequence[int]], list[Floats1]]
 
 
-def maker(system: System, run: RunConfig, speakers: Sequence[str], *, seed: int = 0, temperature: float = 1.0) -> Maker:
-    """What :func:`vocode` does, by a system that makes whole recordings: features, speakers and streams to audio."""
-    width, hop = system.plain.per_sample * system.plain.emission.draws, run.features.hop
+def maker(voice: Voice, run: RunConfig, speakers: Sequence[str], *, seed: int = 0, temperature: float = 1.0) -> Maker:
+    """What :func:`vocode` does, by a voice that makes whole recordings: features, speakers and streams to audio."""
+    width, hop = voice.plain.per_sample * voice.plain.draws, run.features.hop
 
     def one(features: Floats, speaker: str, stream: int) -> Floats1:
-        u = noise.block(seed, stream, 0, len(features) * hop * width).reshape(1, -1, system.plain.emission.draws)
-        frames = np.pad(features, ((0, system.right), (0, 0)), constant_values=run.features.silence)
+        u = noise.block(seed, stream, 0, len(features) * hop * width).reshape(1, -1, voice.plain.draws)
+        frames = np.pad(features, ((0, voice.right), (0, 0)), constant_values=run.features.silence)
         who = torch.tensor([speakers.index(speaker)])
-        return system.make(torch.from_numpy(u), torch.from_numpy(frames)[None], who, temperature)[0].numpy()
+        return voice.make(torch.from_numpy(u), torch.from_numpy(frames)[None], who, temperature)[0].numpy()
 
     return lambda features, names, streams: [one(*each) for each in zip(features, names, streams, strict=True)]
 

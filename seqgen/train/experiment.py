@@ -13,7 +13,7 @@ from seqgen.audio.features import mel_filters
 from seqgen.errors import SeqgenError
 from seqgen.train import weights
 from seqgen.train.checkpoint import CheckpointIdentity
-from seqgen.train.run import RunConfig, System, build
+from seqgen.train.run import RunConfig, System, Voice, build, voice
 
 CONFIG = "config.yaml"
 SPEAKERS = "speakers.txt"
@@ -68,6 +68,13 @@ class Experiment:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.run.train.seed)
             return build(self.run, self.speakers, source=source or str(self.directory / CONFIG))
+
+    def voice(self) -> tuple[Voice, Path]:
+        """What :meth:`load` gives, without the objective and what that would need."""
+        made = voice(self.run, self.speakers, source=str(self.directory / CONFIG))
+        source = weights.load(self.directory, made.generator, prefix="generator.")
+        made.generator.eval()
+        return made, source
 
     def load(self) -> tuple[System, Path]:
         """The system with the best checkpoint's (averaged) weights, in evaluation mode, and that checkpoint."""

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-
-import torch
-from torch import Tensor
+from typing import Any
 
 from seqgen import config, registry
 from seqgen.audio.codec import Codec
@@ -13,12 +11,15 @@ from seqgen.audio.prediction import LinearPrediction, prediction_for
 from seqgen.config import Component
 from seqgen.emissions.contract import Emission
 from seqgen.errors import SeqgenError
-from seqgen.models.frames import with_speaker
+from seqgen.flows.affine import AffineStream
+from seqgen.generator import Generator, Parallel
 from seqgen.objectives.contract import Objective
 from seqgen.sample import AutoRegressive, Vocoder
 from seqgen.spec import FeatureSpec, StreamSpec
+from seqgen.stream.contract import Streamable
 from seqgen.subscale import Subscale, SubscaleConfig
 from seqgen.train.settings import SparsityConfig, TrainConfig
+from seqgen.train.voice import Voice
 
 
 @dataclass(frozen=True)
@@ -88,56 +89,46 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class System:
-    """The objects of one run.
+    """The objects of one run: an objective with its networks, and what they are fed.
 
     Attributes:
-        generator: what is trained. codec: between waveforms (or their excitation) and its elements.
-        prediction: what leaves the excitation, if anything. objective: the method.
-        left, right: frames of context before and after each training segment.
+        objective: what is trained. codec, prediction: from waveforms to elements.
+        left, right: frames of context before and after each training segment, as all networks need them.
+        made: the voice that comes of it, if one does.
     """
 
-    generator: AutoRegressive | Subscale
+    objective: Objective
     codec: Codec
     prediction: LinearPrediction | None
-    objective: Objective
     left: int
     right: int
+    made: Voice | None
 
     @property
-    def plain(self) -> AutoRegressive:
-        """Body, emission and conditioning network of the generator."""
-        return self.generator.plain if isinstance(self.generator, Subscale) else self.generator
+    def voice(self) -> Voice:
+        """The voice.
+
+        Raises:
+            SeqgenError: where the run trains something else.
+        """
+        if self.made is None:
+            raise SeqgenError("this run makes no audio: it trains a classifier", remedy="name the run of a voice")
+        return self.made
 
     @property
     def vocoder(self) -> Vocoder:
-        """The generator as something that streams.
+        """The voice's generator with codec and filter."""
+        return self.voice.vocoder
 
-        Raises:
-            SeqgenError: for lanes, which are made from whole recordings.
-        """
-        if isinstance(self.generator, Subscale):
-            raise SeqgenError(
-                "subscale generation makes whole recordings; it cannot be streamed or exported",
-                remedy="use seqgen eval or seqgen bench on the experiment, or train with subscale.lanes 1",
-            )
-        return Vocoder(self.generator, self.codec, self.prediction)
+    @property
+    def generator(self) -> Generator | Subscale:
+        """The voice's network."""
+        return self.voice.generator
 
-    @torch.no_grad()
-    def make(self, u: Tensor, features: Tensor, speaker: Tensor, temperature: float = 1.0) -> Tensor:
-        """Whole recordings from their features.
-
-        Shapes: ``u [B, elements, draws]``, ``features [B, frames + right, M]``, int64 ``speaker [B]`` → audio
-        ``[B, N]`` in [-1, 1), on the CPU; as many samples as u is for.
-        """
-        if isinstance(self.generator, Subscale):
-            values = self.generator.sample(u, features, speaker, temperature)
-            return torch.from_numpy(self.codec.decode(values.cpu().numpy()))
-        frames = with_speaker(features, speaker, self.plain.speakers)
-        spare = frames.shape[1] * self.plain.hop - self.plain.latency - u.shape[1] // self.plain.per_sample
-        padded = torch.nn.functional.pad(u, (0, 0, 0, max(0, spare) * self.plain.per_sample))
-        vocoder = self.vocoder
-        audio = vocoder.sample(padded, vocoder.init_state(len(u)), frames, temperature).audio
-        return audio[:, : u.shape[1] // self.plain.per_sample]
+    @property
+    def plain(self) -> Generator:
+        """Its body and conditioning network."""
+        return self.voice.plain
 
 
 def _require_codec(run: RunConfig, spec: StreamSpec, source: str) -> None:
@@ -155,33 +146,77 @@ def _require_codec(run: RunConfig, spec: StreamSpec, source: str) -> None:
     )
 
 
-def build(run: RunConfig, speakers: tuple[str, ...], *, source: str = "config") -> System:
-    """Construct generator and objective; a single speaker needs no one-hot.
+def _body(run: RunConfig, source: str) -> Streamable[Any]:
+    body: Streamable[Any] = registry.MODELS.load(run.model.name)(
+        config.options(run.model, registry.MODELS, source=source)
+    )
+    _require_codec(run, body.spec, source)
+    return body
+
+
+def _require_no_emission(run: RunConfig, reason: str, source: str) -> None:
+    if run.emission != Component("categorical"):
+        raise SeqgenError(f"{source}: {reason}; emission '{run.emission.name}' has no use", remedy="remove `emission:`")
+
+
+def _generator(run: RunConfig, speakers: int, codec: Codec, source: str) -> Generator:
+    """The network of a run: element by element with an emission, or a flow that needs none."""
+    body, conditioner = _body(run, source), None
+    if body.spec.cond_dim:
+        conditioner = registry.CONDITIONERS.load(run.conditioner.name)(
+            config.options(run.conditioner, registry.CONDITIONERS, source=source),
+            features=run.features,
+            speakers=speakers,
+            out_dim=body.spec.cond_dim,
+        )
+    if isinstance(body, AffineStream):
+        _require_no_emission(run, f"model {run.model.name} makes samples from noise", source)
+        return Parallel(body, conditioner, speakers=speakers)
+    emission_config = config.options(run.emission, registry.EMISSIONS, source=source)
+    emission: Emission = registry.EMISSIONS.load(run.emission.name)(emission_config)
+    return AutoRegressive(
+        body, emission, conditioner, start=codec.start, per_sample=codec.symbols_per_sample, speakers=speakers
+    )
+
+
+def voice(run: RunConfig, speakers: tuple[str, ...], *, source: str = "config") -> Voice:
+    """Construct what a run exports, with fresh weights; a single speaker needs no one-hot.
 
     Raises:
         SeqgenError: for unknown names or options, and for parts that do not fit each other.
     """
     codec: Codec = registry.CODECS.load(run.data.codec)()
-    body = registry.MODELS.load(run.model.name)(config.options(run.model, registry.MODELS, source=source))
-    _require_codec(run, body.spec, source)
-    emission_config = config.options(run.emission, registry.EMISSIONS, source=source)
-    emission: Emission = registry.EMISSIONS.load(run.emission.name)(emission_config)
-    count = len(speakers) if len(speakers) > 1 else 0
-    conditioner = None
-    if body.spec.cond_dim:
-        conditioner = registry.CONDITIONERS.load(run.conditioner.name)(
-            config.options(run.conditioner, registry.CONDITIONERS, source=source),
-            features=run.features,
-            speakers=count,
-            out_dim=body.spec.cond_dim,
-        )
-    plain = AutoRegressive(
-        body, emission, conditioner, start=codec.start, per_sample=codec.symbols_per_sample, speakers=count
-    )
-    generator = Subscale(run.subscale, plain) if run.subscale.lanes > 1 else plain
-    left = (conditioner.spec.context or 1) - 1 if conditioner is not None else 0
-    right = -(-plain.latency // run.features.hop)
-    objective_config = config.options(run.objective, registry.OBJECTIVES, source=source)
-    objective: Objective = registry.OBJECTIVES.load(run.objective.name)(objective_config, generator, left=left)
+    plain = _generator(run, len(speakers) if len(speakers) > 1 else 0, codec, source)
     prediction = prediction_for(run.features, run.data.prediction, run.data.codec)
-    return System(generator, codec, prediction, objective, left, right)
+    left = (plain.conditioner.spec.context or 1) - 1 if plain.conditioner is not None else 0
+    generator = Subscale(run.subscale, plain) if run.subscale.lanes > 1 else plain
+    return Voice(generator, codec, prediction, left, -(-plain.latency // run.features.hop))
+
+
+def build(run: RunConfig, speakers: tuple[str, ...], *, source: str = "config") -> System:
+    """Construct the objective of a run with its networks, the frozen ones of other runs included.
+
+    Raises:
+        SeqgenError: as :func:`voice`; and where the objective cannot train such a model, or lacks a network.
+    """
+    from seqgen.train import frozen  # which opens other runs, and so imports this file
+
+    kind: Any = registry.OBJECTIVES.load(run.objective.name)
+    options = config.options(run.objective, registry.OBJECTIVES, source=source)
+    if kind.trains is Streamable:
+        _require_no_emission(run, f"objective {run.objective.name} generates nothing", source)
+        codec = registry.CODECS.load(run.data.codec)()
+        return System(kind(options, _body(run, source)), codec, None, 0, 0, None)
+    made = voice(run, speakers, source=source)
+    if not isinstance(made.generator, kind.trains):
+        fitting = [n for n in registry.OBJECTIVES if isinstance(made.generator, registry.OBJECTIVES.load(n).trains)]
+        raise SeqgenError(
+            f"{source}: objective {run.objective.name} does not train model {run.model.name}",
+            remedy=f"set objective to {' or '.join(fitting)}",
+        )
+    others = frozen.networks(kind.others, options, run, speakers)
+    left = max([made.left, *(other.left for other in others.values())])
+    right = max([made.right, *(other.right for other in others.values())])
+    networks = {name: other.network for name, other in others.items()}
+    objective = kind(options, made.generator, left=left, **networks)
+    return System(objective, made.codec, made.prediction, left, right, made)

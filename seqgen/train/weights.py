@@ -41,12 +41,12 @@ def assign(module: nn.Module, tensors: dict[str, Tensor], *, source: str) -> Non
         value.copy_(tensors[name])
 
 
-def load(path: Path, module: nn.Module) -> Path:
+def load(path: Path, module: nn.Module, *, prefix: str = "") -> Path:
     """Load weights alone into ``module``: the averaged ones where a checkpoint has them.
 
     Args:
         path: an experiment directory (its best checkpoint is taken), a checkpoint directory, or a .safetensors file.
-        module: the module the weights belong to.
+        module: the module the weights belong to. prefix: of the names that are its own, in a checkpoint of more.
 
     Returns:
         What was read: the checkpoint directory or the file.
@@ -67,5 +67,7 @@ def load(path: Path, module: nn.Module) -> Path:
     if not (path / checkpoint.STATE).is_file():
         path = checkpoint.Checkpoints(path).best()
     tensors = checkpoint.read(path, only=("model", "ema")).tensors
-    assign(module, {**tensors["model"], **tensors.get("ema", {})}, source=str(path))
+    found = {**tensors["model"], **tensors.get("ema", {})}
+    mine = {name.removeprefix(prefix): value for name, value in found.items() if name.startswith(prefix)}
+    assign(module, mine, source=str(path))
     return path

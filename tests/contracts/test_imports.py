@@ -21,6 +21,7 @@ LAYERS = (
     ("stream",),
     ("nets",),
     ("models", "flows", "emissions"),
+    ("generator",),
     ("objectives", "sample", "subscale", "metrics"),
     ("export", "train"),
     ("cli", "serving", "egs", "tests", "tools"),

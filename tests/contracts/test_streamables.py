@@ -43,16 +43,28 @@ def _wavenet(**options: Any) -> Streamable[Any]:
     return cls(cls.Config(**(sizes | options)))
 
 
+def _parallel_wavenet(**options: Any) -> Streamable[Any]:
+    cls = registry.MODELS.load("parallel-wavenet")
+    sizes = {"layers": (2, 3), "cycle": 2, "residual": 5, "gate": 4, "head": 6}
+    return cls(cls.Config(**(sizes | options)))
+
+
 def _frames(speakers: int) -> Streamable[Any]:
     cls = registry.CONDITIONERS.load("frames")
     return cls(cls.Config(channels=5, blocks=1, look_ahead=1), features=FEATURES, speakers=speakers, out_dim=4)
 
 
 MODELS: dict[str, list[Callable[[], Streamable[Any]]]] = {
+    "parallel-wavenet": [
+        lambda: _parallel_wavenet(conditioned=False, layers=(1, 2, 1)),
+        lambda: _parallel_wavenet(kernel=3),
+        lambda: _parallel_wavenet(skip=7, layers=(4,)),
+    ],
     "wavenet": [
         lambda: _wavenet(symbols=9, conditioned=False),
         lambda: _wavenet(symbols=9, kernel=3, front=1),
         lambda: _wavenet(symbols=0, front=3),
+        lambda: _wavenet(symbols=0, skip=0),
     ],
     "wavernn": [lambda: _wavernn(False), lambda: _wavernn(True)],
 }

@@ -211,7 +211,7 @@ def test_a_system_makes_audio_of_lanes_as_of_samples_one_by_one() -> None:
     for config in (SubscaleConfig(), SubscaleConfig(lanes=4, horizon=1)):
         system = build(run_of(config), ("one",))
         mel, speaker = given(2, 30)
-        audio = system.make(uniforms(2, 30).float(), mel.float(), speaker)
+        audio = system.voice.make(uniforms(2, 30).float(), mel.float(), speaker)
         assert audio.shape == (2, 30)
         assert audio.dtype == torch.float32
         assert audio.abs().max() <= 1

@@ -1,0 +1,93 @@
+"""Parallel WaveNet's student (van den Oord et al., "Parallel WaveNet: Fast High-Fidelity Speech Synthesis", 2017).
+
+Logistic noise goes through inverse autoregressive flows, each of which takes its means and scales from a WaveNet of its
+own over the samples before:
+
+    x^0 = z,      x^i_t = x^{i-1}_t · s^i_t + μ^i_t,      (μ^i_t, s^i_t) = WaveNet_i(x^{i-1}_<t, c)
+
+All samples of a stretch are made at once, at the cost of one pass of each network. It is trained by distillation from
+a WaveNet that generates sample by sample (:mod:`seqgen.objectives.distillation`).
+
+Source: arXiv 1711.10433, section 3; sections of the flows and of the WaveNet in their own files.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from seqgen.errors import SeqgenError
+from seqgen.flows.affine import AffineAutoregressive, AffineStream, Composed
+from seqgen.models.wavenet import WaveNet
+from seqgen.stream.combinators import Delay, Serial
+
+
+class ParallelWaveNet(Composed):
+    """White logistic noise in, samples out: a composition of flows over WaveNets.
+
+    Shapes: ``z [B, T, 1]`` and, where conditioned, ``cond [B, T, Σ layers·2·gate]`` (flow by flow, as each
+    :class:`~seqgen.models.wavenet.WaveNet` takes it) → ``x [B, T, 1]``; no latency.
+
+    Raises:
+        SeqgenError: for sizes that make no network (see the message).
+
+    Source: arXiv 1711.10433, section 3.
+
+    Example:
+        >>> sizes = ParallelWaveNet.Config(layers=(2, 3), cycle=3, residual=4, gate=4, head=4, conditioned=False)
+        >>> ParallelWaveNet(sizes)(torch.zeros(1, 5, 1)).shape
+        torch.Size([1, 5, 1])
+    """
+
+    @dataclass(frozen=True)
+    class Config:
+        """Options of the student.
+
+        Attributes:
+            layers: dilated layers of each flow's WaveNet.
+            cycle, kernel, residual, gate, skip, head, conditioned: of every WaveNet; see its own options. Without skip
+                connections by default.
+            scale: scale of each flow before training; the product over flows is how loud the student starts.
+            floor: smallest scale of each flow.
+        """
+
+        layers: tuple[int, ...] = (10, 10, 10, 30)
+        cycle: int = 10
+        kernel: int = 2
+        residual: int = 64
+        gate: int = 64
+        skip: int = 0
+        head: int = 64
+        conditioned: bool = True
+        scale: float = 0.5
+        floor: float = 1e-3
+
+    def __init__(self, config: Config) -> None:
+        if not config.layers:
+            raise SeqgenError("parallel-wavenet: there are no flows", remedy="give the layers of each, e.g. [10, 30]")
+        if not 0 < config.floor < config.scale < 1:
+            raise SeqgenError(
+                f"parallel-wavenet: scale is {config.scale}, floor {config.floor}",
+                remedy="choose 0 < floor < scale < 1: a product of scales that start above one explodes",
+            )
+        super().__init__([_flow(config, index) for index in range(len(config.layers))])
+
+
+def _flow(config: ParallelWaveNet.Config, index: int) -> AffineStream[object]:
+    """Flow ``index``, whose input a fresh student scales by ``scale^index``."""
+    body = WaveNet(
+        WaveNet.Config(
+            layers=config.layers[index],
+            cycle=config.cycle,
+            kernel=config.kernel,
+            front=1,
+            residual=config.residual,
+            gate=config.gate,
+            skip=config.skip,
+            head=config.head,
+            conditioned=config.conditioned,
+            symbols=0,
+            unit=config.scale**index,
+            outputs=2,
+        )
+    )
+    return AffineAutoregressive(Serial(Delay(1, dim=1), body), scale=config.scale, floor=config.floor)

@@ -1,0 +1,65 @@
+"""What is said in a stretch of audio: a causal network over samples that learns labels, for others to listen with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from seqgen.data.batches import Batch
+from seqgen.errors import SeqgenError
+from seqgen.noise import Key
+from seqgen.objectives.contract import Loss, Objective
+from seqgen.stream.contract import Streamable
+
+
+class Classification(Objective):
+    """``L = -1/B Σ_b ln softmax(mean_t y_t)_label``: one label for each row, its transcript.
+
+    Terms: ``accuracy``, the share of rows whose label has the largest mean output.
+
+    Args:
+        classifier: ``[B, T, 1] → [B, T, labels]``, causal.
+
+    Raises:
+        SeqgenError: for a network with another number of outputs, a conditioned one, or a transcript that is no label.
+    """
+
+    @dataclass(frozen=True)
+    class Config:
+        """``labels``: every transcript that occurs."""
+
+        labels: tuple[str, ...]
+
+    players: Mapping[str, tuple[str, ...]] = MappingProxyType({"classifier": ("classifier",)})
+    trains = Streamable
+
+    def __init__(self, config: Config, classifier: Streamable[Any]) -> None:
+        super().__init__()
+        spec = classifier.spec
+        if (spec.in_dim, spec.cond_dim, spec.out_dim) != (1, 0, len(config.labels)):
+            raise SeqgenError(
+                f"classification: a model of {spec.in_dim} inputs, {spec.cond_dim} conditioning channels and "
+                f"{spec.out_dim} outputs for {len(config.labels)} labels",
+                remedy="give it one real input (symbols: 0), conditioned: false and an output for each label",
+            )
+        self.classifier, self.labels = classifier, config.labels
+
+    def loss(self, batch: Batch, player: str, rng: Key) -> Loss:
+        outputs: Tensor = self.classifier(batch.x)
+        real = torch.arange(outputs.shape[1], device=outputs.device)[None] < batch.lengths[:, None]
+        weight = real.to(outputs.dtype)[..., None]
+        logits = (outputs * weight).sum(dim=1) / weight.sum(dim=1).clamp_min(1)
+        wanted = torch.tensor([self._label(text) for text in batch.texts], device=logits.device)
+        accuracy = (logits.argmax(dim=1) == wanted).to(logits.dtype).mean()
+        return Loss(F.cross_entropy(logits.float(), wanted), {"accuracy": accuracy}, logits.new_tensor(len(wanted)))
+
+    def _label(self, text: str) -> int:
+        if text not in self.labels:
+            raise SeqgenError(f"the transcript '{text}' is no label", remedy=f"known: {', '.join(self.labels)}")
+        return self.labels.index(text)

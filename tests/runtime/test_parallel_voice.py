@@ -1,0 +1,228 @@
+"""A voice that makes whole chunks at once: the same audio in torch, in onnxruntime, in chunks, and from the server."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import soundfile
+import torch
+from torch import Tensor
+
+from seqgen import noise
+from seqgen.audio.features import log_mel
+from seqgen.bundle import Bundle
+from seqgen.config import Component
+from seqgen.errors import SeqgenError
+from seqgen.export import voice
+from seqgen.flows.affine import logistic
+from seqgen.generator import Parallel
+from seqgen.runtime import onnx as onnx_runtime
+from seqgen.runtime import open_runtime
+from seqgen.runtime.contract import Runtime
+from seqgen.runtime.replay import replay
+from seqgen.train import run as training
+from seqgen.train.evaluation import vocode
+from seqgen.train.experiment import Experiment
+from seqgen.train.run import RunConfig, Voice
+from tests.runtime.test_replay import Altered
+from tests.runtime.voices import lively, tiny_run
+
+HOP = 20
+SPEAKERS = ("ann", "bo")
+TOLERANCE = 1e-5
+
+
+def parallel_run(**changes: Any) -> RunConfig:
+    run = tiny_run(hop=HOP)
+    sizes = {"layers": [3, 4], "cycle": 3, "kernel": 3, "residual": 8, "gate": 8, "head": 8}
+    model = Component("parallel-wavenet", sizes)
+    run = replace(run, data=replace(run.data, codec="float"), model=model)
+    return replace(run, **{"objective": Component("distillation")} | changes)
+
+
+def parallel_voice() -> Voice:
+    """A random student whose samples stay below full scale, so that nothing hides behind the clipping."""
+    made = training.voice(parallel_run(), SPEAKERS)
+    lively(made.generator, 2)
+    with torch.no_grad():
+        for flow in made.generator.body.flows:
+            flow.net.layers[1].out.weight.mul_(0.03)
+            flow.net.layers[1].out.bias[1] -= 1
+    return made
+
+
+@pytest.fixture(scope="module")
+def made() -> Voice:
+    return parallel_voice()
+
+
+@pytest.fixture(scope="module")
+def bundle(made: Voice, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    experiment = Experiment(Path("exp/tiny"), parallel_run(), SPEAKERS)
+    return voice.write(made, experiment, tmp_path_factory.mktemp("parallel") / "voice", {})
+
+
+@pytest.fixture(scope="module", params=["onnx", "torch"])
+def runtime(request: pytest.FixtureRequest, bundle: Bundle) -> Runtime:
+    return open_runtime(bundle, request.param)
+
+
+def stream(bundle: Bundle, frames: int, rows: int = 2) -> tuple[Any, Any]:
+    """Uniforms for all that a fresh stream can make, and features with a one-hot."""
+    spec, rng = bundle.manifest.spec, np.random.default_rng(1)
+    mel = rng.normal(-5, 2, (rows, frames, 10)).astype(np.float32)
+    hot = np.eye(2, dtype=np.float32)[np.arange(rows) % 2][:, None].repeat(frames, axis=1)
+    samples = frames * spec.up - spec.latency
+    return np.stack([noise.block(5, row, 0, samples) for row in range(rows)]), np.concatenate([mel, hot], axis=2)
+
+
+def test_both_runtimes_reproduce_it_and_states_have_names(bundle: Bundle) -> None:
+    verdicts = voice.check(bundle.directory)
+    assert [verdict.runtime for verdict in verdicts] == ["onnx", "torch"]
+    assert all(verdict.ok and verdict.params_error <= 1e-5 for verdict in verdicts)
+    names = [leaf.name for leaf in bundle.manifest.state]
+    assert {"body.0.0", "body.0.1.queues", "body.1.1.time", "conditioner.0"} <= set(names)
+    assert not bundle.manifest.feeds_back
+    assert (bundle.manifest.uniforms_per_sample, bundle.manifest.codec) == (1, "float")
+    golden = bundle.tensors("golden.safetensors")
+    assert 0.05 < golden["audio"].std() < 0.9
+    assert np.abs(golden["audio"]).max() < 1
+    assert golden["params"].shape[2] == 2
+
+
+@pytest.mark.parametrize("cuts", [tuple(range(2, 13)), (5,), (3, 4, 11)], ids=str)
+def test_chunks_make_the_audio_of_the_whole(runtime: Runtime, bundle: Bundle, cuts: tuple[int, ...]) -> None:
+    """Chunks that make no sample yet, or one frame, or many; the first frames are look-ahead."""
+    u, cond = stream(bundle, 13)
+    spec = bundle.manifest.spec
+    whole, last = runtime.sample(u, runtime.init(2), cond)
+    state, parts = runtime.init(2), []
+    for first, stop in zip((0, *cuts), (*cuts, 13), strict=True):
+        begin, end = (max(0, k * spec.up - spec.latency) for k in (first, stop))
+        audio, state = runtime.sample(u[:, begin:end], state, cond[:, first:stop])
+        parts.append(audio)
+    np.testing.assert_allclose(np.concatenate(parts, axis=1), whole, rtol=0, atol=TOLERANCE)
+    for got, expected in zip(state, last, strict=True):
+        np.testing.assert_allclose(got, expected, rtol=0, atol=TOLERANCE)
+    assert whole.shape == (2, 13 * spec.up - spec.latency)
+
+
+def test_a_long_call_is_made_in_pieces(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    u, cond = stream(bundle, 40)
+    once, _ = open_runtime(bundle, "onnx").sample(u, bundle.initial_state(2), cond)
+    monkeypatch.setattr(onnx_runtime, "PIECE", 3 * HOP)
+    monkeypatch.setattr("seqgen.generator._BLOCK", 2 * HOP)
+    for name in ("onnx", "torch"):
+        runtime = open_runtime(bundle, name)
+        np.testing.assert_allclose(runtime.sample(u, runtime.init(2), cond)[0], once, rtol=0, atol=TOLERANCE)
+
+
+def test_audio_is_the_flow_of_the_uniforms(made: Voice, bundle: Bundle) -> None:
+    """The same student by hand: conditioning, logistic noise, one pass over everything."""
+    u, cond = stream(bundle, 9)
+    features, speaker = torch.from_numpy(cond[..., :10]), torch.tensor([0, 1])
+    generator = made.generator
+    assert isinstance(generator, Parallel)
+    with torch.no_grad():
+        vectors = generator.condition(features, speaker, left=0, vectors=u.shape[1])
+        z = logistic(torch.from_numpy(u))[..., None]
+        expected = generator.body(z, vectors)[..., 0]
+        cold = generator.body(0 * z, vectors)[..., 0]
+    runtime = open_runtime(bundle, "onnx")
+    np.testing.assert_allclose(runtime.sample(u, runtime.init(2), cond)[0], expected, rtol=0, atol=TOLERANCE)
+    np.testing.assert_allclose(runtime.sample(u, runtime.init(2), cond, 0.0)[0], cold, rtol=0, atol=TOLERANCE)
+    params, _ = runtime.step(z[..., 0].numpy(), runtime.init(2), cond)
+    judged = params[..., 0] + np.exp(params[..., 1]) * z[..., 0].numpy()
+    np.testing.assert_allclose(judged, expected, rtol=0, atol=TOLERANCE)
+
+
+def test_rows_are_what_each_is_alone_and_seeds_decide(runtime: Runtime, bundle: Bundle) -> None:
+    u, cond = stream(bundle, 6)
+    both, _ = runtime.sample(u, runtime.init(2), cond)
+    alone, _ = runtime.sample(u[1:], runtime.init(1), cond[1:])
+    np.testing.assert_allclose(both[1:], alone, rtol=0, atol=TOLERANCE)
+    other, _ = runtime.sample(u[::-1].copy(), runtime.init(2), cond)
+    assert np.abs(other - both).max() > 0.01
+
+
+def test_weights_are_stored_once(bundle: Bundle) -> None:
+    for name in ("step.onnx", "loop.onnx"):
+        graph = onnx.load(str(bundle.path(name)), load_external_data=False).graph
+        inside = sum(len(tensor.raw_data) for tensor in graph.initializer)
+        assert inside < 4096, "a folded copy of a weight"
+
+
+def test_a_wrong_sample_anywhere_is_noticed(bundle: Bundle) -> None:
+    """Without feedback one sample says nothing of the next: all are compared, not the first that differs."""
+    golden = dict(bundle.tensors("golden.safetensors"))
+    altered = Altered(open_runtime(bundle, "onnx"), golden)
+    altered.manifest = bundle.manifest
+    assert replay(altered).ok
+    for shift, unexplained in ((5e-5, 0), (3e-4, 1)):
+        golden["audio"] = bundle.tensors("golden.safetensors")["audio"].copy()
+        golden["audio"][0, :5] += 5e-5
+        golden["audio"][0, 77] += shift
+        assert replay(altered).unexplained == unexplained
+
+
+def test_the_streaming_command_gives_the_offline_audio(bundle: Bundle, repository: Path, tmp_path: Path) -> None:
+    rate = bundle.manifest.sample_rate
+    t = np.arange(rate // 3 + 7) / rate
+    audio = (0.3 * np.sin(2 * np.pi * (150 + 200 * t) * t)).astype(np.float32)
+    soundfile.write(tmp_path / "in.wav", audio, rate)
+    command = [sys.executable, "-m", "serving.cli", "vocode", tmp_path / "in.wav", "-o", tmp_path / "out.wav"]
+    options = ["--voice", bundle.directory, "--speaker", "bo", "--seed", "9"]
+    done = subprocess.run(
+        [*map(str, [*command, *options])], cwd=repository, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    streamed, _ = soundfile.read(tmp_path / "out.wav", dtype="float32")
+    recorded, _ = soundfile.read(tmp_path / "in.wav", dtype="float32")
+    features = log_mel(recorded, bundle.manifest.features)
+    (offline,) = vocode(open_runtime(bundle, "onnx"), [features], ["bo"], [0], seed=9)
+    assert len(streamed) == len(audio)
+    assert np.abs(streamed - offline[: len(audio)]).max() <= 1.01 / 32768  # the file holds 16 bits
+    assert streamed.std() > 0.05
+
+
+def test_blocks_without_samples_leave_the_flow_alone(made: Voice) -> None:
+    generator = made.generator
+    state = generator.init_state(1)
+    empty: Tensor = torch.zeros(1, 0, 1)
+    values, after = generator.sample(empty, state, torch.zeros(1, 1, 12))
+    assert values.shape == (1, 0)
+    assert torch.equal(after.body[0][1].time, state.body[0][1].time)
+    with pytest.raises(SeqgenError, match="3 frames do not make 10 samples"):
+        generator.sample(torch.zeros(1, 10, 1), state, torch.zeros(1, 3, 12))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"emission": Component("gaussian")}, "makes samples from noise; emission 'gaussian' has no use; remove"),
+        (
+            {"objective": Component("likelihood")},
+            "likelihood does not train model parallel-wavenet; set objective to dis",
+        ),
+        ({"objective": Component("distillation")}, "a student without a teacher; set objective.teacher"),
+        ({"objective": Component("distillation", {"sampels": 3})}, "unknown key 'sampels'"),
+        ({"objective": Component("distillation", {"teacher": "nowhere"})}, "nowhere: no experiment here"),
+    ],
+)
+def test_what_trains_no_student_is_refused(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(SeqgenError, match=said):
+        training.build(parallel_run(**changes), SPEAKERS)
+
+
+def test_a_student_is_not_quantised(made: Voice, tmp_path: Path) -> None:
+    experiment = Experiment(Path("exp/tiny"), parallel_run(), SPEAKERS)
+    with pytest.raises(SeqgenError, match="the native engine cannot run parallel-wavenet; export it in float32"):
+        voice.write(made, experiment, tmp_path / "voice", {}, "int8")
+    assert list(tmp_path.iterdir()) == []

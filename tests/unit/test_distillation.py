@@ -1,0 +1,403 @@
+"""Distillation against what can be computed without it: quadrature, identities, and what must not move."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from seqgen import noise
+from seqgen.data.batches import Batch
+from seqgen.emissions.categorical import Categorical
+from seqgen.emissions.gaussian import Gaussian
+from seqgen.emissions.logistic_mixture import LogisticMixture
+from seqgen.errors import SeqgenError
+from seqgen.flows.affine import Affine, logistic
+from seqgen.generator import Parallel
+from seqgen.models.parallel_wavenet import ParallelWaveNet
+from seqgen.models.wavenet import WaveNet
+from seqgen.nets.layers import Dense
+from seqgen.noise import Key
+from seqgen.objectives.classification import Classification
+from seqgen.objectives.distillation import Distillation, Drawn, another, middle
+from seqgen.objectives.power import PowerConfig, power_loss, spectrum
+from seqgen.objectives.style import StyleConfig, gram, style_loss
+from seqgen.objectives.verify import check_players, check_pure
+from seqgen.sample import AutoRegressive
+from seqgen.spec import StreamSpec
+from seqgen.stream.combinators import Repeat, Serial
+from seqgen.stream.contract import Streamable
+from tests.runtime.voices import lively
+
+HOP = 4
+KEY = Key(3, 5)
+
+
+class Fixed(Streamable[tuple[()]]):
+    """A teacher whose mean is ``slope`` times the element before and whose scale is given: one logistic."""
+
+    def __init__(self, mean: float, log_scale: float, slope: float = 0.0) -> None:
+        super().__init__()
+        self.spec = StreamSpec(in_dim=1, out_dim=3)
+        self.params = nn.Parameter(torch.tensor([0.0, mean, log_scale], dtype=torch.float64))
+        self.slope = slope
+
+    def init_state(self, batch: int) -> tuple[()]:
+        return ()
+
+    def step(self, x: Tensor, state: tuple[()], cond: Tensor | None = None) -> tuple[Tensor, tuple[()]]:
+        moved = torch.cat([torch.zeros_like(x), self.slope * x, torch.zeros_like(x)], dim=-1)
+        return self.params + moved, ()
+
+
+def known(mean: float, log_scale: float, slope: float = 0.0) -> Distillation:
+    """An objective with such a teacher; the student is what a test makes of it."""
+    emission = LogisticMixture(LogisticMixture.Config(mixtures=1))
+    teacher = AutoRegressive(Fixed(mean, log_scale, slope), emission, None, start=0.0, per_sample=1)
+    student = ParallelWaveNet(ParallelWaveNet.Config(layers=(1,), residual=2, gate=2, head=2, conditioned=False))
+    return Distillation(Distillation.Config(), Parallel(student, None), left=0, teacher=teacher).double()
+
+
+def judged(objective: Distillation, mean: Tensor, log_scale: Tensor, samples: int, stream: int = 0) -> Tensor:
+    """Estimates of the divergence, ``[N, T]``, of students that are these logistics."""
+    rows, steps = mean.shape[:2]
+    u = torch.from_numpy(noise.block(7, stream, 0, rows * steps * (1 + samples))).double()
+    fresh = logistic(u).view(rows, steps, -1)
+    made = Affine(mean, log_scale)
+    drawn = Drawn(fresh[..., :1], made.of(fresh[..., :1]), made)
+    nothing = torch.zeros(rows, steps, 0, dtype=torch.float64)
+    batch = Batch(drawn.x, torch.full((rows,), steps), nothing, drawn.x, torch.zeros(rows, dtype=torch.int64), ())
+    return objective.divergence(drawn, fresh[..., 1:], batch)[0]
+
+
+def density(x: Tensor, mean: Any, log_scale: Any) -> Tensor:
+    """Of a logistic, written out anew."""
+    e = torch.exp(-((x - mean) / math.exp(log_scale)).abs())
+    return e / (math.exp(log_scale) * (1 + e) ** 2)
+
+
+def quadrature(student: tuple[float, float], teacher: tuple[float, float]) -> float:
+    """``KL`` between two logistics by the trapezium rule, in nats."""
+    scale = math.exp(student[1])
+    x = torch.linspace(student[0] - 45 * scale, student[0] + 45 * scale, 40_001, dtype=torch.float64)
+    p, q = density(x, *student), density(x, *teacher)
+    return float(torch.trapezoid(p * (p.log() - q.log()), x))
+
+
+PAIRS = [((0.1, -1.0), (0.1, -1.0)), ((0.3, -1.5), (0.1, -1.0)), ((-0.4, 0.2), (0.5, -0.3)), ((0.0, -3.0), (0.0, -1.0))]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("student", "teacher"), PAIRS)
+def test_the_divergence_is_that_of_quadrature(student: tuple[float, float], teacher: tuple[float, float]) -> None:
+    mean = torch.full((20_000, 1, 1), student[0], dtype=torch.float64)
+    found = judged(known(*teacher), mean, torch.full_like(mean, student[1]), samples=64)
+    expected = quadrature(student, teacher)
+    assert expected >= -1e-9
+    error = 4 * float(found.std()) / math.sqrt(len(found))
+    assert abs(float(found.mean()) - expected) <= max(0.01 * expected, error)
+    assert error < 0.02 * max(expected, 0.3)
+
+
+def slopes(student: tuple[float, float], teacher: tuple[float, float]) -> list[float]:
+    """Central differences of the quadrature in mean and log-scale."""
+    h = 1e-4
+    moved = [[(student[0] + d, student[1]) for d in (h, -h)], [(student[0], student[1] + d) for d in (h, -h)]]
+    return [(quadrature(up, teacher) - quadrature(down, teacher)) / (2 * h) for up, down in moved]
+
+
+def gradients(student: tuple[float, float], teacher: tuple[float, float], draws: int, samples: int) -> list[Tensor]:
+    """The estimator's gradient in mean and log-scale, one of each row."""
+    leaves = [torch.full((draws, 1, 1), value, dtype=torch.float64, requires_grad=True) for value in student]
+    kl = judged(known(*teacher), leaves[0], leaves[1], samples)
+    return [made.flatten() for made in torch.autograd.grad(kl.sum(), leaves)]
+
+
+def test_its_gradient_is_unbiased_and_more_draws_make_it_quieter() -> None:
+    student, teacher = (0.3, -1.5), (0.1, -1.0)
+    one, many = gradients(student, teacher, 100_000, 1), gradients(student, teacher, 20_000, 16)
+    for single, several, expected in zip(one, many, slopes(student, teacher), strict=True):
+        for found in (single, several):
+            assert abs(float(found.mean()) - expected) < 3 * float(found.std()) / math.sqrt(len(found))
+        assert float(single.var() / several.var()) == pytest.approx(16, rel=0.15)
+        assert abs(expected) > 0.1
+
+
+def test_its_gradient_through_what_the_teacher_reads_is_unbiased() -> None:
+    """Two steps: x_1 moves the teacher's mean at x_2, so the second divergence pulls at the first mean."""
+    (m1, s1), (m2, s2), slope, teacher = (0.4, -1.0), (0.1, -1.2), 0.8, (0.0, -1.0)
+    draws = 40_000
+    first = torch.full((draws, 1, 1), m1, dtype=torch.float64, requires_grad=True)
+    mean = torch.cat([first, torch.full_like(first, m2)], dim=1)
+    log_scale = torch.tensor([s1, s2], dtype=torch.float64).view(1, 2, 1).expand(draws, -1, -1)
+    kl = judged(known(*teacher, slope), mean, log_scale, samples=4)
+    (found,) = torch.autograd.grad(kl[:, 1].sum(), first)
+
+    x = m1 + math.exp(s1) * torch.linspace(-30, 30, 601, dtype=torch.float64)
+
+    def second(shift: float) -> float:
+        inner = torch.tensor([quadrature((m2, s2), (slope * float(one + shift), teacher[1])) for one in x])
+        return float(torch.trapezoid(density(x, m1, s1) * inner, x))
+
+    expected = (second(1e-3) - second(-1e-3)) / 2e-3
+    assert abs(float(found.mean()) - expected) < 3 * float(found.std()) / math.sqrt(draws)
+    assert abs(expected) > 0.2
+
+
+# The whole objective
+
+
+def batch_of(rows: int = 3, frames: int = 10, *, left: int = 0) -> Batch:
+    draw = torch.Generator().manual_seed(2)
+    x = 0.3 * torch.randn(rows, frames * HOP, 1, generator=draw)
+    cond = torch.randn(rows, left + frames, 2, generator=draw)
+    lengths = torch.tensor([frames * HOP, frames * HOP - 5, 3 * HOP, 11][:rows])
+    speaker = torch.zeros(rows, dtype=torch.int64)
+    return Batch(x, lengths, cond, x, speaker, tuple("abcd"[:rows]), ("yes", "no", "yes", "no")[:rows])
+
+
+def conditioner(channels: int) -> Streamable[Any]:
+    return Serial(Dense(2, channels), Repeat(HOP, dim=channels))
+
+
+def objective(*, teacher: AutoRegressive | None = None, **options: Any) -> Distillation:
+    """A student of two flows and a WaveNet teacher, random and lively."""
+    options = {"samples": 3, "power": PowerConfig(windows=(16,)), "longest": 100} | options
+    sizes: dict[str, Any] = {"layers": 3, "cycle": 3, "residual": 6, "gate": 5, "skip": 7, "head": 8, "symbols": 0}
+    body = WaveNet(WaveNet.Config(**sizes, outputs=6))
+    emission = LogisticMixture(LogisticMixture.Config(mixtures=2, origin=-2))
+    made = teacher or AutoRegressive(body, emission, conditioner(body.spec.cond_dim), start=0.0, per_sample=1)
+    student = ParallelWaveNet(ParallelWaveNet.Config(layers=(2, 3), residual=6, gate=5, head=7))
+    generator = Parallel(student, conditioner(student.spec.cond_dim))
+    listener = WaveNet(WaveNet.Config(**{**sizes, "conditioned": False}, outputs=2)) if "style" in options else None
+    built = Distillation(Distillation.Config(**options), generator, left=0, teacher=made, classifier=listener)
+    lively(built, seed=6)
+    return built
+
+
+def test_it_keeps_the_laws_of_objectives() -> None:
+    options = {"contrast": 0.3, "style": StyleConfig(weight=1.0)}
+    check_players(objective(**options), batch_of())
+    check_pure(objective(**options), batch_of())
+
+
+def test_the_terms_make_up_the_loss() -> None:
+    loss = objective(contrast=0.3, power=PowerConfig(weight=2.0, windows=(16,)), style=StyleConfig(weight=0.5))(
+        batch_of(), "student", KEY
+    )
+    terms = loss.terms
+    total = terms["kl"] - 0.3 * terms["other_kl"] + 2.0 * terms["power"] + 0.5 * terms["style"]
+    torch.testing.assert_close(loss.total, total)
+    torch.testing.assert_close(terms["kl"], terms["cross_entropy"] - terms["entropy"])
+    assert float(loss.weight) == 40 + 35 + 12
+    assert all(float(value) != 0 for value in terms.values())
+
+
+def test_without_contrast_it_is_the_divergence_and_against_itself_it_is_nothing() -> None:
+    quiet = PowerConfig(weight=0.0, windows=(16,))
+    plain = objective(contrast=0.0, power=quiet)(batch_of(), "student", KEY)
+    assert torch.equal(plain.total, plain.terms["kl"])
+    assert "other_kl" not in plain.terms
+    same = batch_of()
+    same = replace(same, cond=same.cond[:1].expand(3, -1, -1))
+    assert objective(contrast=1.0, power=quiet)(same, "student", KEY).total.tolist() == 0.0
+    different = objective(contrast=1.0, power=quiet)(batch_of(), "student", KEY)
+    assert different.total.tolist() != 0.0
+    alone = batch_of(1)
+    assert torch.equal(objective(contrast=1.0, power=quiet)(alone, "student", KEY).total,
+                       objective(contrast=0.0, power=quiet)(alone, "student", KEY).total)  # fmt: skip
+
+
+def test_another_row_is_never_the_same_row() -> None:
+    batch = replace(batch_of(4), speaker=torch.arange(4))
+    turns = {tuple(another(batch, Key(1, stream)).speaker.tolist()) for stream in range(40)}
+    assert turns == {(3, 0, 1, 2), (2, 3, 0, 1), (1, 2, 3, 0)}
+    moved = another(batch, KEY)
+    assert all(torch.equal(moved.cond[i], batch.cond[int(moved.speaker[i])]) for i in range(4))
+    assert torch.equal(moved.x, batch.x)
+
+
+def test_the_teacher_is_read_but_never_moved() -> None:
+    built = objective(contrast=0.3)
+    before = {name: value.clone() for name, value in built.teacher.state_dict().items()}
+    student = {name: value.clone() for name, value in built.generator.state_dict().items()}
+    optimiser = torch.optim.AdamW([p for p in built.parameters() if p.requires_grad], lr=1e-2)
+    for step in range(3):
+        built(batch_of(), "student", Key(1, step)).total.backward()
+        optimiser.step()
+        optimiser.zero_grad()
+    assert all(parameter.grad is None and not parameter.requires_grad for parameter in built.teacher.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in built.teacher.state_dict().items())
+    assert not all(torch.equal(value, student[name]) for name, value in built.generator.state_dict().items())
+    drawn, epsilon = built.draw(batch_of(), KEY)
+    x = drawn.x.detach().requires_grad_()
+    kl, _ = built.divergence(
+        drawn._replace(x=x, map=Affine(*(part.detach() for part in drawn.map))), epsilon, batch_of()
+    )
+    (gradient,) = torch.autograd.grad(kl.sum(), x)
+    assert (gradient[:, :-1] != 0).all()
+    assert (gradient[:, -1] == 0).all()  # the last sample is read by nobody
+
+
+def test_training_mode_never_reaches_what_is_frozen() -> None:
+    built = objective(style=StyleConfig(weight=1.0)).train()
+    assert built.generator.training
+    assert not any(module.training for module in [*built.teacher.modules(), *built.classifier.modules()])
+    assert not built.eval().generator.training
+
+
+def test_samples_beyond_the_end_of_a_recording_do_not_count() -> None:
+    batch = batch_of()
+    changed = batch.x.clone()
+    changed[2, 12:] = 5.0
+    built = objective(style=StyleConfig(weight=1.0))
+    assert torch.equal(built(batch, "student", KEY).total, built(replace(batch, x=changed), "student", KEY).total)
+
+
+def test_long_rows_are_cut_to_their_middle() -> None:
+    batch = batch_of(2, 10)
+    framed = replace(batch, cond=torch.arange(15.0).view(1, 15, 1).expand(2, -1, 2))  # 3 before, 2 after
+    cut = middle(framed, 4 * HOP - 1, hop=HOP, left=3)
+    assert torch.equal(cut.x, batch.x[:, 3 * HOP : 7 * HOP])
+    assert cut.cond[0, :, 0].tolist() == [3, 4, 5, 6, 7, 8, 9, 10, 11]
+    assert cut.lengths.tolist() == [16, 16]
+    assert middle(framed, 10 * HOP, hop=HOP, left=3) is framed
+    ended = middle(replace(framed, lengths=torch.tensor([40, 13])), 16, hop=HOP, left=3)
+    assert ended.lengths.tolist() == [16, 1]
+
+
+def teacher_over(emission: Any, **options: Any) -> AutoRegressive:
+    sizes: dict[str, Any] = {"layers": 1, "residual": 2, "gate": 2, "skip": 2, "head": 2, "conditioned": False}
+    return AutoRegressive(
+        WaveNet(WaveNet.Config(**(sizes | options), outputs=emission.params)), emission, None, start=0, per_sample=1
+    )
+
+
+def test_a_teacher_with_a_density_is_needed() -> None:
+    student = Parallel(ParallelWaveNet(ParallelWaveNet.Config(layers=(1,), conditioned=False)), None)
+    with pytest.raises(SeqgenError, match="a student without a teacher"):
+        Distillation(Distillation.Config(), student, left=0)
+    symbols = teacher_over(Categorical(Categorical.Config(classes=9)), symbols=9)
+    with pytest.raises(SeqgenError, match="no generator over real numbers, but has Categorical; train one with codec"):
+        Distillation(Distillation.Config(), student, left=0, teacher=symbols)
+    normal = teacher_over(Gaussian(Gaussian.Config()), symbols=0)
+    with pytest.raises(SeqgenError, match="a style loss without a classifier"):
+        Distillation(Distillation.Config(style=StyleConfig(weight=1.0)), student, left=0, teacher=normal)
+    with pytest.raises(SeqgenError, match="Categorical has no density"):
+        Categorical(Categorical.Config()).log_density(torch.zeros(256), torch.tensor(0.1))
+
+
+@pytest.mark.parametrize(
+    "options", [{"samples": 0}, {"divergence": -1.0}, {"contrast": -0.1}, {"longest": 0}], ids=lambda o: next(iter(o))
+)
+def test_impossible_options_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(SeqgenError, match="give samples, longest >= 1 and weights of at least 0"):
+        Distillation.Config(**options)
+
+
+def test_the_density_of_a_mixture_is_its_probability_over_the_width_of_a_bin() -> None:
+    emission = LogisticMixture(LogisticMixture.Config(mixtures=3, origin=-1))
+    params = torch.tensor([0.1, -0.4, 0.9, -0.35, 0.2, 0.3, -2.0, -1.0, -1.5], dtype=torch.float64)
+    levels = 2 * torch.arange(1, 65535, 500, dtype=torch.float64) / 65535 - 1
+    each = params.expand(len(levels), 9)
+    expected = emission.log_prob(each, levels) + math.log(65535 / 2)
+    torch.testing.assert_close(emission.log_density(each, levels), expected, rtol=0, atol=1e-6)
+    x = torch.linspace(-30, 30, 200_001, dtype=torch.float64)
+    whole = emission.log_density(params.expand(len(x), 9), x).exp()
+    assert float(torch.trapezoid(whole, x)) == pytest.approx(1, abs=1e-6)
+
+
+# What compares with a recording
+
+
+def tones(rows: int = 2, length: int = 400) -> Tensor:
+    t = torch.arange(length, dtype=torch.float64)
+    return torch.stack([0.3 * torch.sin(0.2 * (k + 1) * t) + 0.1 * torch.sin(1.1 * t + k) for k in range(rows)])
+
+
+@pytest.mark.parametrize("kind", ["power", "magnitude"])
+@pytest.mark.parametrize("pooled", [False, True])
+def test_the_power_loss_knows_neither_sign_nor_loudness(kind: Any, pooled: bool) -> None:
+    options, y = PowerConfig(windows=(32, 64), spectrum=kind, pooled=pooled), tones()
+    assert power_loss(y, y, options).tolist() == [0, 0]
+    assert power_loss(-y, y, options).tolist() == [0, 0]
+    torch.testing.assert_close(
+        power_loss(torch.zeros_like(y), y, options), torch.ones(2, dtype=y.dtype), atol=1e-3, rtol=0
+    )
+    half = {"power": (1 - 0.25) ** 2, "magnitude": 0.25}[kind]
+    torch.testing.assert_close(power_loss(y / 2, y, options), torch.full((2,), half, dtype=y.dtype), atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        power_loss(y / 20, y / 10, options), torch.full((2,), half, dtype=y.dtype), atol=0.02, rtol=0
+    )
+    moved = torch.roll(y, 100, dims=1)
+    assert (power_loss(moved, y, options) < 0.2 * power_loss(torch.roll(y, 1, dims=0), y, options)).all()
+
+
+def test_a_full_scale_sine_has_a_quarter_of_power_in_its_band() -> None:
+    sine = torch.sin(2 * math.pi * 8 / 64 * torch.arange(256, dtype=torch.float64))[None]
+    power = spectrum(sine, 64, "power")[0]
+    assert power[8].tolist() == pytest.approx([0.25] * power.shape[1])
+    assert float(power[:5].max()) < 1e-12
+    assert spectrum(sine[:, :20], 64, "magnitude").shape == (1, 33, 1)  # shorter than a window
+
+
+def test_the_power_loss_has_gradients_at_silence() -> None:
+    for options in (PowerConfig(windows=(16,), spectrum="power"), PowerConfig(windows=(16,))):
+        x = torch.zeros(1, 64, requires_grad=True)
+        (gradient,) = torch.autograd.grad(power_loss(x, torch.zeros(1, 64), options).sum(), x)
+        assert gradient.isfinite().all()
+
+
+def test_the_style_loss_compares_what_sounds_together() -> None:
+    a = torch.randn(2, 50, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    assert torch.equal(style_loss([a, a], [a, a]), torch.zeros(2, dtype=a.dtype))
+    shuffled = a[:, torch.randperm(50, generator=torch.Generator().manual_seed(2))]
+    assert style_loss([shuffled], [a]).max() < 1e-20  # when is no matter
+    torch.testing.assert_close(style_loss([2 * a], [a]), torch.full((2,), 9.0, dtype=a.dtype), rtol=1e-4, atol=0)
+    expected = torch.stack([sum(torch.outer(v, v) for v in row) / 50 for row in a])  # type: ignore[misc]
+    torch.testing.assert_close(gram(a), expected)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: PowerConfig(weight=-1), lambda: PowerConfig(windows=()), lambda: PowerConfig(windows=(4,)),
+     lambda: StyleConfig(weight=-1)],
+)  # fmt: skip
+def test_impossible_losses_are_refused(make: Any) -> None:
+    with pytest.raises(SeqgenError, match="weight"):
+        make()
+
+
+# The listener
+
+
+def test_a_classifier_learns_what_is_said() -> None:
+    torch.manual_seed(0)
+    config = WaveNet.Config(layers=4, residual=8, gate=8, skip=8, head=8, symbols=0, conditioned=False, outputs=2)
+    built = Classification(Classification.Config(labels=("no", "yes")), WaveNet(config))
+    batch = batch_of(4)
+    t = torch.arange(40.0)
+    high, low = torch.sin(2.5 * t), torch.sin(0.5 * t)
+    batch = replace(batch, x=torch.stack([high, low, high, low])[..., None], lengths=torch.tensor([40, 30, 20, 40]))
+    check_players(built, batch)
+    check_pure(built, batch)
+    optimiser = torch.optim.AdamW(built.parameters(), lr=1e-2)
+    for step in range(40):
+        optimiser.zero_grad()
+        loss = built(batch, "classifier", Key(0, step))
+        loss.total.backward()
+        optimiser.step()
+    assert float(loss.terms["accuracy"]) == 1.0
+    assert float(loss.total.detach()) < 0.3
+    junk = batch.x.clone()
+    junk[2, 20:] = 9.0
+    assert torch.equal(built(replace(batch, x=junk), "classifier", KEY).total, built(batch, "classifier", KEY).total)
+    assert len(built.classifier.activations(batch.x)) == 4
+    with pytest.raises(SeqgenError, match="the transcript 'maybe' is no label; known: no, yes"):
+        built(replace(batch, texts=("maybe",) * 4), "classifier", KEY)
+    with pytest.raises(SeqgenError, match="2 outputs for 3 labels"):
+        Classification(Classification.Config(labels=("a", "b", "c")), WaveNet(config))
