@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from seqgen.emissions.contract import Emission, full
+from seqgen.emissions.normal import quantile
 
 
 class Gaussian(Emission):
     """``ln p(x) = -½((x-m)/s)² - ln s - ½ ln 2π`` with ``s = exp(max(params_1 + origin, min_log_scale))``.
 
-    Sampling inverts the distribution function: ``x = m + τ·s·√2·erf⁻¹(2u - 1)``, clipped to [-1, 1].
+    Sampling inverts the distribution function: ``x = m + τ·s·Φ⁻¹(u)``, clipped to [-1, 1].
 
     Shapes: params ``[…, 2]`` (mean, log-scale), value ``[…]``, u ``[…, 1]``. Nats of a density, not of 16-bit codes.
     """
@@ -44,6 +45,5 @@ class Gaussian(Emission):
 
     def sample(self, params: Tensor, u: Tensor, temperature: Tensor | float = 1.0) -> Tensor:
         scale = torch.exp(self._log_scale(params))
-        # u is a multiple of 2^-24 and may be 0: half a step inwards keeps the inverse finite.
-        z = math.sqrt(2) * torch.erfinv(2 * u[..., 0].clamp_min(2.0**-25) - 1)
-        return (params[..., 0] + temperature * scale * z).clamp(-1, 1)
+        # u is a multiple of 2^-24 and may be 0, where the quantile is that of half a step inwards.
+        return (params[..., 0] + temperature * scale * quantile(u[..., 0])).clamp(-1, 1)

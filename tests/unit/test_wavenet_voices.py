@@ -38,6 +38,12 @@ VOICES: dict[str, dict[str, Any]] = {
         "outputs": 6,
         "kernel": 3,
     },
+    "gaussian": {
+        "codec": "float",
+        "emission": Component("gaussian", {"origin": -4.0}),
+        "symbols": 0,
+        "outputs": 2,
+    },
 }
 
 
@@ -50,7 +56,7 @@ def voice_run(*, codec: str, emission: Component, **options: Any) -> RunConfig:
 def tiny_voice(kind: str) -> tuple[System, Experiment]:
     """A random voice; one of real numbers with narrow distributions, which would else lie beyond full scale."""
     system, experiment = tiny_system(voice_run(**VOICES[kind]), ("ann", "bo"), seed=2)
-    if kind == "mixture":
+    if system.generator.body.spec.in_dim:
         with torch.no_grad():
             system.generator.body.out.weight.mul_(0.3)
     return system, experiment
