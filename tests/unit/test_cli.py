@@ -79,6 +79,20 @@ def test_eval_of_one_utterance_is_strict_json(work: Path) -> None:
     assert done("eval", work / "exp", "--utterances", 1, "--json").json()["utterances"] == 1
 
 
+def test_a_bundle_is_scored_by_its_runtime(work: Path) -> None:
+    """Its likelihood comes from the engine's own logits: in float32 that of the experiment, rounded weights included."""
+    trained = done("eval", work / "exp", "--likelihood-only", "--json").json()
+    bundled = done("eval", work / "voice", "--data", work / "data/test", "--likelihood-only", "--json").json()
+    assert "through native" in bundled["checkpoint"]
+    assert trained["scores"] == bundled["scores"] == {}
+    assert trained["bits_and_samples"].keys() == bundled["bits_and_samples"].keys()
+    for key, (bits, samples) in trained["bits_and_samples"].items():
+        assert bundled["bits_and_samples"][key] == [pytest.approx(bits, rel=1e-5), samples]
+    done("export", work / "exp", "--out", work / "rounded", "--quantise", "int8")
+    rounded = done("eval", work / "rounded", "--data", work / "data/test", "--likelihood-only", "--json").json()
+    assert 1e-6 < abs(rounded["bits_per_sample"] - bundled["bits_per_sample"]) < 0.5
+
+
 def test_check(work: Path) -> None:
     found = done("check", work / "voice", "--json").json()
     assert found["ok"] is True
