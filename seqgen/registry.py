@@ -56,6 +56,7 @@ MODELS = Registry(
     {
         "wavernn": "seqgen.models.wavernn:WaveRNN",
         "wavenet": "seqgen.models.wavenet:WaveNet",
+        "wavenet-context": "seqgen.models.wavenet_context:ContextWaveNet",
         "parallel-wavenet": "seqgen.models.parallel_wavenet:ParallelWaveNet",
     },
 )

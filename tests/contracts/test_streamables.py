@@ -12,8 +12,10 @@ from torch import Tensor
 from seqgen import registry
 from seqgen.models.frames import FrameConditioner
 from seqgen.models.lanes import LaneContext
+from seqgen.models.wavenet import WaveNet
 from seqgen.nets.gru import GRU
 from seqgen.nets.layers import Activation, CausalConv1d, Dense, Embedding
+from seqgen.nets.slow import Slow
 from seqgen.nets.synthesis import LinearSynthesis
 from seqgen.spec import FeatureSpec, StreamSpec
 from seqgen.stream.combinators import (
@@ -54,11 +56,21 @@ def _frames(speakers: int) -> Streamable[Any]:
     return cls(cls.Config(channels=5, blocks=1, look_ahead=1), features=FEATURES, speakers=speakers, out_dim=4)
 
 
+def _wavenet_context(**options: Any) -> Streamable[Any]:
+    cls = registry.MODELS.load("wavenet-context")
+    sizes = {"layers": 3, "cycle": 2, "residual": 5, "gate": 4, "skip": 6, "head": 7, "outputs": 3}
+    return cls(cls.Config(wavenet=WaveNet.Config(**(sizes | options)), rate=3, channels=4, layers=2, embedding=3))
+
+
 MODELS: dict[str, list[Callable[[], Streamable[Any]]]] = {
     "parallel-wavenet": [
         lambda: _parallel_wavenet(conditioned=False, layers=(1, 2, 1)),
         lambda: _parallel_wavenet(kernel=3),
         lambda: _parallel_wavenet(skip=7, layers=(4,)),
+    ],
+    "wavenet-context": [
+        lambda: _wavenet_context(symbols=9),
+        lambda: _wavenet_context(symbols=0, conditioned=False, kernel=3),
     ],
     "wavenet": [
         lambda: _wavenet(symbols=9, conditioned=False),
@@ -88,6 +100,8 @@ LAYERS: dict[str, Callable[[], Streamable[Any]]] = {
     "serial-fold": lambda: Serial(CausalConv1d(2, 2, kernel=3), Fold(2, dim=2), Delay(1, dim=4)),
     "fold-unfold": lambda: Serial(Fold(2, dim=3), Dense(6, 6), Unfold(2, dim=3)),
     "lane-context": lambda: LaneContext(lanes=3, horizon=2, channels=4, blocks=1, out_dim=3),
+    "slow": lambda: Slow(Serial(CausalConv1d(6, 4, kernel=2), Dense(4, 3)), down=3, dim=2),
+    "slow-recurrent": lambda: Slow(GRU(4, 3), down=2, dim=2),
     "linear-synthesis": lambda: LinearSynthesis(3),
     "conditioned": lambda: Conditioned(Serial(Dense(3, 24), Repeat(2, dim=24)), _wavernn(True)),
 }

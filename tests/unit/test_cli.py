@@ -80,7 +80,7 @@ def test_eval_of_one_utterance_is_strict_json(work: Path) -> None:
 
 
 def test_a_bundle_is_scored_by_its_runtime(work: Path) -> None:
-    """Its likelihood comes from the engine's own logits: in float32 that of the experiment, rounded weights included."""
+    """Its likelihood comes from the engine's own logits: in float32 that of the experiment, rounded if it rounds."""
     trained = done("eval", work / "exp", "--likelihood-only", "--json").json()
     bundled = done("eval", work / "voice", "--data", work / "data/test", "--likelihood-only", "--json").json()
     assert "through native" in bundled["checkpoint"]

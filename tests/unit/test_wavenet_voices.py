@@ -38,6 +38,13 @@ VOICES: dict[str, dict[str, Any]] = {
         "outputs": 6,
         "kernel": 3,
     },
+    "context": {
+        "codec": "mulaw8",
+        "emission": Component("categorical"),
+        "context": {"rate": 3, "channels": 6, "layers": 2, "embedding": 4},
+        "symbols": 256,
+        "outputs": 256,
+    },
     "gaussian": {
         "codec": "float",
         "emission": Component("gaussian", {"origin": -4.0}),
@@ -47,9 +54,12 @@ VOICES: dict[str, dict[str, Any]] = {
 }
 
 
-def voice_run(*, codec: str, emission: Component, **options: Any) -> RunConfig:
+def voice_run(*, codec: str, emission: Component, context: dict[str, Any] | None = None, **options: Any) -> RunConfig:
     run, sizes = tiny_run(hop=20), {"layers": 4, "cycle": 3, "residual": 8, "gate": 8, "skip": 12, "head": 12}
-    model = Component("wavenet", sizes | options)
+    wavenet = sizes | options
+    model = Component("wavenet", wavenet)
+    if context is not None:
+        model = Component("wavenet-context", context | {"wavenet": wavenet})
     return replace(run, data=replace(run.data, codec=codec), model=model, emission=emission)
 
 
