@@ -69,15 +69,8 @@ fuzz: $(STAMP) ## other random examples and mutated bundles: FUZZ_ROUNDS=10, FUZ
 	done
 	tools/fuzz_engine.sh $(FUZZ_SECONDS) $(FUZZ_SEED)
 
-# Without torch, whose own code no sanitizer here has seen; with libstdc++ loaded first, or no exception would be
-# found. Leaks are Python's business: it frees nothing at its end.
-sanitize: $(STAMP) ## the native engine's tests under the address and undefined-behaviour sanitizers
-	cmake -S seqgen/runtime/native -B build/sanitize -DSEQGEN_SANITIZE=address,undefined >/dev/null
-	cmake --build build/sanitize -j 2 >/dev/null
-	LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libstdc++.so.6)" \
-	  ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1 \
-	  SEQGEN_ENGINE=build/sanitize/libseqgen_engine.so \
-	  $(VENV)/bin/python -m pytest -q --timeout 3600 tests/engine/test_kernels.py tests/engine/test_bad_input.py
+sanitize: $(STAMP) ## the native engine under the address, undefined-behaviour and thread sanitizers
+	tools/sanitize_engine.sh $(PYTEST)
 
 clean: ## remove what the commands made, .venv included
 	rm -rf $(VENV) build dist demo seqgen.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

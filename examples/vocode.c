@@ -1,11 +1,16 @@
 /* Streams a voice: log-mel features (raw float32 frames) in, a 16-bit WAV file out, 10 frames at a time.
  *
  *     vocode VOICE FEATURES.f32 OUT.wav [SEED]
+ *
+ * Standard error tells how long the first samples took, loading included, and the most memory that the process had.
  */
+#define _XOPEN_SOURCE 700
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <time.h>
 
 #include "seqgen_engine.h"
 
@@ -33,7 +38,25 @@ static void wav_header(FILE *file, uint32_t rate, uint32_t samples) {
     put(file, 2 * samples, 4);
 }
 
+static double now_ms(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return 1e3 * (double)now.tv_sec + 1e-6 * (double)now.tv_nsec;
+}
+
+static double resident_mb(void) {
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+#ifdef __APPLE__
+    return (double)usage.ru_maxrss / 1048576; /* bytes there, kibibytes elsewhere */
+#else
+    return (double)usage.ru_maxrss / 1024;
+#endif
+}
+
 int main(int argc, char **argv) {
+    const double began = now_ms();
+    double first = 0;
     need(argc >= 4, "give VOICE FEATURES.f32 OUT.wav [SEED]");
     seqgen_model model;
     seqgen_model_info info = {.struct_size = sizeof info};
@@ -61,6 +84,7 @@ int main(int argc, char **argv) {
         need(!seqgen_state_samples(model, state, info.state_bytes, call.frames, &call.samples, message, sizeof message),
              message);
         need(!seqgen_sample(model, &call, message, sizeof message), message);
+        if (made == 0 && call.samples > 0) first = now_ms() - began;
         for (int64_t i = 0; i < call.samples; ++i) put(out, (uint16_t)pcm[i], 2);
         made += (uint32_t)call.samples;
         position += (uint64_t)(call.samples * info.elements_per_sample);
@@ -69,6 +93,8 @@ int main(int argc, char **argv) {
     wav_header(out, (uint32_t)info.sample_rate, made);
     need(fclose(out) == 0, "cannot write the file");
     fclose(in);
+    fprintf(stderr, "vocode: %lu samples, the first after %.1f ms; %.1f MB of memory\n", (unsigned long)made, first,
+            resident_mb());
     seqgen_close(model, NULL, 0);
     free(state), free(workspace), free(features), free(pcm);
     return 0;

@@ -11,30 +11,16 @@ fi
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 
-cross=(-DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64
-       -DCMAKE_C_COMPILER=aarch64-linux-gnu-gcc -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++)
-cmake -S "$native" -B "$work/here" >/dev/null && cmake --build "$work/here" >/dev/null
-cmake -S "$native" -B "$work/arm" "${cross[@]}" >/dev/null && cmake --build "$work/arm" >/dev/null
+cmake -S "$native" --preset host -B "$work/here" >/dev/null && cmake --build "$work/here" >/dev/null
+cmake -S "$native" --preset aarch64-linux -B "$work/arm" >/dev/null && cmake --build "$work/arm" >/dev/null
 cc -O2 -I"$native/include" examples/vocode.c "$work/here/libseqgen_engine.so" \
   -Wl,-rpath,"$work/here" -o "$work/here/vocode"
 aarch64-linux-gnu-gcc -O2 -I"$native/include" examples/vocode.c "$work/arm/libseqgen_engine.so" \
   -Wl,-rpath,"$work/arm" -o "$work/arm/vocode"
 
-"$python" - "$work" <<'PYTHON'
-import sys
-from pathlib import Path
-
-import numpy as np
-
-from tests.engine import programs
-
-work, shape = Path(sys.argv[1]), programs.Shape(hidden=130, channels=7, hop=20, latency=33, density=0.4)
-for precision in ("float32", "bf16", "int8"):
-    programs.write(work / precision, programs.program(shape) | {"precision": precision}, programs.tensors(shape))
-np.random.default_rng(0).normal(0, 1, (60, 7)).astype(np.float32).tofile(work / "features")
-PYTHON
-
+"$python" -c 'import numpy; numpy.random.default_rng(0).normal(0, 1, (60, 7)).astype("f4").tofile("'"$work"'/features")'
 for precision in float32 bf16 int8; do
+  "$python" -m tests.engine.programs "$work/$precision" "$precision"
   SEQGEN_ISA=generic "$work/here/vocode" "$work/$precision" "$work/features" "$work/expected.wav" 5
   for isa in generic neon; do
     SEQGEN_ISA=$isa qemu-aarch64 -L /usr/aarch64-linux-gnu "$work/arm/vocode" \

@@ -1,8 +1,12 @@
-"""Random programs for the native engine, made without torch, and what they compute in float64 numpy."""
+"""Random programs for the native engine, made without torch, and what they compute in float64 numpy.
+
+``python -m tests.engine.programs FOLDER PRECISION`` writes one for programs in other languages.
+"""
 
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -136,3 +140,8 @@ def logits(shape: Shape, weights: dict[str, Array], features: Array, elements: A
             made.append(w[f"{head}.outer.weight"] @ inner + w[f"{head}.outer.bias"])
         h, before = fresh, (c, f)
     return np.array(made)
+
+
+if __name__ == "__main__":
+    sizes = Shape(hidden=130, channels=7, hop=20, latency=33, density=0.4)
+    write(Path(sys.argv[1]), program(sizes) | {"precision": sys.argv[2]}, tensors(sizes))

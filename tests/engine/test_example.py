@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import wave
@@ -34,7 +35,9 @@ def test_the_example_writes_the_same_samples(vocode: Path, tmp_path: Path) -> No
     where = programs.write(tmp_path / "voice", programs.program(shape), programs.tensors(shape))
     features = np.random.default_rng(0).normal(0, 1, (1, 34, shape.channels)).astype(np.float32)
     features.tofile(tmp_path / "features")
-    subprocess.run([vocode, where, tmp_path / "features", tmp_path / "out.wav", "7"], check=True, timeout=60)
+    command = [vocode, where, tmp_path / "features", tmp_path / "out.wav", "7"]
+    told = subprocess.run(command, check=True, timeout=60, capture_output=True, text=True).stderr
+    assert re.fullmatch(r"vocode: 647 samples, the first after [\d.]+ ms; [\d.]+ MB of memory\n", told)
     with wave.open(str(tmp_path / "out.wav")) as file:
         assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (8000, 1, 2)
         got = np.frombuffer(file.readframes(file.getnframes()), "<i2")

@@ -115,9 +115,9 @@ def test_mutated_bundles_load_or_say_why_not(repository: Path, tmp_path: Path) -
     include = repository / "seqgen" / "runtime" / "native" / "include"
     command = [compiler, "-std=c++17", "-O1", "-Wall", "-Wextra", f"-I{include}", str(folder / "load.cpp")]
     command += [str(folder / "driver.cpp"), str(library), f"-Wl,-rpath,{library.parent}", "-o", str(tmp_path / "fuzz")]
-    subprocess.run(command, check=True, timeout=120)
+    subprocess.run(command, check=True, timeout=240)
     done = subprocess.run([tmp_path / "fuzz", folder / "corpus", "4000", "7"], capture_output=True, text=True,
-                          timeout=120, check=False)  # fmt: skip
+                          timeout=240, check=False)  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "4000 changed ones" in done.stdout
 

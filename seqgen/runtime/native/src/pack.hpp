@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
+#include <new>
 #include <vector>
 
 #include "kernels.hpp"
@@ -95,7 +96,12 @@ class Packed {
 template <typename T>
 T* Aligned<T>::allocate(std::size_t count) {
     const std::size_t bytes = (count * sizeof(T) + 63) / 64 * 64;
-    void* made = std::aligned_alloc(64, bytes == 0 ? 64 : bytes);
+    void* made = nullptr;
+#if defined(__ANDROID__)  // whose C library has aligned_alloc from API level 28 on
+    if (::posix_memalign(&made, 64, bytes == 0 ? 64 : bytes) != 0) made = nullptr;
+#else
+    made = std::aligned_alloc(64, bytes == 0 ? 64 : bytes);
+#endif
     if (made == nullptr) throw std::bad_alloc();
     T* values = static_cast<T*>(made);
     for (std::size_t i = 0; i < count; ++i) values[i] = T{};

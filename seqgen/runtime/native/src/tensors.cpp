@@ -1,5 +1,6 @@
 #include "tensors.hpp"
 
+#include <cerrno>
 #include <cmath>
 #include <cstring>
 #include <fstream>

@@ -1,0 +1,38 @@
+"""Many threads on one model, and the model closed under them: `make sanitize` runs the same under the thread sanitizer."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from seqgen.runtime.native import library_path
+from tests.engine import programs
+from tests.engine.programs import Shape
+
+
+@pytest.fixture(scope="module")
+def threads(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``threads.cpp``, compiled."""
+    compiler = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+    if compiler is None or sys.platform == "win32":
+        pytest.skip("no C++ compiler")
+    library, program = library_path().resolve(), tmp_path_factory.mktemp("threads") / "threads"
+    command = [compiler, "-std=c++17", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-pthread"]
+    command += [f"-I{repository / 'seqgen' / 'runtime' / 'native' / 'include'}"]
+    command += [str(repository / "tests" / "engine" / "threads.cpp"), str(library), f"-Wl,-rpath,{library.parent}"]
+    subprocess.run([*command, "-o", str(program)], check=True, timeout=240)
+    return program
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_threads_share_a_model_that_is_then_closed(precision: str, threads: Path, tmp_path: Path) -> None:
+    shape = Shape(hidden=34, hop=4, latency=6)
+    document = programs.program(shape) | {"precision": precision}
+    where = programs.write(tmp_path, document, programs.tensors(shape))
+    done = subprocess.run([threads, where, "4"], capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "threads: as one\n"

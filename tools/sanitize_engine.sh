@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# The native engine under the sanitizers: its Python tests under address and undefined-behaviour, and
+# tests/engine/threads.cpp under thread.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python="$PWD/.venv/bin/python" native=seqgen/runtime/native
+
+build() {  # FOLDER SANITIZERS
+  cmake -S "$native" -B "build/$1" -DSEQGEN_SANITIZE="$2" >/dev/null
+  cmake --build "build/$1" -j 2 >/dev/null
+}
+
+# Without torch, whose own code no sanitizer here has seen; with libstdc++ loaded first, or no exception would be
+# found. Leaks are Python's business: it frees nothing at its end.
+build sanitize address,undefined
+LD_PRELOAD="$(cc -print-file-name=libasan.so) $(cc -print-file-name=libstdc++.so.6)" \
+  ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1 \
+  SEQGEN_ENGINE=build/sanitize/libseqgen_engine.so \
+  "$python" -m pytest -q --timeout 3600 tests/engine/test_kernels.py tests/engine/test_bad_input.py "$@"
+
+build sanitize-threads thread
+folder=build/sanitize-threads
+c++ -std=c++17 -O1 -g -fsanitize=thread -pthread -I "$native/include" tests/engine/threads.cpp \
+  "$folder/libseqgen_engine.so" -Wl,-rpath,"$PWD/$folder" -o "$folder/threads"
+# The sanitizer wants its memory at fixed places, which some kernels' randomised addresses take.
+fixed=(); if setarch -R true 2>/dev/null; then fixed=(setarch -R); fi
+for precision in float32 int8; do
+  "$python" -m tests.engine.programs "$folder/$precision" "$precision"
+  for isa in "" generic; do
+    SEQGEN_ISA="$isa" TSAN_OPTIONS=halt_on_error=1 "${fixed[@]}" "$folder/threads" "$folder/$precision" 4
+  done
+done
