@@ -14,8 +14,9 @@ from typing import Any
 
 _HELP = """\
 Evaluate an experiment (its best checkpoint) on held-out recordings:
-exact likelihood in bits per sample; then every utterance is vocoded from its own features, by the voice and by
-Griffin–Lim, and both are compared with the recording (MCD, log-spectral distance, log-F0 RMSE, V/UV error, STOI).
+exact likelihood in bits per sample (of a student: what its teacher makes of it); then every utterance is vocoded from
+its own features, by the voice and by Griffin–Lim, and both are compared with the recording (MCD, log-spectral distance,
+log-F0 RMSE, V/UV error, STOI).
 
   seqgen eval exp/fsdd                                    # on the run's own test set
   seqgen eval exp/fsdd --data data/other/test --json
@@ -53,18 +54,16 @@ def run_eval(given: argparse.Namespace) -> int:
     from seqgen.data.directory import DataDir
     from seqgen.metrics.table import summarise
     from seqgen.runtime import open_runtime
-    from seqgen.train.evaluation import likelihood
 
     _require_sensible(given)
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as scratch:
-        bundle, run, system, source = _open(given.voice, Path(scratch) / "voice")
+        bundle, run, made, source = _open(given.voice, Path(scratch) / "voice")
         data = DataDir.load(given.data or Path(run.data.test))
         wanted = given.utterances or run.data.test_utterances
         if wanted:
             data = DataDir(data.path, data.utterances[:wanted])
-        sys.stderr.write(f"likelihood of {len(data)} utterances with {source}\n")
-        exact = likelihood(system, run, data, bundle.manifest.speakers)
+        exact = _exact(given.voice, made, run, data, bundle.manifest.speakers, source)
         pairs = _pairs(open_runtime(bundle), data, given)
     if given.audio:
         _keep(pairs, given.audio, run.features.sample_rate)
@@ -74,23 +73,55 @@ def run_eval(given: argparse.Namespace) -> int:
         "checkpoint": source,
         "data": str(data.path),
         "utterances": len(pairs),
+        "samples": sum(pair.utterance.samples for pair in pairs),
     }
     result = _result(given, known, exact, ours, baseline) | {"seconds": time.perf_counter() - began}
     _report(given, result)
-    sys.stdout.write(json.dumps(result, allow_nan=False) + "\n" if given.json else _table(result, ours, baseline))
+    sys.stdout.write(
+        json.dumps(result, allow_nan=False) + "\n" if given.json else _table(result, exact, ours, baseline)
+    )
     return 0
 
 
+def _exact(
+    path: Path, made: Any, run: Any, data: Any, speakers: Sequence[str], source: str
+) -> dict[str, tuple[float, float, str]]:
+    """What the networks know without listening: name -> value, half of its 95 % interval, unit."""
+    from seqgen.sample import AutoRegressive
+    from seqgen.train import teaching
+    from seqgen.train.evaluation import likelihood
+    from seqgen.train.experiment import CONFIG, Experiment
+
+    if isinstance(made.generator, AutoRegressive):
+        sys.stderr.write(f"likelihood of {len(data)} utterances with {source}\n")
+        exact = likelihood(made, run, data, speakers)
+        return {"bits_per_sample": (exact.bits_per_sample, exact.half_width, "")}
+    if not (path / CONFIG).is_file() or _is_bundle(path):
+        return {}  # a student that left its experiment knows no teacher
+    sys.stderr.write(f"what the teacher makes of {len(data)} utterances with {source}\n")
+    judged = teaching.judged(Experiment.open(path).load()[0], run, data, speakers)
+    return {name: (one.value, one.half_width, teaching.UNITS[name]) for name, one in judged.items()}
+
+
+def _is_bundle(path: Path) -> bool:
+    from seqgen.bundle import MANIFEST
+
+    return (path / MANIFEST).is_file()
+
+
 def _result(
-    given: argparse.Namespace, known: dict[str, Any], exact: Any, ours: dict[str, Any], baseline: dict[str, Any]
+    given: argparse.Namespace,
+    known: dict[str, Any],
+    exact: dict[str, tuple[float, float, str]],
+    ours: dict[str, Any],
+    baseline: dict[str, Any],
 ) -> dict[str, Any]:
     """What is printed and kept: plain values, with null where something is not defined."""
     made = {
         "voice": str(given.voice),
         **known,
-        "samples": exact.samples,
-        "bits_per_sample": exact.bits_per_sample,
-        "bits_per_sample_95": exact.half_width,
+        **{name: value for name, (value, _, _) in exact.items()},
+        **{f"{name}_95": spread for name, (_, spread, _) in exact.items()},
         "temperature": given.temperature,
         "seed": given.seed,
         "scores": {name: value._asdict() for name, value in ours.items()},
@@ -121,26 +152,25 @@ def _finite(value: Any) -> Any:
 
 
 def _open(path: Path, scratch: Path) -> tuple[Any, Any, Any, str]:
-    """Bundle, configuration, system and the name of what is evaluated, from an experiment or a bundle."""
-    from seqgen.bundle import MANIFEST, Bundle
+    """Bundle, configuration, voice and the name of what is evaluated, from an experiment or a bundle."""
+    from seqgen.bundle import Bundle
     from seqgen.export import voice
     from seqgen.runtime.torch import TorchRuntime
     from seqgen.train.experiment import Experiment
 
-    if (path / MANIFEST).is_file():
+    if _is_bundle(path):
         bundle = Bundle.open(path)
         rebuilt = TorchRuntime(bundle)
-        return bundle, rebuilt.run, rebuilt.system, f"{bundle.manifest.name} {bundle.manifest.digest[:12]}"
+        return bundle, rebuilt.run, rebuilt.voice, f"{bundle.manifest.name} {bundle.manifest.digest[:12]}"
     experiment = Experiment.open(path)
-    system, source = experiment.load()
-    return voice.write(system, experiment, scratch, {}), experiment.run, system, source.name
+    made, source = experiment.voice()
+    return voice.write(made, experiment, scratch, {}), experiment.run, made, source.name
 
 
 def _report(given: argparse.Namespace, result: dict[str, Any]) -> None:
     from seqgen.audio.io import replacing
-    from seqgen.bundle import MANIFEST
 
-    target = given.report or (None if (given.voice / MANIFEST).is_file() else given.voice / "eval.json")
+    target = given.report or (None if _is_bundle(given.voice) else given.voice / "eval.json")
     if target is not None:
         with replacing(target) as stream:
             stream.write((json.dumps(result, indent=1, allow_nan=False) + "\n").encode())
@@ -173,14 +203,18 @@ def _keep(pairs: Sequence[Any], folder: Path, rate: int) -> None:
             io.write(folder / f"{pair.utterance.id}.{kind}.wav", audio, rate)
 
 
-def _table(result: dict[str, Any], ours: dict[str, Any], baseline: dict[str, Any]) -> str:
+def _table(
+    result: dict[str, Any],
+    exact: dict[str, tuple[float, float, str]],
+    ours: dict[str, Any],
+    baseline: dict[str, Any],
+) -> str:
     from seqgen.metrics.table import UNITS
 
-    spread = result["bits_per_sample_95"]
-    lines = [
-        f"{result['utterances']} utterances, {result['samples']:,} samples, checkpoint {result['checkpoint']}",
-        f"bits per sample {result['bits_per_sample']:.3f}" + (f" ± {spread:.3f}" if spread is not None else ""),
-        f"{'':<34}{'voice':>18}{'Griffin–Lim':>18}",
-    ]
+    lines = [f"{result['utterances']} utterances, {result['samples']:,} samples, checkpoint {result['checkpoint']}"]
+    for name, (value, spread, unit) in exact.items():
+        interval = f" ± {spread:.3f}" if math.isfinite(spread) else ""
+        lines.append(f"{name.replace('_', ' ')} {value:.3f}{interval}" + (f" {unit}" if unit else ""))
+    lines.append(f"{'':<34}{'voice':>18}{'Griffin–Lim':>18}")
     lines += [f"{f'{name} ({unit})':<34}{ours[name]!s:>18}{baseline[name]!s:>18}" for name, unit in UNITS.items()]
     return "\n".join(lines) + "\n"

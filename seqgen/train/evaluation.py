@@ -18,7 +18,8 @@ from seqgen.data.directory import DataDir, Utterance
 from seqgen.metrics.griffin_lim import griffin_lim
 from seqgen.metrics.table import evaluate_pair
 from seqgen.runtime.contract import Floats, Runtime
-from seqgen.train.run import RunConfig, System
+from seqgen.sample import AutoRegressive
+from seqgen.train.run import RunConfig, Voice
 
 Floats1 = npt.NDArray[np.float32]
 _ROWS = 16  # utterances that one call of a runtime makes side by side
@@ -34,7 +35,7 @@ class Likelihood:
 
 
 @torch.no_grad()
-def likelihood(system: System, run: RunConfig, data: DataDir, speakers: Sequence[str]) -> Likelihood:
+def likelihood(voice: Voice, run: RunConfig, data: DataDir, speakers: Sequence[str]) -> Likelihood:
     """Exact negative log-likelihood of whole utterances, in bits per audio sample.
 
     The interval is that of a ratio: ``1.96 · sd(bits_i - mean·n_i) / (√U · mean n)`` over U utterances.
@@ -42,17 +43,18 @@ def likelihood(system: System, run: RunConfig, data: DataDir, speakers: Sequence
     batches = UtteranceBatches(
         data,
         features=run.features,
-        codec=system.codec,
-        prediction=system.prediction,
+        codec=voice.codec,
+        prediction=voice.prediction,
         batch_size=8,
-        left=system.left,
-        right=system.right,
+        left=voice.left,
+        right=voice.right,
         speakers=speakers,
     )
-    generator, bits, samples = system.generator, [], []
+    generator, bits, samples = voice.generator, [], []
+    assert isinstance(generator, AutoRegressive)
     for index in range(len(batches)):
         batch = batches[index]
-        log_prob = generator.log_prob(batch.x, batch.cond, batch.speaker, left=system.left)
+        log_prob = generator.log_prob(batch.x, batch.cond, batch.speaker, left=voice.left)
         real = torch.arange(log_prob.shape[1])[None] < batch.lengths[:, None]
         bits += (-(log_prob * real).sum(dim=1) / math.log(2)).tolist()
         samples += (batch.lengths // generator.per_sample).tolist()
