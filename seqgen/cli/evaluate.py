@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 
 _HELP = """\
 Evaluate an experiment (its best checkpoint) on held-out recordings:
-exact likelihood in bits per sample; then every utterance is vocoded from its own features, by the voice and by
-Griffin–Lim, and both are compared with the recording (MCD, log-spectral distance, log-F0 RMSE, V/UV error, STOI).
+exact likelihood in bits per sample (of a student: what its teacher makes of it); then every utterance is vocoded from
+its own features, by the voice and by Griffin–Lim, and both are compared with the recording (MCD, log-spectral distance,
+log-F0 RMSE, V/UV error, STOI).
 
   seqgen eval exp/fsdd                                    # on the run's own test set
   seqgen eval exp/fsdd --data data/other/test --json
@@ -55,46 +56,120 @@ def run_eval(given: argparse.Namespace) -> int:
     from seqgen import config
     from seqgen.data.directory import DataDir
     from seqgen.metrics.table import summarise
-    from seqgen.train.evaluation import likelihood
 
     _require_sensible(given)
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as scratch:
         opened = _open(given.voice, Path(scratch) / "voice", given)
-        run, source = opened.run, opened.source
+        run = opened.run
         data = DataDir.load(given.data or Path(run.data.test))
         wanted = given.utterances or run.data.test_utterances
         if wanted:
             data = DataDir(data.path, data.utterances[:wanted])
-        sys.stderr.write(f"likelihood of {len(data)} utterances with {source}\n")
-        exact = likelihood(opened.voice, run, data, opened.speakers, opened.runtime)
+        exact = _exact(opened, data)
         pairs = [] if given.likelihood_only else _pairs(opened.make, run.features, data)
     if given.audio:
         _keep(pairs, given.audio, run.features.sample_rate)
     ours, baseline = summarise([p.scores for p in pairs]), summarise([p.baseline_scores for p in pairs])
     known = {
         "config_digest": config.digest(run),
-        "checkpoint": source,
+        "checkpoint": opened.source,
         "data": str(data.path),
         "utterances": len(data),
+        "samples": sum(utterance.samples for utterance in data),
     }
     result = _result(given, known, exact, ours, baseline) | {"seconds": time.perf_counter() - began}
     _report(given, result)
-    sys.stdout.write(json.dumps(result, allow_nan=False) + "\n" if given.json else _table(result, ours, baseline))
+    sys.stdout.write(
+        json.dumps(result, allow_nan=False) + "\n" if given.json else _table(result, exact, ours, baseline)
+    )
     return 0
 
 
+class _Opened(NamedTuple):
+    """What is evaluated: an experiment; or a bundle, whose runtime gives the likelihood too."""
+
+    run: Any
+    voice: Any
+    speakers: Sequence[str]
+    source: str
+    make: Any
+    runtime: Any = None
+    experiment: Any = None
+
+
+def _open(path: Path, scratch: Path, given: argparse.Namespace) -> _Opened:
+    """An experiment or a bundle, ready to be scored and to vocode."""
+    from seqgen.bundle import Bundle
+    from seqgen.export import voice
+    from seqgen.runtime import open_runtime
+    from seqgen.runtime.torch import TorchRuntime
+    from seqgen.subscale import Subscale
+    from seqgen.train.evaluation import maker, vocode
+    from seqgen.train.experiment import Experiment
+
+    drawing = {"seed": given.seed, "temperature": given.temperature}
+    if _is_bundle(path):
+        bundle = Bundle.open(path)
+        rebuilt, runtime = TorchRuntime(bundle), open_runtime(bundle)
+        source = f"{bundle.manifest.name} {bundle.manifest.digest[:12]} through {runtime}"
+        make = functools.partial(vocode, runtime, **drawing)
+        return _Opened(rebuilt.run, rebuilt.voice, bundle.manifest.speakers, source, make, runtime)
+    experiment = Experiment.open(path)
+    trained, source = experiment.voice()
+    if given.likelihood_only or isinstance(trained.generator, Subscale):
+        make = maker(trained, experiment.run, experiment.speakers, **drawing)
+    else:
+        bundle = voice.write(trained, experiment, scratch, {})
+        make = functools.partial(vocode, open_runtime(bundle), **drawing)
+    return _Opened(experiment.run, trained, experiment.speakers, source.name, make, None, experiment)
+
+
+class _Exact(NamedTuple):
+    """What the networks know without listening: name -> value, half of its 95 % interval and unit; bits and samples
+    of every recording, by id, where there is a likelihood."""
+
+    means: dict[str, tuple[float, float, str]]
+    utterances: dict[str, tuple[float, int]]
+
+
+def _exact(opened: _Opened, data: Any) -> _Exact:
+    from seqgen.generator import Parallel
+    from seqgen.train import teaching
+    from seqgen.train.evaluation import likelihood
+
+    of = f"{len(data)} utterances with {opened.source}\n"
+    if not isinstance(opened.voice.generator, Parallel):
+        sys.stderr.write(f"likelihood of {of}")
+        exact = likelihood(opened.voice, opened.run, data, opened.speakers, opened.runtime)
+        return _Exact({"bits_per_sample": (exact.bits_per_sample, exact.half_width, "")}, exact.utterances)
+    if opened.experiment is None:
+        return _Exact({}, {})  # a student that left its experiment knows no teacher
+    sys.stderr.write(f"what the teacher makes of {of}")
+    judged = teaching.judged(opened.experiment.load()[0], opened.run, data, opened.speakers)
+    return _Exact({name: (one.value, one.half_width, teaching.UNITS[name]) for name, one in judged.items()}, {})
+
+
+def _is_bundle(path: Path) -> bool:
+    from seqgen.bundle import MANIFEST
+
+    return (path / MANIFEST).is_file()
+
+
 def _result(
-    given: argparse.Namespace, known: dict[str, Any], exact: Any, ours: dict[str, Any], baseline: dict[str, Any]
+    given: argparse.Namespace,
+    known: dict[str, Any],
+    exact: _Exact,
+    ours: dict[str, Any],
+    baseline: dict[str, Any],
 ) -> dict[str, Any]:
     """What is printed and kept: plain values, with null where something is not defined."""
     made = {
         "voice": str(given.voice),
         **known,
-        "samples": exact.samples,
-        "bits_per_sample": exact.bits_per_sample,
-        "bits_per_sample_95": exact.half_width,
-        "bits_and_samples": exact.utterances,
+        **{name: value for name, (value, _, _) in exact.means.items()},
+        **{f"{name}_95": spread for name, (_, spread, _) in exact.means.items()},
+        **({"bits_and_samples": exact.utterances} if exact.utterances else {}),
         "temperature": given.temperature,
         "seed": given.seed,
         "scores": {name: value._asdict() for name, value in ours.items()},
@@ -124,49 +199,10 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-class _Opened(NamedTuple):
-    """What is evaluated: where a bundle is, its runtime gives the likelihood too."""
-
-    run: Any
-    voice: Any
-    speakers: Sequence[str]
-    source: str
-    runtime: Any
-    make: Any
-
-
-def _open(path: Path, scratch: Path, given: argparse.Namespace) -> _Opened:
-    """An experiment or a bundle, ready to be scored and to vocode."""
-    from seqgen.bundle import MANIFEST, Bundle
-    from seqgen.export import voice
-    from seqgen.runtime import open_runtime
-    from seqgen.runtime.torch import TorchRuntime
-    from seqgen.subscale import Subscale
-    from seqgen.train.evaluation import maker, vocode
-    from seqgen.train.experiment import Experiment
-
-    drawing = {"seed": given.seed, "temperature": given.temperature}
-    if (path / MANIFEST).is_file():
-        bundle = Bundle.open(path)
-        rebuilt, runtime = TorchRuntime(bundle), open_runtime(bundle)
-        source = f"{bundle.manifest.name} {bundle.manifest.digest[:12]} through {runtime}"
-        make = functools.partial(vocode, runtime, **drawing)
-        return _Opened(rebuilt.run, rebuilt.voice, bundle.manifest.speakers, source, runtime, make)
-    experiment = Experiment.open(path)
-    trained, source = experiment.voice()
-    if given.likelihood_only or isinstance(trained.generator, Subscale):
-        make = maker(trained, experiment.run, experiment.speakers, **drawing)
-    else:
-        bundle = voice.write(trained, experiment, scratch, {})
-        make = functools.partial(vocode, open_runtime(bundle), **drawing)
-    return _Opened(experiment.run, trained, experiment.speakers, source.name, None, make)
-
-
 def _report(given: argparse.Namespace, result: dict[str, Any]) -> None:
     from seqgen.audio.io import replacing
-    from seqgen.bundle import MANIFEST
 
-    target = given.report or (None if (given.voice / MANIFEST).is_file() else given.voice / "eval.json")
+    target = given.report or (None if _is_bundle(given.voice) else given.voice / "eval.json")
     if target is not None:
         with replacing(target) as stream:
             stream.write((json.dumps(result, indent=1, allow_nan=False) + "\n").encode())
@@ -191,14 +227,18 @@ def _keep(pairs: Sequence[Any], folder: Path, rate: int) -> None:
             io.write(folder / f"{pair.utterance.id}.{kind}.wav", audio, rate)
 
 
-def _table(result: dict[str, Any], ours: dict[str, Any], baseline: dict[str, Any]) -> str:
+def _table(
+    result: dict[str, Any],
+    exact: _Exact,
+    ours: dict[str, Any],
+    baseline: dict[str, Any],
+) -> str:
     from seqgen.metrics.table import UNITS
 
-    spread = result["bits_per_sample_95"]
-    lines = [
-        f"{result['utterances']} utterances, {result['samples']:,} samples, checkpoint {result['checkpoint']}",
-        f"bits per sample {result['bits_per_sample']:.3f}" + (f" ± {spread:.3f}" if spread is not None else ""),
-    ]
+    lines = [f"{result['utterances']} utterances, {result['samples']:,} samples, checkpoint {result['checkpoint']}"]
+    for name, (value, spread, unit) in exact.means.items():
+        interval = f" ± {spread:.3f}" if math.isfinite(spread) else ""
+        lines.append(f"{name.replace('_', ' ')} {value:.3f}{interval}" + (f" {unit}" if unit else ""))
     lines += [f"{'':<34}{'voice':>18}{'Griffin–Lim':>18}"] if ours else []
     lines += [
         f"{f'{name} ({unit})':<34}{ours[name]!s:>18}{baseline[name]!s:>18}" for name, unit in UNITS.items() if ours

@@ -125,7 +125,7 @@ class Distillation(Objective):
         return self
 
     def loss(self, batch: Batch, player: str, rng: Key) -> Loss:
-        batch = middle(batch, self.config.longest, hop=self._hop(), left=self.left)
+        batch = middle(batch, self.config.longest, hop=self.hop, left=self.left)
         length = torch.arange(batch.x.shape[1], device=batch.x.device)
         real = (length[None] < batch.lengths[:, None]).to(batch.x.dtype)
         weight = real.sum()
@@ -174,7 +174,9 @@ class Distillation(Objective):
             found.append(("style", style.weight, style_loss(maps, self.classifier.activations(recorded[..., None]))))
         return found
 
-    def _hop(self) -> int:
+    @property
+    def hop(self) -> int:
+        """Samples of a frame."""
         net = self.generator.conditioner
         return net.spec.up if net is not None else 1
 

@@ -19,7 +19,9 @@ from seqgen.metrics.griffin_lim import griffin_lim
 from seqgen.metrics.table import evaluate_pair
 from seqgen.models.frames import with_speaker
 from seqgen.runtime.contract import Floats, Runtime
+from seqgen.sample import AutoRegressive
 from seqgen.spec import FeatureSpec
+from seqgen.subscale import Subscale
 from seqgen.train.run import RunConfig
 from seqgen.train.voice import Voice
 
@@ -64,6 +66,7 @@ def likelihood(
     for index in range(len(batches)):
         batch = batches[index]
         if runtime is None:
+            assert isinstance(voice.generator, AutoRegressive | Subscale)
             log_prob = voice.generator.log_prob(batch.x, batch.cond, batch.speaker, left=voice.left)
         else:
             log_prob = _log_prob_of(runtime, voice, batch)

@@ -128,7 +128,7 @@ def test_info(work: Path) -> None:
     assert (bundle["provenance"]["who"], bundle["provenance"]["why"]) == ("me", "a test")
     assert bundle["provenance"]["config_digest"] == run["digest"]
     here = done("info", "--json").json()
-    assert here["model"] == ["wavernn", "wavenet", "parallel-wavenet"]
+    assert here["model"] == ["wavernn", "wavenet", "wavenet-context", "parallel-wavenet"]
     for path in ("run.yaml", "exp", "voice"):
         assert "tiny" in done("info", work / path).out
 
