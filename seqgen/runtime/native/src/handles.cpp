@@ -29,11 +29,14 @@ std::size_t slot_of(seqgen_model handle) {
 }
 
 void release(Slot& slot) {
-    const std::uint64_t before = slot.word.fetch_sub(1, std::memory_order_acq_rel);
-    if ((before & kUsers) != 1) return;
-    slot.model.reset();
-    // The next generation, free: only now may open_handle take the slot.
-    slot.word.store(((before >> kGeneration) + 1) << kGeneration, std::memory_order_release);
+    std::uint64_t word = slot.word.load(std::memory_order_acquire);
+    do {
+        if ((word & kUsers) != 1) continue;
+        // The last user stays counted until the model is gone: a slot without users is open_handle's to take.
+        slot.model.reset();
+        slot.word.store(((word >> kGeneration) + 1) << kGeneration, std::memory_order_release);
+        return;
+    } while (!slot.word.compare_exchange_weak(word, word - 1, std::memory_order_acq_rel, std::memory_order_acquire));
 }
 
 }  // namespace
