@@ -21,8 +21,8 @@ from seqgen.audio.io import pcm16, replacing, wav_header, write_blocks
 from seqgen.bundle import Bundle
 from seqgen.errors import SeqgenError
 from seqgen.runtime import open_runtime
-from seqgen.runtime.replay import require_golden
 from serving.protocol import Limits
+from serving.shelf import Fixed, open_voice
 from serving.source import from_path
 from serving.vocoder import Settings, Vocoder, VoiceFailure
 
@@ -207,12 +207,11 @@ def _serve(options: argparse.Namespace) -> int:
     from serving.app import App
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    vocoder = _open(options.voice)
-    require_golden(vocoder.runtime)
-    vocoder.warm_up()
+    voice = open_voice(Path(options.voice))
+    vocoder = voice.vocoder
     listener = _listen(options.host, options.port)
     limits = Limits(body=options.max_body * _MEBIBYTE, sound=float(options.max_seconds))
-    app = App(vocoder, threads=options.threads, slots=options.slots, limits=limits)
+    app = App(Fixed(voice), threads=options.threads, slots=options.slots, limits=limits)
     config = uvicorn.Config(
         app,
         log_config=None,

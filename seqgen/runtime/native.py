@@ -121,6 +121,9 @@ def load_library(path: Path) -> ctypes.CDLL:
     library.seqgen_state_init.argtypes = [handle, *blob, *message]
     library.seqgen_sample.argtypes = [handle, ctypes.c_void_p, *message]
     library.seqgen_step.argtypes = [handle, ctypes.c_void_p, *message]
+    word = ctypes.c_uint64
+    library.seqgen_uniforms.argtypes = [word, word, word, ctypes.c_size_t, ctypes.c_void_p]
+    library.seqgen_uniforms.restype = None
     return library
 
 
@@ -166,6 +169,12 @@ class Engine:
         blob = np.empty((1, self.info.state_bytes), np.uint8)
         self.call("seqgen_state_init", self._handle, blob.ctypes.data, blob.nbytes)
         return np.repeat(blob, batch, axis=0)
+
+    def uniforms(self, seed: int, stream: int, start: int, count: int) -> Floats:
+        """Uniform numbers of a Philox stream, float32 ``[count]`` in [0, 1)."""
+        made = np.empty(count, np.float32)
+        self._library.seqgen_uniforms(seed, stream, start, count, made.ctypes.data)
+        return made
 
     def run(
         self,
@@ -240,6 +249,9 @@ class NativeRuntime(Runtime):
     def init(self, batch: int) -> State:
         """Fresh streams."""
         return (self.engine.init(batch),)
+
+    def uniforms(self, seed: int, stream: int, start: int, count: int) -> Floats:
+        return self.engine.uniforms(seed % 2**64, stream % 2**64, start, count)
 
     def step(self, x: npt.NDArray[Any], state: State, cond: Floats) -> tuple[Floats, State]:
         samples = self.samples(x, self.manifest.symbols_per_sample, state, cond)

@@ -35,9 +35,9 @@ class Live:
         return self
 
     def __exit__(self, *_: object) -> None:
-        gate = getattr(self.app.vocoder.runtime, "gate", None)
-        if gate is not None:
-            gate.set()
+        for voice in self.app.shelf.open.values():
+            if getattr(voice.vocoder.runtime, "gate", None) is not None:
+                voice.vocoder.runtime.gate.set()
         self.server.should_exit = True
         self._thread.join(60)
         assert not self._thread.is_alive(), "the server did not stop"

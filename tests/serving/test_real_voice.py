@@ -218,3 +218,20 @@ def test_a_reader_that_leaves_the_pipe_ends_the_work(repository, voice, recordin
     _, err = process.communicate(timeout=120)
     assert process.returncode == 1
     assert err.decode().splitlines()[0] == "error: the reader of the output went away"
+
+
+def test_the_engine_draws_a_listeners_uniform_numbers_as_numpy_does(vocoder):
+    from seqgen import noise
+
+    for seed, stream, start, count in [(0, 0, 0, 9), (7, 3, 5, 1000), (2**64 - 1, 2**63, 2**40 + 3, 4), (1, 1, 1, 0)]:
+        got = vocoder.runtime.uniforms(seed, stream, start, count)
+        np.testing.assert_array_equal(got, noise.block(seed, stream, start, count))
+        assert got.dtype == np.float32
+
+
+def test_neighbours_in_a_call_change_no_sample_of_a_real_voice(vocoder, speaker):
+    """The bank's random schedules, with the engine in place of the fake."""
+    from tests.serving.test_bank import require_the_same_bytes
+
+    assert vocoder.batch == 16
+    require_the_same_bytes(range(10), vocoder, speaker)

@@ -145,7 +145,7 @@ def test_a_slow_reader_stops_the_work_and_then_gets_it_all(vocoder):
     with Live(app_for(vocoder, buffered=0.5), send_buffer=1 << 14) as server:
         plug = server.begin(body, receive_buffer=1 << 14)
         wait_for(lambda: server.app.crew.busy == 1)
-        (slot,) = server.app.crew._held
+        (slot,) = server.app.crew.tickets
         made = -1
         while made != sum(vocoder.runtime.blocks) or slot.waiting < 8000:  # until the pipe is full to the last buffer
             made = sum(vocoder.runtime.blocks)
