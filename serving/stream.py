@@ -51,11 +51,14 @@ class Streams:
         Raises:
             Refusal: for an unknown voice, or no slot.
         """
-        voice = await find(self._shelf, name)
-        if reserved is not None:
-            if reserved.vocoder is voice.vocoder:
-                return reserved
-            reserved.close()
+        try:
+            voice = await find(self._shelf, name)
+            if reserved is not None and reserved.vocoder is voice.vocoder:
+                kept, reserved = reserved, None
+                return kept
+        finally:
+            if reserved is not None:
+                reserved.close()
         return admit(self._crew, voice)
 
     @property
