@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from serving.vocoder import PLAN
 
+PREBUFFER = 0.04
+"""Seconds that a player waits after its first sound before it plays, as any player on a network does."""
+
 
 class PlayClock:
-    """Play-out of one stream, which starts with its first sound and goes on for as long as sound is there.
+    """Play-out of one stream, which starts soon after its first sound and goes on for as long as sound is there.
 
     Args:
         now: seconds, on whatever clock the caller keeps.
@@ -18,13 +21,14 @@ class PlayClock:
     Example:
         >>> clock = PlayClock(0.0)
         >>> clock.ready(0.0); clock.feed(0.01, 0.1); clock.lead(0.05)
-        0.06
+        0.1
     """
 
     def __init__(self, now: float) -> None:
         self.opened = self.dry = now
         self.underruns = 0
         self.started = False
+        self._fed = 0
         self._ready: float | None = None
 
     def lead(self, now: float) -> float:
@@ -44,13 +48,15 @@ class PlayClock:
         """Sound is handed over; tells whether the listener had run dry before it by the server's fault."""
         late = self.started and now > self.dry and self._ready is not None and self._ready < self.dry
         self.underruns += late
-        self.dry = (max(self.dry, now) if self.started else now) + seconds
+        self.dry = (max(self.dry, now) if self.started else now + PREBUFFER) + seconds
         self.started = True
+        self._fed += 1
         return late
 
     def chunk(self, now: float, frame: float) -> int:
-        """Frames to hand over at once, from ``PLAN``: as many as the lead covers, so chunks grow with it.
+        """Frames to hand over at once, from ``PLAN``: chunks grow step by step, as far as the lead covers them.
 
         ``frame`` is the duration of one in seconds.
         """
-        return next((count for count in reversed(PLAN) if count * frame <= self.lead(now)), PLAN[0])
+        grown = PLAN[: self._fed + 1]
+        return next((count for count in reversed(grown) if count * frame <= self.lead(now)), PLAN[0])

@@ -21,7 +21,7 @@ from seqgen.audio.features import log_mel, save_features
 from seqgen.audio.io import pcm16, wav_header
 from seqgen.bundle import Bundle
 from seqgen.runtime import open_runtime
-from serving.cli import _stream
+from serving.cli_vocode import stream
 from serving.vocoder import Settings, Vocoder
 from tests.serving.live import message, wait_for
 from tests.serving.test_vocoder import cut, streamed
@@ -160,7 +160,7 @@ def test_the_pipe_has_each_chunk_before_the_next_is_made():
             heard.append(os.read(read, 1 << 16))
 
     with open(write, "wb") as out, open(read, "rb"):
-        _stream(out, chunks(), b"head")
+        stream(out, chunks(), b"head")
         assert heard[0][:4] == b"head"
         assert [len(piece) for piece in heard] == [204, 200, 200]
 
@@ -223,9 +223,9 @@ def test_a_reader_that_leaves_the_pipe_ends_the_work(repository, voice, recordin
 def test_the_engine_draws_a_listeners_uniform_numbers_as_numpy_does(vocoder):
     from seqgen import noise
 
-    for seed, stream, start, count in [(0, 0, 0, 9), (7, 3, 5, 1000), (2**64 - 1, 2**63, 2**40 + 3, 4), (1, 1, 1, 0)]:
-        got = vocoder.runtime.uniforms(seed, stream, start, count)
-        np.testing.assert_array_equal(got, noise.block(seed, stream, start, count))
+    for place in [(0, 0, 0, 9), (7, 3, 5, 1000), (2**64 - 1, 2**63, 2**40 + 3, 4), (1, 1, 1, 0)]:
+        got = vocoder.runtime.uniforms(*place)
+        np.testing.assert_array_equal(got, noise.block(*place))
         assert got.dtype == np.float32
 
 
