@@ -68,6 +68,7 @@ class App:
             exception_handlers={HTTPException: _http_error, Exception: _server_error},
             lifespan=self._lifespan,
         )
+        self._asgi.router.redirect_slashes = False  # a path is right or it is not
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Every request gets an id, in the scope's state and in the answer's ``X-Request-Id``."""

@@ -32,8 +32,12 @@ def run(options: argparse.Namespace) -> int:
     """Measure and tell; the exit status says whether every listener that was let in heard sound without a gap."""
     from serving import bench
 
-    voice = ("--preset", options.preset) if options.preset else ("--voice", options.voice)
-    report = bench.run((*voice, "--threads", str(options.threads)), streams=options.streams, seconds=options.seconds)
+    name = next(name for name in ("preset", "voice", "voices") if getattr(options, name))
+    report = bench.run(
+        (f"--{name}", getattr(options, name), "--threads", str(options.threads)),
+        streams=options.streams,
+        seconds=options.seconds,
+    )
     if options.json:
         sys.stdout.write(json.dumps(report) + "\n")
     else:

@@ -14,16 +14,19 @@ from seqgen.errors import SeqgenError
 from serving import logs
 from serving.protocol import Limits
 from serving.shelf import Fixed, Place, open_voice
+from serving.voices import Store
 
 if TYPE_CHECKING:
     from serving.app import App
 
 _SEND_BUFFER = 128 << 10  # bytes the kernel may hold for one slow reader; its default grows to megabytes
+_PATIENCE = 0.0005
 _MEBIBYTE = 1 << 20
 _LONGEST_MESSAGE = 1 << 20  # of a WebSocket
 
 EXAMPLES = """\
 examples:
+  seqgen-serve serve --voices voices/
   seqgen-serve serve --voice exp/voice
   curl --data-binary @in.wav 'http://127.0.0.1:8080/v1/vocode?seed=1' > out.wav
   curl -N --data-binary @in.wav 'http://127.0.0.1:8080/v1/vocode?format=pcm' | aplay -f S16_LE -r 16000
@@ -57,6 +60,7 @@ def options(serve: argparse.ArgumentParser) -> None:
 def voice_options(parser: argparse.ArgumentParser) -> None:
     """Which voices."""
     which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--voices", metavar="DIR", help="all voices of a store; see `seqgen-serve voices`")
     which.add_argument("--voice", metavar="BUNDLE", help="one voice: a directory made by `seqgen export`")
     which.add_argument("--preset", help="random weights, to measure with: e.g. wavernn-896-sparse95-int8")
 
@@ -77,8 +81,9 @@ def port(text: str) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Serve until stopped."""
-    logs.set_up(options.log)
-    if not options.preset:
+    if options.voices:
+        return _serve(Store(Path(options.voices)), options)
+    if options.voice:
         return _serve(Fixed(open_voice(Path(options.voice))), options)
     from serving.preset import open_preset
 
@@ -94,6 +99,10 @@ def _serve(place: Place, options: argparse.Namespace) -> int:
     from serving.app import App
 
     listener = listen(options.host, options.port)
+    logs.set_up(options.log)
+    # Workers and event loop hand the interpreter's lock to each other many times a turn; its default patience (5 ms
+    # each time) would be silence.
+    sys.setswitchinterval(_PATIENCE)
     limits = Limits(body=options.max_body * _MEBIBYTE, sound=float(options.max_seconds))
     memory = options.memory * _MEBIBYTE
     app = App(place, threads=options.threads, slots=options.slots, limits=limits, memory=memory)

@@ -45,7 +45,13 @@ class Refusal(Exception):
 def error_body(status: int, message: str, code: str | None = None, param: str | None = None) -> bytes:
     """``{"error": {"message", "type", "param", "code"}}``, in the words of the OpenAI interface."""
     kind = _KINDS.get(status, "server_error" if status >= 500 else "invalid_request_error")
-    return json.dumps({"error": {"message": message, "type": kind, "param": param, "code": code}}).encode()
+    said = {"message": one_line(message), "type": kind, "param": param, "code": code}
+    return json.dumps({"error": said}).encode()
+
+
+def one_line(text: str) -> str:
+    """A message that may quote what a client sent, without anything that could break or turn a line."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 def read_query(query: bytes, known: tuple[str, ...] = QUERY) -> dict[str, str]:

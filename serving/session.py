@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from seqgen.errors import SeqgenError
-from serving.protocol import nearest, provenance, require_format
+from serving.protocol import nearest, one_line, provenance, require_format
 from serving.vocoder import Settings, Vocoder
 from serving.work import SAMPLES, Input, Order
 
@@ -334,4 +334,6 @@ def read_init(fields: Mapping[str, Any], vocoder: Vocoder, *, longest: float) ->
 
 
 def _say(kind: str, context: int | None, **fields: Any) -> Say:
+    if "message" in fields:
+        fields["message"] = one_line(fields["message"])
     return Say(json.dumps({"type": kind, "context": context, **fields}))

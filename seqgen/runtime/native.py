@@ -121,10 +121,16 @@ def load_library(path: Path) -> ctypes.CDLL:
     library.seqgen_state_init.argtypes = [handle, *blob, *message]
     library.seqgen_sample.argtypes = [handle, ctypes.c_void_p, *message]
     library.seqgen_step.argtypes = [handle, ctypes.c_void_p, *message]
-    word = ctypes.c_uint64
-    library.seqgen_uniforms.argtypes = [word, word, word, ctypes.c_size_t, ctypes.c_void_p]
-    library.seqgen_uniforms.restype = None
     return library
+
+
+def uniforms_function(path: Path) -> Any:
+    """``seqgen_uniforms``, called with the interpreter's lock held: it is over sooner than the lock would come back."""
+    function = ctypes.PyDLL(str(path)).seqgen_uniforms
+    word = ctypes.c_uint64
+    function.argtypes = [word, word, word, ctypes.c_size_t, ctypes.c_void_p]
+    function.restype = None
+    return function
 
 
 class Engine:
@@ -142,6 +148,7 @@ class Engine:
         if format not in FORMATS:
             raise SeqgenError(f"unknown weight format '{format}'", remedy=f"known: {', '.join(FORMATS)}")
         self._library = load_library(library_path())
+        self._uniforms = uniforms_function(library_path())
         self._handle = ctypes.c_uint64(0)
         name = None if isa is None else isa.encode()
         options = LoadOptions(ctypes.sizeof(LoadOptions), FORMATS.index(format), name)
@@ -173,7 +180,7 @@ class Engine:
     def uniforms(self, seed: int, stream: int, start: int, count: int) -> Floats:
         """Uniform numbers of a Philox stream, float32 ``[count]`` in [0, 1)."""
         made = np.empty(count, np.float32)
-        self._library.seqgen_uniforms(seed, stream, start, count, made.ctypes.data)
+        self._uniforms(seed, stream, start, count, made.ctypes.data)
         return made
 
     def run(
