@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import urllib.parse
-from types import SimpleNamespace
 
 import pytest
 
@@ -197,7 +196,7 @@ class Library:
 
     def load(self, name):
         self.loads.append(name)
-        return Voice(SimpleNamespace(name=name), size=self.sizes[name])
+        return Voice(fake_vocoder(name=name), size=self.sizes[name])
 
 
 def test_voices_are_loaded_once_and_the_oldest_unused_give_way():
