@@ -8,15 +8,15 @@ import re
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, quote
+from urllib.parse import parse_qsl
 
 from seqgen.errors import SeqgenError
-from serving.encoders import FORMATS, content_type
-from serving.vocoder import Settings, Vocoder
+from serving.encoders import FORMATS, content_type, output_rate
+from serving.vocoder import Settings, Vocoder, provenance
 from serving.work import Input, Order
 
 Headers = list[tuple[bytes, bytes]]
-QUERY = ("voice", "seed", "temperature", "speaker", "format")
+QUERY = ("voice", "seed", "temperature", "speaker", "format", "rate")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _KINDS = {400: "invalid_request_error", 404: "not_found_error", 405: "invalid_request_error",
           503: "overloaded_error"}  # fmt: skip
@@ -82,7 +82,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def read_order(values: Mapping[str, str], vocoder: Vocoder, *, content_type: str = "", longest: float = 600.0) -> Order:
-    """What ``POST /v1/vocode`` asks for: ``seed``, ``temperature``, ``speaker``, ``format``.
+    """What ``POST /v1/vocode`` asks for: ``seed``, ``temperature``, ``speaker``, ``format``, ``rate``.
 
     Raises:
         Refusal: 422 for a value that the voice cannot follow.
@@ -96,9 +96,10 @@ def read_order(values: Mapping[str, str], vocoder: Vocoder, *, content_type: str
             speaker=values.get("speaker"),
         )
         vocoder.check(settings)
+        rate = output_rate(form, vocoder.sample_rate, _whole("rate", values.get("rate", "0")))
     except SeqgenError as error:
         raise Refusal(422, str(error)) from None
-    return Order(settings, form, Input("file", content_type=content_type), longest, eager=True)
+    return Order(settings, form, Input("file", content_type=content_type), longest, eager=True, rate=rate)
 
 
 def require_format(form: str) -> None:
@@ -130,15 +131,10 @@ def sound_headers(order: Order, vocoder: Vocoder) -> Headers:
     """Headers of a sound: its type, and the mark that says a machine made it (EU AI Act, article 50(2))."""
     mark = provenance(vocoder, order.settings)
     return [
-        (b"content-type", content_type(order.form, vocoder.sample_rate).encode()),
+        (b"content-type", content_type(order.form, order.rate or vocoder.sample_rate).encode()),
         (b"cache-control", b"no-store"),
         (b"x-synthetic", mark.encode()),
     ]
-
-
-def provenance(vocoder: Vocoder, settings: Settings) -> str:
-    """The mark of synthetic sound, as headers and containers carry it."""
-    return f'seqgen; kind=vocoder; voice="{quote(vocoder.name)}"; seed={settings.seed}'
 
 
 def request_id(headers: Mapping[bytes, bytes]) -> str:

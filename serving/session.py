@@ -4,7 +4,8 @@ Text messages are JSON objects with a ``type``; ``context`` is a number from 0 t
 names one of several streams of the connection. Binary messages, both ways, are four bytes, the context as a
 little-endian number, and then input or sound.
 
-    client: init {voice, input, rate, encoding, signature, format, seed, temperature, speaker}   flush   cancel   close
+    client: init {voice, input, rate, encoding, signature, format, output_rate, seed, temperature, speaker}
+            flush   cancel   close
     server: ready   (sound)   flushed   cancelled   closed   error {code, message}
 
 ``flush`` ends an utterance: what is owed is made, ``flushed`` follows, and what is sent next begins another one.
@@ -21,8 +22,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from seqgen.errors import SeqgenError
-from serving.protocol import nearest, one_line, provenance, require_format
-from serving.vocoder import Settings, Vocoder
+from serving.encoders import output_rate
+from serving.protocol import nearest, one_line, require_format
+from serving.vocoder import Settings, Vocoder, provenance
 from serving.work import SAMPLES, Input, Order
 
 MOST_CONTEXTS = 4
@@ -33,7 +35,7 @@ POLICY, INVALID, TRY_LATER, INTERNAL, NORMAL = 1008, 1007, 1013, 1011, 1000
 _HEAD = struct.Struct("<I")
 _FIELDS: dict[str, tuple[type, ...]] = {
     "voice": (str,), "input": (str,), "rate": (int,), "encoding": (str,), "signature": (str,), "format": (str,),
-    "seed": (int,), "temperature": (int, float), "speaker": (str,),
+    "output_rate": (int,), "seed": (int,), "temperature": (int, float), "speaker": (str,),
 }  # fmt: skip
 _TYPES = ("init", "flush", "cancel", "close")
 
@@ -330,7 +332,8 @@ def read_init(fields: Mapping[str, Any], vocoder: Vocoder, *, longest: float) ->
     settings = Settings(fields.get("seed", 0), float(fields.get("temperature", 1.0)), fields.get("speaker"))
     vocoder.check(settings)
     given = Input(kind, rate=fields.get("rate", vocoder.sample_rate) if kind == "audio" else 0, encoding=encoding)
-    return Order(settings, form, given, longest)
+    rate = output_rate(form, vocoder.sample_rate, fields.get("output_rate", 0))
+    return Order(settings, form, given, longest, rate=rate)
 
 
 def _say(kind: str, context: int | None, **fields: Any) -> Say:

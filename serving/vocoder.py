@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import numpy as np
 import numpy.typing as npt
@@ -168,6 +169,11 @@ class Vocoder:
         if self.inputs and speaker is not None:
             row[self.speakers.index(speaker)] = 1
         return row
+
+
+def provenance(vocoder: Vocoder, settings: Settings) -> str:
+    """The mark of synthetic sound, as headers and containers carry it."""
+    return f'seqgen; kind=vocoder; voice="{quote(vocoder.name)}"; seed={settings.seed}'
 
 
 class Stream:

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen.errors import SeqgenError
-from serving.encoders import byte_rate, encoder
+from serving.encoders import byte_rate, encoder, output_rate
 from serving.source import from_body
-from serving.vocoder import Audio, Settings, Stream, Vocoder
+from serving.vocoder import Audio, Settings, Stream, Vocoder, provenance
 
 SAMPLES = {"s16le": "<i2", "f32le": "<f4"}
 
@@ -67,16 +67,16 @@ class Work:
 
     def __init__(self, vocoder: Vocoder, order: Order) -> None:
         self.vocoder, self.order = vocoder, order
-        self.rate = vocoder.sample_rate
-        self.byte_rate = byte_rate(order.form, self.rate)
+        rate = output_rate(order.form, vocoder.sample_rate, order.rate)
+        self.byte_rate = byte_rate(order.form, rate)
         self.stream: Stream | None = None
-        self._encoder = encoder(order.form, self.rate)
+        self._encoder = encoder(order.form, vocoder.sample_rate, rate, provenance(vocoder, order.settings))
         self._rest = bytearray()  # a file under way, or the start of a sample or frame
         self._blocks: Iterator[npt.NDArray[Any]] | None = None
         self._taken = 0.0  # seconds of incremental input
         if order.input.kind != "file":
-            rate = order.input.rate if order.input.kind == "audio" else None
-            self.stream = vocoder.start(order.settings, rate=rate)
+            given = order.input.rate if order.input.kind == "audio" else None
+            self.stream = vocoder.start(order.settings, rate=given)
 
     def push(self, data: bytes) -> None:
         """More input.

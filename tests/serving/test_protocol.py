@@ -14,9 +14,10 @@ from seqgen.audio.features import log_mel
 from seqgen.audio.io import pcm16, wav_header
 from seqgen.errors import SeqgenError
 from serving import protocol
+from serving.encoders import wav_head
 from serving.protocol import Refusal, read_order, read_query
 from serving.source import BODY, from_body, from_path, sniff
-from serving.vocoder import Settings
+from serving.vocoder import Settings, provenance
 from tests.serving.fakes import SPEC, audio_file, everything, fake_vocoder, features_file, tone
 
 
@@ -24,7 +25,7 @@ from tests.serving.fakes import SPEC, audio_file, everything, fake_vocoder, feat
     ("query", "status", "message"),
     [
         (b"sed=1", 422, "unknown parameter 'sed'; did you mean 'seed'?"),
-        (b"vox=1", 422, "unknown parameter 'vox'; known are voice, seed, temperature, speaker, format"),
+        (b"vox=1", 422, "unknown parameter 'vox'; known are voice, seed, temperature, speaker, format, rate"),
         (b"seed=1&seed=2", 422, "parameter 'seed' is given twice"),
         (b"seed=", 422, "seed '' is not a whole number"),
         (b"seed=1.5", 422, "seed '1.5' is not a whole number"),
@@ -39,7 +40,7 @@ from tests.serving.fakes import SPEC, audio_file, everything, fake_vocoder, feat
         (b"temperature=3", 422, "temperature 3.0 is out of range; choose 0 to 2"),
         (b"speaker=x", 422, "voice 'fake' has no speaker 'x'; its speakers are: a, b"),
         (b"", 422, "voice 'fake' needs a speaker; choose one of: a, b"),
-        (b"speaker=a&format=mp3", 422, "format 'mp3' is not offered; choose one of: wav, pcm, f32, ulaw"),
+        (b"speaker=a&format=mp3", 422, "format 'mp3' is not offered; choose one of: wav, pcm, f32, ulaw, flac, opus"),
         (b"speaker=%ff", 400, "percent-encode"),
         (b"speaker=\xff", 400, "percent-encode"),
         (b"&".join(b"k%d=1" % i for i in range(50)), 400, "percent-encode"),
@@ -232,6 +233,6 @@ def test_sniffing(head, kind):
 def test_the_answer_is_a_wav_stream_or_its_bare_samples():
     vocoder, body = fake_vocoder(), audio_file(tone(0.3))
     wav, pcm = (everything(vocoder, read_order({"format": form}, vocoder), body) for form in ("wav", "pcm"))
-    assert wav[0] == wav_header(8000, samples=None) + pcm[0]
+    assert wav[0] == wav_head(8000, provenance(vocoder, Settings())) + pcm[0]
     assert wav[1:] == pcm[1:]
     assert len(b"".join(pcm)) == 2 * 2400

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from seqgen.audio.features import log_mel
-from seqgen.audio.io import pcm16, wav_header
+from seqgen.audio.io import pcm16
 from serving.app import App
+from serving.encoders import wav_head
 from serving.protocol import Limits
 from serving.source import from_body
 from serving.vocoder import Settings
@@ -46,8 +47,9 @@ def test_a_wav_stream_comes_back(vocoder):
         assert headers["transfer-encoding"] == "chunked"
         assert headers["x-synthetic"] == 'seqgen; kind=vocoder; voice="fake"; seed=5'
         assert len(headers["x-request-id"]) == 16
-        assert answer == wav_header(8000, samples=None) + expected(vocoder, body, seed=5, temperature=0.5)
-        assert len(answer) == 44 + 2 * 8000
+        head = wav_head(8000, headers["x-synthetic"])
+        assert answer == head + expected(vocoder, body, seed=5, temperature=0.5)
+        assert len(answer) == len(head) + 2 * 8000
 
 
 def test_raw_samples_and_features_and_speakers(tmp_path):
