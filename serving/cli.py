@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from seqgen.errors import SeqgenError
-from serving import cli_bench, cli_serve, cli_vocode, cli_voices
+from serving import cli_bench, cli_keys, cli_serve, cli_vocode, cli_voices
 from serving.vocoder import VoiceFailure
 
 _ABOUT = """\
@@ -20,6 +20,7 @@ _COMMANDS = {
     "serve": ("stream voices to many listeners", cli_serve),
     "vocode": ("vocode one file", cli_vocode),
     "voices": ("install, verify, list and remove voices", cli_voices),
+    "keys": ("make and remove API keys", cli_keys),
     "bench": ("measure a server by listeners in real time", cli_bench),
 }
 

@@ -53,6 +53,9 @@ def options(serve: argparse.ArgumentParser) -> None:
         ("--drain", 30, "seconds to finish streams in when stopped"),
     ):
         serve.add_argument(name, type=positive, default=default, help=f"{meaning} (default: %(default)s)")
+    serve.add_argument("--keys", metavar="FILE", help="take requests with an API key only; see `seqgen-serve keys`")
+    serve.add_argument("--tls-cert", metavar="FILE", help="certificate chain (PEM), to serve HTTPS and WSS")
+    serve.add_argument("--tls-key", metavar="FILE", help="its private key (PEM)")
     serve.add_argument("--log", choices=("text", "json"), default="text", help="form of the log (default: %(default)s)")
     serve.set_defaults(command=run)
 
@@ -97,7 +100,14 @@ def _serve(place: Place, options: argparse.Namespace) -> int:
     import uvicorn
 
     from serving.app import App
+    from serving.keys import Guard, read_keys
 
+    if bool(options.tls_cert) != bool(options.tls_key):
+        raise SeqgenError("one of --tls-cert and --tls-key is missing", remedy="give both, or none")
+    for path in filter(None, (options.tls_cert, options.tls_key)):
+        if not os.access(path, os.R_OK):
+            raise SeqgenError(f"{path}: cannot be read", remedy="give a PEM file that this user may read")
+    keys = read_keys(Path(options.keys)) if options.keys else None
     listener = listen(options.host, options.port)
     logs.set_up(options.log)
     # Workers and event loop hand the interpreter's lock to each other many times a turn; its default patience (5 ms
@@ -107,7 +117,9 @@ def _serve(place: Place, options: argparse.Namespace) -> int:
     memory = options.memory * _MEBIBYTE
     app = App(place, threads=options.threads, slots=options.slots, limits=limits, memory=memory)
     config = uvicorn.Config(
-        app,
+        app if keys is None else Guard(app, keys),
+        ssl_certfile=options.tls_cert,
+        ssl_keyfile=options.tls_key,
         log_config=None,
         log_level="warning",
         access_log=False,
@@ -122,9 +134,10 @@ def _serve(place: Place, options: argparse.Namespace) -> int:
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             if self.started:
+                scheme = "https" if options.tls_cert else "http"
                 host, port = listener.getsockname()[:2]
                 shown = f"[{host}]" if ":" in host else host
-                sys.stdout.write(f"ready: {described(app)} on http://{shown}:{port}\n")
+                sys.stdout.write(f"ready: {described(app)} on {scheme}://{shown}:{port}\n")
                 sys.stdout.flush()
 
     Server(config).run(sockets=[listener])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -15,6 +16,18 @@ from serving import protocol
 from serving.metrics import MEDIA_TYPE, Metrics
 from serving.shelf import Shelf
 
+_FILES = (
+    ("/", "demo.html", "text/html"),
+    ("/demo.js", "demo.js", "text/javascript"),
+    ("/worklet.js", "worklet.js", "text/javascript"),
+    ("/openapi.json", "openapi.json", "application/json"),
+)
+_PAGE_HEADERS = {
+    "content-security-policy": "default-src 'self'; connect-src 'self' ws: wss:; style-src 'self' 'unsafe-inline'; "
+    "frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+}
 _LARGEST_TEXT = 1 << 16
 _SPEECH_FIELDS = ("model", "input", "voice", "instructions", "response_format", "speed", "stream_format")
 
@@ -30,9 +43,16 @@ def error(status: int, message: str, code: str | None = None, param: str | None 
 
 
 @cache
-def openapi() -> bytes:
-    """The description of the interface."""
-    return files("serving").joinpath("openapi.json").read_bytes()
+def resource(name: str) -> bytes:
+    """A file that comes with the package."""
+    return files("serving").joinpath(name).read_bytes()
+
+
+def _file(name: str, kind: str) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(_: Request) -> Response:
+        return Response(resource(name), media_type=kind, headers=_PAGE_HEADERS)
+
+    return answer
 
 
 class Pages:
@@ -49,7 +69,7 @@ class Pages:
             Route("/v1/audio/voices", self._voices, methods=["GET"]),
             Route("/v1/audio/speech", self._speech, methods=["POST"]),
             Route("/metrics", self._numbers, methods=["GET"]),
-            Route("/openapi.json", self._openapi, methods=["GET"]),
+            *(Route(path, _file(name, kind), methods=["GET"]) for path, name, kind in _FILES),
         ]
 
     async def _models(self, _: Request) -> Response:
@@ -69,9 +89,6 @@ class Pages:
 
     async def _numbers(self, _: Request) -> Response:
         return Response(self._metrics.text(), media_type=MEDIA_TYPE)
-
-    async def _openapi(self, _: Request) -> Response:
-        return Response(openapi(), media_type="application/json")
 
     async def _speech(self, request: Request) -> Response:
         """Text in: every voice here is a vocoder, and says so."""

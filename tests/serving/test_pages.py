@@ -8,7 +8,7 @@ import re
 import pytest
 
 from serving.app import App
-from serving.pages import openapi
+from serving.pages import resource
 from serving.shelf import Fixed, Voice
 from tests.serving.fakes import SPEC, audio_file, fake_vocoder, tone
 from tests.serving.live import Live, message
@@ -88,7 +88,7 @@ def test_the_interface_describes_what_there_is(server):
     status, headers, body = server.request("GET", "/openapi.json")
     assert (status, headers["content-type"]) == (200, "application/json")
     described = json.loads(body)
-    assert body == openapi()
+    assert body == resource("openapi.json")
     for path, methods in described["paths"].items():
         for method in methods:
             got = server.request(method.upper(), path.replace("{name}", "zoe"), b"" if method == "post" else None)
