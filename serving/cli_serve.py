@@ -8,7 +8,7 @@ import socket
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from seqgen.errors import SeqgenError
 from serving import logs
@@ -17,6 +17,8 @@ from serving.shelf import Fixed, Place, open_voice
 from serving.voices import Store
 
 if TYPE_CHECKING:
+    import uvicorn
+
     from serving.app import App
 
 _SEND_BUFFER = 128 << 10  # bytes the kernel may hold for one slow reader; its default grows to megabytes
@@ -102,11 +104,7 @@ def _serve(place: Place, options: argparse.Namespace) -> int:
     from serving.app import App
     from serving.keys import Guard, read_keys
 
-    if bool(options.tls_cert) != bool(options.tls_key):
-        raise SeqgenError("one of --tls-cert and --tls-key is missing", remedy="give both, or none")
-    for path in filter(None, (options.tls_cert, options.tls_key)):
-        if not os.access(path, os.R_OK):
-            raise SeqgenError(f"{path}: cannot be read", remedy="give a PEM file that this user may read")
+    _require_tls(options)
     keys = read_keys(Path(options.keys)) if options.keys else None
     listener = listen(options.host, options.port)
     logs.set_up(options.log)
@@ -116,8 +114,31 @@ def _serve(place: Place, options: argparse.Namespace) -> int:
     limits = Limits(body=options.max_body * _MEBIBYTE, sound=float(options.max_seconds))
     memory = options.memory * _MEBIBYTE
     app = App(place, threads=options.threads, slots=options.slots, limits=limits, memory=memory)
-    config = uvicorn.Config(
-        app if keys is None else Guard(app, keys),
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                sys.stdout.write(f"ready: {described(app)} on {_address(listener, tls=bool(options.tls_cert))}\n")
+                sys.stdout.flush()
+
+    Server(_config(app if keys is None else Guard(app, keys), options)).run(sockets=[listener])
+    return 0
+
+
+def _require_tls(options: argparse.Namespace) -> None:
+    if bool(options.tls_cert) != bool(options.tls_key):
+        raise SeqgenError("one of --tls-cert and --tls-key is missing", remedy="give both, or none")
+    for path in filter(None, (options.tls_cert, options.tls_key)):
+        if not os.access(path, os.R_OK):
+            raise SeqgenError(f"{path}: cannot be read", remedy="give a PEM file that this user may read")
+
+
+def _config(app: Any, options: argparse.Namespace) -> uvicorn.Config:
+    import uvicorn
+
+    return uvicorn.Config(
+        app,
         ssl_certfile=options.tls_cert,
         ssl_keyfile=options.tls_key,
         log_config=None,
@@ -130,18 +151,10 @@ def _serve(place: Place, options: argparse.Namespace) -> int:
         ws_per_message_deflate=False,  # sound hardly shrinks, and packing delays it
     )
 
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            if self.started:
-                scheme = "https" if options.tls_cert else "http"
-                host, port = listener.getsockname()[:2]
-                shown = f"[{host}]" if ":" in host else host
-                sys.stdout.write(f"ready: {described(app)} on {scheme}://{shown}:{port}\n")
-                sys.stdout.flush()
 
-    Server(config).run(sockets=[listener])
-    return 0
+def _address(listener: socket.socket, *, tls: bool) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def described(app: App) -> str:
