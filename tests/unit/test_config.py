@@ -278,9 +278,7 @@ trees = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
     max_leaves=6,
 )
-components = st.builds(
-    Component, texts, st.dictionaries(texts.filter(lambda key: key != "name"), trees, max_size=3)
-)
+components = st.builds(Component, texts, st.dictionaries(texts.filter(lambda key: key != "name"), trees, max_size=3))
 runs = st.builds(
     Run, texts, inners, st.booleans(), st.tuples(floats, floats), st.lists(st.integers(), max_size=3).map(tuple),
     st.none() | st.integers(), st.dictionaries(texts, floats, max_size=3), st.lists(inners, max_size=2).map(tuple),

@@ -52,9 +52,7 @@ def philox(library: str, counter: tuple[int, ...], key: tuple[int, int]) -> tupl
 
 @pytest.mark.parametrize("library", ["numpy", "torch"])
 @pytest.mark.parametrize(("counter", "key", "expected"), VECTORS, ids=["zeros", "ones", "pi"])
-def test_known_answers(
-    library: str, counter: tuple[int, ...], key: tuple[int, int], expected: tuple[int, ...]
-) -> None:
+def test_known_answers(library: str, counter: tuple[int, ...], key: tuple[int, int], expected: tuple[int, ...]) -> None:
     assert reference(counter, key) == expected
     assert philox(library, counter, key) == expected
 
