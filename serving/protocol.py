@@ -6,17 +6,17 @@ import difflib
 import json
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, quote
+from urllib.parse import parse_qsl
 
-from seqgen.audio.io import pcm16, wav_header
 from seqgen.errors import SeqgenError
-from serving.source import from_body
-from serving.vocoder import Settings, Vocoder
+from serving.encoders import FORMATS, content_type, output_rate
+from serving.vocoder import Settings, Vocoder, provenance
+from serving.work import Input, Order
 
 Headers = list[tuple[bytes, bytes]]
-FORMATS = ("wav", "pcm")
+QUERY = ("voice", "seed", "temperature", "speaker", "format", "rate")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _KINDS = {400: "invalid_request_error", 404: "not_found_error", 405: "invalid_request_error",
           503: "overloaded_error"}  # fmt: skip
@@ -24,69 +24,92 @@ _KINDS = {400: "invalid_request_error", 404: "not_found_error", 405: "invalid_re
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one request may cost: bytes of body, seconds of sound, seconds to send the body, seconds without reading."""
+    """What one request may cost: bytes of body, seconds of sound, seconds to send the body, seconds without reading,
+    seconds that a WebSocket may say nothing while nothing is being made for it."""
 
     body: int = 32 << 20
     sound: float = 600.0
     upload: float = 60.0
     stall: float = 60.0
+    idle: float = 60.0
 
 
 class Refusal(Exception):
     """An answer other than sound: HTTP status, one clear line, headers beyond the usual ones."""
 
-    def __init__(self, status: int, message: str, headers: Headers | None = None) -> None:
+    def __init__(self, status: int, message: str, headers: Headers | None = None, *, code: str | None = None) -> None:
         super().__init__(message)
-        self.status, self.message, self.headers = status, message, headers or []
+        self.status, self.message, self.headers, self.code = status, message, headers or [], code
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
-    """A vocoding request as its query states it."""
-
-    settings: Settings
-    form: str
-
-
-def error_body(status: int, message: str) -> bytes:
-    """``{"error": {"message", "type"}}`` as the OpenAI interface words it."""
+def error_body(status: int, message: str, code: str | None = None, param: str | None = None) -> bytes:
+    """``{"error": {"message", "type", "param", "code"}}``, in the words of the OpenAI interface."""
     kind = _KINDS.get(status, "server_error" if status >= 500 else "invalid_request_error")
-    return json.dumps({"error": {"message": message, "type": kind}}).encode()
+    said = {"message": one_line(message), "type": kind, "param": param, "code": code}
+    return json.dumps({"error": said}).encode()
 
 
-def read_order(query: bytes, vocoder: Vocoder) -> Order:
-    """The query of ``POST /v1/vocode``: ``seed``, ``temperature``, ``speaker``, ``format``.
+def one_line(text: str) -> str:
+    """A message that may quote what a client sent, without anything that could break or turn a line."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+
+def read_query(query: bytes, known: tuple[str, ...] = QUERY) -> dict[str, str]:
+    """The parameters of a query, each given once and known.
 
     Raises:
-        Refusal: 422 for an unknown or repeated parameter, or a value that the voice cannot follow.
+        Refusal: 400 for a query that cannot be read, 422 for an unknown or repeated parameter.
     """
     values: dict[str, str] = {}
-    known = ("seed", "temperature", "speaker", "format")
     try:
         pairs = parse_qsl(query.decode("ascii"), keep_blank_values=True, max_num_fields=16, errors="strict")
     except ValueError:
         raise Refusal(400, "the query is not readable; percent-encode it as UTF-8") from None
     for key, value in pairs:
         if key not in known:
-            near = difflib.get_close_matches(key, known, 1)
-            hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(known)}"
-            raise Refusal(422, f"unknown parameter '{key[:40]}'; {hint}")
+            raise Refusal(422, f"unknown parameter '{key[:40]}'; {nearest(key, known)}")
         if key in values:
             raise Refusal(422, f"parameter '{key}' is given twice; give it once")
         values[key] = value
+    return values
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint for a word that is not known."""
+    names = list(known)
+    near = difflib.get_close_matches(word, names, 1)
+    return f"did you mean '{near[0]}'?" if near else f"known are {', '.join(names)}"
+
+
+def read_order(values: Mapping[str, str], vocoder: Vocoder, *, content_type: str = "", longest: float = 600.0) -> Order:
+    """What ``POST /v1/vocode`` asks for: ``seed``, ``temperature``, ``speaker``, ``format``, ``rate``.
+
+    Raises:
+        Refusal: 422 for a value that the voice cannot follow.
+    """
     form = values.get("format", "wav")
-    if form not in FORMATS:
-        raise Refusal(422, f"format '{form[:40]}' is not offered; choose wav or pcm")
     try:
+        require_format(form)
         settings = Settings(
             seed=_whole("seed", values.get("seed", "0")),
             temperature=_real("temperature", values.get("temperature", "1")),
             speaker=values.get("speaker"),
         )
         vocoder.check(settings)
+        rate = output_rate(form, vocoder.sample_rate, _whole("rate", values.get("rate", "0")))
     except SeqgenError as error:
         raise Refusal(422, str(error)) from None
-    return Order(settings, form)
+    return Order(settings, form, Input("file", content_type=content_type), longest, eager=True, rate=rate)
+
+
+def require_format(form: str) -> None:
+    """Refuse a format that is not offered.
+
+    Raises:
+        SeqgenError: naming those that are.
+    """
+    if form not in FORMATS:
+        raise SeqgenError(f"format '{form[:40]}' is not offered", remedy=f"choose one of: {', '.join(FORMATS)}")
 
 
 def _whole(key: str, text: str) -> int:
@@ -106,11 +129,9 @@ def _real(key: str, text: str) -> float:
 
 def sound_headers(order: Order, vocoder: Vocoder) -> Headers:
     """Headers of a sound: its type, and the mark that says a machine made it (EU AI Act, article 50(2))."""
-    # audio/L16 would promise network byte order; this is little-endian, as inside a WAV file.
-    raw = f"audio/pcm;rate={vocoder.sample_rate};channels=1;encoding=s16le"
-    mark = f'seqgen; kind=vocoder; voice="{quote(vocoder.name)}"; seed={order.settings.seed}'
+    mark = provenance(vocoder, order.settings)
     return [
-        (b"content-type", b"audio/wav" if order.form == "wav" else raw.encode()),
+        (b"content-type", content_type(order.form, order.rate or vocoder.sample_rate).encode()),
         (b"cache-control", b"no-store"),
         (b"x-synthetic", mark.encode()),
     ]
@@ -126,19 +147,3 @@ def declared_length(headers: Mapping[bytes, bytes]) -> int:
     """``Content-Length``, or 0 where the request does not say."""
     given = headers.get(b"content-length", b"0")
     return int(given) if given.isdigit() else 0
-
-
-def vocode(
-    vocoder: Vocoder, order: Order, body: bytes | bytearray, content_type: str, limits: Limits
-) -> Iterator[bytes]:
-    """The work of one request, for a worker: chunks of the answer's body, the first of which has sound in it.
-
-    Raises:
-        SeqgenError: where the request is at fault.
-    """
-    body = bytes(body)  # copied here and not on the event loop; the original is dropped
-    source = from_body(body, content_type, vocoder.features, longest=limits.sound)
-    prefix = wav_header(vocoder.sample_rate, samples=None) if order.form == "wav" else b""
-    for audio in vocoder.run(source, order.settings):
-        yield prefix + pcm16(audio).astype("<i2").tobytes()
-        prefix = b""

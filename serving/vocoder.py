@@ -2,27 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import numpy as np
 import numpy.typing as npt
 
-from seqgen import noise
 from seqgen.errors import SeqgenError
+from seqgen.runtime.native import MAX_STREAMS
 from serving.frontend import Front, front_for
 from serving.source import Source
 
 if TYPE_CHECKING:
     from seqgen.bundle import Bundle
-    from seqgen.runtime.contract import Runtime
+    from seqgen.runtime.contract import Runtime, State
 
+log = logging.getLogger("seqgen.serving")
 Audio = npt.NDArray[np.float32]
 PLAN = (1, 2, 4, 8)
 """Frames per chunk: small at first, so that sound starts soon; larger later, so that each call costs less."""
 HOTTEST = 2.0
 """Highest sampling temperature; beyond it a voice gives noise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One stream's part in a call of the runtime.
+
+    Attributes:
+        cond: ``[F, channels]``. uniforms: ``[samples · uniforms_per_sample]``. samples: to be made.
+        temperature: of the sampling.
+    """
+
+    cond: Audio
+    uniforms: Audio
+    samples: int
+    temperature: float
+
+    @property
+    def shape(self) -> tuple[int, int, float]:
+        """Streams whose steps agree in this may share a call."""
+        return len(self.cond), self.samples, self.temperature
 
 
 class VoiceFailure(RuntimeError):
@@ -50,6 +73,8 @@ class Vocoder:
     Args:
         bundle: the voice; its manifest says what goes in and comes out.
         runtime: what runs it (``seqgen.runtime.open(bundle)``).
+        batch: streams that one call may hold without a change in anybody's samples; by default as many as the native
+            engine takes, and 1 for any other runtime, which promises no such thing.
 
     Example:
         >>> stream = vocoder.start(Settings(seed=7), rate=16000)
@@ -57,13 +82,14 @@ class Vocoder:
         >>> audio = np.concatenate(list(stream.chunks()))
     """
 
-    def __init__(self, bundle: Bundle, runtime: Runtime) -> None:
+    def __init__(self, bundle: Bundle, runtime: Runtime, *, batch: int | None = None) -> None:
         manifest = bundle.manifest
         if manifest.features.sample_rate != manifest.sample_rate:
             raise SeqgenError(
                 f"{manifest.name}: features at {manifest.features.sample_rate} Hz, audio at {manifest.sample_rate} Hz",
                 remedy="export the voice again",
             )
+        self.manifest = manifest
         self.name = manifest.name
         self.features = manifest.features
         self.sample_rate = manifest.sample_rate
@@ -71,6 +97,7 @@ class Vocoder:
         self.latency = manifest.spec.latency
         self.speakers = tuple(manifest.speakers)
         self.runtime = runtime
+        self.batch = batch or (MAX_STREAMS if runtime.name == "native" else 1)
         self.fresh = runtime.init(1)  # states are values: every stream may start from this one
         # A voice with one speaker may be named and still take no speaker input.
         self.inputs = manifest.spec.in_dim - manifest.features.n_mels
@@ -144,6 +171,11 @@ class Vocoder:
         return row
 
 
+def provenance(vocoder: Vocoder, settings: Settings) -> str:
+    """The mark of synthetic sound, as headers and containers carry it."""
+    return f'seqgen; kind=vocoder; voice="{quote(vocoder.name)}"; seed={settings.seed}'
+
+
 class Stream:
     """One utterance under way: :meth:`push` what has arrived, take :meth:`chunks` until none is ready, :meth:`finish`.
 
@@ -152,8 +184,8 @@ class Stream:
     ``ceil(latency / hop)`` silent frames push out the rest. All in all a recording of N samples (at the voice's
     rate) gives N samples, and F frames give ``F·hop``.
 
-    How frames are grouped into calls follows ``PLAN`` alone, never the way they arrived, and noise is indexed by the
-    position in the stream: the same input gives the same bytes however it was cut.
+    Noise is indexed by the position in the stream, and a voice either gives the same samples for any cut into calls and
+    any company in them, or its calls follow ``PLAN`` alone: the same input gives the same bytes however it arrived.
     """
 
     def __init__(self, vocoder: Vocoder, settings: Settings, front: Front) -> None:
@@ -193,48 +225,108 @@ class Stream:
         Raises:
             VoiceFailure: when the voice gives NaN or breaks its contract.
         """
-        while (frames := self._next_frames()) is not None:
-            audio = self._sample(frames)
-            left = len(audio) if self._total is None else self._total - self._made
-            self._made += len(audio)
-            yield audio[:left]
+        while (shape := self.shape(PLAN[min(self._calls, len(PLAN) - 1)])) is not None:
+            (made,) = advance(self._vocoder, [(self, self.step(shape[0]))])
+            if isinstance(made, VoiceFailure):
+                raise made
+            yield made
 
     @property
     def finished(self) -> bool:
         """Whether every sample owed has been given out."""
         return self._total is not None and self._made >= self._total
 
+    @property
+    def pending(self) -> int:
+        """Frames that wait to be spent."""
+        return self._pending
+
+    @property
+    def made(self) -> int:
+        """Samples given out."""
+        return self._made if self._total is None else min(self._made, self._total)
+
+    def shape(self, wanted: int) -> tuple[int, int, float] | None:
+        """Frames, samples and temperature of the next step, or ``None`` while too few frames wait.
+
+        ``wanted`` is how many frames are to sound; a voice whose samples might depend on the cut of its calls (see
+        ``Vocoder.batch``) follows ``PLAN`` instead.
+        """
+        vocoder = self._vocoder
+        if vocoder.batch == 1:
+            wanted = PLAN[min(self._calls, len(PLAN) - 1)]
+        if self._calls == 0:
+            wanted += vocoder.latency // vocoder.features.hop
+        if self.finished or not self._pending or (self._pending < wanted and self._total is None):
+            return None
+        frames = min(wanted, self._pending)
+        return frames, self._samples(frames), self._settings.temperature
+
+    def fits(self, shape: tuple[int, int, float]) -> bool:
+        """Whether the next step could have this shape."""
+        frames, samples, temperature = shape
+        return (
+            frames <= self._pending
+            and not self.finished
+            and self._samples(frames) == samples
+            and self._settings.temperature == temperature
+        )
+
+    def step(self, frames: int) -> Step:
+        """Spend that many frames; the step must be given to :func:`advance` next."""
+        waiting = self._waiting[0] if len(self._waiting) == 1 else np.concatenate(self._waiting)
+        taken, rest = waiting[:frames], waiting[frames:]
+        self._waiting = [rest] if len(rest) else []
+        self._pending = len(rest)
+        vocoder, settings, samples = self._vocoder, self._settings, self._samples(frames)
+        per = vocoder.uniforms
+        uniforms = vocoder.runtime.uniforms(settings.seed, settings.stream, self._made * per, samples * per)
+        cond = np.concatenate([taken, np.tile(self._row, (frames, 1))], axis=1)
+        return Step(cond, uniforms, samples, settings.temperature)
+
+    def accept(self, made: Audio, state: State) -> Audio | VoiceFailure:
+        """What a call made of the last step, ``[samples]``: gives what of it the listener is owed."""
+        if not np.isfinite(made).all():
+            return VoiceFailure(f"voice '{self._vocoder.name}' gave NaN after sample {self._made}")
+        left = len(made) if self._total is None else self._total - self._made
+        self._state = state
+        self._calls += 1
+        self._made += len(made)
+        return np.asarray(made[:left], np.float32)
+
+    @property
+    def state(self) -> State:
+        """The runtime's state of this stream, one row."""
+        return self._state
+
+    def _samples(self, frames: int) -> int:
+        return frames * self._vocoder.features.hop - (0 if self._calls else self._vocoder.latency)
+
     def _queue(self, frames: Audio) -> None:
         if len(frames):
             self._waiting.append(frames)
             self._pending += len(frames)
 
-    def _next_frames(self) -> Audio | None:
-        """The frames of the next call, or ``None`` while there are too few of them."""
-        vocoder = self._vocoder
-        wanted = PLAN[min(self._calls, len(PLAN) - 1)]
-        if self._calls == 0:
-            wanted += vocoder.latency // vocoder.features.hop
-        if self.finished or not self._pending or (self._pending < wanted and self._total is None):
-            return None
-        frames = self._waiting[0] if len(self._waiting) == 1 else np.concatenate(self._waiting)
-        rest = frames[wanted:]
-        self._waiting = [rest] if len(rest) else []
-        self._pending = len(rest)
-        return frames[:wanted]
 
-    def _sample(self, frames: Audio) -> Audio:
-        vocoder, settings = self._vocoder, self._settings
-        count = len(frames) * vocoder.features.hop - (0 if self._calls else vocoder.latency)
-        uniforms = noise.block(settings.seed, settings.stream, self._made * vocoder.uniforms, count * vocoder.uniforms)
-        cond = np.concatenate([frames, np.tile(self._row, (len(frames), 1))], axis=1)
-        try:
-            made, self._state = vocoder.runtime.sample(uniforms[None], self._state, cond[None], settings.temperature)
-        except SeqgenError as error:
-            raise VoiceFailure(f"voice '{vocoder.name}': {error}") from error
-        if made.shape != (1, count) or not np.isfinite(made).all():
-            raise VoiceFailure(
-                f"voice '{vocoder.name}' gave {made.shape} for {count} samples, or NaN, after sample {self._made}"
-            )
-        self._calls += 1
-        return np.asarray(made[0], np.float32)
+def advance(vocoder: Vocoder, steps: Sequence[tuple[Stream, Step]]) -> list[Audio | VoiceFailure]:
+    """One call of the runtime for streams of one voice whose steps have the same shape.
+
+    Returns:
+        per stream its audio ``[samples]`` in [-1, 1), or why it failed; one stream's failure is not its neighbours'.
+    """
+    states = tuple(np.concatenate(leaf) for leaf in zip(*(stream.state for stream, _ in steps), strict=True))
+    uniforms = np.stack([step.uniforms for _, step in steps])
+    cond = np.stack([step.cond for _, step in steps])
+    samples = steps[0][1].samples
+    try:
+        made, after = vocoder.runtime.sample(uniforms, states, cond, steps[0][1].temperature)
+        if made.shape != (len(steps), samples):
+            raise VoiceFailure(f"voice '{vocoder.name}' gave {made.shape} for {samples} samples")
+    except Exception as error:
+        if len(steps) > 1:  # only the stream that is at fault shall pay for it
+            return [audio for step in steps for audio in advance(vocoder, [step])]
+        log.exception("voice '%s' failed", vocoder.name)
+        return [error if isinstance(error, VoiceFailure) else VoiceFailure(f"voice '{vocoder.name}': {error}")]
+    return [
+        stream.accept(made[row], tuple(leaf[row : row + 1] for leaf in after)) for row, (stream, _) in enumerate(steps)
+    ]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from seqgen import registry
+from seqgen import noise, registry
 from seqgen.bundle import Bundle
 from seqgen.errors import SeqgenError
 
@@ -59,6 +59,10 @@ class Runtime(ABC):
     @abstractmethod
     def sample(self, noise: Floats, state: State, cond: Floats, temperature: float = 1.0) -> tuple[Floats, State]:
         """Audio: ``noise [B, N·uniforms_per_sample]``, ``cond [B, F, C] → [B, N]`` and the state after it."""
+
+    def uniforms(self, seed: int, stream: int, start: int, count: int) -> Floats:
+        """Uniform numbers of a listener: those of :func:`seqgen.noise.block`, float32 ``[count]`` in [0, 1)."""
+        return noise.block(seed, stream, start, count)
 
     def samples(self, given: npt.NDArray[Any], per_sample: int, state: State, cond: Floats) -> int:
         """How many audio samples ``given [B, N·per_sample]`` is for; refuses what does not fit before anything is run.

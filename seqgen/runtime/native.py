@@ -124,6 +124,15 @@ def load_library(path: Path) -> ctypes.CDLL:
     return library
 
 
+def uniforms_function(path: Path) -> Any:
+    """``seqgen_uniforms``, called with the interpreter's lock held: it is over sooner than the lock would come back."""
+    function = ctypes.PyDLL(str(path)).seqgen_uniforms
+    word = ctypes.c_uint64
+    function.argtypes = [word, word, word, ctypes.c_size_t, ctypes.c_void_p]
+    function.restype = None
+    return function
+
+
 class Engine:
     """A model loaded by the engine; closing gives its memory back.
 
@@ -139,6 +148,7 @@ class Engine:
         if format not in FORMATS:
             raise SeqgenError(f"unknown weight format '{format}'", remedy=f"known: {', '.join(FORMATS)}")
         self._library = load_library(library_path())
+        self._uniforms = uniforms_function(library_path())
         self._handle = ctypes.c_uint64(0)
         name = None if isa is None else isa.encode()
         options = LoadOptions(ctypes.sizeof(LoadOptions), FORMATS.index(format), name)
@@ -166,6 +176,12 @@ class Engine:
         blob = np.empty((1, self.info.state_bytes), np.uint8)
         self.call("seqgen_state_init", self._handle, blob.ctypes.data, blob.nbytes)
         return np.repeat(blob, batch, axis=0)
+
+    def uniforms(self, seed: int, stream: int, start: int, count: int) -> Floats:
+        """Uniform numbers of a Philox stream, float32 ``[count]`` in [0, 1)."""
+        made = np.empty(count, np.float32)
+        self._uniforms(seed, stream, start, count, made.ctypes.data)
+        return made
 
     def run(
         self,
@@ -240,6 +256,9 @@ class NativeRuntime(Runtime):
     def init(self, batch: int) -> State:
         """Fresh streams."""
         return (self.engine.init(batch),)
+
+    def uniforms(self, seed: int, stream: int, start: int, count: int) -> Floats:
+        return self.engine.uniforms(seed % 2**64, stream % 2**64, start, count)
 
     def step(self, x: npt.NDArray[Any], state: State, cond: Floats) -> tuple[Floats, State]:
         samples = self.samples(x, self.manifest.symbols_per_sample, state, cond)

@@ -14,7 +14,9 @@ import soundfile
 from seqgen.audio.features import save_features
 from seqgen.runtime.contract import Runtime
 from seqgen.spec import FeatureSpec, StateLeaf, StreamSpec
+from serving.bank import Bank, Outlet
 from serving.vocoder import Vocoder
+from serving.work import Order, Work
 
 SPEC = FeatureSpec(sample_rate=8000, n_fft=256, window=80, hop=40, n_mels=10)
 
@@ -33,6 +35,7 @@ class FakeRuntime(Runtime):
         self.gate: threading.Event | None = None
         self.gate_from = 0
         self.blocks: list[int] = []
+        self.rows: list[int] = []
 
     def init(self, batch: int) -> Any:
         spec = self.manifest.spec
@@ -44,34 +47,43 @@ class FakeRuntime(Runtime):
         raise AssertionError("a server draws samples; it never scores given ones")
 
     def sample(self, noise: Any, state: Any, cond: Any, temperature: float = 1.0) -> Any:
-        per, hop, latency = self.manifest.uniforms_per_sample, self.manifest.spec.up, self.manifest.spec.latency
+        per = self.manifest.uniforms_per_sample
         count = self.samples(noise, per, state, cond)
-        history, position, total = state
-        start = int(position[0])
-        assert count == cond.shape[1] * hop - (0 if start else latency), "the stream asked for a wrong length"
         if self.gate is not None and len(self.blocks) >= self.gate_from:
             assert self.gate.wait(60)
         time.sleep(self.delay * cond.shape[1])
         self.blocks.append(cond.shape[1])
+        self.rows.append(len(cond))
+        states = [[leaf[i : i + 1] for leaf in state] for i in range(len(cond))]
+        made = [self._row(noise[i], states[i], cond[i], temperature) for i in range(len(cond))]
+        assert all(len(audio) == count for audio, _ in made)
+        after = tuple(np.concatenate(leaf) for leaf in zip(*(state for _, state in made), strict=True))
+        return np.stack([audio for audio, _ in made]), after
+
+    def _row(self, noise: Any, state: Any, cond: Any, temperature: float) -> Any:
+        per, hop, latency = self.manifest.uniforms_per_sample, self.manifest.spec.up, self.manifest.spec.latency
+        history, position, total = state
+        start = int(position[0])
+        count = len(noise) // per
+        assert count == len(cond) * hop - (0 if start else latency), "the stream asked for a wrong length"
         if start + count > self.fail_after:
             raise ArithmeticError("the fake voice was told to fail")
-        frames = np.concatenate([history, cond], axis=1)
+        frames = np.concatenate([history[0], cond])
         seen = (start + latency) // hop if start else 0
         now = np.arange(start, start + count)
-        sound = np.tanh(frames[0].astype(np.float64) @ np.linspace(0.5, 1.5, frames.shape[2]) / 100)
+        sound = np.tanh(frames.astype(np.float64) @ np.linspace(0.5, 1.5, frames.shape[1]) / 100)
         first = seen - history.shape[1]  # number of the first frame at hand
         heard = (sound[now // hop - first] + sound[(now + latency) // hop - first]) / 2
-        u = noise[0].reshape(count, per)
+        u = noise.reshape(count, per)
         sums = int(total[0]) + np.cumsum((u * 2**24).astype(np.int64).sum(axis=1))
         audio = 0.3 * heard + 0.3 * temperature * (u[:, 0] - 0.5) + 0.1 * (sums % 65536) / 65536
         if start + count > self.nan_after:
             audio[-1] = np.nan
-        after = (frames[:, cond.shape[1] :], position + count, np.array([sums[-1]]))
-        return audio[None].astype(np.float32), after
+        return audio.astype(np.float32), (frames[None, len(cond) :], position + count, np.array([sums[-1]]))
 
 
 def fake_vocoder(
-    *, latency: int = 100, speakers: tuple[str, ...] = (), uniforms: int = 2, name: str = "fake"
+    *, latency: int = 100, speakers: tuple[str, ...] = (), uniforms: int = 2, name: str = "fake", batch: int = 1
 ) -> Vocoder:
     """A vocoder over :class:`FakeRuntime`; it is reached as ``.runtime``."""
     dim = SPEC.n_mels + len(speakers)
@@ -79,6 +91,7 @@ def fake_vocoder(
     manifest = SimpleNamespace(
         name=name,
         kind="vocoder",
+        licence="CC0",
         sample_rate=SPEC.sample_rate,
         features=SPEC,
         feature_signature=SPEC.signature,
@@ -89,7 +102,32 @@ def fake_vocoder(
         state=(StateLeaf("history", (1, dim), "float32"),),
     )
     bundle: Any = SimpleNamespace(manifest=manifest)
-    return Vocoder(bundle, FakeRuntime(bundle))
+    return Vocoder(bundle, FakeRuntime(bundle), batch=batch)
+
+
+def everything(vocoder: Vocoder, order: Order, body: bytes) -> list[bytes]:
+    """The sound of one request, call by call, by a slot bank of its own.
+
+    Raises:
+        Exception: what the stream ended with.
+    """
+    bank, outlet, made = Bank(slots=1), Outlet(), []
+    bank.open((0, 0), Work(vocoder, order), 0.0, outlet)
+    bank.push((0, 0), body)
+    bank.finish((0, 0))
+    now, over = 0.0, False
+    while not over:
+        if (batch := bank.plan(now)) is not None:
+            batch.run()
+            bank.commit(batch, now)
+        now += 0.1  # a listener that never waits
+        for event in bank.events():
+            made.append(event.data)
+            over = event.over
+            if event.failure is not None:
+                raise event.failure
+            outlet.taken = outlet.given
+    return made
 
 
 def tone(seconds: float, rate: int = SPEC.sample_rate) -> np.ndarray:

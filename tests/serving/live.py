@@ -8,8 +8,10 @@ import json
 import socket
 import threading
 import time
+from collections.abc import Callable
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from serving.app import App
 
@@ -17,14 +19,26 @@ from serving.app import App
 class Live:
     """``with Live(App(...)) as server:`` serves on ``server.port``."""
 
-    def __init__(self, app: App, *, drain: int = 5, send_buffer: int = 1 << 16) -> None:
+    def __init__(
+        self,
+        app: App,
+        *,
+        drain: int = 5,
+        send_buffer: int = 1 << 16,
+        around: Callable[[App], ASGIApp] = lambda app: app,
+    ) -> None:
         self.app = app
         self._listener = socket.socket()
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         self._listener.bind(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         config = uvicorn.Config(
-            app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=drain, loop="asyncio"
+            around(app),
+            log_config=None,
+            access_log=False,
+            lifespan="on",
+            timeout_graceful_shutdown=drain,
+            loop="asyncio",
         )
         self.server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self.server.run, args=([self._listener],))
@@ -35,9 +49,9 @@ class Live:
         return self
 
     def __exit__(self, *_: object) -> None:
-        gate = getattr(self.app.vocoder.runtime, "gate", None)
-        if gate is not None:
-            gate.set()
+        for voice in self.app.shelf.open.values():
+            if getattr(voice.vocoder.runtime, "gate", None) is not None:
+                voice.vocoder.runtime.gate.set()
         self.server.should_exit = True
         self._thread.join(60)
         assert not self._thread.is_alive(), "the server did not stop"

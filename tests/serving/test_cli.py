@@ -14,14 +14,14 @@ import soundfile
 from seqgen.audio.features import log_mel
 from seqgen.audio.io import read, wav_header
 from seqgen.errors import SeqgenError
-from serving import cli
+from serving import cli, cli_serve, cli_vocode, shelf
 from tests.serving.fakes import audio_file, fake_vocoder, features_file, tone
 
 
 @pytest.fixture
 def vocoder(monkeypatch):
     made = fake_vocoder(speakers=("a", "b"))
-    monkeypatch.setattr(cli, "_open", lambda _: made)
+    monkeypatch.setattr(cli_vocode, "open_vocoder", lambda _: made)
     return made
 
 
@@ -143,18 +143,18 @@ def test_a_missing_voice_is_one_line(tmp_path, capsys):
     assert [line.startswith("error: ") and "no bundle here" in line for line in lines] == [True, True]
 
 
-def test_a_voice_that_fails_its_golden_vectors_is_not_served(vocoder, monkeypatch, capsys):
+def test_a_voice_that_fails_its_golden_vectors_is_not_served(tiny_bundle, monkeypatch, capsys):
     def refuse(runtime):
-        assert runtime is vocoder.runtime
+        assert runtime.manifest.name == "tiny"
         raise SeqgenError("voice: other audio", remedy="export it again")
 
-    monkeypatch.setattr(cli, "require_golden", refuse)
-    assert cli.main(["serve", "--voice", "v", "--port", "0"]) == 1
+    monkeypatch.setattr(shelf, "require_golden", refuse)
+    assert cli.main(["serve", "--voice", str(tiny_bundle), "--port", "0"]) == 1
     assert capsys.readouterr().err == "error: voice: other audio; export it again\n"
 
 
 def test_an_address_that_cannot_be_used_is_one_line(vocoder, monkeypatch, capsys):
-    monkeypatch.setattr(cli, "require_golden", lambda runtime: None)
+    monkeypatch.setattr(cli_serve, "open_voice", lambda _: shelf.Voice(vocoder))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         assert cli.main(["serve", "--voice", "v", "--port", port]) == 1

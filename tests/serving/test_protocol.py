@@ -14,17 +14,18 @@ from seqgen.audio.features import log_mel
 from seqgen.audio.io import pcm16, wav_header
 from seqgen.errors import SeqgenError
 from serving import protocol
-from serving.protocol import Limits, Refusal, read_order
+from serving.encoders import wav_head
+from serving.protocol import Refusal, read_order, read_query
 from serving.source import BODY, from_body, from_path, sniff
-from serving.vocoder import Settings
-from tests.serving.fakes import SPEC, audio_file, fake_vocoder, features_file, tone
+from serving.vocoder import Settings, provenance
+from tests.serving.fakes import SPEC, audio_file, everything, fake_vocoder, features_file, tone
 
 
 @pytest.mark.parametrize(
     ("query", "status", "message"),
     [
         (b"sed=1", 422, "unknown parameter 'sed'; did you mean 'seed'?"),
-        (b"voice=1", 422, "unknown parameter 'voice'; known are seed, temperature, speaker, format"),
+        (b"vox=1", 422, "unknown parameter 'vox'; known are voice, seed, temperature, speaker, format, rate"),
         (b"seed=1&seed=2", 422, "parameter 'seed' is given twice"),
         (b"seed=", 422, "seed '' is not a whole number"),
         (b"seed=1.5", 422, "seed '1.5' is not a whole number"),
@@ -39,7 +40,7 @@ from tests.serving.fakes import SPEC, audio_file, fake_vocoder, features_file, t
         (b"temperature=3", 422, "temperature 3.0 is out of range; choose 0 to 2"),
         (b"speaker=x", 422, "voice 'fake' has no speaker 'x'; its speakers are: a, b"),
         (b"", 422, "voice 'fake' needs a speaker; choose one of: a, b"),
-        (b"speaker=a&format=mp3", 422, "format 'mp3' is not offered; choose wav or pcm"),
+        (b"speaker=a&format=mp3", 422, "format 'mp3' is not offered; choose one of: wav, pcm, f32, ulaw, flac, opus"),
         (b"speaker=%ff", 400, "percent-encode"),
         (b"speaker=\xff", 400, "percent-encode"),
         (b"&".join(b"k%d=1" % i for i in range(50)), 400, "percent-encode"),
@@ -47,7 +48,7 @@ from tests.serving.fakes import SPEC, audio_file, fake_vocoder, features_file, t
 )
 def test_bad_queries_are_refused_in_one_line(query, status, message):
     with pytest.raises(Refusal) as caught:
-        read_order(query, fake_vocoder(speakers=("a", "b")))
+        read_order(read_query(query), fake_vocoder(speakers=("a", "b")))
     assert caught.value.status == status
     assert message in caught.value.message
     assert "\n" not in caught.value.message
@@ -55,13 +56,15 @@ def test_bad_queries_are_refused_in_one_line(query, status, message):
 
 
 def test_a_query_says_what_to_make():
-    order = read_order(b"seed=18446744073709551615&temperature=0.5&speaker=b&format=pcm", fake_vocoder(speakers="ab"))
-    assert order == protocol.Order(Settings(2**64 - 1, 0.5, "b"), "pcm")
-    assert read_order(b"", fake_vocoder()) == protocol.Order(Settings(), "wav")
+    query = read_query(b"seed=18446744073709551615&temperature=0.5&speaker=b&format=pcm")
+    order = read_order(query, fake_vocoder(speakers="ab"))
+    assert (order.settings, order.form, order.input.kind) == (Settings(2**64 - 1, 0.5, "b"), "pcm", "file")
+    order = read_order({}, fake_vocoder())
+    assert (order.settings, order.form) == (Settings(), "wav")
 
 
 def test_the_mark_of_synthetic_sound_survives_any_voice_name():
-    order = read_order(b"seed=4", fake_vocoder())
+    order = read_order(read_query(b"seed=4"), fake_vocoder())
     headers = dict(protocol.sound_headers(order, fake_vocoder(name='Zoë "1"\r\nX: y')))
     assert headers[b"x-synthetic"] == b'seqgen; kind=vocoder; voice="Zo%C3%AB%20%221%22%0D%0AX%3A%20y"; seed=4'
     assert headers[b"content-type"] == b"audio/wav"
@@ -74,9 +77,8 @@ def test_harmful_request_ids_are_replaced(given):
 
 
 def test_errors_are_json():
-    assert json.loads(protocol.error_body(503, "später")) == {
-        "error": {"message": "später", "type": "overloaded_error"}
-    }
+    said = {"message": "später", "type": "overloaded_error", "param": None, "code": "full"}
+    assert json.loads(protocol.error_body(503, "später", "full")) == {"error": said}
     assert json.loads(protocol.error_body(422, ""))["error"]["type"] == "invalid_request_error"
     assert json.loads(protocol.error_body(500, ""))["error"]["type"] == "server_error"
 
@@ -155,10 +157,9 @@ def test_bad_bodies_are_refused_in_one_line(which, tmp_path):
     bodies = bad_bodies(tmp_path)
     assert sorted(bodies) == sorted(BAD)
     body, message = bodies[which]
-    order, limits = read_order(b"", fake_vocoder()), Limits(sound=10.0)
+    order = read_order({}, fake_vocoder(), content_type="audio/wav", longest=10.0)
     with pytest.raises(SeqgenError, match=message) as caught:
-        for _ in protocol.vocode(fake_vocoder(), order, body, "audio/wav", limits):
-            pass
+        everything(fake_vocoder(), order, body)
     assert "\n" not in str(caught.value)
     assert "/tmp" not in str(caught.value)
 
@@ -231,10 +232,7 @@ def test_sniffing(head, kind):
 
 def test_the_answer_is_a_wav_stream_or_its_bare_samples():
     vocoder, body = fake_vocoder(), audio_file(tone(0.3))
-    wav, pcm = (
-        list(protocol.vocode(vocoder, read_order(query, vocoder), body, "", Limits()))
-        for query in (b"format=wav", b"format=pcm")
-    )
-    assert wav[0] == wav_header(8000, samples=None) + pcm[0]
+    wav, pcm = (everything(vocoder, read_order({"format": form}, vocoder), body) for form in ("wav", "pcm"))
+    assert wav[0] == wav_head(8000, provenance(vocoder, Settings())) + pcm[0]
     assert wav[1:] == pcm[1:]
     assert len(b"".join(pcm)) == 2 * 2400

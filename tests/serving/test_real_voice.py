@@ -21,7 +21,7 @@ from seqgen.audio.features import log_mel, save_features
 from seqgen.audio.io import pcm16, wav_header
 from seqgen.bundle import Bundle
 from seqgen.runtime import open_runtime
-from serving.cli import _stream
+from serving.cli_vocode import stream
 from serving.vocoder import Settings, Vocoder
 from tests.serving.live import message, wait_for
 from tests.serving.test_vocoder import cut, streamed
@@ -160,7 +160,7 @@ def test_the_pipe_has_each_chunk_before_the_next_is_made():
             heard.append(os.read(read, 1 << 16))
 
     with open(write, "wb") as out, open(read, "rb"):
-        _stream(out, chunks(), b"head")
+        stream(out, chunks(), b"head")
         assert heard[0][:4] == b"head"
         assert [len(piece) for piece in heard] == [204, 200, 200]
 
@@ -218,3 +218,20 @@ def test_a_reader_that_leaves_the_pipe_ends_the_work(repository, voice, recordin
     _, err = process.communicate(timeout=120)
     assert process.returncode == 1
     assert err.decode().splitlines()[0] == "error: the reader of the output went away"
+
+
+def test_the_engine_draws_a_listeners_uniform_numbers_as_numpy_does(vocoder):
+    from seqgen import noise
+
+    for place in [(0, 0, 0, 9), (7, 3, 5, 1000), (2**64 - 1, 2**63, 2**40 + 3, 4), (1, 1, 1, 0)]:
+        got = vocoder.runtime.uniforms(*place)
+        np.testing.assert_array_equal(got, noise.block(*place))
+        assert got.dtype == np.float32
+
+
+def test_neighbours_in_a_call_change_no_sample_of_a_real_voice(vocoder, speaker):
+    """The bank's random schedules, with the engine in place of the fake."""
+    from tests.serving.test_bank import require_the_same_bytes
+
+    assert vocoder.batch == 16
+    require_the_same_bytes(range(10), vocoder, speaker)

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from seqgen.audio.features import log_mel
-from seqgen.audio.io import pcm16, wav_header
+from seqgen.audio.io import pcm16
 from serving.app import App
+from serving.encoders import wav_head
 from serving.protocol import Limits
 from serving.source import from_body
 from serving.vocoder import Settings
@@ -46,8 +47,9 @@ def test_a_wav_stream_comes_back(vocoder):
         assert headers["transfer-encoding"] == "chunked"
         assert headers["x-synthetic"] == 'seqgen; kind=vocoder; voice="fake"; seed=5'
         assert len(headers["x-request-id"]) == 16
-        assert answer == wav_header(8000, samples=None) + expected(vocoder, body, seed=5, temperature=0.5)
-        assert len(answer) == 44 + 2 * 8000
+        head = wav_head(8000, headers["x-synthetic"])
+        assert answer == head + expected(vocoder, body, seed=5, temperature=0.5)
+        assert len(answer) == len(head) + 2 * 8000
 
 
 def test_raw_samples_and_features_and_speakers(tmp_path):
@@ -145,7 +147,7 @@ def test_a_slow_reader_stops_the_work_and_then_gets_it_all(vocoder):
     with Live(app_for(vocoder, buffered=0.5), send_buffer=1 << 14) as server:
         plug = server.begin(body, receive_buffer=1 << 14)
         wait_for(lambda: server.app.crew.busy == 1)
-        (slot,) = server.app.crew._held
+        (slot,) = server.app.crew.tickets
         made = -1
         while made != sum(vocoder.runtime.blocks) or slot.waiting < 8000:  # until the pipe is full to the last buffer
             made = sum(vocoder.runtime.blocks)

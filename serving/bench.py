@@ -1,0 +1,236 @@
+"""Listeners in real time over real sockets: what they hear, and what it costs the server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seqgen.errors import SeqgenError
+from serving.playout import PREBUFFER
+
+UTTERANCE = 5.0
+"""Seconds of one utterance; then the next begins, so that first sounds are counted often."""
+AHEAD = 1.0
+"""Seconds of features sent before their time, as an acoustic model faster than real time would."""
+_PIECE = 0.1
+_READY = re.compile(r"ready: .+ on (http://\S+)")
+
+
+@dataclass
+class Heard:
+    """What the listeners noticed."""
+
+    first: list[float] = field(default_factory=list)  # seconds from the features to the first sound
+    underruns: int = 0
+    late: float = 0.0  # the longest silence in seconds
+    refused: int = 0
+    failed: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A running server and the voice to listen to."""
+
+    url: str
+    voice: str
+    sample_rate: int
+    signature: str
+    hop: int
+    bands: int
+    speaker: str | None
+
+    @staticmethod
+    def of(url: str, voice: str | None = None) -> Target:
+        """Ask a server for its voices; the first, where none is named.
+
+        Raises:
+            SeqgenError: where it does not answer or has no such voice.
+        """
+        try:
+            with urllib.request.urlopen(f"{url}/v1/audio/voices", timeout=10) as answer:
+                rows = json.load(answer)["voices"]
+        except (OSError, ValueError, KeyError) as error:
+            raise SeqgenError(f"{url}: no seqgen-serve answers there ({error})", remedy="start one first") from None
+        row = next((row for row in rows if voice in (None, row["id"])), None)
+        if row is None:
+            raise SeqgenError(f"{url}: no voice '{voice}'", remedy=f"voices: {', '.join(row['id'] for row in rows)}")
+        speaker = row["speakers"][0] if row["speakers"] else None
+        return Target(url, row["id"], row["sample_rate"], row["feature_signature"], row["hop"], row["bands"], speaker)
+
+
+async def listen(target: Target, number: int, until: float, heard: Heard) -> None:
+    """One listener: utterance after utterance, until the time is over."""
+    from websockets.asyncio.client import connect
+    from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+    url = target.url.replace("http", "ws", 1) + f"/v1/stream?voice={target.voice}"
+    try:
+        async with connect(url, compression=None, max_queue=None) as plug:
+            init = {"type": "init", "input": "features", "signature": target.signature, "seed": number}
+            await plug.send(json.dumps(init | ({"speaker": target.speaker} if target.speaker else {})))
+            await plug.recv()
+            while time.monotonic() < until:
+                await _utterance(plug, target, until, heard)
+    except InvalidStatus as error:
+        if error.response.status_code == 503:
+            heard.refused += 1
+        else:
+            heard.failed.append(f"HTTP {error.response.status_code}")
+    except (ConnectionClosed, OSError) as error:
+        heard.failed.append(str(error))
+
+
+async def _utterance(plug: Any, target: Target, until: float, heard: Heard) -> None:
+    frame = target.hop / target.sample_rate
+    piece = max(1, round(_PIECE / frame))
+    features = np.random.default_rng(0).normal(-5, 2, (piece, target.bands)).astype("<f4").tobytes()
+    began = time.monotonic()
+    pieces = max(1, round(min(UTTERANCE, max(until - began, AHEAD)) / (piece * frame)))
+
+    async def send() -> None:
+        for i in range(pieces):
+            await asyncio.sleep(began + i * piece * frame - AHEAD - time.monotonic())
+            await plug.send(bytes(4) + features)
+        await plug.send('{"type": "flush"}')
+
+    sending = asyncio.create_task(send())
+    dry = 0.0
+    while isinstance(message := await plug.recv(), bytes):
+        now, seconds = time.monotonic(), (len(message) - 4) / 2 / target.sample_rate
+        if not dry:
+            heard.first.append(now - began)
+            dry = now + PREBUFFER
+        elif now > dry:
+            heard.underruns += 1
+            heard.late = max(heard.late, now - dry)
+            dry = now
+        dry += seconds
+        heard.seconds += seconds
+    await sending
+    if (fields := json.loads(message))["type"] != "flushed":
+        heard.failed.append(fields.get("message", ""))
+        raise OSError(fields.get("message", ""))
+    await asyncio.sleep(dry - time.monotonic())  # it plays to its end
+
+
+def load(target: Target, streams: int, seconds: float) -> Heard:
+    """That many listeners for that long, who come within the first second."""
+
+    async def everybody() -> Heard:
+        heard, until = Heard(), time.monotonic() + seconds
+
+        async def one(number: int) -> None:
+            await asyncio.sleep(number / streams)
+            await listen(target, number, until, heard)
+
+        await asyncio.gather(*(one(number) for number in range(streams)))
+        return heard
+
+    return asyncio.run(everybody())
+
+
+@contextmanager
+def server(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server of its own process, with such options; gives it and its address.
+
+    Raises:
+        SeqgenError: with what it said, where it does not start.
+    """
+    command = [sys.executable, "-m", "serving.cli", "serve", *arguments, "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        found = _READY.match(process.stdout.readline())
+        if found is None:
+            raise SeqgenError("the server did not start", remedy="its own message is above")
+        yield process, found[1]
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a process has used: seconds of processor time, bytes in memory."""
+
+    seconds: float
+    resident: int
+
+    @staticmethod
+    def of(process: int) -> Usage:
+        """Read from /proc, with its child processes."""
+        total, resident = 0.0, 0
+        for pid in [process, *_children(process)]:
+            fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+            total += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+            resident += int(fields[21]) * os.sysconf("SC_PAGE_SIZE")
+        return Usage(total, resident)
+
+
+def _children(process: int) -> list[int]:
+    path = Path(f"/proc/{process}/task/{process}/children")
+    return [int(pid) for pid in path.read_text().split()] if path.exists() else []
+
+
+def run(arguments: tuple[str, ...], *, streams: int, seconds: float) -> dict[str, Any]:
+    """Start a server with such options, listen to it, and tell the figures."""
+    with server(*arguments) as (process, url):
+        target = Target.of(url)
+        load(target, 1, 1.0)  # what is set up lazily is not the listeners' business
+        before, began = Usage.of(process.pid), time.monotonic()
+        heard, wall, after = _watched(target, streams, seconds, process.pid, began)
+    return (
+        {"voice": target.voice, "streams": streams, "seconds": seconds}
+        | report(heard)
+        | {
+            "cpu_percent": round(100 * (after.seconds - before.seconds) / wall, 1),
+            "rss_mb": round(after.resident / 2**20, 1),
+            "per_stream_mb": round((after.resident - before.resident) / 2**20 / max(1, streams - heard.refused), 3),
+        }
+    )
+
+
+def _watched(target: Target, streams: int, seconds: float, pid: int, began: float) -> tuple[Heard, float, Usage]:
+    """The load, with the server looked at shortly before it ends, while everybody still listens."""
+
+    async def both() -> tuple[Heard, float, Usage]:
+        listening = asyncio.create_task(asyncio.to_thread(load, target, streams, seconds))
+        await asyncio.sleep(max(0.5, seconds - 0.5))
+        wall, usage = time.monotonic() - began, Usage.of(pid)
+        return await listening, wall, usage
+
+    return asyncio.run(both())
+
+
+def report(heard: Heard) -> dict[str, Any]:
+    """The listeners' figures."""
+    first = np.array(heard.first or [float("nan")]) * 1000
+    return {
+        "underruns": heard.underruns,
+        "longest_silence_ms": round(1000 * heard.late, 1),
+        "first_audio_ms_p50": round(float(np.quantile(first, 0.5)), 2),
+        "first_audio_ms_p99": round(float(np.quantile(first, 0.99)), 2),
+        "first_audio_count": len(heard.first),
+        "refused": heard.refused,
+        "failed": len(heard.failed),
+        "audio_seconds": round(heard.seconds, 2),
+    }

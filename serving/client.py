@@ -1,0 +1,229 @@
+"""A client of the server, for Python programs: plain calls, and the same with ``await``.
+
+Example:
+    >>> client = Client("http://127.0.0.1:8080")                            # doctest: +SKIP
+    >>> with wave_file as out:                                              # doctest: +SKIP
+    ...     for chunk in client.vocode(Path("in.wav").read_bytes(), form="pcm"): out.write(chunk)
+    >>> with client.stream(voice="demo", rate=16000) as stream:             # doctest: +SKIP
+    ...     for block in microphone: stream.send(block)
+    ...     stream.finish()
+    ...     for sound in stream: speaker.write(sound)
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import struct
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode, urlsplit
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from websockets.asyncio.client import ClientConnection as AsyncConnection
+    from websockets.sync.client import ClientConnection
+
+_HEAD = struct.Struct("<I")
+_READ = 1 << 14
+
+
+class ServerError(Exception):
+    """What the server answered instead of sound.
+
+    Attributes:
+        status: of HTTP, or 0 within a stream. code: the server's word for it. retry_after: seconds, where it says so.
+    """
+
+    def __init__(
+        self, message: str, *, status: int = 0, code: str | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status, self.code, self.retry_after = status, code, retry_after
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A server.
+
+    Attributes:
+        url: ``http://host:port`` or ``https://…``. key: API key, where the server wants one. timeout: seconds.
+    """
+
+    url: str
+    key: str | None = None
+    timeout: float = 60.0
+
+    def voices(self) -> list[dict[str, Any]]:
+        """The voices that there are.
+
+        Raises:
+            ServerError: where the server refuses.
+        """
+        with self._request("GET", "/v1/audio/voices") as answer:
+            rows: list[dict[str, Any]] = json.loads(answer.read())["voices"]
+            return rows
+
+    def vocode(self, body: bytes, *, form: str = "wav", **query: Any) -> Iterator[bytes]:
+        """A recording or features in, sound out, chunk by chunk as it is made.
+
+        ``query``: ``voice``, ``seed``, ``temperature``, ``speaker``, ``rate``.
+
+        Raises:
+            ServerError: where the server refuses.
+            OSError: where the connection breaks, also in the middle of the sound.
+        """
+        with self._request("POST", f"/v1/vocode?{urlencode({'format': form, **query})}", body) as answer:
+            while chunk := answer.read1(_READ):
+                yield chunk
+
+    @contextmanager
+    def stream(self, **init: Any) -> Iterator[Stream]:
+        """A WebSocket stream; ``init``: see the server's README (``voice``, ``input``, ``rate``, ``signature``, …).
+
+        Raises:
+            ServerError: where the server refuses.
+        """
+        from websockets.exceptions import InvalidStatus
+        from websockets.sync.client import connect
+
+        try:
+            with connect(**self._dial(init), open_timeout=self.timeout) as socket:
+                socket.send(json.dumps(_init(init)))
+                yield Stream(socket, self.timeout)
+        except InvalidStatus as error:
+            raise _refusal(error.response.status_code, error.response.headers, error.response.body or b"") from None
+
+    @asynccontextmanager
+    async def astream(self, **init: Any) -> AsyncIterator[AsyncStream]:
+        """As :meth:`stream`, to be awaited."""
+        from websockets.asyncio.client import connect
+        from websockets.exceptions import InvalidStatus
+
+        try:
+            async with connect(**self._dial(init), open_timeout=self.timeout) as socket:
+                await socket.send(json.dumps(_init(init)))
+                yield AsyncStream(socket)
+        except InvalidStatus as error:
+            raise _refusal(error.response.status_code, error.response.headers, error.response.body or b"") from None
+
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.key}"} if self.key else {}
+
+    def _dial(self, init: dict[str, Any]) -> dict[str, Any]:
+        place = self.url.replace("http", "ws", 1) + "/v1/stream"
+        if "voice" in init:
+            place += f"?{urlencode({'voice': init['voice']})}"
+        return {"uri": place, "additional_headers": self._headers(), "compression": None, "max_size": None}
+
+    @contextmanager
+    def _request(self, method: str, target: str, body: bytes | None = None) -> Iterator[http.client.HTTPResponse]:
+        parts = urlsplit(self.url)
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        connection = kind(parts.hostname or "", parts.port, timeout=self.timeout)
+        try:
+            connection.request(method, target, body, self._headers())
+            answer = connection.getresponse()
+            if answer.status != 200:
+                raise _refusal(answer.status, answer.headers, answer.read())
+            yield answer
+        except http.client.HTTPException as error:
+            raise OSError(f"the connection broke ({error!r})") from error
+        finally:
+            connection.close()
+
+
+class _Reader:
+    """What the messages of a stream mean; one context, number 0."""
+
+    def __init__(self) -> None:
+        self.ready: dict[str, Any] = {}
+
+    def pack(self, block: bytes | npt.NDArray[Any]) -> bytes:
+        """A binary message: float32 of frames or samples as they are, any other array as 16-bit samples."""
+        if isinstance(block, np.ndarray):
+            block = block.astype("<f4" if block.dtype.kind == "f" else "<i2").tobytes()
+        return _HEAD.pack(0) + block
+
+    def understand(self, message: str | bytes) -> bytes | None:
+        """Sound, ``None`` at the end of the utterance, ``b""`` for what is neither.
+
+        Raises:
+            ServerError: for an error message.
+        """
+        if isinstance(message, bytes):
+            return message[_HEAD.size :]
+        fields = json.loads(message)
+        if fields["type"] == "error":
+            raise ServerError(fields["message"], code=fields["code"])
+        if fields["type"] == "ready":
+            self.ready = fields
+        return None if fields["type"] in ("flushed", "closed", "cancelled") else b""
+
+
+class Stream(_Reader):
+    """An open stream: :meth:`send` blocks, :meth:`finish` the utterance, iterate over its sound; then another one."""
+
+    def __init__(self, socket: ClientConnection, timeout: float) -> None:
+        super().__init__()
+        self._socket, self._timeout = socket, timeout
+
+    def send(self, block: bytes | npt.NDArray[Any]) -> None:
+        """Samples ``[N]`` or frames ``[F, bands]`` in the encoding that ``init`` named."""
+        self._socket.send(self.pack(block))
+
+    def finish(self) -> None:
+        """The utterance is complete."""
+        self._socket.send('{"type": "flush"}')
+
+    def cancel(self) -> None:
+        """Nothing more is wanted."""
+        self._socket.send('{"type": "cancel"}')
+
+    def __iter__(self) -> Iterator[bytes]:
+        while (sound := self.understand(self._socket.recv(timeout=self._timeout))) is not None:
+            if sound:
+                yield sound
+
+
+class AsyncStream(_Reader):
+    """As :class:`Stream`, to be awaited."""
+
+    def __init__(self, socket: AsyncConnection) -> None:
+        super().__init__()
+        self._socket = socket
+
+    async def send(self, block: bytes | npt.NDArray[Any]) -> None:
+        """As :meth:`Stream.send`."""
+        await self._socket.send(self.pack(block))
+
+    async def finish(self) -> None:
+        """The utterance is complete."""
+        await self._socket.send('{"type": "flush"}')
+
+    async def cancel(self) -> None:
+        """Nothing more is wanted."""
+        await self._socket.send('{"type": "cancel"}')
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while (sound := self.understand(await self._socket.recv())) is not None:
+            if sound:
+                yield sound
+
+
+def _init(given: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "init", "input": "features" if "signature" in given else "audio"} | given
+
+
+def _refusal(status: int, headers: Any, body: bytes | bytearray) -> ServerError:
+    try:
+        fields = json.loads(body)["error"]
+    except (ValueError, KeyError, TypeError):
+        fields = {"message": f"HTTP status {status}"}
+    retry = headers.get("retry-after")
+    after = float(retry) if retry and retry.isdigit() else None
+    return ServerError(fields["message"], status=status, code=fields.get("code"), retry_after=after)

@@ -1,0 +1,129 @@
+"""What the server tells of itself and its voices; and the OpenAI speech interface, as far as these voices go."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from serving import protocol
+from serving.metrics import MEDIA_TYPE, Metrics
+from serving.shelf import Shelf
+
+_FILES = (
+    ("/", "demo.html", "text/html"),
+    ("/demo.js", "demo.js", "text/javascript"),
+    ("/worklet.js", "worklet.js", "text/javascript"),
+    ("/openapi.json", "openapi.json", "application/json"),
+)
+_PAGE_HEADERS = {
+    "content-security-policy": "default-src 'self'; connect-src 'self' ws: wss:; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; "
+    "frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+}
+_LARGEST_TEXT = 1 << 16
+_SPEECH_FIELDS = ("model", "input", "voice", "instructions", "response_format", "speed", "stream_format")
+
+
+def as_json(content: Any, status: int = 200) -> Response:
+    """A JSON answer."""
+    return Response(json.dumps(content), status, media_type="application/json")
+
+
+def error(status: int, message: str, code: str | None = None, param: str | None = None) -> Response:
+    """A refusal in the words of the OpenAI interface."""
+    return Response(protocol.error_body(status, message, code, param), status, media_type="application/json")
+
+
+@cache
+def resource(name: str) -> bytes:
+    """A file that comes with the package."""
+    return files("serving").joinpath(name).read_bytes()
+
+
+def _file(name: str, kind: str) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(_: Request) -> Response:
+        return Response(resource(name), media_type=kind, headers=_PAGE_HEADERS)
+
+    return answer
+
+
+class Pages:
+    """Endpoints that make no sound."""
+
+    def __init__(self, shelf: Shelf, metrics: Metrics) -> None:
+        self._shelf, self._metrics = shelf, metrics
+
+    def routes(self) -> list[Route]:
+        """Where they are."""
+        return [
+            Route("/v1/models", self._models, methods=["GET"]),
+            Route("/v1/models/{name}", self._model, methods=["GET"]),
+            Route("/v1/audio/voices", self._voices, methods=["GET"]),
+            Route("/v1/audio/speech", self._speech, methods=["POST"]),
+            Route("/metrics", self._numbers, methods=["GET"]),
+            *(Route(path, _file(name, kind), methods=["GET"]) for path, name, kind in _FILES),
+        ]
+
+    async def _models(self, _: Request) -> Response:
+        return as_json({"object": "list", "data": [self._row(name) for name in self._shelf.names()]})
+
+    async def _model(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in self._shelf.names():
+            return error(404, f"there is no voice '{name[:60]}'", "model_not_found")
+        return as_json(self._row(name))
+
+    async def _voices(self, _: Request) -> Response:
+        return as_json({"voices": [{"id": name} | self._shelf.describe(name) for name in self._shelf.names()]})
+
+    def _row(self, name: str) -> dict[str, Any]:
+        return {"id": name, "object": "model", "created": 0, "owned_by": "seqgen"} | self._shelf.describe(name)
+
+    async def _numbers(self, _: Request) -> Response:
+        return Response(self._metrics.text(), media_type=MEDIA_TYPE)
+
+    async def _speech(self, request: Request) -> Response:
+        """Text in: every voice here is a vocoder, and says so."""
+        body = bytearray()
+        try:
+            async for piece in request.stream():
+                body += piece
+                if len(body) > _LARGEST_TEXT:
+                    return error(413, f"the request is larger than {_LARGEST_TEXT} bytes; send less text at once")
+        except ClientDisconnect:
+            return Response(status_code=400)
+        try:
+            fields = json.loads(bytes(body))
+        except (ValueError, RecursionError):
+            return error(400, "the request body is not JSON", "invalid_json")
+        if not isinstance(fields, dict):
+            return error(400, "the request body is not a JSON object", "invalid_json")
+        for key in fields:
+            if key not in _SPEECH_FIELDS:
+                return error(400, f"Unrecognized request argument supplied: {key[:40]}", "unknown_parameter", key[:40])
+        for key in ("model", "input", "voice"):
+            if key not in fields:
+                return error(400, f"Missing required parameter: '{key}'.", "missing_required_parameter", key)
+            if not isinstance(fields[key], str):
+                return error(400, f"Invalid type for '{key}': expected a string.", "invalid_type", key)
+        return self._no_text(fields["model"])
+
+    def _no_text(self, model: str) -> Response:
+        if model not in self._shelf.names():
+            known = ", ".join(self._shelf.names()) or "none"
+            message = f"the model '{model[:60]}' does not exist; models here: {known}"
+            return error(404, message, "model_not_found", "model")
+        message = (
+            f"voice '{model}' is a vocoder: it makes sound from log-mel features or from a recording and cannot read "
+            "text. Send features or audio to POST /v1/vocode or WS /v1/stream, or install a voice that reads text"
+        )
+        return error(400, message, "voice_has_no_text_front_end", "model")

@@ -1,0 +1,321 @@
+"""The slot bank under a simulated clock: the same bytes in any company and any order of events, and fair turns."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+
+from seqgen.audio.features import log_mel
+from seqgen.audio.io import pcm16
+from serving.bank import GRACE, LEAD, RING, Bank, Outlet
+from serving.capacity import Capacity
+from serving.playout import PREBUFFER
+from serving.vocoder import PLAN, Settings
+from serving.work import Input, Order, Work
+from tests.serving.fakes import SPEC, audio_file, fake_vocoder, tone
+
+FRAME = SPEC.hop / SPEC.sample_rate
+INPUTS = {
+    "file": Input("file"),
+    "audio": Input("audio", rate=8000, encoding="f32le"),
+    "features": Input("features"),
+}
+
+
+def payload(kind, sound, spec):
+    if kind == "file":
+        return audio_file(sound, subtype="FLOAT")
+    return (sound if kind == "audio" else log_mel(sound, spec)).astype("<f4").tobytes()
+
+
+def expected(vocoder, kind, sound, settings):
+    stream = vocoder.start(settings, rate=None if kind == "features" else 8000)
+    stream.push(log_mel(sound, vocoder.features) if kind == "features" else sound)
+    stream.finish()
+    return b"".join(pcm16(chunk).astype("<i2").tobytes() for chunk in stream.chunks())
+
+
+class Listener:
+    """One stream of a random schedule: what it sends and when, and how fast it reads."""
+
+    def __init__(self, rng, vocoder, number, speaker):
+        self.rng, self.vocoder = rng, vocoder
+        self.kind = rng.choice(sorted(INPUTS))
+        self.sound = tone(rng.choice([0.004, 0.03, 0.15]))
+        self.settings = Settings(
+            seed=rng.randrange(5), stream=number, temperature=rng.choice([0.0, 1.0]), speaker=speaker
+        )
+        self.key = None
+        self.outlet = Outlet()
+        self.begin = rng.choice([0.0, rng.random() * 0.3])
+        self.rest = payload(self.kind, self.sound, vocoder.features)
+        self.sent_all = False
+        self.reads = rng.choice([1.0, 1.0, 0.5])
+        self.given = bytearray()
+        self.over = False
+        self.failure = None
+        self.hangs_up = rng.random() * 0.3 if rng.random() < 0.2 else None
+
+    def act(self, bank, now, slots):
+        if self.key is None:
+            if now >= self.begin and slots:
+                self.key = (slots.pop(), self.rng.randrange(1 << 30))
+                order = Order(self.settings, "pcm", INPUTS[self.kind], eager=self.rng.random() < 0.5)
+                bank.open(self.key, Work(self.vocoder, order), now, self.outlet)
+            return
+        if self.over:
+            return
+        if self.hangs_up is not None and now > self.begin + self.hangs_up:
+            return bank.cancel(self.key)
+        if self.rest:
+            size = self.rng.choice([1, 50, 1000, len(self.rest)])
+            bank.push(self.key, self.rest[:size])
+            self.rest = self.rest[size:]
+        elif not self.sent_all:
+            self.sent_all = True
+            bank.finish(self.key)
+        if self.rng.random() < self.reads:
+            self.outlet.taken = self.outlet.given
+
+
+def simulate(seed, vocoder, speaker=None):
+    """One random schedule; returns the listeners after everything has ended, and the number of slots used at most."""
+    rng = random.Random(seed)
+    bank = Bank(slots=rng.choice([1, 3, 16]), ring=rng.choice([0.05, 2.0]), capacity=lambda _: Capacity(0.1, 0.1, 16))
+    listeners = [Listener(rng, vocoder, number, speaker) for number in range(rng.randrange(1, 9))]
+    slots, now = list(range(bank.slots)), 0.0
+    for _ in range(100_000):
+        for listener in rng.sample(listeners, len(listeners)):
+            listener.act(bank, now, slots)
+        batch = bank.plan(now)
+        now += rng.choice([0.0, 0.001, 0.02])
+        if batch is not None:
+            batch.run()
+            bank.commit(batch, now)
+        else:
+            now += 0.01 if bank.rest(now) is None else min(0.05, bank.rest(now))
+        for event in bank.events():
+            listener = next(one for one in listeners if one.key == event.key)
+            assert not listener.over, "an event after the end"
+            listener.given += event.data
+            if event.over:
+                listener.over, listener.failure = True, event.failure
+                slots.append(event.key[0])
+        if all(listener.over for listener in listeners):
+            assert len(bank) == 0
+            assert sorted(slots) == list(range(bank.slots))
+            return listeners
+    raise AssertionError("the schedule never ended")
+
+
+def require_the_same_bytes(schedules, vocoder=None, speaker=None):
+    vocoder = vocoder or fake_vocoder(batch=16)
+    together = []
+    inner = vocoder.runtime.sample
+    vocoder.runtime.sample = lambda noise, *rest: together.append(len(noise)) or inner(noise, *rest)
+    for seed in schedules:
+        for listener in simulate(seed, vocoder, speaker):
+            want = expected(vocoder, listener.kind, listener.sound, listener.settings)
+            assert listener.failure is None
+            if listener.hangs_up is None:
+                assert bytes(listener.given) == want, f"schedule {seed}"
+            else:
+                assert want.startswith(bytes(listener.given)), f"schedule {seed}"
+    vocoder.runtime.sample = inner
+    assert sum(rows > 1 for rows in together) > len(schedules), "streams hardly ever shared a call"
+
+
+def test_the_same_bytes_in_any_company():
+    require_the_same_bytes(range(60))
+
+
+@pytest.mark.soak
+def test_the_same_bytes_in_any_company_at_length():
+    require_the_same_bytes(range(100, 4100))
+
+
+def steady(vocoder, count, *, slots=16, **order):
+    """A bank with some endless listeners, opened at 0."""
+    bank = Bank(slots=slots)
+    outlets = []
+    for number in range(count):
+        outlets.append(Outlet())
+        bank.open((number, 1), Work(vocoder, Order(form="pcm", input=INPUTS["features"], **order)), 0.0, outlets[-1])
+        bank.push((number, 1), np.zeros((2000, SPEC.n_mels), "<f4").tobytes())
+    return bank, outlets
+
+
+def turn(bank, now, later=None):
+    batch = bank.plan(now)
+    if batch is None:
+        return None, []
+    batch.run()
+    bank.commit(batch, now if later is None else later)
+    return batch, bank.events()
+
+
+def test_chunks_grow_with_the_lead_and_stop_at_three_seconds():
+    bank, outlets = steady(fake_vocoder(latency=0, batch=16), 1)
+    sizes = []
+    while (done := turn(bank, 0.0))[0] is not None:
+        sizes.append(done[0].steps[0][1].cond.shape[0])
+        outlets[0].taken = outlets[0].given
+    assert sizes[:4] == [1, 2, 4, 8]
+    assert set(sizes[4:]) == {8}
+    lead = PREBUFFER + sum(sizes) * FRAME
+    assert LEAD <= lead < LEAD + 8 * FRAME
+    assert bank.rest(0.0) == pytest.approx(lead - LEAD)
+    assert turn(bank, 1.0)[0] is not None
+
+
+def test_a_download_goes_on_beyond_the_lead_but_never_before_others():
+    vocoder = fake_vocoder(latency=0, batch=16)
+    bank, outlets = steady(vocoder, 1, eager=True)
+    while outlets[0].given < 2 * 8000 * 2 * LEAD:
+        outlets[0].taken = outlets[0].given
+        assert turn(bank, 0.0)[0] is not None
+    bank.open((1, 1), Work(vocoder, Order(form="pcm", input=INPUTS["features"])), 0.0)
+    bank.push((1, 1), np.zeros((200, SPEC.n_mels), "<f4").tobytes())
+    assert turn(bank, 0.0)[0].keys == [(1, 1)]
+
+
+def test_the_stream_that_runs_dry_first_is_served_first():
+    bank, _ = steady(fake_vocoder(latency=0), 3)  # one stream a call
+    served = set()
+    for _ in range(20):
+        due = {key: seat.clock.dry + GRACE * (not seat.clock.started) for key, seat in bank._seats.items()}
+        (key,) = turn(bank, 0.0)[0].keys
+        assert due[key] == min(due.values())
+        served.add(key)
+    assert len(served) == 3
+
+
+def test_a_newcomer_goes_before_those_who_have_sound_and_after_those_about_to_run_dry():
+    vocoder = fake_vocoder(latency=0)
+    bank, _ = steady(vocoder, 1)
+    for _ in range(4):
+        turn(bank, 0.0)
+    lead = bank._seats[0, 1].clock.dry
+    for now, first in [(0.0, (1, 1)), (lead - 0.001, (0, 1))]:
+        bank.open((1, 1), Work(vocoder, Order(form="pcm", input=INPUTS["features"])), now)
+        bank.push((1, 1), np.zeros((200, SPEC.n_mels), "<f4").tobytes())
+        assert bank.plan(now).keys == [first]
+        bank.cancel((1, 1))
+        bank.plan(now)
+
+
+def test_streams_share_calls_and_calls_stay_short():
+    vocoder = fake_vocoder(latency=0, batch=16)
+    bank, _ = steady(vocoder, 16)
+    bank._capacity = lambda _: Capacity(alone=0.1, shared=0.05, batch=16)
+    for _ in range(3):
+        turn(bank, 0.0)
+    for _ in range(30):
+        batch, _ = turn(bank, 0.0)
+        assert len(batch.keys) == 16
+        assert len(batch.steps[0][1].cond) == PLAN[1]  # 16 x 2 x 5 ms x 0.05 = 8 ms
+
+
+def test_small_steps_are_handed_over_in_chunks_that_grow():
+    vocoder = fake_vocoder(latency=0, batch=16)
+    bank, outlets = steady(vocoder, 16)
+    bank._capacity = lambda _: Capacity(alone=0.1, shared=0.12, batch=16)  # one frame a turn
+    sizes = []
+    for _ in range(40):
+        _, events = turn(bank, 0.0)
+        sizes += [len(event.data) // 2 // SPEC.hop for event in events if event.key == (3, 1)]
+        for outlet in outlets:
+            outlet.taken = outlet.given
+    assert sizes[:5] == [1, 2, 4, 8, 8]
+    assert sum(sizes) > 30
+
+
+def test_running_dry_counts_where_the_server_is_late_and_not_where_input_or_reader_is():
+    vocoder = fake_vocoder(latency=0, batch=16)
+    bank = Bank(slots=1)
+    outlet = Outlet()
+    bank.open((0, 1), Work(vocoder, Order(form="pcm", input=INPUTS["features"])), 0.0, outlet)
+    frame = np.zeros((1, SPEC.n_mels), "<f4").tobytes()
+    bank.push((0, 1), frame * 2)
+    (event,) = turn(bank, 0.0, later=0.5)[1]
+    assert (event.first, event.underrun) == (0.5, False)
+    (event,) = turn(bank, 0.5, later=0.6)[1]  # had 5 ms, and the call took 100
+    assert event.underrun
+    assert bank.plan(0.7) is None  # no input
+    bank.push((0, 1), frame)
+    assert not turn(bank, 0.9)[1][0].underrun
+    bank.push((0, 1), frame * 4000)
+    while bank.plan(0.9) is not None:
+        _, events = turn(bank, 0.9)
+        assert not any(event.underrun for event in events)
+    assert outlet.waiting >= RING * 16000
+    assert bank.plan(9.0) is None  # the ring is full
+    outlet.taken = outlet.given
+    assert not turn(bank, 9.5)[1][0].underrun
+
+
+def test_a_late_word_for_an_earlier_stream_hits_nobody():
+    vocoder = fake_vocoder()
+    bank, _ = steady(vocoder, 1)
+    bank.cancel((0, 1))
+    bank.plan(0.0)
+    (event,) = bank.events()
+    assert event.over
+    bank.open((0, 2), Work(vocoder, Order(form="pcm", input=INPUTS["features"])), 0.0)
+    bank.cancel((0, 1))
+    bank.push((0, 1), b"xx")
+    bank.finish((0, 1))
+    assert bank.plan(0.0) is None
+    assert len(bank) == 1
+    with pytest.raises(ValueError, match="slot 0 is taken"):
+        bank.open((0, 3), Work(vocoder, Order()), 0.0)
+
+
+@pytest.mark.parametrize("option", ["fail_after", "nan_after"])
+def test_a_voice_that_fails_one_stream_leaves_its_neighbours(option):
+    vocoder = fake_vocoder(latency=0, batch=16)
+    bank, _ = steady(vocoder, 2)
+    for _ in range(5):
+        turn(bank, 0.0)
+    bank.open((2, 1), Work(vocoder, Order(form="pcm", input=INPUTS["features"])), 0.0)
+    bank.push((2, 1), np.zeros((200, SPEC.n_mels), "<f4").tobytes())
+    turn(bank, 0.0)
+    setattr(vocoder.runtime, option, bank._seats[0, 1].work.stream.made)
+    failed = {event.key for _ in range(3) for event in turn(bank, 0.0)[1] if event.failure is not None}
+    assert failed == {(0, 1), (1, 1)}
+    assert set(bank._seats) == {(2, 1)}
+
+
+@pytest.mark.parametrize(
+    ("given", "data", "message"),
+    [
+        (INPUTS["features"], np.full((1, SPEC.n_mels), np.nan, "<f4").tobytes(), "NaN or infinity in frame 0"),
+        (INPUTS["features"], b"123", "the input ends 3 bytes into a sample or frame"),
+        (INPUTS["audio"], np.full(5, np.inf, "<f4").tobytes(), "NaN or infinity at sample 0"),
+        (INPUTS["file"], b"", "is empty"),
+        (INPUTS["file"], b"junk" * 5, "neither audio nor features"),
+        (INPUTS["features"], bytes(4 * SPEC.n_mels * 201), "more than 1 s came in one utterance"),
+    ],
+)
+def test_bad_input_ends_the_stream_with_its_reason(given, data, message):
+    bank = Bank(slots=1)
+    bank.open((0, 1), Work(fake_vocoder(), Order(form="pcm", input=given, longest=1.0)), 0.0)
+    bank.push((0, 1), data)
+    bank.finish((0, 1))
+    bank.plan(0.0)
+    (event,) = bank.events()
+    assert event.over
+    assert message in str(event.failure)
+    assert len(bank) == 0
+
+
+def test_nothing_in_gives_nothing_out():
+    for given in (INPUTS["features"], INPUTS["audio"]):
+        bank = Bank(slots=1)
+        bank.open((0, 1), Work(fake_vocoder(), Order(form="pcm", input=given)), 0.0)
+        bank.finish((0, 1))
+        assert bank.plan(0.0) is None
+        (event,) = bank.events()
+        assert (event.over, event.data, event.failure) == (True, b"", None)

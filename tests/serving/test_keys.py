@@ -1,0 +1,89 @@
+"""API keys: hashed, compared whole, limited in streams, and never to be seen again."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+
+import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+
+from seqgen.errors import SeqgenError
+from serving import cli
+from serving.app import App
+from serving.keys import Guard, add_key, read_keys
+from tests.serving.fakes import audio_file, fake_vocoder, tone
+from tests.serving.live import Live, message, wait_for
+
+
+def test_keys_are_made_listed_and_removed(tmp_path, capsys):
+    path = tmp_path / "keys.jsonl"
+    place = ["--keys", str(path)]
+    assert cli.main(["keys", "add", "radio", "--streams", "2", *place]) == 0
+    secret = capsys.readouterr().out.strip()
+    assert len(secret) > 40
+    assert secret not in path.read_text()
+    assert os.stat(path).st_mode & 0o777 == 0o600
+    assert cli.main(["keys", "add", "radio", *place]) == 1
+    assert cli.main(["keys", "add", "../x", *place]) == 1
+    assert cli.main(["keys", "add", "tv", *place]) == 0
+    assert cli.main(["keys", "remove", "radio", *place]) == 0
+    assert cli.main(["keys", "remove", "radio", *place]) == 1
+    assert cli.main(["keys", "list", *place]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].split() == ["tv", "4", "streams"]
+
+
+@pytest.mark.parametrize("line", ["x", "[]", '{"name": "a", "sha256": "0", "streams": 1}', '{"name": "a"}',
+                                  '{"name": "a", "sha256": "' + "0" * 64 + '", "streams": 0}'])  # fmt: skip
+def test_a_damaged_file_of_keys_is_refused(tmp_path, line):
+    path = tmp_path / "keys.jsonl"
+    path.write_text("\n" + line)
+    with pytest.raises(SeqgenError, match=r"keys.jsonl:2: not a key"):
+        read_keys(path)
+
+
+@pytest.fixture
+def guarded(tmp_path):
+    path = tmp_path / "keys.jsonl"
+    secrets = [add_key(path, "radio", 1), add_key(path, "tv", 3)]
+    vocoder = fake_vocoder()
+    with Live(App(vocoder, threads=1), around=lambda app: Guard(app, read_keys(path))) as server:
+        yield server, vocoder, *secrets
+
+
+def test_only_a_key_opens_what_makes_sound_or_tells_of_it(guarded, caplog):
+    server, _, radio, _ = guarded
+    body = audio_file(tone(0.1))
+    for given in ("", "Bearer", "Bearer x", f"Basic {radio}", f"Bearer {radio}x", f"Bearer {radio[:-1]}", "Bearer é"):
+        for method, path in [("POST", "/v1/vocode"), ("GET", "/v1/models"), ("GET", "/metrics"), ("GET", "/none")]:
+            headers = {"Authorization": given.encode("latin-1")} if given else {}
+            status, headers, answer = server.request(method, path, body if method == "POST" else None, **headers)
+            assert (status, headers["www-authenticate"]) == (401, "Bearer")
+            assert json.loads(answer)["error"]["code"] == "invalid_api_key"
+    for path in ("/", "/livez", "/readyz", "/openapi.json", "/demo.js", "/worklet.js"):
+        assert server.request("GET", path)[0] == 200
+    assert server.post("", body, Authorization=f"Bearer {radio}")[0] == 200
+    assert server.request("GET", "/v1/models", Authorization=f"bearer  {radio}")[0] == 200
+    assert radio not in caplog.text
+
+
+def test_a_key_has_so_many_streams_at_once(guarded):
+    server, vocoder, radio, tv = guarded
+    vocoder.runtime.gate = threading.Event()
+    body = audio_file(tone(0.1))
+    url = f"ws://127.0.0.1:{server.port}/v1/stream"
+    with connect(url, additional_headers={"Authorization": f"Bearer {radio}"}) as plug:
+        wait_for(lambda: server.app.crew.busy == 1)
+        status, headers, answer = server.post("", body, Authorization=f"Bearer {radio}")
+        assert (status, headers["retry-after"]) == (429, "1")
+        assert "all 1 streams of this key" in message(answer)
+        vocoder.runtime.gate.set()
+        assert server.post("", body, Authorization=f"Bearer {tv}")[0] == 200
+        plug.close()
+    wait_for(lambda: server.app.crew.busy == 0)
+    assert server.post("", body, Authorization=f"Bearer {radio}")[0] == 200
+    with pytest.raises(InvalidStatus) as caught, connect(url):
+        pass
+    assert caught.value.response.status_code == 401
