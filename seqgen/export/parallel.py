@@ -37,13 +37,14 @@ def _network(generator: Parallel) -> FrameConditioner:
 class _Frame(nn.Module):
     """One frame: features ``[B, M]`` and all states but the interpolation's in, ``[B, C]`` and those states out."""
 
-    def __init__(self, net: FrameConditioner) -> None:
+    def __init__(self, generator: Parallel) -> None:
         super().__init__()
-        self.net = net
+        self.generator = generator  # by this name its weights are found in the bundle
 
     def forward(self, frame: Tensor, *flat: Tensor) -> tuple[Tensor, ...]:
-        fresh = self.net.init_state(1)
-        made, state = self.net.frames(frame[:, None], unflatten(fresh, [*flat, fresh[1][-1]]))
+        net = _network(self.generator)
+        fresh = net.init_state(1)
+        made, state = net.frames(frame[:, None], unflatten(fresh, [*flat, fresh[1][-1]]))
         return (made[:, 0], *[leaf for _, leaf in leaves(state)][:-1])
 
 
@@ -68,11 +69,12 @@ class _Chunk(nn.Module):
         return (audio, waiting, *(leaf for _, leaf in leaves(state)))
 
 
-def _frame_loop(net: FrameConditioner, names: Sequence[str]) -> Loop:
+def _frame_loop(generator: Parallel, names: Sequence[str]) -> Loop:
+    net = _network(generator)
     state = [leaf for _, leaf in leaves(net.init_state(EXAMPLE_BATCH))][:-1]
     example = {"frame": torch.randn(EXAMPLE_BATCH, net.spec.in_dim)} | dict(zip(names, state, strict=True))
     outputs = ["made", *(f"{name}.after" for name in names)]
-    step = trace(_Frame(net), example, outputs, {name: {0: "batch"} for name in (*example, *outputs)})
+    step = trace(_Frame(generator), example, outputs, {name: {0: "batch"} for name in (*example, *outputs)})
     real = TensorProto.FLOAT
     return Loop(step, dict.fromkeys(names, real), {"frame": real}, ["features"], ("frames", real))
 
@@ -106,7 +108,7 @@ def assemble(vocoder: Vocoder, directory: Path, score: bool) -> onnx.ModelProto:
     assert isinstance(generator, Parallel)
     state = vocoder.init_state(1)
     names = Names.of(state.generator)
-    frames, chunk = _frame_loop(_network(generator), names.conditioner[:-1]), _trace_chunk(generator, names, score)
+    frames, chunk = _frame_loop(generator, names.conditioner[:-1]), _trace_chunk(generator, names, score)
     made = rename(chunk, "chunk/", {name: name for name in (*chunk.inputs, *chunk.outputs)})
     nodes = [
         *frames.nodes("frame/"),
