@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from seqgen.errors import SeqgenError
 from seqgen.flows.affine import AffineStream, logistic
-from seqgen.models.frames import with_speaker
+from seqgen.models.frames import FrameConditioner, with_speaker
 from seqgen.stream.contract import Streamable
 
 _BLOCK = 4096  # samples of a stretch that a flow makes at once: memory does not grow with the length of an utterance
@@ -125,7 +125,13 @@ class Generator(nn.Module, ABC):
         with torch.autocast(features.device.type, enabled=False):  # at the frame rate full precision costs nothing
             state = net.advance(frames[:, :warm], net.init_state(frames.shape[0]))
             last = warm - (-(skip + vectors) // up)
-            return net.step(frames[:, warm:last], state)[0][:, skip : skip + vectors]
+            return self._vectors(frames[:, warm:last], state, skip, skip + vectors)[0]
+
+    def _vectors(self, frames: Tensor, state: Any, start: int, stop: int) -> tuple[Any, Any]:
+        """Vectors ``start … stop - 1`` of those that a block of frames conditions, and the network's state after it."""
+        assert self.conditioner is not None
+        made, state = self.conditioner.step(frames, state)
+        return made[:, start:stop], state
 
     def _too_short(self, frames: int, made: int, wanted: int) -> SeqgenError:
         up = self.conditioner.spec.up if self.conditioner is not None else 1
@@ -145,9 +151,9 @@ class Generator(nn.Module, ABC):
             return None, state
         if features is None:
             raise SeqgenError("a conditioned generator got no features", remedy="give [B, frames, channels]")
-        made, state = self.conditioner.step(features, state)
-        self._require_fit(features.shape[1], made.shape[1], samples)
-        return made[:, made.shape[1] - samples :], state
+        made = features.shape[1] * self.conditioner.spec.up
+        self._require_fit(features.shape[1], made, samples)
+        return self._vectors(features, state, made - samples, made)
 
     def _require_fit(self, frames: int, made: int, samples: int) -> None:
         if not made - self.latency <= samples <= made:
@@ -189,6 +195,12 @@ class Parallel(Generator):
 
     def elements(self, u: Tensor, values: Tensor) -> Tensor:
         return logistic(u)[..., 0]
+
+    def _vectors(self, frames: Tensor, state: Any, start: int, stop: int) -> tuple[Any, Any]:
+        net = self.conditioner
+        if isinstance(net, FrameConditioner) and stop - start > 1:  # the layers of all flows take thousands of channels
+            return net.between(frames, state, start, stop)
+        return super()._vectors(frames, state, start, stop)
 
     def step(self, x: Tensor, state: GeneratorState, features: Tensor | None) -> tuple[Tensor, GeneratorState]:
         return self._in_stretches(self.judge, x if x.dim() == 3 else x[..., None], state, features)

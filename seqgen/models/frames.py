@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from seqgen.errors import SeqgenError
 from seqgen.nets.layers import Activation, CausalConv1d, Dense
 from seqgen.spec import FeatureSpec, StreamSpec
+from seqgen.stream.between import Between
 from seqgen.stream.combinators import Interpolate, Residual, Serial
 from seqgen.stream.contract import Streamable
 
@@ -84,6 +85,29 @@ class FrameConditioner(Streamable[tuple[Any, ...]]):
         entered, first = self._enter(x, state[0])
         y, second = self.rest.step(entered, state[1])
         return y, (first, second)
+
+    def between(self, x: Tensor, state: tuple[Any, ...], start: int, stop: int) -> tuple[Between, tuple[Any, ...]]:
+        """Vectors ``start … stop - 1`` of :meth:`step`, not multiplied out."""
+        made, (first, (*rest, waiting)) = self.frames(x, state)
+        vectors, waiting = self.interpolate.between(made, waiting, start, stop)
+        return vectors, (first, (*rest, waiting))
+
+    def frames(self, x: Tensor, state: tuple[Any, ...]) -> tuple[Tensor, tuple[Any, ...]]:
+        """What :meth:`step` interpolates, ``[B, F, out_dim]``; the interpolation's own state stays as it was."""
+        y, first = self._enter(x, state[0])
+        *layers, _ = self.rest.layers
+        after = []
+        for layer, inner in zip(layers, state[1][:-1], strict=True):
+            y, inner = layer.step(y, inner)  # type: ignore[operator]
+            after.append(inner)
+        return y, (first, (*after, state[1][-1]))
+
+    @property
+    def interpolate(self) -> Interpolate:
+        """The last layer."""
+        last = self.rest.layers[-1]
+        assert isinstance(last, Interpolate)
+        return last
 
     def advance(self, x: Tensor, state: tuple[Any, ...], cond: Tensor | None = None) -> tuple[Any, ...]:
         entered, first = self._enter(x, state[0])

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from seqgen.errors import SeqgenError
 from seqgen.spec import StreamSpec
+from seqgen.stream.between import Between, hats
 from seqgen.stream.contract import Streamable
 
 
@@ -244,6 +245,11 @@ class Interpolate(Streamable[Tensor]):
         else:
             y = torch.lerp(line[:, :-1, None], line[:, 1:, None], weight)
         return y.reshape(batch, length * self.spec.up, dim), line[:, length:]
+
+    def between(self, x: Tensor, state: Tensor, start: int, stop: int) -> tuple[Between, Tensor]:
+        """Outputs ``start … stop - 1`` of :meth:`step` as a product that has not been multiplied out."""
+        line, length = torch.cat([state, x], dim=1), x.shape[1]
+        return Between(hats(start, stop, length, self.spec.up, line), line), line[:, length:]
 
     def advance(self, x: Tensor, state: Tensor, cond: Tensor | None = None) -> Tensor:
         return torch.cat([state, x], dim=1)[:, x.shape[1] :]

@@ -112,7 +112,7 @@ class System:
             SeqgenError: where the run trains something else.
         """
         if self.made is None:
-            raise SeqgenError("this run makes no audio: it trains a classifier", remedy="name the run of a voice")
+            raise SeqgenError("this run trains something that makes no audio", remedy="name the run of a voice")
         return self.made
 
     @property
@@ -185,6 +185,10 @@ def voice(run: RunConfig, speakers: tuple[str, ...], *, source: str = "config") 
     Raises:
         SeqgenError: for unknown names or options, and for parts that do not fit each other.
     """
+    if registry.OBJECTIVES.load(run.objective.name).trains is Streamable:
+        raise SeqgenError(
+            f"{source}: a run of objective {run.objective.name} makes no audio", remedy="name the run of a voice"
+        )
     codec: Codec = registry.CODECS.load(run.data.codec)()
     plain = _generator(run, len(speakers) if len(speakers) > 1 else 0, codec, source)
     prediction = prediction_for(run.features, run.data.prediction, run.data.codec)
