@@ -9,10 +9,14 @@ namespace seqgen {
 namespace {
 
 constexpr double kLog2E = 1.4426950408889634;
+constexpr double kPiece = 0.6;  // of kernel_templates.hpp: how much of its argument one piece of the sigmoid covers
 constexpr std::int64_t kMostUnits = 1 << 15;
 
-// The rows of r and u carry -1/ln 2 and those of n -2/ln 2: see Gates in kernels.hpp.
-float gate_factor(std::size_t gate) { return static_cast<float>(gate % 3 == 2 ? -2 * kLog2E : -kLog2E); }
+// The units of the rows of r and u, and of those of n: see Gates in kernels.hpp.
+float gate_factor(seqgen_format format, std::size_t gate) {
+    const double unit = format == SEQGEN_FORMAT_INT8 ? 1 / kPiece : -kLog2E;
+    return static_cast<float>(gate % 3 == 2 ? 2 * unit : unit);
+}
 
 }  // namespace
 
@@ -35,7 +39,8 @@ Cell::Cell(const Json& op, const Tensors& tensors, seqgen_format format, const K
     for (std::size_t gate = 0; gate < 6; ++gate) {
         for (std::size_t unit = 0; unit < units_; ++unit) {
             for (std::size_t k = 0; k < 3; ++k) {
-                input_[k * gates() + gate * half_ + unit] = gate_factor(gate) * input[(gate * units_ + unit) * 3 + k];
+                input_[k * gates() + gate * half_ + unit] =
+                    gate_factor(format_, gate) * input[(gate * units_ + unit) * 3 + k];
             }
         }
     }
@@ -78,7 +83,7 @@ Source Cell::layout(const float* weights) const {
     for (std::size_t unit = 0; unit < units_; ++unit) {
         for (std::size_t gate = 0; gate < 6; ++gate) {
             source.rows[gate * half_ + unit] = static_cast<int>(gate * units_ + unit);
-            source.factor[gate * half_ + unit] = gate_factor(gate);
+            source.factor[gate * half_ + unit] = gate_factor(format_, gate);
         }
         for (std::size_t which = 0; which < 2; ++which) {
             source.columns[which * half_ + unit] = static_cast<int>(which * units_ + unit);
@@ -122,7 +127,7 @@ std::size_t Cell::bytes() const {
 
 void Cell::arrange(const float* vector, float* made) const {
     for (std::size_t gate = 0; gate < 6; ++gate) {
-        const float factor = gate_factor(gate);
+        const float factor = gate_factor(format_, gate);
         for (std::size_t unit = 0; unit < units_; ++unit)
             made[gate * half_ + unit] = factor * vector[gate * units_ + unit];
     }
@@ -130,54 +135,79 @@ void Cell::arrange(const float* vector, float* made) const {
 
 void Cell::refresh(Lanes& lanes) const {
     if (format_ != SEQGEN_FORMAT_INT8) return;
-    kernels_->state_bytes(lanes.hidden, 2 * half_ * static_cast<std::size_t>(lanes.streams), lanes.bytes);
+    const std::size_t count = 2 * half_ * static_cast<std::size_t>(lanes.streams);
+    kernels_->state_bytes(lanes.hidden[lanes.now], count, lanes.bytes[lanes.now]);
 }
 
-void Cell::apply(const Packed& matrix, const float* x, const std::uint8_t* bytes, std::size_t stride, float* y,
-                 std::size_t y_stride, int streams) const {
+void Cell::apply(const Packed& matrix, Span groups, Rows<const float> x, Rows<const std::uint8_t> bytes,
+                 Rows<float> y, int streams) const {
     if (format_ == SEQGEN_FORMAT_INT8) {
-        matrix(bytes, stride, y, y_stride, streams);
+        matrix(groups, bytes, y, streams);
     } else {
-        matrix(x, stride, y, y_stride, streams);
+        matrix(groups, x, y, streams);
     }
 }
 
-void Cell::multiply(Lanes& lanes) const {
-    apply(recurrent_, lanes.hidden, lanes.bytes, 2 * half_, lanes.products, gates(), lanes.streams);
-}
-
-void Cell::advance(Lanes& lanes, int which, float weight, const float (*known)[3]) const {
+void Cell::gate(Lanes& lanes, int which, float weight, const float (*known)[3], Span units) const {
+    const std::size_t offset = static_cast<std::size_t>(which) * half_, width = 2 * half_;
+    const float* hidden = lanes.hidden[lanes.now];
     const bool small = format_ == SEQGEN_FORMAT_INT8;
-    const Head& head = heads_[which];
-    const std::size_t offset = static_cast<std::size_t>(which) * half_, gate = 3 * offset;
+    const auto groups = static_cast<std::uint32_t>(half_ / kLanes);
+    for (std::uint32_t gate = 0; gate < 3; ++gate) {
+        const std::uint32_t first = (3 * static_cast<std::uint32_t>(which) + gate) * groups;
+        apply(recurrent_, {first + units.first, first + units.last}, {hidden, width}, {lanes.bytes[lanes.now], width},
+              {lanes.products, gates()}, lanes.streams);
+    }
     for (int s = 0; s < lanes.streams; ++s) {
         const auto row = static_cast<std::size_t>(s);
-        const std::size_t at = row * gates() + gate, unit = row * 2 * half_ + offset;
+        const std::size_t at = row * gates() + 3 * offset, unit = row * width + offset;
         const Gates call = {lanes.from + at,
                             lanes.delta + at,
-                            input_.data() + gate,
+                            input_.data() + 3 * offset,
                             gates(),
                             lanes.products + at,
-                            lanes.hidden + unit,
-                            small ? lanes.bytes + unit : nullptr,
+                            hidden + unit,
+                            lanes.hidden[1 - lanes.now] + unit,
+                            lanes.bytes[1 - lanes.now] + unit,
                             half_,
                             weight,
                             {known[s][0], known[s][1], known[s][2]},
-                            which == 0 ? 2 : 3};
-        small ? kernels_->gates_quick(call) : kernels_->gates(call);
+                            2 + which};
+        small ? kernels_->gates_quick(call, units) : kernels_->gates(call, units);
     }
-    apply(head.inner, lanes.hidden + offset, lanes.bytes + offset, 2 * half_, lanes.inner, half_, lanes.streams);
+}
+
+void Cell::inner(Lanes& lanes, int which, Span groups) const {
+    const Head& head = heads_[which];
+    const std::size_t offset = static_cast<std::size_t>(which) * half_, width = 2 * half_;
+    apply(head.inner, groups, {lanes.hidden[1 - lanes.now] + offset, width},
+          {lanes.bytes[1 - lanes.now] + offset, width}, {lanes.inner, half_}, lanes.streams);
+    if (format_ == SEQGEN_FORMAT_INT8) return;
+    const std::size_t first = std::size_t{groups.first} * kLanes, count = std::size_t{groups.last} * kLanes - first;
+    for (int s = 0; s < lanes.streams; ++s) {
+        float* row = lanes.inner + static_cast<std::size_t>(s) * half_ + first;
+        kernels_->rectify(row, head.inner_bias.data() + first, count);
+    }
+}
+
+void Cell::outer(Lanes& lanes, int which, Span groups) const {
+    const Head& head = heads_[which];
     for (int s = 0; s < lanes.streams; ++s) {
         const std::size_t at = static_cast<std::size_t>(s) * half_;
         lanes.multiplier[s] = 1.0f;
-        if (small) {
-            lanes.multiplier[s] =
-                kernels_->rectify_bytes(lanes.inner + at, head.inner_bias.data(), half_, lanes.inner_bytes + at);
-        } else {
-            kernels_->rectify(lanes.inner + at, head.inner_bias.data(), half_);
-        }
+        if (format_ != SEQGEN_FORMAT_INT8) continue;
+        lanes.multiplier[s] =
+            kernels_->rectify_bytes(lanes.inner + at, head.inner_bias.data(), half_, lanes.inner_bytes + at);
     }
-    apply(head.outer, lanes.inner, lanes.inner_bytes, half_, lanes.logits, kClasses, lanes.streams);
+    apply(head.outer, groups, {lanes.inner, half_}, {lanes.inner_bytes, half_}, {lanes.logits, kClasses},
+          lanes.streams);
+}
+
+void Cell::advance(Lanes& lanes, int which, float weight, const float (*known)[3]) const {
+    const Head& head = heads_[which];
+    gate(lanes, which, weight, known, {0, static_cast<std::uint32_t>(half_ / kLanes)});
+    inner(lanes, which, head.inner.all());
+    outer(lanes, which, head.outer.all());
 }
 
 int Cell::draw(const Lanes& lanes, int which, int stream, float sharpness, float uniform) const {

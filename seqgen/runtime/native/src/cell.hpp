@@ -13,15 +13,16 @@ namespace seqgen {
 
 // Floats and bytes of one stream in a call's workspace; arrays of a field lie stream after stream.
 struct Lanes {
-    float* hidden;              // [2 half] the coarse half, then the fine one, each padded to whole vectors
+    float* hidden[2];           // [2 half] the coarse half, then the fine one, each padded to whole vectors; see `now`
     float* products;            // [6 half] R h
     float* from;                // [6 half] conditioning of the frame before
     float* delta;               // [6 half] from there to the frame's own
     float* inner;               // [half]
     float* logits;              // [256]
-    std::uint8_t* bytes;        // [2 half] the state in 8 bits
+    std::uint8_t* bytes[2];     // [2 half] the state in 8 bits
     std::uint8_t* inner_bytes;  // [half]
     float multiplier[SEQGEN_MAX_STREAMS];
+    int now;  // which of two buffers holds the state before the sample; the other one takes that after it
     int streams;
 };
 
@@ -48,9 +49,6 @@ class Cell {
     // The state in 8 bits, from the state.
     void refresh(Lanes& lanes) const;
 
-    // R h of all streams.
-    void multiply(Lanes& lanes) const;
-
     // The inputs of a sample from its bytes; the third means nothing before c_t is known.
     void inputs(int coarse_before, int fine_before, int coarse, float (&known)[3]) const;
 
@@ -69,8 +67,11 @@ class Cell {
     Head head(const Json& described, const Tensors& tensors, const std::string& where) const;
     void read_inputs(const Json& rows, const std::string& where);
     Source layout(const float* weights) const;
-    void apply(const Packed& matrix, const float* x, const std::uint8_t* bytes, std::size_t stride, float* y,
-               std::size_t y_stride, int streams) const;
+    void apply(const Packed& matrix, Span groups, Rows<const float> x, Rows<const std::uint8_t> bytes, Rows<float> y,
+               int streams) const;
+    void gate(Lanes& lanes, int which, float weight, const float (*known)[3], Span units) const;
+    void inner(Lanes& lanes, int which, Span groups) const;
+    void outer(Lanes& lanes, int which, Span groups) const;
 
     const Kernels* kernels_ = nullptr;
     seqgen_format format_ = SEQGEN_FORMAT_FLOAT32;

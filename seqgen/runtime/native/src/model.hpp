@@ -27,7 +27,7 @@ struct StateHeader {
 class Model {
    public:
     static constexpr std::uint32_t kMagic = 0x54534753;  // "SGST"
-    static constexpr std::uint32_t kVersion = 1;
+    static constexpr std::uint32_t kVersion = 2;
 
     // Reads `directory`/program.json and the files it names. Raises Failure, std::bad_alloc.
     Model(const std::string& directory, seqgen_format format, const char* isa);

@@ -39,10 +39,11 @@ std::size_t Session::workspace(const Model& model, int streams) {
     const std::size_t half = model.cell.half(), gates = model.cell.gates();
     const std::size_t state = model.network.initial().size(), scratch = model.network.scratch();
     std::size_t sum = kAlignment;
-    for (std::size_t floats : {2 * half, gates, gates, gates, gates, half, std::size_t{kClasses}, scratch, state}) {
+    for (std::size_t floats :
+         {2 * half, 2 * half, gates, gates, gates, gates, half, std::size_t{kClasses}, scratch, state}) {
         sum += aligned(rows * floats * sizeof(float));
     }
-    sum += aligned(rows * 2 * half) + aligned(rows * half);
+    sum += 2 * aligned(rows * 2 * half) + aligned(rows * half);
     if (model.prediction) {
         sum += aligned(rows * model.prediction->carried() * sizeof(std::int16_t));
         sum += aligned(model.prediction->scratch() * sizeof(double));
@@ -60,7 +61,8 @@ Session::Session(const Model& model, const seqgen_call& call, bool drawing)
     const auto rows = static_cast<std::size_t>(streams_);
     const std::size_t half = model.cell.half(), gates = model.cell.gates();
     lanes_.streams = streams_;
-    lanes_.hidden = take<float>(rows * 2 * half);
+    lanes_.now = 0;
+    for (float*& hidden : lanes_.hidden) hidden = take<float>(rows * 2 * half);
     lanes_.products = take<float>(rows * gates);
     lanes_.from = take<float>(rows * gates);
     lanes_.delta = take<float>(rows * gates);
@@ -69,7 +71,7 @@ Session::Session(const Model& model, const seqgen_call& call, bool drawing)
     lanes_.logits = take<float>(rows * kClasses);
     scratch_ = take<float>(rows * model.network.scratch());
     network_state_ = take<float>(rows * model.network.initial().size());
-    lanes_.bytes = take<std::uint8_t>(rows * 2 * half);
+    for (std::uint8_t*& bytes : lanes_.bytes) bytes = take<std::uint8_t>(rows * 2 * half);
     lanes_.inner_bytes = take<std::uint8_t>(rows * half);
     carried_ = model.prediction ? take<std::int16_t>(rows * model.prediction->carried()) : nullptr;
     power_ = model.prediction ? take<double>(model.prediction->scratch()) : nullptr;
@@ -85,7 +87,7 @@ void Session::load() {
     for (std::size_t s = 0; s < static_cast<std::size_t>(streams_); ++s) {
         const auto* from = static_cast<const unsigned char*>(call_.states[s]);
         get(from, &headers_[s], sizeof(StateHeader));
-        get(from, lanes_.hidden + s * 2 * half, 2 * half * sizeof(float));
+        get(from, lanes_.hidden[lanes_.now] + s * 2 * half, 2 * half * sizeof(float));
         get(from, vector_ + s * gates, gates * sizeof(float));
         if (net > 0) get(from, network_state_ + s * net, net * sizeof(float));
         if (carried_ != nullptr) {
@@ -107,7 +109,7 @@ void Session::save() {
         header.ahead -= static_cast<std::uint32_t>(std::min<std::int64_t>(header.ahead, skipped_));
         auto* to = static_cast<unsigned char*>(call_.states[s]);
         append(to, &header, sizeof header);
-        append(to, lanes_.hidden + s * 2 * half, 2 * half * sizeof(float));
+        append(to, lanes_.hidden[lanes_.now] + s * 2 * half, 2 * half * sizeof(float));
         append(to, vector_ + s * gates, gates * sizeof(float));
         if (net > 0) append(to, network_state_ + s * net, net * sizeof(float));
         if (carried_ != nullptr) {
@@ -150,7 +152,6 @@ void Session::frame(std::int64_t index) {
 void Session::sample(std::int64_t index, std::size_t within) {
     const auto rows = static_cast<std::size_t>(streams_);
     for (std::size_t s = 0; s < rows; ++s) model_.cell.inputs(bytes_[s][0], bytes_[s][1], 0, known_[s]);
-    model_.cell.multiply(lanes_);
     model_.cell.advance(lanes_, 0, model_.weights[within], known_);
     for (std::size_t s = 0; s < rows; ++s) {
         const int coarse = choose(2 * index, 0, s);
@@ -162,6 +163,7 @@ void Session::sample(std::int64_t index, std::size_t within) {
         bytes_[s][1] = choose(2 * index + 1, 1, s);
         put(index, within, s);
     }
+    lanes_.now = 1 - lanes_.now;
 }
 
 // Draws an element of the call (byte `which` of its sample), or takes the given one and tells its distribution.
