@@ -72,7 +72,7 @@ def run_bench(given: argparse.Namespace) -> int:
     if given.train:
         rows = [_training(given)]
     elif engine_alone:
-        rows = [bench_engine.run(given.preset, given.streams, given.seconds)]
+        rows = [bench_engine.run(given.preset, given.streams, given.seconds, given.threads)]
     else:
         rows = _generation(given)
     if given.json:

@@ -106,10 +106,12 @@ def resident_mb() -> float:
     return 0.0
 
 
-def measure(preset: str, directory: Path, streams: int, seconds: float, isa: str | None) -> dict[str, Any]:
+def measure(
+    preset: str, directory: Path, streams: int, seconds: float, threads: int = 1, isa: str | None = None
+) -> dict[str, Any]:
     """Time calls of 50 ms of audio after a warm-up."""
     shape = shape_of(preset)
-    engine = Engine(directory, format=FORMS[shape["form"]], isa=isa)
+    engine = Engine(directory, format=FORMS[shape["form"]], isa=isa, threads=threads)
     info = engine.info
     features = np.random.default_rng(0).normal(-5, 2, (streams, FRAMES, info.channels)).astype(np.float32)
     states, samples = engine.init(streams), FRAMES * info.hop
@@ -130,7 +132,7 @@ def measure(preset: str, directory: Path, streams: int, seconds: float, isa: str
         "isa": info.isa.decode(),
         "format": FORMS[shape["form"]],
         "streams": streams,
-        "threads": 1,
+        "threads": info.threads,
         "samples_per_second": round(rate),
         "x_real_time": round(rate / info.sample_rate, 2),
         "step_us_p50": round(1e6 * float(np.quantile(steps, 0.5)), 3),
@@ -140,7 +142,7 @@ def measure(preset: str, directory: Path, streams: int, seconds: float, isa: str
     }
 
 
-def run(preset: str, streams: int, seconds: float, isa: str | None = None) -> dict[str, Any]:
+def run(preset: str, streams: int, seconds: float, threads: int = 1, isa: str | None = None) -> dict[str, Any]:
     """Make the voice, and measure it in a process that has never loaded torch.
 
     Raises:
@@ -150,6 +152,7 @@ def run(preset: str, streams: int, seconds: float, isa: str | None = None) -> di
     with tempfile.TemporaryDirectory() as scratch:
         write_voice(preset, Path(scratch))
         command = [sys.executable, "-m", "seqgen.cli.bench_engine", preset, scratch, str(streams), str(seconds)]
+        command.append(str(threads))
         made = subprocess.run([*command, *([isa] if isa else [])], capture_output=True, text=True, check=False)
     if made.returncode:
         raise SeqgenError(f"the measuring process failed: {made.stderr.strip()}", remedy="choose other options")
@@ -158,9 +161,9 @@ def run(preset: str, streams: int, seconds: float, isa: str | None = None) -> di
 
 
 if __name__ == "__main__":
-    name, folder, count, duration, *kernels = sys.argv[1:]
+    name, folder, count, duration, workers, *kernels = sys.argv[1:]
     try:
-        found = measure(name, Path(folder), int(count), float(duration), kernels[0] if kernels else None)
+        found = measure(name, Path(folder), int(count), float(duration), int(workers), kernels[0] if kernels else None)
     except SeqgenError as error:
         sys.exit(str(error))
     sys.stdout.write(json.dumps(found) + "\n")

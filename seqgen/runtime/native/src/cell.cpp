@@ -10,6 +10,7 @@ namespace {
 
 constexpr double kLog2E = 1.4426950408889634;
 constexpr double kPiece = 0.6;  // of kernel_templates.hpp: how much of its argument one piece of the sigmoid covers
+constexpr double kOwnCoarse = 0.55;  // of the coarse rows, with a helper: it starts late, and its results arrive late
 constexpr std::int64_t kMostUnits = 1 << 15;
 
 // The units of the rows of r and u, and of those of n: see Gates in kernels.hpp.
@@ -49,6 +50,7 @@ Cell::Cell(const Json& op, const Tensors& tensors, seqgen_format format, const K
     if (heads.size() != 2) throw Failure(SEQGEN_FORMAT, where + ": two heads were expected");
     for (int which = 0; which < 2; ++which)
         heads_[which] = head(heads[static_cast<std::size_t>(which)], tensors, where);
+    split();
 }
 
 void Cell::read_inputs(const Json& rows, const std::string& where) {
@@ -148,66 +150,72 @@ void Cell::apply(const Packed& matrix, Span groups, Rows<const float> x, Rows<co
     }
 }
 
-void Cell::gate(Lanes& lanes, int which, float weight, const float (*known)[3], Span units) const {
-    const std::size_t offset = static_cast<std::size_t>(which) * half_, width = 2 * half_;
-    const float* hidden = lanes.hidden[lanes.now];
+Span Cell::all() const { return recurrent_.all(); }
+
+Span Cell::share(int which, bool helper) const {
+    const std::uint32_t groups = recurrent_.all().last / 2, first = groups * static_cast<std::uint32_t>(which);
+    const std::uint32_t middle = first + own_[which];
+    return helper ? Span{middle, first + groups} : Span{first, middle};
+}
+
+// The helper has nearly half of the coarse rows, so that nobody waits for the other, and so many of the fine ones that it
+// reads as many bytes as the caller does, who has the heads besides.
+void Cell::split() {
+    double heads = 0;
+    for (const Head& head : heads_) heads += static_cast<double>(head.inner.bytes() + head.outer.bytes());
+    const double fine = std::max(0.0, 1 - kOwnCoarse - heads / static_cast<double>(recurrent_.bytes()));
+    const double groups = recurrent_.all().last / 2;
+    own_[0] = static_cast<std::uint32_t>(kOwnCoarse * groups);
+    own_[1] = static_cast<std::uint32_t>(fine * groups);
+}
+
+void Cell::multiply(const Lanes& lanes, Span groups) const {
+    const std::size_t width = 2 * half_;
+    apply(recurrent_, groups, {lanes.hidden[lanes.now], width}, {lanes.bytes[lanes.now], width},
+          {lanes.products, gates()}, lanes.streams);
+}
+
+void Cell::gate(Lanes& lanes, int which, float weight, const float (*known)[3]) const {
+    const std::size_t offset = static_cast<std::size_t>(which) * half_;
     const bool small = format_ == SEQGEN_FORMAT_INT8;
-    const auto groups = static_cast<std::uint32_t>(half_ / kLanes);
-    for (std::uint32_t gate = 0; gate < 3; ++gate) {
-        const std::uint32_t first = (3 * static_cast<std::uint32_t>(which) + gate) * groups;
-        apply(recurrent_, {first + units.first, first + units.last}, {hidden, width}, {lanes.bytes[lanes.now], width},
-              {lanes.products, gates()}, lanes.streams);
-    }
     for (int s = 0; s < lanes.streams; ++s) {
         const auto row = static_cast<std::size_t>(s);
-        const std::size_t at = row * gates() + 3 * offset, unit = row * width + offset;
+        const std::size_t at = row * gates() + 3 * offset, unit = row * 2 * half_ + offset;
         const Gates call = {lanes.from + at,
                             lanes.delta + at,
                             input_.data() + 3 * offset,
                             gates(),
                             lanes.products + at,
-                            hidden + unit,
+                            lanes.hidden[lanes.now] + unit,
                             lanes.hidden[1 - lanes.now] + unit,
                             lanes.bytes[1 - lanes.now] + unit,
                             half_,
                             weight,
                             {known[s][0], known[s][1], known[s][2]},
                             2 + which};
-        small ? kernels_->gates_quick(call, units) : kernels_->gates(call, units);
+        small ? kernels_->gates_quick(call) : kernels_->gates(call);
     }
-}
-
-void Cell::inner(Lanes& lanes, int which, Span groups) const {
-    const Head& head = heads_[which];
-    const std::size_t offset = static_cast<std::size_t>(which) * half_, width = 2 * half_;
-    apply(head.inner, groups, {lanes.hidden[1 - lanes.now] + offset, width},
-          {lanes.bytes[1 - lanes.now] + offset, width}, {lanes.inner, half_}, lanes.streams);
-    if (format_ == SEQGEN_FORMAT_INT8) return;
-    const std::size_t first = std::size_t{groups.first} * kLanes, count = std::size_t{groups.last} * kLanes - first;
-    for (int s = 0; s < lanes.streams; ++s) {
-        float* row = lanes.inner + static_cast<std::size_t>(s) * half_ + first;
-        kernels_->rectify(row, head.inner_bias.data() + first, count);
-    }
-}
-
-void Cell::outer(Lanes& lanes, int which, Span groups) const {
-    const Head& head = heads_[which];
-    for (int s = 0; s < lanes.streams; ++s) {
-        const std::size_t at = static_cast<std::size_t>(s) * half_;
-        lanes.multiplier[s] = 1.0f;
-        if (format_ != SEQGEN_FORMAT_INT8) continue;
-        lanes.multiplier[s] =
-            kernels_->rectify_bytes(lanes.inner + at, head.inner_bias.data(), half_, lanes.inner_bytes + at);
-    }
-    apply(head.outer, groups, {lanes.inner, half_}, {lanes.inner_bytes, half_}, {lanes.logits, kClasses},
-          lanes.streams);
 }
 
 void Cell::advance(Lanes& lanes, int which, float weight, const float (*known)[3]) const {
+    gate(lanes, which, weight, known);
+    const bool small = format_ == SEQGEN_FORMAT_INT8;
     const Head& head = heads_[which];
-    gate(lanes, which, weight, known, {0, static_cast<std::uint32_t>(half_ / kLanes)});
-    inner(lanes, which, head.inner.all());
-    outer(lanes, which, head.outer.all());
+    const std::size_t offset = static_cast<std::size_t>(which) * half_, width = 2 * half_;
+    apply(head.inner, head.inner.all(), {lanes.hidden[1 - lanes.now] + offset, width},
+          {lanes.bytes[1 - lanes.now] + offset, width}, {lanes.inner, half_}, lanes.streams);
+    for (int s = 0; s < lanes.streams; ++s) {
+        const std::size_t at = static_cast<std::size_t>(s) * half_;
+        lanes.multiplier[s] = 1.0f;
+        if (small) {
+            lanes.multiplier[s] =
+                kernels_->rectify_bytes(lanes.inner + at, head.inner_bias.data(), half_, lanes.inner_bytes + at);
+        } else {
+            kernels_->rectify(lanes.inner + at, head.inner_bias.data(), half_);
+        }
+    }
+    apply(head.outer, head.outer.all(), {lanes.inner, half_}, {lanes.inner_bytes, half_}, {lanes.logits, kClasses},
+          lanes.streams);
 }
 
 int Cell::draw(const Lanes& lanes, int which, int stream, float sharpness, float uniform) const {

@@ -49,10 +49,17 @@ class Cell {
     // The state in 8 bits, from the state.
     void refresh(Lanes& lanes) const;
 
+    // R h of all streams: some groups of 16 rows, those of the coarse half before those of the fine one.
+    void multiply(const Lanes& lanes, Span groups) const;
+    Span all() const;
+
+    // The groups of a half that the caller works on, or its helper.
+    Span share(int which, bool helper) const;
+
     // The inputs of a sample from its bytes; the third means nothing before c_t is known.
     void inputs(int coarse_before, int fine_before, int coarse, float (&known)[3]) const;
 
-    // Gates of half `which` (0: coarse, 1: fine) and its logits' products; `known` are the streams' inputs.
+    // Gates of half `which` (0: coarse, 1: fine) from its rows of R h, and its logits' products; `known` are the streams' inputs.
     void advance(Lanes& lanes, int which, float weight, const float (*known)[3]) const;
 
     // The class that `uniform` draws, or all logits in the order of classes.
@@ -69,9 +76,8 @@ class Cell {
     Source layout(const float* weights) const;
     void apply(const Packed& matrix, Span groups, Rows<const float> x, Rows<const std::uint8_t> bytes, Rows<float> y,
                int streams) const;
-    void gate(Lanes& lanes, int which, float weight, const float (*known)[3], Span units) const;
-    void inner(Lanes& lanes, int which, Span groups) const;
-    void outer(Lanes& lanes, int which, Span groups) const;
+    void gate(Lanes& lanes, int which, float weight, const float (*known)[3]) const;
+    void split();
 
     const Kernels* kernels_ = nullptr;
     seqgen_format format_ = SEQGEN_FORMAT_FLOAT32;
@@ -80,6 +86,7 @@ class Cell {
     Aligned<float> input_;     // [3][6 half]
     float affine_[3][4] = {};  // A
     Head heads_[2];
+    std::uint32_t own_[2] = {};  // groups of a half's rows that stay with the caller
 };
 
 }  // namespace seqgen

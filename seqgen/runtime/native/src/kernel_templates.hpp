@@ -240,19 +240,18 @@ struct Quick {
 };
 
 template <typename Kind, int Inputs>
-inline void run_gates(const Gates& g, Span units) {
+inline void run_gates(const Gates& g) {
     const Given given(g);
-    std::size_t at = std::size_t{units.first} * kLanes;
-    const std::size_t end = std::size_t{units.last} * kLanes;
-    for (; at + kTogether * kLanes <= end; at += kTogether * kLanes) {
+    std::size_t at = 0;
+    for (; at + kTogether * kLanes <= g.units; at += kTogether * kLanes) {
         Kind::template units<Inputs, kTogether>(given, at);
     }
-    for (; at < end; at += kLanes) Kind::template units<Inputs, 1>(given, at);
+    for (; at < g.units; at += kLanes) Kind::template units<Inputs, 1>(given, at);
 }
 
 template <typename Kind>
-void gates(const Gates& g, Span units) {
-    g.inputs == 3 ? run_gates<Kind, 3>(g, units) : run_gates<Kind, 2>(g, units);
+void gates(const Gates& g) {
+    g.inputs == 3 ? run_gates<Kind, 3>(g) : run_gates<Kind, 2>(g);
 }
 
 void rectify(float* y, const float* bias, std::size_t count) {

@@ -24,7 +24,7 @@ struct Matrix {
     const std::int32_t* base = nullptr;      // int8: [groups][16] what the activations' zero points add up to
 };
 
-// Groups of 16 rows, or of 16 units, from `first` to before `last`.
+// Groups of 16 rows, from `first` to before `last`.
 struct Span {
     std::uint32_t first, last;
 };
@@ -66,9 +66,8 @@ struct Kernels {
     void (*product_bf16)(const Matrix&, Span groups, Rows<const float> x, Rows<float> y, int streams);
     void (*product_i8)(const Matrix&, Span groups, Rows<const std::uint8_t> x, Rows<float> y, int streams);
 
-    // Some units of a half.
-    void (*gates)(const Gates&, Span units);        // σ and tanh within 2e-7
-    void (*gates_quick)(const Gates&, Span units);  // within 2e-4, a twentieth of what 8 bits of state resolve
+    void (*gates)(const Gates&);        // σ and tanh within 2e-7
+    void (*gates_quick)(const Gates&);  // within 2e-4, a twentieth of what 8 bits of state resolve
 
     // A state in 8 bits, as `gates_quick` writes it.
     void (*state_bytes)(const float* hidden, std::size_t count, std::uint8_t* bytes);

@@ -55,6 +55,7 @@ Session::Session(const Model& model, const seqgen_call& call, bool drawing)
     : model_(model),
       call_(call),
       drawing_(drawing),
+      crew_(model.team.get()),
       streams_(call.streams),
       skipped_(call.frames * static_cast<std::int64_t>(model.hop) - call.samples),
       free_(aligned(call.workspace)) {
@@ -133,6 +134,7 @@ void Session::run() {
 
 // Runs the conditioning network over one frame and sets out for its vector from the one before.
 void Session::frame(std::int64_t index) {
+    if (crew_) crew_->summon();
     const std::size_t gates = model_.cell.gates(), width = model_.network.scratch();
     const std::size_t row = static_cast<std::size_t>(call_.frames) * model_.channels;
     const float* features = call_.features + static_cast<std::size_t>(index) * model_.channels;
@@ -148,16 +150,33 @@ void Session::frame(std::int64_t index) {
     }
 }
 
+// Sees that the products of a half are there. A helper goes on to the fine rows while the coarse byte is drawn.
+void Session::multiply(int which) {
+    if (!crew_) {
+        if (which == 0) model_.cell.multiply(lanes_, model_.cell.all());
+        return;
+    }
+    const auto help = [](void* context, int job) {
+        const Session& session = *static_cast<Session*>(context);
+        session.model_.cell.multiply(session.lanes_, session.model_.cell.share(job, true));
+    };
+    if (which == 0) crew_->give(help, this);
+    model_.cell.multiply(lanes_, model_.cell.share(which, false));
+    crew_->collect(which);
+}
+
 // Sample `index` of the call, at vector `within` of the current frame.
 void Session::sample(std::int64_t index, std::size_t within) {
     const auto rows = static_cast<std::size_t>(streams_);
     for (std::size_t s = 0; s < rows; ++s) model_.cell.inputs(bytes_[s][0], bytes_[s][1], 0, known_[s]);
+    multiply(0);
     model_.cell.advance(lanes_, 0, model_.weights[within], known_);
     for (std::size_t s = 0; s < rows; ++s) {
         const int coarse = choose(2 * index, 0, s);
         model_.cell.inputs(bytes_[s][0], bytes_[s][1], coarse, known_[s]);
         bytes_[s][0] = coarse;
     }
+    multiply(1);
     model_.cell.advance(lanes_, 1, model_.weights[within], known_);
     for (std::size_t s = 0; s < rows; ++s) {
         bytes_[s][1] = choose(2 * index + 1, 1, s);
