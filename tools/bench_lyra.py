@@ -311,7 +311,7 @@ def main(words: list[str] | None = None) -> int:
             elements = drawn(directory)
             error = compare(directory, given.format, elements, reference(net, elements[:, : 2 * CHECKED]), given.isa)
             name = f"lyra-wavernn-1024-{given.format}"
-            row = measure_apart(name, directory, given.format, given.streams, given.seconds, given.isa)
+            row = measure_apart(name, directory, given.format, given.streams, given.seconds, isa=given.isa)
     except SeqgenError as wrong:
         print(f"bench_lyra: {wrong}", file=sys.stderr)
         return 1

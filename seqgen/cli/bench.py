@@ -76,7 +76,7 @@ def run_bench(given: argparse.Namespace) -> int:
     if given.train:
         rows = [_training(given)]
     elif engine_alone:
-        rows = [bench_engine.run(given.preset, given.streams, given.seconds)]
+        rows = [bench_engine.run(given.preset, given.streams, given.seconds, threads=given.threads)]
     elif lanes is not None:
         base = _preset(lanes["base"])
         rows = [bench_subscale.run(given.preset, base, given.streams, given.threads, given.seconds)]

@@ -107,10 +107,17 @@ def resident_mb() -> float:
 
 
 def measure(
-    preset: str, directory: Path, form: Format, streams: int, seconds: float, isa: str | None
+    preset: str,
+    directory: Path,
+    form: Format,
+    streams: int,
+    seconds: float,
+    *,
+    threads: int = 1,
+    isa: str | None = None,
 ) -> dict[str, Any]:
     """Time calls of ``FRAMES`` frames after a warm-up."""
-    engine = Engine(directory, format=form, isa=isa)
+    engine = Engine(directory, format=form, isa=isa, threads=threads)
     info = engine.info
     features = np.random.default_rng(0).normal(-5, 2, (streams, FRAMES, info.channels)).astype(np.float32)
     states, samples = engine.init(streams), FRAMES * info.hop
@@ -131,7 +138,7 @@ def measure(
         "isa": info.isa.decode(),
         "format": form,
         "streams": streams,
-        "threads": 1,
+        "threads": info.threads,
         "samples_per_second": round(rate),
         "x_real_time": round(rate / info.sample_rate, 2),
         "step_us_p50": round(1e6 * float(np.quantile(steps, 0.5)), 3),
@@ -142,14 +149,21 @@ def measure(
 
 
 def measure_apart(
-    preset: str, directory: Path, form: Format, streams: int, seconds: float, isa: str | None = None
+    preset: str,
+    directory: Path,
+    form: Format,
+    streams: int,
+    seconds: float,
+    *,
+    threads: int = 1,
+    isa: str | None = None,
 ) -> dict[str, Any]:
     """:func:`measure` in a process of its own, whose memory is that of the engine and numpy.
 
     Raises:
         SeqgenError: with what the process said.
     """
-    given = [preset, str(directory), form, str(streams), str(seconds), *([isa] if isa else [])]
+    given = [preset, str(directory), form, str(streams), str(seconds), str(threads), *([isa] if isa else [])]
     command = [sys.executable, "-m", "seqgen.cli.bench_engine", *given]
     made = subprocess.run(command, capture_output=True, text=True, check=False)
     if made.returncode:
@@ -158,7 +172,7 @@ def measure_apart(
     return result
 
 
-def run(preset: str, streams: int, seconds: float, isa: str | None = None) -> dict[str, Any]:
+def run(preset: str, streams: int, seconds: float, *, threads: int = 1, isa: str | None = None) -> dict[str, Any]:
     """Make the voice, and measure it in a process that has never loaded torch.
 
     Raises:
@@ -167,14 +181,15 @@ def run(preset: str, streams: int, seconds: float, isa: str | None = None) -> di
     form = FORMS[shape_of(preset)["form"]]
     with tempfile.TemporaryDirectory() as scratch:
         write_voice(preset, Path(scratch))
-        return measure_apart(preset, Path(scratch), form, streams, seconds, isa)
+        return measure_apart(preset, Path(scratch), form, streams, seconds, threads=threads, isa=isa)
 
 
 if __name__ == "__main__":
-    name, folder, held, count, duration, *kernels = sys.argv[1:]
+    name, folder, held, count, duration, workers, *kernels = sys.argv[1:]
     chosen = next(form for form in FORMATS if form == held)
+    isa_wanted = kernels[0] if kernels else None
     try:
-        found = measure(name, Path(folder), chosen, int(count), float(duration), kernels[0] if kernels else None)
+        found = measure(name, Path(folder), chosen, int(count), float(duration), threads=int(workers), isa=isa_wanted)
     except SeqgenError as error:
         sys.exit(str(error))
     sys.stdout.write(json.dumps(found) + "\n")

@@ -30,7 +30,12 @@ _REMEDY = "check the bundle with 'seqgen check', or use the onnx runtime"
 class LoadOptions(ctypes.Structure):
     """``seqgen_load_options`` of seqgen_engine.h."""
 
-    _fields_ = [("struct_size", ctypes.c_size_t), ("format", ctypes.c_int32), ("isa", ctypes.c_char_p)]
+    _fields_ = [
+        ("struct_size", ctypes.c_size_t),
+        ("format", ctypes.c_int32),
+        ("isa", ctypes.c_char_p),
+        ("threads", ctypes.c_int32),
+    ]
 
 
 class ModelInfo(ctypes.Structure):
@@ -42,6 +47,7 @@ class ModelInfo(ctypes.Structure):
         *((name, ctypes.c_int32) for name in ("elements_per_sample", "classes", "format")),
         ("isa", ctypes.c_char * 16),
         *((name, ctypes.c_size_t) for name in ("state_bytes", "workspace_bytes", "weight_bytes", "weight_blocks")),
+        ("threads", ctypes.c_int32),
     ]
 
 
@@ -139,19 +145,21 @@ class Engine:
     Args:
         directory: holds program.json and the tensors it names. format: of the recurrent network's weights.
         isa: kernels by name (``generic``, ``avx2``, ``avx512``, ``neon``); ``None``: ``$SEQGEN_ISA``, else the best.
+        threads: 1, or 2 to share the products of a large model with a helper thread; the samples are the same.
 
     Raises:
         SeqgenError: with the engine's own message.
     """
 
-    def __init__(self, directory: Path, *, format: Format = "program", isa: str | None = None) -> None:
+    def __init__(self, directory: Path, *, format: Format = "program", isa: str | None = None,
+                 threads: int = 1) -> None:  # fmt: skip
         if format not in FORMATS:
             raise SeqgenError(f"unknown weight format '{format}'", remedy=f"known: {', '.join(FORMATS)}")
         self._library = load_library(library_path())
         self._uniforms = uniforms_function(library_path())
         self._handle = ctypes.c_uint64(0)
         name = None if isa is None else isa.encode()
-        options = LoadOptions(ctypes.sizeof(LoadOptions), FORMATS.index(format), name)
+        options = LoadOptions(ctypes.sizeof(LoadOptions), FORMATS.index(format), name, threads)
         self.call("seqgen_load", os.fsencode(directory), ctypes.byref(options), ctypes.byref(self._handle))
         self.info = ModelInfo(struct_size=ctypes.sizeof(ModelInfo))
         self.call("seqgen_describe", self._handle, ctypes.byref(self.info))
@@ -226,8 +234,7 @@ class NativeRuntime(Runtime):
     """Runs ``program.json`` in the native engine. The state is one array, uint8 ``[B, state_bytes]``.
 
     Args:
-        bundle: a verified bundle. threads: 1; a call runs on the thread that makes it.
-        format, isa: see :class:`Engine`.
+        bundle: a verified bundle. threads, format, isa: see :class:`Engine`.
 
     Raises:
         SeqgenError: where the engine is not built or cannot run the bundle.
@@ -235,10 +242,8 @@ class NativeRuntime(Runtime):
 
     def __init__(self, bundle: Bundle, *, threads: int = 1, format: Format = "program", isa: str | None = None) -> None:
         super().__init__(bundle)
-        if threads != 1:
-            raise SeqgenError(f"the native engine got {threads} threads", remedy="give 1; run streams side by side")
         bundle.path(PROGRAM)
-        self.engine = Engine(bundle.directory, format=format, isa=isa)
+        self.engine = Engine(bundle.directory, format=format, isa=isa, threads=threads)
         info, spec = self.engine.info, self.manifest.spec
         if (info.hop, info.latency, info.channels) != (spec.up, spec.latency, spec.in_dim):
             raise SeqgenError(f"{bundle.directory}: {PROGRAM} does not fit the manifest", remedy="export it again")

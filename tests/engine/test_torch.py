@@ -129,6 +129,6 @@ def test_a_state_of_another_voice_is_refused(opened: Bundle, tmp_path: Path) -> 
         other.sample(uniforms, state, cond)
 
 
-def test_more_than_one_thread_is_refused(opened: Bundle) -> None:
-    with pytest.raises(SeqgenError, match="2 threads"):
-        NativeRuntime(opened, threads=2)
+def test_more_than_two_threads_are_refused(opened: Bundle) -> None:
+    with pytest.raises(SeqgenError, match="3 threads; give 1 or 2"):
+        NativeRuntime(opened, threads=3)

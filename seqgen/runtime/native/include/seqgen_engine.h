@@ -23,6 +23,12 @@
  * F * hop - latency samples, a stream under way F * hop. However a stream is cut into calls, and whatever streams share
  * a call, the samples are the same.
  *
+ * Threads: a call runs on the thread that makes it. A model that was loaded with two threads has a helper besides (Linux
+ * only), which does nearly half of the products of one call at a time, so that each core's cache holds half of the weights; a
+ * call that finds it at work for another call does without. The samples are the same either way. The helper looks for
+ * work during a call and for less than a millisecond after it, then sleeps. Models with less than 512 KiB of weights
+ * would gain nothing by it and have no helper: seqgen_describe tells.
+ *
  * Structures that the caller fills begin with struct_size = sizeof(the structure); later versions only append fields.
  */
 #ifndef SEQGEN_ENGINE_H
@@ -70,6 +76,7 @@ typedef struct seqgen_load_options {
     size_t struct_size;
     int32_t format;  /* a seqgen_format: how the recurrent network's weights are held */
     const char *isa; /* "generic", "avx2", "avx512", "neon"; NULL: the environment's SEQGEN_ISA, else the best here */
+    int32_t threads; /* 1 (or 0), or 2: a helper thread does half of a call's products, see below */
 } seqgen_load_options;
 
 typedef struct seqgen_model_info {
@@ -86,6 +93,7 @@ typedef struct seqgen_model_info {
     size_t workspace_bytes;      /* of a call with SEQGEN_MAX_STREAMS streams; enough for any call */
     size_t weight_bytes;         /* what is read for every sample */
     size_t weight_blocks;        /* 64-byte blocks of weights that are not zero */
+    int32_t threads;             /* that a call uses: 1, or 2 where they were asked for and the weights are worth it */
 } seqgen_model_info;
 
 /* One call for 1 to SEQGEN_MAX_STREAMS streams side by side. All arrays are row-major, streams first. */

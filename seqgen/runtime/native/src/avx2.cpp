@@ -51,6 +51,26 @@ inline Vec shift_exponent(Vec value, Vec whole) {
     return {shift_half(value.low, whole.low), shift_half(value.high, whole.high)};
 }
 
+inline __m256 sign_bits() { return _mm256_set1_ps(-0.0f); }
+inline Vec magnitude(Vec v) { return {_mm256_andnot_ps(sign_bits(), v.low), _mm256_andnot_ps(sign_bits(), v.high)}; }
+
+// `size`, which is not negative, with the sign of `of`.
+inline Vec with_sign(Vec size, Vec of) {
+    return {_mm256_or_ps(size.low, _mm256_and_ps(sign_bits(), of.low)),
+            _mm256_or_ps(size.high, _mm256_and_ps(sign_bits(), of.high))};
+}
+
+// Of 16 numbers the one at the whole number in the low bits of each lane: bit 3 tells the halves apart.
+inline __m256 pick_half(const float* table, __m256 whole) {
+    const __m256i index = _mm256_castps_si256(whole);
+    const __m256 low = _mm256_permutevar8x32_ps(_mm256_load_ps(table), index);
+    const __m256 high = _mm256_permutevar8x32_ps(_mm256_load_ps(table + 8), index);
+    return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(index, 28)));
+}
+inline Vec pick(const float* table, Vec whole) {
+    return {pick_half(table, whole.low), pick_half(table, whole.high)};
+}
+
 inline void store_bytes(std::uint8_t* to, Vec whole, int offset) {
     const __m256i add = _mm256_set1_epi32(offset), low_byte = _mm256_set1_epi32(0xFF);
     const __m256i a = _mm256_and_si256(_mm256_add_epi32(_mm256_castps_si256(whole.low), add), low_byte);

@@ -36,6 +36,21 @@ inline Vec shift_exponent(Vec value, Vec whole) {
     return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(value), exponent));
 }
 
+inline Vec magnitude(Vec v) { return _mm512_abs_ps(v); }
+
+// `size`, which is not negative, with the sign of `of`.
+inline Vec with_sign(Vec size, Vec of) {
+    const __m512i sign = _mm512_set1_epi32(static_cast<int>(0x80000000u));
+    // 0xF8: size | (of & sign)
+    return _mm512_castsi512_ps(
+        _mm512_ternarylogic_epi32(_mm512_castps_si512(size), _mm512_castps_si512(of), sign, 0xF8));
+}
+
+// Of 16 numbers the one at the whole number in the low bits of each lane.
+inline Vec pick(const float* table, Vec whole) {
+    return _mm512_permutexvar_ps(_mm512_castps_si512(whole), _mm512_load_ps(table));
+}
+
 inline void store_bytes(std::uint8_t* to, Vec whole, int offset) {
     const __m512i moved = _mm512_add_epi32(_mm512_castps_si512(whole), _mm512_set1_epi32(offset));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(moved));

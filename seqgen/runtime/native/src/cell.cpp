@@ -9,10 +9,15 @@ namespace seqgen {
 namespace {
 
 constexpr double kLog2E = 1.4426950408889634;
+constexpr double kPiece = 0.6;  // of kernel_templates.hpp: how much of its argument one piece of the sigmoid covers
+constexpr double kOwnCoarse = 0.55;  // of the coarse rows, with a helper: it starts late, and its results arrive late
 constexpr std::int64_t kMostUnits = 1 << 15;
 
-// The rows of r and u carry -1/ln 2 and those of n -2/ln 2: see Gates in kernels.hpp.
-float gate_factor(std::size_t gate) { return static_cast<float>(gate % 3 == 2 ? -2 * kLog2E : -kLog2E); }
+// The units of the rows of r and u, and of those of n: see Gates in kernels.hpp.
+float gate_factor(seqgen_format format, std::size_t gate) {
+    const double unit = format == SEQGEN_FORMAT_INT8 ? 1 / kPiece : -kLog2E;
+    return static_cast<float>(gate % 3 == 2 ? 2 * unit : unit);
+}
 
 }  // namespace
 
@@ -35,7 +40,8 @@ Cell::Cell(const Json& op, const Tensors& tensors, seqgen_format format, const K
     for (std::size_t gate = 0; gate < 6; ++gate) {
         for (std::size_t unit = 0; unit < units_; ++unit) {
             for (std::size_t k = 0; k < 3; ++k) {
-                input_[k * gates() + gate * half_ + unit] = gate_factor(gate) * input[(gate * units_ + unit) * 3 + k];
+                input_[k * gates() + gate * half_ + unit] =
+                    gate_factor(format_, gate) * input[(gate * units_ + unit) * 3 + k];
             }
         }
     }
@@ -44,6 +50,7 @@ Cell::Cell(const Json& op, const Tensors& tensors, seqgen_format format, const K
     if (heads.size() != 2) throw Failure(SEQGEN_FORMAT, where + ": two heads were expected");
     for (int which = 0; which < 2; ++which)
         heads_[which] = head(heads[static_cast<std::size_t>(which)], tensors, where);
+    split();
 }
 
 void Cell::read_inputs(const Json& rows, const std::string& where) {
@@ -78,7 +85,7 @@ Source Cell::layout(const float* weights) const {
     for (std::size_t unit = 0; unit < units_; ++unit) {
         for (std::size_t gate = 0; gate < 6; ++gate) {
             source.rows[gate * half_ + unit] = static_cast<int>(gate * units_ + unit);
-            source.factor[gate * half_ + unit] = gate_factor(gate);
+            source.factor[gate * half_ + unit] = gate_factor(format_, gate);
         }
         for (std::size_t which = 0; which < 2; ++which) {
             source.columns[which * half_ + unit] = static_cast<int>(which * units_ + unit);
@@ -122,7 +129,7 @@ std::size_t Cell::bytes() const {
 
 void Cell::arrange(const float* vector, float* made) const {
     for (std::size_t gate = 0; gate < 6; ++gate) {
-        const float factor = gate_factor(gate);
+        const float factor = gate_factor(format_, gate);
         for (std::size_t unit = 0; unit < units_; ++unit)
             made[gate * half_ + unit] = factor * vector[gate * units_ + unit];
     }
@@ -130,43 +137,73 @@ void Cell::arrange(const float* vector, float* made) const {
 
 void Cell::refresh(Lanes& lanes) const {
     if (format_ != SEQGEN_FORMAT_INT8) return;
-    kernels_->state_bytes(lanes.hidden, 2 * half_ * static_cast<std::size_t>(lanes.streams), lanes.bytes);
+    const std::size_t count = 2 * half_ * static_cast<std::size_t>(lanes.streams);
+    kernels_->state_bytes(lanes.hidden[lanes.now], count, lanes.bytes[lanes.now]);
 }
 
-void Cell::apply(const Packed& matrix, const float* x, const std::uint8_t* bytes, std::size_t stride, float* y,
-                 std::size_t y_stride, int streams) const {
+void Cell::apply(const Packed& matrix, Span groups, Rows<const float> x, Rows<const std::uint8_t> bytes,
+                 Rows<float> y, int streams) const {
     if (format_ == SEQGEN_FORMAT_INT8) {
-        matrix(bytes, stride, y, y_stride, streams);
+        matrix(groups, bytes, y, streams);
     } else {
-        matrix(x, stride, y, y_stride, streams);
+        matrix(groups, x, y, streams);
     }
 }
 
-void Cell::multiply(Lanes& lanes) const {
-    apply(recurrent_, lanes.hidden, lanes.bytes, 2 * half_, lanes.products, gates(), lanes.streams);
+Span Cell::all() const { return recurrent_.all(); }
+
+Span Cell::share(int which, bool helper) const {
+    const std::uint32_t groups = recurrent_.all().last / 2, first = groups * static_cast<std::uint32_t>(which);
+    const std::uint32_t middle = first + own_[which];
+    return helper ? Span{middle, first + groups} : Span{first, middle};
 }
 
-void Cell::advance(Lanes& lanes, int which, float weight, const float (*known)[3]) const {
+// The helper has nearly half of the coarse rows, so that nobody waits for the other, and so many of the fine ones that it
+// reads as many bytes as the caller does, who has the heads besides.
+void Cell::split() {
+    double heads = 0;
+    for (const Head& head : heads_) heads += static_cast<double>(head.inner.bytes() + head.outer.bytes());
+    const double fine = std::max(0.0, 1 - kOwnCoarse - heads / static_cast<double>(recurrent_.bytes()));
+    const double groups = recurrent_.all().last / 2;
+    own_[0] = static_cast<std::uint32_t>(kOwnCoarse * groups);
+    own_[1] = static_cast<std::uint32_t>(fine * groups);
+}
+
+void Cell::multiply(const Lanes& lanes, Span groups) const {
+    const std::size_t width = 2 * half_;
+    apply(recurrent_, groups, {lanes.hidden[lanes.now], width}, {lanes.bytes[lanes.now], width},
+          {lanes.products, gates()}, lanes.streams);
+}
+
+void Cell::gate(Lanes& lanes, int which, float weight, const float (*known)[3]) const {
+    const std::size_t offset = static_cast<std::size_t>(which) * half_;
     const bool small = format_ == SEQGEN_FORMAT_INT8;
-    const Head& head = heads_[which];
-    const std::size_t offset = static_cast<std::size_t>(which) * half_, gate = 3 * offset;
     for (int s = 0; s < lanes.streams; ++s) {
         const auto row = static_cast<std::size_t>(s);
-        const std::size_t at = row * gates() + gate, unit = row * 2 * half_ + offset;
+        const std::size_t at = row * gates() + 3 * offset, unit = row * 2 * half_ + offset;
         const Gates call = {lanes.from + at,
                             lanes.delta + at,
-                            input_.data() + gate,
+                            input_.data() + 3 * offset,
                             gates(),
                             lanes.products + at,
-                            lanes.hidden + unit,
-                            small ? lanes.bytes + unit : nullptr,
+                            lanes.hidden[lanes.now] + unit,
+                            lanes.hidden[1 - lanes.now] + unit,
+                            lanes.bytes[1 - lanes.now] + unit,
                             half_,
                             weight,
                             {known[s][0], known[s][1], known[s][2]},
-                            which == 0 ? 2 : 3};
+                            2 + which};
         small ? kernels_->gates_quick(call) : kernels_->gates(call);
     }
-    apply(head.inner, lanes.hidden + offset, lanes.bytes + offset, 2 * half_, lanes.inner, half_, lanes.streams);
+}
+
+void Cell::advance(Lanes& lanes, int which, float weight, const float (*known)[3]) const {
+    gate(lanes, which, weight, known);
+    const bool small = format_ == SEQGEN_FORMAT_INT8;
+    const Head& head = heads_[which];
+    const std::size_t offset = static_cast<std::size_t>(which) * half_, width = 2 * half_;
+    apply(head.inner, head.inner.all(), {lanes.hidden[1 - lanes.now] + offset, width},
+          {lanes.bytes[1 - lanes.now] + offset, width}, {lanes.inner, half_}, lanes.streams);
     for (int s = 0; s < lanes.streams; ++s) {
         const std::size_t at = static_cast<std::size_t>(s) * half_;
         lanes.multiplier[s] = 1.0f;
@@ -177,7 +214,8 @@ void Cell::advance(Lanes& lanes, int which, float weight, const float (*known)[3
             kernels_->rectify(lanes.inner + at, head.inner_bias.data(), half_);
         }
     }
-    apply(head.outer, lanes.inner, lanes.inner_bytes, half_, lanes.logits, kClasses, lanes.streams);
+    apply(head.outer, head.outer.all(), {lanes.inner, half_}, {lanes.inner_bytes, half_}, {lanes.logits, kClasses},
+          lanes.streams);
 }
 
 int Cell::draw(const Lanes& lanes, int which, int stream, float sharpness, float uniform) const {

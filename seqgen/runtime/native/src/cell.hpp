@@ -13,15 +13,16 @@ namespace seqgen {
 
 // Floats and bytes of one stream in a call's workspace; arrays of a field lie stream after stream.
 struct Lanes {
-    float* hidden;              // [2 half] the coarse half, then the fine one, each padded to whole vectors
+    float* hidden[2];           // [2 half] the coarse half, then the fine one, each padded to whole vectors; see `now`
     float* products;            // [6 half] R h
     float* from;                // [6 half] conditioning of the frame before
     float* delta;               // [6 half] from there to the frame's own
     float* inner;               // [half]
     float* logits;              // [256]
-    std::uint8_t* bytes;        // [2 half] the state in 8 bits
+    std::uint8_t* bytes[2];     // [2 half] the state in 8 bits
     std::uint8_t* inner_bytes;  // [half]
     float multiplier[SEQGEN_MAX_STREAMS];
+    int now;  // which of two buffers holds the state before the sample; the other one takes that after it
     int streams;
 };
 
@@ -48,13 +49,17 @@ class Cell {
     // The state in 8 bits, from the state.
     void refresh(Lanes& lanes) const;
 
-    // R h of all streams.
-    void multiply(Lanes& lanes) const;
+    // R h of all streams: some groups of 16 rows, those of the coarse half before those of the fine one.
+    void multiply(const Lanes& lanes, Span groups) const;
+    Span all() const;
+
+    // The groups of a half that the caller works on, or its helper.
+    Span share(int which, bool helper) const;
 
     // The inputs of a sample from its bytes; the third means nothing before c_t is known.
     void inputs(int coarse_before, int fine_before, int coarse, float (&known)[3]) const;
 
-    // Gates of half `which` (0: coarse, 1: fine) and its logits' products; `known` are the streams' inputs.
+    // Gates of half `which` (0: coarse, 1: fine) from its rows of R h, and its logits' products; `known` are the streams' inputs.
     void advance(Lanes& lanes, int which, float weight, const float (*known)[3]) const;
 
     // The class that `uniform` draws, or all logits in the order of classes.
@@ -69,8 +74,10 @@ class Cell {
     Head head(const Json& described, const Tensors& tensors, const std::string& where) const;
     void read_inputs(const Json& rows, const std::string& where);
     Source layout(const float* weights) const;
-    void apply(const Packed& matrix, const float* x, const std::uint8_t* bytes, std::size_t stride, float* y,
-               std::size_t y_stride, int streams) const;
+    void apply(const Packed& matrix, Span groups, Rows<const float> x, Rows<const std::uint8_t> bytes, Rows<float> y,
+               int streams) const;
+    void gate(Lanes& lanes, int which, float weight, const float (*known)[3]) const;
+    void split();
 
     const Kernels* kernels_ = nullptr;
     seqgen_format format_ = SEQGEN_FORMAT_FLOAT32;
@@ -79,6 +86,7 @@ class Cell {
     Aligned<float> input_;     // [3][6 half]
     float affine_[3][4] = {};  // A
     Head heads_[2];
+    std::uint32_t own_[2] = {};  // groups of a half's rows that stay with the caller
 };
 
 }  // namespace seqgen

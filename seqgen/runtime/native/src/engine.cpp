@@ -56,6 +56,11 @@ T whole(const T* given, const char* name) {
     return made;
 }
 
+void check_threads(std::int32_t threads) {
+    require(threads >= 0 && threads <= 2, std::to_string(threads) + " threads; give 1 or 2");
+    require(threads < 2 || granted_cores() >= 2, "2 threads on a machine that grants one core; give 1");
+}
+
 void check_blob(const Model& model, const void* state, std::size_t bytes) {
     require(state != nullptr, "the state is null");
     require(bytes >= model.state_bytes(),
@@ -127,6 +132,7 @@ void describe(const Model& model, seqgen_model_info& info) {
     info.workspace_bytes = Session::workspace(model, SEQGEN_MAX_STREAMS);
     info.weight_bytes = model.cell.bytes();
     info.weight_blocks = model.cell.blocks();
+    info.threads = model.team ? 2 : 1;
 }
 
 }  // namespace
@@ -152,9 +158,9 @@ int32_t seqgen_load(const char* directory, const seqgen_load_options* options, s
         if (options != nullptr) wanted = seqgen::whole(options, "seqgen_load_options");
         require(wanted.format >= SEQGEN_FORMAT_PROGRAM && wanted.format <= SEQGEN_FORMAT_INT8,
                 "format is " + std::to_string(wanted.format) + "; give a seqgen_format");
+        seqgen::check_threads(wanted.threads);
         *model = 0;
-        const auto format = static_cast<seqgen_format>(wanted.format);
-        *model = seqgen::open_handle(std::make_unique<seqgen::Model>(directory, format, wanted.isa));
+        *model = seqgen::open_handle(std::make_unique<seqgen::Model>(directory, wanted));
     });
 }
 

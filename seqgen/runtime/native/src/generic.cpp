@@ -77,6 +77,20 @@ inline Vec shift_exponent(const Vec& value, const Vec& whole) {
     return each([&](int i) { return real(bits(value.lane[i]) + (bits(whole.lane[i]) << 23)); });
 }
 
+inline Vec magnitude(const Vec& v) {
+    return each([&](int i) { return real(bits(v.lane[i]) & 0x7FFFFFFFu); });
+}
+
+// `size`, which is not negative, with the sign of `of`.
+inline Vec with_sign(const Vec& size, const Vec& of) {
+    return each([&](int i) { return real(bits(size.lane[i]) | (bits(of.lane[i]) & 0x80000000u)); });
+}
+
+// Of 16 numbers the one at the whole number in the low bits of each lane.
+inline Vec pick(const float* table, const Vec& whole) {
+    return each([&](int i) { return table[bits(whole.lane[i]) & 15u]; });
+}
+
 // The low byte of each lane's whole number, `offset` added.
 inline void store_bytes(std::uint8_t* to, const Vec& whole, int offset) {
     for (int i = 0; i < kLanes; ++i)

@@ -6,17 +6,15 @@ constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whol
 constexpr float kLowest = -126.0f;     // the smallest exponent of a normal number
 constexpr float kHighest = 60.0f;      // two such powers of two still multiply to a finite number
 
-// Coefficients of 2^f on [-1/2, 1/2] with the least relative error (7.5e-5 and 7.5e-8), by Remez' exchange.
-constexpr float kCubic[] = {0.9999280735f, 0.6932609855f, 0.2426111222f, 0.0551716691f};
+// Coefficients of 2^f on [-1/2, 1/2] with the least relative error (7.5e-8), by Remez' exchange.
 constexpr float kQuintic[] = {1.0000000717f, 0.6931469671f, 0.2402211972f, 0.0555071327f, 0.0096755413f, 0.0013276472f};
 
 // 2^y for y in [-126, 127).
-template <int Terms>
-inline Vec power_of_two(Vec y, const float (&coefficients)[Terms]) {
+inline Vec power_of_two(Vec y) {
     const Vec whole = add(y, splat(kRound));
     const Vec rest = sub(y, sub(whole, splat(kRound)));
-    Vec sum = splat(coefficients[Terms - 1]);
-    for (int term = Terms - 2; term >= 0; --term) sum = fma(sum, rest, splat(coefficients[term]));
+    Vec sum = splat(kQuintic[5]);
+    for (int term = 4; term >= 0; --term) sum = fma(sum, rest, splat(kQuintic[term]));
     return shift_exponent(sum, whole);
 }
 
@@ -30,101 +28,108 @@ inline const T* row_of(const T* x, std::size_t stride, int s) {
     return s % 4 == 0 ? base : s % 4 == 1 ? base + stride : s % 4 == 2 ? base + 2 * stride : base + 3 * stride;
 }
 
-// S streams at a time share each block of weights. Even and odd blocks have a sum each: two chains hide the latency.
-template <int S>
-inline void tile_f32(const Matrix& m, const float* x, std::size_t x_stride, float* y, std::size_t y_stride) {
-    const float* weights = reinterpret_cast<const float*>(m.weights);
-    const std::uint16_t* column = m.columns;
-    for (std::uint32_t group = 0; group < m.groups; ++group) {
+// A block of a matrix. Where the next group begins follows from walking through this one, not from the table of groups:
+// addresses that wait for a load of their own cost a tenth of the speed.
+struct Place {
+    const std::uint8_t* weights;
+    const std::uint16_t* column;
+};
+
+// One group of W x for S streams, which share each block of weights. Even and odd blocks have a sum each: two chains
+// hide the latency.
+struct Float32 {
+    using Number = float;
+    template <int S>
+    static void group(const Matrix& m, std::uint32_t group, Place& at, Rows<const float> from, Vec (&made)[S]) {
+        const float *weights = reinterpret_cast<const float*>(at.weights), *x = from.data;
+        const std::uint16_t* column = at.column;
         Vec even[S], odd[S];
         for (int s = 0; s < S; ++s) even[s] = odd[s] = splat(0.0f);
         std::uint32_t left = m.starts[group + 1] - m.starts[group];
         for (; left >= 2; left -= 2, weights += 2 * kLanes, column += 2) {
             const Vec w0 = load(weights), w1 = load(weights + kLanes);
             const float *x0 = x + column[0], *x1 = x + column[1];
-            for (int s = 0; s < S; ++s) even[s] = fma(w0, splat(*row_of(x0, x_stride, s)), even[s]);
-            for (int s = 0; s < S; ++s) odd[s] = fma(w1, splat(*row_of(x1, x_stride, s)), odd[s]);
+            for (int s = 0; s < S; ++s) even[s] = fma(w0, splat(*row_of(x0, from.stride, s)), even[s]);
+            for (int s = 0; s < S; ++s) odd[s] = fma(w1, splat(*row_of(x1, from.stride, s)), odd[s]);
         }
         if (left > 0) {
             const Vec w = load(weights);
-            for (int s = 0; s < S; ++s) even[s] = fma(w, splat(*row_of(x + *column, x_stride, s)), even[s]);
+            for (int s = 0; s < S; ++s) even[s] = fma(w, splat(*row_of(x + *column, from.stride, s)), even[s]);
             weights += kLanes;
             ++column;
         }
-        for (int s = 0; s < S; ++s) store(y + s * y_stride + m.rows[group], add(even[s], odd[s]));
+        at = {reinterpret_cast<const std::uint8_t*>(weights), column};
+        for (int s = 0; s < S; ++s) made[s] = add(even[s], odd[s]);
     }
-}
+};
 
-template <int S>
-inline void tile_bf16(const Matrix& m, const float* x, std::size_t x_stride, float* y, std::size_t y_stride) {
-    const std::uint8_t* weights = m.weights;
-    const std::uint16_t* column = m.columns;
-    for (std::uint32_t group = 0; group < m.groups; ++group) {
+struct BFloat16 {
+    using Number = float;
+    template <int S>
+    static void group(const Matrix& m, std::uint32_t group, Place& at, Rows<const float> from, Vec (&made)[S]) {
+        auto [weights, column] = at;
         Vec even[S], odd[S];
         for (int s = 0; s < S; ++s) even[s] = odd[s] = splat(0.0f);
         const std::uint32_t blocks = m.starts[group + 1] - m.starts[group];
         for (std::uint32_t block = 0; block < blocks; ++block, weights += kBlockBytes, ++column) {
             const Vec w0 = low_halves(weights), w1 = high_halves(weights);
-            const float* x0 = x + *column;
+            const float* x = from.data + *column;
             for (int s = 0; s < S; ++s) {
-                even[s] = fma(w0, splat(row_of(x0, x_stride, s)[0]), even[s]);
-                odd[s] = fma(w1, splat(row_of(x0, x_stride, s)[1]), odd[s]);
+                even[s] = fma(w0, splat(row_of(x, from.stride, s)[0]), even[s]);
+                odd[s] = fma(w1, splat(row_of(x, from.stride, s)[1]), odd[s]);
             }
         }
-        for (int s = 0; s < S; ++s) store(y + s * y_stride + m.rows[group], add(even[s], odd[s]));
+        at = {weights, column};
+        for (int s = 0; s < S; ++s) made[s] = add(even[s], odd[s]);
     }
-}
+};
 
-template <int S>
-inline void tile_i8(const Matrix& m, const std::uint8_t* x, std::size_t x_stride, float* y, std::size_t y_stride) {
-    const std::uint8_t* weights = m.weights;
-    const std::uint16_t* column = m.columns;
-    for (std::uint32_t group = 0; group < m.groups; ++group) {
+struct Int8 {
+    using Number = std::uint8_t;
+    template <int S>
+    static void group(const Matrix& m, std::uint32_t group, Place& at, Rows<const std::uint8_t> from,
+                      Vec (&made)[S]) {
+        auto [weights, column] = at;
+        const std::uint8_t* x = from.data;
         Sum even[S], odd[S];
         for (int s = 0; s < S; ++s) even[s] = load_sum(m.base + group * kLanes), odd[s] = no_sum();
         std::uint32_t left = m.starts[group + 1] - m.starts[group];
         for (; left >= 2; left -= 2, weights += 2 * kBlockBytes, column += 2) {
             const std::uint8_t *x0 = x + column[0], *x1 = x + column[1];
             const Block w0 = load_block(weights), w1 = load_block(weights + kBlockBytes);
-            for (int s = 0; s < S; ++s) even[s] = dot(even[s], w0, quad(row_of(x0, x_stride, s)));
-            for (int s = 0; s < S; ++s) odd[s] = dot(odd[s], w1, quad(row_of(x1, x_stride, s)));
+            for (int s = 0; s < S; ++s) even[s] = dot(even[s], w0, quad(row_of(x0, from.stride, s)));
+            for (int s = 0; s < S; ++s) odd[s] = dot(odd[s], w1, quad(row_of(x1, from.stride, s)));
         }
         if (left > 0) {
             const Block w = load_block(weights);
-            for (int s = 0; s < S; ++s) even[s] = dot(even[s], w, quad(row_of(x + *column, x_stride, s)));
+            for (int s = 0; s < S; ++s) even[s] = dot(even[s], w, quad(row_of(x + *column, from.stride, s)));
             weights += kBlockBytes;
             ++column;
         }
+        at = {weights, column};
         const Vec scale = load(m.scale + group * kLanes);
-        for (int s = 0; s < S; ++s) {
-            store(y + s * y_stride + m.rows[group], mul(to_float(even[s], odd[s]), scale));
-        }
+        for (int s = 0; s < S; ++s) made[s] = mul(to_float(even[s], odd[s]), scale);
+    }
+};
+
+template <typename Form, int S>
+inline void tile(const Matrix& m, Span groups, Rows<const typename Form::Number> x, Rows<float> y) {
+    const std::uint32_t first = m.starts[groups.first];
+    Place at = {m.weights + std::size_t{first} * kBlockBytes, m.columns + first};
+    for (std::uint32_t group = groups.first; group < groups.last; ++group) {
+        Vec made[S];
+        Form::group(m, group, at, x, made);
+        for (int s = 0; s < S; ++s) store(y.data + s * y.stride + group * kLanes, made[s]);
     }
 }
 
-void product_f32(const Matrix& m, const float* x, std::size_t x_stride, float* y, std::size_t y_stride, int streams) {
-    for (; streams >= kTile; streams -= kTile, x += kTile * x_stride, y += kTile * y_stride) {
-        tile_f32<kTile>(m, x, x_stride, y, y_stride);
+template <typename Form>
+inline void product(const Matrix& m, Span groups, Rows<const typename Form::Number> x, Rows<float> y, int streams) {
+    for (; streams >= kTile; streams -= kTile, x.data += kTile * x.stride, y.data += kTile * y.stride) {
+        tile<Form, kTile>(m, groups, x, y);
     }
-    for (; streams >= 2; streams -= 2, x += 2 * x_stride, y += 2 * y_stride) tile_f32<2>(m, x, x_stride, y, y_stride);
-    if (streams > 0) tile_f32<1>(m, x, x_stride, y, y_stride);
-}
-
-void product_bf16(const Matrix& m, const float* x, std::size_t x_stride, float* y, std::size_t y_stride, int streams) {
-    for (; streams >= kTile; streams -= kTile, x += kTile * x_stride, y += kTile * y_stride) {
-        tile_bf16<kTile>(m, x, x_stride, y, y_stride);
-    }
-    for (; streams >= 2; streams -= 2, x += 2 * x_stride, y += 2 * y_stride) tile_bf16<2>(m, x, x_stride, y, y_stride);
-    if (streams > 0) tile_bf16<1>(m, x, x_stride, y, y_stride);
-}
-
-void product_i8(const Matrix& m, const std::uint8_t* x, std::size_t x_stride, float* y, std::size_t y_stride,
-                int streams) {
-    for (; streams >= kTile; streams -= kTile, x += kTile * x_stride, y += kTile * y_stride) {
-        tile_i8<kTile>(m, x, x_stride, y, y_stride);
-    }
-    for (; streams >= 2; streams -= 2, x += 2 * x_stride, y += 2 * y_stride) tile_i8<2>(m, x, x_stride, y, y_stride);
-    if (streams > 0) tile_i8<1>(m, x, x_stride, y, y_stride);
+    for (; streams >= 2; streams -= 2, x.data += 2 * x.stride, y.data += 2 * y.stride) tile<Form, 2>(m, groups, x, y);
+    if (streams > 0) tile<Form, 1>(m, groups, x, y);
 }
 
 inline void small_state(std::uint8_t* to, Vec hidden) {
@@ -133,6 +138,29 @@ inline void small_state(std::uint8_t* to, Vec hidden) {
 
 void state_bytes(const float* hidden, std::size_t count, std::uint8_t* bytes) {
     for (std::size_t at = 0; at < count; at += kLanes) small_state(bytes + at, load(hidden + at));
+}
+
+// σ(0.6 y) - 1/2 in 16 pieces [k - 1/2, k + 1/2] of |y|: quadratics of least error (1e-4), the first one through zero.
+alignas(64) constexpr float kPiece0[kLanes] = {0.0f,          0.145646676f, 0.268516302f, 0.358145535f,
+                                               0.416827738f,  0.452575684f, 0.473404437f, 0.485226959f,
+                                               0.491838038f,  0.495504081f, 0.497527629f, 0.49864164f,
+                                               0.499254048f,  0.499590456f, 0.499775201f, 0.499876618f};
+alignas(64) constexpr float kPiece1[kLanes] = {0.150475934f,    0.136698112f,    0.106655806f,    0.0732560381f,
+                                               0.0460309647f,   0.0273281056f,   0.0156815406f,   0.00882333331f,
+                                               0.00490971096f,  0.00271513173f,  0.00149642804f,  0.000823154813f,
+                                               0.000452317909f, 0.000248414784f, 0.000136386967f, 7.48642342e-05f};
+alignas(64) constexpr float kPiece2[kLanes] = {-0.0030972797f,   -0.0118026389f,   -0.0170172937f,   -0.0156268887f,
+                                               -0.011451263f,    -0.00739187142f,  -0.00444070809f,  -0.00256231194f,
+                                               -0.00144563708f,  -0.000805546355f, -0.000446068181f, -0.000245934876f,
+                                               -0.000135230919f, -7.4295167e-05f,  -4.08354172e-05f, -2.24100731e-05f};
+constexpr float kLastPiece = 15.49f;
+
+inline Vec half_sigmoid(Vec y) {
+    const Vec size = min(magnitude(y), splat(kLastPiece));
+    const Vec whole = add(size, splat(kRound));
+    const Vec rest = sub(size, sub(whole, splat(kRound)));
+    const Vec slope = fma(pick(kPiece2, whole), rest, pick(kPiece1, whole));
+    return with_sign(fma(slope, rest, pick(kPiece0, whole)), y);
 }
 
 // What a call gives to all of its gates.
@@ -154,48 +182,77 @@ struct Given {
 
 // V vectors of units at a time, step by step: a processor looks too few instructions ahead to overlap the long chain of
 // one vector with that of the next by itself.
-template <int Inputs, int V, int Terms>
-inline void some_units(const Given& given, std::size_t at, const float (&coefficients)[Terms]) {
-    const Gates& g = given.gates;
-    const Vec one = splat(1.0f);
-    Vec r[V], a[V], b[V];
-    for (int v = 0; v < V; ++v) {
-        const std::size_t row = at + v * kLanes;
-        const Vec reset = add(given.input<Inputs>(row), load(g.products + row));
-        r[v] = div(one, add(one, power_of_two(clamped(reset), coefficients)));
+struct Exact {
+    template <int Inputs, int V>
+    static void units(const Given& given, std::size_t at) {
+        const Gates& g = given.gates;
+        const Vec one = splat(1.0f);
+        Vec r[V], a[V], b[V];
+        for (int v = 0; v < V; ++v) {
+            const std::size_t row = at + v * kLanes;
+            const Vec reset = add(given.input<Inputs>(row), load(g.products + row));
+            r[v] = div(one, add(one, power_of_two(clamped(reset))));
+        }
+        for (int v = 0; v < V; ++v) {
+            const std::size_t row = g.units + at + v * kLanes;
+            a[v] = power_of_two(clamped(add(given.input<Inputs>(row), load(g.products + row))));
+        }
+        for (int v = 0; v < V; ++v) {
+            const std::size_t row = 2 * g.units + at + v * kLanes;
+            b[v] = power_of_two(clamped(fma(r[v], load(g.products + row), given.input<Inputs>(row))));
+        }
+        for (int v = 0; v < V; ++v) {
+            // With a = e^-u and b = e^-2n: h' = (h + a (1-b)/(1+b)) / (1+a), both quotients as one.
+            const std::size_t unit = at + v * kLanes;
+            const Vec above = add(one, b[v]), below = sub(one, b[v]);
+            const Vec top = fma(load(g.before + unit), above, mul(a[v], below));
+            store(g.after + unit, div(top, mul(above, add(one, a[v]))));
+        }
     }
-    for (int v = 0; v < V; ++v) {
-        const std::size_t row = g.units + at + v * kLanes;
-        a[v] = power_of_two(clamped(add(given.input<Inputs>(row), load(g.products + row))), coefficients);
-    }
-    for (int v = 0; v < V; ++v) {
-        const std::size_t row = 2 * g.units + at + v * kLanes;
-        b[v] = power_of_two(clamped(fma(r[v], load(g.products + row), given.input<Inputs>(row))), coefficients);
-    }
-    for (int v = 0; v < V; ++v) {
-        // With a = e^-u and b = e^-2n: h' = (h + a (1-b)/(1+b)) / (1+a), both quotients as one.
-        const std::size_t unit = at + v * kLanes;
-        const Vec above = add(one, b[v]), below = sub(one, b[v]);
-        const Vec top = fma(load(g.hidden + unit), above, mul(a[v], below));
-        const Vec hidden = div(top, mul(above, add(one, a[v])));
-        store(g.hidden + unit, hidden);
-        if (g.bytes != nullptr) small_state(g.bytes + unit, hidden);
-    }
-}
+};
 
-template <int Inputs, int Terms>
-inline void run_gates(const Gates& g, const float (&coefficients)[Terms]) {
+struct Quick {
+    template <int Inputs, int V>
+    static void units(const Given& given, std::size_t at) {
+        const Gates& g = given.gates;
+        const Vec half = splat(0.5f);
+        Vec r[V], u[V], n[V];
+        for (int v = 0; v < V; ++v) {
+            const std::size_t row = at + v * kLanes;
+            r[v] = add(half, half_sigmoid(add(given.input<Inputs>(row), load(g.products + row))));
+        }
+        for (int v = 0; v < V; ++v) {
+            const std::size_t row = g.units + at + v * kLanes;
+            u[v] = add(half, half_sigmoid(add(given.input<Inputs>(row), load(g.products + row))));
+        }
+        for (int v = 0; v < V; ++v) {
+            const std::size_t row = 2 * g.units + at + v * kLanes;
+            n[v] = half_sigmoid(fma(r[v], load(g.products + row), given.input<Inputs>(row)));
+        }
+        for (int v = 0; v < V; ++v) {
+            const std::size_t unit = at + v * kLanes;
+            const Vec candidate = add(n[v], n[v]);
+            const Vec hidden = fma(u[v], sub(load(g.before + unit), candidate), candidate);
+            store(g.after + unit, hidden);
+            small_state(g.bytes + unit, hidden);
+        }
+    }
+};
+
+template <typename Kind, int Inputs>
+inline void run_gates(const Gates& g) {
     const Given given(g);
     std::size_t at = 0;
     for (; at + kTogether * kLanes <= g.units; at += kTogether * kLanes) {
-        some_units<Inputs, kTogether>(given, at, coefficients);
+        Kind::template units<Inputs, kTogether>(given, at);
     }
-    for (; at < g.units; at += kLanes) some_units<Inputs, 1>(given, at, coefficients);
+    for (; at < g.units; at += kLanes) Kind::template units<Inputs, 1>(given, at);
 }
 
-void gates(const Gates& g) { g.inputs == 3 ? run_gates<3>(g, kQuintic) : run_gates<2>(g, kQuintic); }
-
-void gates_quick(const Gates& g) { g.inputs == 3 ? run_gates<3>(g, kCubic) : run_gates<2>(g, kCubic); }
+template <typename Kind>
+void gates(const Gates& g) {
+    g.inputs == 3 ? run_gates<Kind, 3>(g) : run_gates<Kind, 2>(g);
+}
 
 void rectify(float* y, const float* bias, std::size_t count) {
     for (std::size_t at = 0; at < count; at += kLanes) {
@@ -203,17 +260,14 @@ void rectify(float* y, const float* bias, std::size_t count) {
     }
 }
 
-float rectify_bytes(float* y, const float* bias, std::size_t count, std::uint8_t* bytes) {
+float rectify_bytes(const float* y, const float* bias, std::size_t count, std::uint8_t* bytes) {
+    const auto positive = [&](std::size_t at) { return max(add(load(y + at), load(bias + at)), splat(0.0f)); };
     Vec most = splat(1e-30f);  // where all is zero, so that the quotient stays finite
-    for (std::size_t at = 0; at < count; at += kLanes) {
-        const Vec positive = max(add(load(y + at), load(bias + at)), splat(0.0f));
-        store(y + at, positive);
-        most = max(positive, most);
-    }
+    for (std::size_t at = 0; at < count; at += kLanes) most = max(positive(at), most);
     const float largest = largest_lane(most);
     const Vec factor = splat(254.0f / largest);
     for (std::size_t at = 0; at < count; at += kLanes) {
-        store_bytes(bytes + at, fma(load(y + at), factor, splat(kRound)), kZeroPoint - 127);
+        store_bytes(bytes + at, fma(positive(at), factor, splat(kRound)), kZeroPoint - 127);
     }
     return largest / 254.0f;
 }
@@ -231,7 +285,7 @@ int draw(const float* y, const float* bias, float multiplier, float sharpness, f
     alignas(64) float sums[kLanes];
     for (int at = 0; at < kClasses; at += kLanes) {
         const Vec exponent = max(sub(load(mass + at), top), splat(kLowest));
-        store(mass + at, sub(power_of_two(exponent, kQuintic), nothing));
+        store(mass + at, sub(power_of_two(exponent), nothing));
     }
     store(sums, cumulated(sums_of_16(mass)));
     const float target = uniform * sums[kLanes - 1];
@@ -241,5 +295,14 @@ int draw(const float* y, const float* bias, float multiplier, float sharpness, f
     return kLanes * group + count_at_most(inside, target);
 }
 
-const Kernels kKernels = {kName,       kZeroPoint == 128, product_f32, product_bf16,  product_i8, gates,
-                          gates_quick, state_bytes,       rectify,     rectify_bytes, draw};
+const Kernels kKernels = {kName,
+                          kZeroPoint == 128,
+                          product<Float32>,
+                          product<BFloat16>,
+                          product<Int8>,
+                          gates<Exact>,
+                          gates<Quick>,
+                          state_bytes,
+                          rectify,
+                          rectify_bytes,
+                          draw};

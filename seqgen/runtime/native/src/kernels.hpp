@@ -14,11 +14,9 @@ constexpr int kLanes = 16;               // rows of a block, floats of a vector
 constexpr std::size_t kBlockBytes = 64;  // one block of weights: 16x1 float32, 16x2 bfloat16 or 16x4 int8
 constexpr int kClasses = 256;
 
-// A matrix of rows in groups of 16 that keeps only its blocks with a weight other than zero. The groups are in order of
-// their numbers of blocks, so that the processor foresees the end of almost every inner loop.
+// A matrix of rows in groups of 16 that keeps only its blocks with a weight other than zero.
 struct Matrix {
     std::uint32_t groups = 0;
-    const std::uint32_t* rows = nullptr;     // [groups] first row of each group
     const std::uint32_t* starts = nullptr;   // [groups + 1] first block of each group
     const std::uint16_t* columns = nullptr;  // [blocks] first column of each block
     const std::uint8_t* weights = nullptr;   // [blocks][64]; within a block row by row
@@ -26,18 +24,32 @@ struct Matrix {
     const std::int32_t* base = nullptr;      // int8: [groups][16] what the activations' zero points add up to
 };
 
-// One half (coarse or fine) of one stream's gated cell.
-//   g = from + weight * delta + Σ_k known_k * input_k      r, u = σ(g_r + p_r), σ(g_u + p_u)
-//   n = tanh(g_n + r * p_n)                                h = u * h + (1 - u) * n
-// The rows of r and u come multiplied by -1/ln 2, those of n by -2/ln 2, so that 2^x is the only function needed.
+// Groups of 16 rows, from `first` to before `last`.
+struct Span {
+    std::uint32_t first, last;
+};
+
+// One row for each stream, `stride` elements apart.
+template <typename T>
+struct Rows {
+    T* data;
+    std::size_t stride;
+};
+
+// One half (coarse or fine) of one stream's gated cell. R h is that of the state before, of both halves.
+//   g = from + weight * delta + Σ_k known_k * input_k      r, u = σ(g_r + (R h)_r), σ(g_u + (R h)_u)
+//   n = tanh(g_n + r * (R h)_n)                            h' = u * h + (1 - u) * n
+// For `gates` all rows of r and u come multiplied by -1/ln 2, so that 2^x is the only function needed, for `gates_quick`
+// by 1/0.6, so that a piece of its sigmoid is one unit; those of n by twice as much, since tanh(x) = 2 σ(2x) - 1.
 struct Gates {
     const float* from;      // [3][units] conditioning of the frame before
     const float* delta;     // [3][units] from there to this frame's
     const float* input;     // [3 inputs][stride]: first the coarse byte before, then the fine one, then the coarse byte
     std::size_t stride;     // between the columns of `input`
-    const float* products;  // [3][units]
-    float* hidden;          // [units]
-    std::uint8_t* bytes;    // [units] the new state in 8 bits, or null
+    const float* products;  // [3][units] R h
+    const float* before;    // [units] h
+    float* after;           // [units] h'
+    std::uint8_t* bytes;    // [units] of `gates_quick`: h' in 8 bits
     std::size_t units;      // a multiple of 16
     float weight;
     float known[3];
@@ -49,16 +61,13 @@ struct Kernels {
     // Activations in 8 bits are stored as q + 128 (true) or as two's complement q (false), q in -127 .. 127.
     bool unsigned_activations;
 
-    // y = W x for `streams` rows of x and y, `x_stride` and `y_stride` elements apart.
-    void (*product_f32)(const Matrix&, const float* x, std::size_t x_stride, float* y, std::size_t y_stride,
-                        int streams);
-    void (*product_bf16)(const Matrix&, const float* x, std::size_t x_stride, float* y, std::size_t y_stride,
-                         int streams);
-    void (*product_i8)(const Matrix&, const std::uint8_t* x, std::size_t x_stride, float* y, std::size_t y_stride,
-                       int streams);
+    // Some groups of y = W x.
+    void (*product_f32)(const Matrix&, Span groups, Rows<const float> x, Rows<float> y, int streams);
+    void (*product_bf16)(const Matrix&, Span groups, Rows<const float> x, Rows<float> y, int streams);
+    void (*product_i8)(const Matrix&, Span groups, Rows<const std::uint8_t> x, Rows<float> y, int streams);
 
-    void (*gates)(const Gates&);        // 2^x within 8e-8 of its value
-    void (*gates_quick)(const Gates&);  // within 8e-5, a fiftieth of what 8 bits of state resolve
+    void (*gates)(const Gates&);        // σ and tanh within 2e-7
+    void (*gates_quick)(const Gates&);  // within 2e-4, a twentieth of what 8 bits of state resolve
 
     // A state in 8 bits, as `gates_quick` writes it.
     void (*state_bytes)(const float* hidden, std::size_t count, std::uint8_t* bytes);
@@ -66,7 +75,7 @@ struct Kernels {
     // y = max(y + bias, 0).
     void (*rectify)(float* y, const float* bias, std::size_t count);
     // The same in 8 bits: y = multiplier * (q + 127); returns the multiplier, the largest y over 254.
-    float (*rectify_bytes)(float* y, const float* bias, std::size_t count, std::uint8_t* bytes);
+    float (*rectify_bytes)(const float* y, const float* bias, std::size_t count, std::uint8_t* bytes);
 
     // The class drawn by `uniform` from softmax(sharpness * (multiplier * y + bias)): the first whose cumulative sum
     // passes uniform * total. Each 16 classes are summed as a tree, their sums and then the 16 chosen ones cumulated.

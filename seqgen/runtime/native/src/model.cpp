@@ -13,6 +13,8 @@ constexpr std::size_t kLargestProgram = std::size_t{1} << 20;
 constexpr std::int64_t kMostSize = 1 << 16;
 constexpr std::size_t kMostOps = 4096;
 constexpr std::size_t kLargestState = std::size_t{1} << 24;
+// Below this many bytes of weights a sample two threads spend more on waiting for each other than they save.
+constexpr std::size_t kWorthSplitting = std::size_t{1} << 19;
 constexpr const char* kKnownOps =
     "normalise, slice, conv, dense, add, relu, interpolate, wavernn, categorical, bytes16, prediction";
 
@@ -50,7 +52,7 @@ void check_version(const Json& program, const std::string& where) {
 
 }  // namespace
 
-Model::Model(const std::string& directory, seqgen_format wanted, const char* isa) : kernels(choose_kernels(isa)) {
+Model::Model(const std::string& directory, const seqgen_load_options& options) : kernels(choose_kernels(options.isa)) {
     const std::string where = directory + "/program.json";
     const File file(where, kLargestProgram);
     const Json program = Json::parse(file.data(), file.data() + file.size(), where);
@@ -67,7 +69,7 @@ Model::Model(const std::string& directory, seqgen_format wanted, const char* isa
         tensors.read(directory + "/" + plain_name(name.string(where), where));
     }
     const seqgen_format asked = format_named(program.at("precision", where).string(where), where);
-    format = wanted == SEQGEN_FORMAT_PROGRAM ? asked : wanted;
+    format = options.format == SEQGEN_FORMAT_PROGRAM ? asked : static_cast<seqgen_format>(options.format);
     // Conditioning needs no more precision than what it is added to, and its weights crowd the cell's out of the cache.
     network = Network(channels, format == SEQGEN_FORMAT_FLOAT32 ? SEQGEN_FORMAT_FLOAT32 : SEQGEN_FORMAT_BF16, kernels);
     const auto& ops = program.at("ops", where).list(where);
@@ -75,6 +77,7 @@ Model::Model(const std::string& directory, seqgen_format wanted, const char* isa
     for (std::size_t i = 0; i < ops.size(); ++i) add(ops[i], tensors, where + ": op " + std::to_string(i));
     expect(decodes_, where, "the ops end before the codec");
     expect(state_bytes() <= kLargestState, where, "a stream's state is larger than 16 MiB");
+    if (options.threads == 2 && cell.bytes() >= kWorthSplitting) team = std::make_unique<Team>();
     signature = fingerprint(file.data(), file.size(), tensors.signature() + static_cast<std::uint64_t>(format));
 }
 

@@ -11,6 +11,7 @@
 #include "network.hpp"
 #include "prediction.hpp"
 #include "seqgen_engine.h"
+#include "team.hpp"
 
 namespace seqgen {
 
@@ -27,10 +28,10 @@ struct StateHeader {
 class Model {
    public:
     static constexpr std::uint32_t kMagic = 0x54534753;  // "SGST"
-    static constexpr std::uint32_t kVersion = 1;
+    static constexpr std::uint32_t kVersion = 2;
 
     // Reads `directory`/program.json and the files it names. Raises Failure, std::bad_alloc.
-    Model(const std::string& directory, seqgen_format format, const char* isa);
+    Model(const std::string& directory, const seqgen_load_options& options);
     Model(const Model&) = delete;
     Model& operator=(const Model&) = delete;
 
@@ -45,6 +46,7 @@ class Model {
     Cell cell;
     std::unique_ptr<Prediction> prediction;
     std::uint64_t signature = 0;
+    std::unique_ptr<Team> team;  // of a model with two threads whose weights are worth it
 
     std::size_t state_bytes() const;
     std::size_t state_floats() const { return 2 * cell.half() + cell.gates() + network.initial().size(); }

@@ -73,6 +73,25 @@ inline Vec shift_exponent(const Vec& value, const Vec& whole) {
     });
 }
 
+inline Vec magnitude(const Vec& v) {
+    return each([&](int i) { return vabsq_f32(v.part[i]); });
+}
+
+// `size`, which is not negative, with the sign of `of`.
+inline Vec with_sign(const Vec& size, const Vec& of) {
+    return each([&](int i) { return vbslq_f32(vdupq_n_u32(0x80000000u), of.part[i], size.part[i]); });
+}
+
+// Of 16 numbers the one at the whole number in the low bits of each lane: four bytes of a table of 64.
+inline Vec pick(const float* table, const Vec& whole) {
+    const uint8x16x4_t bytes = vld1q_u8_x4(reinterpret_cast<const std::uint8_t*>(table));
+    return each([&](int i) {
+        const uint32x4_t index = vandq_u32(vreinterpretq_u32_f32(whole.part[i]), vdupq_n_u32(15));
+        const uint32x4_t places = vmlaq_u32(vdupq_n_u32(0x03020100u), index, vdupq_n_u32(0x04040404u));
+        return vreinterpretq_f32_u8(vqtbl4q_u8(bytes, vreinterpretq_u8_u32(places)));
+    });
+}
+
 inline void store_bytes(std::uint8_t* to, const Vec& whole, int offset) {
     uint16x4_t words[4];
     for (int i = 0; i < 4; ++i) {

@@ -137,12 +137,14 @@ void Network::convolve(const Op& op, float* scratch, float* state, int streams) 
         std::memmove(history, history + op.width, (left - 1) * op.width * sizeof(float));
         std::copy_n(own + op.in, op.width, history + (left - 1) * op.width);
     }
-    op.matrix(scratch + op.line, scratch_, scratch + op.out, scratch_, streams);
+    op.matrix(op.matrix.all(), Rows<const float>{scratch + op.line, scratch_}, {scratch + op.out, scratch_}, streams);
 }
 
 void Network::apply(const Op& op, float* scratch, float* state, int streams) const {
     if (op.kind == Kind::conv) convolve(op, scratch, state, streams);
-    if (op.kind == Kind::dense) op.matrix(scratch + op.in, scratch_, scratch + op.out, scratch_, streams);
+    if (op.kind == Kind::dense) {
+        op.matrix(op.matrix.all(), Rows<const float>{scratch + op.in, scratch_}, {scratch + op.out, scratch_}, streams);
+    }
     for (int s = 0; s < streams; ++s) {
         float* own = scratch + static_cast<std::size_t>(s) * scratch_;
         const float *x = own + op.in, *second = own + op.second;

@@ -69,8 +69,6 @@ Packed::Packed(const Source& source, seqgen_format format, Activations activatio
         groups[first / kRows].row = static_cast<std::uint32_t>(first);
         pack_group(source, dense, groups[first / kRows]);
     }
-    std::stable_sort(groups.begin(), groups.end(),
-                     [](const Group& a, const Group& b) { return a.columns.size() > b.columns.size(); });
     join(groups);
 }
 
@@ -85,7 +83,6 @@ void Packed::join(std::vector<Group>& groups) {
     std::uint8_t* to = weights_.data();
     for (std::size_t i = 0; i < groups.size(); ++i) {
         Group group = std::move(groups[i]);
-        rows_.push_back(group.row);
         starts_.push_back(static_cast<std::uint32_t>(columns_.size()));
         columns_.insert(columns_.end(), group.columns.begin(), group.columns.end());
         to = std::copy(group.weights.begin(), group.weights.end(), to);
@@ -94,7 +91,6 @@ void Packed::join(std::vector<Group>& groups) {
     }
     starts_.push_back(static_cast<std::uint32_t>(columns_.size()));
     matrix_ = {static_cast<std::uint32_t>(groups.size()),
-               rows_.data(),
                starts_.data(),
                columns_.data(),
                weights_.data(),
@@ -150,14 +146,13 @@ void Packed::quantise(const float* row, int lane, Group& group, std::int8_t* mad
     group.scale[lane] = activations_ == Activations::state ? largest / 127 / 127 : largest / 127;
 }
 
-void Packed::operator()(const float* x, std::size_t x_stride, float* y, std::size_t y_stride, int streams) const {
+void Packed::operator()(Span groups, Rows<const float> x, Rows<float> y, int streams) const {
     const auto product = format_ == SEQGEN_FORMAT_BF16 ? kernels_->product_bf16 : kernels_->product_f32;
-    product(matrix_, x, x_stride, y, y_stride, streams);
+    product(matrix_, groups, x, y, streams);
 }
 
-void Packed::operator()(const std::uint8_t* x, std::size_t x_stride, float* y, std::size_t y_stride,
-                        int streams) const {
-    kernels_->product_i8(matrix_, x, x_stride, y, y_stride, streams);
+void Packed::operator()(Span groups, Rows<const std::uint8_t> x, Rows<float> y, int streams) const {
+    kernels_->product_i8(matrix_, groups, x, y, streams);
 }
 
 }  // namespace seqgen

@@ -62,15 +62,16 @@ class Packed {
     // Raises Failure(SEQGEN_UNSUPPORTED) for more columns than a 16-bit index reaches.
     Packed(const Source& source, seqgen_format format, Activations activations, const Kernels& kernels);
 
-    // y = W x for rows of floats; not for int8.
-    void operator()(const float* x, std::size_t x_stride, float* y, std::size_t y_stride, int streams) const;
-    void operator()(const std::uint8_t* x, std::size_t x_stride, float* y, std::size_t y_stride, int streams) const;
+    // Some groups of y = W x for rows of floats; not for int8.
+    void operator()(Span groups, Rows<const float> x, Rows<float> y, int streams) const;
+    void operator()(Span groups, Rows<const std::uint8_t> x, Rows<float> y, int streams) const;
 
+    Span all() const { return {0, matrix_.groups}; }
     std::size_t blocks() const { return columns_.size(); }
     std::size_t bytes() const { return blocks() * (kBlockBytes + sizeof(std::uint16_t)); }
 
    private:
-    // The blocks of one group of 16 rows, before the groups are put in order.
+    // The blocks of one group of 16 rows.
     struct Group {
         std::uint32_t row = 0;
         std::vector<std::uint16_t> columns;
@@ -85,7 +86,7 @@ class Packed {
     const Kernels* kernels_ = nullptr;
     seqgen_format format_ = SEQGEN_FORMAT_FLOAT32;
     Activations activations_ = Activations::state;
-    std::vector<std::uint32_t> rows_, starts_;
+    std::vector<std::uint32_t> starts_;
     std::vector<std::uint16_t> columns_;
     Aligned<std::uint8_t> weights_;
     Aligned<float> scale_;

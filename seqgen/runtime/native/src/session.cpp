@@ -39,10 +39,11 @@ std::size_t Session::workspace(const Model& model, int streams) {
     const std::size_t half = model.cell.half(), gates = model.cell.gates();
     const std::size_t state = model.network.initial().size(), scratch = model.network.scratch();
     std::size_t sum = kAlignment;
-    for (std::size_t floats : {2 * half, gates, gates, gates, gates, half, std::size_t{kClasses}, scratch, state}) {
+    for (std::size_t floats :
+         {2 * half, 2 * half, gates, gates, gates, gates, half, std::size_t{kClasses}, scratch, state}) {
         sum += aligned(rows * floats * sizeof(float));
     }
-    sum += aligned(rows * 2 * half) + aligned(rows * half);
+    sum += 2 * aligned(rows * 2 * half) + aligned(rows * half);
     if (model.prediction) {
         sum += aligned(rows * model.prediction->carried() * sizeof(std::int16_t));
         sum += aligned(model.prediction->scratch() * sizeof(double));
@@ -54,13 +55,15 @@ Session::Session(const Model& model, const seqgen_call& call, bool drawing)
     : model_(model),
       call_(call),
       drawing_(drawing),
+      crew_(model.team.get()),
       streams_(call.streams),
       skipped_(call.frames * static_cast<std::int64_t>(model.hop) - call.samples),
       free_(aligned(call.workspace)) {
     const auto rows = static_cast<std::size_t>(streams_);
     const std::size_t half = model.cell.half(), gates = model.cell.gates();
     lanes_.streams = streams_;
-    lanes_.hidden = take<float>(rows * 2 * half);
+    lanes_.now = 0;
+    for (float*& hidden : lanes_.hidden) hidden = take<float>(rows * 2 * half);
     lanes_.products = take<float>(rows * gates);
     lanes_.from = take<float>(rows * gates);
     lanes_.delta = take<float>(rows * gates);
@@ -69,7 +72,7 @@ Session::Session(const Model& model, const seqgen_call& call, bool drawing)
     lanes_.logits = take<float>(rows * kClasses);
     scratch_ = take<float>(rows * model.network.scratch());
     network_state_ = take<float>(rows * model.network.initial().size());
-    lanes_.bytes = take<std::uint8_t>(rows * 2 * half);
+    for (std::uint8_t*& bytes : lanes_.bytes) bytes = take<std::uint8_t>(rows * 2 * half);
     lanes_.inner_bytes = take<std::uint8_t>(rows * half);
     carried_ = model.prediction ? take<std::int16_t>(rows * model.prediction->carried()) : nullptr;
     power_ = model.prediction ? take<double>(model.prediction->scratch()) : nullptr;
@@ -85,7 +88,7 @@ void Session::load() {
     for (std::size_t s = 0; s < static_cast<std::size_t>(streams_); ++s) {
         const auto* from = static_cast<const unsigned char*>(call_.states[s]);
         get(from, &headers_[s], sizeof(StateHeader));
-        get(from, lanes_.hidden + s * 2 * half, 2 * half * sizeof(float));
+        get(from, lanes_.hidden[lanes_.now] + s * 2 * half, 2 * half * sizeof(float));
         get(from, vector_ + s * gates, gates * sizeof(float));
         if (net > 0) get(from, network_state_ + s * net, net * sizeof(float));
         if (carried_ != nullptr) {
@@ -107,7 +110,7 @@ void Session::save() {
         header.ahead -= static_cast<std::uint32_t>(std::min<std::int64_t>(header.ahead, skipped_));
         auto* to = static_cast<unsigned char*>(call_.states[s]);
         append(to, &header, sizeof header);
-        append(to, lanes_.hidden + s * 2 * half, 2 * half * sizeof(float));
+        append(to, lanes_.hidden[lanes_.now] + s * 2 * half, 2 * half * sizeof(float));
         append(to, vector_ + s * gates, gates * sizeof(float));
         if (net > 0) append(to, network_state_ + s * net, net * sizeof(float));
         if (carried_ != nullptr) {
@@ -131,6 +134,7 @@ void Session::run() {
 
 // Runs the conditioning network over one frame and sets out for its vector from the one before.
 void Session::frame(std::int64_t index) {
+    if (crew_) crew_->summon();
     const std::size_t gates = model_.cell.gates(), width = model_.network.scratch();
     const std::size_t row = static_cast<std::size_t>(call_.frames) * model_.channels;
     const float* features = call_.features + static_cast<std::size_t>(index) * model_.channels;
@@ -146,22 +150,39 @@ void Session::frame(std::int64_t index) {
     }
 }
 
+// Sees that the products of a half are there. A helper goes on to the fine rows while the coarse byte is drawn.
+void Session::multiply(int which) {
+    if (!crew_) {
+        if (which == 0) model_.cell.multiply(lanes_, model_.cell.all());
+        return;
+    }
+    const auto help = [](void* context, int job) {
+        const Session& session = *static_cast<Session*>(context);
+        session.model_.cell.multiply(session.lanes_, session.model_.cell.share(job, true));
+    };
+    if (which == 0) crew_->give(help, this);
+    model_.cell.multiply(lanes_, model_.cell.share(which, false));
+    crew_->collect(which);
+}
+
 // Sample `index` of the call, at vector `within` of the current frame.
 void Session::sample(std::int64_t index, std::size_t within) {
     const auto rows = static_cast<std::size_t>(streams_);
     for (std::size_t s = 0; s < rows; ++s) model_.cell.inputs(bytes_[s][0], bytes_[s][1], 0, known_[s]);
-    model_.cell.multiply(lanes_);
+    multiply(0);
     model_.cell.advance(lanes_, 0, model_.weights[within], known_);
     for (std::size_t s = 0; s < rows; ++s) {
         const int coarse = choose(2 * index, 0, s);
         model_.cell.inputs(bytes_[s][0], bytes_[s][1], coarse, known_[s]);
         bytes_[s][0] = coarse;
     }
+    multiply(1);
     model_.cell.advance(lanes_, 1, model_.weights[within], known_);
     for (std::size_t s = 0; s < rows; ++s) {
         bytes_[s][1] = choose(2 * index + 1, 1, s);
         put(index, within, s);
     }
+    lanes_.now = 1 - lanes_.now;
 }
 
 // Draws an element of the call (byte `which` of its sample), or takes the given one and tells its distribution.

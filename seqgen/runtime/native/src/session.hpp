@@ -27,12 +27,14 @@ class Session {
     void save();
     void frame(std::int64_t index);
     void sample(std::int64_t index, std::size_t within);
+    void multiply(int which);
     int choose(std::int64_t element, int which, std::size_t stream);
     void put(std::int64_t index, std::size_t within, std::size_t stream);
 
     const Model& model_;
     const seqgen_call& call_;
     const bool drawing_;
+    const Crew crew_;
     const int streams_;
     const std::int64_t skipped_;  // conditioning vectors dropped at the start of the call
     unsigned char* free_;         // the workspace that is not taken yet
