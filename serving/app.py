@@ -84,6 +84,11 @@ class App:
 
         await self._asgi(scope, receive, stamped)
 
+    def drain(self) -> None:
+        """Admit nobody from now on; who listens may go on."""
+        self.ready = False
+        self.crew.draining = True
+
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         self.crew.start()

@@ -99,9 +99,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _serve(place: Place, options: argparse.Namespace) -> int:
     # The web server is imported late: an error in the voice is told sooner.
-    import uvicorn
-
     from serving.app import App
+    from serving.draining import DrainingServer
     from serving.keys import Guard, read_keys
 
     _require_tls(options)
@@ -115,14 +114,12 @@ def _serve(place: Place, options: argparse.Namespace) -> int:
     memory = options.memory * _MEBIBYTE
     app = App(place, threads=options.threads, slots=options.slots, limits=limits, memory=memory)
 
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            if self.started:
-                sys.stdout.write(f"ready: {described(app)} on {_address(listener, tls=bool(options.tls_cert))}\n")
-                sys.stdout.flush()
+    def started() -> None:
+        sys.stdout.write(f"ready: {described(app)} on {_address(listener, tls=bool(options.tls_cert))}\n")
+        sys.stdout.flush()
 
-    Server(_config(app if keys is None else Guard(app, keys), options)).run(sockets=[listener])
+    config = _config(app if keys is None else Guard(app, keys), options)
+    DrainingServer(config, app, started=started).run(sockets=[listener])
     return 0
 
 

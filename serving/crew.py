@@ -181,6 +181,7 @@ class Crew:
         self._capacities: WeakKeyDictionary[Vocoder, Capacity] = WeakKeyDictionary()
         self.watch: Callable[[Ticket, Event], None] = lambda ticket, event: None
         self.admitted = 0
+        self.draining = False  # nobody is admitted any more
         self._free = [list(range(each)) for _ in range(workers)]
         self._tickets: dict[tuple[int, int], Ticket] = {}
         self._held: set[Ticket] = set()
@@ -230,13 +231,18 @@ class Crew:
         """Those given out."""
         return frozenset(self._held)
 
+    @property
+    def sounding(self) -> bool:
+        """Whether a stream is under way, or sound of one still waits for its listener."""
+        return any(ticket.running or ticket.waiting for ticket in self._held)
+
     def vocoders(self) -> set[Vocoder]:
         """Those that have listeners."""
         return {ticket.vocoder for ticket in self._held}
 
     def admit(self, vocoder: Vocoder) -> Ticket | None:
         """A slot for one more listener of a voice, or ``None`` where that would be too many."""
-        if self._stopping or self.busy >= self.slots:
+        if self._stopping or self.draining or self.busy >= self.slots:
             self.ledger.refused += 1
             return None
         cost = self.capacity(vocoder).shared

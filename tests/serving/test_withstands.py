@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
+import os
 import random
 import socket
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +20,7 @@ from websockets.sync.client import connect
 from seqgen.audio.features import log_mel
 from serving.app import App
 from serving.protocol import Limits
-from serving.work import Order
+from serving.work import Order, Work
 from tests.serving.fakes import SPEC, audio_file, everything, fake_vocoder, features_file, tone
 from tests.serving.live import Live, wait_for
 
@@ -170,6 +173,29 @@ def test_those_who_leave_at_any_moment_keep_no_slot():
 @pytest.mark.soak
 def test_ten_thousand_who_leave_at_any_moment_keep_no_slot():
     leave(10_000)
+
+
+def growth(app, body, requests):
+    """Bytes that the process takes more after so many requests than after a third of them."""
+    with Live(app) as server:
+        sizes = []
+        for number in range(requests):
+            assert server.post("format=pcm", body)[0] == 200
+            if number in (requests // 3, requests - 1):
+                gc.collect()
+                sizes.append(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
+        return sizes[1] - sizes[0]
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="there is no /proc here")
+def test_memory_does_not_grow_and_a_leak_would_be_seen(monkeypatch):
+    body, requests = audio_file(tone(1.0)), 3000
+    assert growth(App(fake_vocoder(batch=16), threads=1), body, requests) < 4 << 20
+    kept = []
+    inner = Work.encode
+    monkeypatch.setattr(Work, "encode", lambda self, audio: kept.append(made := inner(self, audio)) or made)
+    assert growth(App(fake_vocoder(batch=16), threads=1), body, requests) > 16 << 20
 
 
 def test_slow_readers_take_bounded_memory_and_nobody_elses_time():
