@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -23,6 +23,7 @@ from serving.shelf import Fixed, Place, Shelf, Voice
 from serving.stream import Streams
 from serving.vocode import Vocode
 from serving.vocoder import Vocoder
+from serving.worker import AnyWorker
 
 log = logging.getLogger("seqgen.serving")
 
@@ -34,6 +35,7 @@ class App:
         voices: where they come from; or one that is open already. threads: workers. slots: streams at once; more get
             503, and so do those that the workers could not carry by what was measured of the voice. limits: what one
             request may cost. buffered: seconds of sound that may wait for a slow reader. memory: bytes of open voices.
+        make: makes the workers, see :class:`serving.crew.Crew`; threads of this process where it is not given.
 
     Example:
         >>> uvicorn.run(App(Vocoder(bundle, open_runtime(bundle)), threads=2))   # doctest: +SKIP
@@ -48,9 +50,10 @@ class App:
         limits: Limits | None = None,
         buffered: float = RING,
         memory: int = 1 << 30,
+        make: Callable[[int, Crew], AnyWorker] | None = None,
     ) -> None:
         place = Fixed(Voice(voices)) if isinstance(voices, Vocoder) else voices
-        self.crew = Crew(workers=threads, slots=slots, ring=buffered)
+        self.crew = Crew(workers=threads, slots=slots, ring=buffered, make=make)
         self.shelf = Shelf(place, memory=memory, in_use=self.crew.vocoders)
         self.ready = False
         self.metrics = Metrics(self.crew)
@@ -94,7 +97,9 @@ class App:
         self.crew.start()
         try:
             if self.shelf.names():
-                await self.shelf.find()
+                voice = await self.shelf.find()
+                self.crew.learn(voice.vocoder, voice.capacity)
+            await self.crew.ready()
             self.ready = True
             yield
         finally:
@@ -106,7 +111,7 @@ class App:
 
     async def _readyz(self, _: Request) -> Response:
         state = {"voices": self.shelf.names(), "open": list(self.shelf.open), **summary(self.crew)}
-        if not self.ready:
+        if not self.ready or not state["workers"]:
             return pages.as_json({"status": "not ready"} | state, 503)
         return pages.as_json({"status": "ready"} | state)
 

@@ -58,6 +58,12 @@ def options(serve: argparse.ArgumentParser) -> None:
     serve.add_argument("--keys", metavar="FILE", help="take requests with an API key only; see `seqgen-serve keys`")
     serve.add_argument("--tls-cert", metavar="FILE", help="certificate chain (PEM), to serve HTTPS and WSS")
     serve.add_argument("--tls-key", metavar="FILE", help="its private key (PEM)")
+    serve.add_argument(
+        "--isolation",
+        choices=("process", "thread"),
+        default="process",
+        help="a process for each worker, whose end cuts no other's streams, or a thread (default: %(default)s)",
+    )
     serve.add_argument("--log", choices=("text", "json"), default="text", help="form of the log (default: %(default)s)")
     serve.set_defaults(command=run)
 
@@ -102,6 +108,7 @@ def _serve(place: Place, options: argparse.Namespace) -> int:
     from serving.app import App
     from serving.draining import DrainingServer
     from serving.keys import Guard, read_keys
+    from serving.process_worker import in_processes
 
     _require_tls(options)
     keys = read_keys(Path(options.keys)) if options.keys else None
@@ -112,7 +119,8 @@ def _serve(place: Place, options: argparse.Namespace) -> int:
     sys.setswitchinterval(_PATIENCE)
     limits = Limits(body=options.max_body * _MEBIBYTE, sound=float(options.max_seconds))
     memory = options.memory * _MEBIBYTE
-    app = App(place, threads=options.threads, slots=options.slots, limits=limits, memory=memory)
+    make = in_processes() if options.isolation == "process" else None
+    app = App(place, threads=options.threads, slots=options.slots, limits=limits, memory=memory, make=make)
 
     def started() -> None:
         sys.stdout.write(f"ready: {described(app)} on {_address(listener, tls=bool(options.tls_cert))}\n")

@@ -14,6 +14,7 @@ from serving.crew import Abandoned, Crew, Ticket
 from serving.protocol import Limits, Refusal
 from serving.shelf import Shelf, Voice
 from serving.work import Order
+from serving.worker import WorkerLost
 
 log = logging.getLogger("seqgen.serving")
 _LINGER = 2.0  # seconds to swallow the rest of a refused body, so that its sender gets to read the refusal
@@ -70,6 +71,8 @@ class Vocode:
             raise Refusal(422, str(error)) from None
         except Abandoned:
             raise
+        except WorkerLost as error:
+            raise Refusal(503, f"{error}; try again in a second", [(b"retry-after", b"1"), _CLOSE]) from None
         except Exception as error:
             log.exception("failed before the first sound", extra={"request": request_id})
             raise Refusal(500, f"the voice failed; see the server's log for request {request_id}") from error
