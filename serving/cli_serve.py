@@ -58,12 +58,7 @@ def options(serve: argparse.ArgumentParser) -> None:
     serve.add_argument("--keys", metavar="FILE", help="take requests with an API key only; see `seqgen-serve keys`")
     serve.add_argument("--tls-cert", metavar="FILE", help="certificate chain (PEM), to serve HTTPS and WSS")
     serve.add_argument("--tls-key", metavar="FILE", help="its private key (PEM)")
-    serve.add_argument(
-        "--isolation",
-        choices=("process", "thread"),
-        default="process",
-        help="a process for each worker, whose end cuts no other's streams, or a thread (default: %(default)s)",
-    )
+    isolation_option(serve)
     serve.add_argument("--log", choices=("text", "json"), default="text", help="form of the log (default: %(default)s)")
     serve.set_defaults(command=run)
 
@@ -74,6 +69,16 @@ def voice_options(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--voices", metavar="DIR", help="all voices of a store; see `seqgen-serve voices`")
     which.add_argument("--voice", metavar="BUNDLE", help="one voice: a directory made by `seqgen export`")
     which.add_argument("--preset", help="random weights, to measure with: e.g. wavernn-896-sparse95-int8")
+
+
+def isolation_option(parser: argparse.ArgumentParser) -> None:
+    """Where workers run."""
+    parser.add_argument(
+        "--isolation",
+        choices=("process", "thread"),
+        default="process",
+        help="a process for each worker, whose end cuts no other's streams, or a thread (default: %(default)s)",
+    )
 
 
 def positive(text: str) -> int:
