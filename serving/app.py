@@ -19,6 +19,7 @@ from serving.bank import RING
 from serving.crew import SLOTS, Crew, summary
 from serving.metrics import Metrics
 from serving.protocol import Limits
+from serving.resume import Tokens
 from serving.shelf import Fixed, Place, Shelf, Voice
 from serving.stream import Streams
 from serving.vocode import Vocode
@@ -36,6 +37,7 @@ class App:
             503, and so do those that the workers could not carry by what was measured of the voice. limits: what one
             request may cost. buffered: seconds of sound that may wait for a slow reader. memory: bytes of open voices.
         make: makes the workers, see :class:`serving.crew.Crew`; threads of this process where it is not given.
+        secret: shared by replicas that take each other's resume tokens.
 
     Example:
         >>> uvicorn.run(App(Vocoder(bundle, open_runtime(bundle)), threads=2))   # doctest: +SKIP
@@ -51,6 +53,7 @@ class App:
         buffered: float = RING,
         memory: int = 1 << 30,
         make: Callable[[int, Crew], AnyWorker] | None = None,
+        secret: bytes | None = None,
     ) -> None:
         place = Fixed(Voice(voices)) if isinstance(voices, Vocoder) else voices
         self.crew = Crew(workers=threads, slots=slots, ring=buffered, make=make)
@@ -65,7 +68,7 @@ class App:
                 Route("/livez", self._livez, methods=["GET"]),
                 Route("/readyz", self._readyz, methods=["GET"]),
                 *information.routes(),
-                Route("/v1/vocode", Vocode(*given), methods=["POST"]),
+                Route("/v1/vocode", Vocode(*given, Tokens(secret)), methods=["POST"]),
                 WebSocketRoute("/v1/stream", Streams(*given)),
             ],
             exception_handlers={HTTPException: _http_error, Exception: _server_error},

@@ -58,6 +58,11 @@ def options(serve: argparse.ArgumentParser) -> None:
     serve.add_argument("--keys", metavar="FILE", help="take requests with an API key only; see `seqgen-serve keys`")
     serve.add_argument("--tls-cert", metavar="FILE", help="certificate chain (PEM), to serve HTTPS and WSS")
     serve.add_argument("--tls-key", metavar="FILE", help="its private key (PEM)")
+    serve.add_argument(
+        "--resume-secret",
+        metavar="FILE",
+        help="secret shared by replicas, so that one goes on with a sound that another began (default: one of its own)",
+    )
     isolation_option(serve)
     serve.add_argument("--log", choices=("text", "json"), default="text", help="form of the log (default: %(default)s)")
     serve.set_defaults(command=run)
@@ -114,6 +119,7 @@ def _serve(place: Place, options: argparse.Namespace) -> int:
     from serving.draining import DrainingServer
     from serving.keys import Guard, read_keys
     from serving.process_worker import in_processes
+    from serving.resume import read_secret
 
     _require_tls(options)
     keys = read_keys(Path(options.keys)) if options.keys else None
@@ -125,7 +131,10 @@ def _serve(place: Place, options: argparse.Namespace) -> int:
     limits = Limits(body=options.max_body * _MEBIBYTE, sound=float(options.max_seconds))
     memory = options.memory * _MEBIBYTE
     make = in_processes() if options.isolation == "process" else None
-    app = App(place, threads=options.threads, slots=options.slots, limits=limits, memory=memory, make=make)
+    secret = read_secret(Path(options.resume_secret)) if options.resume_secret else None
+    app = App(
+        place, threads=options.threads, slots=options.slots, limits=limits, memory=memory, make=make, secret=secret
+    )
 
     def started() -> None:
         sys.stdout.write(f"ready: {described(app)} on {_address(listener, tls=bool(options.tls_cert))}\n")

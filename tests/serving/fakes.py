@@ -91,6 +91,7 @@ def fake_vocoder(
     spec = StreamSpec(in_dim=dim, out_dim=1, up=SPEC.hop, latency=latency, context=None)
     manifest = SimpleNamespace(
         name=name,
+        digest="0" * 64,
         kind="vocoder",
         licence="CC0",
         sample_rate=SPEC.sample_rate,

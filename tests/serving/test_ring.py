@@ -146,7 +146,7 @@ def test_recordings_are_sent_in_turn():
 
 
 def test_an_order_crosses_whole():
-    order = Order(Settings(2**64 - 1, 0.1, "ä", 3), "ulaw", Input("audio", 44100, "f32le", "x/y"), 0.1, True, 8000)
+    order = Order(Settings(2**64 - 1, 0.1, "ä", 3), "ulaw", Input("audio", 44100, "f32le", "x/y"), 0.1, True, 8000, 77)
     plain = Order()
     for field in fields(Order):
         assert getattr(order, field.name) != getattr(plain, field.name), f"this test leaves {field.name} as it is"
