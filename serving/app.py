@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -19,10 +19,12 @@ from serving.bank import RING
 from serving.crew import SLOTS, Crew, summary
 from serving.metrics import Metrics
 from serving.protocol import Limits
+from serving.resume import Tokens
 from serving.shelf import Fixed, Place, Shelf, Voice
 from serving.stream import Streams
 from serving.vocode import Vocode
 from serving.vocoder import Vocoder
+from serving.worker import AnyWorker
 
 log = logging.getLogger("seqgen.serving")
 
@@ -34,6 +36,8 @@ class App:
         voices: where they come from; or one that is open already. threads: workers. slots: streams at once; more get
             503, and so do those that the workers could not carry by what was measured of the voice. limits: what one
             request may cost. buffered: seconds of sound that may wait for a slow reader. memory: bytes of open voices.
+        make: makes the workers, see :class:`serving.crew.Crew`; threads of this process where it is not given.
+        secret: shared by replicas that take each other's resume tokens.
 
     Example:
         >>> uvicorn.run(App(Vocoder(bundle, open_runtime(bundle)), threads=2))   # doctest: +SKIP
@@ -48,9 +52,11 @@ class App:
         limits: Limits | None = None,
         buffered: float = RING,
         memory: int = 1 << 30,
+        make: Callable[[int, Crew], AnyWorker] | None = None,
+        secret: bytes | None = None,
     ) -> None:
         place = Fixed(Voice(voices)) if isinstance(voices, Vocoder) else voices
-        self.crew = Crew(workers=threads, slots=slots, ring=buffered)
+        self.crew = Crew(workers=threads, slots=slots, ring=buffered, make=make)
         self.shelf = Shelf(place, memory=memory, in_use=self.crew.vocoders)
         self.ready = False
         self.metrics = Metrics(self.crew)
@@ -62,7 +68,7 @@ class App:
                 Route("/livez", self._livez, methods=["GET"]),
                 Route("/readyz", self._readyz, methods=["GET"]),
                 *information.routes(),
-                Route("/v1/vocode", Vocode(*given), methods=["POST"]),
+                Route("/v1/vocode", Vocode(*given, Tokens(secret)), methods=["POST"]),
                 WebSocketRoute("/v1/stream", Streams(*given)),
             ],
             exception_handlers={HTTPException: _http_error, Exception: _server_error},
@@ -84,12 +90,19 @@ class App:
 
         await self._asgi(scope, receive, stamped)
 
+    def drain(self) -> None:
+        """Admit nobody from now on; who listens may go on."""
+        self.ready = False
+        self.crew.draining = True
+
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         self.crew.start()
         try:
             if self.shelf.names():
-                await self.shelf.find()
+                voice = await self.shelf.find()
+                self.crew.learn(voice.vocoder, voice.capacity)
+            await self.crew.ready()
             self.ready = True
             yield
         finally:
@@ -101,7 +114,7 @@ class App:
 
     async def _readyz(self, _: Request) -> Response:
         state = {"voices": self.shelf.names(), "open": list(self.shelf.open), **summary(self.crew)}
-        if not self.ready:
+        if not self.ready or not state["workers"]:
             return pages.as_json({"status": "not ready"} | state, 503)
         return pages.as_json({"status": "ready"} | state)
 

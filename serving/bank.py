@@ -23,6 +23,8 @@ TURN = 0.010
 """Seconds that one call should take: a newcomer or a cancel waits no longer."""
 GRACE = 0.015
 """Seconds within which a newcomer should have its first sound: that is its deadline."""
+CATCH_UP = 0.5
+"""Seconds of lead beyond which others wait for those whose sound is made again from its beginning, after a break."""
 Key = tuple[int, int]
 """A slot and its generation: what comes late for an earlier stream in the same slot finds nobody."""
 
@@ -146,6 +148,9 @@ class Bank:
             if seat.cancelled:
                 self._leave(key)
             elif self._ready(key, seat, now):
+                if seat.work.skipping:
+                    ready.append((CATCH_UP, key))
+                    continue
                 dry = seat.clock.dry + seat.held_seconds if seat.clock.started else seat.clock.opened + GRACE
                 lead = dry - now
                 if lead < LEAD:
@@ -169,7 +174,8 @@ class Bank:
             except SeqgenError as error:
                 self._leave(key, VoiceFailure(str(error)))
                 continue
-            seat.held_seconds += len(made) / seat.work.vocoder.sample_rate
+            if not seat.work.skipping:
+                seat.held_seconds += len(made) / seat.work.vocoder.sample_rate
             self._hand_over(key, seat, now)
 
     def rest(self, now: float) -> float | None:
@@ -216,7 +222,7 @@ class Bank:
         vocoder = first.work.vocoder
         near = [key for key in keys if self._seats[key].work.vocoder is vocoder][: vocoder.batch]
         frame = vocoder.features.hop / vocoder.sample_rate
-        wanted = first.clock.chunk(now, frame)
+        wanted = PLAN[-1] if first.work.skipping else first.clock.chunk(now, frame)
         capacity = self._capacity(vocoder)
         while wanted > PLAN[0] and capacity.cost(len(near), wanted * frame) > TURN:
             wanted //= 2
@@ -248,7 +254,11 @@ class Bank:
     def _leave(self, key: Key, failure: Exception | None = None, *, now: float | None = None) -> None:
         seat = self._seats.pop(key)
         if now is not None:
-            seat.held += seat.work.ending()
+            try:
+                seat.held += seat.work.ending()
+            except SeqgenError as error:
+                failure, now = error, None
+        if now is not None:
             self._release(key, seat, now, over=True)
         else:
             self._events.append(Event(key, over=True, failure=failure))

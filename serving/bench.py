@@ -187,8 +187,9 @@ class Usage:
 
 
 def _children(process: int) -> list[int]:
-    path = Path(f"/proc/{process}/task/{process}/children")
-    return [int(pid) for pid in path.read_text().split()] if path.exists() else []
+    # Of every thread: a child belongs to the one that started it.
+    lists = Path(f"/proc/{process}/task").glob("*/children")
+    return [int(pid) for children in lists for pid in children.read_text().split()]
 
 
 def run(arguments: tuple[str, ...], *, streams: int, seconds: float) -> dict[str, Any]:

@@ -101,15 +101,15 @@ class Ledger:
         """Share of each worker's time that is given away."""
         return [round(load, 9) for load in self._load]
 
-    def admit(self, cost: float) -> int | None:
-        """The least loaded worker that can take a stream of this cost (seconds per second), or ``None``.
+    def admit(self, cost: float, up: Callable[[int], bool] = lambda worker: True) -> int | None:
+        """The least loaded worker that is up and can take a stream of this cost (seconds per second), or ``None``.
 
         An idle worker takes any stream: a voice too slow for real time is still a voice.
         """
         order = sorted(range(len(self._load)), key=lambda worker: (self._load[worker], self._held[worker]))
         for worker in order:
             fits = self._load[worker] + cost <= self.share + 1e-9 or not self._held[worker]
-            if fits and self._held[worker] < self.slots:
+            if fits and self._held[worker] < self.slots and up(worker):
                 self._load[worker] += cost
                 self._held[worker] += 1
                 return worker

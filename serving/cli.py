@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from seqgen.errors import SeqgenError
-from serving import cli_bench, cli_keys, cli_serve, cli_vocode, cli_voices
+from serving import cli_bench, cli_doctor, cli_keys, cli_serve, cli_vocode, cli_voices
 from serving.vocoder import VoiceFailure
 
 _ABOUT = """\
@@ -21,6 +21,7 @@ _COMMANDS = {
     "vocode": ("vocode one file", cli_vocode),
     "voices": ("install, verify, list and remove voices", cli_voices),
     "keys": ("make and remove API keys", cli_keys),
+    "doctor": ("check this machine, the voices and the port", cli_doctor),
     "bench": ("measure a server by listeners in real time", cli_bench),
 }
 

@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 
-from serving.cli_serve import positive, voice_options
+from serving.cli_serve import isolation_option, positive, voice_options
 
 EXAMPLES = """\
 examples:
@@ -24,6 +24,7 @@ def options(bench: argparse.ArgumentParser) -> None:
     bench.add_argument("--streams", type=positive, default=16, help="listeners (default: %(default)s)")
     bench.add_argument("--seconds", type=positive, default=10, help="for how long (default: %(default)s)")
     bench.add_argument("--threads", type=positive, default=1, help="workers of the server (default: %(default)s)")
+    isolation_option(bench)
     bench.add_argument("--json", action="store_true", help="one JSON object instead of lines")
     bench.set_defaults(command=run)
 
@@ -34,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
 
     name = next(name for name in ("preset", "voice", "voices") if getattr(options, name))
     report = bench.run(
-        (f"--{name}", getattr(options, name), "--threads", str(options.threads)),
+        (f"--{name}", getattr(options, name), "--threads", str(options.threads), "--isolation", options.isolation),
         streams=options.streams,
         seconds=options.seconds,
     )

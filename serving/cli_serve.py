@@ -58,6 +58,12 @@ def options(serve: argparse.ArgumentParser) -> None:
     serve.add_argument("--keys", metavar="FILE", help="take requests with an API key only; see `seqgen-serve keys`")
     serve.add_argument("--tls-cert", metavar="FILE", help="certificate chain (PEM), to serve HTTPS and WSS")
     serve.add_argument("--tls-key", metavar="FILE", help="its private key (PEM)")
+    serve.add_argument(
+        "--resume-secret",
+        metavar="FILE",
+        help="secret shared by replicas, so that one goes on with a sound that another began (default: one of its own)",
+    )
+    isolation_option(serve)
     serve.add_argument("--log", choices=("text", "json"), default="text", help="form of the log (default: %(default)s)")
     serve.set_defaults(command=run)
 
@@ -68,6 +74,16 @@ def voice_options(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--voices", metavar="DIR", help="all voices of a store; see `seqgen-serve voices`")
     which.add_argument("--voice", metavar="BUNDLE", help="one voice: a directory made by `seqgen export`")
     which.add_argument("--preset", help="random weights, to measure with: e.g. wavernn-896-sparse95-int8")
+
+
+def isolation_option(parser: argparse.ArgumentParser) -> None:
+    """Where workers run."""
+    parser.add_argument(
+        "--isolation",
+        choices=("process", "thread"),
+        default="process",
+        help="a process for each worker, whose end cuts no other's streams, or a thread (default: %(default)s)",
+    )
 
 
 def positive(text: str) -> int:
@@ -99,10 +115,11 @@ def run(options: argparse.Namespace) -> int:
 
 def _serve(place: Place, options: argparse.Namespace) -> int:
     # The web server is imported late: an error in the voice is told sooner.
-    import uvicorn
-
     from serving.app import App
+    from serving.draining import DrainingServer
     from serving.keys import Guard, read_keys
+    from serving.process_worker import in_processes
+    from serving.resume import read_secret
 
     _require_tls(options)
     keys = read_keys(Path(options.keys)) if options.keys else None
@@ -113,16 +130,18 @@ def _serve(place: Place, options: argparse.Namespace) -> int:
     sys.setswitchinterval(_PATIENCE)
     limits = Limits(body=options.max_body * _MEBIBYTE, sound=float(options.max_seconds))
     memory = options.memory * _MEBIBYTE
-    app = App(place, threads=options.threads, slots=options.slots, limits=limits, memory=memory)
+    make = in_processes() if options.isolation == "process" else None
+    secret = read_secret(Path(options.resume_secret)) if options.resume_secret else None
+    app = App(
+        place, threads=options.threads, slots=options.slots, limits=limits, memory=memory, make=make, secret=secret
+    )
 
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            if self.started:
-                sys.stdout.write(f"ready: {described(app)} on {_address(listener, tls=bool(options.tls_cert))}\n")
-                sys.stdout.flush()
+    def started() -> None:
+        sys.stdout.write(f"ready: {described(app)} on {_address(listener, tls=bool(options.tls_cert))}\n")
+        sys.stdout.flush()
 
-    Server(_config(app if keys is None else Guard(app, keys), options)).run(sockets=[listener])
+    config = _config(app if keys is None else Guard(app, keys), options)
+    DrainingServer(config, app, started=started).run(sockets=[listener])
     return 0
 
 

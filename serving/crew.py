@@ -16,7 +16,7 @@ from serving.bank import RING, Bank, Event, Key, Outlet
 from serving.capacity import Capacity, Ledger
 from serving.vocoder import Vocoder
 from serving.work import Order, Work
-from serving.worker import Worker
+from serving.worker import AnyWorker, Worker
 
 log = logging.getLogger("seqgen.serving")
 SLOTS = 16
@@ -121,7 +121,7 @@ class Ticket:
             if self._ring:
                 chunk = self._ring.popleft()
                 self._outlet.taken += len(chunk)
-                self._crew.workers[self.worker].nudge()
+                self._crew.workers[self.worker].nudge(self.key, self._outlet.taken)
                 return chunk
             if self._failure is not None:
                 raise self._failure
@@ -167,28 +167,35 @@ class Crew:
     """Workers with their slot banks, and who is admitted.
 
     Args:
-        workers: threads; one per core is all that can help. slots: streams admitted at once, over all of them.
-        ring: seconds that may wait for a slow reader.
+        workers: one per core is all that can help. slots: streams admitted at once, over all of them.
+        ring: seconds that may wait for a slow reader. make: makes a worker, by its number; see :func:`in_threads` and
+            :func:`serving.process_worker.in_processes`.
 
     Attributes:
         watch: told of every event, on the event loop (for the metrics).
     """
 
-    def __init__(self, *, workers: int, slots: int = SLOTS, ring: float = RING) -> None:
-        self.slots = slots
+    def __init__(
+        self,
+        *,
+        workers: int,
+        slots: int = SLOTS,
+        ring: float = RING,
+        make: Callable[[int, Crew], AnyWorker] | None = None,
+    ) -> None:
+        self.slots, self.ring = slots, ring
         each = min(SLOTS, -(-slots // workers))
         self.ledger = Ledger(workers=workers, slots=each)
         self._capacities: WeakKeyDictionary[Vocoder, Capacity] = WeakKeyDictionary()
         self.watch: Callable[[Ticket, Event], None] = lambda ticket, event: None
         self.admitted = 0
+        self.draining = False  # nobody is admitted any more
         self._free = [list(range(each)) for _ in range(workers)]
         self._tickets: dict[tuple[int, int], Ticket] = {}
         self._held: set[Ticket] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = False
-        self.workers = [
-            Worker(i, Bank(slots=each, ring=ring, capacity=self.capacity), self._post(i)) for i in range(workers)
-        ]
+        self.workers = [(make or in_threads)(i, self) for i in range(workers)]
 
     def capacity(self, vocoder: Vocoder) -> Capacity:
         """What was measured of a voice; without a measurement, no limit but the slots."""
@@ -197,6 +204,8 @@ class Crew:
     def learn(self, vocoder: Vocoder, capacity: Capacity) -> None:
         """Take note of what was measured of a voice."""
         self._capacities[vocoder] = capacity
+        for worker in self.workers:
+            worker.prepare(vocoder, capacity)
 
     def places(self, vocoder: Vocoder) -> int:
         """Listeners of this voice that an idle server would admit."""
@@ -209,6 +218,11 @@ class Crew:
         self._loop = asyncio.get_running_loop()
         for worker in self.workers:
             worker.start()
+
+    async def ready(self) -> None:
+        """Wait until every worker takes streams."""
+        for worker in self.workers:
+            await worker.ready()
 
     def stop(self) -> None:
         """Close every ticket, wait for the calls under way and end the workers. Blocks: not for the event loop."""
@@ -230,17 +244,22 @@ class Crew:
         """Those given out."""
         return frozenset(self._held)
 
+    @property
+    def sounding(self) -> bool:
+        """Whether a stream is under way, or sound of one still waits for its listener."""
+        return any(ticket.running or ticket.waiting for ticket in self._held)
+
     def vocoders(self) -> set[Vocoder]:
         """Those that have listeners."""
         return {ticket.vocoder for ticket in self._held}
 
     def admit(self, vocoder: Vocoder) -> Ticket | None:
         """A slot for one more listener of a voice, or ``None`` where that would be too many."""
-        if self._stopping or self.busy >= self.slots:
+        if self._stopping or self.draining or self.busy >= self.slots:
             self.ledger.refused += 1
             return None
         cost = self.capacity(vocoder).shared
-        worker = self.ledger.admit(cost)
+        worker = self.ledger.admit(cost, lambda number: self.workers[number].up)
         if worker is None:
             return None
         ticket = Ticket(self, worker, self._free[worker].pop(), vocoder, cost)
@@ -261,15 +280,18 @@ class Crew:
         self._tickets[ticket.worker, ticket.slot] = ticket
         self.workers[ticket.worker].open(ticket.key, work, outlet)
 
-    def _post(self, worker: int) -> Callable[[list[Event]], None]:
+    def post(self, worker: int) -> Callable[[list[Event]], None]:
+        """As :meth:`deliver`, for any thread."""
+
         def post(events: list[Event]) -> None:
             assert self._loop is not None
             with contextlib.suppress(RuntimeError):  # the event loop has closed: nobody is left to hear it
-                self._loop.call_soon_threadsafe(self._deliver, worker, events)
+                self._loop.call_soon_threadsafe(self.deliver, worker, events)
 
         return post
 
-    def _deliver(self, worker: int, events: list[Event]) -> None:
+    def deliver(self, worker: int, events: list[Event]) -> None:
+        """Events of a worker, on the event loop."""
         for event in events:
             ticket = self._tickets.get((worker, event.key[0]))
             if ticket is not None and ticket.generation == event.key[1]:
@@ -282,6 +304,13 @@ class Crew:
         closed.set()
 
 
+def in_threads(number: int, crew: Crew) -> Worker:
+    """Makes the workers of a crew threads of this process."""
+    bank = Bank(slots=crew.ledger.slots, ring=crew.ring, capacity=crew.capacity)
+    return Worker(number, bank, crew.post(number))
+
+
 def summary(crew: Crew) -> dict[str, Any]:
     """What the readiness page tells of the workers."""
-    return {"busy": crew.busy, "slots": crew.slots, "load": crew.ledger.load}
+    up = sum(worker.up for worker in crew.workers)
+    return {"busy": crew.busy, "slots": crew.slots, "load": crew.ledger.load, "workers": up}

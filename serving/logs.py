@@ -27,6 +27,11 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
+def form() -> str:
+    """How this process writes its logs, ``json`` or ``text``, for those that it starts."""
+    return "json" if any(isinstance(to.formatter, JsonLines) for to in logging.getLogger().handlers) else "text"
+
+
 def set_up(form: str, level: int = logging.INFO) -> None:
     """Send logs to standard error, as ``json`` or ``text``."""
     handler = logging.StreamHandler(sys.stderr)

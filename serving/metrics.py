@@ -99,6 +99,13 @@ class Metrics:
         block("seqgen_admitted_total", "counter", "slots given", [f"seqgen_admitted_total {crew.admitted}"])
         block("seqgen_refused_total", "counter", "slots refused", [f"seqgen_refused_total {crew.ledger.refused}"])
         block("seqgen_slots_busy", "gauge", "slots taken", [f"seqgen_slots_busy {crew.busy}"])
+        restarts = sum(worker.restarts for worker in crew.workers)
+        block(
+            "seqgen_worker_restarts_total",
+            "counter",
+            "workers that ended",
+            [f"seqgen_worker_restarts_total {restarts}"],
+        )
         loads = [f'seqgen_worker_load{{worker="{i}"}} {load}' for i, load in enumerate(crew.ledger.load)]
         block("seqgen_worker_load", "gauge", "share of a worker's time given away", loads)
         return "\n".join(lines) + "\n"

@@ -16,7 +16,7 @@ from serving.vocoder import Settings, Vocoder, provenance
 from serving.work import Input, Order
 
 Headers = list[tuple[bytes, bytes]]
-QUERY = ("voice", "seed", "temperature", "speaker", "format", "rate")
+QUERY = ("voice", "seed", "temperature", "speaker", "format", "rate", "resume", "offset")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _KINDS = {400: "invalid_request_error", 404: "not_found_error", 405: "invalid_request_error",
           503: "overloaded_error"}  # fmt: skip

@@ -10,7 +10,8 @@ little-endian number, and then input or sound.
 
 ``flush`` ends an utterance: what is owed is made, ``flushed`` follows, and what is sent next begins another one.
 ``close`` of a context flushes it and frees its slot; without a context it does so for all and ends the connection.
-A mistake within a context frees that context; one that belongs to none ends the connection.
+A mistake within a context frees that context; one that belongs to none ends the connection. Where the worker of a
+context is lost (``worker_lost``), the connection ends by 1011 as soon as no other context is left.
 """
 
 from __future__ import annotations
@@ -212,6 +213,14 @@ class Session:
     def failed(self, number: int, code: str, message: str) -> list[Act]:
         """A context went wrong: its slot is given back."""
         return self._mistake(number, code, message) if number in self._contexts else []
+
+    def lost(self, number: int, message: str) -> list[Act]:
+        """The worker of a context is gone; when that was the last of them, so is the connection."""
+        acts = self.failed(number, "worker_lost", message)
+        if acts and not self._contexts and not self._over:
+            self._over = True
+            acts.append(Hang(INTERNAL))
+        return acts
 
     def silent(self, seconds: float) -> list[Act]:
         """Nothing came for so long."""

@@ -18,6 +18,7 @@ from serving.session import TRY_LATER, Act, Begin, Finish, Hang, Open, Push, Rel
 from serving.shelf import Shelf
 from serving.vocode import admit, find
 from serving.work import Order
+from serving.worker import WorkerLost
 
 log = logging.getLogger("seqgen.serving")
 AHEAD = 30.0
@@ -166,6 +167,9 @@ class _Connection:
             return ticket.close()
         except SeqgenError as error:
             acts = self._session.failed(context, "invalid_input", str(error))
+        except WorkerLost as error:
+            log.error("a stream was cut: %s", error, extra={"request": self._id})
+            acts = self._session.lost(context, f"{error}; connect again")
         except Exception:
             log.exception("a stream failed", extra={"request": self._id})
             message = f"the voice failed; see the server's log for request {self._id}"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import logging
+from dataclasses import replace
 
 from starlette.types import Message, Receive, Scope, Send
 
@@ -12,8 +14,10 @@ from seqgen.errors import SeqgenError
 from serving import protocol
 from serving.crew import Abandoned, Crew, Ticket
 from serving.protocol import Limits, Refusal
+from serving.resume import Claim, Tokens, read_resumption, require_same
 from serving.shelf import Shelf, Voice
 from serving.work import Order
+from serving.worker import WorkerLost
 
 log = logging.getLogger("seqgen.serving")
 _LINGER = 2.0  # seconds to swallow the rest of a refused body, so that its sender gets to read the refusal
@@ -31,8 +35,8 @@ class Vocode:
     to there is an HTTP error. A failure after that ends the chunked body without its end mark.
     """
 
-    def __init__(self, shelf: Shelf, crew: Crew, limits: Limits) -> None:
-        self._shelf, self._crew, self._limits = shelf, crew, limits
+    def __init__(self, shelf: Shelf, crew: Crew, limits: Limits, tokens: Tokens) -> None:
+        self._shelf, self._crew, self._limits, self._tokens = shelf, crew, limits, tokens
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -45,35 +49,42 @@ class Vocode:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
         kind = headers.get(b"content-type", b"").decode("latin-1")
-        values = protocol.read_query(scope["query_string"])
+        values, claim = read_resumption(protocol.read_query(scope["query_string"]), self._tokens)
         voice = await find(self._shelf, values.get("voice"))
         order = protocol.read_order(values, voice.vocoder, content_type=kind, longest=self._limits.sound)
         if protocol.declared_length(headers) > self._limits.body:
             raise _too_big(self._limits)
         ticket = admit(self._crew, voice)
         with ticket:
-            body = await _read_body(receive, self._limits)
+            body, digest = await _read_body(receive, self._limits)
+            asked = Claim.of(values.get("voice"), voice.vocoder, order, digest)
+            if claim is not None:
+                require_same(claim, asked)
+                order = replace(order, skip=claim.offset)
             ticket.start(order)
             ticket.push(bytes(body))
             ticket.finish()
             del body
             watch = asyncio.create_task(_close_when_gone(receive, ticket))
             try:
-                await self._answer(ticket, order, scope["state"]["request_id"], send)
+                token = self._tokens.write(replace(asked, offset=order.skip))
+                await self._answer(ticket, order, token, scope["state"]["request_id"], send)
             finally:
                 watch.cancel()
 
-    async def _answer(self, ticket: Ticket, order: Order, request_id: str, send: Send) -> None:
+    async def _answer(self, ticket: Ticket, order: Order, token: str, request_id: str, send: Send) -> None:
         try:
             chunk = await ticket.take()
         except SeqgenError as error:
             raise Refusal(422, str(error)) from None
         except Abandoned:
             raise
+        except WorkerLost as error:
+            raise Refusal(503, f"{error}; try again in a second", [(b"retry-after", b"1"), _CLOSE]) from None
         except Exception as error:
             log.exception("failed before the first sound", extra={"request": request_id})
             raise Refusal(500, f"the voice failed; see the server's log for request {request_id}") from error
-        headers = protocol.sound_headers(order, ticket.vocoder)
+        headers = [*protocol.sound_headers(order, ticket.vocoder), (b"x-resume-token", token.encode())]
         await self._send(send, {"type": "http.response.start", "status": 200, "headers": headers})
         while chunk is not None:
             await self._send(send, {"type": "http.response.body", "body": chunk, "more_body": True})
@@ -127,8 +138,9 @@ def _too_big(limits: Limits) -> Refusal:
     return Refusal(413, message, [_CLOSE])
 
 
-async def _read_body(receive: Receive, limits: Limits) -> bytearray:
-    body = bytearray()
+async def _read_body(receive: Receive, limits: Limits) -> tuple[bytearray, str]:
+    """The body and its hash, which is taken while it comes: all at once it would hold up the event loop."""
+    body, digest = bytearray(), hashlib.sha256()
     try:
         async with asyncio.timeout(limits.upload):
             while True:
@@ -136,10 +148,11 @@ async def _read_body(receive: Receive, limits: Limits) -> bytearray:
                 if message["type"] == "http.disconnect":
                     raise ClientGone
                 body += message.get("body", b"")
+                digest.update(message.get("body", b""))
                 if len(body) > limits.body:
                     raise _too_big(limits)
                 if not message.get("more_body", False):
-                    return body
+                    return body, digest.hexdigest()
     except TimeoutError:
         raise Refusal(408, f"the request body took longer than {limits.upload:g} s; send it again", [_CLOSE]) from None
 

@@ -38,7 +38,7 @@ class Order:
     Attributes:
         settings: of the voice. form: one of ``encoders.FORMATS``. input: what will be pushed.
         longest: seconds of input taken. eager: work beyond the usual lead where nobody else waits (downloads).
-        rate: Hz of the sound; 0: the voice's own.
+        rate: Hz of the sound; 0: the voice's own. skip: bytes at its beginning that the listener has already.
     """
 
     settings: Settings = field(default_factory=Settings)
@@ -47,6 +47,7 @@ class Order:
     longest: float = 600.0
     eager: bool = False
     rate: int = 0
+    skip: int = 0
 
     def seconds(self, vocoder: Vocoder, size: int) -> float:
         """How long that many bytes of incremental input last; 0 for a file, which does not say before it is opened."""
@@ -74,6 +75,7 @@ class Work:
         self._rest = bytearray()  # a file under way, or the start of a sample or frame
         self._blocks: Iterator[npt.NDArray[Any]] | None = None
         self._taken = 0.0  # seconds of incremental input
+        self._skip = order.skip  # bytes still to be dropped
         if order.input.kind != "file":
             given = order.input.rate if order.input.kind == "audio" else None
             self.stream = vocoder.start(order.settings, rate=given)
@@ -129,11 +131,28 @@ class Work:
 
     def encode(self, audio: Audio) -> bytes:
         """The bytes of what the stream just made."""
-        return self._encoder.push(audio) if len(audio) else b""
+        return self._unheard(self._encoder.push(audio)) if len(audio) else b""
 
     def ending(self) -> bytes:
-        """The bytes that end the sound."""
-        return self._encoder.finish()
+        """The bytes that end the sound.
+
+        Raises:
+            SeqgenError: for a listener who claims to have more of it than there is.
+        """
+        data = self._unheard(self._encoder.finish())
+        if self._skip:
+            raise SeqgenError(f"offset {self.order.skip} is {self._skip} bytes behind the end", remedy="begin anew")
+        return data
+
+    @property
+    def skipping(self) -> bool:
+        """Whether what is being made is dropped, as the listener has it already."""
+        return self._skip > 0
+
+    def _unheard(self, data: bytes) -> bytes:
+        dropped = min(self._skip, len(data))
+        self._skip -= dropped
+        return data[dropped:]
 
     @property
     def finished(self) -> bool:

@@ -1,4 +1,4 @@
-"""A thread with a slot bank: commands go in, events come out in batches, one wake-up each."""
+"""Workers: a slot bank each, commands in, events out in batches with one wake-up each. This one is a thread."""
 
 from __future__ import annotations
 
@@ -6,20 +6,83 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Protocol
 
 from serving.bank import Bank, Event, Key, Outlet
+from serving.capacity import Capacity
+from serving.vocoder import Vocoder
 from serving.work import Work
+
+Deliver = Callable[[list[Event]], None]
+"""Takes the events of a worker."""
+
+
+class WorkerLost(RuntimeError):
+    """The worker that made a stream is gone, and the stream with it: neither the caller's fault nor the voice's."""
+
+
+class AnyWorker(Protocol):
+    """What the event loop holds of a worker; all of it but ``stop`` is called there and never blocks."""
+
+    @property
+    def up(self) -> bool:
+        """Whether it takes streams now."""
+
+    @property
+    def restarts(self) -> int:
+        """How often it had to be started again."""
+
+    def start(self) -> None:
+        """Begin; see :meth:`ready`."""
+
+    async def ready(self) -> None:
+        """Wait until it is up."""
+
+    def stop(self) -> None:
+        """Let the call under way end, then the worker. Blocks: not for the event loop."""
+
+    def prepare(self, vocoder: Vocoder, capacity: Capacity) -> None:
+        """A voice that may be asked for soon. Cheap when repeated."""
+
+    def open(self, key: Key, work: Work, outlet: Outlet) -> None:
+        """A stream takes a slot."""
+
+    def push(self, key: Key, data: bytes) -> None:
+        """More input for a stream."""
+
+    def finish(self, key: Key) -> None:
+        """A stream's input is complete."""
+
+    def cancel(self, key: Key) -> None:
+        """A stream is not wanted any more."""
+
+    def nudge(self, key: Key, taken: int) -> None:
+        """A listener took sound, so there may be room again; ``taken`` counts the bytes of it from the beginning."""
+
+
+def turn(bank: Bank, deliver: Deliver) -> bool:
+    """One turn of a bank by the system's clock; tells whether there was anything to compute."""
+    batch = bank.plan(time.monotonic())
+    if batch is not None:
+        batch.run()
+        bank.commit(batch, time.monotonic())
+    if events := bank.events():
+        deliver(events)
+    return batch is not None
 
 
 class Worker:
-    """A thread with a slot bank. Commands go in, events come out in batches, one wake-up each.
+    """A thread with a slot bank, in the server's own process.
 
     Args:
         bank: touched by this thread only, once started. deliver: takes events, in this thread.
         clock: seconds.
     """
 
-    def __init__(self, number: int, bank: Bank, deliver: Callable[[list[Event]], None]) -> None:
+    up = True
+    restarts = 0
+
+    def __init__(self, number: int, bank: Bank, deliver: Deliver) -> None:
         self._bank, self._deliver = bank, deliver
         self._commands: deque[Callable[[], None]] = deque()
         self._wake = threading.Condition()
@@ -29,8 +92,13 @@ class Worker:
     def start(self) -> None:
         self._thread.start()
 
+    async def ready(self) -> None:
+        pass
+
+    def prepare(self, vocoder: Vocoder, capacity: Capacity) -> None:
+        pass
+
     def stop(self) -> None:
-        """Let the call under way end, then the thread. Blocks: not for the event loop."""
         with self._wake:
             self._stopping = True
             self._wake.notify()
@@ -49,8 +117,7 @@ class Worker:
     def cancel(self, key: Key) -> None:
         self._tell(lambda: self._bank.cancel(key))
 
-    def nudge(self) -> None:
-        """A listener took sound, so there may be room again."""
+    def nudge(self, key: Key, taken: int) -> None:
         with self._wake:
             self._wake.notify()
 
@@ -64,13 +131,7 @@ class Worker:
         while not self._stopping:
             while self._commands:
                 self._commands.popleft()()
-            batch = bank.plan(time.monotonic())
-            if batch is not None:
-                batch.run()
-                bank.commit(batch, time.monotonic())
-            if events := bank.events():
-                self._deliver(events)
-            if batch is None:
+            if not turn(bank, self._deliver):
                 self._sleep()
         bank.clear()
         self._deliver(bank.events())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import threading
 import time
 from types import SimpleNamespace
@@ -90,6 +91,7 @@ def fake_vocoder(
     spec = StreamSpec(in_dim=dim, out_dim=1, up=SPEC.hop, latency=latency, context=None)
     manifest = SimpleNamespace(
         name=name,
+        digest="0" * 64,
         kind="vocoder",
         licence="CC0",
         sample_rate=SPEC.sample_rate,
@@ -103,6 +105,44 @@ def fake_vocoder(
     )
     bundle: Any = SimpleNamespace(manifest=manifest)
     return Vocoder(bundle, FakeRuntime(bundle), batch=batch)
+
+
+class FileGate:
+    """A gate that opens for every process at once, when its file is there."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def wait(self, seconds: float) -> bool:
+        """Until then; tells whether it came."""
+        until = time.monotonic() + seconds
+        while not os.path.exists(self._path) and time.monotonic() < until:
+            time.sleep(0.005)
+        return os.path.exists(self._path)
+
+
+def fake_recipe(vocoder: Vocoder) -> dict[str, Any]:
+    """How a worker process makes the same fake: the arguments of :func:`fake_vocoder`, and its runtime's options."""
+    runtime, manifest = vocoder.runtime, vocoder.manifest
+    return {
+        "given": {"latency": vocoder.latency, "speakers": manifest.speakers, "uniforms": vocoder.uniforms,
+                  "name": vocoder.name, "batch": vocoder.batch},
+        "options": {name: getattr(runtime, name) for name in ("delay", "fail_after", "nan_after", "gate_from")},
+        "gate": getattr(runtime, "gate_file", None),
+        "broken": getattr(runtime, "broken", False),
+    }  # fmt: skip
+
+
+def fake_opener(recipe: dict[str, Any]) -> Vocoder:
+    """The fake of a recipe, in a worker process."""
+    if recipe["broken"]:
+        os._exit(3)
+    vocoder = fake_vocoder(**{**recipe["given"], "speakers": tuple(recipe["given"]["speakers"])})
+    for name, value in recipe["options"].items():
+        setattr(vocoder.runtime, name, value)
+    if recipe["gate"]:
+        vocoder.runtime.gate = FileGate(recipe["gate"])
+    return vocoder
 
 
 def everything(vocoder: Vocoder, order: Order, body: bytes) -> list[bytes]:

@@ -14,6 +14,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from serving.app import App
+from serving.draining import DrainingServer
 
 
 class Live:
@@ -40,7 +41,7 @@ class Live:
             timeout_graceful_shutdown=drain,
             loop="asyncio",
         )
-        self.server = uvicorn.Server(config)
+        self.server = DrainingServer(config, app)
         self._thread = threading.Thread(target=self.server.run, args=([self._listener],))
 
     def __enter__(self) -> Live:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from serving.capacity import Capacity
 from serving.playout import PREBUFFER
 from serving.vocoder import PLAN, Settings
 from serving.work import Input, Order, Work
+from serving.worker import Worker
 from tests.serving.fakes import SPEC, audio_file, fake_vocoder, tone
 
 FRAME = SPEC.hop / SPEC.sample_rate
@@ -319,3 +321,20 @@ def test_nothing_in_gives_nothing_out():
         assert bank.plan(0.0) is None
         (event,) = bank.events()
         assert (event.over, event.data, event.failure) == (True, b"", None)
+
+
+def test_room_that_a_reader_made_after_the_last_look_is_seen_before_sleeping():
+    bank, outlet = Bank(slots=1, ring=0.05), Outlet()
+    bank.open((0, 1), Work(fake_vocoder(latency=0), Order(form="pcm", input=INPUTS["features"])), 0.0, outlet)
+    bank.push((0, 1), np.zeros((400, SPEC.n_mels), "<f4").tobytes())
+    while turn(bank, 0.0)[0] is not None:
+        pass
+    assert outlet.waiting >= 0.05 * 16000
+    assert not bank.roomy()
+    outlet.taken = outlet.given  # and the nudge that goes with it came too early
+    assert bank.roomy()
+    worker = Worker(0, bank, lambda events: None)
+    sleeper = threading.Thread(target=worker._sleep, daemon=True)
+    sleeper.start()
+    sleeper.join(10)
+    assert not sleeper.is_alive()

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
 
 from serving.app import App
+from serving.bank import Event
+from serving.crew import Crew
+from serving.metrics import Metrics
 from serving.pages import resource
 from serving.shelf import Fixed, Voice
 from tests.serving.fakes import SPEC, audio_file, fake_vocoder, tone
@@ -82,6 +86,26 @@ def test_counts_are_there_for_prometheus(server):
     assert values['seqgen_first_audio_seconds_bucket{voice="fake",le="+Inf"}'] == "1"
     assert (values["seqgen_admitted_total"], values["seqgen_refused_total"]) == ("2", "0")
     assert values['seqgen_worker_load{worker="0"}'] == "0.0"
+
+
+def test_every_event_of_a_stream_is_counted():
+    crew = Crew(workers=1)
+    metrics = Metrics(crew)
+    playing = SimpleNamespace(vocoder=SimpleNamespace(name='a"b'), closed=False)
+    gone = SimpleNamespace(vocoder=playing.vocoder, closed=True)
+    metrics.heard(playing, Event((0, 1), b"xx", seconds=0.5, first=0.03, lead=0.6))
+    metrics.heard(playing, Event((0, 1), b"xx", seconds=0.25, underrun=True, lead=9.0))
+    metrics.heard(gone, Event((0, 1), over=True))
+    metrics.heard(playing, Event((1, 1), over=True, failure=ValueError()))
+    values = dict(line.rsplit(" ", 1) for line in metrics.text().splitlines() if not line.startswith("#"))
+    label = '{voice="a\\"b"}'
+    told = {name: values[f"seqgen_{name}_total{label}"] for name in ("streams", "underruns", "cancelled", "failed")}
+    assert told == {"streams": "2", "underruns": "1", "cancelled": "1", "failed": "1"}
+    assert values[f"seqgen_audio_seconds_total{label}"] == "0.75"
+    rows = {le: values[f'seqgen_first_audio_seconds_bucket{label[:-1]},le="{le}"}}'] for le in ("0.02", "0.05", "+Inf")}
+    assert rows == {"0.02": "0", "0.05": "1", "+Inf": "1"}
+    assert values[f'seqgen_lead_seconds_bucket{label[:-1]},le="2.5"}}'] == "1"
+    assert values[f"seqgen_lead_seconds_sum{label}"] == "9.600000"
 
 
 def test_the_interface_describes_what_there_is(server):

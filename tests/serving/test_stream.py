@@ -225,6 +225,28 @@ def test_a_stream_keeps_its_voice_when_another_is_asked_for(vocoder):
         assert server.app.crew.busy == 1  # the slot kept before the upgrade was for the first voice, and is free again
 
 
+def test_stopping_lets_the_sound_end_and_then_says_goodbye(vocoder):
+    frames = log_mel(tone(0.4), SPEC)
+    vocoder.runtime.gate, vocoder.runtime.gate_from = threading.Event(), 2
+    with Live(App(vocoder, threads=1), drain=30) as server, dial(server) as plug:
+        say(plug, **INIT)
+        push(plug, frames)
+        say(plug, type="flush")
+        hear(plug, "ready")
+        first = plug.recv(timeout=30)
+        server.server.should_exit = True
+        wait_for(lambda: server.app.crew.draining)
+        assert server.app.crew.admit(vocoder) is None
+        with pytest.raises(OSError):
+            server.connect().close()
+        vocoder.runtime.gate.set()
+        sound, _ = hear(plug, "flushed")
+        assert first[4:] + sound == expected(vocoder, frames)
+        with pytest.raises(ConnectionClosed) as caught:
+            plug.recv(timeout=30)
+        assert caught.value.rcvd.code == 1012  # the server starts anew; come again
+
+
 def test_stopping_ends_connections(vocoder):
     vocoder.runtime.gate = threading.Event()
     with Live(App(vocoder, threads=1), drain=1) as server, dial(server) as plug:

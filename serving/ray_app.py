@@ -1,0 +1,104 @@
+"""The same application and voices as replicas on Ray Serve: ``pip install '.[serve,ray]'``.
+
+    serve run serving.ray_app:application voices=voices/ replicas=2 workers=2 slots=16 secret=/etc/seqgen/resume
+
+A stream lives with its connection, on one replica; which one is Ray's choice among those with fewest requests. Requests
+are answered by Ray's proxies, so limits on connections, TLS and keys of ``seqgen-serve serve`` are theirs to give.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from seqgen.errors import SeqgenError
+from serving.app import App
+from serving.process_worker import in_processes
+from serving.resume import read_secret
+from serving.shelf import Fixed, open_voice
+from serving.voices import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """One replica.
+
+    Attributes:
+        voices: a store of voices, or one voice's bundle; the same path on every machine.
+        workers: processes that compute, one per core. slots: streams at once. secret: file of the replicas' secret.
+    """
+
+    voices: str
+    workers: int = 1
+    slots: int = 16
+    secret: str = ""
+
+    def build(self) -> App:
+        """The application, in the replica's own process.
+
+        Raises:
+            SeqgenError: for a damaged voice, or a secret that cannot be read.
+        """
+        directory = Path(self.voices)
+        place = Fixed(open_voice(directory)) if (directory / "manifest.json").exists() else Store(directory)
+        secret = read_secret(Path(self.secret)) if self.secret else None
+        return App(place, threads=self.workers, slots=self.slots, make=in_processes(), secret=secret)
+
+
+def builder(replica: Replica) -> Callable[[], App]:
+    """A plain function, which is what Ray sends to replicas."""
+
+    def build() -> App:
+        return replica.build()
+
+    return build
+
+
+def application(arguments: Mapping[str, str]) -> Any:
+    """What ``serve run`` starts; arguments are ``replicas`` and the fields of :class:`Replica`.
+
+    Raises:
+        SeqgenError: for other arguments, or where Ray is not installed.
+    """
+    replicas, replica = read(arguments)
+    try:
+        from ray import serve
+    except ImportError:
+        raise SeqgenError("Ray Serve is not installed", remedy="pip install '.[serve,ray]'") from None
+    made = serve.deployment(
+        serve.ingress(builder(replica))(),
+        name="seqgen-serve",
+        num_replicas=replicas,
+        # A request takes at most one slot, and a replica with all slots taken shall get no more of them.
+        max_ongoing_requests=replica.slots,
+        # What finds every replica full is refused at once: sound that comes seconds late is of no use.
+        max_queued_requests=replica.slots,
+        graceful_shutdown_timeout_s=30,
+        ray_actor_options={"num_cpus": replica.workers},
+    )
+    return made.bind()
+
+
+def read(arguments: Mapping[str, str]) -> tuple[int, Replica]:
+    """How many replicas, and what each is.
+
+    Raises:
+        SeqgenError: naming the argument that is wrong.
+
+    Example:
+        >>> read({"voices": "/srv/voices", "replicas": "3"})
+        (3, Replica(voices='/srv/voices', workers=1, slots=16, secret=''))
+    """
+    known = ("voices", "replicas", "workers", "slots", "secret")
+    for name, value in arguments.items():
+        if name not in known:
+            raise SeqgenError(f"there is no argument '{name}'", remedy=f"known are {', '.join(known)}")
+        if name in ("replicas", "workers", "slots") and not (str(value).isdigit() and int(value)):
+            raise SeqgenError(f"{name}={value} is not a whole number above 0", remedy=f"give {name}=2")
+    if "voices" not in arguments:
+        raise SeqgenError("no voices are named", remedy="give voices=DIRECTORY")
+    numbers = {name: int(arguments[name]) for name in ("workers", "slots") if name in arguments}
+    replica = Replica(str(Path(arguments["voices"]).absolute()), secret=arguments.get("secret", ""), **numbers)
+    return int(arguments.get("replicas", 1)), replica

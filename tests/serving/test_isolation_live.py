@@ -1,0 +1,83 @@
+"""What clients see when a worker process ends in the middle."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+
+import numpy as np
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from serving.app import App
+from tests.serving.fakes import SPEC, audio_file, fake_vocoder, tone
+from tests.serving.live import Live, message, wait_for
+from tests.serving.test_isolation import FAKES
+from tests.serving.test_stream import INIT, dial, hear, push, say
+
+
+@pytest.fixture
+def gated(tmp_path):
+    """An app of one worker process whose voice stops after three calls until the test opens its gate."""
+    vocoder = fake_vocoder(batch=16)
+    vocoder.runtime.gate_file, vocoder.runtime.gate_from = str(tmp_path / "gate"), 3
+    return App(vocoder, threads=1, slots=4, make=FAKES)
+
+
+def kill(server):
+    os.kill(server.app.crew.workers[0].pid, signal.SIGKILL)
+
+
+def test_over_http_a_lost_worker_is_a_503_or_a_body_without_its_end(gated):
+    with Live(gated) as server:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+        connection.request("POST", "/v1/vocode?format=pcm", audio_file(tone(1.0)))
+        answer = connection.getresponse()
+        assert answer.status == 200
+        assert answer.read(80)
+        kill(server)
+        with pytest.raises(http.client.IncompleteRead) as caught:
+            answer.read()
+        assert len(caught.value.partial) < 16000
+        connection.close()
+        wait_for(lambda: server.request("GET", "/readyz")[0] == 200)
+        assert "seqgen_worker_restarts_total 1" in server.request("GET", "/metrics")[2].decode()
+
+
+def test_before_the_first_sound_a_lost_worker_is_a_503(tmp_path):
+    vocoder = fake_vocoder(batch=16)
+    vocoder.runtime.gate_file = str(tmp_path / "gate")
+    with Live(App(vocoder, threads=1, slots=4, make=FAKES)) as server:
+        plug = server.begin(audio_file(tone(1.0)))
+        wait_for(lambda: server.app.crew.workers[0]._live)
+        kill(server)
+        answer = http.client.HTTPResponse(plug)
+        answer.begin()
+        assert (answer.status, answer.getheader("retry-after")) == (503, "1")
+        assert message(answer.read()) == "worker 0 ended in the middle of the stream; try again in a second"
+        plug.close()
+        wait_for(lambda: server.app.crew.busy == 0)
+
+
+def test_over_a_websocket_a_lost_worker_is_an_error_and_then_the_end(gated):
+    with Live(gated) as server, dial(server) as plug:
+        for context in (0, 1):
+            say(plug, **INIT, context=context)
+            hear(plug, "ready")
+        push(plug, np.full((40, SPEC.n_mels), SPEC.silence))
+        assert plug.recv(timeout=30)[:4] == bytes(4)
+        kill(server)
+        _, told = hear(plug, "error")
+        assert (told["context"], told["code"]) == (0, "worker_lost")
+        assert told["message"] == "worker 0 ended in the middle of the stream; connect again"
+        # The other context had no stream in the worker, so it lives, and plays once the worker is back.
+        wait_for(lambda: server.app.crew.workers[0].up)
+        push(plug, np.full((1, SPEC.n_mels), SPEC.silence), context=1)
+        wait_for(lambda: server.app.crew.workers[0]._live)
+        kill(server)
+        _, told = hear(plug, "error", context=1)
+        assert told["code"] == "worker_lost"
+        with pytest.raises(ConnectionClosed) as caught:
+            plug.recv(timeout=30)
+        assert caught.value.rcvd.code == 1011

@@ -1,0 +1,157 @@
+"""The ring of sound and the wire of commands, without processes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seqgen.errors import SeqgenError
+from serving.bank import Event
+from serving.ring import LARGEST, Reader, RingError, Writer, pieces
+from serving.vocoder import Settings, VoiceFailure
+from serving.wire import (
+    PIECE,
+    Command,
+    Frames,
+    Notice,
+    Notices,
+    Outbox,
+    frame,
+    notice,
+    read_number,
+    read_order,
+    write_order,
+)
+from serving.work import Input, Order
+
+reals = st.floats(0, 1e6)
+events = st.builds(
+    Event,
+    st.tuples(st.integers(0, 15), st.integers(0, 2**32 - 1)),
+    st.binary(max_size=90),
+    reals,
+    st.none() | reals,
+    st.booleans(),
+    reals,
+    st.booleans(),
+)
+
+
+@given(st.lists(events, max_size=20), st.integers(150, 400), st.randoms())
+def test_what_goes_in_comes_out_in_order_wherever_the_ring_wraps(sent, size, random):
+    memory = memoryview(bytearray(size))
+    writer, reader = Writer(memory), Reader(memory)
+    heard = []
+    for event in sent:
+        if not writer.put(event):
+            heard += reader.read(writer.head)
+            writer.freed(reader.tail)
+            assert writer.put(event), "full without anything in it"
+        if random.random() < 0.3:
+            heard += reader.read(writer.head)  # read, but room is given back later
+    heard += reader.read(writer.head)
+    assert heard == sent
+
+
+def test_failures_keep_their_kind_and_words():
+    memory = memoryview(bytearray(4096))
+    writer, reader = Writer(memory), Reader(memory)
+    for failure in (SeqgenError("NaN in frame 3", remedy="mend it"), VoiceFailure("it broke"), ZeroDivisionError("x")):
+        assert writer.put(Event((1, 2), over=True, failure=failure))
+    mistake, broke, other = (event.failure for event in reader.read(writer.head))
+    assert isinstance(mistake, SeqgenError)
+    assert (mistake.problem, mistake.remedy) == ("NaN in frame 3", "mend it")
+    assert isinstance(broke, VoiceFailure)
+    assert (str(broke), str(other)) == ("it broke", "x")
+
+
+def test_a_long_event_goes_in_pieces_and_tells_the_rest_with_the_last():
+    data = bytes(range(256)) * 600
+    cut = list(pieces(Event((0, 1), data, 3.0, 0.5, True, 2.0, True)))
+    assert b"".join(piece.data for piece in cut) == data
+    assert max(len(piece.data) for piece in cut) == LARGEST
+    assert [(piece.seconds, piece.over) for piece in cut] == [(0.0, False), (0.0, False), (3.0, True)]
+
+
+def test_a_ring_that_cannot_be_is_refused():
+    memory = memoryview(bytearray(400))
+    writer = Writer(memory)
+    assert writer.put(Event((0, 1), b"abc"))
+    with pytest.raises(RingError, match="writer is at 401"):
+        Reader(memory).read(401)
+    with pytest.raises(RingError, match="ends behind"):
+        Reader(memory).read(writer.head - 1)
+    skipped = Reader(memory)
+    skipped.read(writer.head)
+    memory[:4] = (7).to_bytes(4, "little")
+    with pytest.raises(RingError, match="record 7 came where 0 was due"):
+        Reader(memory).read(writer.head)
+
+
+@given(st.lists(st.tuples(st.sampled_from(Command), st.binary(max_size=50))), st.integers(1, 40))
+def test_commands_survive_any_cut(said, size):
+    sent = b"".join(frame(command, (number, 5), data) for number, (command, data) in enumerate(said))
+    frames = Frames()
+    heard = [got for at in range(0, len(sent), size) for got in frames.feed(sent[at : at + size])]
+    assert heard == [(command, (number, 5), data) for number, (command, data) in enumerate(said)]
+
+
+def test_notices_survive_any_cut():
+    sent = notice(Notice.HELLO) + notice(Notice.HEAD, 2**40) + notice(Notice.LOADED, 3)
+    for size in range(1, len(sent)):
+        notices = Notices()
+        heard = [got for at in range(0, len(sent), size) for got in notices.feed(sent[at : at + size])]
+        assert heard == [(Notice.HELLO, 0), (Notice.HEAD, 2**40), (Notice.LOADED, 3)]
+
+
+def taken(outbox):
+    frames = Frames()
+    return [got for data in iter(outbox.take, b"") for got in frames.feed(data)]
+
+
+def test_a_cancel_overtakes_recordings_and_drops_its_own():
+    outbox = Outbox()
+    for slot in (1, 2):
+        outbox.put(Command.OPEN, (slot, 1), b"{}")
+        outbox.put(Command.PUSH, (slot, 1), bytes([slot]) * (2 * PIECE + 1))
+        outbox.put(Command.FINISH, (slot, 1))
+    assert taken_one(outbox) == (Command.OPEN, (1, 1))
+    outbox.put(Command.CANCEL, (2, 1))
+    rest = taken(outbox)
+    assert [(command, key[0]) for command, key, _ in rest] == [
+        (Command.OPEN, 2),
+        (Command.CANCEL, 2),
+        *[(Command.PUSH, 1)] * 3,
+        (Command.FINISH, 1),
+    ]
+    assert b"".join(data for command, _, data in rest if command is Command.PUSH) == bytes([1]) * (2 * PIECE + 1)
+    assert not outbox
+
+
+def taken_one(outbox):
+    (only,) = Frames().feed(outbox.take())
+    return only[:2]
+
+
+def test_recordings_are_sent_in_turn():
+    outbox = Outbox()
+    for slot in (1, 2):
+        outbox.put(Command.PUSH, (slot, 1), bytes(2 * PIECE))
+        outbox.put(Command.FINISH, (slot, 1))
+    assert [key[0] for _, key, _ in taken(outbox)] == [1, 2, 1, 2, 1, 2]
+
+
+def test_an_order_crosses_whole():
+    order = Order(Settings(2**64 - 1, 0.1, "ä", 3), "ulaw", Input("audio", 44100, "f32le", "x/y"), 0.1, True, 8000, 77)
+    plain = Order()
+    for field in fields(Order):
+        assert getattr(order, field.name) != getattr(plain, field.name), f"this test leaves {field.name} as it is"
+    assert read_order(json.loads(json.dumps(write_order(order)))) == order
+
+
+def test_numbers_cross_whole():
+    assert read_number((2**63 + 5).to_bytes(8, "little")) == 2**63 + 5
