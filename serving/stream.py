@@ -95,14 +95,13 @@ class _Connection:
 
     async def _receive(self, receive: Receive) -> None:
         patience = self._streams.limits.idle
-        incoming = asyncio.ensure_future(receive())
-        done, _ = await asyncio.wait({incoming}, timeout=patience)
-        if not done:
-            incoming.cancel()
+        try:
+            async with asyncio.timeout(patience):
+                message = await receive()
+        except TimeoutError:
             if not any(ticket.running for ticket, _ in self._tickets.values()):
                 await self._act(self._session.silent(patience))
             return
-        message = incoming.result()
         if message["type"] == "websocket.disconnect":
             raise ClientLeft
         if (data := message.get("bytes")) is not None:

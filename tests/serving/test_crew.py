@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from seqgen.errors import SeqgenError
-from serving.capacity import Capacity, Ledger, calibrate
+from serving.capacity import SERVING, Capacity, Ledger, calibrate
 from serving.crew import Abandoned, Crew
 from serving.vocoder import Settings
 from serving.work import Input, Order
@@ -167,11 +167,11 @@ def test_calibration_times_a_call_alone_and_a_full_one():
     vocoder = fake_vocoder(batch=16, latency=100)
     ticks = iter(range(1000))
     capacity = calibrate(vocoder, lambda: next(ticks))  # every call takes a second, whoever is in it
-    assert capacity.alone == pytest.approx(1 / 0.01)  # two frames of 5 ms
+    assert capacity.alone == pytest.approx(SERVING / 0.01)  # two frames of 5 ms
     assert capacity.shared == pytest.approx(capacity.alone / 16)
     assert set(vocoder.runtime.rows) == {1, 16}
-    assert capacity.listeners == pytest.approx(0.16)
-    assert capacity.cost(16, 0.01) == pytest.approx(capacity.cost(1, 0.01)) == pytest.approx(1.0)
+    assert capacity.listeners == pytest.approx(0.16 / SERVING)
+    assert capacity.cost(16, 0.01) == pytest.approx(capacity.cost(1, 0.01)) == pytest.approx(SERVING)
 
 
 def test_input_that_runs_ahead_waits_until_sound_was_made_of_it():
