@@ -85,6 +85,8 @@ def test_it_is_evaluated_and_sampled_without_its_teacher_at_hand(work: Path, tmp
     assert "kl" in done("eval", work / "student", "--utterances", 2).out
     done("export", work / "student", "--out", tmp_path / "voice")
     done("sample", tmp_path / "voice", work / "in/anna/u0.wav", "-o", tmp_path / "a.wav", "--speaker", "anna")
+    measured = done("bench", tmp_path / "voice", "--seconds", 0.01, "--json").json()
+    assert (measured["runtime"], measured["chunk"]) == ("onnx", 8 * 80)
     away = tmp_path / "away"
     shutil.copytree(work / "student", away)
     (away / "config.yaml").write_text((away / "config.yaml").read_text().replace(str(work / "teacher"), "nowhere"))
