@@ -181,7 +181,8 @@ def _stepped(given: argparse.Namespace, preset: str) -> dict[str, Any]:
     from seqgen.train import run
 
     torch.set_num_threads(given.threads)
-    generator = run.voice(_preset(preset), ("one",)).generator.eval()
+    configured = _preset(preset)
+    generator = run.voice(configured, ("one",)).generator.eval()
     assert generator.conditioner is not None
     spec = generator.conditioner.spec
     frames = -(-generator.latency // spec.up) + 1
@@ -205,7 +206,7 @@ def _stepped(given: argparse.Namespace, preset: str) -> dict[str, Any]:
         "threads": given.threads,
         "chunk": samples,
         "samples_per_second": round(rate),
-        "x_real_time": round(rate / 24000, 3),
+        "x_real_time": round(rate / configured.features.sample_rate, 3),
     }
 
 
