@@ -134,7 +134,7 @@ def _generation(given: argparse.Namespace) -> list[dict[str, Any]]:
             chosen = [*(("native", one) for one in formats), ("onnx", ""), ("torch", "")]
         rows = [_measured(given, bundle, runtime, form) for runtime, form in chosen]
         if given.compare and given.preset == "pwn-student":
-            rows.append(_measured(given, _exported("pwn-teacher", Path(scratch)), "torch", ""))
+            rows.append(_stepped(given, "pwn-teacher"))
         return rows
 
 
@@ -170,6 +170,43 @@ def _measured(given: argparse.Namespace, bundle: Any, name: str, form: str) -> d
         "step_us_p50": round(per_step[len(per_step) // 2], 2),
         "step_us_p99": round(per_step[min(len(per_step) - 1, int(0.99 * len(per_step)))], 2),
         "resident_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+    }
+
+
+def _stepped(given: argparse.Namespace, preset: str) -> dict[str, Any]:
+    """A generator of random weights that torch steps sample by sample, without a bundle (whose golden vectors would
+    take longer than the measurement)."""
+    import torch
+
+    from seqgen.train import run
+
+    torch.set_num_threads(given.threads)
+    configured = _preset(preset)
+    generator = run.voice(configured, ("one",)).generator.eval()
+    assert generator.conditioner is not None
+    spec = generator.conditioner.spec
+    frames = -(-generator.latency // spec.up) + 1
+    samples = frames * spec.up - generator.latency
+    features = torch.full((given.streams, frames, spec.in_dim), -4.0)
+    u = torch.rand(given.streams, samples, generator.draws, generator=torch.Generator().manual_seed(0))
+    chunks: list[float] = []
+    with torch.no_grad():
+        generator.sample(u, generator.init_state(given.streams), features)
+        while sum(chunks) < given.seconds or len(chunks) < 3:
+            began = time.perf_counter()
+            generator.sample(u, generator.init_state(given.streams), features)
+            chunks.append(time.perf_counter() - began)
+    rate = given.streams * samples * len(chunks) / sum(chunks)
+    return {
+        "preset": preset,
+        "runtime": "torch",
+        "isa": "",
+        "format": "float32",
+        "streams": given.streams,
+        "threads": given.threads,
+        "chunk": samples,
+        "samples_per_second": round(rate),
+        "x_real_time": round(rate / configured.features.sample_rate, 3),
     }
 
 

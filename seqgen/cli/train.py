@@ -176,7 +176,7 @@ def _listen(experiment: Any, system: Any) -> Any:
 def _summary(experiment: Any, system: Any, data: Any) -> str:
     from seqgen import config
 
-    parameters = sum(p.numel() for p in system.objective.parameters())
+    parameters = sum(p.numel() for p in system.objective.parameters() if p.requires_grad)
     return (
         f"{experiment.run.name}: {parameters:,} parameters, {len(data)} utterances "
         f"({data.seconds / 60:.1f} min, {len(experiment.speakers)} speakers), "

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from seqgen.errors import SeqgenError
 from seqgen.nets.layers import CausalConv1d
 from seqgen.spec import StreamSpec
+from seqgen.stream.between import Between
 from seqgen.stream.contract import Streamable
 
 # 2^15 positions are two seconds at 16 kHz; a longer reach is a mistake in a configuration, and a large state.
@@ -205,9 +206,9 @@ class WaveNet(Streamable[WaveNetState]):
         rows = old.unflatten(1, (len(self.lengths), self.kernel - 1)).flatten(2).unbind(1)
         entering: list[Tensor] = []
 
-        def taps(layer: int, a: Tensor) -> Tensor:
+        def taps(layer: int, a: Tensor, *more: Tensor) -> Tensor:
             entering.append(a)
-            return torch.cat([rows[layer], a], dim=1)
+            return torch.cat([rows[layer], a, *more], dim=1)
 
         y = self._layers(a[:, 0], taps, None if cond is None else cond[:, 0])
         entered = torch.stack(entering, dim=1).to(state.queues.dtype)
@@ -222,11 +223,11 @@ class WaveNet(Streamable[WaveNetState]):
         histories = ordered.to(a.dtype).split(self.lengths, dim=1)
         kept: list[Tensor] = []
 
-        def taps(layer: int, a: Tensor) -> Tensor:
+        def taps(layer: int, a: Tensor, *more: Tensor) -> Tensor:
             line, dilation = torch.cat([histories[layer], a], dim=1), self.dilations[layer]
             kept.append(line[:, length:].clone())  # a view would hold the whole line until the last layer
             starts = [tap * dilation for tap in range(self.kernel)]
-            return torch.cat([line[:, start : start + length] for start in starts], dim=2)
+            return torch.cat([*(line[:, start : start + length] for start in starts), *more], dim=2)
 
         y = self._layers(a, taps, cond, gated)
         queues = torch.cat(kept, dim=1).to(state.queues.dtype)
@@ -235,11 +236,12 @@ class WaveNet(Streamable[WaveNetState]):
     def _layers(
         self,
         a: Tensor,
-        taps: Callable[[int, Tensor], Tensor],
+        taps: Callable[..., Tensor],
         cond: Tensor | None,
         gated: list[Tensor] | None = None,
     ) -> Tensor:
-        """The stack; ``taps(l, a)`` is what layer ``l`` reads for each position of its input ``a [..., residual]``.
+        """The stack; ``taps(l, a, …)`` is what layer ``l`` reads for each position of its input ``a [..., residual]``,
+        and behind it whatever further columns are given.
 
         An empty list given as ``gated`` holds every layer's z afterwards.
         """
@@ -248,8 +250,12 @@ class WaveNet(Streamable[WaveNetState]):
         for layer, gates in enumerate(self.gates):
             if layer:
                 a = a + self.residuals[layer - 1](gated[-1])
-            inner = gates(taps(layer, a))
-            inner = inner if added is None else inner + added[layer].to(inner.dtype)
+            part = None if added is None else added[layer]
+            if isinstance(part, Between):
+                inner = part.product(taps(layer, a, part.columns()), gates.weight)
+            else:
+                inner = gates(taps(layer, a))
+                inner = inner if part is None else inner + part.to(inner.dtype)
             candidate, gate = inner.split(self.gate, dim=-1)
             gated.append(torch.tanh(candidate) * torch.sigmoid(gate))
         total = a + self.residuals[-1](gated[-1]) if self.skip is None else self.skip(torch.cat(gated, dim=-1))

@@ -43,6 +43,16 @@ class Between:
         """In another type."""
         return Between(self.basis.to(dtype), self.line.to(dtype))
 
+    def columns(self) -> Tensor:
+        """Further columns ``[B, T, F]`` of what a matrix is to be multiplied with, for :meth:`product`."""
+        return self.basis.expand(self.line.shape[0], -1, -1)
+
+    def product(self, x: Tensor, weight: Tensor) -> Tensor:
+        """``x · weightᵀ`` with this added, by one product: x with :meth:`columns` ``[B, T, K + F]``, ``[C, K] → [B, T,
+        C]``."""
+        rows = weight.t().expand(self.line.shape[0], -1, -1)
+        return x @ torch.cat([rows, self.line.to(weight.dtype)], dim=1)
+
     def __radd__(self, other: Tensor) -> Tensor:
         return other + self.dense()
 

@@ -11,7 +11,14 @@ import pytest
 from seqgen.cli.main import parser
 from serving.cli import _parser as serving_parser
 
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "serving/README.md", "egs/demo/RESULTS.md", "egs/fsdd/wavernn/RESULTS.md")
+DOCUMENTS = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "serving/README.md",
+    "egs/demo/RESULTS.md",
+    "egs/fsdd/wavernn/RESULTS.md",
+    "egs/synthetic/parallel_wavenet/RESULTS.md",
+)
 
 
 def _commands(text: str) -> list[list[str]]:

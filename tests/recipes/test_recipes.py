@@ -97,3 +97,20 @@ def test_help_says_what_it_does(recipe: str, repository: Path) -> None:
 def test_every_recipe_is_listed(repository: Path) -> None:
     found = {str(path.parent.relative_to(repository / "egs")) for path in (repository / "egs").glob("*/*/run.sh")}
     assert found == {*RECIPES, *EXPERIMENTS}
+
+
+def test_students_of_a_known_teacher_go_the_right_way(repository: Path, tmp_path: Path) -> None:
+    """The tiny form of the experiment: every direction that the full one shows, not its values."""
+    conf = repository / "egs/synthetic/parallel_wavenet/tiny.yaml"
+    made = _run(repository, "synthetic/parallel_wavenet", "--conf", str(conf), "--out", str(tmp_path / "exp"))
+    assert made.returncode == 0, made.stderr[-2000:]
+    found = json.loads((tmp_path / "exp" / "results.json").read_text())
+    students, least = found["students"], found["known"]["least_kl"]
+    assert least == pytest.approx(0.0173, abs=5e-4)
+    assert found["known"]["teacher_entropy"] == pytest.approx(-1.6418, abs=5e-4)
+    assert least < students["full"]["kl"] < 0.05 * students["untrained"]["kl"]
+    assert students["independent"]["kl"] > 2 * students["full"]["kl"]
+    # The divergence alone leaves a student that cannot do everything too quiet; the power loss makes up for it.
+    assert students["short"]["level_db"] < -6
+    assert students["short + power"]["level_db"] > students["short"]["level_db"] + 2
+    assert "least KL of a logistic: 0.0173" in made.stdout

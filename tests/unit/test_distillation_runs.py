@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from seqgen import config
 from seqgen.audio import io
+from seqgen.cli import bench
+from seqgen.train.run import RunConfig
 from tests.unit.cli_workspace import done, record, refused
 
 HEAD = """\
@@ -85,6 +88,8 @@ def test_it_is_evaluated_and_sampled_without_its_teacher_at_hand(work: Path, tmp
     assert "kl" in done("eval", work / "student", "--utterances", 2).out
     done("export", work / "student", "--out", tmp_path / "voice")
     done("sample", tmp_path / "voice", work / "in/anna/u0.wav", "-o", tmp_path / "a.wav", "--speaker", "anna")
+    measured = done("bench", tmp_path / "voice", "--seconds", 0.01, "--json").json()
+    assert (measured["runtime"], measured["chunk"]) == ("onnx", 8 * 80)
     away = tmp_path / "away"
     shutil.copytree(work / "student", away)
     (away / "config.yaml").write_text((away / "config.yaml").read_text().replace(str(work / "teacher"), "nowhere"))
@@ -160,3 +165,19 @@ def test_a_listener_is_no_voice(work: Path, tmp_path: Path) -> None:
     refused(
         *start(work, tmp_path / "x", "objective.labels=[high]", config="listener"), named=("2 outputs for 1 labels",)
     )
+
+
+def test_bench_puts_a_stepped_teacher_beside_its_student(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command as it is, on small networks: every runtime of the student, then the teacher."""
+    runs = {name: config.load(work / f"{name[4:]}.yaml", RunConfig) for name in ("pwn-student", "pwn-teacher")}
+    monkeypatch.setattr(bench, "_preset", lambda name: runs[name])
+    rows = done("bench", "--preset", "pwn-student", "--compare", "--seconds", 0.01, "--json").json()
+    assert [(row["preset"], row["runtime"]) for row in rows] == [
+        ("student", "onnx"),
+        ("student", "torch"),
+        ("pwn-teacher", "torch"),
+    ]
+    assert all(row["samples_per_second"] > 0 for row in rows)
+    assert rows[2]["x_real_time"] == pytest.approx(rows[2]["samples_per_second"] / 8000, rel=0.01, abs=1e-3)
+    monkeypatch.undo()
+    refused("bench", "--preset", "pwn-studnet", named=("unknown preset", "pwn-student, pwn-teacher"))
