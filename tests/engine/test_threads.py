@@ -1,4 +1,4 @@
-"""Many threads on one model, and the model closed under them; `make sanitize` runs it under the thread sanitizer."""
+"""Many threads on one model, which is then closed under them; `make sanitize` runs this under its sanitizer."""
 
 from __future__ import annotations
 
