@@ -23,6 +23,7 @@ Measure speed on this machine. Compare only figures of one run on one machine.
   seqgen bench --compare                                 # native, onnxruntime and torch side by side, WaveRNN-896
   seqgen bench --preset wavernn-512 --streams 8 --json   # random weights, no training needed
   seqgen bench --preset wavernn-896-sparse95-int8        # the native engine: dense or sparseNN; int8, bf16 or f32
+  seqgen bench --preset wavenet-30x64-int8
   seqgen bench voice/ --runtime torch
   seqgen bench --preset wavernn-512 --train              # training: 32 x 960 samples a step, share of the recurrence
 """
