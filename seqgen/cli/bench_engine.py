@@ -3,6 +3,7 @@
 The voice is made with torch and thrown away; a process of its own, without torch, loads and measures it. Every matrix
 of a sparse preset, those of the heads included, keeps 5 % of its blocks, at random places; the input columns, biases
 and the conditioning network (24 kHz, 80 bands, 12.5 ms) stay dense, and conditioning is part of what is timed.
+``wavenet-30x64-int8`` has 30 layers of 64 residual channels, as many gated ones (128 rows) and 256 behind the skips.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ import numpy as np
 from seqgen.errors import SeqgenError
 from seqgen.runtime.native import FORMATS, Engine, Format
 
-PRESET = re.compile(r"wavernn-(?P<hidden>\d+)-(?P<kind>dense|sparse(?P<percent>\d+))-(?P<form>int8|bf16|f32)")
+PRESET = re.compile(
+    r"(?:wavernn-(?P<hidden>\d+)-(?P<kind>dense|sparse(?P<percent>\d+))|wavenet-(?P<layers>\d+)x(?P<residual>\d+))"
+    r"-(?P<form>int8|bf16|f32)"
+)
 FORMS: dict[str, Format] = {"int8": "int8", "bf16": "bf16", "f32": "float32"}
 BLOCKS = {"int8": (16, 4), "bf16": (16, 2), "f32": (16, 1)}
 FRAMES = 4  # of one call: 50 ms of audio
@@ -37,7 +41,8 @@ def shape_of(preset: str) -> re.Match[str]:
     found = PRESET.fullmatch(preset)
     if found is None:
         raise SeqgenError(
-            f"unknown preset '{preset}'", remedy="e.g. wavernn-896-sparse95-int8 or wavernn-512-dense-f32"
+            f"unknown preset '{preset}'",
+            remedy="e.g. wavernn-896-sparse95-int8, wavernn-512-dense-f32 or wavenet-30x64-int8",
         )
     return found
 
@@ -56,11 +61,17 @@ def write_voice(preset: str, directory: Path) -> None:
     from seqgen.train.settings import TrainConfig
 
     shape = shape_of(preset)
+    model = Component("wavernn", {"hidden": int(shape["hidden"] or 0)})
+    if shape["layers"]:
+        residual = int(shape["residual"])
+        sizes = {"residual": residual, "gate": residual, "skip": 4 * residual, "head": 4 * residual}
+        model = Component("wavenet", {"layers": int(shape["layers"]), "cycle": 10, **sizes})
+    codec = "mulaw8" if shape["layers"] else "bytes16"
     run = RunConfig(
         name=preset,
-        data=DataConfig(train="", valid="", test="", segment=900),
+        data=DataConfig(train="", valid="", test="", segment=900, codec=codec),
         features=FeatureSpec(sample_rate=24000, n_fft=2048, window=1200, hop=300, n_mels=80),
-        model=Component("wavernn", {"hidden": int(shape["hidden"])}),
+        model=model,
         train=TrainConfig(steps=1),
     )
     torch.manual_seed(0)
@@ -129,7 +140,7 @@ def measure(
         began = time.perf_counter()
         engine.run(states, features, samples, drawing=True, given=given, made={"audio": audio}, temperature=1.0)
         taken.append(time.perf_counter() - began)
-        positions += np.uint64(2 * samples)
+        positions += np.uint64(info.elements_per_sample * samples)
     steps = np.sort(np.array(taken[1:])) / samples
     rate = streams / float(np.mean(steps))
     return {

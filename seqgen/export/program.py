@@ -17,11 +17,12 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from seqgen.audio.codec import Bytes16
+from seqgen.audio.codec import Bytes16, MuLaw8
 from seqgen.emissions.categorical import Categorical
 from seqgen.errors import SeqgenError
 from seqgen.export import rounded
 from seqgen.models.frames import FrameConditioner
+from seqgen.models.wavenet import WaveNet
 from seqgen.models.wavernn import SILENCE, WaveRNN, scale
 from seqgen.nets.layers import ACTIVATIONS, Activation, CausalConv1d, Dense
 from seqgen.sample import AutoRegressive, Vocoder
@@ -30,6 +31,7 @@ from seqgen.stream.contract import Streamable
 from seqgen.stream.state import leaves
 
 FORMAT = 1
+MOST_TAPS = 8  # of a dilated convolution and of the first one, in the engine
 FILE = "program.json"
 Op = dict[str, Any]
 Precision = Literal["float32", "bf16", "int8"]
@@ -115,15 +117,44 @@ def _cell(body: WaveRNN) -> Op:
     }
 
 
+def _stack(body: WaveNet) -> Op:
+    def pair(name: str) -> list[str]:
+        return [f"body.{name}.weight", f"body.{name}.bias"]
+
+    layers = len(body.dilations)
+    return {
+        "op": "wavenet",
+        "kernel": body.kernel,
+        "dilations": list(body.dilations),
+        "embedding": "body.embedding.weight",
+        "front_weight": "body.front.weight",
+        "front_bias": "body.front.bias",
+        "gates": [f"body.gates.{layer}.weight" for layer in range(layers)],
+        "residuals": [pair(f"residuals.{layer}") for layer in range(layers - 1)],
+        "skip": pair("skip"),
+        "head": pair("head"),
+        "out": pair("out"),
+        "start": MuLaw8.start,
+    }
+
+
+def _fits(body: WaveNet) -> bool:
+    """The engine's stack has skip connections, and few taps."""
+    return body.skip is not None and max(body.kernel, body.front.left + 1) <= MOST_TAPS
+
+
 def runnable(vocoder: Vocoder) -> bool:
-    """Whether the engine has ops for this kind of vocoder: a conditioned WaveRNN over bytes."""
+    """Whether the engine has ops for this kind of vocoder: a conditioned WaveRNN over bytes or WaveNet over µ-law."""
     generator = vocoder.generator
+    body, codec = generator.body, vocoder.codec
     return (
         isinstance(generator, AutoRegressive)
         and isinstance(generator.conditioner, FrameConditioner)
-        and isinstance(generator.body, WaveRNN)
         and isinstance(generator.emission, Categorical)
-        and isinstance(vocoder.codec, Bytes16)
+        and (
+            (isinstance(body, WaveRNN) and isinstance(codec, Bytes16))
+            or (isinstance(body, WaveNet) and isinstance(codec, MuLaw8) and _fits(body))
+        )
     )
 
 
@@ -139,17 +170,18 @@ def program(vocoder: Vocoder, precision: Precision = "float32") -> dict[str, Any
     """
     generator = vocoder.generator
     net, body = generator.conditioner, generator.body
-    if not runnable(vocoder) or not isinstance(net, FrameConditioner) or not isinstance(body, WaveRNN):
+    if not runnable(vocoder) or not isinstance(net, FrameConditioner) or not isinstance(body, (WaveRNN, WaveNet)):
         raise SeqgenError(
-            "the native engine runs conditioned WaveRNN vocoders over bytes only",
+            "the native engine runs conditioned WaveRNN vocoders over bytes and WaveNets over µ-law only",
             remedy="run this voice through onnxruntime",
         )
     state = vocoder.init_state(1)
     network = _Network(generator, state)
     network.conditioner(net, state.conditioner)
     files = ["weights.safetensors", "initial.safetensors"]
-    ops = [*network.ops, _cell(body), {"op": "categorical", "classes": generator.params}]
-    ops.append({"op": "bytes16"})
+    waves = isinstance(body, WaveNet)
+    ops = [*network.ops, _stack(body) if isinstance(body, WaveNet) else _cell(body)]
+    ops += [{"op": "categorical", "classes": generator.params}, {"op": "mulaw8" if waves else "bytes16"}]
     if vocoder.prediction is not None:
         files.append("prediction.safetensors")
         tensors = {name: name for name in ("level", "envelope", "correlation")}

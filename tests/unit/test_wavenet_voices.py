@@ -211,7 +211,7 @@ def test_a_generator_of_symbols_does_not_draw_real_numbers(emission: Any) -> Non
 
 
 def test_a_model_that_the_engine_lacks_is_not_quantised(tmp_path: Path) -> None:
-    system, experiment = tiny_voice("mulaw")
+    system, experiment = tiny_voice("mixture")
     with pytest.raises(SeqgenError, match="the native engine cannot run wavenet; export it in float32"):
         voice.write(system, experiment, tmp_path / "voice", {}, "int8")
     assert list(tmp_path.iterdir()) == []

@@ -8,16 +8,8 @@
 namespace seqgen {
 namespace {
 
-constexpr double kLog2E = 1.4426950408889634;
-constexpr double kPiece = 0.6;  // of kernel_templates.hpp: how much of its argument one piece of the sigmoid covers
 constexpr double kOwnCoarse = 0.55;  // of the coarse rows, with a helper: it starts late, and its results arrive late
 constexpr std::int64_t kMostUnits = 1 << 15;
-
-// The units of the rows of r and u, and of those of n: see Gates in kernels.hpp.
-float gate_factor(seqgen_format format, std::size_t gate) {
-    const double unit = format == SEQGEN_FORMAT_INT8 ? 1 / kPiece : -kLog2E;
-    return static_cast<float>(gate % 3 == 2 ? 2 * unit : unit);
-}
 
 }  // namespace
 
@@ -41,7 +33,7 @@ Cell::Cell(const Json& op, const Tensors& tensors, seqgen_format format, const K
         for (std::size_t unit = 0; unit < units_; ++unit) {
             for (std::size_t k = 0; k < 3; ++k) {
                 input_[k * gates() + gate * half_ + unit] =
-                    gate_factor(format_, gate) * input[(gate * units_ + unit) * 3 + k];
+                    exponent_factor(format_, gate % 3 == 2) * input[(gate * units_ + unit) * 3 + k];
             }
         }
     }
@@ -85,7 +77,7 @@ Source Cell::layout(const float* weights) const {
     for (std::size_t unit = 0; unit < units_; ++unit) {
         for (std::size_t gate = 0; gate < 6; ++gate) {
             source.rows[gate * half_ + unit] = static_cast<int>(gate * units_ + unit);
-            source.factor[gate * half_ + unit] = gate_factor(format_, gate);
+            source.factor[gate * half_ + unit] = exponent_factor(format_, gate % 3 == 2);
         }
         for (std::size_t which = 0; which < 2; ++which) {
             source.columns[which * half_ + unit] = static_cast<int>(which * units_ + unit);
@@ -129,7 +121,7 @@ std::size_t Cell::bytes() const {
 
 void Cell::arrange(const float* vector, float* made) const {
     for (std::size_t gate = 0; gate < 6; ++gate) {
-        const float factor = gate_factor(format_, gate);
+        const float factor = exponent_factor(format_, gate % 3 == 2);
         for (std::size_t unit = 0; unit < units_; ++unit)
             made[gate * half_ + unit] = factor * vector[gate * units_ + unit];
     }
@@ -209,7 +201,7 @@ void Cell::advance(Lanes& lanes, int which, float weight, const float (*known)[3
         lanes.multiplier[s] = 1.0f;
         if (small) {
             lanes.multiplier[s] =
-                kernels_->rectify_bytes(lanes.inner + at, head.inner_bias.data(), half_, lanes.inner_bytes + at);
+                kernels_->rectify_bytes(lanes.inner + at, head.inner_bias.data(), 1.0f, half_, lanes.inner_bytes + at);
         } else {
             kernels_->rectify(lanes.inner + at, head.inner_bias.data(), half_);
         }

@@ -124,14 +124,14 @@ void describe(const Model& model, seqgen_model_info& info) {
     info.channels = static_cast<std::int32_t>(model.channels);
     info.hop = static_cast<std::int32_t>(model.hop);
     info.latency = static_cast<std::int32_t>(model.latency);
-    info.elements_per_sample = 2;
+    info.elements_per_sample = model.elements();
     info.classes = kClasses;
     info.format = model.format;
     tell(info.isa, sizeof info.isa, model.kernels.name);
     info.state_bytes = model.state_bytes();
     info.workspace_bytes = Session::workspace(model, SEQGEN_MAX_STREAMS);
-    info.weight_bytes = model.cell.bytes();
-    info.weight_blocks = model.cell.blocks();
+    info.weight_bytes = model.stack ? model.stack->bytes() : model.cell.bytes();
+    info.weight_blocks = model.stack ? model.stack->blocks() : model.cell.blocks();
     info.threads = model.team ? 2 : 1;
 }
 

@@ -260,8 +260,9 @@ void rectify(float* y, const float* bias, std::size_t count) {
     }
 }
 
-float rectify_bytes(const float* y, const float* bias, std::size_t count, std::uint8_t* bytes) {
-    const auto positive = [&](std::size_t at) { return max(add(load(y + at), load(bias + at)), splat(0.0f)); };
+float rectify_bytes(const float* y, const float* bias, float multiplier, std::size_t count, std::uint8_t* bytes) {
+    const Vec times = splat(multiplier);
+    const auto positive = [&](std::size_t at) { return max(fma(load(y + at), times, load(bias + at)), splat(0.0f)); };
     Vec most = splat(1e-30f);  // where all is zero, so that the quotient stays finite
     for (std::size_t at = 0; at < count; at += kLanes) most = max(positive(at), most);
     const float largest = largest_lane(most);
@@ -295,6 +296,8 @@ int draw(const float* y, const float* bias, float multiplier, float sharpness, f
     return kLanes * group + count_at_most(inside, target);
 }
 
+#include "kernel_stack.hpp"
+
 const Kernels kKernels = {kName,
                           kZeroPoint == 128,
                           product<Float32>,
@@ -305,4 +308,8 @@ const Kernels kKernels = {kName,
                           state_bytes,
                           rectify,
                           rectify_bytes,
+                          filter,
+                          filter_quick,
+                          accumulate,
+                          scaled_bytes,
                           draw};

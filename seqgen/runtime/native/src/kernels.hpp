@@ -56,6 +56,21 @@ struct Gates {
     int inputs;  // how many of `known` count: 2 for the coarse half, 3 for the fine one
 };
 
+// One stream's gated units of a WaveNet layer, padded to whole vectors.
+//   x, s = from + weight * delta + Σ_k sizes_k * products_k      z = tanh(x) * σ(s)
+// The rows come multiplied as those of Gates do, x as those of n.
+struct Filter {
+    const float* from;         // [2][units] conditioning of the frame before
+    const float* delta;        // [2][units] from there to this frame's
+    const float* products[8];  // [taps][2][units]
+    const float* sizes;        // [taps]
+    int taps;
+    float weight;
+    float* gated;         // [units] of `filter`: z
+    std::uint8_t* bytes;  // [units] of `filter_quick`: z in 8 bits
+    std::size_t units;    // a multiple of 16
+};
+
 struct Kernels {
     const char* name;
     // Activations in 8 bits are stored as q + 128 (true) or as two's complement q (false), q in -127 .. 127.
@@ -74,8 +89,16 @@ struct Kernels {
 
     // y = max(y + bias, 0).
     void (*rectify)(float* y, const float* bias, std::size_t count);
-    // The same in 8 bits: y = multiplier * (q + 127); returns the multiplier, the largest y over 254.
-    float (*rectify_bytes)(const float* y, const float* bias, std::size_t count, std::uint8_t* bytes);
+    // max(multiplier * y + bias, 0) in 8 bits, made * (q + 127); returns `made`, the largest number over 254.
+    float (*rectify_bytes)(const float* y, const float* bias, float multiplier, std::size_t count,
+                           std::uint8_t* bytes);
+
+    void (*filter)(const Filter&);        // as exact as `gates`
+    void (*filter_quick)(const Filter&);  // as exact as `gates_quick`
+    // sum += y + bias.
+    void (*accumulate)(float* sum, const float* y, const float* bias, std::size_t count);
+    // x in 8 bits as a state divided by `made`; returns `made`, the largest |x|.
+    float (*scaled_bytes)(const float* x, std::size_t count, std::uint8_t* bytes);
 
     // The class drawn by `uniform` from softmax(sharpness * (multiplier * y + bias)): the first whose cumulative sum
     // passes uniform * total. Each 16 classes are summed as a tree, their sums and then the 16 chosen ones cumulated.

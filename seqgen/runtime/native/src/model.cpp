@@ -1,5 +1,6 @@
 #include "model.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -16,7 +17,7 @@ constexpr std::size_t kLargestState = std::size_t{1} << 24;
 // Below this many bytes of weights a sample two threads spend more on waiting for each other than they save.
 constexpr std::size_t kWorthSplitting = std::size_t{1} << 19;
 constexpr const char* kKnownOps =
-    "normalise, slice, conv, dense, add, relu, interpolate, wavernn, categorical, bytes16, prediction";
+    "normalise, slice, conv, dense, add, relu, interpolate, wavernn, wavenet, categorical, bytes16, mulaw8, prediction";
 
 // A name without directories: the program may only point at files of its own bundle.
 const std::string& plain_name(const std::string& name, const std::string& where) {
@@ -77,7 +78,7 @@ Model::Model(const std::string& directory, const seqgen_load_options& options) :
     for (std::size_t i = 0; i < ops.size(); ++i) add(ops[i], tensors, where + ": op " + std::to_string(i));
     expect(decodes_, where, "the ops end before the codec");
     expect(state_bytes() <= kLargestState, where, "a stream's state is larger than 16 MiB");
-    if (options.threads == 2 && cell.bytes() >= kWorthSplitting) team = std::make_unique<Team>();
+    if (options.threads == 2 && !stack && cell.bytes() >= kWorthSplitting) team = std::make_unique<Team>();
     signature = fingerprint(file.data(), file.size(), tensors.signature() + static_cast<std::uint64_t>(format));
 }
 
@@ -92,15 +93,18 @@ void Model::add(const Json& op, const Tensors& tensors, const std::string& where
         interpolate(op, tensors, here);
     } else if (name == "wavernn") {
         load_cell(op, tensors, here);
+    } else if (name == "wavenet") {
+        load_stack(op, tensors, here);
     } else if (name == "categorical") {
         expect(celled_ && !draws_, here, "it stands once, behind the cell");
         op.at("classes", here).integer(kClasses, kClasses, here);
         draws_ = true;
-    } else if (name == "bytes16") {
+    } else if (name == "bytes16" || name == "mulaw8") {
         expect(draws_ && !decodes_, here, "it stands once, behind the emission");
+        expect((name == "mulaw8") == (stack != nullptr), here, "it does not go with this cell");
         decodes_ = true;
     } else if (name == "prediction") {
-        expect(decodes_ && !prediction, here, "it stands once, behind the codec");
+        expect(decodes_ && !prediction && !stack, here, "it stands once, behind bytes16");
         prediction = std::make_unique<Prediction>(op, tensors, channels, hop, latency, here);
     } else if (interpolates_ || !network.append(op, tensors, here)) {
         throw Failure(SEQGEN_UNSUPPORTED, where + ": unknown op '" + name + "' here; known: " + kKnownOps);
@@ -114,9 +118,29 @@ void Model::load_cell(const Json& op, const Tensors& tensors, const std::string&
     const auto& start = op.at("start", where).list(where);
     expect(start.size() == 2, where, "'start' is not two bytes");
     for (std::size_t i = 0; i < 2; ++i) start_[i] = static_cast<std::uint32_t>(start[i].integer(0, 255, where));
-    first_vector = Aligned<float>(cell.gates());
-    cell.arrange(fresh_vector_.data(), first_vector.data());
+    first_vector = Aligned<float>(given());
+    arrange(fresh_vector_.data(), first_vector.data());
     celled_ = true;
+}
+
+void Model::load_stack(const Json& op, const Tensors& tensors, const std::string& where) {
+    expect(interpolates_ && !celled_, where, "it stands once, behind interpolate");
+    stack = std::make_unique<Stack>(op, tensors, format, kernels, where);
+    expect(vector.width == stack->vector(), where, "the conditioning vector does not fit the stack");
+    start_[0] = static_cast<std::uint32_t>(op.at("start", where).integer(0, 255, where));
+    start_[1] = 0;
+    // µ-law: y = 2 symbol / 255 - 1, x = sign(y) (256^|y| - 1) / 255, below 1.
+    for (int symbol = 0; symbol < kClasses; ++symbol) {
+        const double y = 2.0 * symbol / 255 - 1, size = std::expm1(std::fabs(y) * std::log1p(255.0)) / 255;
+        levels.push_back(std::min(static_cast<float>(y < 0 ? -size : size), std::nextafter(1.0f, 0.0f)));
+    }
+    first_vector = Aligned<float>(given());
+    arrange(fresh_vector_.data(), first_vector.data());
+    celled_ = true;
+}
+
+void Model::arrange(const float* made, float* arranged) const {
+    stack ? stack->arrange(made, arranged) : cell.arrange(made, arranged);
 }
 
 void Model::interpolate(const Json& op, const Tensors& tensors, const std::string& where) {
@@ -136,7 +160,8 @@ void Model::interpolate(const Json& op, const Tensors& tensors, const std::strin
 
 std::size_t Model::state_bytes() const {
     const std::size_t carried = prediction ? prediction->carried() * sizeof(std::int16_t) : 0;
-    return (sizeof(StateHeader) + state_floats() * sizeof(float) + carried + 63) / 64 * 64;
+    const std::size_t floats = given() + network.initial().size();
+    return (sizeof(StateHeader) + body_bytes() + floats * sizeof(float) + carried + 63) / 64 * 64;
 }
 
 void Model::init_state(void* blob) const {
@@ -145,9 +170,11 @@ void Model::init_state(void* blob) const {
     auto* bytes = static_cast<unsigned char*>(blob);
     std::memset(bytes, 0, state_bytes());
     std::memcpy(bytes, &header, sizeof header);
-    bytes += sizeof header + 2 * cell.half() * sizeof(float);
-    std::memcpy(bytes, first_vector.data(), cell.gates() * sizeof(float));
-    bytes += cell.gates() * sizeof(float);
+    bytes += sizeof header;
+    if (stack) stack->init(bytes);
+    bytes += body_bytes();
+    std::memcpy(bytes, first_vector.data(), given() * sizeof(float));
+    bytes += given() * sizeof(float);
     if (!network.initial().empty()) {
         std::memcpy(bytes, network.initial().data(), network.initial().size() * sizeof(float));
     }
@@ -166,6 +193,9 @@ StateHeader Model::header(const void* blob) const {
         throw Failure(SEQGEN_STATE, "the state belongs to another bundle or weight format");
     }
     if (found.coarse > 255 || found.fine > 255 || found.ahead > latency) {
+        throw Failure(SEQGEN_STATE, "the state is damaged");
+    }
+    if (stack && !stack->fits(static_cast<const unsigned char*>(blob) + sizeof found)) {
         throw Failure(SEQGEN_STATE, "the state is damaged");
     }
     return found;

@@ -11,12 +11,13 @@
 #include "network.hpp"
 #include "prediction.hpp"
 #include "seqgen_engine.h"
+#include "stack.hpp"
 #include "team.hpp"
 
 namespace seqgen {
 
-// The fixed part at the beginning of a state blob; behind it the hidden state [2 half], the last conditioning vector
-// [6 half] and the conditioning network's state, float32, and the synthesis filter's 16-bit numbers.
+// The fixed part at the beginning of a state blob; behind it the hidden state [2 half] or the stack's rings, the last
+// conditioning vector and the conditioning network's state, float32, and the synthesis filter's 16-bit numbers.
 struct StateHeader {
     std::uint32_t magic, version;
     std::uint64_t signature;  // of the program and the format: a blob fits one model only
@@ -42,14 +43,19 @@ class Model {
     Network network;
     Network::Value vector{0, 0};  // what the network makes: 6 * units numbers a frame
     std::vector<float> weights;   // [hop] how far each sample lies from one frame's vector to the next
-    Aligned<float> first_vector;  // [6 half] the vector before the first frame
-    Cell cell;
+    Aligned<float> first_vector;  // the vector before the first frame
+    Cell cell;                     // where there is no stack
+    std::unique_ptr<Stack> stack;  // of a WaveNet
+    std::vector<float> levels;     // what the symbols of one mean
     std::unique_ptr<Prediction> prediction;
     std::uint64_t signature = 0;
     std::unique_ptr<Team> team;  // of a model with two threads whose weights are worth it
 
     std::size_t state_bytes() const;
-    std::size_t state_floats() const { return 2 * cell.half() + cell.gates() + network.initial().size(); }
+    int elements() const { return stack ? 1 : 2; }                              // drawn for one sample
+    std::size_t given() const { return stack ? stack->given() : cell.gates(); }  // numbers of a conditioning vector
+    void arrange(const float* made, float* arranged) const;
+    std::size_t body_bytes() const { return stack ? stack->state_bytes() : 2 * cell.half() * sizeof(float); }
     void init_state(void* blob) const;
 
     // The header of a blob. Raises Failure(SEQGEN_STATE) for one that is not of this model.
@@ -57,6 +63,7 @@ class Model {
 
    private:
     void add(const Json& op, const Tensors& tensors, const std::string& where);
+    void load_stack(const Json& op, const Tensors& tensors, const std::string& where);
     void load_cell(const Json& op, const Tensors& tensors, const std::string& where);
     void interpolate(const Json& op, const Tensors& tensors, const std::string& where);
     void expect(bool right, const std::string& where, const char* what) const;

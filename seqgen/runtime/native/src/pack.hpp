@@ -15,6 +15,13 @@ namespace seqgen {
 
 inline std::size_t padded(std::size_t count) { return (count + kLanes - 1) / kLanes * kLanes; }
 
+// What the rows of a gate come multiplied by, see Gates in kernels.hpp.
+inline float exponent_factor(seqgen_format format, bool tanh) {
+    constexpr double kLog2E = 1.4426950408889634, kPiece = 0.6;
+    const double unit = format == SEQGEN_FORMAT_INT8 ? 1 / kPiece : -kLog2E;
+    return static_cast<float>(tanh ? 2 * unit : unit);
+}
+
 // 64-byte aligned, zeroed memory. Raises std::bad_alloc.
 template <typename T>
 class Aligned {

@@ -1,6 +1,7 @@
 #include "session.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 namespace seqgen {
@@ -27,27 +28,40 @@ void append(unsigned char*& to, const void* from, std::size_t bytes) {
 
 }  // namespace
 
-template <typename T>
-T* Session::take(std::size_t count) {
-    T* taken = reinterpret_cast<T*>(free_);
-    free_ += aligned(count * sizeof(T));
-    return taken;
+// Points the arrays to what `take(bytes)` gives for each of them.
+template <typename Take>
+void Arrays::reserve(const Model& model, std::size_t rows, Take&& take) {
+    const auto floats = [&](std::size_t count) { return static_cast<float*>(take(rows * count * sizeof(float))); };
+    const auto bytes = [&](std::size_t count) { return static_cast<std::uint8_t*>(take(rows * count)); };
+    const std::size_t half = model.cell.half(), gates = model.cell.gates();
+    if (model.stack) {
+        model.stack->reserve(stack, [&](std::size_t count) { return take(rows * count); });
+    } else {
+        for (float*& hidden : cell.hidden) hidden = floats(2 * half);
+        for (std::uint8_t*& own : cell.bytes) own = bytes(2 * half);
+        cell.products = floats(gates);
+        cell.from = floats(gates);
+        cell.delta = floats(gates);
+        cell.inner = floats(half);
+        cell.inner_bytes = bytes(half);
+        cell.logits = floats(kClasses);
+    }
+    vector = floats(model.given());
+    scratch = floats(model.network.scratch());
+    network_state = floats(model.network.initial().size());
+    if (!model.prediction) return;
+    carried = static_cast<std::int16_t*>(take(rows * model.prediction->carried() * sizeof(std::int16_t)));
+    power = static_cast<double*>(take(model.prediction->scratch() * sizeof(double)));
 }
 
 std::size_t Session::workspace(const Model& model, int streams) {
-    const auto rows = static_cast<std::size_t>(streams);
-    const std::size_t half = model.cell.half(), gates = model.cell.gates();
-    const std::size_t state = model.network.initial().size(), scratch = model.network.scratch();
     std::size_t sum = kAlignment;
-    for (std::size_t floats :
-         {2 * half, 2 * half, gates, gates, gates, gates, half, std::size_t{kClasses}, scratch, state}) {
-        sum += aligned(rows * floats * sizeof(float));
-    }
-    sum += 2 * aligned(rows * 2 * half) + aligned(rows * half);
-    if (model.prediction) {
-        sum += aligned(rows * model.prediction->carried() * sizeof(std::int16_t));
-        sum += aligned(model.prediction->scratch() * sizeof(double));
-    }
+    Lanes cell{};
+    StackLanes stack{};
+    Arrays{cell, stack}.reserve(model, static_cast<std::size_t>(streams), [&](std::size_t bytes) -> void* {
+        sum += aligned(bytes);
+        return nullptr;
+    });
     return sum;
 }
 
@@ -57,65 +71,69 @@ Session::Session(const Model& model, const seqgen_call& call, bool drawing)
       drawing_(drawing),
       crew_(model.team.get()),
       streams_(call.streams),
-      skipped_(call.frames * static_cast<std::int64_t>(model.hop) - call.samples),
-      free_(aligned(call.workspace)) {
+      skipped_(call.frames * static_cast<std::int64_t>(model.hop) - call.samples) {
     const auto rows = static_cast<std::size_t>(streams_);
-    const std::size_t half = model.cell.half(), gates = model.cell.gates();
-    lanes_.streams = streams_;
-    lanes_.now = 0;
-    for (float*& hidden : lanes_.hidden) hidden = take<float>(rows * 2 * half);
-    lanes_.products = take<float>(rows * gates);
-    lanes_.from = take<float>(rows * gates);
-    lanes_.delta = take<float>(rows * gates);
-    vector_ = take<float>(rows * gates);
-    lanes_.inner = take<float>(rows * half);
-    lanes_.logits = take<float>(rows * kClasses);
-    scratch_ = take<float>(rows * model.network.scratch());
-    network_state_ = take<float>(rows * model.network.initial().size());
-    for (std::uint8_t*& bytes : lanes_.bytes) bytes = take<std::uint8_t>(rows * 2 * half);
-    lanes_.inner_bytes = take<std::uint8_t>(rows * half);
-    carried_ = model.prediction ? take<std::int16_t>(rows * model.prediction->carried()) : nullptr;
-    power_ = model.prediction ? take<double>(model.prediction->scratch()) : nullptr;
+    unsigned char* free = aligned(call.workspace);
+    arrays_.reserve(model, rows, [&](std::size_t bytes) -> void* {
+        unsigned char* taken = free;
+        free += aligned(bytes);
+        return taken;
+    });
+    cell_.streams = stack_.streams = streams_;
+    cell_.now = 0;
     sharpness_ = 1.0f / std::max(call.temperature, 1e-3f);
-    std::fill_n(scratch_, rows * model.network.scratch(), 0.0f);
+    std::fill_n(arrays_.scratch, rows * model.network.scratch(), 0.0f);
     for (std::size_t s = 0; s < rows; ++s) {
         if (drawing && call.uniforms == nullptr) noise_[s] = Philox(call.seed, call.stream_ids[s]);
     }
 }
 
+// The rings of a stack stay where they are, in the caller's blob.
 void Session::load() {
-    const std::size_t half = model_.cell.half(), gates = model_.cell.gates(), net = model_.network.initial().size();
+    const std::size_t half = model_.cell.half(), given = model_.given(), net = model_.network.initial().size();
     for (std::size_t s = 0; s < static_cast<std::size_t>(streams_); ++s) {
-        const auto* from = static_cast<const unsigned char*>(call_.states[s]);
-        get(from, &headers_[s], sizeof(StateHeader));
-        get(from, lanes_.hidden[lanes_.now] + s * 2 * half, 2 * half * sizeof(float));
-        get(from, vector_ + s * gates, gates * sizeof(float));
-        if (net > 0) get(from, network_state_ + s * net, net * sizeof(float));
-        if (carried_ != nullptr) {
+        auto* blob = static_cast<unsigned char*>(call_.states[s]);
+        std::memcpy(&headers_[s], blob, sizeof(StateHeader));
+        unsigned char* body = blob + sizeof(StateHeader);
+        if (model_.stack) {
+            model_.stack->load(stack_, static_cast<int>(s), body);
+        } else {
+            std::memcpy(cell_.hidden[cell_.now] + s * 2 * half, body, model_.body_bytes());
+        }
+        const unsigned char* from = body + model_.body_bytes();
+        get(from, arrays_.vector + s * given, given * sizeof(float));
+        if (net > 0) get(from, arrays_.network_state + s * net, net * sizeof(float));
+        if (arrays_.carried != nullptr) {
             const std::size_t count = model_.prediction->carried();
-            get(from, carried_ + s * count, count * sizeof(std::int16_t));
+            get(from, arrays_.carried + s * count, count * sizeof(std::int16_t));
         }
         bytes_[s][0] = static_cast<int>(headers_[s].coarse);
         bytes_[s][1] = static_cast<int>(headers_[s].fine);
     }
-    model_.cell.refresh(lanes_);
+    if (!model_.stack) model_.cell.refresh(cell_);
 }
 
 void Session::save() {
-    const std::size_t half = model_.cell.half(), gates = model_.cell.gates(), net = model_.network.initial().size();
+    const std::size_t half = model_.cell.half(), given = model_.given(), net = model_.network.initial().size();
     for (std::size_t s = 0; s < static_cast<std::size_t>(streams_); ++s) {
         StateHeader& header = headers_[s];
         header.coarse = static_cast<std::uint32_t>(bytes_[s][0]);
         header.fine = static_cast<std::uint32_t>(bytes_[s][1]);
         header.ahead -= static_cast<std::uint32_t>(std::min<std::int64_t>(header.ahead, skipped_));
-        auto* to = static_cast<unsigned char*>(call_.states[s]);
-        append(to, &header, sizeof header);
-        append(to, lanes_.hidden[lanes_.now] + s * 2 * half, 2 * half * sizeof(float));
-        append(to, vector_ + s * gates, gates * sizeof(float));
-        if (net > 0) append(to, network_state_ + s * net, net * sizeof(float));
-        if (carried_ != nullptr) {
+        auto* blob = static_cast<unsigned char*>(call_.states[s]);
+        std::memcpy(blob, &header, sizeof header);
+        unsigned char* body = blob + sizeof header;
+        if (model_.stack) {
+            model_.stack->save(stack_, static_cast<int>(s), body);
+        } else {
+            std::memcpy(body, cell_.hidden[cell_.now] + s * 2 * half, model_.body_bytes());
+        }
+        unsigned char* to = body + model_.body_bytes();
+        append(to, arrays_.vector + s * given, given * sizeof(float));
+        if (net > 0) append(to, arrays_.network_state + s * net, net * sizeof(float));
+        if (arrays_.carried != nullptr) {
             const std::size_t count = model_.prediction->carried();
-            append(to, carried_ + s * count, count * sizeof(std::int16_t));
+            append(to, arrays_.carried + s * count, count * sizeof(std::int16_t));
         }
     }
 }
@@ -135,17 +153,19 @@ void Session::run() {
 // Runs the conditioning network over one frame and sets out for its vector from the one before.
 void Session::frame(std::int64_t index) {
     if (crew_) crew_->summon();
-    const std::size_t gates = model_.cell.gates(), width = model_.network.scratch();
+    const std::size_t given = model_.given(), width = model_.network.scratch();
     const std::size_t row = static_cast<std::size_t>(call_.frames) * model_.channels;
     const float* features = call_.features + static_cast<std::size_t>(index) * model_.channels;
-    model_.network.run(features, row, scratch_, network_state_, streams_);
+    model_.network.run(features, row, arrays_.scratch, arrays_.network_state, streams_);
     for (std::size_t s = 0; s < static_cast<std::size_t>(streams_); ++s) {
-        float *from = lanes_.from + s * gates, *delta = lanes_.delta + s * gates, *vector = vector_ + s * gates;
-        std::copy_n(vector, gates, from);
-        model_.cell.arrange(scratch_ + s * width + model_.vector.offset, vector);
-        for (std::size_t i = 0; i < gates; ++i) delta[i] = vector[i] - from[i];
-        if (carried_ != nullptr) {
-            model_.prediction->frame(features + s * row, carried_ + s * model_.prediction->carried(), power_);
+        float *from = (model_.stack ? stack_.from : cell_.from) + s * given, *vector = arrays_.vector + s * given;
+        float* delta = (model_.stack ? stack_.delta : cell_.delta) + s * given;
+        std::copy_n(vector, given, from);
+        model_.arrange(arrays_.scratch + s * width + model_.vector.offset, vector);
+        for (std::size_t i = 0; i < given; ++i) delta[i] = vector[i] - from[i];
+        if (arrays_.carried != nullptr) {
+            model_.prediction->frame(features + s * row, arrays_.carried + s * model_.prediction->carried(),
+                                     arrays_.power);
         }
     }
 }
@@ -153,58 +173,78 @@ void Session::frame(std::int64_t index) {
 // Sees that the products of a half are there. A helper goes on to the fine rows while the coarse byte is drawn.
 void Session::multiply(int which) {
     if (!crew_) {
-        if (which == 0) model_.cell.multiply(lanes_, model_.cell.all());
+        if (which == 0) model_.cell.multiply(cell_, model_.cell.all());
         return;
     }
     const auto help = [](void* context, int job) {
         const Session& session = *static_cast<Session*>(context);
-        session.model_.cell.multiply(session.lanes_, session.model_.cell.share(job, true));
+        session.model_.cell.multiply(session.cell_, session.model_.cell.share(job, true));
     };
     if (which == 0) crew_->give(help, this);
-    model_.cell.multiply(lanes_, model_.cell.share(which, false));
+    model_.cell.multiply(cell_, model_.cell.share(which, false));
     crew_->collect(which);
 }
 
 // Sample `index` of the call, at vector `within` of the current frame.
 void Session::sample(std::int64_t index, std::size_t within) {
     const auto rows = static_cast<std::size_t>(streams_);
+    if (model_.stack) {
+        model_.stack->advance(stack_, bytes_, model_.weights[within]);
+        for (std::size_t s = 0; s < rows; ++s) {
+            bytes_[s][0] = choose(index, 0, s);
+            put(index, within, s);
+        }
+        return;
+    }
     for (std::size_t s = 0; s < rows; ++s) model_.cell.inputs(bytes_[s][0], bytes_[s][1], 0, known_[s]);
     multiply(0);
-    model_.cell.advance(lanes_, 0, model_.weights[within], known_);
+    model_.cell.advance(cell_, 0, model_.weights[within], known_);
     for (std::size_t s = 0; s < rows; ++s) {
         const int coarse = choose(2 * index, 0, s);
         model_.cell.inputs(bytes_[s][0], bytes_[s][1], coarse, known_[s]);
         bytes_[s][0] = coarse;
     }
     multiply(1);
-    model_.cell.advance(lanes_, 1, model_.weights[within], known_);
+    model_.cell.advance(cell_, 1, model_.weights[within], known_);
     for (std::size_t s = 0; s < rows; ++s) {
         bytes_[s][1] = choose(2 * index + 1, 1, s);
         put(index, within, s);
     }
-    lanes_.now = 1 - lanes_.now;
+    cell_.now = 1 - cell_.now;
 }
 
 // Draws an element of the call (byte `which` of its sample), or takes the given one and tells its distribution.
 int Session::choose(std::int64_t element, int which, std::size_t s) {
     const int stream = static_cast<int>(s);
-    const std::size_t at = s * 2 * static_cast<std::size_t>(call_.samples) + static_cast<std::size_t>(element);
+    const std::size_t row = s * static_cast<std::size_t>(model_.elements()) * static_cast<std::size_t>(call_.samples);
+    const std::size_t at = row + static_cast<std::size_t>(element);
     if (!drawing_) {
-        if (call_.logits != nullptr) model_.cell.score(lanes_, which, stream, call_.logits + at * kClasses);
+        if (call_.logits != nullptr) {
+            float* logits = call_.logits + at * kClasses;
+            model_.stack ? model_.stack->score(stack_, stream, logits)
+                         : model_.cell.score(cell_, which, stream, logits);
+        }
         return call_.elements[at];
     }
     const float u = call_.uniforms != nullptr
                         ? call_.uniforms[at]
                         : noise_[s].uniform(call_.positions[s] + static_cast<std::uint64_t>(element));
-    return model_.cell.draw(lanes_, which, stream, sharpness_, u);
+    return model_.stack ? model_.stack->draw(stack_, stream, sharpness_, u)
+                        : model_.cell.draw(cell_, which, stream, sharpness_, u);
 }
 
 void Session::put(std::int64_t index, std::size_t within, std::size_t s) {
-    int made = 256 * bytes_[s][0] + bytes_[s][1] - 32768;
-    if (carried_ != nullptr) {
-        made = model_.prediction->synthesise(made, within, carried_ + s * model_.prediction->carried());
-    }
     const std::size_t at = s * static_cast<std::size_t>(call_.samples) + static_cast<std::size_t>(index);
+    if (model_.stack) {
+        const float level = model_.levels[static_cast<std::size_t>(bytes_[s][0])];
+        if (call_.audio != nullptr) call_.audio[at] = level;
+        if (call_.pcm != nullptr) call_.pcm[at] = static_cast<std::int16_t>(std::nearbyint(level * 32768.0f));
+        return;
+    }
+    int made = 256 * bytes_[s][0] + bytes_[s][1] - 32768;
+    if (arrays_.carried != nullptr) {
+        made = model_.prediction->synthesise(made, within, arrays_.carried + s * model_.prediction->carried());
+    }
     if (call_.audio != nullptr) call_.audio[at] = static_cast<float>(made) / 32768.0f;
     if (call_.pcm != nullptr) call_.pcm[at] = static_cast<std::int16_t>(made);
 }

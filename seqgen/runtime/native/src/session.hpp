@@ -9,6 +9,20 @@
 
 namespace seqgen {
 
+// A call's arrays in its workspace, streams side by side.
+struct Arrays {
+    Lanes& cell;
+    StackLanes& stack;
+    float* vector = nullptr;         // the newest conditioning vector, as the cell or the stack has it
+    float* scratch = nullptr;        // the conditioning network's
+    float* network_state = nullptr;
+    std::int16_t* carried = nullptr;
+    double* power = nullptr;
+
+    template <typename Take>
+    void reserve(const Model& model, std::size_t rows, Take&& take);
+};
+
 // Checked beforehand by engine.cpp; nothing in here fails, allocates or locks.
 class Session {
    public:
@@ -20,9 +34,6 @@ class Session {
     static std::size_t workspace(const Model& model, int streams);
 
    private:
-    template <typename T>
-    T* take(std::size_t count);
-
     void load();
     void save();
     void frame(std::int64_t index);
@@ -37,12 +48,10 @@ class Session {
     const Crew crew_;
     const int streams_;
     const std::int64_t skipped_;  // conditioning vectors dropped at the start of the call
-    unsigned char* free_;         // the workspace that is not taken yet
 
-    Lanes lanes_;
-    float *vector_, *scratch_, *network_state_;  // [6 half] the newest conditioning vector; the network's
-    std::int16_t* carried_;
-    double* power_;
+    Lanes cell_{};
+    StackLanes stack_{};
+    Arrays arrays_{cell_, stack_};
     float sharpness_;
     float known_[SEQGEN_MAX_STREAMS][3];  // the cell's inputs
     int bytes_[SEQGEN_MAX_STREAMS][2];    // the newest coarse and fine byte

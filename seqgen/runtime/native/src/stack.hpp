@@ -1,0 +1,129 @@
+// The WaveNet stack: weights and one sample of it, for streams side by side.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "json.hpp"
+#include "pack.hpp"
+#include "tensors.hpp"
+
+namespace seqgen {
+
+// Floats and bytes of the streams in a call's workspace; arrays of a field lie stream after stream.
+struct StackLanes {
+    static constexpr std::size_t kMostTaps = 8;
+
+    // What a stream carries besides its rings, which stay in the caller's state blob.
+    struct Stream {
+        unsigned char* rings;
+        std::uint64_t time;
+        std::uint32_t symbols[kMostTaps];  // the last inputs of the first convolution, oldest first
+        float sizes[kMostTaps];            // of each tap's row, in 8 bits: what 127 stands for
+    };
+    Stream stream[SEQGEN_MAX_STREAMS];
+    float* residual;                    // [residual] what enters the next layer
+    float* rows[kMostTaps];             // [residual] what a layer reads, the oldest tap first
+    std::uint8_t* row_bytes[kMostTaps];  // the same in 8 bits
+    float* products[kMostTaps];         // [2 gate]
+    float* gated;                       // [layers gate]
+    std::uint8_t* gated_bytes;
+    float *from, *delta;  // [layers][2 gate] conditioning of the frame before, and from there to the frame's own
+    float *skip, *head, *logits;
+    std::uint8_t *skip_bytes, *head_bytes;
+    float multiplier[SEQGEN_MAX_STREAMS];
+    int streams;
+};
+
+// van den Oord et al. 2016 (arXiv 1609.03499), section 2, as seqgen/models/wavenet.py has it. All widths are padded to
+// whole vectors. In 8 bits the rows of the residual stream have one scale each, the largest number becoming 127.
+class Stack {
+   public:
+    // Raises Failure for missing or unfitting tensors.
+    Stack(const Json& op, const Tensors& tensors, seqgen_format format, const Kernels& kernels,
+          const std::string& where);
+
+    std::size_t given() const { return gates_.size() * 2 * gate_; }  // numbers of a conditioning vector
+    std::size_t vector() const { return gates_.size() * 2 * units_; }  // those that the network makes
+    void arrange(const float* vector, float* made) const;
+
+    std::size_t blocks() const;
+    std::size_t bytes() const;
+    std::size_t state_bytes() const;
+    void init(unsigned char* state) const;
+    // Whether this can be the stack's part of a state blob.
+    bool fits(const unsigned char* state) const;
+    void load(StackLanes& lanes, int stream, unsigned char* state) const;
+    void save(const StackLanes& lanes, int stream, unsigned char* state) const;
+
+    // Points `lanes` to its arrays, each got from `take(bytes)`.
+    template <typename Take>
+    void reserve(StackLanes& lanes, Take&& take) const;
+
+    // The logits' products of a sample, from the sample before it of each stream.
+    void advance(StackLanes& lanes, const int (*before)[2], float weight) const;
+    int draw(const StackLanes& lanes, int stream, float sharpness, float uniform) const;
+    void score(const StackLanes& lanes, int stream, float* logits) const;
+
+   private:
+    struct Layer {
+        Packed matrix;
+        Aligned<float> bias;     // padded to whole vectors
+        std::size_t height = 0;  // without that
+    };
+    struct Ring {
+        std::size_t start, length, dilation;
+    };
+    void read_shape(const Json& op, const Tensors& tensors, const std::string& where);
+    void read_front(const Json& op, const Tensors& tensors, const std::string& where);
+    void read_gates(const Json& names, const Tensors& tensors, const std::string& where);
+    Layer layer(const Json& names, const Tensors& tensors, const std::vector<int>& columns, Activations activations,
+                const std::string& where) const;
+    std::size_t row_bytes() const;
+    void enter(StackLanes& lanes, const int (*before)[2]) const;
+    void recall(StackLanes& lanes, const Ring& ring) const;
+    void filter(StackLanes& lanes, std::size_t layer, float weight) const;
+    void apply(const Packed& matrix, Rows<const float> x, Rows<const std::uint8_t> bytes, Rows<float> y,
+               int streams) const;
+    void rectify(StackLanes& lanes, const Layer& layer, float* y, std::uint8_t* bytes) const;
+
+    const Kernels* kernels_;
+    seqgen_format format_;
+    std::size_t units_ = 0, channels_ = 0;  // of z and of the residual stream, as the program has them
+    std::size_t gate_ = 0, residual_ = 0;   // padded to whole vectors
+    std::size_t taps_ = 0, front_ = 0;
+    std::vector<Ring> rings_;
+    std::size_t rows_ = 0;  // of all rings
+    std::vector<Aligned<float>> tables_;  // of each tap of the first convolution: [257][residual], the last row zero
+    Aligned<float> front_bias_;
+    std::vector<std::vector<Packed>> gates_;  // [layers][taps]
+    std::vector<Layer> residuals_;
+    Layer skip_, head_, out_;
+};
+
+template <typename Take>
+void Stack::reserve(StackLanes& lanes, Take&& take) const {
+    const auto floats = [&](std::size_t count) { return static_cast<float*>(take(count * sizeof(float))); };
+    const auto bytes = [&](std::size_t count) { return static_cast<std::uint8_t*>(take(count)); };
+    const std::size_t skip = skip_.bias.size(), head = head_.bias.size(), gated = gates_.size() * gate_;
+    lanes.residual = floats(residual_);
+    for (std::size_t tap = 0; tap < taps_; ++tap) {
+        lanes.rows[tap] = floats(residual_);
+        lanes.row_bytes[tap] = bytes(residual_);
+        lanes.products[tap] = floats(std::max(2 * gate_, residual_));
+    }
+    lanes.gated = floats(gated);
+    lanes.gated_bytes = bytes(gated);
+    lanes.from = floats(given());
+    lanes.delta = floats(given());
+    lanes.skip = floats(skip);
+    lanes.head = floats(head);
+    lanes.logits = floats(kClasses);
+    lanes.skip_bytes = bytes(skip);
+    lanes.head_bytes = bytes(head);
+}
+
+}  // namespace seqgen

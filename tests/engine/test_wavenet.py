@@ -1,0 +1,166 @@
+"""The engine's WaveNet against torch, and every instruction set against the plain loops."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from seqgen import noise
+from seqgen.config import Component
+from seqgen.errors import SeqgenError
+from seqgen.export import program
+from seqgen.runtime.native import MAX_STREAMS, Engine, Format
+from seqgen.sample import Vocoder
+from seqgen.stream.state import leaves
+from seqgen.train import weights
+from tests.runtime.voices import tiny_run, tiny_system
+
+FORMATS: tuple[Format, ...] = ("float32", "bf16", "int8")
+MODELS: dict[str, dict[str, int]] = {
+    "plain": {"layers": 6, "cycle": 3, "residual": 16, "gate": 16, "skip": 32, "head": 16},
+    "ragged": {"layers": 5, "cycle": 4, "residual": 10, "gate": 7, "skip": 20, "head": 9, "kernel": 3, "front": 1},
+    "one layer": {"layers": 1, "cycle": 1, "residual": 24, "gate": 40, "skip": 16, "head": 256, "front": 4},
+}
+TOLERANCE = {"float32": 1e-5, "bf16": 0.1, "int8": 0.2}  # relative to the largest logit; the latter rule out mistakes
+Array = Any
+
+
+@dataclass
+class Voice:
+    """A tiny WaveNet over µ-law: where its program lies, and torch's view of it."""
+
+    where: Path
+    vocoder: Vocoder
+
+    def inputs(self, streams: int, frames: int, seed: int = 0) -> tuple[Array, Array, Array]:
+        """Features, uniforms and elements of fresh streams."""
+        net = self.vocoder.generator.conditioner
+        assert net is not None
+        samples = frames * net.spec.up - net.spec.latency
+        rng = np.random.default_rng(seed)
+        features = rng.normal(-5, 2, (streams, frames, net.spec.in_dim)).astype(np.float32)
+        uniforms = np.stack([noise.block(seed, row, 0, samples) for row in range(streams)])
+        return features, uniforms, rng.integers(0, 256, (streams, samples)).astype(np.uint8)
+
+
+def make(directory: Path, options: dict[str, int], seed: int = 1) -> Voice:
+    run = tiny_run(hop=20)
+    run = replace(run, data=replace(run.data, codec="mulaw8"), model=Component("wavenet", dict(options)))
+    system, _ = tiny_system(run, (), seed)
+    with torch.no_grad():
+        for table in (p for name, p in system.generator.named_parameters() if name.endswith("embedding.weight")):
+            table.normal_(generator=torch.Generator().manual_seed(seed))
+    directory.mkdir(exist_ok=True)
+    save_file({k: v.contiguous() for k, v in weights.of(system.generator).items()}, directory / "weights.safetensors")
+    fresh = {name: leaf.clone().contiguous() for name, leaf in leaves(system.vocoder.init_state(1))}
+    save_file(fresh, directory / "initial.safetensors")
+    program.write(system.vocoder, directory)
+    return Voice(directory, system.vocoder)
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def voice(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Voice:
+    return make(tmp_path_factory.mktemp("wavenet"), MODELS[request.param])
+
+
+def score(engine: Engine, features: Array, elements: Array, states: Array | None = None) -> tuple[Array, Array]:
+    after = engine.init(len(features)) if states is None else states.copy()
+    logits = np.full((*elements.shape, 256), np.nan, np.float32)
+    engine.run(after, features, elements.shape[1], drawing=False, given={"elements": elements}, made={"logits": logits})
+    return logits, after
+
+
+def draw(engine: Engine, features: Array, uniforms: Array, states: Array | None = None) -> tuple[Array, Array]:
+    after = engine.init(len(features)) if states is None else states.copy()
+    audio = np.full(uniforms.shape, np.nan, np.float32)
+    given = {"uniforms": uniforms}
+    engine.run(after, features, audio.shape[1], drawing=True, given=given, made={"audio": audio}, temperature=1.0)
+    return audio, after
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_the_distributions_are_those_of_torch(voice: Voice, form: Format) -> None:
+    features, _, elements = voice.inputs(3, 9)
+    engine = Engine(voice.where, format=form)
+    assert (engine.info.elements_per_sample, engine.info.classes) == (1, 256)
+    got, _ = score(engine, features, elements)
+    vocoder = voice.vocoder
+    with torch.no_grad():
+        x, cond = torch.from_numpy(elements.astype(np.int64)), torch.from_numpy(features)
+        expected = vocoder.step(x, vocoder.init_state(3), cond)[0].numpy()
+    assert expected.shape == got.shape
+    assert np.abs(expected).max() > 1
+    assert np.abs(got - expected).max() <= TOLERANCE[form] * np.abs(expected).max()
+
+
+def test_the_samples_are_those_of_torch(voice: Voice) -> None:
+    """Levels of µ-law to the last bit; at most one of three rows may part, where rounding decides a draw."""
+    features, uniforms, _ = voice.inputs(3, 12)
+    got, _ = draw(Engine(voice.where), features, uniforms)
+    vocoder = voice.vocoder
+    with torch.no_grad():
+        cond, u = torch.from_numpy(features), torch.from_numpy(uniforms)
+        expected = vocoder.sample(u[..., None], vocoder.init_state(3), cond, 1.0)[0].numpy()
+    assert len(np.unique(expected)) > 50
+    assert (got == expected).all(axis=1).sum() >= 2
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_all_sets_give_the_same_bits(voice: Voice, form: Format, sets: list[str]) -> None:
+    features, uniforms, elements = voice.inputs(MAX_STREAMS, 5, seed=1)
+    plain = Engine(voice.where, format=form, isa="generic")
+    expected = score(plain, features, elements)[0], draw(plain, features, uniforms)[0]
+    for name in sets[1:]:
+        engine = Engine(voice.where, format=form, isa=name)
+        got = score(engine, features, elements)[0], draw(engine, features, uniforms)[0]
+        assert [part.tobytes() for part in got] == [part.tobytes() for part in expected]
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_chunks_and_batch_mates_change_nothing(voice: Voice, form: Format) -> None:
+    """Streams at different times may share a call: their rings stand at different places."""
+    net = voice.vocoder.generator.conditioner
+    assert net is not None
+    engine = Engine(voice.where, format=form)
+    features, uniforms, _ = voice.inputs(3, 9, seed=3)
+    whole, final = draw(engine, features, uniforms)
+    alone = np.concatenate([draw(engine, features[r : r + 1], uniforms[r : r + 1])[0] for r in range(3)])
+    assert np.array_equal(alone, whole)
+    cut = 5 * net.spec.up - net.spec.latency
+    first, states = draw(engine, features[:, :5], uniforms[:, :cut])
+    rest, states = draw(engine, features[:, 5:], uniforms[:, cut:], states)
+    assert np.array_equal(np.concatenate([first, rest], axis=1), whole)
+    assert np.array_equal(states, final)
+    late = draw(engine, features[:1, :5], uniforms[:1, :cut])[1]
+    early = draw(engine, features[1:2, :4], uniforms[1:2, : cut - net.spec.up])[1]
+    both = np.concatenate([features[:1, 5:8], features[1:2, 4:7]])
+    count = 3 * net.spec.up
+    given = np.stack([uniforms[0, cut : cut + count], uniforms[1, cut - net.spec.up : cut - net.spec.up + count]])
+    made, _ = draw(engine, both, given, np.concatenate([late, early]))
+    assert np.array_equal(made[0], whole[0, cut : cut + count])
+    assert np.array_equal(made[1], whole[1, cut - net.spec.up : cut - net.spec.up + count])
+
+
+def test_pcm_is_the_audio_rounded(voice: Voice) -> None:
+    features, uniforms, _ = voice.inputs(2, 8)
+    engine = Engine(voice.where)
+    audio, _ = draw(engine, features, uniforms)
+    pcm = np.empty(uniforms.shape, np.int16)
+    given = {"uniforms": uniforms}
+    engine.run(engine.init(2), features, pcm.shape[1], drawing=True, given=given, made={"pcm": pcm}, temperature=1.0)
+    assert np.array_equal(pcm, np.rint(audio * 32768).astype(np.int16))
+
+
+def test_damaged_states_are_refused(voice: Voice) -> None:
+    features, uniforms, _ = voice.inputs(1, 8)
+    engine = Engine(voice.where)
+    state = engine.init(1)
+    state[0, 32 + 8 : 32 + 12] = 255  # a symbol that the first convolution is to look back on
+    with pytest.raises(SeqgenError, match="damaged"):
+        draw(engine, features, uniforms, state)
