@@ -7,6 +7,7 @@
     step.onnx            elements and features in, distributions out (teacher forcing, likelihood)
     loop.onnx            features and uniforms in, audio out: the whole sampling loop in one call
     program.json         the same network as a list of ops, for the native engine
+    engine.safetensors  its tensors, rounded: in a bundle for that engine only, instead of weights, state and graphs
     prediction.safetensors  matrices of the linear prediction, where the voice has one
     golden.safetensors   inputs, noise, outputs and final state to replay
 

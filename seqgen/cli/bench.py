@@ -121,7 +121,7 @@ def _preset(name: str) -> Any:
 def _generation(given: argparse.Namespace) -> list[dict[str, Any]]:
     """One row for the runtime asked for, or one for each runtime and weight format, on the same voice."""
     from seqgen.bundle import Bundle
-    from seqgen.runtime import fastest
+    from seqgen.runtime import fastest, runnable
 
     with tempfile.TemporaryDirectory() as scratch:
         if given.bundle is not None:
@@ -131,7 +131,8 @@ def _generation(given: argparse.Namespace) -> list[dict[str, Any]]:
         chosen = [(given.runtime, given.format)]
         if given.compare:
             formats = ("int8", "bf16", "float32") if fastest(bundle) == "native" else ()
-            chosen = [*(("native", one) for one in formats), ("onnx", ""), ("torch", "")]
+            others = [name for name in runnable(bundle) if name != "native"]
+            chosen = [*(("native", one) for one in formats), *((name, "") for name in others)]
         rows = [_measured(given, bundle, runtime, form) for runtime, form in chosen]
         if given.compare and given.preset == "pwn-student":
             rows.append(_measured(given, _exported("pwn-teacher", Path(scratch)), "torch", ""))

@@ -14,6 +14,7 @@ Export the best checkpoint of an experiment as a bundle: weights, graphs, config
 
   seqgen export exp/fsdd --out voice/
   seqgen export exp/fsdd --out voice/ --quantise int8     # the native engine runs it with int8 weights
+  seqgen export exp/fsdd --out voice/ --quantise int8 --engine-only     # nothing else can: a fraction of the size
   seqgen-serve serve --voice voice/                       # the bundle is all that the server needs
 
 The bundle is checked right away: its golden vectors are replayed through every runtime.
@@ -39,6 +40,11 @@ def add_parsers(commands: Any) -> None:
         help="weights of the native engine (default: float32)",
     )
     command.add_argument(
+        "--engine-only",
+        action="store_true",
+        help="no graphs for onnxruntime and no float32 weights: a small bundle that the native engine alone runs",
+    )
+    command.add_argument(
         "--note", nargs="+", default=[], metavar="KEY=VALUE", action="extend", help="add to the bundle's provenance"
     )
     command.set_defaults(run=run_export)
@@ -57,7 +63,13 @@ def run_export(given: argparse.Namespace) -> int:
     notes = dict(note.partition("=")[::2] for note in given.note)
     if "" in notes or any("=" not in note for note in given.note):
         raise SeqgenError(f"--note {' '.join(given.note)}", remedy="give KEY=VALUE")
-    opened = voice.export(Experiment.open(given.experiment), given.out, provenance=notes, precision=given.quantise)
+    opened = voice.export(
+        Experiment.open(given.experiment),
+        given.out,
+        provenance=notes,
+        precision=given.quantise,
+        engine_only=given.engine_only,
+    )
     size = sum(entry.size for entry in opened.manifest.files)
     sys.stderr.write(f"{given.out}: {size / 1e6:.2f} MB\n")
     return _verdicts(given.out, as_json=False)

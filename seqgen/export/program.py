@@ -10,6 +10,7 @@ interpolation, cell, emission, codec and, where there is one, the synthesis filt
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +20,7 @@ from torch import nn
 from seqgen.audio.codec import Bytes16
 from seqgen.emissions.categorical import Categorical
 from seqgen.errors import SeqgenError
+from seqgen.export import rounded
 from seqgen.models.frames import FrameConditioner
 from seqgen.models.wavernn import SILENCE, WaveRNN, scale
 from seqgen.nets.layers import ACTIVATIONS, Activation, CausalConv1d, Dense
@@ -165,7 +167,17 @@ def program(vocoder: Vocoder, precision: Precision = "float32") -> dict[str, Any
     }
 
 
-def write(vocoder: Vocoder, directory: Path, precision: Precision = "float32") -> None:
-    """Write ``directory/program.json``; the tensors it names are those that the bundle holds anyway."""
-    text = json.dumps(program(vocoder, precision), indent=1)
+def write(
+    vocoder: Vocoder, directory: Path, precision: Precision = "float32", alone: Mapping[str, Any] | None = None
+) -> None:
+    """Write ``directory/program.json``; the tensors it names are those that the bundle holds anyway.
+
+    Where no other runtime reads the bundle, ``alone`` has them by name: they are written rounded, see
+    :mod:`seqgen.export.rounded`.
+    """
+    document = program(vocoder, precision)
+    if alone is not None:
+        document["tensors"] = [rounded.FILE, *document["tensors"][2:]]
+        rounded.write(document, alone, directory / rounded.FILE)
+    text = json.dumps(document, indent=1)
     (directory / FILE).write_text(text + "\n", encoding="utf-8")

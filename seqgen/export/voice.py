@@ -18,7 +18,7 @@ from seqgen.bundle import Bundle, Manifest
 from seqgen.errors import SeqgenError
 from seqgen.export import program
 from seqgen.export.onnx import export_graphs
-from seqgen.runtime import fastest, open_runtime
+from seqgen.runtime import open_runtime, runnable
 from seqgen.runtime.native import Engine
 from seqgen.runtime.replay import Verdict, require_golden
 from seqgen.sample import VocoderState
@@ -38,10 +38,12 @@ def export(
     *,
     provenance: Mapping[str, str] | None = None,
     precision: program.Precision = "float32",
+    engine_only: bool = False,
 ) -> Bundle:
     """Write the voice of an experiment's best checkpoint as a bundle, golden vectors included.
 
-    ``precision`` is how the native engine holds the weights when the bundle is opened; the file keeps float32.
+    ``precision`` is how the native engine holds the weights when the bundle is opened. The file keeps float32 for the
+    other runtimes, unless it is for the engine only.
 
     Raises:
         SeqgenError: where there is no checkpoint, ``out`` cannot be written, or the engine cannot run the model.
@@ -54,7 +56,7 @@ def export(
         "platform": f"{platform.system()} {platform.machine()}",
         **(provenance or {}),
     }
-    return write(made, experiment, out, origin, precision)
+    return write(made, experiment, out, origin, precision, engine_only=engine_only)
 
 
 def write(
@@ -63,28 +65,39 @@ def write(
     out: Path,
     provenance: Mapping[str, str],
     precision: program.Precision = "float32",
+    *,
+    engine_only: bool = False,
 ) -> Bundle:
-    """Write ``voice`` as it stands, under the experiment's configuration."""
+    """Write ``voice`` as it stands, under the experiment's configuration.
+
+    With ``engine_only`` the bundle has what the native engine reads and no more, its weights rounded to ``precision``.
+    """
     vocoder, generator, run = voice.vocoder, voice.generator, experiment.run
     programmed = program.runnable(vocoder)
-    if precision != "float32" and not programmed:
-        raise SeqgenError(f"the native engine cannot run {run.model.name}", remedy="export it in float32")
+    if (precision != "float32" or engine_only) and not programmed:
+        raise SeqgenError(f"the native engine cannot run {run.model.name}", remedy="export it whole, in float32")
     with torch.no_grad():
         state = vocoder.init_state(1)
     channels = run.features.n_mels + generator.speakers
 
     def fill(directory: Path) -> None:
         (directory / "config.yaml").write_text(config.dump(run), encoding="utf-8")
-        save_file({k: v.contiguous() for k, v in weights.of(generator).items()}, directory / "weights.safetensors")
-        save_numpy({name: leaf.numpy().copy() for name, leaf in leaves(state)}, directory / "initial.safetensors")
+        parameters = {name: tensor.contiguous() for name, tensor in weights.of(generator).items()}
+        initial = {name: leaf.numpy().copy() for name, leaf in leaves(state)}
         if vocoder.prediction is not None:
             matrices = {name: tensor.contiguous() for name, tensor in vocoder.prediction.named_buffers()}
             save_file(matrices, directory / "prediction.safetensors")
-        export_graphs(vocoder, directory)
+        if not engine_only:
+            save_file(parameters, directory / "weights.safetensors")
+            save_numpy(initial, directory / "initial.safetensors")
+            export_graphs(vocoder, directory)
         golden = _golden(voice, channels)
         if programmed:
-            program.write(vocoder, directory, precision)
+            alone = {name: tensor.numpy() for name, tensor in parameters.items()} | initial
+            program.write(vocoder, directory, precision, alone if engine_only else None)
             golden |= _engine_golden(directory, golden, precision) if precision != "float32" else {}
+        if engine_only:
+            golden = _engine_alone(golden, precision)
         save_numpy(golden, directory / "golden.safetensors")
 
     manifest = _manifest(voice, experiment, state, provenance)
@@ -156,6 +169,13 @@ def _engine_golden(
     return {f"audio.{precision}": audio, f"params.{precision}": params}
 
 
+def _engine_alone(golden: dict[str, npt.NDArray[Any]], precision: program.Precision) -> dict[str, npt.NDArray[Any]]:
+    """Of the golden vectors those that this precision is compared with."""
+    suffix = "" if precision == "float32" else f".{precision}"
+    kept = {"features", "uniforms", "elements", f"audio{suffix}", f"params{suffix}"}
+    return {name: value for name, value in golden.items() if name in kept}
+
+
 def check(directory: Path) -> list[Verdict]:
     """Open a bundle (every hash verified) and replay its golden vectors through each runtime that can run it here.
 
@@ -163,5 +183,4 @@ def check(directory: Path) -> list[Verdict]:
         SeqgenError: where the bundle is damaged, or a runtime does not reproduce it.
     """
     opened = Bundle.open(directory)
-    names = dict.fromkeys([fastest(opened), "onnx", "torch"])
-    return [require_golden(open_runtime(opened, name)) for name in names]
+    return [require_golden(open_runtime(opened, name)) for name in runnable(opened)]

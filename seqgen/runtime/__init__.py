@@ -9,11 +9,23 @@ from seqgen.bundle import Bundle
 from seqgen.runtime import native
 from seqgen.runtime.contract import Runtime
 
+GRAPH = "loop.onnx"
+
+
+def runnable(bundle: Bundle) -> list[str]:
+    """Registered names of the runtimes that ``bundle`` has the files for, fastest first; native only where it is built.
+
+    A bundle for the native engine only names it all the same: opening it then says what is missing.
+    """
+    files = {entry.name for entry in bundle.manifest.files}
+    others = ["onnx", "torch"] if GRAPH in files else []
+    programmed = native.PROGRAM in files and (native.built() or not others)
+    return ["native", *others] if programmed else others or ["onnx"]
+
 
 def fastest(bundle: Bundle) -> str:
     """The registered name of the fastest runtime for ``bundle`` here: native where it can, else onnx."""
-    programmed = any(entry.name == native.PROGRAM for entry in bundle.manifest.files)
-    return "native" if programmed and native.built() else "onnx"
+    return runnable(bundle)[0]
 
 
 def open_runtime(bundle: Bundle, name: str = "", *, threads: int = 1, **options: Any) -> Runtime:

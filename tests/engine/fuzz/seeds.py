@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors.numpy import save
 
+from seqgen.export import rounded
 from tests.engine import programs
 from tests.engine.programs import Array, Shape
 
@@ -20,10 +22,11 @@ SHAPE = Shape(hidden=2, channels=2, width=1, taps=2, hop=2, latency=1)
 GENERIC, NOISY_STATE = 4, 8
 
 
-def packed(choices: int, document: dict[str, Any], weights: dict[str, Array]) -> bytes:
+def packed(choices: int, document: dict[str, Any], weights: dict[str, Array] | bytes) -> bytes:
     """One input: choices (bits 0 and 1: weight format), the length of the program, the program, the tensors."""
+    tensors = weights if isinstance(weights, bytes) else save(weights)
     program = json.dumps(document, separators=(",", ":")).encode()
-    return bytes([choices]) + len(program).to_bytes(2, "little") + program + save(weights)
+    return bytes([choices]) + len(program).to_bytes(2, "little") + program + tensors
 
 
 def speaker() -> tuple[dict[str, Any], dict[str, Array]]:
@@ -47,6 +50,21 @@ def prediction() -> tuple[dict[str, Any], dict[str, Array]]:
     return document, weights | {name: rng.normal(0, 1, size) for name, size in sizes.items()}
 
 
+def rounded_weights() -> bytes:
+    """Weights in 8 bits, whole and in blocks, and in 16 bits."""
+    shape = Shape(hidden=8, channels=1, width=1, taps=1, hop=1, latency=0)
+    document, weights = programs.program(shape) | {"precision": "int8"}, programs.tensors(shape)
+    weights["recurrent"][1:-1] = 0
+    for op in document["ops"]:
+        if op["op"] == "conv":
+            del op["initial"]
+    with tempfile.TemporaryDirectory() as folder:
+        rounded.write(document, weights, Path(folder) / rounded.FILE)
+        tensors = (Path(folder) / rounded.FILE).read_bytes()
+    assert b"recurrent.columns" in tensors
+    return packed(0, document, tensors)
+
+
 def seeds() -> dict[str, bytes]:
     """Inputs by name."""
     plain = programs.program(SHAPE), programs.tensors(SHAPE)
@@ -58,6 +76,7 @@ def seeds() -> dict[str, bytes]:
         "speaker-bf16": packed(2 + GENERIC, *speaker()),
         "prediction-int8": packed(3 + NOISY_STATE, *prediction()),
         "dilated": packed(NOISY_STATE, *dilated),
+        "rounded": rounded_weights(),
     }
 
 

@@ -67,6 +67,12 @@ Tensor entry(const Json& described, const char* body, std::size_t room, const st
     return tensor;
 }
 
+std::uint16_t number16(const char* data, std::size_t index) {
+    std::uint16_t value;
+    std::memcpy(&value, data + index * sizeof value, sizeof value);
+    return value;
+}
+
 template <typename T>
 std::vector<T> finite(const Tensor& tensor, const std::string& name) {
     std::vector<T> values(tensor.elements);
@@ -75,6 +81,23 @@ std::vector<T> finite(const Tensor& tensor, const std::string& name) {
         if (!std::isfinite(value)) throw Failure(SEQGEN_FORMAT, "tensor '" + name + "' holds NaN or infinity");
     }
     return values;
+}
+
+std::vector<float> widened(const Tensor& tensor, const std::string& name) {
+    std::vector<float> values(tensor.elements);
+    for (std::size_t i = 0; i < values.size(); ++i) {
+        const std::uint32_t bits = std::uint32_t{number16(tensor.data, i)} << 16;
+        std::memcpy(&values[i], &bits, sizeof bits);
+        if (!std::isfinite(values[i])) throw Failure(SEQGEN_FORMAT, "tensor '" + name + "' holds NaN or infinity");
+    }
+    return values;
+}
+
+// By way of double, so that a whole row rounds back to the very same q and peak.
+float eighth(char stored, float peak, const std::string& name) {
+    const auto q = static_cast<signed char>(stored);
+    if (q == -128) throw Failure(SEQGEN_FORMAT, "tensor '" + name + "' holds -128; expected -127 to 127");
+    return static_cast<float>(q * static_cast<double>(peak) / 127);
 }
 
 }  // namespace
@@ -160,7 +183,61 @@ const Tensor& Tensors::find(const std::string& name, std::vector<std::int64_t>& 
 }
 
 std::vector<float> Tensors::floats(const std::string& name, std::vector<std::int64_t>& shape) const {
+    const auto found = tensors_.find(name);
+    if (found != tensors_.end() && found->second.kind == "BF16") return widened(find(name, shape, "BF16"), name);
+    if (found != tensors_.end() && found->second.kind == "I8" && shape.size() == 2) return rounded(name, shape);
     return finite<float>(find(name, shape, "F32"), name);
+}
+
+std::vector<float> Tensors::rounded(const std::string& name, std::vector<std::int64_t>& shape) const {
+    std::vector<std::int64_t> rows = {shape[0]}, two = {2};
+    const std::vector<float> peaks = finite<float>(find(name + ".peak", rows, "F32"), name + ".peak");
+    if (tensors_.count(name + ".shape") == 0) {
+        shape[0] = rows[0];
+        const Tensor& whole = find(name, shape, "I8");
+        const auto width = static_cast<std::size_t>(shape[1]);
+        std::vector<float> values(whole.elements);
+        for (std::size_t i = 0; i < values.size(); ++i) values[i] = eighth(whole.data[i], peaks[i / width], name);
+        return values;
+    }
+    std::int32_t sizes[2];
+    std::memcpy(sizes, find(name + ".shape", two, "I32").data, sizeof sizes);
+    const bool fits = sizes[0] == rows[0] && sizes[1] >= 1 && (shape[1] < 0 || sizes[1] == shape[1]);
+    if (!fits) {
+        throw Failure(SEQGEN_FORMAT, "tensor '" + name + "' is I8 " + shape_text({sizes[0], sizes[1]}) + ", expected " +
+                                         shape_text({rows[0], shape[1]}));
+    }
+    shape = {sizes[0], sizes[1]};
+    return blocks(name, shape, peaks);
+}
+
+std::vector<float> Tensors::blocks(const std::string& name, const std::vector<std::int64_t>& shape,
+                                   const std::vector<float>& peaks) const {
+    const auto height = static_cast<std::size_t>(shape[0]), width = static_cast<std::size_t>(shape[1]);
+    std::vector<std::int64_t> each = {-1, 16}, strips = {static_cast<std::int64_t>((height + 3) / 4)};
+    const Tensor& stored = find(name, each, "I8");
+    std::vector<std::int64_t> count = {each[0]};
+    const char* columns = find(name + ".columns", count, "U16").data;
+    const char* counts = find(name + ".counts", strips, "U16").data;
+    const auto wrong = [&](const char* what) { throw Failure(SEQGEN_FORMAT, "tensor '" + name + "' " + what); };
+    if (height * width / kLeastDense > stored.elements) wrong("has too few blocks for its shape");
+    std::vector<float> values(height * width);
+    std::size_t block = 0;
+    for (std::size_t row = 0; row < height; row += 4) {
+        std::size_t left = number16(counts, row / 4), next = 0;
+        if (left > static_cast<std::size_t>(each[0]) - block) wrong("has fewer blocks than its counts say");
+        for (; left > 0; --left, ++block) {
+            const std::size_t column = 4 * std::size_t{number16(columns, block)};
+            if (column < next || column >= width) wrong("has blocks outside itself, or not in order");
+            next = column + 4;
+            for (std::size_t i = 0; i < 16; ++i) {
+                const std::size_t y = row + i / 4, x = column + i % 4;
+                if (y < height && x < width) values[y * width + x] = eighth(stored.data[16 * block + i], peaks[y], name);
+            }
+        }
+    }
+    if (block != static_cast<std::size_t>(each[0])) wrong("has more blocks than its counts say");
+    return values;
 }
 
 std::vector<double> Tensors::doubles(const std::string& name, std::vector<std::int64_t>& shape) const {

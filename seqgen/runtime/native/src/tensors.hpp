@@ -42,7 +42,11 @@ class Tensors {
     // Raises Failure(SEQGEN_FORMAT) for a header, shape or extent that does not fit the file.
     void read(const std::string& path);
 
-    // A float32 (or float64) array of exactly this shape, -1 standing for any size of at least 1; every value finite.
+    // An array of exactly this shape, -1 standing for any size of at least 1; every value finite. `doubles` are stored as
+    // float64; `floats` as float32, bfloat16, or, a matrix, in 8 bits: value = q * peak / 127 for q in -127 .. 127, where
+    // the float32 array `name`.peak has one number a row. Such a matrix is whole, int8 [rows, columns], or has only its
+    // blocks of 4 x 4 that are not zero, int8 [blocks, 16], strip of rows by strip: then `name`.shape is its int32 [2]
+    // shape, `name`.counts uint16 [strips] its blocks a strip and `name`.columns uint16 [blocks] each one's column / 4.
     // Raises Failure(SEQGEN_FORMAT) naming the array otherwise.
     std::vector<float> floats(const std::string& name, std::vector<std::int64_t>& shape) const;
     std::vector<double> doubles(const std::string& name, std::vector<std::int64_t>& shape) const;
@@ -54,6 +58,12 @@ class Tensors {
     // not multiply a large one without end.
     static constexpr std::size_t kMostUses = 16;
 
+    // A matrix of fewer blocks than one in so many is stored whole: a short file may not become a large matrix.
+    static constexpr std::size_t kLeastDense = 256;
+
+    std::vector<float> rounded(const std::string& name, std::vector<std::int64_t>& shape) const;
+    std::vector<float> blocks(const std::string& name, const std::vector<std::int64_t>& shape,
+                              const std::vector<float>& peaks) const;
     const Tensor& find(const std::string& name, std::vector<std::int64_t>& shape, const char* kind) const;
 
     std::vector<std::unique_ptr<File>> files_;
