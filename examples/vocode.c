@@ -2,7 +2,8 @@
  *
  *     vocode VOICE FEATURES.f32 OUT.wav [SEED]
  *
- * Standard error tells how long the first samples took, loading included, and the most memory that the process had.
+ * Standard error tells how long the first samples took, loading included, the most memory that the process had, and
+ * which kernels ran.
  */
 #define _XOPEN_SOURCE 700
 #include <stdint.h>
@@ -93,8 +94,8 @@ int main(int argc, char **argv) {
     wav_header(out, (uint32_t)info.sample_rate, made);
     need(fclose(out) == 0, "cannot write the file");
     fclose(in);
-    fprintf(stderr, "vocode: %lu samples, the first after %.1f ms; %.1f MB of memory\n", (unsigned long)made, first,
-            resident_mb());
+    fprintf(stderr, "vocode: %lu samples, the first after %.1f ms; %.1f MB of memory; %s kernels\n",
+            (unsigned long)made, first, resident_mb(), info.isa);
     seqgen_close(model, NULL, 0);
     free(state), free(workspace), free(features), free(pcm);
     return 0;

@@ -75,7 +75,8 @@ def write(
     vocoder, generator, run = voice.vocoder, voice.generator, experiment.run
     programmed = program.runnable(vocoder)
     if (precision != "float32" or engine_only) and not programmed:
-        raise SeqgenError(f"the native engine cannot run {run.model.name}", remedy="export it whole, in float32")
+        remedy = "leave out --engine-only" if engine_only else "export it in float32"
+        raise SeqgenError(f"the native engine cannot run {run.model.name}", remedy=remedy)
     with torch.no_grad():
         state = vocoder.init_state(1)
     channels = run.features.n_mels + generator.speakers

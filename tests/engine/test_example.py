@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import re
 import shutil
 import subprocess
@@ -37,7 +39,7 @@ def test_the_example_writes_the_same_samples(vocode: Path, tmp_path: Path) -> No
     features.tofile(tmp_path / "features")
     command = [vocode, where, tmp_path / "features", tmp_path / "out.wav", "7"]
     told = subprocess.run(command, check=True, timeout=60, capture_output=True, text=True).stderr
-    assert re.fullmatch(r"vocode: 647 samples, the first after [\d.]+ ms; [\d.]+ MB of memory\n", told)
+    assert re.fullmatch(r"vocode: 647 samples, the first after [\d.]+ ms; [\d.]+ MB of memory; \w+ kernels\n", told)
     with wave.open(str(tmp_path / "out.wav")) as file:
         assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (8000, 1, 2)
         got = np.frombuffer(file.readframes(file.getnframes()), "<i2")
@@ -54,3 +56,21 @@ def test_the_example_says_what_is_wrong(vocode: Path, tmp_path: Path) -> None:
     done = subprocess.run([vocode, tmp_path, "in", "out"], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 1
     assert "program.json: cannot be read" in done.stderr
+
+
+def test_a_processor_without_vectors_runs_the_generic_kernels(vocode: Path, tmp_path: Path) -> None:
+    """Under an emulator of a processor of 2008, which has no AVX2: they are chosen unasked, for the same samples."""
+    emulator = shutil.which("qemu-x86_64")
+    if emulator is None or platform.machine() != "x86_64":
+        pytest.skip("no qemu-x86_64, or this is another kind of machine")
+    shape = Shape(hidden=30, hop=20, latency=33)
+    where = programs.write(tmp_path / "voice", programs.program(shape), programs.tensors(shape))
+    np.random.default_rng(0).normal(0, 1, (12, shape.channels)).astype(np.float32).tofile(tmp_path / "features")
+    alone = {name: value for name, value in os.environ.items() if name != "SEQGEN_ISA"}
+    made = []
+    for name, emulated in (("here.wav", []), ("old.wav", [emulator, "-cpu", "Nehalem"])):
+        command = [*emulated, vocode, where, tmp_path / "features", tmp_path / name]
+        done = subprocess.run(command, env=alone, capture_output=True, text=True, check=True, timeout=120)
+        made.append((tmp_path / name).read_bytes())
+    assert done.stderr.endswith("; generic kernels\n")
+    assert made[0] == made[1]
