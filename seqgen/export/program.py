@@ -31,6 +31,7 @@ from seqgen.stream.state import leaves
 
 FORMAT = 1
 FILE = "program.json"
+WEIGHTS, INITIAL = "weights.safetensors", "initial.safetensors"
 Op = dict[str, Any]
 Precision = Literal["float32", "bf16", "int8"]
 
@@ -147,7 +148,7 @@ def program(vocoder: Vocoder, precision: Precision = "float32") -> dict[str, Any
     state = vocoder.init_state(1)
     network = _Network(generator, state)
     network.conditioner(net, state.conditioner)
-    files = ["weights.safetensors", "initial.safetensors"]
+    files = [WEIGHTS, INITIAL]
     ops = [*network.ops, _cell(body), {"op": "categorical", "classes": generator.params}]
     ops.append({"op": "bytes16"})
     if vocoder.prediction is not None:
@@ -177,7 +178,8 @@ def write(
     """
     document = program(vocoder, precision)
     if alone is not None:
-        document["tensors"] = [rounded.FILE, *document["tensors"][2:]]
+        others = [name for name in document["tensors"] if name not in (WEIGHTS, INITIAL)]
+        document["tensors"] = [rounded.FILE, *others]
         rounded.write(document, alone, directory / rounded.FILE)
     text = json.dumps(document, indent=1)
     (directory / FILE).write_text(text + "\n", encoding="utf-8")
