@@ -33,6 +33,7 @@ from seqgen.stream.state import leaves
 FORMAT = 1
 MOST_TAPS = 8  # of a dilated convolution and of the first one, in the engine
 FILE = "program.json"
+WEIGHTS, INITIAL = "weights.safetensors", "initial.safetensors"
 Op = dict[str, Any]
 Precision = Literal["float32", "bf16", "int8"]
 
@@ -178,7 +179,7 @@ def program(vocoder: Vocoder, precision: Precision = "float32") -> dict[str, Any
     state = vocoder.init_state(1)
     network = _Network(generator, state)
     network.conditioner(net, state.conditioner)
-    files = ["weights.safetensors", "initial.safetensors"]
+    files = [WEIGHTS, INITIAL]
     waves = isinstance(body, WaveNet)
     ops = [*network.ops, _stack(body) if isinstance(body, WaveNet) else _cell(body)]
     ops += [{"op": "categorical", "classes": generator.params}, {"op": "mulaw8" if waves else "bytes16"}]
@@ -209,7 +210,8 @@ def write(
     """
     document = program(vocoder, precision)
     if alone is not None:
-        document["tensors"] = [rounded.FILE, *document["tensors"][2:]]
+        others = [name for name in document["tensors"] if name not in (WEIGHTS, INITIAL)]
+        document["tensors"] = [rounded.FILE, *others]
         rounded.write(document, alone, directory / rounded.FILE)
     text = json.dumps(document, indent=1)
     (directory / FILE).write_text(text + "\n", encoding="utf-8")

@@ -59,7 +59,6 @@ def uses(document: Mapping[str, Any]) -> tuple[set[str], set[str]]:
             conditioning.add(op["weight"])
         elif op["op"] == "wavernn":
             cell.add(op["recurrent"])
-            cell.add(op["recurrent"])
             cell |= {head[kind] for head in op["heads"] for kind in ("inner_weight", "outer_weight")}
     return cell, conditioning
 
@@ -85,7 +84,6 @@ def write(document: Mapping[str, Any], tensors: Mapping[str, Array], path: Path)
             made |= int8(name, values)
         else:
             made[name] = bfloat16(values) if name in halves else values
-    kinds = {name: "BF16" if name in halves else KINDS[values.dtype.name] for name, values in made.items()}
     kinds = {name: "BF16" if name in halves else KINDS[values.dtype.name] for name, values in made.items()}
     _save({name: (kinds[name], values) for name, values in made.items()}, path)
 
