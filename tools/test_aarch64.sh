@@ -18,14 +18,32 @@ cc -O2 -I"$native/include" examples/vocode.c "$work/here/libseqgen_engine.so" \
 aarch64-linux-gnu-gcc -O2 -I"$native/include" examples/vocode.c "$work/arm/libseqgen_engine.so" \
   -Wl,-rpath,"$work/arm" -o "$work/arm/vocode"
 
-"$python" -c 'import numpy; numpy.random.default_rng(0).normal(0, 1, (60, 7)).astype("f4").tofile("'"$work"'/features")'
+"$python" - "$work" <<'PYTHON'
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from tests.engine import test_wavenet
+
+work, rng = Path(sys.argv[1]), np.random.default_rng(0)
+rng.normal(0, 1, (60, 7)).astype("f4").tofile(work / "features")
+rng.normal(-5, 2, (60, 10)).astype("f4").tofile(work / "wavenet-features")
+for precision in ("float32", "bf16", "int8"):
+    test_wavenet.make(work / f"wavenet-{precision}", test_wavenet.MODELS["ragged"], precision=precision)
+PYTHON
+
 for precision in float32 bf16 int8; do
   "$python" -m tests.engine.programs "$work/$precision" "$precision"
-  SEQGEN_ISA=generic "$work/here/vocode" "$work/$precision" "$work/features" "$work/expected.wav" 5
+done
+for voice in {,wavenet-}{float32,bf16,int8}; do
+  features="$work/features"
+  if [[ $voice == wavenet-* ]]; then features="$work/wavenet-features"; fi
+  SEQGEN_ISA=generic "$work/here/vocode" "$work/$voice" "$features" "$work/expected.wav" 5
   for isa in generic neon; do
     SEQGEN_ISA=$isa qemu-aarch64 -L /usr/aarch64-linux-gnu "$work/arm/vocode" \
-      "$work/$precision" "$work/features" "$work/got.wav" 5
+      "$work/$voice" "$features" "$work/got.wav" 5
     cmp "$work/expected.wav" "$work/got.wav"
-    echo "aarch64 $isa, $precision: the same bits"
+    echo "aarch64 $isa, $voice: the same bits"
   done
 done

@@ -49,7 +49,7 @@ class Voice:
         return features, uniforms, rng.integers(0, 256, (streams, samples)).astype(np.uint8)
 
 
-def make(directory: Path, options: dict[str, int], seed: int = 1) -> Voice:
+def make(directory: Path, options: dict[str, int], seed: int = 1, precision: program.Precision = "float32") -> Voice:
     run = tiny_run(hop=20)
     run = replace(run, data=replace(run.data, codec="mulaw8"), model=Component("wavenet", dict(options)))
     system, _ = tiny_system(run, (), seed)
@@ -60,7 +60,7 @@ def make(directory: Path, options: dict[str, int], seed: int = 1) -> Voice:
     save_file({k: v.contiguous() for k, v in weights.of(system.generator).items()}, directory / "weights.safetensors")
     fresh = {name: leaf.clone().contiguous() for name, leaf in leaves(system.vocoder.init_state(1))}
     save_file(fresh, directory / "initial.safetensors")
-    program.write(system.vocoder, directory)
+    program.write(system.vocoder, directory, precision)
     return Voice(directory, system.vocoder)
 
 

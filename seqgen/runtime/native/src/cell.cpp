@@ -150,8 +150,8 @@ Span Cell::share(int which, bool helper) const {
     return helper ? Span{middle, first + groups} : Span{first, middle};
 }
 
-// The helper has nearly half of the coarse rows, so that nobody waits for the other, and so many of the fine ones that it
-// reads as many bytes as the caller does, who has the heads besides.
+// The helper has nearly half of the coarse rows, so that nobody waits for the other, and so many of the fine ones that
+// it reads as many bytes as the caller does, who has the heads besides.
 void Cell::split() {
     double heads = 0;
     for (const Head& head : heads_) heads += static_cast<double>(head.inner.bytes() + head.outer.bytes());

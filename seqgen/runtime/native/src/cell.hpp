@@ -59,7 +59,8 @@ class Cell {
     // The inputs of a sample from its bytes; the third means nothing before c_t is known.
     void inputs(int coarse_before, int fine_before, int coarse, float (&known)[3]) const;
 
-    // Gates of half `which` (0: coarse, 1: fine) from its rows of R h, and its logits' products; `known` are the streams' inputs.
+    // Gates of half `which` (0: coarse, 1: fine) from its rows of R h, and its logits' products; `known` are the
+    // streams' inputs.
     void advance(Lanes& lanes, int which, float weight, const float (*known)[3]) const;
 
     // The class that `uniform` draws, or all logits in the order of classes.

@@ -39,8 +39,9 @@ struct Rows {
 // One half (coarse or fine) of one stream's gated cell. R h is that of the state before, of both halves.
 //   g = from + weight * delta + Σ_k known_k * input_k      r, u = σ(g_r + (R h)_r), σ(g_u + (R h)_u)
 //   n = tanh(g_n + r * (R h)_n)                            h' = u * h + (1 - u) * n
-// For `gates` all rows of r and u come multiplied by -1/ln 2, so that 2^x is the only function needed, for `gates_quick`
-// by 1/0.6, so that a piece of its sigmoid is one unit; those of n by twice as much, since tanh(x) = 2 σ(2x) - 1.
+// For `gates` all rows of r and u come multiplied by -1/ln 2, so that 2^x is the only function needed, for
+// `gates_quick` by 1/0.6, so that a piece of its sigmoid is one unit; those of n by twice as much, since
+// tanh(x) = 2 σ(2x) - 1.
 struct Gates {
     const float* from;      // [3][units] conditioning of the frame before
     const float* delta;     // [3][units] from there to this frame's

@@ -30,7 +30,9 @@ Stack::Stack(const Json& op, const Tensors& tensors, seqgen_format format, const
         for (std::size_t l = 0; l < layers; ++l) all[l * gate_ + unit] = static_cast<int>(l * units_ + unit);
     }
     const auto& residuals = op.at("residuals", where).list(where);
-    if (residuals.size() + 1 != layers) throw Failure(SEQGEN_FORMAT, where + ": 'residuals' is not one fewer than 'gates'");
+    if (residuals.size() + 1 != layers) {
+        throw Failure(SEQGEN_FORMAT, where + ": 'residuals' is not one fewer than 'gates'");
+    }
     for (const Json& names : residuals) {
         residuals_.push_back(layer(names, tensors, z, Activations::state, where));
         if (residuals_.back().height != channels_) {
@@ -144,7 +146,9 @@ void Stack::arrange(const float* vector, float* made) const {
     std::fill_n(made, given(), 0.0f);
     for (std::size_t row = 0; row < 2 * gates_.size(); ++row) {
         const float factor = exponent_factor(format_, row % 2 == 0);
-        for (std::size_t unit = 0; unit < units_; ++unit) made[row * gate_ + unit] = factor * vector[row * units_ + unit];
+        for (std::size_t unit = 0; unit < units_; ++unit) {
+            made[row * gate_ + unit] = factor * vector[row * units_ + unit];
+        }
     }
 }
 
