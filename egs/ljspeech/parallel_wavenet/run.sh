@@ -24,8 +24,7 @@ if from 2 "distillation"; then
   fit "$conf" "$out" "objective.teacher=$teacher"
 fi
 
-if from 3 "evaluation of teacher and student on the test set, export"; then
-  seqgen eval "$teacher" --report "$out/teacher.json"
+if from 3 "evaluation on the test set, export"; then  # the teacher's: egs/ljspeech/wavenet/run.sh --stage 2 --out TEACHER
   seqgen eval "$out" --audio "$out/audio"
   seqgen export "$out" --out "$out/voice"
 fi
