@@ -33,8 +33,8 @@ FRAMES = Order(form="pcm", input=Input("features"))
 SILENCE = np.full((40, SPEC.n_mels), SPEC.silence, "<f4").tobytes()
 
 
-def children():
-    """Process numbers of this process's children that run."""
+def children(of=None):
+    """Process numbers of a process's children that run; of this one's where none is given."""
     found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -42,12 +42,12 @@ def children():
                 state, parent = file.read().rsplit(")", 1)[1].split()[:2]
         except OSError:
             continue
-        if int(parent) == os.getpid() and state != "Z":
+        if int(parent) == (of or os.getpid()) and state != "Z":
             found.append(int(pid))
     return found
 
 
-def isolated(body, vocoder, *, make=FAKES, **options):
+def isolated(body, vocoder, *, make=FAKES, patience=60.0, **options):
     """Run a coroutine function with a crew of processes that know a voice; afterwards nothing of them may be left."""
 
     async def main():
@@ -56,7 +56,7 @@ def isolated(body, vocoder, *, make=FAKES, **options):
             worker.prepare(vocoder, crew.capacity(vocoder))
         crew.start()
         try:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(patience):
                 await crew.ready()
                 assert Link.live == len(crew.workers)
                 await body(crew)
