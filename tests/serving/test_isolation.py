@@ -213,6 +213,28 @@ def test_a_worker_that_ends_again_and_again_is_started_less_and_less_often(caplo
     ]
 
 
+def test_a_worker_that_cannot_be_started_is_tried_again(monkeypatch, caplog):
+    vocoder, tries = fake_vocoder(), []
+
+    def refuse(*_, **__):
+        tries.append(1)
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    async def main(crew):
+        with monkeypatch.context() as patch:
+            patch.setattr("serving.link.subprocess.Popen", refuse)
+            os.kill(crew.workers[0].pid, signal.SIGKILL)
+            await settles(lambda: len(tries) == 2)
+        await crew.workers[0].ready()
+        with crew.admit(vocoder) as ticket:
+            begin(ticket)
+            assert await listen(ticket)
+
+    isolated(main, vocoder, workers=1)
+    told = [record.getMessage() for record in caplog.records]
+    assert told[1].startswith("worker 0 could not be started ([Errno 11] Resource temporarily unavailable); 2 times in")
+
+
 def test_a_worker_that_writes_nonsense_is_ended():
     vocoder = fake_vocoder()
 
