@@ -50,7 +50,7 @@ def test_the_image_has_no_compiler_and_no_root(deploy, repository):
     text = (deploy / "Dockerfile").read_text()
     _, build, final = re.split(r"(?m)^FROM ", text)
     assert "g++" in build
-    assert not re.search(r"\b(g\+\+|gcc|make|cmake|build-essential|git|pip)\b", final)
+    assert not {"g++", "gcc", "make", "cmake", "build-essential", "git", "pip"} & set(re.split(r"[\s'\"]+", final))
     assert re.findall(r"(?m)^USER (.*)$", final) == ["10001"]
     for source in re.findall(r"(?m)^COPY (?!--from)(\S+)", text):
         assert (repository / source).exists()

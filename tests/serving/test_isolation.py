@@ -323,8 +323,8 @@ def test_no_worker_outlives_its_server(repository):
         assert len(workers) == 2
         for pid in workers:
             # What stops a whole group must leave it to the server to end its streams.
-            os.kill(int(pid), signal.SIGTERM)
-            os.kill(int(pid), signal.SIGINT)
-        assert all(os.path.exists(f"/proc/{int(pid)}") for pid in workers)
+            with open(f"/proc/{int(pid)}/status") as file:
+                ignored = next(int(line.split()[1], 16) for line in file if line.startswith("SigIgn:"))
+            assert all(ignored >> number - 1 & 1 for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
         process.kill()
     wait_for(lambda: not any(os.path.exists(f"/proc/{int(pid)}") for pid in workers))
