@@ -77,7 +77,7 @@ def kill_under_load(listeners: int, kills: int) -> int:
         await killer
         assert sum(worker.restarts for worker in crew.workers) == kills
 
-    isolated(main, vocoder, slots=6, patience=60.0 + kills)
+    isolated(main, vocoder, slots=6, patience=60.0 + 4 * kills)
     assert len(outcomes) == listeners
     # A kill cuts what the worker was doing, which is at most all of its slots.
     assert outcomes.count("cut") <= 3 * kills
