@@ -28,6 +28,7 @@ def options(keys: argparse.ArgumentParser) -> None:
     add = actions.add_parser("add", parents=[store], help="make a key and print it")
     add.add_argument("name", help="whose it is")
     add.add_argument("--streams", type=positive, default=4, help="streams at once (default: %(default)s)")
+    add.add_argument("--per-minute", type=positive, default=0, help="requests a minute (default: any number)")
     add.set_defaults(command=_add)
     actions.add_parser("list", parents=[store], help="list whose keys there are").set_defaults(command=_list)
     remove = actions.add_parser("remove", parents=[store], help="take a key away")
@@ -39,7 +40,7 @@ def options(keys: argparse.ArgumentParser) -> None:
 def _add(options: argparse.Namespace) -> int:
     from serving.keys import add_key
 
-    sys.stdout.write(add_key(Path(options.keys), options.name, options.streams) + "\n")
+    sys.stdout.write(add_key(Path(options.keys), options.name, options.streams, options.per_minute) + "\n")
     return 0
 
 
@@ -47,7 +48,8 @@ def _list(options: argparse.Namespace) -> int:
     from serving.keys import read_keys
 
     for key in read_keys(Path(options.keys)):
-        sys.stdout.write(f"{key.name:24} {key.streams} streams\n")
+        pace = f", {key.per_minute} requests a minute" if key.per_minute else ""
+        sys.stdout.write(f"{key.name:24} {key.streams} streams{pace}\n")
     return 0
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import http.client
 import json
 import struct
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -68,18 +69,32 @@ class Client:
             rows: list[dict[str, Any]] = json.loads(answer.read())["voices"]
             return rows
 
-    def vocode(self, body: bytes, *, form: str = "wav", **query: Any) -> Iterator[bytes]:
+    def vocode(self, body: bytes, *, form: str = "wav", resumes: int = 0, **query: Any) -> Iterator[bytes]:
         """A recording or features in, sound out, chunk by chunk as it is made.
 
-        ``query``: ``voice``, ``seed``, ``temperature``, ``speaker``, ``rate``.
+        ``query``: ``voice``, ``seed``, ``temperature``, ``speaker``, ``rate``. Where the connection breaks in the
+        middle of the sound, the server or another replica is asked for the rest, at most ``resumes`` times.
 
         Raises:
             ServerError: where the server refuses.
             OSError: where the connection breaks, also in the middle of the sound.
         """
-        with self._request("POST", f"/v1/vocode?{urlencode({'format': form, **query})}", body) as answer:
-            while chunk := answer.read1(_READ):
-                yield chunk
+        values, token, received = {"format": form, **query}, None, 0
+        while True:
+            try:
+                with self._request("POST", f"/v1/vocode?{urlencode(values)}", body) as answer:
+                    token, received = answer.getheader("X-Resume-Token"), 0
+                    while chunk := answer.read1(_READ):
+                        received += len(chunk)
+                        yield chunk
+                return
+            except (OSError, ServerError) as error:
+                # Refused for now is as good as broken for one who has the beginning.
+                if token is None or not resumes or (isinstance(error, ServerError) and error.retry_after is None):
+                    raise
+                time.sleep(getattr(error, "retry_after", 0.0))
+            resumes -= 1
+            values = {"resume": token, "offset": received}
 
     @contextmanager
     def stream(self, **init: Any) -> Iterator[Stream]:

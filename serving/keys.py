@@ -1,7 +1,7 @@
 """API keys: a file of their hashes, and a guard before the application. Keys are never stored, shown again or logged.
 
-One JSON object a line: ``{"name": "radio", "sha256": "…", "streams": 4}``. A key is 256 random bits, so a plain hash of
-it cannot be guessed back.
+One JSON object a line: ``{"name": "radio", "sha256": "…", "streams": 4, "per_minute": 600}``. A key is 256 random bits,
+so a plain hash of it cannot be guessed back.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import math
 import os
 import re
 import secrets
+import time
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -33,11 +35,12 @@ _STREAMING = frozenset({"/v1/vocode", "/v1/stream"})
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """Whose key, its hash in hexadecimal, and how many streams it may have at once."""
+    """Whose key, its hash in hexadecimal, how many streams it may have at once, and requests a minute (0: any)."""
 
     name: str
     sha256: str
     streams: int
+    per_minute: int = 0
 
 
 def read_keys(path: Path) -> tuple[Key, ...]:
@@ -56,16 +59,17 @@ def read_keys(path: Path) -> tuple[Key, ...]:
             continue
         try:
             row = json.loads(line)
-            key = Key(row["name"], row["sha256"], row["streams"])
-            if not re.fullmatch(r"[0-9a-f]{64}", key.sha256) or type(key.streams) is not int or key.streams < 1:
+            key = Key(row["name"], row["sha256"], row["streams"], row.get("per_minute", 0))
+            whole = type(key.streams) is int and type(key.per_minute) is int
+            if not re.fullmatch(r"[0-9a-f]{64}", key.sha256) or not whole or key.streams < 1 or key.per_minute < 0:
                 raise ValueError
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise SeqgenError(f"{path}:{number}: not a key", remedy="make keys with `seqgen-serve keys add`") from None
         keys.append(key)
     return tuple(keys)
 
 
-def add_key(path: Path, name: str, streams: int) -> str:
+def add_key(path: Path, name: str, streams: int, per_minute: int = 0) -> str:
     """Make a key and note its hash; gives the key, which nobody can read again.
 
     Raises:
@@ -77,7 +81,7 @@ def add_key(path: Path, name: str, streams: int) -> str:
     if any(key.name == name for key in keys):
         raise SeqgenError(f"there is a key '{name}' in {path}", remedy="remove it first, or choose another name")
     secret = _PREFIX + secrets.token_urlsafe(32)
-    _write(path, (*keys, Key(name, _digest(secret), streams)))
+    _write(path, (*keys, Key(name, _digest(secret), streams, per_minute)))
     return secret
 
 
@@ -95,26 +99,49 @@ def remove_key(path: Path, name: str) -> None:
 
 
 def _write(path: Path, keys: tuple[Key, ...]) -> None:
-    rows = [{"name": key.name, "sha256": key.sha256, "streams": key.streams} for key in keys]
     with replacing(path) as file:
         os.fchmod(file.fileno(), 0o600)
-        file.write("".join(json.dumps(row) + "\n" for row in rows).encode())
+        file.write("".join(json.dumps(asdict(key)) + "\n" for key in keys).encode())
 
 
 def _digest(secret: str) -> str:
     return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-class Guard:
-    """Lets through whoever shows a key, and no more streams than the key allows; pages without sound stay open.
+class Pace:
+    """So many requests a minute: a bucket of that many, filled again evenly.
 
-    Args:
-        app: the application behind. keys: from :func:`read_keys`.
+    Source: the generic cell rate algorithm in its virtual scheduling form, ITU-T I.371 (2004), annex A.
+
+    Example:
+        >>> pace = Pace(2)
+        >>> [pace.wait(now) for now in (0.0, 0.0, 0.0, 30.0)]
+        [0.0, 0.0, 30.0, 0.0]
     """
 
-    def __init__(self, app: ASGIApp, keys: tuple[Key, ...]) -> None:
-        self._app, self._keys = app, keys
+    def __init__(self, per_minute: int) -> None:
+        self._gap = 60 / per_minute
+        self._due = float("-inf")  # when the bucket is full again
+
+    def wait(self, now: float) -> float:
+        """Seconds until a request may come; 0: it is let through and counted."""
+        wait = max(0.0, self._due + self._gap - now - 60)
+        if not wait:
+            self._due = max(self._due, now) + self._gap
+        return wait
+
+
+class Guard:
+    """Lets through whoever shows a key, and no more streams or requests than it allows; pages without sound stay open.
+
+    Args:
+        app: the application behind. keys: from :func:`read_keys`. clock: seconds.
+    """
+
+    def __init__(self, app: ASGIApp, keys: tuple[Key, ...], *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._app, self._keys, self._clock = app, keys, clock
         self._held: Counter[str] = Counter()
+        self._paces = {key.name: Pace(key.per_minute) for key in keys if key.per_minute}
 
     def holder(self, headers: Mapping[bytes, bytes]) -> Key | None:
         """Whose key the request shows, as ``Authorization: Bearer``; every key is compared, in constant time."""
@@ -133,6 +160,10 @@ class Guard:
         if key is None:
             message = "this server takes requests with an API key only; send Authorization: Bearer <key>"
             return await _turn_away(Refusal(401, message, _challenge(), code="invalid_api_key"), scope, receive, send)
+        if key.name in self._paces and (wait := self._paces[key.name].wait(self._clock())):
+            message = f"this key has {key.per_minute} requests a minute; try again in {wait:.1f} s"
+            retry = [(b"retry-after", str(math.ceil(wait)).encode()), (b"connection", b"close")]
+            return await _turn_away(Refusal(429, message, retry, code="rate_limit_exceeded"), scope, receive, send)
         if scope["path"] not in _STREAMING:
             return await self._app(scope, receive, send)
         if self._held[key.name] >= key.streams:

@@ -55,6 +55,9 @@ class Link:
         try:
             self._map = mmap.mmap(memory, SIZE)
             self.process = _start(launch, theirs.fileno(), memory)
+        except OSError:
+            self._plug.close()
+            raise
         finally:
             theirs.close()
             os.close(memory)

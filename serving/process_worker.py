@@ -128,32 +128,41 @@ class ProcessWorker:
     async def _supervise(self) -> None:
         ends = 0
         while not self._stopping.is_set():
-            self._ended.clear()
             began = time.monotonic()
-            # Starting a process takes milliseconds, which the event loop does not have.
-            link = await asyncio.to_thread(Link, self._launch)
-            self._greeted = False
-            self._told.clear()
-            self._loading.clear()
-            self._link = link
-            link.attach(Ears(self._noticed, self._heard, self._lost))
-            self._teach()
-            if self._stopping.is_set():
-                link.send(Command.STOP)
-            await self._ended.wait()
-            status = await asyncio.to_thread(_reap, link.process)
+            try:
+                # Starting a process takes milliseconds, which the event loop does not have.
+                link = await asyncio.to_thread(Link, self._launch)
+            except OSError as error:
+                told = f"worker {self.number} could not be started ({error})"
+            else:
+                status = await self._run(link)
+                told = (
+                    f"worker {self.number} (process {link.process.pid}) ended by {status} and cut {self._cut} streams"
+                )
             if not self._stopping.is_set():
                 ends = ends + 1 if time.monotonic() - began < STEADY else 1
-                await self._again(link.process.pid, status, ends)
+                await self._again(told, ends)
 
-    async def _again(self, pid: int, status: str, ends: int) -> None:
+    async def _run(self, link: Link) -> str:
+        """Hold a process until it ends; tells how it did."""
+        self._ended.clear()
+        self._greeted = False
+        self._told.clear()
+        self._loading.clear()
+        self._link = link
+        link.attach(Ears(self._noticed, self._heard, self._lost))
+        self._teach()
+        if self._stopping.is_set():
+            link.send(Command.STOP)
+        await self._ended.wait()
+        return await asyncio.to_thread(_reap, link.process)
+
+    async def _again(self, told: str, ends: int) -> None:
         """Tell of an end that nobody asked for, and wait before the next start."""
         self.restarts += 1
         wait = pause(ends)
         then = f"{ends} times in a row, the next start is in {wait:g} s" if ends > 1 else "it is started again"
-        log.error(
-            "worker %d (process %d) ended by %s and cut %d streams; %s", self.number, pid, status, self._cut, then
-        )
+        log.error("%s; %s", told, then)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), wait)
 

@@ -33,8 +33,8 @@ FRAMES = Order(form="pcm", input=Input("features"))
 SILENCE = np.full((40, SPEC.n_mels), SPEC.silence, "<f4").tobytes()
 
 
-def children():
-    """Process numbers of this process's children that run."""
+def children(of=None):
+    """Process numbers of a process's children that run; of this one's where none is given."""
     found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -42,12 +42,12 @@ def children():
                 state, parent = file.read().rsplit(")", 1)[1].split()[:2]
         except OSError:
             continue
-        if int(parent) == os.getpid() and state != "Z":
+        if int(parent) == (of or os.getpid()) and state != "Z":
             found.append(int(pid))
     return found
 
 
-def isolated(body, vocoder, *, make=FAKES, **options):
+def isolated(body, vocoder, *, make=FAKES, patience=60.0, **options):
     """Run a coroutine function with a crew of processes that know a voice; afterwards nothing of them may be left."""
 
     async def main():
@@ -56,7 +56,7 @@ def isolated(body, vocoder, *, make=FAKES, **options):
             worker.prepare(vocoder, crew.capacity(vocoder))
         crew.start()
         try:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(patience):
                 await crew.ready()
                 assert Link.live == len(crew.workers)
                 await body(crew)
@@ -213,6 +213,28 @@ def test_a_worker_that_ends_again_and_again_is_started_less_and_less_often(caplo
     ]
 
 
+def test_a_worker_that_cannot_be_started_is_tried_again(monkeypatch, caplog):
+    vocoder, tries = fake_vocoder(), []
+
+    def refuse(*_, **__):
+        tries.append(1)
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    async def main(crew):
+        with monkeypatch.context() as patch:
+            patch.setattr("serving.link.subprocess.Popen", refuse)
+            os.kill(crew.workers[0].pid, signal.SIGKILL)
+            await settles(lambda: len(tries) == 2)
+        await crew.workers[0].ready()
+        with crew.admit(vocoder) as ticket:
+            begin(ticket)
+            assert await listen(ticket)
+
+    isolated(main, vocoder, workers=1)
+    told = [record.getMessage() for record in caplog.records]
+    assert told[1].startswith("worker 0 could not be started ([Errno 11] Resource temporarily unavailable); 2 times in")
+
+
 def test_a_worker_that_writes_nonsense_is_ended():
     vocoder = fake_vocoder()
 
@@ -301,8 +323,8 @@ def test_no_worker_outlives_its_server(repository):
         assert len(workers) == 2
         for pid in workers:
             # What stops a whole group must leave it to the server to end its streams.
-            os.kill(int(pid), signal.SIGTERM)
-            os.kill(int(pid), signal.SIGINT)
-        assert all(os.path.exists(f"/proc/{int(pid)}") for pid in workers)
+            with open(f"/proc/{int(pid)}/status") as file:
+                ignored = next(int(line.split()[1], 16) for line in file if line.startswith("SigIgn:"))
+            assert all(ignored >> number - 1 & 1 for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
         process.kill()
     wait_for(lambda: not any(os.path.exists(f"/proc/{int(pid)}") for pid in workers))

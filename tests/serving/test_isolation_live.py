@@ -11,7 +11,10 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from serving.app import App
-from tests.serving.fakes import SPEC, audio_file, fake_vocoder, tone
+from serving.client import Client
+from serving.vocoder import Settings
+from serving.work import Order
+from tests.serving.fakes import SPEC, audio_file, everything, fake_vocoder, tone
 from tests.serving.live import Live, message, wait_for
 from tests.serving.test_isolation import FAKES
 from tests.serving.test_stream import INIT, dial, hear, push, say
@@ -81,3 +84,25 @@ def test_over_a_websocket_a_lost_worker_is_an_error_and_then_the_end(gated):
         with pytest.raises(ConnectionClosed) as caught:
             plug.recv(timeout=30)
         assert caught.value.rcvd.code == 1011
+
+
+def test_the_client_goes_on_with_the_sound_that_a_lost_worker_began(tmp_path):
+    vocoder, body = fake_vocoder(batch=16), audio_file(tone(1.0))
+    vocoder.runtime.gate_file, vocoder.runtime.gate_from = str(tmp_path / "gate"), 3
+    whole = b"".join(everything(fake_vocoder(batch=16), Order(Settings(4)), body))
+    with Live(App(vocoder, threads=2, slots=4, make=FAKES)) as server:
+        client = Client(f"http://127.0.0.1:{server.port}", timeout=30)
+        for resumes in (0, 1):
+            (tmp_path / "gate").unlink(missing_ok=True)
+            wait_for(lambda: all(worker.up for worker in server.app.crew.workers))
+            sound = client.vocode(body, seed=4, resumes=resumes)
+            heard = [next(sound)]
+            (busy,) = [worker for worker in server.app.crew.workers if worker._live]
+            os.kill(busy.pid, signal.SIGKILL)
+            wait_for(lambda busy=busy: not busy.up)
+            (tmp_path / "gate").touch()
+            if resumes:
+                assert b"".join([*heard, *sound]) == whole
+            else:
+                with pytest.raises(OSError, match="the connection broke"):
+                    list(sound)

@@ -36,7 +36,9 @@ def test_keys_are_made_listed_and_removed(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("line", ["x", "[]", '{"name": "a", "sha256": "0", "streams": 1}', '{"name": "a"}',
-                                  '{"name": "a", "sha256": "' + "0" * 64 + '", "streams": 0}'])  # fmt: skip
+                                  '{"name": "a", "sha256": "' + "0" * 64 + '", "streams": 0}', '"x"',
+                                  '{"name": "a", "sha256": "' + "0" * 64 + '", "streams": 1, "per_minute": -1}',
+                                 ])  # fmt: skip
 def test_a_damaged_file_of_keys_is_refused(tmp_path, line):
     path = tmp_path / "keys.jsonl"
     path.write_text("\n" + line)
@@ -87,3 +89,27 @@ def test_a_key_has_so_many_streams_at_once(guarded):
     with pytest.raises(InvalidStatus) as caught, connect(url):
         pass
     assert caught.value.response.status_code == 401
+
+
+def test_a_key_has_so_many_requests_a_minute(tmp_path, capsys):
+    path, now = tmp_path / "keys.jsonl", [100.0]
+    assert cli.main(["keys", "add", "radio", "--per-minute", "3", "--keys", str(path)]) == 0
+    secret = capsys.readouterr().out.strip()
+    tv = add_key(path, "tv", 1)
+    assert cli.main(["keys", "list", "--keys", str(path)]) == 0
+    assert capsys.readouterr().out.splitlines()[0].endswith("4 streams, 3 requests a minute")
+    app = App(fake_vocoder(), threads=1)
+    with Live(app, around=lambda app: Guard(app, read_keys(path), clock=lambda: now[0])) as server:
+
+        def ask(secret=secret):
+            return server.request("GET", "/v1/models", Authorization=f"Bearer {secret}")
+
+        assert [ask()[0] for _ in range(4)] == [200, 200, 200, 429]
+        assert ask(tv)[0] == 200
+        status, headers, answer = ask()
+        assert (status, headers["retry-after"]) == (429, "20")
+        assert "3 requests a minute; try again in 20.0 s" in message(answer)
+        now[0] += 20
+        assert [ask()[0] for _ in range(2)] == [200, 429]
+        now[0] += 3600  # the bucket is full again, and no fuller
+        assert [ask()[0] for _ in range(4)] == [200, 200, 200, 429]

@@ -7,6 +7,7 @@ import threading
 
 import numpy as np
 import pytest
+import uvicorn
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
@@ -225,8 +226,15 @@ def test_a_stream_keeps_its_voice_when_another_is_asked_for(vocoder):
         assert server.app.crew.busy == 1  # the slot kept before the upgrade was for the first voice, and is free again
 
 
-def test_stopping_lets_the_sound_end_and_then_says_goodbye(vocoder):
-    frames = log_mel(tone(0.4), SPEC)
+def test_stopping_lets_the_sound_end_and_then_says_goodbye(vocoder, monkeypatch):
+    frames, sounding = log_mel(tone(0.4), SPEC), []
+    goodbye = uvicorn.Server.shutdown
+
+    async def noted(self, sockets=None):
+        sounding.append(server.app.crew.sounding)
+        await goodbye(self, sockets)
+
+    monkeypatch.setattr(uvicorn.Server, "shutdown", noted)
     vocoder.runtime.gate, vocoder.runtime.gate_from = threading.Event(), 2
     with Live(App(vocoder, threads=1), drain=30) as server, dial(server) as plug:
         say(plug, **INIT)
@@ -245,6 +253,7 @@ def test_stopping_lets_the_sound_end_and_then_says_goodbye(vocoder):
         with pytest.raises(ConnectionClosed) as caught:
             plug.recv(timeout=30)
         assert caught.value.rcvd.code == 1012  # the server starts anew; come again
+    assert sounding == [False]
 
 
 def test_stopping_ends_connections(vocoder):

@@ -1,0 +1,100 @@
+"""The bench counts what listeners hear; its voices of random weights have the shape that they name."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from seqgen.bundle import Bundle
+from seqgen.errors import SeqgenError
+from serving import bench
+from serving.app import App
+from serving.preset import open_preset, write_preset
+from serving.vocoder import Settings
+from tests.serving.fakes import fake_vocoder
+from tests.serving.live import Live
+
+
+@pytest.mark.parametrize(("kind", "share"), [("dense", 1.0), ("sparse75", 0.25)])
+def test_a_preset_has_the_units_and_the_blocks_of_its_name(tmp_path, kind, share):
+    bundle = write_preset(f"wavernn-64-{kind}-int8", tmp_path / "voice")
+    weights = Bundle.open(bundle.directory).tensors("weights.safetensors")
+    matrix = weights["body.recurrent"]
+    assert matrix.shape == (192, 64)
+    blocks = matrix.reshape(12, 16, 16, 4).any(axis=(1, 3))
+    assert blocks.mean() == share
+    assert (matrix != 0).mean() == share
+    again = write_preset(f"wavernn-64-{kind}-int8", tmp_path / "again")
+    assert again.manifest.files == bundle.manifest.files
+
+
+def test_a_preset_speaks_without_torch(tmp_path):
+    voice = open_preset("wavernn-64-sparse75-bf16", tmp_path / "voice")
+    assert voice.vocoder.sample_rate == 24000
+    assert voice.vocoder.runtime.format == "bf16"
+    assert voice.capacity.alone > 0
+    assert voice.capacity.batch == 16
+    stream = voice.vocoder.start(Settings(seed=1), rate=None)
+    stream.push(np.zeros((10, 80), np.float32))
+    stream.finish()
+    assert sum(map(len, stream.chunks())) == 3000
+
+
+@pytest.mark.parametrize(
+    "name", ["", "wavernn", "wavernn-896", "wavernn-70-dense-int8", "wavernn-64-sparse999-int8", "x"]
+)
+def test_other_presets_are_refused(tmp_path, name):
+    with pytest.raises(SeqgenError, match="unknown preset"):
+        write_preset(name, tmp_path / "voice")
+    assert not (tmp_path / "voice").exists()
+
+
+def test_listeners_hear_everything_and_those_turned_away_are_counted():
+    with Live(App(fake_vocoder(batch=16, speakers=("a", "b")), threads=1, slots=2)) as server:
+        target = bench.Target.of(f"http://127.0.0.1:{server.port}")
+        assert (target.voice, target.speaker, target.sample_rate) == ("fake", "a", 8000)
+        heard = bench.load(target, 3, 1.2)
+    assert (heard.refused, heard.failed) == (1, [])
+    assert len(heard.first) >= 2
+    assert heard.seconds >= 2 * bench.AHEAD
+    report = bench.report(heard)
+    assert 0 < report["first_audio_ms_p50"] <= report["first_audio_ms_p99"]
+
+
+def test_a_target_has_to_be_there_and_have_the_voice():
+    with Live(App(fake_vocoder(), threads=1)) as server:
+        url = f"http://127.0.0.1:{server.port}"
+        with pytest.raises(SeqgenError, match="no voice 'x'; voices: fake"):
+            bench.Target.of(url, "x")
+    with pytest.raises(SeqgenError, match="no seqgen-serve answers there"):
+        bench.Target.of(url)
+
+
+def test_a_voice_slower_than_its_listener_is_heard_to_break_off():
+    vocoder = fake_vocoder(batch=16)
+    vocoder.runtime.delay = 0.01  # twice as long as what it makes
+    with Live(App(vocoder, threads=1)) as server:
+        heard = bench.load(bench.Target.of(f"http://127.0.0.1:{server.port}"), 1, 1.0)
+        metrics = server.request("GET", "/metrics")[2].decode()
+    assert heard.underruns > 3
+    assert heard.late > 0
+    assert 'seqgen_underruns_total{voice="fake"} 0' not in metrics
+
+
+def test_the_command_starts_a_server_and_tells_its_figures(repository):
+    command = [sys.executable, "-m", "serving.cli", "bench", "--preset", "wavernn-64-sparse75-int8", "--streams", "2",
+               "--seconds", "1", "--json"]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120,
+                          env={**os.environ, "PYTHONPATH": str(repository)})  # fmt: skip
+    report = json.loads(done.stdout)
+    asked = {"streams", "seconds", "underruns", "first_audio_ms_p50", "first_audio_ms_p99", "refused", "cpu_percent",
+             "rss_mb", "per_stream_mb"}  # fmt: skip
+    assert asked <= set(report)
+    assert (report["refused"], report["failed"]) == (0, 0)
+    assert report["rss_mb"] > 10
+    assert report["cpu_percent"] > 0
