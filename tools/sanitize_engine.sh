@@ -31,3 +31,7 @@ for precision in float32 int8; do
     SEQGEN_ISA="$isa" TSAN_OPTIONS=halt_on_error=1 "${fixed[@]}" "$folder/threads" "$folder/$precision" 4
   done
 done
+if (($(nproc) > 1)); then  # the same with helper threads, which a small bundle would not have
+  "$python" -m tests.engine.programs "$folder/large" float32 300
+  TSAN_OPTIONS=halt_on_error=1 "${fixed[@]}" "$folder/threads" "$folder/large" 4 2
+fi

@@ -143,5 +143,5 @@ def logits(shape: Shape, weights: dict[str, Array], features: Array, elements: A
 
 
 if __name__ == "__main__":
-    sizes = Shape(hidden=130, channels=7, hop=20, latency=33, density=0.4)
+    sizes = Shape(hidden=int(sys.argv[3]) if len(sys.argv) > 3 else 130, channels=7, hop=20, latency=33, density=0.4)
     write(Path(sys.argv[1]), program(sizes) | {"precision": sys.argv[2]}, tensors(sizes))

@@ -23,10 +23,15 @@ void need(bool right, const char* what) {
     std::_Exit(1);
 }
 
+int32_t threads_of_a_call = 1;
+
 seqgen_model opened(const char* directory) {
     char message[256];
     seqgen_model model = 0;
-    need(seqgen_load(directory, nullptr, &model, message, sizeof message) == SEQGEN_OK, message);
+    seqgen_load_options options{};
+    options.struct_size = sizeof options;
+    options.threads = threads_of_a_call;
+    need(seqgen_load(directory, &options, &model, message, sizeof message) == SEQGEN_OK, message);
     return model;
 }
 
@@ -140,10 +145,12 @@ void loaded_by_all(Shared& shared, int threads) {
 int main(int argc, char** argv) {
     need(argc > 1, "give a bundle");
     const int threads = argc > 2 ? std::atoi(argv[2]) : 4;
+    threads_of_a_call = argc > 3 ? std::atoi(argv[3]) : 1;
     Shared shared;
     shared.directory = argv[1];
     shared.model = opened(argv[1]);
     shared.info = described(shared.model);
+    need(shared.info.threads == threads_of_a_call, "the bundle is too small for a helper thread");
     same_samples(shared, threads);
     closed_under_way(shared, threads);
     loaded_by_all(shared, threads);
