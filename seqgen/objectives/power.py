@@ -10,9 +10,6 @@ from torch import Tensor
 
 from seqgen.errors import SeqgenError
 
-# Mean square of a full-scale sine's spectrum counts as 0.25: stretches 60 dB below it do not blow up the ratio.
-_SILENCE = 0.25e-6
-
 
 @dataclass(frozen=True)
 class PowerConfig:
@@ -24,18 +21,21 @@ class PowerConfig:
         spectrum: φ is the "power" |STFT|², as published, or the "magnitude" |STFT|, which loud bands dominate less.
         pooled: φ is averaged over a row's frames before it is compared: then a row may be another utterance of the
             same kind than the recording, for only the bands' mean power matters.
+        floor: recordings quieter than white noise of this deviation count as that loud: what a student makes of silence
+            would else outweigh all that it makes of speech.
     """
 
     weight: float = 1.0
     windows: tuple[int, ...] = (64, 256)
     spectrum: Literal["power", "magnitude"] = "magnitude"
     pooled: bool = False
+    floor: float = 0.01
 
     def __post_init__(self) -> None:
-        if self.weight < 0 or not self.windows or min(self.windows) < 8:
+        if self.weight < 0 or not self.windows or min(self.windows) < 8 or self.floor <= 0:
             raise SeqgenError(
-                f"'power' has weight {self.weight} and windows {list(self.windows)}",
-                remedy="give a weight of at least 0 and windows of at least 8 samples",
+                f"'power' has weight {self.weight}, windows {list(self.windows)} and floor {self.floor}",
+                remedy="give a weight of at least 0, windows of at least 8 samples and a positive floor",
             )
 
 
@@ -50,7 +50,7 @@ def spectrum(audio: Tensor, window: int, kind: str) -> Tensor:
 
 
 def power_loss(made: Tensor, recorded: Tensor, options: PowerConfig) -> Tensor:
-    """``Σ (φ(made) - φ(recorded))² / (Σ φ(recorded)² + silence)`` for each row, 0 for equal audio, 1 for none.
+    """``Σ (φ(made) - φ(recorded))² / (Σ φ(recorded)² + Σ φ(floor)²)`` for each row, 0 for equal audio, 1 for none.
 
     φ is the power or the magnitude of a short-time spectrum, so neither phase nor sign matters. The published loss has
     no denominator; with it the weight means the same for loud and quiet recordings.
@@ -64,7 +64,9 @@ def power_loss(made: Tensor, recorded: Tensor, options: PowerConfig) -> Tensor:
         x, y = (spectrum(audio, window, options.spectrum) for audio in (made, recorded))
         if options.pooled:
             x, y = x.mean(dim=2), y.mean(dim=2)
-        floor = _SILENCE if options.spectrum == "magnitude" else _SILENCE**2
+        # Mean power of white noise in a bin: Σ w² / (Σ w)² is 1.5 / window for a Hann window.
+        quiet = options.floor**2 * 1.5 / window
+        floor = quiet if options.spectrum == "magnitude" else quiet**2
         x, y = x.flatten(1), y.flatten(1)
         rows.append((x - y).square().mean(dim=1) / (y.square().mean(dim=1) + floor))
     return torch.stack(rows).mean(dim=0)

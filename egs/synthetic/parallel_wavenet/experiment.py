@@ -110,7 +110,9 @@ def distilled(settings: Settings, kind: str, out: Path, *, samples: int, power: 
     """Train one student from scratch."""
     torch.manual_seed(settings.train.seed)
     teacher = known.generator(settings.teacher)
-    options = Distillation.Config(samples=samples, power=PowerConfig(weight=power, windows=(64,), pooled=True))
+    options = Distillation.Config(
+        samples=samples, power=PowerConfig(weight=power, windows=(64,), pooled=True, floor=0.0033)
+    )
     objective = Distillation(options, student(settings, kind), left=0, teacher=teacher)
     tuned = known.features(settings.teacher, settings.pool, settings.frames, stream=0)
     x = known.recordings(teacher, tuned, stream=0)
