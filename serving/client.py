@@ -89,7 +89,7 @@ class Client:
                         yield chunk
                 return
             except (OSError, ServerError) as error:
-                # Refused for now is as good as broken for one who has the beginning.
+                # A server that is full is as good as a broken connection for one who has the beginning.
                 if token is None or not resumes or (isinstance(error, ServerError) and error.retry_after is None):
                     raise
                 time.sleep(getattr(error, "retry_after", 0.0))

@@ -10,8 +10,7 @@ little-endian number, and then input or sound.
 
 ``flush`` ends an utterance: what is owed is made, ``flushed`` follows, and what is sent next begins another one.
 ``close`` of a context flushes it and frees its slot; without a context it does so for all and ends the connection.
-A mistake within a context frees that context; one that belongs to none ends the connection. Where the worker of a
-context is lost (``worker_lost``), the connection ends by 1011 as soon as no other context is left.
+A mistake within a context frees that context; one that belongs to none ends the connection.
 """
 
 from __future__ import annotations
@@ -215,7 +214,7 @@ class Session:
         return self._mistake(number, code, message) if number in self._contexts else []
 
     def lost(self, number: int, message: str) -> list[Act]:
-        """The worker of a context is gone; when that was the last of them, so is the connection."""
+        """The worker of a context is gone; when that was the last context, the connection ends by 1011."""
         acts = self.failed(number, "worker_lost", message)
         if acts and not self._contexts and not self._over:
             self._over = True
