@@ -36,7 +36,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import save_file
 
-from seqgen.cli.bench_engine import measure_apart
+from seqgen.cli.bench_engine import Measurement, measure_apart
 from seqgen.errors import SeqgenError
 from seqgen.runtime.native import Engine, Format
 
@@ -311,7 +311,8 @@ def main(words: list[str] | None = None) -> int:
             elements = drawn(directory)
             error = compare(directory, given.format, elements, reference(net, elements[:, : 2 * CHECKED]), given.isa)
             name = f"lyra-wavernn-1024-{given.format}"
-            row = measure_apart(name, directory, given.format, given.streams, given.seconds, isa=given.isa)
+            wanted = Measurement(given.format, given.streams, given.seconds, isa=given.isa)
+            row = measure_apart(name, directory, wanted)
     except SeqgenError as wrong:
         print(f"bench_lyra: {wrong}", file=sys.stderr)
         return 1

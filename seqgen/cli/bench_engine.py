@@ -14,13 +14,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from seqgen.errors import SeqgenError
-from seqgen.runtime.native import FORMATS, Engine, Format
+from seqgen.runtime.native import Engine, Format
 
 PRESET = re.compile(
     r"(?:wavernn-(?P<hidden>\d+)-(?P<kind>dense|sparse(?P<percent>\d+))|wavenet-(?P<layers>\d+)x(?P<residual>\d+))"
@@ -117,18 +118,21 @@ def resident_mb() -> float:
     return 0.0
 
 
-def measure(
-    preset: str,
-    directory: Path,
-    form: Format,
-    streams: int,
-    seconds: float,
-    *,
-    threads: int = 1,
-    isa: str | None = None,
-) -> dict[str, Any]:
-    """Time calls of ``FRAMES`` frames after a warm-up."""
-    engine = Engine(directory, format=form, isa=isa, threads=threads)
+@dataclass(frozen=True)
+class Measurement:
+    """What is measured: weights as ``form``, ``streams`` side by side, for ``seconds``; ``isa`` None: the best here."""
+
+    form: Format
+    streams: int
+    seconds: float
+    threads: int = 1
+    isa: str | None = None
+
+
+def measure(preset: str, directory: Path, wanted: Measurement) -> dict[str, Any]:
+    """Time calls of ``FRAMES`` frames after a warm-up; rates in samples per second, steps in microseconds."""
+    engine = Engine(directory, format=wanted.form, isa=wanted.isa, threads=wanted.threads)
+    streams = wanted.streams
     info = engine.info
     features = np.random.default_rng(0).normal(-5, 2, (streams, FRAMES, info.channels)).astype(np.float32)
     states, samples = engine.init(streams), FRAMES * info.hop
@@ -136,7 +140,7 @@ def measure(
     ids, positions = np.arange(streams, dtype=np.uint64), np.zeros(streams, np.uint64)
     given = {"stream_ids": ids, "positions": positions}
     taken: list[float] = []
-    while sum(taken) < seconds + (taken[0] if taken else 0):
+    while sum(taken) < wanted.seconds + (taken[0] if taken else 0):
         began = time.perf_counter()
         engine.run(states, features, samples, drawing=True, given=given, made={"audio": audio}, temperature=1.0)
         taken.append(time.perf_counter() - began)
@@ -147,7 +151,7 @@ def measure(
         "preset": preset,
         "runtime": "native",
         "isa": info.isa.decode(),
-        "format": form,
+        "format": wanted.form,
         "streams": streams,
         "threads": info.threads,
         "samples_per_second": round(rate),
@@ -159,22 +163,13 @@ def measure(
     }
 
 
-def measure_apart(
-    preset: str,
-    directory: Path,
-    form: Format,
-    streams: int,
-    seconds: float,
-    *,
-    threads: int = 1,
-    isa: str | None = None,
-) -> dict[str, Any]:
+def measure_apart(preset: str, directory: Path, wanted: Measurement) -> dict[str, Any]:
     """:func:`measure` in a process of its own, whose memory is that of the engine and numpy.
 
     Raises:
         SeqgenError: with what the process said.
     """
-    given = [preset, str(directory), form, str(streams), str(seconds), str(threads), *([isa] if isa else [])]
+    given = [preset, str(directory), json.dumps(asdict(wanted))]
     command = [sys.executable, "-m", "seqgen.cli.bench_engine", *given]
     made = subprocess.run(command, capture_output=True, text=True, check=False)
     if made.returncode:
@@ -192,15 +187,13 @@ def run(preset: str, streams: int, seconds: float, *, threads: int = 1, isa: str
     form = FORMS[shape_of(preset)["form"]]
     with tempfile.TemporaryDirectory() as scratch:
         write_voice(preset, Path(scratch))
-        return measure_apart(preset, Path(scratch), form, streams, seconds, threads=threads, isa=isa)
+        return measure_apart(preset, Path(scratch), Measurement(form, streams, seconds, threads, isa))
 
 
 if __name__ == "__main__":
-    name, folder, held, count, duration, workers, *kernels = sys.argv[1:]
-    chosen = next(form for form in FORMATS if form == held)
-    isa_wanted = kernels[0] if kernels else None
+    name, folder, options = sys.argv[1:]
     try:
-        found = measure(name, Path(folder), chosen, int(count), float(duration), threads=int(workers), isa=isa_wanted)
+        found = measure(name, Path(folder), Measurement(**json.loads(options)))
     except SeqgenError as error:
         sys.exit(str(error))
     sys.stdout.write(json.dumps(found) + "\n")

@@ -26,7 +26,7 @@ from seqgen.spec import StreamSpec
 from seqgen.stream.state import leaves, table
 from seqgen.train import weights
 from seqgen.train.experiment import Experiment
-from seqgen.train.run import System, Voice
+from seqgen.train.voice import Voice
 
 GOLDEN_FRAMES = 12
 GOLDEN_ROWS = 2
@@ -60,7 +60,7 @@ def export(
 
 
 def write(
-    voice: Voice | System,
+    voice: Voice,
     experiment: Experiment,
     out: Path,
     provenance: Mapping[str, str],
@@ -72,7 +72,7 @@ def write(
 
     With ``engine_only`` the bundle has what the native engine reads and no more, its weights rounded to ``precision``.
     """
-    vocoder, generator, run = voice.vocoder, voice.generator, experiment.run
+    vocoder, generator, run = voice.vocoder, voice.plain, experiment.run
     programmed = program.runnable(vocoder)
     if (precision != "float32" or engine_only) and not programmed:
         remedy = "leave out --engine-only" if engine_only else "export it in float32"
@@ -105,10 +105,8 @@ def write(
     return bundle.write(out, manifest, fill)
 
 
-def _manifest(
-    voice: Voice | System, experiment: Experiment, state: VocoderState, provenance: Mapping[str, str]
-) -> Manifest:
-    generator, run = voice.generator, experiment.run
+def _manifest(voice: Voice, experiment: Experiment, state: VocoderState, provenance: Mapping[str, str]) -> Manifest:
+    generator, run = voice.plain, experiment.run
     channels = run.features.n_mels + generator.speakers
     return Manifest(
         name=run.name,
@@ -127,9 +125,9 @@ def _manifest(
     )
 
 
-def _golden(voice: Voice | System, channels: int) -> dict[str, npt.NDArray[Any]]:
+def _golden(voice: Voice, channels: int) -> dict[str, npt.NDArray[Any]]:
     """Two rows of speech-like features, noise, and what torch makes of them in two chunks."""
-    vocoder, generator = voice.vocoder, voice.generator
+    vocoder, generator = voice.vocoder, voice.plain
     net = generator.conditioner
     hop = net.spec.up if net is not None else 1
     rng = np.random.Generator(np.random.Philox(0))

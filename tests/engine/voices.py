@@ -20,7 +20,7 @@ def native_voice(
     run = tiny_run(hidden=hidden, hop=hop)
     run = replace(run, data=replace(run.data, prediction=prediction))
     system, experiment = tiny_system(run, tuple(speakers), seed)
-    plain = voice.write(system, experiment, directory / "plain", {})
+    plain = voice.write(system.voice, experiment, directory / "plain", {})
 
     def fill(work: Path) -> None:
         for entry in plain.manifest.files:

@@ -20,8 +20,8 @@ pytestmark = pytest.mark.skipif(not native.built(), reason="the native engine is
 @pytest.mark.parametrize("precision", ["int8", "bf16", "float32"])
 def test_a_bundle_for_the_engine_only_is_small_and_sounds_the_same(tmp_path: Path, precision: Any) -> None:
     system, experiment = tiny_system(tiny_run(hidden=32, hop=20), ("ann", "bo"))
-    whole = voice.write(system, experiment, tmp_path / "whole", {}, precision)
-    small = voice.write(system, experiment, tmp_path / "small", {}, precision, engine_only=True)
+    whole = voice.write(system.voice, experiment, tmp_path / "whole", {}, precision)
+    small = voice.write(system.voice, experiment, tmp_path / "small", {}, precision, engine_only=True)
     names = {entry.name for entry in small.manifest.files}
     assert names == {"config.yaml", "engine.safetensors", "golden.safetensors", "program.json"}
     golden = whole.tensors("golden.safetensors")
@@ -39,7 +39,7 @@ def test_a_bundle_for_the_engine_only_is_small_and_sounds_the_same(tmp_path: Pat
 
 def test_a_bundle_for_the_engine_only_says_that_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     system, experiment = tiny_system(tiny_run(hidden=32, hop=20))
-    small = voice.write(system, experiment, tmp_path / "small", {}, "int8", engine_only=True)
+    small = voice.write(system.voice, experiment, tmp_path / "small", {}, "int8", engine_only=True)
     monkeypatch.setenv("SEQGEN_ENGINE", str(tmp_path / "nothing.so"))
     with pytest.raises(SeqgenError, match="the native engine is not built"):
         open_runtime(small)

@@ -96,7 +96,7 @@ def test_states_are_named_and_batch_and_time_are_free(tiny_bundle: Path) -> None
 
 def test_writing_twice_gives_the_same_bytes(tiny_bundle: Path, tmp_path: Path) -> None:
     system, experiment = tiny_system(tiny_run())
-    again = voice.write(system, experiment, tmp_path / "again", {"made": "by a test"})
+    again = voice.write(system.voice, experiment, tmp_path / "again", {"made": "by a test"})
     old = {entry.name: entry.sha256 for entry in Bundle.open(tiny_bundle).manifest.files}
     assert {entry.name: entry.sha256 for entry in again.manifest.files} == old
 
@@ -121,7 +121,7 @@ def test_check_finds_graphs_of_other_weights(tmp_path: Path) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(voice, "_golden", of_others)
-        voice.write(system, experiment, tmp_path / "voice", {})
+        voice.write(system.voice, experiment, tmp_path / "voice", {})
     with pytest.raises(SeqgenError, match=r"native .* does not reproduce the golden vectors"):
         voice.check(tmp_path / "voice")
 
@@ -130,7 +130,7 @@ def test_an_unconditioned_model_is_exported_or_refused_in_words(tmp_path: Path) 
     system, experiment = tiny_system(tiny_run(conditioned=False))
     refusal = ""
     try:
-        voice.write(system, experiment, tmp_path / "voice", {})
+        voice.write(system.voice, experiment, tmp_path / "voice", {})
     except SeqgenError as error:
         refusal = str(error)
     if refusal:
@@ -142,7 +142,7 @@ def test_an_unconditioned_model_is_exported_or_refused_in_words(tmp_path: Path) 
 
 def test_the_only_speaker_needs_no_one_hot(tmp_path: Path) -> None:
     system, experiment = tiny_system(tiny_run(hop=20), ("jo",))
-    made = voice.write(system, experiment, tmp_path / "voice", {})
+    made = voice.write(system.voice, experiment, tmp_path / "voice", {})
     assert made.manifest.spec.in_dim == made.manifest.features.n_mels
     assert all(verdict.ok for verdict in voice.check(made.directory))
 
@@ -304,7 +304,7 @@ def test_parts_that_do_not_fit_are_refused(change: Callable[[RunConfig], RunConf
 def test_rounded_weights_have_golden_vectors_of_their_own(tmp_path: Path, precision: Any) -> None:
     """Kept to the bit, whatever kernels run them; the other runtimes keep float32."""
     system, experiment = tiny_system(tiny_run(hidden=32, hop=20))
-    bundle = voice.write(system, experiment, tmp_path / "voice", {}, precision)
+    bundle = voice.write(system.voice, experiment, tmp_path / "voice", {}, precision)
     first, *others = voice.check(bundle.directory)
     assert (first.runtime.split()[-1], first.params_error, first.flips) == (f"{precision})", 0.0, 0)
     assert [verdict.runtime for verdict in others] == ["onnx", "torch"]
@@ -333,6 +333,6 @@ def test_a_rounded_voice_that_differs_by_one_step_is_refused(tmp_path: Path, mon
         return made
 
     monkeypatch.setattr(voice, "_engine_golden", other)
-    voice.write(system, experiment, tmp_path / "voice", {}, "int8")
+    voice.write(system.voice, experiment, tmp_path / "voice", {}, "int8")
     with pytest.raises(SeqgenError, match="1 unexplained"):
         voice.check(tmp_path / "voice")

@@ -57,7 +57,7 @@ def tiny_system(run: RunConfig, speakers: tuple[str, ...] = (), seed: int = 0) -
 def export_tiny(directory: Path, run: RunConfig, speakers: tuple[str, ...] = (), seed: int = 0) -> Bundle:
     """Export such a voice into ``directory``."""
     system, experiment = tiny_system(run, speakers, seed)
-    return voice.write(system, experiment, directory, {"made": "by a test"})
+    return voice.write(system.voice, experiment, directory, {"made": "by a test"})
 
 
 def inputs(runtime: Runtime, rows: int, frames: int, seed: int = 0) -> tuple[Any, Any, Any]:

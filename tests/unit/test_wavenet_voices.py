@@ -138,7 +138,7 @@ def test_likelihood_in_blocks_is_that_of_one_pass(system: System, monkeypatch: p
 @pytest.fixture(scope="module", params=VOICES)
 def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     system, experiment = tiny_voice(request.param)
-    return voice.write(system, experiment, tmp_path_factory.mktemp(request.param) / "voice", {})
+    return voice.write(system.voice, experiment, tmp_path_factory.mktemp(request.param) / "voice", {})
 
 
 def test_a_voice_is_reproduced_by_every_runtime(bundle: Bundle) -> None:
@@ -213,8 +213,8 @@ def test_a_generator_of_symbols_does_not_draw_real_numbers(emission: Any) -> Non
 def test_a_model_that_the_engine_lacks_is_not_quantised(tmp_path: Path) -> None:
     system, experiment = tiny_voice("mixture")
     with pytest.raises(SeqgenError, match="the native engine cannot run wavenet; export it in float32"):
-        voice.write(system, experiment, tmp_path / "voice", {}, "int8")
+        voice.write(system.voice, experiment, tmp_path / "voice", {}, "int8")
     assert list(tmp_path.iterdir()) == []
-    made = voice.write(system, experiment, tmp_path / "voice", {})
+    made = voice.write(system.voice, experiment, tmp_path / "voice", {})
     assert "program.json" not in {entry.name for entry in made.manifest.files}
     assert str(open_runtime(made)) == "onnx"
