@@ -47,6 +47,17 @@ class Emission(ABC):
             f"{type(self).__name__} has no density", remedy="use an emission over real numbers, e.g. logistic-mixture"
         )
 
+    def louder(self, params: Tensor, log_gain: Tensor) -> Tensor:
+        """Parameters of the distribution of the value times ``e^log_gain``: ``[…, params]``, ``[…, 1] → […, params]``.
+
+        Raises:
+            SeqgenError: where values are symbols.
+        """
+        raise SeqgenError(
+            f"{type(self).__name__} is over symbols, which have no amplitude",
+            remedy="use an emission over real numbers",
+        )
+
     @abstractmethod
     def sample(self, params: Tensor, u: Tensor, temperature: Tensor | float = 1.0) -> Tensor:
         """One value per element: ``[…, params]``, ``[…, draws] → […]``; temperature 0 gives the mode's side."""

@@ -43,6 +43,10 @@ class Gaussian(Emission):
     def log_density(self, params: Tensor, value: Tensor) -> Tensor:
         return self.log_prob(params, value)
 
+    def louder(self, params: Tensor, log_gain: Tensor) -> Tensor:
+        mean, log_scale = full(params).chunk(2, dim=-1)
+        return torch.cat([mean * torch.exp(log_gain), log_scale + log_gain], dim=-1)
+
     def sample(self, params: Tensor, u: Tensor, temperature: Tensor | float = 1.0) -> Tensor:
         scale = torch.exp(self._log_scale(params))
         # u is a multiple of 2^-24 and may be 0, where the quantile is that of half a step inwards.

@@ -71,6 +71,10 @@ class LogisticMixture(Emission):
         parts = logistic_log_density(value[..., None], means, log_scales)
         return torch.logsumexp(F.log_softmax(logits, dim=-1) + parts, dim=-1)
 
+    def louder(self, params: Tensor, log_gain: Tensor) -> Tensor:
+        logits, means, log_scales = full(params).chunk(3, dim=-1)
+        return torch.cat([logits, means * torch.exp(log_gain), log_scales + log_gain], dim=-1)
+
     def sample(self, params: Tensor, u: Tensor, temperature: Tensor | float = 1.0) -> Tensor:
         logits, means, log_scales = self._split(params)
         cumulative = torch.softmax(logits, dim=-1).cumsum(dim=-1)

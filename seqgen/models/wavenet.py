@@ -98,7 +98,7 @@ class WaveNet(Streamable[WaveNetState]):
             conditioned: whether the gates take a conditioning vector.
             symbols: size of the input alphabet (256 for µ-law); 0 where the input is real numbers.
             unit: amplitude that is one unit of real input. Samples in [-1, 1] are small numbers to fresh weights; 1/16
-                is about the amplitude of speech, and learns sooner.
+                is about the amplitude of speech, and learns sooner. Levelled input is of unit size as it is.
             outputs: parameters of the emission: a logit per symbol, 3 per component of a mixture of logistics, 2 for a
                 Gaussian.
         """
@@ -139,7 +139,25 @@ class WaveNet(Streamable[WaveNetState]):
         self.residuals = nn.ModuleList(nn.Linear(gate, residual) for _ in range(layers - bool(config.skip)))
         self.skip = nn.Linear(layers * gate, config.skip) if config.skip else None
         self.head, self.out = nn.Linear(config.skip or residual, config.head), nn.Linear(config.head, config.outputs)
+        self._initialise()
         self._lay_out_rings()
+
+    @torch.no_grad()
+    def _initialise(self) -> None:
+        """Weights with which what lies far back is heard as loudly as what lies near.
+
+        An element far back is reached by way of gated units alone, one per layer, so what they lose is lost
+        exponentially: with a sigmoid of ½ they halve, hence the 2. A network that starts with less can stay for
+        thousands of steps at what the last few elements tell.
+        """
+        for layer in self.gates:
+            nn.init.normal_(layer.weight, std=layer.in_features**-0.5)
+        for layer in (*self.residuals, *([] if self.skip is None else [self.skip])):
+            nn.init.normal_(layer.weight, std=2 * layer.in_features**-0.5)
+        nn.init.kaiming_normal_(self.head.weight, nonlinearity="relu")
+        for layer in (*self.gates, *self.residuals, self.skip, self.head):
+            if layer is not None and layer.bias is not None:
+                nn.init.zeros_(layer.bias)
 
     def _lay_out_rings(self) -> None:
         """Tables of where things lie in the queues; each column is (first, length, shift), see :meth:`_places`."""

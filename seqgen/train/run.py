@@ -11,8 +11,9 @@ from seqgen.audio.prediction import LinearPrediction, prediction_for
 from seqgen.config import Component
 from seqgen.emissions.contract import Emission
 from seqgen.errors import SeqgenError
-from seqgen.flows.affine import AffineStream
+from seqgen.flows.affine import AffineStream, Composed
 from seqgen.generator import Generator, Parallel
+from seqgen.models.levelled import Levelled, Louder
 from seqgen.objectives.contract import Objective
 from seqgen.sample import AutoRegressive, Vocoder
 from seqgen.spec import FeatureSpec, StreamSpec
@@ -58,6 +59,7 @@ class RunConfig:
     Attributes:
         name: label in reports and of the exported voice. data, features, train: see their classes.
         model, conditioner, emission, objective: registered classes and their options.
+        levelled: whether the model works on samples divided by a level that the features tell; for real-valued ones.
         subscale: whether samples are made several at a time, and how they depend on each other; not by default.
         sparsity: which weights are pruned while training, and how far; none by default.
         licence: what an exported voice says of its use.
@@ -71,6 +73,7 @@ class RunConfig:
     conditioner: Component = field(default_factory=lambda: Component("frames"))
     emission: Component = field(default_factory=lambda: Component("categorical"))
     objective: Component = field(default_factory=lambda: Component("likelihood"))
+    levelled: bool = field(default=False, metadata={"later": True})
     subscale: SubscaleConfig = field(default_factory=SubscaleConfig, metadata={"later": True})
     sparsity: SparsityConfig = field(default_factory=SparsityConfig)
     licence: str = "not stated"
@@ -159,23 +162,35 @@ def _require_no_emission(run: RunConfig, reason: str, source: str) -> None:
         raise SeqgenError(f"{source}: {reason}; emission '{run.emission.name}' has no use", remedy="remove `emission:`")
 
 
+def _conditioner(run: RunConfig, body: Streamable[Any], speakers: int, source: str) -> Streamable[Any] | None:
+    if body.spec.cond_dim == 0:
+        return None
+    made: Streamable[Any] = registry.CONDITIONERS.load(run.conditioner.name)(
+        config.options(run.conditioner, registry.CONDITIONERS, source=source),
+        features=run.features,
+        speakers=speakers,
+        out_dim=body.spec.cond_dim,
+    )
+    return made
+
+
 def _generator(run: RunConfig, speakers: int, codec: Codec, source: str) -> Generator:
     """The network of a run: element by element with an emission, or a flow that needs none."""
-    body, conditioner = _body(run, source), None
-    if body.spec.cond_dim:
-        conditioner = registry.CONDITIONERS.load(run.conditioner.name)(
-            config.options(run.conditioner, registry.CONDITIONERS, source=source),
-            features=run.features,
-            speakers=speakers,
-            out_dim=body.spec.cond_dim,
-        )
+    body = _body(run, source)
     if isinstance(body, AffineStream):
         _require_no_emission(run, f"model {run.model.name} makes samples from noise", source)
-        return Parallel(body, conditioner, speakers=speakers)
-    emission_config = config.options(run.emission, registry.EMISSIONS, source=source)
-    emission: Emission = registry.EMISSIONS.load(run.emission.name)(emission_config)
+        flow = Composed([body, Louder()]) if run.levelled else body
+        return Parallel(flow, _conditioner(run, flow, speakers, source), speakers=speakers)
+    options = config.options(run.emission, registry.EMISSIONS, source=source)
+    emission: Emission = registry.EMISSIONS.load(run.emission.name)(options)
+    body = Levelled(body, emission) if run.levelled else body
     return AutoRegressive(
-        body, emission, conditioner, start=codec.start, per_sample=codec.symbols_per_sample, speakers=speakers
+        body,
+        emission,
+        _conditioner(run, body, speakers, source),
+        start=codec.start,
+        per_sample=codec.symbols_per_sample,
+        speakers=speakers,
     )
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from seqgen import noise, registry
 from seqgen.emissions.contract import Emission
+from seqgen.errors import SeqgenError
 
 FLOATS = [torch.float32, torch.float64]
 # The numbers that a uniform can be: multiples of 2^-24 in [0, 1).
@@ -105,6 +106,20 @@ def test_sampling_depends_on_nothing_but_what_is_given(case: Case) -> None:
     assert torch.equal(u, kept[1])
     alone = torch.stack([model.sample(params[i], u[i]) for i in range(4)])
     assert torch.equal(alone, first)
+
+
+def test_louder_is_a_change_of_variables(case: Case) -> None:
+    """What is g times as loud has the density of what it was, less ln g; symbols have no amplitude."""
+    model, params = case.make(), case.params(torch.float64)[:3]
+    gain = torch.tensor([[-1.0], [0.5], [2.0]], dtype=torch.float64)
+    if model.symbols:
+        with pytest.raises(SeqgenError, match="no amplitude"):
+            model.louder(params, gain)
+        return
+    params[..., -1] = params[..., -1].clamp_min(-6)  # above the least scale before and after
+    value = case.value(torch.float64)[:3] / 16
+    louder = model.log_density(model.louder(params, gain), value * gain[:, 0].exp())
+    torch.testing.assert_close(louder, model.log_density(params, value) - gain[:, 0], rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.5, 0.0])

@@ -10,8 +10,11 @@ import torch
 from torch import Tensor
 
 from seqgen import registry
+from seqgen.emissions.gaussian import Gaussian
+from seqgen.flows.affine import Composed
 from seqgen.models.frames import FrameConditioner
 from seqgen.models.lanes import LaneContext
+from seqgen.models.levelled import Levelled, Louder
 from seqgen.models.wavenet import WaveNet
 from seqgen.nets.gru import GRU
 from seqgen.nets.layers import Activation, CausalConv1d, Dense, Embedding
@@ -100,6 +103,8 @@ LAYERS: dict[str, Callable[[], Streamable[Any]]] = {
     "serial-fold": lambda: Serial(CausalConv1d(2, 2, kernel=3), Fold(2, dim=2), Delay(1, dim=4)),
     "fold-unfold": lambda: Serial(Fold(2, dim=3), Dense(6, 6), Unfold(2, dim=3)),
     "lane-context": lambda: LaneContext(lanes=3, horizon=2, channels=4, blocks=1, out_dim=3),
+    "levelled": lambda: Levelled(_wavenet(symbols=0, outputs=2, layers=2), Gaussian(Gaussian.Config())),
+    "louder": lambda: Composed([_parallel_wavenet(), Louder()]),
     "slow": lambda: Slow(Serial(CausalConv1d(6, 4, kernel=2), Dense(4, 3)), down=3, dim=2),
     "slow-recurrent": lambda: Slow(GRU(4, 3), down=2, dim=2),
     "linear-synthesis": lambda: LinearSynthesis(3),

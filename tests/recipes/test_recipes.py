@@ -23,7 +23,7 @@ RECIPES = {
     "yesno/wavernn": "yesno",
 }
 # What needs no recordings.
-EXPERIMENTS = ("synthetic/parallel_wavenet",)
+EXPERIMENTS = ("synthetic/parallel_wavenet", "synthetic/wavenet")
 
 
 def _run(repository: Path, recipe: str, *options: str) -> subprocess.CompletedProcess[str]:
@@ -116,3 +116,20 @@ def test_students_of_a_known_teacher_go_the_right_way(repository: Path, tmp_path
     assert students["short"]["level_db"] < -6
     assert students["short + power"]["level_db"] > students["short"]["level_db"] + 2
     assert "least KL of a logistic: 0.0173" in made.stdout
+
+
+def test_dilations_find_a_season_and_queues_generate_the_same(repository: Path, tmp_path: Path) -> None:
+    """The tiny form of the experiment: with dilations most of what the past tells is learnt, without them nothing."""
+    conf = repository / "egs/synthetic/wavenet/tiny.yaml"
+    made = _run(repository, "synthetic/wavenet", "--conf", str(conf), "--out", str(tmp_path / "exp"))
+    assert made.returncode == 0, made.stderr[-2000:]
+    found = json.loads((tmp_path / "exp" / "results.json").read_text())
+    marginal, given = found["known"].values()
+    dilated, plain = (found["networks"][name] for name in ("dilated", "plain"))
+    assert marginal - given == pytest.approx(1.679, abs=1e-3)  # ½ log2(1 / (1 - 0.95²))
+    assert dilated["weights"] == plain["weights"]
+    assert (dilated["reaches"], plain["reaches"]) == (16, 5)
+    assert given < dilated["bits"] < marginal - 0.8
+    assert plain["bits"] > marginal - 0.1
+    assert [one["same"] for one in found["generation"]] == [20, 20]
+    assert f"given the season before: {given:.4f} bits" in made.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,13 @@ from seqgen.emissions.gaussian import Gaussian
 from seqgen.emissions.logistic_mixture import LogisticMixture
 from seqgen.errors import SeqgenError
 from seqgen.export import voice
+from seqgen.models.levelled import SPREAD, Levelled, Louder
 from seqgen.models.wavenet import WaveNet
 from seqgen.runtime import open_runtime
 from seqgen.sample import AutoRegressive
 from seqgen.train.experiment import Experiment
 from seqgen.train.run import RunConfig, System
+from seqgen.train.run import voice as training_voice
 from tests.parity.draws import parted_rows
 from tests.runtime.voices import tiny_run, tiny_system
 
@@ -45,6 +48,13 @@ VOICES: dict[str, dict[str, Any]] = {
         "symbols": 256,
         "outputs": 256,
     },
+    "levelled": {
+        "codec": "float",
+        "emission": Component("logistic-mixture", {"mixtures": 2, "origin": -2.0}),
+        "symbols": 0,
+        "outputs": 6,
+        "levelled": True,
+    },
     "gaussian": {
         "codec": "float",
         "emission": Component("gaussian", {"origin": -4.0}),
@@ -54,13 +64,20 @@ VOICES: dict[str, dict[str, Any]] = {
 }
 
 
-def voice_run(*, codec: str, emission: Component, context: dict[str, Any] | None = None, **options: Any) -> RunConfig:
+def voice_run(
+    *,
+    codec: str,
+    emission: Component,
+    context: dict[str, Any] | None = None,
+    levelled: bool = False,
+    **options: Any,
+) -> RunConfig:
     run, sizes = tiny_run(hop=20), {"layers": 4, "cycle": 3, "residual": 8, "gate": 8, "skip": 12, "head": 12}
     wavenet = sizes | options
     model = Component("wavenet", wavenet)
     if context is not None:
         model = Component("wavenet-context", context | {"wavenet": wavenet})
-    return replace(run, data=replace(run.data, codec=codec), model=model, emission=emission)
+    return replace(run, data=replace(run.data, codec=codec), model=model, emission=emission, levelled=levelled)
 
 
 def tiny_voice(kind: str) -> tuple[System, Experiment]:
@@ -68,7 +85,8 @@ def tiny_voice(kind: str) -> tuple[System, Experiment]:
     system, experiment = tiny_system(voice_run(**VOICES[kind]), ("ann", "bo"), seed=2)
     if system.generator.body.spec.in_dim:
         with torch.no_grad():
-            system.generator.body.out.weight.mul_(0.3)
+            body = system.generator.body
+            (body.body if isinstance(body, Levelled) else body).out.weight.mul_(0.3)
     return system, experiment
 
 
@@ -218,3 +236,28 @@ def test_a_model_that_the_engine_lacks_is_not_quantised(tmp_path: Path) -> None:
     made = voice.write(system.voice, experiment, tmp_path / "voice", {})
     assert "program.json" not in {entry.name for entry in made.manifest.files}
     assert str(open_runtime(made)) == "onnx"
+
+
+def test_what_has_no_level_is_refused() -> None:
+    run = replace(voice_run(**VOICES["mulaw"]), levelled=True)
+    with pytest.raises(SeqgenError, match="'levelled' is set for a model of symbols or without conditioning; remove"):
+        training_voice(run, ("ann", "bo"))
+    with pytest.raises(SeqgenError, match="levelled: got no conditioning; give cond"):
+        tiny_voice("levelled")[0].generator.body(torch.zeros(1, 3, 1))
+    with pytest.raises(SeqgenError, match="louder: got no conditioning; give cond"):
+        Louder()(torch.zeros(1, 3, 1))
+
+
+def test_a_level_scales_what_is_read_and_what_is_drawn() -> None:
+    """Samples g times as loud under a level g times as high are as likely as before, less ln g each."""
+    body = tiny_voice("levelled")[0].generator.body.double()
+    emission = body.emission
+    generator = torch.Generator().manual_seed(4)
+    cond = torch.randn(1, 30, body.spec.cond_dim, generator=generator, dtype=torch.float64)
+    cond[..., -1:] = torch.linspace(-0.3, 0.1, 30)[None, :, None]
+    louder, gain = cond.clone(), 0.9
+    louder[..., -1] += gain / SPREAD
+    x = 0.05 * torch.randn(1, 30, 1, generator=generator, dtype=torch.float64)
+    before = emission.log_density(body(x, cond), x[..., 0])
+    after = emission.log_density(body(x * math.exp(gain), louder), x[..., 0] * math.exp(gain))
+    torch.testing.assert_close(after, before - gain, rtol=1e-9, atol=1e-9)
