@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from serving.bank import Event, Key, Outlet
-from serving.capacity import Capacity
+from serving.capacity import RECENT, Capacity
 from serving.link import Ears, Launch, Link
 from serving.reopen import Recipe, recipe
 from serving.vocoder import Vocoder
@@ -56,6 +56,7 @@ class ProcessWorker:
     ) -> None:
         self.number, self._launch, self._deliver, self._recipe = number, launch, deliver, recipe
         self.restarts = 0
+        self._pace = 1.0, 0.0  # and when it was told
         self.up = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._link: Link | None = None
@@ -70,6 +71,11 @@ class ProcessWorker:
         self._arrived = asyncio.Event()
         self._stopping = asyncio.Event()
         self._supervisor: asyncio.Task[None] | None = None
+
+    @property
+    def pace(self) -> float:
+        value, told = self._pace
+        return value if time.monotonic() - told < RECENT else 1.0
 
     @property
     def pid(self) -> int | None:
@@ -182,7 +188,9 @@ class ProcessWorker:
         self._told = set(current)
 
     def _noticed(self, kind: Notice, value: int) -> None:
-        if kind is Notice.HELLO:
+        if kind is Notice.PACE:
+            self._pace = value / 1000, time.monotonic()
+        elif kind is Notice.HELLO:
             self._greeted = True
         else:
             self._loading.discard(value)
@@ -201,7 +209,7 @@ class ProcessWorker:
 
     def _lost(self) -> None:
         """The process is gone: so are its streams."""
-        self._link, self.up = None, False
+        self._link, self.up, self._pace = None, False, (1.0, 0.0)
         self._arrived.clear()
         live, self._live = self._live, {}
         self._cut = len(live)

@@ -38,11 +38,13 @@ class Command(IntEnum):
 
 
 class Notice(IntEnum):
-    """From the worker: ``HELLO``; ``HEAD``, how far the ring is written; ``LOADED``, the number of a voice."""
+    """From the worker: ``HELLO``; ``HEAD``, how far the ring is written; ``LOADED``, the number of a voice; ``PACE``,
+    of its calls in thousandths."""
 
     HELLO = 1
     HEAD = 2
     LOADED = 3
+    PACE = 4
 
 
 Frame = tuple[Command, Key, bytes]
