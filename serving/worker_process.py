@@ -107,6 +107,8 @@ class Child:
             self._unheard -= 1
         elif command is Command.STOP:
             raise Gone
+        elif command is Command.PING:
+            self._say(Notice.ALIVE)
         elif command is Command.VOICE:
             threading.Thread(target=self._load, args=(json.loads(data),), daemon=True).start()
         elif command is Command.FORGET:

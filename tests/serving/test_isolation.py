@@ -17,7 +17,6 @@ from seqgen.bundle import Bundle
 from seqgen.errors import SeqgenError
 from seqgen.runtime import open_runtime
 from serving import process_worker
-from serving.capacity import Capacity
 from serving.crew import Crew
 from serving.link import Link
 from serving.process_worker import in_processes, pause
@@ -29,7 +28,7 @@ from tests.serving.fakes import SPEC, audio_file, everything, fake_recipe, fake_
 from tests.serving.live import wait_for
 from tests.serving.test_crew import chunks, listen, settles
 
-FAKES = in_processes("tests.serving.fakes:fake_opener", fake_recipe)
+FAKES = in_processes("tests.serving.fakes:fake_opener", fake_recipe, beat=60.0)  # fakes may wait for their gates
 FRAMES = Order(form="pcm", input=Input("features"))
 SILENCE = np.full((40, SPEC.n_mels), SPEC.silence, "<f4").tobytes()
 
@@ -126,20 +125,6 @@ def test_a_real_voice_sounds_the_same_and_one_put_in_its_place_is_not_played(tin
 
     other = in_processes(recipe=lambda vocoder: recipe(vocoder) | {"digest": "0" * 64})
     isolated(replaced, vocoder, make=other, workers=1)
-
-
-def test_a_worker_tells_how_long_its_calls_take():
-    vocoder = fake_vocoder(batch=16)
-    vocoder.runtime.delay = 0.002  # for 5 ms of sound
-
-    async def main(crew):
-        crew.learn(vocoder, Capacity(0.001, 0.001, 16))
-        with crew.admit(vocoder) as ticket:
-            begin(ticket, np.full((200, SPEC.n_mels), SPEC.silence, "<f4").tobytes())
-            await listen(ticket)
-            assert crew.workers[0].pace > 2
-
-    isolated(main, vocoder, workers=1)
 
 
 def test_a_killed_worker_cuts_its_own_streams_only(tmp_path, caplog):
