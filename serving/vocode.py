@@ -17,6 +17,7 @@ from serving.crew import Abandoned, Crew, Ticket
 from serving.protocol import Headers, Limits, Refusal
 from serving.resume import Claim, Tokens, read_resumption, require_same
 from serving.shelf import Shelf, Voice
+from serving.source import NoRoom
 from serving.worker import WorkerLost
 
 log = logging.getLogger("seqgen.serving")
@@ -79,6 +80,8 @@ class Vocode:
     async def _answer(self, ticket: Ticket, head: Headers, request_id: str, send: Send, *, events: bool) -> None:
         try:
             chunk = await ticket.take()
+        except NoRoom as error:
+            raise Refusal(507, str(error), code="insufficient_storage") from None
         except SeqgenError as error:
             raise Refusal(422, str(error)) from None
         except Abandoned:
