@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from seqgen.errors import SeqgenError
-from serving.capacity import Capacity
+from serving.capacity import SERVING, Capacity, Pace
 from serving.playout import PlayClock
 from serving.vocoder import PLAN, Audio, Step, Stream, Vocoder, VoiceFailure, advance
 from serving.work import Work
@@ -82,6 +82,8 @@ class Batch:
     vocoder: Vocoder
     keys: list[Key]
     steps: list[tuple[Stream, Step]]
+    planned: float  # when
+    due: float  # seconds that the call should take; 0 where the voice was not measured
     made: list[Audio | VoiceFailure] = field(default_factory=list)
 
     def run(self) -> None:
@@ -98,6 +100,9 @@ class Bank:
     Example:
         >>> bank.open((0, 1), work, now=0.0); bank.push((0, 1), body); bank.finish((0, 1))
         >>> while (batch := bank.plan(now)) is not None: batch.run(); bank.commit(batch, now); bank.events()
+
+    Attributes:
+        pace: of its calls.
     """
 
     def __init__(
@@ -107,6 +112,7 @@ class Bank:
         self._ring, self._capacity = ring, capacity
         self._seats: dict[Key, _Seat] = {}
         self._events: list[Event] = []
+        self.pace = Pace()
 
     def __len__(self) -> int:
         return len(self._seats)
@@ -162,6 +168,7 @@ class Bank:
 
     def commit(self, batch: Batch, now: float) -> None:
         """Hand over what a call made, or hold it back until it is a chunk worth sending."""
+        self.pace.add(now=now, took=now - batch.planned, due=batch.due)
         for key, made in zip(batch.keys, batch.made, strict=True):
             seat = self._seats.get(key)
             if seat is None or seat.cancelled:
@@ -230,7 +237,8 @@ class Bank:
         assert shape is not None
         chosen = [key for key in near if (stream := self._seats[key].work.stream) is not None and stream.fits(shape)]
         streams = [stream for key in chosen if (stream := self._seats[key].work.stream) is not None]
-        return Batch(vocoder, chosen, [(stream, stream.step(shape[0])) for stream in streams])
+        due = capacity.cost(len(streams), shape[1] / vocoder.sample_rate) / SERVING
+        return Batch(vocoder, chosen, [(stream, stream.step(shape[0])) for stream in streams], now, due)
 
     def _hand_over(self, key: Key, seat: _Seat, now: float) -> None:
         vocoder = seat.work.vocoder

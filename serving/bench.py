@@ -170,20 +170,29 @@ def server(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a process has used: seconds of processor time, bytes in memory."""
+    """What processes have used.
+
+    Attributes:
+        seconds: of processor time, all together. resident: bytes in memory, what they share counted for each of them.
+        proportional: bytes of each, the first of them first, where of what several share each has its part.
+    """
 
     seconds: float
     resident: int
+    proportional: tuple[int, ...]
 
     @staticmethod
     def of(process: int) -> Usage:
         """Read from /proc, with its child processes."""
-        total, resident = 0.0, 0
+        total, resident, proportional = 0.0, 0, []
         for pid in [process, *_children(process)]:
             fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
             total += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
             resident += int(fields[21]) * os.sysconf("SC_PAGE_SIZE")
-        return Usage(total, resident)
+            shared = re.search(r"^Pss: +(\d+) kB$", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
+            assert shared is not None
+            proportional.append(int(shared[1]) << 10)
+        return Usage(total, resident, tuple(proportional))
 
 
 def _children(process: int) -> list[int]:
@@ -199,13 +208,17 @@ def run(arguments: tuple[str, ...], *, streams: int, seconds: float) -> dict[str
         load(target, 1, 1.0)  # what is set up lazily is not the listeners' business
         before, began = Usage.of(process.pid), time.monotonic()
         heard, wall, after = _watched(target, streams, seconds, process.pid, began)
+    grown = sum(after.proportional) - sum(before.proportional)
     return (
         {"voice": target.voice, "streams": streams, "seconds": seconds}
         | report(heard)
         | {
             "cpu_percent": round(100 * (after.seconds - before.seconds) / wall, 1),
             "rss_mb": round(after.resident / 2**20, 1),
-            "per_stream_mb": round((after.resident - before.resident) / 2**20 / max(1, streams - heard.refused), 3),
+            "pss_mb": round(sum(after.proportional) / 2**20, 1),
+            "pss_mb_each": [round(size / 2**20, 1) for size in after.proportional],
+            "pss_mb_before": round(sum(before.proportional) / 2**20, 1),
+            "per_stream_mb": round(grown / 2**20 / max(1, streams - heard.refused), 3),
         }
     )
 

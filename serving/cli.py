@@ -34,10 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (SeqgenError, VoiceFailure) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
-    except BrokenPipeError:
+    except OSError as error:
         # Keeps the interpreter's own flush at exit from failing again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.stderr.write("error: the reader of the output went away\n")
+        gone = isinstance(error, BrokenPipeError)
+        sys.stderr.write(f"error: {'the reader of the output went away' if gone else error}\n")
         return 1
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")

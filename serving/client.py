@@ -12,6 +12,7 @@ Example:
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import struct
@@ -24,6 +25,8 @@ from urllib.parse import urlencode, urlsplit
 
 import numpy as np
 import numpy.typing as npt
+
+from serving import sse
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection as AsyncConnection
@@ -69,11 +72,14 @@ class Client:
             rows: list[dict[str, Any]] = json.loads(answer.read())["voices"]
             return rows
 
-    def vocode(self, body: bytes, *, form: str = "wav", resumes: int = 0, **query: Any) -> Iterator[bytes]:
+    def vocode(
+        self, body: bytes, *, form: str = "wav", resumes: int = 0, events: bool = False, **query: Any
+    ) -> Iterator[bytes]:
         """A recording or features in, sound out, chunk by chunk as it is made.
 
         ``query``: ``voice``, ``seed``, ``temperature``, ``speaker``, ``rate``. Where the connection breaks in the
         middle of the sound, the server or another replica is asked for the rest, at most ``resumes`` times.
+        ``events``: have it sent as server-sent events, for what lies between that passes nothing else on at once.
 
         Raises:
             ServerError: where the server refuses.
@@ -82,9 +88,9 @@ class Client:
         values, token, received = {"format": form, **query}, None, 0
         while True:
             try:
-                with self._request("POST", f"/v1/vocode?{urlencode(values)}", body) as answer:
+                with self._request("POST", f"/v1/vocode?{urlencode(values)}", body, events=events) as answer:
                     token, received = answer.getheader("X-Resume-Token"), 0
-                    while chunk := answer.read1(_READ):
+                    for chunk in _unpacked(answer) if events else iter(lambda: answer.read1(_READ), b""):
                         received += len(chunk)
                         yield chunk
                 return
@@ -136,12 +142,14 @@ class Client:
         return {"uri": place, "additional_headers": self._headers(), "compression": None, "max_size": None}
 
     @contextmanager
-    def _request(self, method: str, target: str, body: bytes | None = None) -> Iterator[http.client.HTTPResponse]:
+    def _request(
+        self, method: str, target: str, body: bytes | None = None, *, events: bool = False
+    ) -> Iterator[http.client.HTTPResponse]:
         parts = urlsplit(self.url)
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         connection = kind(parts.hostname or "", parts.port, timeout=self.timeout)
         try:
-            connection.request(method, target, body, self._headers())
+            connection.request(method, target, body, self._headers() | ({"Accept": sse.MEDIA_TYPE} if events else {}))
             answer = connection.getresponse()
             if answer.status != 200:
                 raise _refusal(answer.status, answer.headers, answer.read())
@@ -150,6 +158,26 @@ class Client:
             raise OSError(f"the connection broke ({error!r})") from error
         finally:
             connection.close()
+
+
+def _unpacked(answer: http.client.HTTPResponse) -> Iterator[bytes]:
+    """The sound of an answer of events.
+
+    Raises:
+        ServerError: for one that tells of a failure.
+        OSError: where they end before the sound does.
+    """
+    events = sse.Events()
+    while data := answer.read1(_READ):
+        for fields in events.feed(data):
+            if "error" in fields:
+                # What was begun may be gone on with at once.
+                told, after = fields["error"], 0.0 if fields["error"]["code"] == "worker_lost" else None
+                raise ServerError(told["message"], code=told["code"], retry_after=after)
+            if fields["type"] == "speech.audio.done":
+                return
+            yield base64.b64decode(fields["audio"])
+    raise OSError("the events ended before the sound did")
 
 
 class _Reader:

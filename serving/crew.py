@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
@@ -13,7 +15,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from serving.bank import RING, Bank, Event, Key, Outlet
-from serving.capacity import Capacity, Ledger
+from serving.capacity import RECENT, Capacity, Ledger
 from serving.vocoder import Vocoder
 from serving.work import Order, Work
 from serving.worker import AnyWorker, Worker
@@ -190,6 +192,7 @@ class Crew:
         self.watch: Callable[[Ticket, Event], None] = lambda ticket, event: None
         self.admitted = 0
         self.draining = False  # nobody is admitted any more
+        self._dry = [-math.inf] * workers  # when a listener of each ran dry last
         self._free = [list(range(each)) for _ in range(workers)]
         self._tickets: dict[tuple[int, int], Ticket] = {}
         self._held: set[Ticket] = set()
@@ -259,13 +262,20 @@ class Crew:
             self.ledger.refused += 1
             return None
         cost = self.capacity(vocoder).shared
-        worker = self.ledger.admit(cost, lambda number: self.workers[number].up)
+        worker = self.ledger.admit(cost, self._pace)
         if worker is None:
             return None
         ticket = Ticket(self, worker, self._free[worker].pop(), vocoder, cost)
         self._held.add(ticket)
         self.admitted += 1
         return ticket
+
+    def _pace(self, number: int) -> float | None:
+        """Of a worker's calls; without end while its listeners have just run dry, whatever its calls take."""
+        worker = self.workers[number]
+        if not worker.up:
+            return None
+        return math.inf if time.monotonic() - self._dry[number] < RECENT else worker.pace
 
     def release(self, ticket: Ticket) -> None:
         """Give a slot back, by its ticket."""
@@ -296,6 +306,8 @@ class Crew:
             ticket = self._tickets.get((worker, event.key[0]))
             if ticket is not None and ticket.generation == event.key[1]:
                 self.watch(ticket, event)
+                if event.underrun:
+                    self._dry[worker] = time.monotonic()
                 ticket.receive(event)
 
     def _close_all(self, closed: threading.Event) -> None:
@@ -313,4 +325,5 @@ def in_threads(number: int, crew: Crew) -> Worker:
 def summary(crew: Crew) -> dict[str, Any]:
     """What the readiness page tells of the workers."""
     up = sum(worker.up for worker in crew.workers)
-    return {"busy": crew.busy, "slots": crew.slots, "load": crew.ledger.load, "workers": up}
+    pace = [round(worker.pace, 3) for worker in crew.workers]
+    return {"busy": crew.busy, "slots": crew.slots, "load": crew.ledger.load, "pace": pace, "workers": up}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import time
 from collections.abc import Callable
@@ -12,6 +13,11 @@ import uvicorn
 from serving.app import App
 
 _LOOK = 0.05  # seconds between two looks at what is still going on
+
+
+def _news(record: logging.LogRecord) -> bool:
+    """Not that an upgrade was answered by HTTP: uvicorn 0.54 takes each such refusal for a mistake, a line apiece."""
+    return record.getMessage() != "ASGI callable returned without completing handshake."
 
 
 class DrainingServer(uvicorn.Server):
@@ -26,6 +32,7 @@ class DrainingServer(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config, app: App, *, started: Callable[[], None] = lambda: None) -> None:
         super().__init__(config)
+        logging.getLogger("uvicorn.error").addFilter(_news)
         self._app, self._told = app, started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

@@ -151,7 +151,7 @@ def wav_head(rate: int, mark: str) -> bytes:
     return plain[:36] + b"LIST" + struct.pack("<I", 4 + len(notes)) + b"INFO" + notes + plain[36:]
 
 
-def output_rate(form: str, voice_rate: int, wanted: int = 0) -> int:
+def output_rate(form: str, voice_rate: int, wanted: int | None = None) -> int:
     """The rate in Hz of the sound: as wanted, else the voice's own, or the next that the format takes.
 
     Raises:
@@ -159,7 +159,7 @@ def output_rate(form: str, voice_rate: int, wanted: int = 0) -> int:
     """
     from serving.opus import RATES as OPUS_RATES
 
-    if wanted and wanted not in RATES:
+    if wanted is not None and wanted not in RATES:
         raise SeqgenError(f"rate {wanted} Hz is not offered", remedy=f"choose one of: {', '.join(map(str, RATES))}")
     if form != "opus":
         return wanted or voice_rate

@@ -108,6 +108,8 @@ class Metrics:
         )
         loads = [f'seqgen_worker_load{{worker="{i}"}} {load}' for i, load in enumerate(crew.ledger.load)]
         block("seqgen_worker_load", "gauge", "share of a worker's time given away", loads)
+        paces = [f'seqgen_worker_pace{{worker="{i}"}} {worker.pace:.3f}' for i, worker in enumerate(crew.workers)]
+        block("seqgen_worker_pace", "gauge", "how long a worker's calls take over what was measured", paces)
         return "\n".join(lines) + "\n"
 
 

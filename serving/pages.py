@@ -30,7 +30,12 @@ _PAGE_HEADERS = {
     "referrer-policy": "no-referrer",
 }
 _LARGEST_TEXT = 1 << 16
-_SPEECH_FIELDS = ("model", "input", "voice", "instructions", "response_format", "speed", "stream_format")
+_TEXT, _NUMBER = (str,), (int, float)
+_SPEECH_FIELDS: dict[str, tuple[type, ...]] = {
+    "model": _TEXT, "input": _TEXT, "voice": _TEXT, "instructions": _TEXT, "response_format": _TEXT,
+    "speed": _NUMBER, "stream_format": _TEXT,
+}  # fmt: skip
+_STREAM_FORMATS = ("audio", "sse")
 
 
 def as_json(content: Any, status: int = 200) -> Response:
@@ -107,15 +112,7 @@ class Pages:
             return error(400, "the request body is not JSON", "invalid_json")
         if not isinstance(fields, dict):
             return error(400, "the request body is not a JSON object", "invalid_json")
-        for key in fields:
-            if key not in _SPEECH_FIELDS:
-                return error(400, f"Unrecognized request argument supplied: {key[:40]}", "unknown_parameter", key[:40])
-        for key in ("model", "input", "voice"):
-            if key not in fields:
-                return error(400, f"Missing required parameter: '{key}'.", "missing_required_parameter", key)
-            if not isinstance(fields[key], str):
-                return error(400, f"Invalid type for '{key}': expected a string.", "invalid_type", key)
-        return self._no_text(fields["model"])
+        return _mistake(fields) or self._no_text(fields["model"])
 
     def _no_text(self, model: str) -> Response:
         if model not in self._shelf.names():
@@ -127,3 +124,21 @@ class Pages:
             "text. Send features or audio to POST /v1/vocode or WS /v1/stream, or install a voice that reads text"
         )
         return error(400, message, "voice_has_no_text_front_end", "model")
+
+
+def _mistake(fields: dict[str, Any]) -> Response | None:
+    """What is wrong with a request for speech, in OpenAI's words."""
+    for key, value in fields.items():
+        if key not in _SPEECH_FIELDS:
+            return error(400, f"Unrecognized request argument supplied: {key[:40]}", "unknown_parameter", key[:40])
+        if not isinstance(value, _SPEECH_FIELDS[key]) or isinstance(value, bool):
+            kind = "string" if _SPEECH_FIELDS[key] is _TEXT else "number"
+            return error(400, f"Invalid type for '{key}': expected a {kind}.", "invalid_type", key)
+    for key in ("model", "input", "voice"):
+        if key not in fields:
+            return error(400, f"Missing required parameter: '{key}'.", "missing_required_parameter", key)
+    if fields.get("stream_format", "audio") not in _STREAM_FORMATS:
+        return error(
+            400, "Invalid value for 'stream_format': choose 'audio' or 'sse'.", "invalid_value", "stream_format"
+        )
+    return None

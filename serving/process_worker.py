@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from serving.bank import Event, Key, Outlet
-from serving.capacity import Capacity
+from serving.capacity import RECENT, Capacity
 from serving.link import Ears, Launch, Link
 from serving.reopen import Recipe, recipe
 from serving.vocoder import Vocoder
@@ -30,6 +30,11 @@ STEADY = 60.0
 """Seconds after which a worker that ends is no longer held to have ended at once."""
 LONGEST = 30.0
 """Seconds that a worker which ends again and again waits at most for its next start."""
+BEAT = 1.0
+"""Seconds for a worker to give a sign of life; nobody is sent to one that owes it."""
+HUNG = 5
+"""Signs owed in a row after which a worker hangs: it is killed and started again."""
+_STARTING = 60  # the same, before it has said its first word
 _PATIENCE = 5.0  # seconds for a process to end by itself
 
 
@@ -48,15 +53,24 @@ class ProcessWorker:
 
     Args:
         number: of the worker. launch: what its process is started with. deliver: takes events, on the event loop.
-        recipe: tells how the process can open a voice.
+        recipe: tells how the process can open a voice. beat: see ``BEAT``.
     """
 
     def __init__(
-        self, number: int, launch: Launch, deliver: Deliver, *, recipe: Callable[[Vocoder], Recipe] = recipe
+        self,
+        number: int,
+        launch: Launch,
+        deliver: Deliver,
+        *,
+        recipe: Callable[[Vocoder], Recipe] = recipe,
+        beat: float = BEAT,
     ) -> None:
-        self.number, self._launch, self._deliver, self._recipe = number, launch, deliver, recipe
+        self.number, self._launch, self._deliver, self._recipe, self._beat = number, launch, deliver, recipe, beat
         self.restarts = 0
-        self.up = False
+        self._pace = 1.0, 0.0  # and when it was told
+        self._open = False  # it has its voices
+        self._owes = 0  # signs of life in a row
+        self._alive = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._link: Link | None = None
         self._live: dict[Key, Outlet] = {}
@@ -70,6 +84,15 @@ class ProcessWorker:
         self._arrived = asyncio.Event()
         self._stopping = asyncio.Event()
         self._supervisor: asyncio.Task[None] | None = None
+
+    @property
+    def up(self) -> bool:
+        return self._open and not self._owes
+
+    @property
+    def pace(self) -> float:
+        value, told = self._pace
+        return value if time.monotonic() - told < RECENT else 1.0
 
     @property
     def pid(self) -> int | None:
@@ -154,8 +177,32 @@ class ProcessWorker:
         self._teach()
         if self._stopping.is_set():
             link.send(Command.STOP)
+        watch = asyncio.create_task(self._watch(link))
         await self._ended.wait()
+        watch.cancel()
         return await asyncio.to_thread(_reap, link.process)
+
+    async def _watch(self, link: Link) -> None:
+        """Ask the process for a sign of life again and again; kill it where none comes.
+
+        Beats are counted, not seconds: who stops the server for a while stops its workers too, and then it wakes up
+        first.
+        """
+        self._owes = 0
+        self._alive.clear()
+        while self._owes < (HUNG if self._greeted else _STARTING):
+            if not self._owes:
+                link.send(Command.PING)
+            try:
+                await asyncio.wait_for(self._alive.wait(), self._beat)
+            except TimeoutError:
+                self._owes += 1
+            else:
+                self._alive.clear()
+                self._owes = 0
+                await asyncio.sleep(self._beat)
+        log.error("worker %d (process %d) gives no sign of life and is killed", self.number, link.process.pid)
+        link.process.kill()
 
     async def _again(self, told: str, ends: int) -> None:
         """Tell of an end that nobody asked for, and wait before the next start."""
@@ -182,12 +229,18 @@ class ProcessWorker:
         self._told = set(current)
 
     def _noticed(self, kind: Notice, value: int) -> None:
+        if kind is Notice.PACE:
+            self._pace = value / 1000, time.monotonic()
+            return
+        if kind is Notice.ALIVE:
+            self._alive.set()
+            return
         if kind is Notice.HELLO:
             self._greeted = True
         else:
             self._loading.discard(value)
-        if self._greeted and not self._loading and not self.up:
-            self.up = True
+        if self._greeted and not self._loading and not self._open:
+            self._open = True
             self._arrived.set()
 
     def _heard(self, events: list[Event]) -> None:
@@ -201,7 +254,7 @@ class ProcessWorker:
 
     def _lost(self) -> None:
         """The process is gone: so are its streams."""
-        self._link, self.up = None, False
+        self._link, self._open, self._pace = None, False, (1.0, 0.0)
         self._arrived.clear()
         live, self._live = self._live, {}
         self._cut = len(live)
@@ -223,13 +276,13 @@ class ProcessWorker:
 
 
 def in_processes(
-    opener: str = "serving.reopen:reopen", recipe: Callable[[Vocoder], Recipe] = recipe
+    opener: str = "serving.reopen:reopen", recipe: Callable[[Vocoder], Recipe] = recipe, beat: float = BEAT
 ) -> Callable[[int, Crew], ProcessWorker]:
-    """Makes the workers of a crew processes; ``opener`` opens there what ``recipe`` writes here."""
+    """Makes the workers of a crew processes; ``opener`` opens there what ``recipe`` writes here; see ``BEAT``."""
 
     def make(number: int, crew: Crew) -> ProcessWorker:
         launch = Launch(crew.ledger.slots, crew.ring, opener)
-        return ProcessWorker(number, launch, partial(crew.deliver, number), recipe=recipe)
+        return ProcessWorker(number, launch, partial(crew.deliver, number), recipe=recipe, beat=beat)
 
     return make
 

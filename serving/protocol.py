@@ -8,9 +8,11 @@ import re
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import parse_qsl
 
 from seqgen.errors import SeqgenError
+from serving import sse
 from serving.encoders import FORMATS, content_type, output_rate
 from serving.vocoder import Settings, Vocoder, provenance
 from serving.work import Input, Order
@@ -42,11 +44,15 @@ class Refusal(Exception):
         self.status, self.message, self.headers, self.code = status, message, headers or [], code
 
 
-def error_body(status: int, message: str, code: str | None = None, param: str | None = None) -> bytes:
+def error_fields(status: int, message: str, code: str | None = None, param: str | None = None) -> dict[str, Any]:
     """``{"error": {"message", "type", "param", "code"}}``, in the words of the OpenAI interface."""
     kind = _KINDS.get(status, "server_error" if status >= 500 else "invalid_request_error")
-    said = {"message": one_line(message), "type": kind, "param": param, "code": code}
-    return json.dumps({"error": said}).encode()
+    return {"error": {"message": one_line(message), "type": kind, "param": param, "code": code}}
+
+
+def error_body(status: int, message: str, code: str | None = None, param: str | None = None) -> bytes:
+    """As :func:`error_fields`, in JSON."""
+    return json.dumps(error_fields(status, message, code, param)).encode()
 
 
 def one_line(text: str) -> str:
@@ -96,7 +102,8 @@ def read_order(values: Mapping[str, str], vocoder: Vocoder, *, content_type: str
             speaker=values.get("speaker"),
         )
         vocoder.check(settings)
-        rate = output_rate(form, vocoder.sample_rate, _whole("rate", values.get("rate", "0")))
+        wanted = _whole("rate", values["rate"]) if "rate" in values else None
+        rate = output_rate(form, vocoder.sample_rate, wanted)
     except SeqgenError as error:
         raise Refusal(422, str(error)) from None
     return Order(settings, form, Input("file", content_type=content_type), longest, eager=True, rate=rate)
@@ -127,11 +134,12 @@ def _real(key: str, text: str) -> float:
         raise SeqgenError(f"{key} '{text}' is not a number", remedy="write it as 0.8") from None
 
 
-def sound_headers(order: Order, vocoder: Vocoder) -> Headers:
+def sound_headers(order: Order, vocoder: Vocoder, *, events: bool = False) -> Headers:
     """Headers of a sound: its type, and the mark that says a machine made it (EU AI Act, article 50(2))."""
     mark = provenance(vocoder, order.settings)
+    kind = sse.MEDIA_TYPE if events else content_type(order.form, order.rate or vocoder.sample_rate)
     return [
-        (b"content-type", content_type(order.form, order.rate or vocoder.sample_rate).encode()),
+        (b"content-type", kind.encode()),
         (b"cache-control", b"no-store"),
         (b"x-synthetic", mark.encode()),
     ]

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from seqgen.errors import SeqgenError
 from serving.bank import Event
+from serving.source import NoRoom
 from serving.vocoder import VoiceFailure
 
 SIZE = 1 << 20
@@ -146,10 +147,13 @@ def pieces(event: Event) -> Iterator[Event]:
 def _pack(failure: Exception) -> bytes:
     """A user's mistake crosses as one; anything else is the voice's failure, whose trace the writer has logged."""
     if isinstance(failure, SeqgenError):
-        return json.dumps(["user", failure.problem[:2000], failure.remedy[:2000]]).encode()
+        kind = "room" if isinstance(failure, NoRoom) else "user"
+        return json.dumps([kind, failure.problem[:2000], failure.remedy[:2000]]).encode()
     return json.dumps(["voice", str(failure)[:2000], ""]).encode()
 
 
 def _unpack(data: bytes) -> Exception:
     kind, problem, remedy = json.loads(data)
-    return SeqgenError(problem, remedy=remedy) if kind == "user" else VoiceFailure(problem)
+    if kind == "voice":
+        return VoiceFailure(problem)
+    return (NoRoom if kind == "room" else SeqgenError)(problem, remedy=remedy)

@@ -340,7 +340,7 @@ def read_init(fields: Mapping[str, Any], vocoder: Vocoder, *, longest: float) ->
     settings = Settings(fields.get("seed", 0), float(fields.get("temperature", 1.0)), fields.get("speaker"))
     vocoder.check(settings)
     given = Input(kind, rate=fields.get("rate", vocoder.sample_rate) if kind == "audio" else 0, encoding=encoding)
-    rate = output_rate(form, vocoder.sample_rate, fields.get("output_rate", 0))
+    rate = output_rate(form, vocoder.sample_rate, fields.get("output_rate"))
     return Order(settings, form, given, longest, rate=rate)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import tempfile
@@ -37,6 +38,10 @@ class Source:
     blocks: Iterator[npt.NDArray[Any]]
 
 
+class NoRoom(SeqgenError):
+    """The disk is full: neither the caller's fault nor the voice's."""
+
+
 class _Body(io.BytesIO):
     """A request body that error messages can name."""
 
@@ -70,6 +75,7 @@ def from_body(body: bytes | bytearray, content_type: str, spec: FeatureSpec, *, 
 
     Raises:
         SeqgenError: as :func:`from_path`; and when the bytes are neither audio nor features.
+        NoRoom: where features find no room on the disk.
     """
     if not body:
         raise SeqgenError(f"{BODY} is empty", remedy="send a WAV, FLAC or OGG file, or features as safetensors")
@@ -81,11 +87,8 @@ def from_body(body: bytes | bytearray, content_type: str, spec: FeatureSpec, *, 
         )
     if kind == "audio":
         return _audio(_Body(body), BODY, longest)
-    # The one reader of features takes a file name, so the body becomes a file for a moment.
-    handle, path = tempfile.mkstemp(suffix=".safetensors")
+    path = _written(body)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(body)
         return _features(path, spec, BODY, longest)
     except SeqgenError as error:
         raise SeqgenError(error.problem.replace(path, BODY), remedy=error.remedy) from None
@@ -94,6 +97,25 @@ def from_body(body: bytes | bytearray, content_type: str, spec: FeatureSpec, *, 
         raise SeqgenError(f"{BODY}: not a features file", remedy="make it again from the recording") from None
     finally:
         os.unlink(path)
+
+
+def _written(body: bytes | bytearray) -> str:
+    """The path of a file that holds a body: the one reader of features takes no other."""
+    path = ""
+    try:
+        handle, path = tempfile.mkstemp(suffix=".safetensors")
+        with os.fdopen(handle, "wb") as file:
+            file.write(body)
+    except OSError as error:
+        if path:
+            os.unlink(path)
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise NoRoom(
+            f"the server has no room on its disk for {len(body)} bytes of features",
+            remedy="send the recording instead, or try again later",
+        ) from None
+    return path
 
 
 def _audio(source: str | _Body, name: str, longest: float | None) -> Source:

@@ -7,16 +7,17 @@ import contextlib
 import hashlib
 import logging
 from dataclasses import replace
+from typing import Any
 
 from starlette.types import Message, Receive, Scope, Send
 
 from seqgen.errors import SeqgenError
-from serving import protocol
+from serving import protocol, sse
 from serving.crew import Abandoned, Crew, Ticket
-from serving.protocol import Limits, Refusal
+from serving.protocol import Headers, Limits, Refusal
 from serving.resume import Claim, Tokens, read_resumption, require_same
 from serving.shelf import Shelf, Voice
-from serving.work import Order
+from serving.source import NoRoom
 from serving.worker import WorkerLost
 
 log = logging.getLogger("seqgen.serving")
@@ -32,7 +33,8 @@ class Vocode:
     """The endpoint.
 
     A slot is taken before the body is read, and the status waits for the first chunk of sound, so every failure up
-    to there is an HTTP error. A failure after that ends the chunked body without its end mark.
+    to there is an HTTP error. A failure after that ends the chunked body without its end mark; or, for a client that
+    accepts events, is the last of them.
     """
 
     def __init__(self, shelf: Shelf, crew: Crew, limits: Limits, tokens: Tokens) -> None:
@@ -49,6 +51,7 @@ class Vocode:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
         kind = headers.get(b"content-type", b"").decode("latin-1")
+        events = sse.wanted(headers.get(b"accept", b""))
         values, claim = read_resumption(protocol.read_query(scope["query_string"]), self._tokens)
         voice = await find(self._shelf, values.get("voice"))
         order = protocol.read_order(values, voice.vocoder, content_type=kind, longest=self._limits.sound)
@@ -68,13 +71,17 @@ class Vocode:
             watch = asyncio.create_task(_close_when_gone(receive, ticket))
             try:
                 token = self._tokens.write(replace(asked, offset=order.skip))
-                await self._answer(ticket, order, token, scope["state"]["request_id"], send)
+                head = protocol.sound_headers(order, ticket.vocoder, events=events)
+                head.append((b"x-resume-token", token.encode()))
+                await self._answer(ticket, head, scope["state"]["request_id"], send, events=events)
             finally:
                 watch.cancel()
 
-    async def _answer(self, ticket: Ticket, order: Order, token: str, request_id: str, send: Send) -> None:
+    async def _answer(self, ticket: Ticket, head: Headers, request_id: str, send: Send, *, events: bool) -> None:
         try:
             chunk = await ticket.take()
+        except NoRoom as error:
+            raise Refusal(507, str(error), code="insufficient_storage") from None
         except SeqgenError as error:
             raise Refusal(422, str(error)) from None
         except Abandoned:
@@ -84,18 +91,21 @@ class Vocode:
         except Exception as error:
             log.exception("failed before the first sound", extra={"request": request_id})
             raise Refusal(500, f"the voice failed; see the server's log for request {request_id}") from error
-        headers = [*protocol.sound_headers(order, ticket.vocoder), (b"x-resume-token", token.encode())]
-        await self._send(send, {"type": "http.response.start", "status": 200, "headers": headers})
+        await self._send(send, {"type": "http.response.start", "status": 200, "headers": head})
+        last = sse.done() if events else b""
         while chunk is not None:
-            await self._send(send, {"type": "http.response.body", "body": chunk, "more_body": True})
+            body = sse.delta(chunk) if events else chunk
+            await self._send(send, {"type": "http.response.body", "body": body, "more_body": True})
             try:
                 chunk = await ticket.take()
             except Abandoned:
                 raise
             except Exception as error:
                 log.error("failed in the middle of the sound: %s", error, extra={"request": request_id})
-                raise  # the server cuts the connection: a player must not take this for the end
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+                if not events:
+                    raise  # the server cuts the connection: a player must not take this for the end
+                last, chunk = sse.event(_failure(error, request_id)), None
+        await send({"type": "http.response.body", "body": last, "more_body": False})
 
     async def _send(self, send: Send, message: Message) -> None:
         try:
@@ -105,6 +115,14 @@ class Vocode:
             raise ConnectionAbortedError(f"nothing was read for {self._limits.stall:g} s") from None
         except OSError:
             raise ClientGone from None
+
+
+def _failure(error: Exception, request_id: str) -> dict[str, Any]:
+    """What a listener is told of a failure in the middle of the sound."""
+    if isinstance(error, WorkerLost):
+        message = f"{error}; ask for the rest with the answer's X-Resume-Token"
+        return protocol.error_fields(503, message, "worker_lost")
+    return protocol.error_fields(500, f"the voice failed; see the server's log for request {request_id}")
 
 
 async def find(shelf: Shelf, name: str | None) -> Voice:

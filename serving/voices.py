@@ -127,10 +127,16 @@ class Store:
         name = require_name(name or source.resolve().name.lower())
         with self._working() as work:
             copy = work / "voice"
-            _copy(source, copy)
-            self._check(copy)
-            _sync(copy)
-            self._swap(copy, self.directory / name, work)
+            try:
+                _copy(source, copy)
+                self._check(copy)
+                _sync(copy)
+                self._swap(copy, self.directory / name, work)
+            except OSError as error:
+                raise SeqgenError(
+                    f"cannot install {source} in {self.directory}: {error.strerror}",
+                    remedy="free some space, or choose a writable store; no voice was left half-written",
+                ) from None
         return name
 
     def verify(self, name: str) -> dict[str, Any]:
@@ -159,14 +165,15 @@ class Store:
 
     def _swap(self, copy: Path, target: Path, work: Path) -> None:
         """Put a complete copy in place, in one step where the system has one."""
-        try:
-            if not target.exists():
+        if not target.exists():
+            os.replace(copy, target)
+        elif not _exchanged(copy, target):
+            os.replace(target, work / "old")
+            try:
                 os.replace(copy, target)
-            elif not _exchanged(copy, target):
-                os.replace(target, work / "old")
-                os.replace(copy, target)
-        except OSError as error:
-            raise SeqgenError(f"cannot write {target}: {error.strerror}", remedy="choose a writable store") from None
+            except OSError:
+                os.replace(work / "old", target)
+                raise
         _sync(self.directory)
 
     @contextmanager
@@ -222,14 +229,9 @@ def _require_modest(source: Path) -> None:
 
 
 def _copy(source: Path, target: Path) -> None:
-    try:
-        target.mkdir()
-        for file in sorted(source.iterdir()):
-            shutil.copyfile(file, target / file.name, follow_symlinks=False)
-    except OSError as error:
-        raise SeqgenError(
-            f"cannot copy {source} into the store: {error.strerror}", remedy="free some space; nothing was changed"
-        ) from None
+    target.mkdir()
+    for file in sorted(source.iterdir()):
+        shutil.copyfile(file, target / file.name, follow_symlinks=False)
 
 
 def _sync(directory: Path) -> None:

@@ -35,14 +35,18 @@ class Command(IntEnum):
     FORGET = 7  # a voice, by its number
     FREED = 8  # the position up to which the ring has been read
     STOP = 9
+    PING = 10  # answered at the next turn
 
 
 class Notice(IntEnum):
-    """From the worker: ``HELLO``; ``HEAD``, how far the ring is written; ``LOADED``, the number of a voice."""
+    """From the worker: ``HELLO``; ``HEAD``, how far the ring is written; ``LOADED``, the number of a voice; ``PACE``,
+    of its calls in thousandths; ``ALIVE``, the answer to ``PING``."""
 
     HELLO = 1
     HEAD = 2
     LOADED = 3
+    PACE = 4
+    ALIVE = 5
 
 
 Frame = tuple[Command, Key, bytes]

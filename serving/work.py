@@ -68,7 +68,7 @@ class Work:
 
     def __init__(self, vocoder: Vocoder, order: Order) -> None:
         self.vocoder, self.order = vocoder, order
-        rate = output_rate(order.form, vocoder.sample_rate, order.rate)
+        rate = output_rate(order.form, vocoder.sample_rate, order.rate or None)
         self.byte_rate = byte_rate(order.form, rate)
         self.stream: Stream | None = None
         self._encoder = encoder(order.form, vocoder.sample_rate, rate, provenance(vocoder, order.settings))

@@ -32,6 +32,10 @@ class AnyWorker(Protocol):
     def restarts(self) -> int:
         """How often it had to be started again."""
 
+    @property
+    def pace(self) -> float:
+        """How long its calls take over what they should, see :class:`serving.capacity.Pace`."""
+
     def start(self) -> None:
         """Begin; see :meth:`ready`."""
 
@@ -88,6 +92,10 @@ class Worker:
         self._wake = threading.Condition()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name=f"worker-{number}", daemon=True)
+
+    @property
+    def pace(self) -> float:
+        return self._bank.pace.at(time.monotonic())
 
     def start(self) -> None:
         self._thread.start()

@@ -32,7 +32,8 @@ from serving.work import Work
 from serving.worker import turn
 
 _AT_ONCE = 1 << 18  # bytes of commands read before the next turn: a long recording must not hold up the others
-_UNHEARD = 64  # messages that the server has not answered; their nine bytes each always fit into the socket
+_UNHEARD = 64  # messages that the server has not answered; they and what goes with them always fit into the socket
+_NEWS = 0.1  # seconds after which the pace of calls is told again
 Opener = Callable[[dict[str, Any]], Vocoder]
 
 
@@ -60,6 +61,7 @@ class Child:
         self._frames = Frames()
         self._events: deque[Event] = deque()  # no room for them in the ring
         self._told = self._unheard = 0
+        self._paced = 0.0
         self._voices: dict[int, Vocoder | Exception] = {}
         self._capacities: dict[Vocoder, Capacity] = {}
         self._forgotten: set[int] = set()
@@ -105,6 +107,8 @@ class Child:
             self._unheard -= 1
         elif command is Command.STOP:
             raise Gone
+        elif command is Command.PING:
+            self._say(Notice.ALIVE)
         elif command is Command.VOICE:
             threading.Thread(target=self._load, args=(json.loads(data),), daemon=True).start()
         elif command is Command.FORGET:
@@ -204,6 +208,10 @@ class Child:
         if self._ring.head > self._told and self._unheard < _UNHEARD:
             self._told = self._ring.head
             self._unheard += 1
+            now = time.monotonic()
+            if now - self._paced > _NEWS:
+                self._paced = now
+                self._say(Notice.PACE, round(1000 * self._bank.pace.at(now)))
             self._say(Notice.HEAD, self._told)
 
     def _say(self, kind: Notice, value: int = 0) -> None:

@@ -11,7 +11,7 @@ import pytest
 from seqgen.audio.features import log_mel
 from seqgen.audio.io import pcm16
 from serving.bank import GRACE, LEAD, RING, Bank, Outlet
-from serving.capacity import Capacity
+from serving.capacity import SERVING, Capacity, Pace
 from serving.playout import PREBUFFER
 from serving.vocoder import PLAN, Settings
 from serving.work import Input, Order, Work
@@ -218,6 +218,19 @@ def test_streams_share_calls_and_calls_stay_short():
         batch, _ = turn(bank, 0.0)
         assert len(batch.keys) == 16
         assert len(batch.steps[0][1].cond) == PLAN[1]  # 16 x 2 x 5 ms x 0.05 = 8 ms
+
+
+def test_the_pace_of_calls_is_noted_against_what_was_measured():
+    vocoder = fake_vocoder(latency=0, batch=16)
+    bank, _ = steady(vocoder, 1)
+    bank._capacity = lambda _: Capacity(alone=SERVING, shared=SERVING, batch=16)  # a second for a second
+    batch = bank.plan(1.0)
+    assert batch.due == pytest.approx(FRAME)
+    batch.run()
+    bank.commit(batch, 1.0 + 3 * FRAME)
+    want = Pace()
+    want.add(now=1.0, took=3 * FRAME, due=FRAME)
+    assert bank.pace.at(1.0) == pytest.approx(want.at(1.0))
 
 
 def test_small_steps_are_handed_over_in_chunks_that_grow():

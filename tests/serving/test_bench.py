@@ -93,8 +93,10 @@ def test_the_command_starts_a_server_and_tells_its_figures(repository):
                           env={**os.environ, "PYTHONPATH": str(repository)})  # fmt: skip
     report = json.loads(done.stdout)
     asked = {"streams", "seconds", "underruns", "first_audio_ms_p50", "first_audio_ms_p99", "refused", "cpu_percent",
-             "rss_mb", "per_stream_mb"}  # fmt: skip
+             "rss_mb", "pss_mb", "per_stream_mb"}  # fmt: skip
     assert asked <= set(report)
     assert (report["refused"], report["failed"]) == (0, 0)
-    assert report["rss_mb"] > 10
+    assert len(report["pss_mb_each"]) == 2  # the server and its worker
+    assert report["rss_mb"] > report["pss_mb"] > 20
+    assert sum(report["pss_mb_each"]) == pytest.approx(report["pss_mb"], abs=0.2)
     assert report["cpu_percent"] > 0

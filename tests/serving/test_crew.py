@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import threading
 
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 
 from seqgen.errors import SeqgenError
-from serving.capacity import SERVING, Capacity, Ledger, calibrate
+from serving.bank import Event
+from serving.capacity import RECENT, SERVING, Capacity, Ledger, Pace, calibrate
 from serving.crew import Abandoned, Crew
 from serving.vocoder import Settings
 from serving.work import Input, Order
@@ -172,6 +174,53 @@ def test_calibration_times_a_call_alone_and_a_full_one():
     assert set(vocoder.runtime.rows) == {1, 16}
     assert capacity.listeners == pytest.approx(0.16 / SERVING)
     assert capacity.cost(16, 0.01) == pytest.approx(capacity.cost(1, 0.01)) == pytest.approx(SERVING)
+
+
+def test_calibration_leaves_out_what_others_take_of_the_processor():
+    vocoder = fake_vocoder(batch=16)
+    vocoder.runtime.delay = 0.02  # asleep: the same to the clock on the wall as waiting for a processor
+    assert calibrate(vocoder).alone < SERVING * vocoder.runtime.delay / 0.005
+
+
+def test_calls_that_take_longer_than_measured_are_seen_and_forgotten():
+    pace = Pace()
+    for now in range(1, 4):
+        pace.add(now=now, took=0.3, due=0.1)
+    assert pace.at(3.0) == pytest.approx(2.3, abs=0.3)
+    for now in range(4, 14):
+        pace.add(now=now, took=0.1, due=0.1)
+    assert 1.0 <= pace.at(13.0) < 1.05
+    pace.add(now=14.0, took=9.0, due=0.0)  # a voice that nobody measured
+    assert pace.at(13.0) == pace.at(14.0)
+    pace.add(now=14.0, took=9.0, due=0.1)
+    assert (pace.at(14.0) > 5, pace.at(14.0 + RECENT)) == (True, 1.0)
+
+
+def test_a_worker_slower_than_measured_takes_fewer_and_an_idle_one_any():
+    ledger, paces = Ledger(workers=2, slots=16), [1.0, 4.0]
+    assert [ledger.admit(0.1, paces.__getitem__) for _ in range(10)].count(1) == 2
+    assert ledger.load == [0.8, 0.2]
+    for worker in range(2):
+        while ledger.load[worker]:
+            ledger.release(worker, 0.1)
+    paces[:] = [math.inf, math.inf]  # a listener of each has just run dry
+    assert [ledger.admit(0.1, paces.__getitem__) for _ in range(3)] == [0, 1, None]
+    assert Ledger(workers=1, slots=1).admit(0.1, lambda worker: None) is None  # it is not up
+
+
+def test_nobody_joins_a_listener_that_has_just_run_dry(monkeypatch):
+    vocoder = fake_vocoder(batch=16)
+
+    async def main(crew):
+        crew.learn(vocoder, Capacity(0.01, 0.01, 16))
+        with crew.admit(vocoder) as ticket:
+            ticket.start(FRAMES)
+            crew.deliver(0, [Event(ticket.key, b"", underrun=True)])
+            assert crew.admit(vocoder) is None
+            monkeypatch.setattr("serving.crew.RECENT", 0.0)  # it was long ago
+            crew.admit(vocoder).close()
+
+    crew_test(main, workers=1)
 
 
 def test_input_that_runs_ahead_waits_until_sound_was_made_of_it():

@@ -28,7 +28,7 @@ from tests.serving.fakes import SPEC, audio_file, everything, fake_recipe, fake_
 from tests.serving.live import wait_for
 from tests.serving.test_crew import chunks, listen, settles
 
-FAKES = in_processes("tests.serving.fakes:fake_opener", fake_recipe)
+FAKES = in_processes("tests.serving.fakes:fake_opener", fake_recipe, beat=60.0)  # fakes may wait for their gates
 FRAMES = Order(form="pcm", input=Input("features"))
 SILENCE = np.full((40, SPEC.n_mels), SPEC.silence, "<f4").tobytes()
 

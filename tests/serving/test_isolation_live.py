@@ -11,7 +11,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from serving.app import App
-from serving.client import Client
+from serving.client import Client, ServerError
 from serving.vocoder import Settings
 from serving.work import Order
 from tests.serving.fakes import SPEC, audio_file, everything, fake_vocoder, tone
@@ -92,10 +92,10 @@ def test_the_client_goes_on_with_the_sound_that_a_lost_worker_began(tmp_path):
     whole = b"".join(everything(fake_vocoder(batch=16), Order(Settings(4)), body))
     with Live(App(vocoder, threads=2, slots=4, make=FAKES)) as server:
         client = Client(f"http://127.0.0.1:{server.port}", timeout=30)
-        for resumes in (0, 1):
+        for resumes, events in ((0, False), (1, False), (0, True), (1, True)):
             (tmp_path / "gate").unlink(missing_ok=True)
             wait_for(lambda: all(worker.up for worker in server.app.crew.workers))
-            sound = client.vocode(body, seed=4, resumes=resumes)
+            sound = client.vocode(body, seed=4, resumes=resumes, events=events)
             heard = [next(sound)]
             (busy,) = [worker for worker in server.app.crew.workers if worker._live]
             os.kill(busy.pid, signal.SIGKILL)
@@ -104,5 +104,5 @@ def test_the_client_goes_on_with_the_sound_that_a_lost_worker_began(tmp_path):
             if resumes:
                 assert b"".join([*heard, *sound]) == whole
             else:
-                with pytest.raises(OSError, match="the connection broke"):
+                with pytest.raises((OSError, ServerError), match=r"the connection broke|worker . ended"):
                     list(sound)

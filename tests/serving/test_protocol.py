@@ -41,6 +41,7 @@ from tests.serving.fakes import SPEC, audio_file, everything, fake_vocoder, feat
         (b"speaker=x", 422, "voice 'fake' has no speaker 'x'; its speakers are: a, b"),
         (b"", 422, "voice 'fake' needs a speaker; choose one of: a, b"),
         (b"speaker=a&format=mp3", 422, "format 'mp3' is not offered; choose one of: wav, pcm, f32, ulaw, flac, opus"),
+        (b"speaker=a&rate=0", 422, "rate 0 Hz is not offered"),
         (b"speaker=%ff", 400, "percent-encode"),
         (b"speaker=\xff", 400, "percent-encode"),
         (b"&".join(b"k%d=1" % i for i in range(50)), 400, "percent-encode"),

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from seqgen.errors import SeqgenError
 from serving.bank import Event
 from serving.ring import LARGEST, Reader, RingError, Writer, pieces
+from serving.source import NoRoom
 from serving.vocoder import Settings, VoiceFailure
 from serving.wire import (
     PIECE,
@@ -60,13 +61,15 @@ def test_what_goes_in_comes_out_in_order_wherever_the_ring_wraps(sent, size, ran
 def test_failures_keep_their_kind_and_words():
     memory = memoryview(bytearray(4096))
     writer, reader = Writer(memory), Reader(memory)
-    for failure in (SeqgenError("NaN in frame 3", remedy="mend it"), VoiceFailure("it broke"), ZeroDivisionError("x")):
+    told = [SeqgenError("NaN in frame 3", remedy="mend it"), VoiceFailure("it broke"), ZeroDivisionError("x")]
+    for failure in (*told, NoRoom("full", remedy="wait")):
         assert writer.put(Event((1, 2), over=True, failure=failure))
-    mistake, broke, other = (event.failure for event in reader.read(writer.head))
+    mistake, broke, other, full = (event.failure for event in reader.read(writer.head))
     assert isinstance(mistake, SeqgenError)
     assert (mistake.problem, mistake.remedy) == ("NaN in frame 3", "mend it")
     assert isinstance(broke, VoiceFailure)
     assert (str(broke), str(other)) == ("it broke", "x")
+    assert (type(mistake), type(full), str(full)) == (SeqgenError, NoRoom, "full; wait")
 
 
 def test_a_long_event_goes_in_pieces_and_tells_the_rest_with_the_last():

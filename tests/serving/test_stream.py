@@ -116,7 +116,7 @@ def test_audio_and_features_give_the_same_sound_in_contexts_side_by_side(vocoder
         wait_for(lambda: server.app.crew.busy == 1)
 
 
-def test_a_full_server_answers_503_to_the_upgrade(vocoder):
+def test_a_full_server_answers_503_to_the_upgrade(vocoder, caplog):
     with Live(App(vocoder, threads=1, slots=1)) as server, dial(server) as plug:
         say(plug, **INIT)
         hear(plug, "ready")
@@ -130,6 +130,7 @@ def test_a_full_server_answers_503_to_the_upgrade(vocoder):
         with pytest.raises(InvalidStatus) as caught:
             dial(server, "?voice=none")
         assert caught.value.response.status_code == 404
+        assert not [record for record in caplog.records if record.name == "uvicorn.error"]
 
 
 def test_hanging_up_frees_every_slot(vocoder):
