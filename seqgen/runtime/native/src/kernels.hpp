@@ -114,6 +114,7 @@ const Kernels* generic_kernels();
 const Kernels* avx2_kernels();
 const Kernels* avx512_kernels();
 const Kernels* neon_kernels();
+const Kernels* amx_kernels();
 
 // The named set; where `name` is null that of the environment's SEQGEN_ISA, and without it the fastest here.
 // Raises Failure(SEQGEN_UNSUPPORTED), with the names that are known, for any other.
