@@ -22,7 +22,7 @@ MIX = [[1.0, 1 / 256, 0.0, -128.0], [0.0, 1 / 16, 0.0, -8.0], [0.0, 0.0, 1.0, -1
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of a random program; ``density``: share of 16-row, 4-column blocks of weights that are not zero."""
+    """Sizes of a random program; ``density``: share of the blocks (rows, columns) of weights that are not zero."""
 
     hidden: int = 32
     channels: int = 5
@@ -31,13 +31,14 @@ class Shape:
     hop: int = 4
     latency: int = 6
     density: float = 1.0
+    block: tuple[int, int] = (16, 4)
 
 
-def sparse(rng: np.random.Generator, rows: int, columns: int, density: float) -> Array:
+def sparse(rng: np.random.Generator, rows: int, columns: int, shape: Shape) -> Array:
     """A matrix of unit row variance with whole blocks left out, cut where the matrix ends."""
-    blocks = rng.random((-(-rows // 16), -(-columns // 4))) < density
-    mask = np.kron(blocks, np.ones((16, 4)))[:rows, :columns]
-    weights = rng.normal(0, 1 / np.sqrt(max(1.0, columns * density)), (rows, columns))
+    blocks = rng.random((-(-rows // shape.block[0]), -(-columns // shape.block[1]))) < shape.density
+    mask = np.kron(blocks, np.ones(shape.block))[:rows, :columns]
+    weights = rng.normal(0, 1 / np.sqrt(max(1.0, columns * shape.density)), (rows, columns))
     return (weights * mask).astype(np.float32)
 
 
@@ -54,15 +55,15 @@ def tensors(shape: Shape, seed: int = 0) -> dict[str, Array]:
         "enter.bias": normal(shape.width, scale=0.1),
         "leave.weight": normal(gates, shape.width, scale=0.5),
         "leave.bias": normal(gates, scale=0.3),
-        "recurrent": sparse(rng, gates, shape.hidden, shape.density),
+        "recurrent": sparse(rng, gates, shape.hidden, shape),
         "input": normal(gates, 3, scale=0.05),
         "fresh.enter": normal(1, shape.taps - 1, shape.channels),
         "fresh.vector": normal(1, 1, gates),
     }
     for head in ("coarse", "fine"):
-        made[f"{head}.inner.weight"] = sparse(rng, half, half, shape.density)
+        made[f"{head}.inner.weight"] = sparse(rng, half, half, shape)
         made[f"{head}.inner.bias"] = normal(half, scale=0.3)
-        made[f"{head}.outer.weight"] = 3 * sparse(rng, 256, half, shape.density)
+        made[f"{head}.outer.weight"] = 3 * sparse(rng, 256, half, shape)
         made[f"{head}.outer.bias"] = normal(256)
     return made
 

@@ -22,6 +22,9 @@ SHAPES = {
     "emptied": Shape(hidden=96, density=0.01),
     "nothing": Shape(hidden=64, density=0.0),
     "wide": Shape(hidden=320, width=40, density=0.5),
+    "strips": Shape(hidden=160, density=0.15, block=(4, 4)),
+    "strips, ragged": Shape(hidden=94, channels=7, width=19, hop=3, latency=5, density=0.1, block=(4, 4)),
+    "strips, hardly any": Shape(hidden=320, density=0.003, block=(4, 4)),
 }
 # Relative to the largest logit. Weights of 8 and 16 bits are what they are: the bound only rules out mistakes.
 TOLERANCE = {"float32": 1e-5, "bf16": 0.05, "int8": 0.1}
@@ -89,8 +92,20 @@ def test_all_sets_give_the_same_bits(shape: Shape, where: Path, form: Format, se
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_batch_mates_change_nothing(form: Format, tmp_path: Path, sets: list[str]) -> None:
-    shape = SHAPES["sparse"]
+def test_blocks_of_four_rows_are_not_filled_up(form: Format, tmp_path: Path) -> None:
+    shape = SHAPES["strips"]
+    weights = programs.tensors(shape)
+    where = programs.write(tmp_path, programs.program(shape), weights)
+    matrices = [weights["recurrent"]]
+    matrices += [weights[f"{head}.{layer}.weight"] for head in ("coarse", "fine") for layer in ("inner", "outer")]
+    held = sum(np.count_nonzero(matrix) for matrix in matrices) * {"float32": 4, "bf16": 2, "int8": 1}[form] / 64
+    assert held < Engine(where, format=form).info.weight_blocks < 1.2 * held
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("name", ["ragged", "sparse", "strips"])
+def test_batch_mates_change_nothing(name: str, form: Format, tmp_path: Path, sets: list[str]) -> None:
+    shape = SHAPES[name]
     where = programs.write(tmp_path, programs.program(shape), programs.tensors(shape))
     features, uniforms, _ = inputs(shape, MAX_STREAMS, 8, seed=2)
     for name in sets:

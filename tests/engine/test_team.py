@@ -19,6 +19,7 @@ from tests.engine.programs import Shape
 from tests.engine.test_kernels import draw, inputs, score
 
 LARGE: dict[Format, Shape] = {"float32": Shape(hidden=208), "bf16": Shape(hidden=300), "int8": Shape(hidden=400)}
+SHAPES: list[tuple[Format, Shape]] = [*LARGE.items(), ("float32", Shape(hidden=704, density=0.12, block=(4, 4)))]
 needs_two_cores = pytest.mark.skipif(
     sys.platform != "linux" or len(os.sched_getaffinity(0)) < 2, reason="this process may use one core only"
 )
@@ -29,10 +30,9 @@ def written(where: Path, shape: Shape) -> Path:
 
 
 @needs_two_cores
-@pytest.mark.parametrize("form", LARGE)
+@pytest.mark.parametrize(("form", "shape"), SHAPES)
 @pytest.mark.parametrize("streams", [1, 3])
-def test_a_helper_changes_no_bit(form: Format, streams: int, tmp_path: Path) -> None:
-    shape = LARGE[form]
+def test_a_helper_changes_no_bit(form: Format, shape: Shape, streams: int, tmp_path: Path) -> None:
     where = written(tmp_path, shape)
     features, uniforms, elements = inputs(shape, streams, 30)
     one, two = (Engine(where, format=form, threads=threads) for threads in (1, 2))

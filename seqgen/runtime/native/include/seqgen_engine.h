@@ -75,7 +75,7 @@ typedef uint64_t seqgen_model;
 typedef struct seqgen_load_options {
     size_t struct_size;
     int32_t format;  /* a seqgen_format: how the recurrent network's weights are held */
-    const char *isa; /* "generic", "avx2", "avx512", "neon"; NULL: the environment's SEQGEN_ISA, else the best here */
+    const char *isa; /* "generic", "avx2", "avx512", "amx", "neon"; NULL: $SEQGEN_ISA, else the best here */
     int32_t threads; /* 1 (or 0), or 2: a helper thread does half of a call's products, see below */
 } seqgen_load_options;
 

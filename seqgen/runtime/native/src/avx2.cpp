@@ -5,6 +5,7 @@
 #include <immintrin.h>
 
 #include <cstring>
+#include <type_traits>
 
 namespace seqgen {
 namespace {
@@ -12,6 +13,7 @@ namespace {
 constexpr char kName[] = "avx2";
 constexpr int kZeroPoint = 0;
 constexpr int kTile = 2;  // more sums than this do not fit 16 registers
+constexpr int kDense = 4;
 constexpr int kTogether = 2;
 
 struct Vec {
@@ -25,6 +27,9 @@ struct Block {
 };
 struct Quad {
     __m256i value, magnitude;
+};
+struct Quads {
+    Quad low, high;
 };
 
 inline Vec load(const float* from) { return {_mm256_loadu_ps(from), _mm256_loadu_ps(from + 8)}; }
@@ -120,15 +125,46 @@ inline int count_at_most(Vec v, float limit) {
     return __builtin_popcount(static_cast<unsigned>(low | high << 8));
 }
 
+// Four numbers from each column on: a quarter of the lanes from each.
+inline __m256 two_quarters(const float* from, const std::uint16_t* columns) {
+    const __m128 low = _mm_loadu_ps(from + columns[0]), high = _mm_loadu_ps(from + columns[1]);
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(low), high, 1);
+}
+inline Vec quarters(const float* from, const std::uint16_t* columns) {
+    return {two_quarters(from, columns), two_quarters(from, columns + 2)};
+}
+// In each quarter its number K.
+template <int K>
+inline Vec spread(Vec v) {
+    return {_mm256_permute_ps(v.low, K * 0x55), _mm256_permute_ps(v.high, K * 0x55)};
+}
+inline void store_quarters(float* to, const std::uint32_t* rows, Vec v) {
+    _mm_storeu_ps(to + rows[0], _mm256_castps256_ps128(v.low));
+    _mm_storeu_ps(to + rows[1], _mm256_extractf128_ps(v.low, 1));
+    _mm_storeu_ps(to + rows[2], _mm256_castps256_ps128(v.high));
+    _mm_storeu_ps(to + rows[3], _mm256_extractf128_ps(v.high, 1));
+}
+
 inline __m256i load_half(const void* from) { return _mm256_loadu_si256(static_cast<const __m256i*>(from)); }
 inline Sum load_sum(const std::int32_t* from) { return {load_half(from), load_half(from + 8)}; }
 inline Sum no_sum() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
 inline Block load_block(const std::uint8_t* weights) { return {load_half(weights), load_half(weights + 32)}; }
-inline Quad quad(const std::uint8_t* x) {
+inline __m256i splat_four(const std::uint8_t* x) {
     int four;
     std::memcpy(&four, x, sizeof four);
-    const __m256i value = _mm256_set1_epi32(four);
+    return _mm256_set1_epi32(four);
+}
+inline Quad quad(const std::uint8_t* x) {
+    const __m256i value = splat_four(x);
     return {value, _mm256_abs_epi8(value)};
+}
+// Four activations from each column on, for a strip each.
+inline Quad two_quads(const std::uint8_t* x, const std::uint16_t* columns) {
+    const __m256i value = _mm256_blend_epi32(splat_four(x + columns[0]), splat_four(x + columns[1]), 0xF0);
+    return {value, _mm256_abs_epi8(value)};
+}
+inline Quads quads(const std::uint8_t* x, const std::uint16_t* columns) {
+    return {two_quads(x, columns), two_quads(x, columns + 2)};
 }
 
 // vpmaddubsw multiplies unsigned by signed and saturates at 16 bits: |x| * (w with the sign of x) stays below, since
@@ -139,6 +175,9 @@ inline __m256i dot_half(__m256i sum, __m256i weights, Quad x) {
 }
 inline Sum dot(Sum sum, Block block, Quad x) {
     return {dot_half(sum.low, block.low, x), dot_half(sum.high, block.high, x)};
+}
+inline Sum dot(Sum sum, Block block, Quads x) {
+    return {dot_half(sum.low, block.low, x.low), dot_half(sum.high, block.high, x.high)};
 }
 inline Vec to_float(Sum a, Sum b) {
     return {_mm256_cvtepi32_ps(_mm256_add_epi32(a.low, b.low)), _mm256_cvtepi32_ps(_mm256_add_epi32(a.high, b.high))};

@@ -13,12 +13,14 @@ namespace {
 constexpr char kName[] = "avx512";
 constexpr int kZeroPoint = 128;  // vpdpbusd takes its activations unsigned
 constexpr int kTile = 8;
+constexpr int kDense = 4;
 constexpr int kTogether = 4;
 
 using Vec = __m512;
 using Sum = __m512i;
 using Block = __m512i;
 using Quad = __m512i;
+using Quads = __m512i;
 
 inline Vec load(const float* from) { return _mm512_loadu_ps(from); }
 inline Vec splat(float value) { return _mm512_set1_ps(value); }
@@ -96,6 +98,26 @@ inline int count_at_most(Vec v, float limit) {
     return __builtin_popcount(_mm512_cmp_ps_mask(v, _mm512_set1_ps(limit), _CMP_LE_OQ) & 0x7FFFu);
 }
 
+// Four numbers from each column on: a quarter of the lanes from each.
+inline Vec quarters(const float* from, const std::uint16_t* columns) {
+    const auto pair = [&](int i) {
+        const __m128 low = _mm_loadu_ps(from + columns[i]), high = _mm_loadu_ps(from + columns[i + 1]);
+        return _mm256_insertf128_ps(_mm256_castps128_ps256(low), high, 1);
+    };
+    return _mm512_insertf32x8(_mm512_castps256_ps512(pair(0)), pair(2), 1);
+}
+// In each quarter its number K.
+template <int K>
+inline Vec spread(Vec v) {
+    return _mm512_permute_ps(v, K * 0x55);
+}
+inline void store_quarters(float* to, const std::uint32_t* rows, Vec v) {
+    _mm_storeu_ps(to + rows[0], _mm512_castps512_ps128(v));
+    _mm_storeu_ps(to + rows[1], _mm512_extractf32x4_ps(v, 1));
+    _mm_storeu_ps(to + rows[2], _mm512_extractf32x4_ps(v, 2));
+    _mm_storeu_ps(to + rows[3], _mm512_extractf32x4_ps(v, 3));
+}
+
 inline Sum load_sum(const std::int32_t* from) { return _mm512_loadu_si512(from); }
 inline Sum no_sum() { return _mm512_setzero_si512(); }
 inline Block load_block(const std::uint8_t* weights) { return _mm512_loadu_si512(weights); }
@@ -103,6 +125,19 @@ inline Quad quad(const std::uint8_t* x) {
     int four;
     std::memcpy(&four, x, sizeof four);
     return _mm512_set1_epi32(four);
+}
+// Four activations from each column on, for a strip each. One load has all columns: loads are what a block costs.
+inline Quads quads(const std::uint8_t* x, const std::uint16_t* columns) {
+    std::uint64_t four;
+    std::memcpy(&four, columns, sizeof four);
+    const auto splat = [&](std::uint64_t column) {
+        int made;
+        std::memcpy(&made, x + (column & 0xFFFF), sizeof made);
+        return _mm256_set1_epi32(made);
+    };
+    const __m256i low = _mm256_blend_epi32(splat(four), splat(four >> 16), 0xF0);
+    const __m256i high = _mm256_blend_epi32(splat(four >> 32), splat(four >> 48), 0xF0);
+    return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
 }
 inline Sum dot(Sum sum, Block block, Quad x) {
     // The intrinsic makes GCC 12 copy the sum to another register and back around every instruction.

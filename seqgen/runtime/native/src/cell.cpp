@@ -74,6 +74,7 @@ Source Cell::layout(const float* weights) const {
     source.rows.assign(gates(), -1);
     source.columns.assign(2 * half_, -1);
     source.factor.assign(gates(), 1.0f);
+    source.part = half_;
     for (std::size_t unit = 0; unit < units_; ++unit) {
         for (std::size_t gate = 0; gate < 6; ++gate) {
             source.rows[gate * half_ + unit] = static_cast<int>(gate * units_ + unit);

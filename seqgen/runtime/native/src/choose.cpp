@@ -14,8 +14,11 @@ struct Choice {
 };
 
 // From the fastest to the one that is always there.
-constexpr Choice kChoices[] = {
-    {"avx512", avx512_kernels}, {"avx2", avx2_kernels}, {"neon", neon_kernels}, {"generic", generic_kernels}};
+constexpr Choice kChoices[] = {{"amx", amx_kernels},
+                               {"avx512", avx512_kernels},
+                               {"avx2", avx2_kernels},
+                               {"neon", neon_kernels},
+                               {"generic", generic_kernels}};
 
 }  // namespace
 

@@ -1,6 +1,7 @@
 // The definition of every kernel: the vector of 16 floats as plain loops.
 #include <cmath>
 #include <cstring>
+#include <type_traits>
 
 #include "kernels.hpp"
 
@@ -10,6 +11,7 @@ namespace {
 constexpr char kName[] = "generic";
 constexpr int kZeroPoint = 0;
 constexpr int kTile = 2;
+constexpr int kDense = 1;
 constexpr int kTogether = 1;
 
 struct Vec {
@@ -23,6 +25,9 @@ struct Block {
 };
 struct Quad {
     std::int32_t value[4];
+};
+struct Quads {
+    Quad strip[4];
 };
 
 template <typename F>
@@ -136,6 +141,19 @@ inline int count_at_most(const Vec& v, float limit) {
     return count;
 }
 
+// Four numbers from each column on: a quarter of the lanes from each.
+inline Vec quarters(const float* from, const std::uint16_t* columns) {
+    return each([&](int i) { return from[columns[i / 4] + i % 4]; });
+}
+// In each quarter its number K.
+template <int K>
+inline Vec spread(const Vec& v) {
+    return each([&](int i) { return v.lane[i / 4 * 4 + K]; });
+}
+inline void store_quarters(float* to, const std::uint32_t* rows, const Vec& v) {
+    for (int i = 0; i < 4; ++i) std::memcpy(to + rows[i], v.lane + 4 * i, 4 * sizeof(float));
+}
+
 inline Sum load_sum(const std::int32_t* from) {
     Sum made;
     std::memcpy(made.lane, from, sizeof made.lane);
@@ -151,6 +169,17 @@ inline Quad quad(const std::uint8_t* x) {
 inline Sum dot(Sum sum, const Block& block, const Quad& x) {
     for (int i = 0; i < kLanes; ++i) {
         for (int k = 0; k < 4; ++k) sum.lane[i] += static_cast<std::int8_t>(block.weights[4 * i + k]) * x.value[k];
+    }
+    return sum;
+}
+// Four activations from each column on, for a strip each.
+inline Quads quads(const std::uint8_t* x, const std::uint16_t* columns) {
+    return {{quad(x + columns[0]), quad(x + columns[1]), quad(x + columns[2]), quad(x + columns[3])}};
+}
+inline Sum dot(Sum sum, const Block& block, const Quads& x) {
+    for (int i = 0; i < kLanes; ++i) {
+        const std::int32_t* value = x.strip[i / 4].value;
+        for (int k = 0; k < 4; ++k) sum.lane[i] += static_cast<std::int8_t>(block.weights[4 * i + k]) * value[k];
     }
     return sum;
 }

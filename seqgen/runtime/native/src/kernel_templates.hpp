@@ -1,6 +1,7 @@
-// The inner loops over a vector of 16 floats (Vec), 16 sums (Sum), a block of int8 weights (Block) and four broadcast
-// activations (Quad), which the including file defines for one instruction set. Included inside its unnamed namespace:
-// no function here may be shared between files, or one set's code could run on a machine that lacks it.
+// The inner loops over a vector of 16 floats (Vec), 16 sums (Sum), a block of int8 weights (Block), four broadcast
+// activations (Quad) and four times four of them (Quads), which the including file defines for one instruction set.
+// Included inside its unnamed namespace: no function here may be shared between files, or one set's code could run on a
+// machine that lacks it.
 
 constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number, kept in the low bits
 constexpr float kLowest = -126.0f;     // the smallest exponent of a normal number
@@ -20,117 +21,7 @@ inline Vec power_of_two(Vec y) {
 
 inline Vec clamped(Vec y) { return min(max(y, splat(kLowest)), splat(kHighest)); }
 
-// Activation `column` of stream s of a tile: strides of up to three fit the processor's addressing, so that eight
-// streams take two pointers.
-template <typename T>
-inline const T* row_of(const T* x, std::size_t stride, int s) {
-    const T* base = x + static_cast<std::size_t>(s / 4) * (4 * stride);
-    return s % 4 == 0 ? base : s % 4 == 1 ? base + stride : s % 4 == 2 ? base + 2 * stride : base + 3 * stride;
-}
-
-// A block of a matrix. Where the next group begins follows from walking through this one, not from the table of groups:
-// addresses that wait for a load of their own cost a tenth of the speed.
-struct Place {
-    const std::uint8_t* weights;
-    const std::uint16_t* column;
-};
-
-// One group of W x for S streams, which share each block of weights. Even and odd blocks have a sum each: two chains
-// hide the latency.
-struct Float32 {
-    using Number = float;
-    template <int S>
-    static void group(const Matrix& m, std::uint32_t group, Place& at, Rows<const float> from, Vec (&made)[S]) {
-        const float *weights = reinterpret_cast<const float*>(at.weights), *x = from.data;
-        const std::uint16_t* column = at.column;
-        Vec even[S], odd[S];
-        for (int s = 0; s < S; ++s) even[s] = odd[s] = splat(0.0f);
-        std::uint32_t left = m.starts[group + 1] - m.starts[group];
-        for (; left >= 2; left -= 2, weights += 2 * kLanes, column += 2) {
-            const Vec w0 = load(weights), w1 = load(weights + kLanes);
-            const float *x0 = x + column[0], *x1 = x + column[1];
-            for (int s = 0; s < S; ++s) even[s] = fma(w0, splat(*row_of(x0, from.stride, s)), even[s]);
-            for (int s = 0; s < S; ++s) odd[s] = fma(w1, splat(*row_of(x1, from.stride, s)), odd[s]);
-        }
-        if (left > 0) {
-            const Vec w = load(weights);
-            for (int s = 0; s < S; ++s) even[s] = fma(w, splat(*row_of(x + *column, from.stride, s)), even[s]);
-            weights += kLanes;
-            ++column;
-        }
-        at = {reinterpret_cast<const std::uint8_t*>(weights), column};
-        for (int s = 0; s < S; ++s) made[s] = add(even[s], odd[s]);
-    }
-};
-
-struct BFloat16 {
-    using Number = float;
-    template <int S>
-    static void group(const Matrix& m, std::uint32_t group, Place& at, Rows<const float> from, Vec (&made)[S]) {
-        auto [weights, column] = at;
-        Vec even[S], odd[S];
-        for (int s = 0; s < S; ++s) even[s] = odd[s] = splat(0.0f);
-        const std::uint32_t blocks = m.starts[group + 1] - m.starts[group];
-        for (std::uint32_t block = 0; block < blocks; ++block, weights += kBlockBytes, ++column) {
-            const Vec w0 = low_halves(weights), w1 = high_halves(weights);
-            const float* x = from.data + *column;
-            for (int s = 0; s < S; ++s) {
-                even[s] = fma(w0, splat(row_of(x, from.stride, s)[0]), even[s]);
-                odd[s] = fma(w1, splat(row_of(x, from.stride, s)[1]), odd[s]);
-            }
-        }
-        at = {weights, column};
-        for (int s = 0; s < S; ++s) made[s] = add(even[s], odd[s]);
-    }
-};
-
-struct Int8 {
-    using Number = std::uint8_t;
-    template <int S>
-    static void group(const Matrix& m, std::uint32_t group, Place& at, Rows<const std::uint8_t> from,
-                      Vec (&made)[S]) {
-        auto [weights, column] = at;
-        const std::uint8_t* x = from.data;
-        Sum even[S], odd[S];
-        for (int s = 0; s < S; ++s) even[s] = load_sum(m.base + group * kLanes), odd[s] = no_sum();
-        std::uint32_t left = m.starts[group + 1] - m.starts[group];
-        for (; left >= 2; left -= 2, weights += 2 * kBlockBytes, column += 2) {
-            const std::uint8_t *x0 = x + column[0], *x1 = x + column[1];
-            const Block w0 = load_block(weights), w1 = load_block(weights + kBlockBytes);
-            for (int s = 0; s < S; ++s) even[s] = dot(even[s], w0, quad(row_of(x0, from.stride, s)));
-            for (int s = 0; s < S; ++s) odd[s] = dot(odd[s], w1, quad(row_of(x1, from.stride, s)));
-        }
-        if (left > 0) {
-            const Block w = load_block(weights);
-            for (int s = 0; s < S; ++s) even[s] = dot(even[s], w, quad(row_of(x + *column, from.stride, s)));
-            weights += kBlockBytes;
-            ++column;
-        }
-        at = {weights, column};
-        const Vec scale = load(m.scale + group * kLanes);
-        for (int s = 0; s < S; ++s) made[s] = mul(to_float(even[s], odd[s]), scale);
-    }
-};
-
-template <typename Form, int S>
-inline void tile(const Matrix& m, Span groups, Rows<const typename Form::Number> x, Rows<float> y) {
-    const std::uint32_t first = m.starts[groups.first];
-    Place at = {m.weights + std::size_t{first} * kBlockBytes, m.columns + first};
-    for (std::uint32_t group = groups.first; group < groups.last; ++group) {
-        Vec made[S];
-        Form::group(m, group, at, x, made);
-        for (int s = 0; s < S; ++s) store(y.data + s * y.stride + group * kLanes, made[s]);
-    }
-}
-
-template <typename Form>
-inline void product(const Matrix& m, Span groups, Rows<const typename Form::Number> x, Rows<float> y, int streams) {
-    for (; streams >= kTile; streams -= kTile, x.data += kTile * x.stride, y.data += kTile * y.stride) {
-        tile<Form, kTile>(m, groups, x, y);
-    }
-    for (; streams >= 2; streams -= 2, x.data += 2 * x.stride, y.data += 2 * y.stride) tile<Form, 2>(m, groups, x, y);
-    if (streams > 0) tile<Form, 1>(m, groups, x, y);
-}
+#include "kernel_products.hpp"
 
 inline void small_state(std::uint8_t* to, Vec hidden) {
     store_bytes(to, fma(hidden, splat(127.0f), splat(kRound)), kZeroPoint);

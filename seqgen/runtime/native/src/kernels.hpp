@@ -14,14 +14,17 @@ constexpr int kLanes = 16;               // rows of a block, floats of a vector
 constexpr std::size_t kBlockBytes = 64;  // one block of weights: 16x1 float32, 16x2 bfloat16 or 16x4 int8
 constexpr int kClasses = 256;
 
-// A matrix of rows in groups of 16 that keeps only its blocks with a weight other than zero.
+// A matrix of rows in groups of 16 that keeps only its blocks with a weight other than zero. Where those have too few
+// rows for this, a group is four strips of 4 rows instead, and a block four blocks of 4 x 4, one of each strip.
 struct Matrix {
     std::uint32_t groups = 0;
     const std::uint32_t* starts = nullptr;   // [groups + 1] first block of each group
-    const std::uint16_t* columns = nullptr;  // [blocks] first column of each block
-    const std::uint8_t* weights = nullptr;   // [blocks][64]; within a block row by row
+    const std::uint16_t* columns = nullptr;  // [blocks] first column of each block; of strips [blocks][4]
+    const std::uint8_t* weights = nullptr;   // [blocks][64], of strips [blocks][4 columns' bytes]; row by row in each 64
     const float* scale = nullptr;            // int8: [groups][16] value of one unit
     const std::int32_t* base = nullptr;      // int8: [groups][16] what the activations' zero points add up to
+    const std::uint32_t* strips = nullptr;   // of strips: [groups][4] the first row of y of each; otherwise null
+    std::uint32_t dense = 0;                 // blocks of each group, where all have the same ones from column 0 on
 };
 
 // Groups of 16 rows, from `first` to before `last`.
@@ -111,6 +114,7 @@ const Kernels* generic_kernels();
 const Kernels* avx2_kernels();
 const Kernels* avx512_kernels();
 const Kernels* neon_kernels();
+const Kernels* amx_kernels();
 
 // The named set; where `name` is null that of the environment's SEQGEN_ISA, and without it the fastest here.
 // Raises Failure(SEQGEN_UNSUPPORTED), with the names that are known, for any other.

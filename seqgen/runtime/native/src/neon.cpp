@@ -10,6 +10,7 @@
 #endif
 
 #include <cstring>
+#include <type_traits>
 
 namespace seqgen {
 namespace {
@@ -17,6 +18,7 @@ namespace {
 constexpr char kName[] = "neon";
 constexpr int kZeroPoint = 0;
 constexpr int kTile = 2;
+constexpr int kDense = 4;
 constexpr int kTogether = 2;
 
 struct Vec {
@@ -29,6 +31,9 @@ struct Block {
     int8x16_t part[4];
 };
 using Quad = int8x16_t;
+struct Quads {
+    int8x16_t part[4];
+};
 
 template <typename F>
 inline Vec each(F function) {
@@ -140,6 +145,19 @@ inline int count_at_most(const Vec& v, float limit) {
     return count;
 }
 
+// Four numbers from each column on: a quarter of the lanes from each.
+inline Vec quarters(const float* from, const std::uint16_t* columns) {
+    return each([&](int i) { return vld1q_f32(from + columns[i]); });
+}
+// In each quarter its number K.
+template <int K>
+inline Vec spread(const Vec& v) {
+    return each([&](int i) { return vdupq_laneq_f32(v.part[i], K); });
+}
+inline void store_quarters(float* to, const std::uint32_t* rows, const Vec& v) {
+    for (int i = 0; i < 4; ++i) vst1q_f32(to + rows[i], v.part[i]);
+}
+
 inline Sum load_sum(const std::int32_t* from) {
     return {{vld1q_s32(from), vld1q_s32(from + 4), vld1q_s32(from + 8), vld1q_s32(from + 12)}};
 }
@@ -156,6 +174,15 @@ inline Quad quad(const std::uint8_t* x) {
 inline Sum dot(const Sum& sum, const Block& block, Quad x) {
     Sum made;
     for (int i = 0; i < 4; ++i) made.part[i] = vdotq_s32(sum.part[i], block.part[i], x);
+    return made;
+}
+// Four activations from each column on, for a strip each.
+inline Quads quads(const std::uint8_t* x, const std::uint16_t* columns) {
+    return {{quad(x + columns[0]), quad(x + columns[1]), quad(x + columns[2]), quad(x + columns[3])}};
+}
+inline Sum dot(const Sum& sum, const Block& block, const Quads& x) {
+    Sum made;
+    for (int i = 0; i < 4; ++i) made.part[i] = vdotq_s32(sum.part[i], block.part[i], x.part[i]);
     return made;
 }
 inline Vec to_float(const Sum& a, const Sum& b) {

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <numeric>
 
 #include "failure.hpp"
 
@@ -25,15 +26,48 @@ std::size_t block_width(seqgen_format format) {
     return format == SEQGEN_FORMAT_INT8 ? 4 : format == SEQGEN_FORMAT_BF16 ? 2 : 1;
 }
 
-// Whether any of 16 rows holds something in these columns.
-template <typename T>
-bool occupied(const T* tile, std::size_t stride, std::size_t column, std::size_t width) {
-    for (std::size_t row = 0; row < kRows; ++row) {
-        for (std::size_t k = 0; k < width; ++k) {
-            if (tile[row * stride + column + k] != 0) return true;
+constexpr std::size_t kStrips = kRows / 4, kGathering = 2;
+
+// Which columns of a matrix hold something: those of a strip of 4 rows in fours, those of 16 rows in blocks.
+struct Census {
+    std::vector<std::uint32_t> fours;  // of each strip
+    std::size_t blocks = 0;
+};
+
+Census census(const Source& source, std::size_t step) {
+    const std::size_t height = source.rows.size(), width = source.columns.size();
+    Census made;
+    std::vector<char> block(width / step), four(width / 4);
+    std::vector<float> numbers(width);
+    for (std::size_t row = 0; row < height; ++row) {
+        source.read(row, numbers.data());
+        for (std::size_t column = 0; column < width; column += step) {
+            bool held = false;
+            for (std::size_t k = 0; k < step; ++k) held |= numbers[column + k] != 0;
+            block[column / step] |= held;
+            four[column / 4] |= held;
+        }
+        if (row % 4 == 3) {
+            made.fours.push_back(static_cast<std::uint32_t>(std::count(four.begin(), four.end(), 1)));
+            std::fill(four.begin(), four.end(), 0);
+        }
+        if (row % kRows == kRows - 1) {
+            made.blocks += static_cast<std::size_t>(std::count(block.begin(), block.end(), 1));
+            std::fill(block.begin(), block.end(), 0);
         }
     }
-    return false;
+    return made;
+}
+
+// Strips in groups of four that have about as many blocks each.
+std::vector<std::uint32_t> sorted(const std::vector<std::uint32_t>& fours, std::size_t part) {
+    std::vector<std::uint32_t> order(fours.size());
+    std::iota(order.begin(), order.end(), 0u);
+    for (auto first = order.begin(); first != order.end(); first += static_cast<std::ptrdiff_t>(part)) {
+        std::stable_sort(first, first + static_cast<std::ptrdiff_t>(part),
+                         [&](std::uint32_t a, std::uint32_t b) { return fours[a] > fours[b]; });
+    }
+    return order;
 }
 
 }  // namespace
@@ -48,86 +82,153 @@ Source Source::plain(const float* weights, std::size_t height, std::size_t width
     return source;
 }
 
-Packed::Packed(const Source& source, seqgen_format format, Activations activations, const Kernels& kernels)
+void Source::read(std::size_t row, float* made) const {
+    if (rows[row] < 0) {
+        std::fill_n(made, columns.size(), 0.0f);
+        return;
+    }
+    const float* from = weights + static_cast<std::size_t>(rows[row]) * width;
+    for (std::size_t i = 0; i < columns.size(); ++i) made[i] = columns[i] < 0 ? 0.0f : from[columns[i]];
+}
+
+Packed::Packed(const Source& given, seqgen_format format, Activations activations, const Kernels& kernels)
     : kernels_(&kernels), format_(format), activations_(activations) {
-    const std::size_t height = source.rows.size(), width = source.columns.size();
+    const std::size_t height = given.rows.size(), width = given.columns.size();
     if (width > kMostColumns) {
         throw Failure(SEQGEN_UNSUPPORTED, "a matrix of " + std::to_string(width) + " columns; at most 65536 are known");
     }
+    const Source source = arranged(given);
     std::vector<Group> groups(height / kRows);
-    std::vector<float> dense(kRows * width);
-    for (std::size_t first = 0; first < height; first += kRows) {
-        for (std::size_t i = 0; i < kRows; ++i) {
-            const int row = source.rows[first + i];
-            for (std::size_t column = 0; column < width; ++column) {
-                const int from = source.columns[column];
-                const bool there = row >= 0 && from >= 0;
-                const std::size_t at = static_cast<std::size_t>(std::max(row, 0)) * source.width;
-                dense[i * width + column] = there ? source.weights[at + static_cast<std::size_t>(from)] : 0.0f;
-            }
-        }
-        groups[first / kRows].row = static_cast<std::uint32_t>(first);
-        pack_group(source, dense, groups[first / kRows]);
+    for (std::size_t i = 0; i < groups.size(); ++i) {
+        groups[i].row = i * kRows;
+        pack_group(source, groups[i]);
     }
     join(groups);
 }
 
+// The matrix itself, or with its strips in order where they are worth while: 4 x 4 blocks, of which each gathers its
+// activations, take twice the time of others.
+Source Packed::arranged(const Source& given) {
+    const std::size_t step = block_width(format_);
+    const Census found = census(given, step);
+    const auto order = sorted(found.fours, (given.part == 0 ? given.rows.size() : given.part) / 4);
+    std::size_t blocks = 0;
+    for (std::size_t first = 0; first < order.size(); first += kStrips) blocks += found.fours[order[first]] * 4 / step;
+    if (kGathering * blocks >= found.blocks) return given;
+    Source made = given;
+    for (std::size_t row = 0; row < given.rows.size(); ++row) {
+        const std::size_t from = std::size_t{order[row / 4]} * 4 + row % 4;
+        made.rows[row] = given.rows[from];
+        made.factor[row] = given.factor[from];
+    }
+    for (const std::uint32_t strip : order) strips_.push_back(4 * strip);
+    return made;
+}
+
 // The groups' arrays one after the other, each group given back as soon as it is copied.
 void Packed::join(std::vector<Group>& groups) {
-    std::size_t blocks = 0;
-    for (const Group& group : groups) blocks += group.columns.size();
-    weights_ = Aligned<std::uint8_t>(blocks * kBlockBytes);
+    std::size_t words = 0;
+    for (const Group& group : groups) words += group.words.size();
+    weights_ = Aligned<std::uint8_t>(words * sizeof(std::uint32_t));
     scale_ = Aligned<float>(groups.size() * kRows);
     base_ = Aligned<std::int32_t>(groups.size() * kRows);
-    columns_.reserve(blocks);
+    const std::size_t each = strips_.empty() ? 1 : kStrips;  // columns of a block
     std::uint8_t* to = weights_.data();
     for (std::size_t i = 0; i < groups.size(); ++i) {
-        Group group = std::move(groups[i]);
-        starts_.push_back(static_cast<std::uint32_t>(columns_.size()));
+        const Group group = std::move(groups[i]);
+        starts_.push_back(static_cast<std::uint32_t>(columns_.size() / each));
         columns_.insert(columns_.end(), group.columns.begin(), group.columns.end());
-        to = std::copy(group.weights.begin(), group.weights.end(), to);
+        const std::size_t bytes = group.words.size() * sizeof(std::uint32_t);
+        if (bytes > 0) std::memcpy(to, group.words.data(), bytes);
+        to += bytes;
         std::copy_n(group.scale, kRows, scale_.data() + i * kRows);
         std::copy_n(group.base, kRows, base_.data() + i * kRows);
     }
-    starts_.push_back(static_cast<std::uint32_t>(columns_.size()));
+    starts_.push_back(static_cast<std::uint32_t>(columns_.size() / each));
     matrix_ = {static_cast<std::uint32_t>(groups.size()),
                starts_.data(),
                columns_.data(),
                weights_.data(),
                scale_.data(),
-               base_.data()};
+               base_.data(),
+               strips_.empty() ? nullptr : strips_.data(),
+               strips_.empty() ? dense() : 0};
 }
 
-void Packed::pack_group(const Source& source, const std::vector<float>& dense, Group& group) const {
+// Blocks of each group where these are the same ones from column 0 on, otherwise 0.
+std::uint32_t Packed::dense() const {
+    const std::size_t each = starts_[1];
+    for (std::size_t group = 0; group + 1 < starts_.size(); ++group) {
+        if (starts_[group + 1] - starts_[group] != each) return 0;
+    }
+    for (std::size_t i = 0; i < columns_.size(); ++i) {
+        if (columns_[i] != i % each * block_width(format_)) return 0;
+    }
+    return static_cast<std::uint32_t>(each);
+}
+
+// 16 rows as words of what a block has of a row.
+void Packed::pack_group(const Source& source, Group& group) const {
     const std::size_t width = source.columns.size(), step = block_width(format_);
     const float* factor = source.factor.data() + group.row;
-    const auto emit = [&](const void* block, std::size_t column) {
-        const auto* bytes = static_cast<const std::uint8_t*>(block);
-        group.weights.insert(group.weights.end(), bytes, bytes + kBlockBytes);
-        group.columns.push_back(static_cast<std::uint16_t>(column));
-    };
-    std::vector<std::int8_t> small(format_ == SEQGEN_FORMAT_INT8 ? kRows * width : 0);
-    for (std::size_t i = 0; i < kRows && !small.empty(); ++i) {
-        quantise(dense.data() + i * width, static_cast<int>(i), group, small.data() + i * width, width);
-        group.scale[i] *= factor[i];
-    }
-    for (std::size_t column = 0; column < width; column += step) {
+    std::vector<float> numbers(width);
+    std::vector<std::int8_t> small(width);
+    std::vector<std::uint32_t> words(kRows * width / step);
+    for (std::size_t i = 0; i < kRows; ++i) {
+        std::uint32_t* word = words.data() + i * width / step;
+        source.read(group.row + i, numbers.data());
         if (format_ == SEQGEN_FORMAT_INT8) {
-            if (!occupied(small.data(), width, column, step)) continue;
-            std::int8_t block[kLanes][4];
-            for (std::size_t i = 0; i < kRows; ++i) std::memcpy(block[i], small.data() + i * width + column, 4);
-            emit(block, column);
+            quantise(numbers.data(), static_cast<int>(i), group, small.data(), width);
+            group.scale[i] *= factor[i];
+            std::memcpy(word, small.data(), width);
             continue;
         }
-        if (!occupied(dense.data(), width, column, step)) continue;
-        float full[kLanes];
-        std::uint16_t half[kLanes][2];
-        for (std::size_t i = 0; i < kRows; ++i) {
-            const float* from = dense.data() + i * width + column;
-            full[i] = from[0] * factor[i];
-            for (std::size_t k = 0; k < 2; ++k) half[i][k] = k < step ? bfloat16(from[k] * factor[i]) : 0;
+        for (float& number : numbers) number = number * factor[i] + 0.0f;  // no zero but the positive one
+        if (format_ == SEQGEN_FORMAT_FLOAT32) std::memcpy(word, numbers.data(), width * sizeof(float));
+        for (std::size_t k = 0; k < width / 2 && format_ == SEQGEN_FORMAT_BF16; ++k) {
+            word[k] = bfloat16(numbers[2 * k]) | std::uint32_t{bfloat16(numbers[2 * k + 1])} << 16;
         }
-        emit(format_ == SEQGEN_FORMAT_BF16 ? static_cast<const void*>(half) : full, column);
+    }
+    strips_.empty() ? pack_blocks(words, group) : pack_strips(words, group);
+}
+
+void Packed::pack_blocks(const std::vector<std::uint32_t>& words, Group& group) const {
+    const std::size_t width = words.size() / kRows, step = block_width(format_);
+    for (std::size_t at = 0; at < width; ++at) {
+        std::uint32_t block[kRows], any = 0;
+        for (std::size_t i = 0; i < kRows; ++i) any |= block[i] = words[i * width + at];
+        if (any == 0) continue;
+        group.words.insert(group.words.end(), block, block + kRows);
+        group.columns.push_back(static_cast<std::uint16_t>(at * step));
+    }
+}
+
+// Each strip's blocks of 4 x 4, as many as the strip with most of them has.
+void Packed::pack_strips(const std::vector<std::uint32_t>& words, Group& group) const {
+    const std::size_t width = words.size() / kRows, per_four = 4 / block_width(format_);
+    std::vector<std::size_t> held[kStrips];
+    std::size_t most = 0;
+    for (std::size_t strip = 0; strip < kStrips; ++strip) {
+        for (std::size_t at = 0; at < width; at += per_four) {
+            std::uint32_t any = 0;
+            for (std::size_t i = 0; i < 4 * per_four; ++i) {
+                any |= words[(4 * strip + i / per_four) * width + at + i % per_four];
+            }
+            if (any != 0) held[strip].push_back(at);
+        }
+        most = std::max(most, held[strip].size());
+    }
+    for (std::size_t block = 0; block < most; ++block) {
+        for (std::size_t part = 0; part < per_four; ++part) {
+            for (std::size_t i = 0; i < kRows; ++i) {
+                const auto& own = held[i / 4];
+                group.words.push_back(block < own.size() ? words[i * width + own[block] + part] : 0);
+            }
+        }
+        for (const auto& own : held) {
+            const std::size_t at = block < own.size() ? own[block] : 0;
+            group.columns.push_back(static_cast<std::uint16_t>(at / per_four * 4));
+        }
     }
 }
 
@@ -136,8 +237,9 @@ void Packed::quantise(const float* row, int lane, Group& group, std::int8_t* mad
     float largest = 0;
     for (std::size_t i = 0; i < count; ++i) largest = std::max(largest, std::fabs(row[i]));
     std::int64_t sum = 0;
-    for (std::size_t i = 0; i < count && largest > 0; ++i) {
-        made[i] = static_cast<std::int8_t>(std::lrint(static_cast<double>(row[i]) / largest * 127));
+    for (std::size_t i = 0; i < count; ++i) {
+        const double part = largest > 0 ? static_cast<double>(row[i]) / largest : 0.0;
+        made[i] = static_cast<std::int8_t>(std::lrint(part * 127));
         sum += made[i];
     }
     std::int64_t base = activations_ == Activations::rectified ? 127 * sum : 0;

@@ -56,6 +56,10 @@ struct Source {
     std::size_t width;  // columns of `weights`
     std::vector<int> rows, columns;
     std::vector<float> factor;
+    std::size_t part = 0;  // rows that a Span may part from the others: packed, they stay together; 0: all of them
+
+    // A row of the packed matrix, without its factor.
+    void read(std::size_t row, float* made) const;
 
     // Rows and columns in their own order, padded to whole blocks.
     static Source plain(const float* weights, std::size_t height, std::size_t width);
@@ -74,26 +78,30 @@ class Packed {
     void operator()(Span groups, Rows<const std::uint8_t> x, Rows<float> y, int streams) const;
 
     Span all() const { return {0, matrix_.groups}; }
-    std::size_t blocks() const { return columns_.size(); }
-    std::size_t bytes() const { return blocks() * (kBlockBytes + sizeof(std::uint16_t)); }
+    std::size_t blocks() const { return weights_.size() / kBlockBytes; }
+    std::size_t bytes() const { return weights_.size() + columns_.size() * sizeof(std::uint16_t); }
 
    private:
     // The blocks of one group of 16 rows.
     struct Group {
-        std::uint32_t row = 0;
+        std::size_t row = 0;
         std::vector<std::uint16_t> columns;
-        std::vector<std::uint8_t> weights;
+        std::vector<std::uint32_t> words;
         float scale[kLanes] = {};
         std::int32_t base[kLanes] = {};
     };
-    void pack_group(const Source& source, const std::vector<float>& dense, Group& group) const;
+    Source arranged(const Source& given);
+    void pack_group(const Source& source, Group& group) const;
+    void pack_blocks(const std::vector<std::uint32_t>& words, Group& group) const;
+    void pack_strips(const std::vector<std::uint32_t>& words, Group& group) const;
     void quantise(const float* row, int lane, Group& group, std::int8_t* made, std::size_t count) const;
     void join(std::vector<Group>& groups);
+    std::uint32_t dense() const;
 
     const Kernels* kernels_ = nullptr;
     seqgen_format format_ = SEQGEN_FORMAT_FLOAT32;
     Activations activations_ = Activations::state;
-    std::vector<std::uint32_t> starts_;
+    std::vector<std::uint32_t> starts_, strips_;
     std::vector<std::uint16_t> columns_;
     Aligned<std::uint8_t> weights_;
     Aligned<float> scale_;

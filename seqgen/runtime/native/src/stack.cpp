@@ -152,16 +152,23 @@ void Stack::arrange(const float* vector, float* made) const {
     }
 }
 
-std::size_t Stack::blocks() const {
-    std::size_t sum = skip_.matrix.blocks() + head_.matrix.blocks() + out_.matrix.blocks();
+template <typename Size>
+std::size_t Stack::of_all(Size&& size) const {
+    std::size_t sum = size(skip_.matrix) + size(head_.matrix) + size(out_.matrix);
     for (const auto& taps : gates_) {
-        for (const Packed& tap : taps) sum += tap.blocks();
+        for (const Packed& tap : taps) sum += size(tap);
     }
-    for (const Layer& residual : residuals_) sum += residual.matrix.blocks();
+    for (const Layer& residual : residuals_) sum += size(residual.matrix);
     return sum;
 }
 
-std::size_t Stack::bytes() const { return blocks() * (kBlockBytes + sizeof(std::uint16_t)); }
+std::size_t Stack::blocks() const {
+    return of_all([](const Packed& matrix) { return matrix.blocks(); });
+}
+
+std::size_t Stack::bytes() const {
+    return of_all([](const Packed& matrix) { return matrix.bytes(); });
+}
 
 std::size_t Stack::row_bytes() const {
     return format_ == SEQGEN_FORMAT_INT8 ? residual_ + sizeof(float) : residual_ * sizeof(float);

@@ -82,6 +82,8 @@ class Stack {
     void read_gates(const Json& names, const Tensors& tensors, const std::string& where);
     Layer layer(const Json& names, const Tensors& tensors, const std::vector<int>& columns, Activations activations,
                 const std::string& where) const;
+    template <typename Size>
+    std::size_t of_all(Size&& size) const;
     std::size_t row_bytes() const;
     void enter(StackLanes& lanes, const int (*before)[2]) const;
     void recall(StackLanes& lanes, const Ring& ring) const;
