@@ -193,7 +193,7 @@ class WaveRNN(Streamable[WaveRNNState], rounding.Roundable):
             else F.linear(before, self.recurrent)
         )
         products, fine_products = made.split(3 * self.half, dim=1)
-        top = gru_cell(inputs, products, state.top)
+        top = gru_cell(inputs, products, state.top, rounded=self.rounded)
         logits = self._head(top, self.o1, self.o2)
         return logits, WaveRNNState(top, state.bottom, fine_inputs, fine_products, state.coarse, state.phase + 1)
 
@@ -201,7 +201,7 @@ class WaveRNN(Streamable[WaveRNNState], rounding.Roundable):
         """Logits of the fine byte; ``x [B, 1]`` is the coarse byte of the same sample."""
         column = self._input()[3 * self.half :, 2:]
         inputs = torch.addmm(state.inputs, scale(x, self.input), column.t())
-        bottom = gru_cell(inputs, state.products, state.bottom)
+        bottom = gru_cell(inputs, state.products, state.bottom, rounded=self.rounded)
         logits = self._head(bottom, self.o3, self.o4)
         rest = torch.zeros_like(state.inputs)
         return logits, WaveRNNState(state.top, bottom, rest, rest, x, state.phase - 1)

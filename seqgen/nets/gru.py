@@ -20,16 +20,17 @@ from seqgen.spec import StreamSpec
 from seqgen.stream.contract import Streamable
 
 
-def gru_cell(inputs: Tensor, recurrent: Tensor, hidden: Tensor) -> Tensor:
-    """One step from both parts of the gates' pre-activations.
+def gru_cell(inputs: Tensor, recurrent: Tensor, hidden: Tensor, *, rounded: bool = False) -> Tensor:
+    """One step from both parts of the gates' pre-activations; ``rounded`` gates are the engine's, read from a table.
 
     Shapes: ``inputs, recurrent [B, 3H]`` (r, z, n), ``hidden [B, H] → [B, H]``.
     """
+    sigmoid, tanh = (rounding.sigmoid, rounding.tanh) if rounded else (torch.sigmoid, torch.tanh)
     width = int(hidden.shape[-1])  # a fixed number in a traced graph too
     inputs_rz, inputs_n = inputs.split([2 * width, width], dim=-1)
     products_rz, products_n = recurrent.split([2 * width, width], dim=-1)
-    reset, update = torch.sigmoid(inputs_rz + products_rz).split(width, dim=-1)
-    new = torch.tanh(inputs_n + reset * products_n)
+    reset, update = sigmoid(inputs_rz + products_rz).split(width, dim=-1)
+    new = tanh(inputs_n + reset * products_n)
     return new + update * (hidden - new)
 
 
@@ -47,7 +48,7 @@ class _Recurrence(torch.autograd.Function):
     Autograd through a loop would add one ``3H x H`` weight gradient per sample; here the gates' gradients of all
     samples are kept and meet the states in one product at the end. Everything stays batch first, so that what comes
     in and goes out is never copied. ``half`` runs the recurrent products in bfloat16; the states stay as they are.
-    ``rounded`` makes them of weights and states in 8 bits (:mod:`seqgen.nets.rounding`).
+    ``rounded`` makes them of weights and states in 8 bits, and gates from a table (:mod:`seqgen.nets.rounding`).
 
     A state of H is made of ``groups`` pieces, each with its own (r, z, n) rows in succession.
     """
@@ -76,10 +77,13 @@ class _Recurrence(torch.autograd.Function):
         ):  # fmt: skip
             entering = h.flatten(1) if unit is None else rounding.state(h.flatten(1)).whole
             torch.mm(entering.to(kind), transposed, out=p)
-            if unit is not None:
+            if unit is None:
+                torch.add(g_rz, p_rz, out=rz).sigmoid_()
+                torch.add(g_n, torch.mul(r, p_n), out=n).tanh_()
+            else:
                 p.mul_(unit)
-            torch.add(g_rz, p_rz, out=rz).sigmoid_()
-            torch.add(g_n, torch.mul(r, p_n), out=n).tanh_()
+                rz.copy_(rounding.sigmoid(g_rz + p_rz))
+                n.copy_(rounding.tanh(g_n + r * p_n))
             torch.lerp(n, h, z, out=h_next)
             h = h_next
         output = states.flatten(2)
@@ -146,7 +150,7 @@ def gru_sequence(inputs: Tensor, hidden: Tensor, weight: Tensor, groups: int = 1
 
     Shapes: ``inputs [B, T, 3H]``, ``hidden [B, H]``, ``weight R [3H, H] → [B, T, H]``. With ``groups`` G > 1 the
     rows of gates come as G times (r, z, n) of H/G each: halves of a state that must be found in one piece. ``rounded``
-    products are those of 8 bits, see :mod:`seqgen.nets.rounding`.
+    products and gates are those of :mod:`seqgen.nets.rounding`.
     """
     if inputs.is_cuda and not rounded:
         return _cudnn(inputs, hidden, weight, groups)

@@ -10,10 +10,11 @@ from seqgen.train.settings import QuantiseConfig
 
 
 class Quantiser:
-    """Makes the products of a module's trained networks in 8 bits (:mod:`seqgen.nets.rounding`) from some update on.
+    """Makes products and gates of a module's trained networks as the native engine makes them beside int8 weights
+    (:mod:`seqgen.nets.rounding`), from some update on.
 
-    What else the native engine rounds (conditioning to bfloat16, gates read from tables) is smaller and stays out. The
-    weights remain real numbers: an experiment is evaluated with them, its int8 bundle with the rounded ones.
+    The bfloat16 of the conditioning network is too small to matter and stays out. The weights remain real numbers: an
+    experiment is evaluated with them, its int8 bundle with the rounded ones.
 
     Args:
         module: what is trained. config: see :class:`QuantiseConfig`.

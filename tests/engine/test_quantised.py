@@ -18,7 +18,7 @@ from tests.runtime.voices import inputs
 
 @pytest.mark.parametrize("hidden", [30, 96])
 def test_rounded_logits_are_the_engines(hidden: int, tmp_path: Path) -> None:
-    """What is left are the engine's gates, read from tables (2e-4): a tenth of what rounding changes."""
+    """But for the few states that a sum in another order rounds to the next of their 255 levels."""
     opened = native_voice(tmp_path, hidden=hidden, hop=40)
     engine, torch_runtime = NativeRuntime(opened, format="int8"), TorchRuntime(opened)
     generator = torch_runtime.vocoder.generator
@@ -33,7 +33,8 @@ def test_rounded_logits_are_the_engines(hidden: int, tmp_path: Path) -> None:
     rounded, _ = torch_runtime.step(x, torch_runtime.init(3), cond)
     cost = np.abs(expected - plain).mean()
     assert cost > 5e-3
-    assert np.abs(expected - rounded).mean() < 0.15 * cost
+    assert np.median(np.abs(expected - rounded)) < 1e-5
+    assert np.abs(expected - rounded).mean() < 0.03 * cost
 
 
 def test_an_export_rounds_what_is_rounded_to_itself() -> None:

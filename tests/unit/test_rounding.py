@@ -78,6 +78,24 @@ def test_a_head_rounds_state_rectified_values_and_weights() -> None:
     assert (made - outer(torch.relu(inner(y)))).abs().max() > 1e-4
 
 
+def test_gates_are_read_from_the_table() -> None:
+    """Near σ and tanh, odd around their middle, in one piece where pieces meet, and never quite saturated."""
+    x = torch.linspace(-30, 30, 60_001, dtype=torch.float64)
+    gate, squashed = rounding.sigmoid(x), rounding.tanh(x)
+    assert 5e-5 < (gate - x.sigmoid()).abs().max() < 1.5e-4
+    assert 1e-4 < (squashed - x.tanh()).abs().max() < 3e-4
+    torch.testing.assert_close(gate + gate.flip(0), torch.ones_like(gate), rtol=0, atol=1e-12)
+    assert gate.diff().abs().max() < 6e-4
+    assert 0.9998 < gate.max() < 0.99999
+
+
+def test_gates_have_the_slope_of_the_functions_at_their_value() -> None:
+    x = torch.tensor([-3.0, -0.2, 0.0, 1.7], requires_grad=True)
+    for function, slope in ((rounding.sigmoid, lambda y: y * (1 - y)), (rounding.tanh, lambda y: 1 - y * y)):
+        made = function(x)
+        torch.testing.assert_close(torch.autograd.grad(made.sum(), x)[0], slope(made.detach()))
+
+
 def by_autograd(inputs: Tensor, hidden: Tensor, weight: Tensor, groups: int) -> Tensor:
     """The recurrence step by step through :func:`rounding.product`."""
 
@@ -97,7 +115,8 @@ def by_autograd(inputs: Tensor, hidden: Tensor, weight: Tensor, groups: int) -> 
         def __rmatmul__(self, other: Tensor) -> Tensor:
             return rounding.product(other, self.rows, rounding.state)
 
-    return equations(inputs, hidden, Rounded(weight), groups)  # type: ignore[arg-type]
+    functions = (rounding.sigmoid, rounding.tanh)
+    return equations(inputs, hidden, Rounded(weight), groups, functions)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("groups", [1, 2])
