@@ -65,6 +65,7 @@ def run_train(given: argparse.Namespace) -> int:
         valid=valid,
         identity=experiment.identity(),
         sparsity=run.sparsity,
+        quantise=run.quantise,
         resume=given.resume,
         init_from=given.init_from,
         device=given.device,

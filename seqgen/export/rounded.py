@@ -1,9 +1,9 @@
 """A vocoder's tensors as small as the native engine reads them: ``engine.safetensors``.
 
 With int8 weights the cell's matrices have 8 bits, ``w = q · peak / 127`` with one peak a row and
-``q = round(127 w / peak)``; where it is smaller, only their blocks of 4 × 4 that are not zero. Those of the
-conditioning network have bfloat16, as in the engine itself. Both are the very numbers that the engine makes of float32
-weights when it loads them, so nothing is rounded twice and the samples are the same.
+``q = round(127 w / peak)`` (:mod:`seqgen.nets.rounding`); where it is smaller, only their blocks of 4 × 4 that are not
+zero. Those of the conditioning network have bfloat16, as in the engine itself. Both are the very numbers that the
+engine makes of float32 weights when it loads them, so nothing is rounded twice and the samples are the same.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+
+from seqgen.nets import rounding
 
 FILE = "engine.safetensors"
 SIDE = 4
@@ -26,9 +29,8 @@ Array = npt.NDArray[Any]
 
 def int8(name: str, matrix: Array) -> dict[str, Array]:
     """The arrays of a matrix ``[rows, columns]`` in 8 bits, by name; see ``tensors.hpp`` of the engine."""
-    peak = np.abs(matrix).max(1, initial=0)
-    ratio = np.divide(matrix.astype(float), peak[:, None], out=np.zeros(matrix.shape), where=peak[:, None] > 0)
-    whole = np.rint(ratio * 127).astype(np.int8)
+    levels = rounding.weights(torch.from_numpy(matrix))
+    whole, peak = levels.whole.numpy().astype(np.int8), levels.peak[:, 0].numpy()
     rows, columns = matrix.shape
     padded = np.pad(whole, ((0, -rows % SIDE), (0, -columns % SIDE)))
     blocks = padded.reshape(-(-rows // SIDE), SIDE, -(-columns // SIDE), SIDE).swapaxes(1, 2)

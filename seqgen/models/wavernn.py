@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqgen.errors import SeqgenError
+from seqgen.nets import rounding
 from seqgen.nets.gru import gru_cell, gru_sequence
 from seqgen.spec import StreamSpec
 from seqgen.stream.contract import Streamable
@@ -71,7 +72,7 @@ def mixing(unit: float) -> Tensor:
     return torch.tensor([[256 / unit, 1 / unit, 0], [0, 1 / 16, 0], [0, 0, 256 / unit]])
 
 
-class WaveRNN(Streamable[WaveRNNState]):
+class WaveRNN(Streamable[WaveRNNState], rounding.Roundable):
     """The body of a WaveRNN: the previous byte in, logits of the next byte out.
 
     Shapes: int64 ``[B, T]`` (the byte before each position; teacher forcing is ``Delay(1)`` in front) and, where
@@ -186,17 +187,22 @@ class WaveRNN(Streamable[WaveRNNState]):
         gates = torch.addmm(offset, known, self._input()[:, :2].t())
         inputs, fine_inputs = gates.split(3 * self.half, dim=1)
         before = torch.cat([state.top, state.bottom], dim=1)
-        products, fine_products = F.linear(before, self.recurrent).split(3 * self.half, dim=1)
-        top = gru_cell(inputs, products, state.top)
-        logits = self.o2(torch.relu(self.o1(top)))
+        made = (
+            rounding.product(before, self.recurrent, rounding.state)
+            if self.rounded
+            else F.linear(before, self.recurrent)
+        )
+        products, fine_products = made.split(3 * self.half, dim=1)
+        top = gru_cell(inputs, products, state.top, rounded=self.rounded)
+        logits = self._head(top, self.o1, self.o2)
         return logits, WaveRNNState(top, state.bottom, fine_inputs, fine_products, state.coarse, state.phase + 1)
 
     def _fine(self, x: Tensor, state: WaveRNNState) -> tuple[Tensor, WaveRNNState]:
         """Logits of the fine byte; ``x [B, 1]`` is the coarse byte of the same sample."""
         column = self._input()[3 * self.half :, 2:]
         inputs = torch.addmm(state.inputs, scale(x, self.input), column.t())
-        bottom = gru_cell(inputs, state.products, state.bottom)
-        logits = self.o4(torch.relu(self.o3(bottom)))
+        bottom = gru_cell(inputs, state.products, state.bottom, rounded=self.rounded)
+        logits = self._head(bottom, self.o3, self.o4)
         rest = torch.zeros_like(state.inputs)
         return logits, WaveRNNState(state.top, bottom, rest, rest, x, state.phase - 1)
 
@@ -206,12 +212,16 @@ class WaveRNN(Streamable[WaveRNNState]):
         coarse_before = torch.cat([state.coarse, coarse[:, :-1]], dim=1)
         known = scale(torch.stack([coarse_before, fine_before, coarse], dim=-1), self.input)
         hidden = torch.cat([state.top, state.bottom], dim=1)
-        states = gru_sequence(self._gates(known, self._input() * self.mask, cond), hidden, self.recurrent, groups=2)
+        gates = self._gates(known, self._input() * self.mask, cond)
+        states = gru_sequence(gates, hidden, self.recurrent, groups=2, rounded=self.rounded)
         y_coarse, y_fine = states.split(self.half, dim=2)
-        heads = [self.o2(torch.relu(self.o1(y_coarse))), self.o4(torch.relu(self.o3(y_fine)))]
+        heads = [self._head(y_coarse, self.o1, self.o2), self._head(y_fine, self.o3, self.o4)]
         logits = torch.stack(heads, dim=2).flatten(1, 2)
         rest = torch.zeros_like(state.inputs)
         return logits, WaveRNNState(y_coarse[:, -1], y_fine[:, -1], rest, rest, coarse[:, -1:], state.phase)
+
+    def _head(self, y: Tensor, inner: nn.Linear, outer: nn.Linear) -> Tensor:
+        return rounding.head(y, inner, outer) if self.rounded else outer(torch.relu(inner(y)))
 
     def _gates(self, known: Tensor, weight: Tensor, cond: Tensor | None) -> Tensor:
         """Input part of all gates of whole samples, ``[B, N, 3] → [B, N, 3H]``, written once."""

@@ -10,26 +10,36 @@ Source: Cho et al., arXiv 1406.1078 (GRU); Kalchbrenner et al., arXiv 1802.08435
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from seqgen.nets import rounding
 from seqgen.spec import StreamSpec
 from seqgen.stream.contract import Streamable
 
 
-def gru_cell(inputs: Tensor, recurrent: Tensor, hidden: Tensor) -> Tensor:
-    """One step from both parts of the gates' pre-activations.
+def gru_cell(inputs: Tensor, recurrent: Tensor, hidden: Tensor, *, rounded: bool = False) -> Tensor:
+    """One step from both parts of the gates' pre-activations; ``rounded`` gates are the engine's, read from a table.
 
     Shapes: ``inputs, recurrent [B, 3H]`` (r, z, n), ``hidden [B, H] → [B, H]``.
     """
+    sigmoid, tanh = (rounding.sigmoid, rounding.tanh) if rounded else (torch.sigmoid, torch.tanh)
     width = int(hidden.shape[-1])  # a fixed number in a traced graph too
     inputs_rz, inputs_n = inputs.split([2 * width, width], dim=-1)
     products_rz, products_n = recurrent.split([2 * width, width], dim=-1)
-    reset, update = torch.sigmoid(inputs_rz + products_rz).split(width, dim=-1)
-    new = torch.tanh(inputs_n + reset * products_n)
+    reset, update = sigmoid(inputs_rz + products_rz).split(width, dim=-1)
+    new = tanh(inputs_n + reset * products_n)
     return new + update * (hidden - new)
+
+
+class _Form(NamedTuple):
+    """How the recurrence is computed: see :class:`_Recurrence`."""
+
+    groups: int
+    half: bool
+    rounded: bool
 
 
 class _Recurrence(torch.autograd.Function):
@@ -38,12 +48,14 @@ class _Recurrence(torch.autograd.Function):
     Autograd through a loop would add one ``3H x H`` weight gradient per sample; here the gates' gradients of all
     samples are kept and meet the states in one product at the end. Everything stays batch first, so that what comes
     in and goes out is never copied. ``half`` runs the recurrent products in bfloat16; the states stay as they are.
+    ``rounded`` makes them of weights and states in 8 bits, and gates from a table (:mod:`seqgen.nets.rounding`).
 
     A state of H is made of ``groups`` pieces, each with its own (r, z, n) rows in succession.
     """
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, hidden: Tensor, weight: Tensor, groups: int, half: bool) -> Tensor:
+    def forward(ctx: Any, inputs: Tensor, hidden: Tensor, weight: Tensor, form: _Form) -> Tensor:
+        groups, half, rounded = form
         batch, steps, width = inputs.shape[0], inputs.shape[1], hidden.shape[1] // groups
         states = inputs.new_empty(batch, steps, groups, width)
         gates = inputs.new_empty(batch, steps, groups, 2, width)
@@ -52,7 +64,9 @@ class _Recurrence(torch.autograd.Function):
         products = inputs.new_empty(batch, steps, groups * 3 * width, dtype=kind)
         split = products.unflatten(2, (groups, 3, width))
         given = inputs.unflatten(2, (groups, 3, width))
-        transposed = weight.t().to(kind)
+        levels = rounding.weights(weight) if rounded else None
+        transposed = (weight if levels is None else levels.whole).t().to(kind)
+        unit = None if levels is None else (levels.unit / rounding.TOP)[:, 0]
         h = hidden.unflatten(1, (groups, width))
         for h_next, g_rz, g_n, p, p_rz, p_n, rz, r, z, n in zip(
             states.unbind(1),
@@ -61,20 +75,27 @@ class _Recurrence(torch.autograd.Function):
             gates.unbind(1), gates[:, :, :, 0].unbind(1), gates[:, :, :, 1].unbind(1), new.unbind(1),
             strict=True,
         ):  # fmt: skip
-            torch.mm(h.flatten(1).to(kind), transposed, out=p)
-            torch.add(g_rz, p_rz, out=rz).sigmoid_()
-            torch.add(g_n, torch.mul(r, p_n), out=n).tanh_()
+            entering = h.flatten(1) if unit is None else rounding.state(h.flatten(1)).whole
+            torch.mm(entering.to(kind), transposed, out=p)
+            if unit is None:
+                torch.add(g_rz, p_rz, out=rz).sigmoid_()
+                torch.add(g_n, torch.mul(r, p_n), out=n).tanh_()
+            else:
+                p.mul_(unit)
+                rz.copy_(rounding.sigmoid(g_rz + p_rz))
+                n.copy_(rounding.tanh(g_n + r * p_n))
             torch.lerp(n, h, z, out=h_next)
             h = h_next
         output = states.flatten(2)
-        ctx.half, ctx.groups = half, groups
-        ctx.save_for_backward(hidden, output, gates, new, split[:, :, :, 2], weight)
+        ctx.form = form
+        used = weight if levels is None else levels.values
+        ctx.save_for_backward(hidden, output, gates, new, split[:, :, :, 2], used)
         return output
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         hidden, output, gates, new, product_n, weight = ctx.saved_tensors
-        groups, width = new.shape[2], new.shape[3]
+        (groups, half, rounded), width = ctx.form, new.shape[3]
         reset, update = gates[:, :, :, 0], gates[:, :, :, 1]
         before = torch.cat([hidden[:, None], output[:, :-1]], dim=1)
         # Factors that turn dL/dh into the gradients of the recurrent products (r, z, n), for all steps at once.
@@ -83,7 +104,7 @@ class _Recurrence(torch.autograd.Function):
         torch.mul(to_n * product_n, reset * (1 - reset), out=factors[:, :, :, 0])
         torch.mul((before.unflatten(2, (groups, width)) - new) * update, 1 - update, out=factors[:, :, :, 1])
         torch.mul(to_n, reset, out=factors[:, :, :, 2])
-        kind = torch.bfloat16 if ctx.half else weight.dtype
+        kind = torch.bfloat16 if half else weight.dtype
         matrix = weight.to(kind)
         made = factors  # step by step each factor is replaced by the gradient it leads to
         grad_n = to_n
@@ -98,10 +119,11 @@ class _Recurrence(torch.autograd.Function):
             product = torch.mm(f.flatten(1).to(kind), matrix).view_as(dh)
             carry = torch.addcmul(product.to(dh.dtype), dh, z)
         flat = made.flatten(2).flatten(0, 1).to(kind)
-        grad_weight = torch.mm(flat.t(), before.flatten(0, 1).to(kind)).to(weight.dtype)
+        entered = rounding.state(before).values if rounded else before
+        grad_weight = torch.mm(flat.t(), entered.flatten(0, 1).to(kind)).to(weight.dtype)
         # The input part of n is not behind the reset gate; the other two parts are those of the products.
         made[:, :, :, 2] = grad_n
-        return made.flatten(2), carry.flatten(1), grad_weight, None, None
+        return made.flatten(2), carry.flatten(1), grad_weight, None
 
 
 def _cudnn(inputs: Tensor, hidden: Tensor, weight: Tensor, groups: int) -> Tensor:
@@ -121,20 +143,21 @@ def _cudnn(inputs: Tensor, hidden: Tensor, weight: Tensor, groups: int) -> Tenso
     return output
 
 
-def gru_sequence(inputs: Tensor, hidden: Tensor, weight: Tensor, groups: int = 1) -> Tensor:
+def gru_sequence(inputs: Tensor, hidden: Tensor, weight: Tensor, groups: int = 1, *, rounded: bool = False) -> Tensor:
     """All states of a block: the fast path of every gated recurrence.
 
     Under autocast to bfloat16 on a CPU only the recurrent products are rounded; the states stay in float32.
 
     Shapes: ``inputs [B, T, 3H]``, ``hidden [B, H]``, ``weight R [3H, H] → [B, T, H]``. With ``groups`` G > 1 the
-    rows of gates come as G times (r, z, n) of H/G each: halves of a state that must be found in one piece.
+    rows of gates come as G times (r, z, n) of H/G each: halves of a state that must be found in one piece. ``rounded``
+    products and gates are those of :mod:`seqgen.nets.rounding`.
     """
-    if inputs.is_cuda:
+    if inputs.is_cuda and not rounded:
         return _cudnn(inputs, hidden, weight, groups)
     half = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
     with torch.autocast("cpu", enabled=False):
         wide = torch.float32 if half else weight.dtype
-        states: Tensor = _Recurrence.apply(inputs.to(wide), hidden.to(wide), weight, groups, half)
+        states: Tensor = _Recurrence.apply(inputs.to(wide), hidden.to(wide), weight, _Form(groups, half, rounded))
     return states
 
 

@@ -21,9 +21,10 @@ from seqgen.train.ema import Ema
 from seqgen.train.interrupt import Interrupt
 from seqgen.train.meter import Meter, Reading
 from seqgen.train.players import Players, rows
+from seqgen.train.quantise import Quantiser
 from seqgen.train.report import Report
 from seqgen.train.schedule import learning_rate
-from seqgen.train.settings import SparsityConfig, TrainConfig
+from seqgen.train.settings import QuantiseConfig, SparsityConfig, TrainConfig
 from seqgen.train.sparsity import Pruner
 
 # (start, stop, rank, world) -> rows rank::world of the global batch of each step in start .. stop - 1, in order
@@ -60,6 +61,7 @@ def train(
     valid: Valid | None = None,
     identity: CheckpointIdentity,
     sparsity: SparsityConfig | None = None,
+    quantise: QuantiseConfig | None = None,
     resume: bool = False,
     init_from: Path | None = None,
     on_validate: OnValidate | None = None,
@@ -78,7 +80,7 @@ def train(
         batches: ``(start, stop, rank, world)`` -> this process's rows of each global batch.
         valid: gives the validation batches anew each time, the same in every process (each takes its share).
         identity: the run that checkpoints belong to.
-        sparsity: what is pruned on the way, if anything.
+        sparsity: what is pruned on the way, if anything. quantise: what is rounded on the way, if anything.
         resume: go on from the newest whole checkpoint in ``out``; from the start where there is none.
         init_from: take weights alone from this experiment, checkpoint or file (fine-tuning).
         on_validate: called in the first process with (objective, report, step), with the averaged weights in place.
@@ -101,7 +103,9 @@ def train(
         prepare()
     source = _Source(batches, valid, on_validate)
     pruner = Pruner(objective, sparsity) if sparsity is not None and sparsity.matrices else None
-    return _Run(fabric, objective, settings, out, identity, pruner).go(source, resume)
+    rounds = quantise is not None and quantise.precision != "float32"
+    quantiser = Quantiser(objective, quantise) if quantise is not None and rounds else None
+    return _Run(fabric, objective, settings, out, identity, pruner=pruner, quantiser=quantiser).go(source, resume)
 
 
 class _Run:
@@ -114,14 +118,16 @@ class _Run:
         settings: TrainConfig,
         out: Path,
         identity: CheckpointIdentity,
+        *,
         pruner: Pruner | None,
+        quantiser: Quantiser | None,
     ) -> None:
         self.fabric, self.objective, self.settings = fabric, objective, settings
         self.out, self.identity = out, identity
         self.checkpoints = Checkpoints(out, keep=settings.keep)
         self.players = Players(fabric, objective, settings)
         self.ema = Ema(objective, settings.ema) if settings.ema else None
-        self.pruner = pruner
+        self.pruner, self.quantiser = pruner, quantiser
         self.meter = Meter(fabric.device)
         self.progress = Progress()
         self.saved = -1
@@ -186,6 +192,8 @@ class _Run:
         """Update every player once on this process's rows of the global batch of ``step``."""
         settings, rank, world = self.settings, self.fabric.global_rank, self.fabric.world_size
         count = settings.accumulate
+        if self.quantiser is not None and self.quantiser.begin(step):
+            self.progress = replace(self.progress, best=None, stale=0)  # what was validated is another network
         processes.reseed(self.fabric, settings.seed, step)
         parts = [rows(batch, part, count) for part in range(count)]
         keys = [Key(settings.seed, (step * count + part) * world + rank) for part in range(count)]

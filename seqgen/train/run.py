@@ -19,7 +19,7 @@ from seqgen.sample import AutoRegressive, Vocoder
 from seqgen.spec import FeatureSpec, StreamSpec
 from seqgen.stream.contract import Streamable
 from seqgen.subscale import Subscale, SubscaleConfig
-from seqgen.train.settings import SparsityConfig, TrainConfig
+from seqgen.train.settings import QuantiseConfig, SparsityConfig, TrainConfig
 from seqgen.train.voice import Voice
 
 
@@ -62,6 +62,7 @@ class RunConfig:
         levelled: whether the model works on samples divided by a level that the features tell; for real-valued ones.
         subscale: whether samples are made several at a time, and how they depend on each other; not by default.
         sparsity: which weights are pruned while training, and how far; none by default.
+        quantise: whether training meets the rounding of an int8 export; not by default.
         licence: what an exported voice says of its use.
     """
 
@@ -76,6 +77,7 @@ class RunConfig:
     levelled: bool = field(default=False, metadata={"later": True})
     subscale: SubscaleConfig = field(default_factory=SubscaleConfig, metadata={"later": True})
     sparsity: SparsityConfig = field(default_factory=SparsityConfig)
+    quantise: QuantiseConfig = field(default_factory=QuantiseConfig, metadata={"later": True})
     licence: str = "not stated"
 
     def __post_init__(self) -> None:
@@ -83,6 +85,11 @@ class RunConfig:
             raise SeqgenError(
                 f"'data.prediction' is {self.data.prediction} with 'subscale.lanes' {self.subscale.lanes}",
                 remedy="set one of them: lanes are made of the waveform itself",
+            )
+        if self.quantise.precision != "float32" and self.quantise.after >= self.train.steps:
+            raise SeqgenError(
+                f"'quantise.after' is {self.quantise.after} with 'train.steps' {self.train.steps}: nothing is rounded",
+                remedy="begin before the last step, or remove `quantise:`",
             )
         if self.data.segment <= 0 or self.data.segment % self.features.hop:
             raise SeqgenError(

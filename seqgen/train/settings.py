@@ -98,3 +98,20 @@ class SparsityConfig:
                 f"'start' is {self.start}, 'ramp' {self.ramp}, 'every' {self.every}",
                 remedy="give start >= 0, every >= 1 and a ramp that is a multiple of every",
             )
+
+
+@dataclass(frozen=True)
+class QuantiseConfig:
+    """Whether training meets the rounding of the weights that an export makes; see :mod:`seqgen.train.quantise`.
+
+    Attributes:
+        precision: what the weights are rounded to; float32 is no rounding.
+        after: updates before the first rounded one (0: all are). Checkpoints before it do not count as the best.
+    """
+
+    precision: Literal["float32", "int8"] = "float32"
+    after: int = 0
+
+    def __post_init__(self) -> None:
+        if self.after < 0:
+            raise SeqgenError(f"'after' is {self.after}", remedy="give a number of updates from 0")

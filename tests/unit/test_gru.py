@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -25,17 +27,19 @@ def problem(
     return draw(batch, steps, 3 * width), draw(batch, width), draw(3 * width, width)
 
 
-def equations(inputs: Tensor, hidden: Tensor, weight: Tensor, groups: int) -> Tensor:
+def equations(
+    inputs: Tensor, hidden: Tensor, weight: Tensor, groups: int, functions: Any = (torch.sigmoid, torch.tanh)
+) -> Tensor:
     """``h' = z h + (1-z) tanh(g_n + r (R_n h))``, gate by gate, on rows that come as ``groups`` times (r, z, n)."""
-    width = hidden.shape[1] // groups
+    width, (sigmoid, tanh) = hidden.shape[1] // groups, functions
 
     def rows(gate: int) -> list[int]:
         return [(3 * group + gate) * width + i for group in range(groups) for i in range(width)]
 
     states = []
     for t in range(inputs.shape[1]):
-        r, z = (torch.sigmoid(inputs[:, t, rows(g)] + hidden @ weight[rows(g)].T) for g in (0, 1))
-        n = torch.tanh(inputs[:, t, rows(2)] + r * (hidden @ weight[rows(2)].T))
+        r, z = (sigmoid(inputs[:, t, rows(g)] + hidden @ weight[rows(g)].T) for g in (0, 1))
+        n = tanh(inputs[:, t, rows(2)] + r * (hidden @ weight[rows(2)].T))
         hidden = z * hidden + (1 - z) * n
         states.append(hidden)
     return torch.stack(states, dim=1)

@@ -107,7 +107,7 @@ def settings(**changes: Any) -> TrainConfig:
 def run(out: Path, objective: Objective | None = None, **options: Any) -> Outcome:
     """Train with the toy defaults; fields of TrainConfig and arguments of ``train`` may be given."""
     arguments = {"batches": batches, "valid": valid, "identity": IDENTITY, "device": "cpu"}
-    names = ("batches", "valid", "identity", "sparsity", "resume", "init_from", "on_validate", "device")
+    names = ("batches", "valid", "identity", "sparsity", "quantise", "resume", "init_from", "on_validate", "device")
     arguments.update({name: options.pop(name) for name in names if name in options})
     return train(objective or Regression(), settings(**options), out=out, **arguments)
 

@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# What does int8 cost, and what after training against its rounding? Goes on from a dense WaveRNN-224 (that of sparsity.sh,
+# trained where it is not there yet), with rounded products and without, and compares likelihoods of held-out speech.
+#   egs/fsdd/wavernn/quantise.sh [--corpus DIR] [--stage N] [--conf FILE] [--out DIR] [--data DIR]
+set -euo pipefail
+conf=egs/fsdd/wavernn/conf/sparse.yaml out=exp/fsdd-sparsity data=data/fsdd
+. "$(dirname "$0")/../../options.sh"
+
+models="224-0-0 224-0-0-further 224-0-0-rounded"
+dense=(model.hidden=224 "sparsity.matrices={}" "data.train=$data/train" "data.valid=$data/valid" "data.test=$data/test")
+further=(train.steps=600 train.learning_rate=1e-3 train.warmup=20 train.validate_every=600)
+train() { # directory, options
+  local dir=$out/$1; shift
+  seqgen train "$conf" --out "$dir" $([ ! -d "$dir/checkpoints" ] || echo --resume) "$@"
+}
+
+if from 0 "data"; then
+  seqgen data prepare fsdd --out "$data" ${corpus:+--corpus "$corpus"}
+  seqgen data check --quick "$data"/{train,valid,test}
+fi
+
+if from 1 "training"; then
+  train 224-0-0 --set "${dense[@]}"
+  for model in further:float32 rounded:int8; do
+    start=$([ -d "$out/224-0-0-${model%:*}/checkpoints" ] || echo --init-from "$out/224-0-0")
+    train 224-0-0-"${model%:*}" $start --set "${dense[@]}" "${further[@]}" quantise.precision="${model#*:}"
+  done
+fi
+
+if from 2 "likelihood of the test set in float32 and int8"; then
+  for model in $models; do
+    dir=$out/$model
+    seqgen eval "$dir" --likelihood-only > /dev/null
+    for format in float32 int8; do
+      seqgen export "$dir" --out "$dir/$format" $([ $format = float32 ] || echo --quantise $format)
+      seqgen eval "$dir/$format" --data "$data/test" --likelihood-only --report "$dir/$format.json" > /dev/null
+    done
+  done
+fi
+
+python3 tools/likelihood_table.py $(for model in $models; do echo "$out/$model"; done)
