@@ -18,11 +18,9 @@ import matplotlib as mpl
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
-from seqgen.audio import io
-from seqgen.audio.features import log_mel
 from seqgen.bundle import Bundle
+from seqgen.metrics.picture import spectrograms
 from seqgen.metrics.table import UNITS
-from seqgen.spec import FeatureSpec
 
 _KINDS = (("reference", "recording"), ("vocoded", "voice"), ("griffin-lim", "Griffin–Lim, 60 iterations"))
 _STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}
@@ -45,20 +43,8 @@ def _loss_curve(metrics: Path, picture: Path) -> None:
     plt.close(figure)
 
 
-def _spectrograms(audio: dict[str, Path], picture: Path) -> None:
-    """Log-mel spectrograms of one sentence side by side, on one colour scale."""
-    spec = FeatureSpec(sample_rate=16000, n_fft=1024, window=640, hop=160, n_mels=128)
-    frames = {kind: log_mel(io.read(path)[0], spec) for kind, path in audio.items()}
-    low, high = -9.0, max(float(one.max()) for one in frames.values())
-    figure, axes = plt.subplots(1, len(_KINDS), figsize=(13, 3.4), sharey=True)
-    for panel, (kind, title) in zip(axes, _KINDS, strict=True):
-        extent = (0, len(frames[kind]) * spec.hop / spec.sample_rate, 0, spec.n_mels)
-        panel.imshow(frames[kind].T, origin="lower", aspect="auto", vmin=low, vmax=high, extent=extent, cmap="magma")
-        panel.set(title=title, xlabel="seconds")
-    axes[0].set_ylabel("mel band")
-    figure.tight_layout()
-    figure.savefig(picture, dpi=110)
-    plt.close(figure)
+def _titled(sounds: dict[str, Path]) -> dict[str, Path]:
+    return {title: sounds[kind] for kind, title in _KINDS}
 
 
 def _table(quick: dict[str, Any], voice: dict[str, Any]) -> str:
@@ -119,8 +105,8 @@ def main() -> int:
         for model in ("quick", "voice")
     }
     _loss_curve(out / "quick" / "metrics.jsonl", out / "loss.png")
-    _spectrograms(sounds["voice"], out / "spectrograms.png")
-    _spectrograms(sounds["quick"], out / "spectrograms-quick.png")
+    spectrograms(_titled(sounds["voice"]), out / "spectrograms.png")
+    spectrograms(_titled(sounds["quick"]), out / "spectrograms-quick.png")
     (out / "report.html").write_text(_page(out, bundle, sounds, stream), encoding="utf-8")
     sys.stderr.write(f"{out / 'report.html'}\n")
     return 0

@@ -26,8 +26,11 @@ if from 2 "distillation"; then
 fi
 
 if from 3 "evaluation of teacher and student on the test set, export"; then
-  seqgen eval "$teacher" --report "$out/teacher.json"
+  seqgen eval "$teacher" --report "$out/teacher.json" --audio "$out/teacher-audio"
   seqgen eval "$out" --audio "$out/audio"
+  recordings=("$out"/audio/*.reference.wav) stem=$(basename "${recordings[0]}" .reference.wav)
+  python -m seqgen.metrics.picture "$out/spectrograms.png" recording="${recordings[0]}" \
+    teacher="$out/teacher-audio/$stem.vocoded.wav" student="$out/audio/$stem.vocoded.wav"
   seqgen export "$out" --out "$out/voice"
 fi
 
