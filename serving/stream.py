@@ -26,6 +26,8 @@ from serving.worker import WorkerLost
 log = logging.getLogger("seqgen.serving")
 AHEAD = 30.0
 """Seconds of input that may wait in a slot; beyond, nothing more is read from the connection for a while."""
+PROTOCOL, KEY_PROTOCOL = "seqgen", "seqgen-key."
+"""Subprotocols: what is spoken, for who has to offer one; and what stands before an API key, for who has no headers."""
 
 
 class Streams:
@@ -45,7 +47,9 @@ class Streams:
             await deny(refusal, scope, send)
             return
         with reserved:
-            await send({"type": "websocket.accept"})
+            # A browser that offers protocols hangs up on a server that takes none of them.
+            taken = PROTOCOL if PROTOCOL in scope.get("subprotocols", []) else None
+            await send({"type": "websocket.accept", "subprotocol": taken})
             connection = _Connection(self, reserved, values.get("voice"), send, scope["state"]["request_id"])
             await connection.run(receive)
 
