@@ -62,13 +62,13 @@ class App:
         self.metrics = Metrics(self.crew)
         self.crew.watch = self.metrics.heard
         information = pages.Pages(self.shelf, self.metrics)
-        given = (self.shelf, self.crew, limits or Limits())
+        given = (self.shelf, self.crew, limits or Limits(), Tokens(secret))
         self._asgi = Starlette(
             routes=[
                 Route("/livez", self._livez, methods=["GET"]),
                 Route("/readyz", self._readyz, methods=["GET"]),
                 *information.routes(),
-                Route("/v1/vocode", Vocode(*given, Tokens(secret)), methods=["POST"]),
+                Route("/v1/vocode", Vocode(*given), methods=["POST"]),
                 WebSocketRoute("/v1/stream", Streams(*given)),
             ],
             exception_handlers={HTTPException: _http_error, Exception: _server_error},

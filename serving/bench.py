@@ -183,7 +183,7 @@ class Usage:
 
     @staticmethod
     def of(process: int) -> Usage:
-        """Read from /proc, with its child processes."""
+        """Read from /proc, with its child processes and theirs."""
         total, resident, proportional = 0.0, 0, []
         for pid in [process, *_children(process)]:
             fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
@@ -198,7 +198,8 @@ class Usage:
 def _children(process: int) -> list[int]:
     # Of every thread: a child belongs to the one that started it.
     lists = Path(f"/proc/{process}/task").glob("*/children")
-    return [int(pid) for children in lists for pid in children.read_text().split()]
+    own = [int(pid) for children in lists for pid in children.read_text().split()]
+    return [pid for child in own for pid in (child, *_children(child))]
 
 
 def run(arguments: tuple[str, ...], *, streams: int, seconds: float) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import base64
 import http.client
 import json
-import struct
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -23,31 +22,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
-import numpy as np
-import numpy.typing as npt
-
 from serving import sse
+from serving.client_stream import AsyncStream, ServerError, Stream, Talk
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection as AsyncConnection
+    from websockets.exceptions import InvalidStatus
     from websockets.sync.client import ClientConnection
 
-_HEAD = struct.Struct("<I")
 _READ = 1 << 14
-
-
-class ServerError(Exception):
-    """What the server answered instead of sound.
-
-    Attributes:
-        status: of HTTP, or 0 within a stream. code: the server's word for it. retry_after: seconds, where it says so.
-    """
-
-    def __init__(
-        self, message: str, *, status: int = 0, code: str | None = None, retry_after: float | None = None
-    ) -> None:
-        super().__init__(message)
-        self.status, self.code, self.retry_after = status, code, retry_after
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +86,11 @@ class Client:
             values = {"resume": token, "offset": received}
 
     @contextmanager
-    def stream(self, **init: Any) -> Iterator[Stream]:
+    def stream(self, *, resumes: int = 0, **init: Any) -> Iterator[Stream]:
         """A WebSocket stream; ``init``: see the server's README (``voice``, ``input``, ``rate``, ``signature``, …).
+
+        Where the connection breaks, the server or another replica is asked to go on, at most ``resumes`` times; the
+        input of utterances under way is kept for that.
 
         Raises:
             ServerError: where the server refuses.
@@ -112,25 +98,38 @@ class Client:
         from websockets.exceptions import InvalidStatus
         from websockets.sync.client import connect
 
+        @contextmanager
+        def dial() -> Iterator[ClientConnection]:
+            try:
+                with connect(**self._dial(init), open_timeout=self.timeout) as socket:
+                    yield socket
+            except InvalidStatus as error:
+                raise _refused(error) from None
+
+        stream = Stream(dial, Talk(_init(init), resumes), self.timeout)
         try:
-            with connect(**self._dial(init), open_timeout=self.timeout) as socket:
-                socket.send(json.dumps(_init(init)))
-                yield Stream(socket, self.timeout)
-        except InvalidStatus as error:
-            raise _refusal(error.response.status_code, error.response.headers, error.response.body or b"") from None
+            yield stream
+        finally:
+            stream.close()
 
     @asynccontextmanager
-    async def astream(self, **init: Any) -> AsyncIterator[AsyncStream]:
+    async def astream(self, *, resumes: int = 0, **init: Any) -> AsyncIterator[AsyncStream]:
         """As :meth:`stream`, to be awaited."""
         from websockets.asyncio.client import connect
         from websockets.exceptions import InvalidStatus
 
+        async def dial() -> AsyncConnection:
+            try:
+                return await connect(**self._dial(init), open_timeout=self.timeout)
+            except InvalidStatus as error:
+                raise _refused(error) from None
+
+        stream = AsyncStream(dial, Talk(_init(init), resumes))
+        await stream.open()
         try:
-            async with connect(**self._dial(init), open_timeout=self.timeout) as socket:
-                await socket.send(json.dumps(_init(init)))
-                yield AsyncStream(socket)
-        except InvalidStatus as error:
-            raise _refusal(error.response.status_code, error.response.headers, error.response.body or b"") from None
+            yield stream
+        finally:
+            await stream.close()
 
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.key}"} if self.key else {}
@@ -180,86 +179,13 @@ def _unpacked(answer: http.client.HTTPResponse) -> Iterator[bytes]:
     raise OSError("the events ended before the sound did")
 
 
-class _Reader:
-    """What the messages of a stream mean; one context, number 0."""
-
-    def __init__(self) -> None:
-        self.ready: dict[str, Any] = {}
-
-    def pack(self, block: bytes | npt.NDArray[Any]) -> bytes:
-        """A binary message: float32 of frames or samples as they are, any other array as 16-bit samples."""
-        if isinstance(block, np.ndarray):
-            block = block.astype("<f4" if block.dtype.kind == "f" else "<i2").tobytes()
-        return _HEAD.pack(0) + block
-
-    def understand(self, message: str | bytes) -> bytes | None:
-        """Sound, ``None`` at the end of the utterance, ``b""`` for what is neither.
-
-        Raises:
-            ServerError: for an error message.
-        """
-        if isinstance(message, bytes):
-            return message[_HEAD.size :]
-        fields = json.loads(message)
-        if fields["type"] == "error":
-            raise ServerError(fields["message"], code=fields["code"])
-        if fields["type"] == "ready":
-            self.ready = fields
-        return None if fields["type"] in ("flushed", "closed", "cancelled") else b""
-
-
-class Stream(_Reader):
-    """An open stream: :meth:`send` blocks, :meth:`finish` the utterance, iterate over its sound; then another one."""
-
-    def __init__(self, socket: ClientConnection, timeout: float) -> None:
-        super().__init__()
-        self._socket, self._timeout = socket, timeout
-
-    def send(self, block: bytes | npt.NDArray[Any]) -> None:
-        """Samples ``[N]`` or frames ``[F, bands]`` in the encoding that ``init`` named."""
-        self._socket.send(self.pack(block))
-
-    def finish(self) -> None:
-        """The utterance is complete."""
-        self._socket.send('{"type": "flush"}')
-
-    def cancel(self) -> None:
-        """Nothing more is wanted."""
-        self._socket.send('{"type": "cancel"}')
-
-    def __iter__(self) -> Iterator[bytes]:
-        while (sound := self.understand(self._socket.recv(timeout=self._timeout))) is not None:
-            if sound:
-                yield sound
-
-
-class AsyncStream(_Reader):
-    """As :class:`Stream`, to be awaited."""
-
-    def __init__(self, socket: AsyncConnection) -> None:
-        super().__init__()
-        self._socket = socket
-
-    async def send(self, block: bytes | npt.NDArray[Any]) -> None:
-        """As :meth:`Stream.send`."""
-        await self._socket.send(self.pack(block))
-
-    async def finish(self) -> None:
-        """The utterance is complete."""
-        await self._socket.send('{"type": "flush"}')
-
-    async def cancel(self) -> None:
-        """Nothing more is wanted."""
-        await self._socket.send('{"type": "cancel"}')
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        while (sound := self.understand(await self._socket.recv())) is not None:
-            if sound:
-                yield sound
-
-
 def _init(given: dict[str, Any]) -> dict[str, Any]:
     return {"type": "init", "input": "features" if "signature" in given else "audio"} | given
+
+
+def _refused(error: InvalidStatus) -> ServerError:
+    answer = error.response
+    return _refusal(answer.status_code, answer.headers, answer.body or b"")
 
 
 def _refusal(status: int, headers: Any, body: bytes | bytearray) -> ServerError:

@@ -13,9 +13,16 @@ function fail(message) {
   byId("error").textContent = message;
 }
 
+// Kept in its field and nowhere else.
+function key() {
+  return byId("key").value.trim();
+}
+
 async function loadVoices() {
-  const answer = await fetch("/v1/audio/voices");
+  const answer = await fetch("/v1/audio/voices", key() ? { headers: { Authorization: `Bearer ${key()}` } } : {});
+  if (answer.status === 401) byId("guarded").hidden = false;
   if (!answer.ok) return fail((await answer.json()).error.message);
+  fail("");
   voices = (await answer.json()).voices;
   byId("voice").replaceChildren(...voices.map((voice) => new Option(voice.id)));
   byId("voice").onchange = showSpeakers;
@@ -61,7 +68,9 @@ class Playing {
     this.player.connect(this.context.destination);
     await this.context.resume();
     const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-    this.socket = new WebSocket(`${scheme}//${location.host}/v1/stream?voice=${encodeURIComponent(this.settings.voice)}`);
+    // A WebSocket of a browser sends no headers of ours, but it may offer protocols.
+    const protocols = key() ? ["seqgen", `seqgen-key.${key()}`] : [];
+    this.socket = new WebSocket(`${scheme}//${location.host}/v1/stream?voice=${encodeURIComponent(this.settings.voice)}`, protocols);
     this.socket.binaryType = "arraybuffer";
     this.socket.onopen = () => this.send();
     this.socket.onmessage = ({ data }) => (typeof data === "string" ? this.told(JSON.parse(data)) : this.sound(data));
@@ -173,6 +182,10 @@ async function record() {
 byId("file").onchange = async ({ target }) => {
   recording = target.files.length ? await target.files[0].arrayBuffer() : null;
   byId("play").disabled = recording === null;
+};
+byId("guarded").onsubmit = (event) => {
+  event.preventDefault();
+  loadVoices().catch((error) => fail(String(error)));
 };
 byId("play").onclick = play;
 byId("record").onclick = record;

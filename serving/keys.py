@@ -15,7 +15,7 @@ import re
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from seqgen.audio.io import replacing
 from seqgen.errors import SeqgenError
 from serving.protocol import Refusal
-from serving.stream import deny
+from serving.stream import KEY_PROTOCOL, deny
 from serving.vocode import refuse
 
 _PREFIX = "sk-seqgen-"
@@ -143,20 +143,19 @@ class Guard:
         self._held: Counter[str] = Counter()
         self._paces = {key.name: Pace(key.per_minute) for key in keys if key.per_minute}
 
-    def holder(self, headers: Mapping[bytes, bytes]) -> Key | None:
-        """Whose key the request shows, as ``Authorization: Bearer``; every key is compared, in constant time."""
-        scheme, _, given = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
-        digest = _digest(given.strip())
+    def holder(self, scope: Scope) -> Key | None:
+        """Whose key the request shows; every key is compared, in constant time."""
+        digest = _digest(_shown(scope))
         found = None
         for key in self._keys:
             if hmac.compare_digest(key.sha256, digest):
                 found = key
-        return found if scheme.lower() == "bearer" else None
+        return found
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket") or scope["path"] in _OPEN:
             return await self._app(scope, receive, send)
-        key = self.holder(dict(scope["headers"]))
+        key = self.holder(scope)
         if key is None:
             message = "this server takes requests with an API key only; send Authorization: Bearer <key>"
             return await _turn_away(Refusal(401, message, _challenge(), code="invalid_api_key"), scope, receive, send)
@@ -175,6 +174,16 @@ class Guard:
             await self._app(scope, receive, send)
         finally:
             self._held[key.name] -= 1
+
+
+def _shown(scope: Scope) -> str:
+    """The key as ``Authorization: Bearer``; or as a subprotocol, for the WebSockets of browsers send no such header."""
+    headers: dict[bytes, bytes] = dict(scope["headers"])
+    scheme, _, given = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+    if scheme.lower() == "bearer":
+        return given.strip()
+    offered: list[str] = scope.get("subprotocols", [])
+    return next((name.removeprefix(KEY_PROTOCOL) for name in offered if name.startswith(KEY_PROTOCOL)), "")
 
 
 def _challenge() -> list[tuple[bytes, bytes]]:

@@ -6,27 +6,25 @@ import asyncio
 import mmap
 import os
 import socket
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from serving import logs
 from serving.bank import Event, Key
+from serving.nursery import Nursery
 from serving.ring import SIZE, Reader, RingError
 from serving.wire import NOBODY, Command, Notice, Notices, Outbox, number
-
-_PROGRAM = "serving.worker_process"
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """What a worker process is started with: streams at once, seconds that may wait for a reader, ``module:function``
-    that opens a voice by its recipe."""
+    """What a worker process is started with: streams at once, seconds that may wait for a reader, where it is forked,
+    ``module:function`` that opens a voice by its recipe."""
 
     slots: int
     ring: float
+    nursery: Nursery
     opener: str = "serving.reopen:reopen"
 
 
@@ -54,7 +52,8 @@ class Link:
         memory = _memory()
         try:
             self._map = mmap.mmap(memory, SIZE)
-            self.process = _start(launch, theirs.fileno(), memory)
+            order = {"slots": launch.slots, "ring": launch.ring, "opener": launch.opener, "log": logs.form()}
+            self.process = launch.nursery.spawn(order, theirs.fileno(), memory)
         except OSError:
             self._plug.close()
             raise
@@ -152,16 +151,3 @@ def _memory() -> int:
             memory = os.dup(file.fileno())
     os.ftruncate(memory, SIZE)
     return memory
-
-
-def _start(launch: Launch, plug: int, memory: int) -> subprocess.Popen[bytes]:
-    options = {
-        "--socket": plug, "--memory": memory, "--slots": launch.slots, "--ring": launch.ring,
-        "--opener": launch.opener, "--log": logs.form(),
-    }  # fmt: skip
-    command = [sys.executable, "-P", "-m", _PROGRAM, *(str(word) for pair in options.items() for word in pair)]
-    # Started anew rather than forked: this process has threads, whose locks a fork would copy as they are.
-    path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
-    return subprocess.Popen(
-        command, pass_fds=(plug, memory), env={**os.environ, "PYTHONPATH": path}, stdin=subprocess.DEVNULL
-    )

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from functools import partial
@@ -16,6 +15,7 @@ from weakref import WeakKeyDictionary
 from serving.bank import Event, Key, Outlet
 from serving.capacity import RECENT, Capacity
 from serving.link import Ears, Launch, Link
+from serving.nursery import Nursery, Process
 from serving.reopen import Recipe, recipe
 from serving.vocoder import Vocoder
 from serving.wire import Command, Notice, as_json, number, write_order
@@ -101,6 +101,7 @@ class ProcessWorker:
 
     def start(self) -> None:
         self._loop = asyncio.get_running_loop()
+        self._launch.nursery.join()
         self._supervisor = self._loop.create_task(self._supervise())
 
     async def ready(self) -> None:
@@ -273,6 +274,7 @@ class ProcessWorker:
                 link.process.kill()
         if self._supervisor is not None:
             await self._supervisor
+            await asyncio.to_thread(self._launch.nursery.leave)
 
 
 def in_processes(
@@ -280,18 +282,20 @@ def in_processes(
 ) -> Callable[[int, Crew], ProcessWorker]:
     """Makes the workers of a crew processes; ``opener`` opens there what ``recipe`` writes here; see ``BEAT``."""
 
+    nursery = Nursery()
+
     def make(number: int, crew: Crew) -> ProcessWorker:
-        launch = Launch(crew.ledger.slots, crew.ring, opener)
+        launch = Launch(crew.ledger.slots, crew.ring, nursery, opener)
         return ProcessWorker(number, launch, partial(crew.deliver, number), recipe=recipe, beat=beat)
 
     return make
 
 
-def _reap(process: subprocess.Popen[bytes]) -> str:
+def _reap(process: Process) -> str:
     """Wait for a process that has let go of its socket; tells how it ended."""
     try:
         status = process.wait(_PATIENCE)
-    except subprocess.TimeoutExpired:
+    except TimeoutError:
         process.kill()
         status = process.wait()
     if status >= 0:

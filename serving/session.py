@@ -5,12 +5,15 @@ names one of several streams of the connection. Binary messages, both ways, are 
 little-endian number, and then input or sound.
 
     client: init {voice, input, rate, encoding, signature, format, output_rate, seed, temperature, speaker}
-            flush   cancel   close
+            init {resume, utterance, offset}   flush   cancel   close
     server: ready   (sound)   flushed   cancelled   closed   error {code, message}
 
 ``flush`` ends an utterance: what is owed is made, ``flushed`` follows, and what is sent next begins another one.
 ``close`` of a context flushes it and frees its slot; without a context it does so for all and ends the connection.
 A mistake within a context frees that context; one that belongs to none ends the connection.
+
+After a broken connection ``resume`` is what ``ready`` told, ``utterance`` the first not flushed, and ``offset``
+the bytes received of its sound; its input is sent again, and what follows those bytes comes.
 """
 
 from __future__ import annotations
@@ -21,11 +24,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from seqgen.errors import SeqgenError
-from serving.encoders import output_rate
-from serving.protocol import nearest, one_line, require_format
-from serving.vocoder import Settings, Vocoder, provenance
-from serving.work import SAMPLES, Input, Order
+from serving.protocol import nearest, one_line
+from serving.vocoder import Vocoder, provenance
+from serving.work import Order
 
 MOST_CONTEXTS = 4
 MOST_BACKLOG = 1 << 20
@@ -36,6 +37,7 @@ _HEAD = struct.Struct("<I")
 _FIELDS: dict[str, tuple[type, ...]] = {
     "voice": (str,), "input": (str,), "rate": (int,), "encoding": (str,), "signature": (str,), "format": (str,),
     "output_rate": (int,), "seed": (int,), "temperature": (int, float), "speaker": (str,),
+    "resume": (str,), "utterance": (int,), "offset": (int,),
 }  # fmt: skip
 _TYPES = ("init", "flush", "cancel", "close")
 
@@ -177,8 +179,8 @@ class Session:
             return []
         return [*self._begin(number, context), Push(number, data)]
 
-    def opened(self, number: int, vocoder: Vocoder, order: Order) -> list[Act]:
-        """The context has its slot; ``order`` is that of its first utterance."""
+    def opened(self, number: int, vocoder: Vocoder, order: Order, *, resume: str = "") -> list[Act]:
+        """The context has its slot; ``order`` is that of its first utterance, ``resume`` the token to go on with it."""
         context = self._contexts.get(number)
         if context is None:
             return [Release(number)]
@@ -191,6 +193,7 @@ class Session:
             "hop": spec.hop,
             "bands": spec.n_mels,
             "synthetic": provenance(vocoder, order.settings),
+            "resume": resume,
         }
         context.state = "idle"
         return [_say("ready", number, **ready), *self._work_off(number, context)]
@@ -238,7 +241,9 @@ class Session:
             return self._mistake(
                 number, "too_many_contexts", f"a connection has at most {MOST_CONTEXTS} contexts; close one"
             )
-        self._contexts[number] = _Context()
+        if "resume" not in fields and fields.keys() & {"utterance", "offset"}:
+            return self._mistake(number, "invalid_message", "utterance and offset come with resume")
+        self._contexts[number] = _Context(utterance=fields.get("utterance", 0))
         return [Open(number, fields)]
 
     def _begin(self, number: int, context: _Context) -> list[Act]:
@@ -316,32 +321,6 @@ class Session:
         self._contexts.clear()
         self._over = True
         return [*acts, _say("error", None, code=code, message=message), Hang(close)]
-
-
-def read_init(fields: Mapping[str, Any], vocoder: Vocoder, *, longest: float) -> Order:
-    """What an ``init`` asks of a voice.
-
-    Raises:
-        SeqgenError: for a value that the voice cannot follow, or features of another signature (both are named).
-    """
-    kind, form = fields.get("input"), fields.get("format", "pcm")
-    if kind not in ("audio", "features"):
-        raise SeqgenError(f"input is {json.dumps(kind)[:40]}", remedy="choose audio or features")
-    require_format(form)
-    if kind == "features" and fields.get("signature") != vocoder.features.signature:
-        raise SeqgenError(
-            f"feature signature {str(fields.get('signature'))[:40]} does not match {vocoder.features.signature} "
-            f"of voice '{vocoder.name}'",
-            remedy="prepare the features with the voice's own parameters",
-        )
-    encoding = fields.get("encoding", "s16le")
-    if encoding not in SAMPLES:
-        raise SeqgenError(f"encoding '{encoding[:40]}' is not known", remedy=f"choose {' or '.join(SAMPLES)}")
-    settings = Settings(fields.get("seed", 0), float(fields.get("temperature", 1.0)), fields.get("speaker"))
-    vocoder.check(settings)
-    given = Input(kind, rate=fields.get("rate", vocoder.sample_rate) if kind == "audio" else 0, encoding=encoding)
-    rate = output_rate(form, vocoder.sample_rate, fields.get("output_rate"))
-    return Order(settings, form, given, longest, rate=rate)
 
 
 def _say(kind: str, context: int | None, **fields: Any) -> Say:

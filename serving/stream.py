@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
 from seqgen.errors import SeqgenError
 from serving import protocol
 from serving.crew import Abandoned, Crew, Ticket
+from serving.opening import claim_of, read_init, read_stream_resumption
 from serving.protocol import Limits, Refusal
-from serving.session import TRY_LATER, Act, Begin, Finish, Hang, Open, Push, Release, Say, Session, read_init
+from serving.resume import Claim, Tokens, require_same
+from serving.session import TRY_LATER, Act, Begin, Finish, Hang, Open, Push, Release, Say, Session
 from serving.shelf import Shelf
 from serving.vocode import admit, find
 from serving.work import Order
@@ -23,13 +26,15 @@ from serving.worker import WorkerLost
 log = logging.getLogger("seqgen.serving")
 AHEAD = 30.0
 """Seconds of input that may wait in a slot; beyond, nothing more is read from the connection for a while."""
+PROTOCOL, KEY_PROTOCOL = "seqgen", "seqgen-key."
+"""Subprotocols: what is spoken, for who has to offer one; and what stands before an API key, for who has no headers."""
 
 
 class Streams:
     """The endpoint. A slot is reserved before the upgrade, so a full server answers 503 to it."""
 
-    def __init__(self, shelf: Shelf, crew: Crew, limits: Limits) -> None:
-        self._shelf, self._crew, self._limits = shelf, crew, limits
+    def __init__(self, shelf: Shelf, crew: Crew, limits: Limits, tokens: Tokens) -> None:
+        self._shelf, self._crew, self._limits, self.tokens = shelf, crew, limits, tokens
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if (await receive())["type"] != "websocket.connect":
@@ -42,7 +47,9 @@ class Streams:
             await deny(refusal, scope, send)
             return
         with reserved:
-            await send({"type": "websocket.accept"})
+            # A browser that offers protocols hangs up on a server that takes none of them.
+            taken = PROTOCOL if PROTOCOL in scope.get("subprotocols", []) else None
+            await send({"type": "websocket.accept", "subprotocol": taken})
             connection = _Connection(self, reserved, values.get("voice"), send, scope["state"]["request_id"])
             await connection.run(receive)
 
@@ -124,20 +131,34 @@ class _Connection:
                 await self._step(act)
 
     async def _open(self, act: Open) -> None:
-        reserved, self._reserved = self._reserved, None
+        fields, claim, tokens = act.fields, None, self._streams.tokens
         try:
-            ticket = await self._streams.ticket(act.fields.get("voice", self._voice), reserved)
+            if "resume" in fields:
+                claim, fields = read_stream_resumption(fields, tokens)
+            voice = fields.get("voice", self._voice)
+            reserved, self._reserved = self._reserved, None
+            ticket = await self._streams.ticket(voice, reserved)
         except Refusal as refusal:
-            code = "overloaded" if refusal.status == 503 else refusal.code or "invalid_message"
-            return await self._act(self._session.failed(act.context, code, refusal.message))
+            return await self._act(self._session.failed(act.context, _code(refusal), refusal.message))
         try:
-            order = read_init(act.fields, ticket.vocoder, longest=self._streams.limits.sound)
-            ticket.check(order)
-        except SeqgenError as error:
+            order = self._order(fields, ticket, claim)
+            asked = claim_of(voice, ticket.vocoder, order)
+            if claim is not None:
+                require_same(claim, asked)
+                order = replace(order, skip=act.fields.get("offset", 0))
+        except (SeqgenError, Refusal) as error:
             ticket.close()
-            return await self._act(self._session.failed(act.context, "invalid_init", str(error)))
+            code = _code(error) if isinstance(error, Refusal) else "invalid_init"
+            return await self._act(self._session.failed(act.context, code, str(error)))
         self._tickets[act.context] = ticket, order
-        await self._act(self._session.opened(act.context, ticket.vocoder, order))
+        await self._act(self._session.opened(act.context, ticket.vocoder, order, resume=tokens.write(asked)))
+
+    def _order(self, fields: Mapping[str, Any], ticket: Ticket, claim: Claim | None) -> Order:
+        if claim is not None:  # a voice that has changed is told by what it was, not by its features
+            fields = {**fields, "signature": ticket.vocoder.features.signature}
+        order = read_init(fields, ticket.vocoder, longest=self._streams.limits.sound)
+        ticket.check(order)
+        return order
 
     async def _step(self, act: Begin | Push | Finish) -> None:
         if act.context not in self._tickets:
@@ -145,6 +166,7 @@ class _Connection:
         ticket, order = self._tickets[act.context]
         if isinstance(act, Begin):
             ticket.start(replace(order, settings=replace(order.settings, stream=act.utterance)))
+            self._tickets[act.context] = ticket, replace(order, skip=0)  # of the first utterance only
             pump = asyncio.create_task(self._pump(act.context, ticket))
             self._pumps.add(pump)
             pump.add_done_callback(self._pumps.discard)
@@ -184,6 +206,10 @@ class _Connection:
             raise ClientLeft from None
         except RuntimeError as error:  # the server's word for sending after the close
             raise ClientLeft from error
+
+
+def _code(refusal: Refusal) -> str:
+    return "overloaded" if refusal.status == 503 else refusal.code or "invalid_message"
 
 
 class ClientLeft(Exception):

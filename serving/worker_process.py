@@ -1,24 +1,22 @@
 """The program of a worker process: the slot bank of a worker, fed through a socket, heard through shared memory.
 
-Started by :mod:`serving.process_worker`, never by hand. It ends when the server's end of the socket is closed, however
+Forked from :mod:`serving.nursery`. It ends when the server's end of the socket is closed, however
 that came about, so no worker outlives its server.
 """
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import json
 import mmap
 import queue
 import select
-import signal
 import socket
-import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from seqgen.errors import SeqgenError
@@ -94,6 +92,8 @@ class Child:
                 data = self._plug.recv(1 << 16)
             except BlockingIOError:
                 break
+            except ConnectionResetError:  # it ended without reading all that was said
+                data = b""
             if not data:
                 raise Gone
             for frame in self._frames.feed(data):
@@ -221,29 +221,20 @@ class Child:
             return
 
 
-def main(arguments: list[str]) -> None:
-    """Run a worker; its streams of command and sound are file descriptors that it was started with."""
-    parser = argparse.ArgumentParser("python -m serving.worker_process")
-    parser.add_argument("--socket", type=int, required=True)
-    parser.add_argument("--memory", type=int, required=True)
-    parser.add_argument("--slots", type=int, required=True)
-    parser.add_argument("--ring", type=float, required=True)
-    parser.add_argument("--opener", required=True)
-    parser.add_argument("--log", required=True)
-    options = parser.parse_args(arguments)
-    # Who stops the server stops the whole group, by Ctrl-C or a service manager; the server still has streams to end.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    logs.set_up(options.log)
-    module, name = options.opener.split(":")
+def serve(order: dict[str, Any], plug: int, memory: int) -> None:
+    """Be a worker.
+
+    Args:
+        order: ``slots``, ``ring``, ``opener``, ``log``, see :class:`serving.link.Launch`.
+        plug: descriptor of the socket to the server. memory: that of the ring.
+    """
+    logs.set_up(order["log"])
+    module, name = order["opener"].split(":")
     opener = getattr(importlib.import_module(module), name)
     with (
-        socket.socket(fileno=options.socket) as plug,
-        mmap.mmap(options.memory, SIZE) as memory,
-        memoryview(memory) as view,
+        socket.socket(fileno=plug) as server,
+        mmap.mmap(memory, SIZE) as mapped,
+        memoryview(mapped) as view,
     ):
-        Child(plug, view, lambda speed: Bank(slots=options.slots, ring=options.ring, capacity=speed), opener).run()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+        bank = partial(Bank, slots=order["slots"], ring=order["ring"])
+        Child(server, view, lambda speed: bank(capacity=speed), opener).run()

@@ -82,8 +82,8 @@ class Listener:
             self.outlet.taken = self.outlet.given
 
 
-def simulate(seed, vocoder, speaker=None):
-    """One random schedule; returns the listeners after everything has ended, and the number of slots used at most."""
+def simulate(seed, vocoder, speaker=None, jump=0.0):
+    """One random schedule, whose clock jumps now and then; returns the listeners after everything has ended."""
     rng = random.Random(seed)
     bank = Bank(slots=rng.choice([1, 3, 16]), ring=rng.choice([0.05, 2.0]), capacity=lambda _: Capacity(0.1, 0.1, 16))
     listeners = [Listener(rng, vocoder, number, speaker) for number in range(rng.randrange(1, 9))]
@@ -92,7 +92,7 @@ def simulate(seed, vocoder, speaker=None):
         for listener in rng.sample(listeners, len(listeners)):
             listener.act(bank, now, slots)
         batch = bank.plan(now)
-        now += rng.choice([0.0, 0.001, 0.02])
+        now += rng.choice([0.0, 0.001, 0.02]) + (jump if rng.random() < 0.05 else 0.0)
         if batch is not None:
             batch.run()
             bank.commit(batch, now)
@@ -112,13 +112,13 @@ def simulate(seed, vocoder, speaker=None):
     raise AssertionError("the schedule never ended")
 
 
-def require_the_same_bytes(schedules, vocoder=None, speaker=None):
+def require_the_same_bytes(schedules, vocoder=None, speaker=None, jump=0.0):
     vocoder = vocoder or fake_vocoder(batch=16)
     together = []
     inner = vocoder.runtime.sample
     vocoder.runtime.sample = lambda noise, *rest: together.append(len(noise)) or inner(noise, *rest)
     for seed in schedules:
-        for listener in simulate(seed, vocoder, speaker):
+        for listener in simulate(seed, vocoder, speaker, jump):
             want = expected(vocoder, listener.kind, listener.sound, listener.settings)
             assert listener.failure is None
             if listener.hangs_up is None:
@@ -136,6 +136,15 @@ def test_the_same_bytes_in_any_company():
 @pytest.mark.soak
 def test_the_same_bytes_in_any_company_at_length():
     require_the_same_bytes(range(100, 4100))
+
+
+def test_the_same_bytes_when_the_clock_jumps():
+    require_the_same_bytes(range(30), jump=3600.0)  # a machine that slept
+
+
+@pytest.mark.soak
+def test_the_same_bytes_when_the_clock_jumps_at_length():
+    require_the_same_bytes(range(100, 1100), jump=3600.0)
 
 
 def steady(vocoder, count, *, slots=16, **order):

@@ -13,6 +13,7 @@ import pytest
 from websockets.sync.client import connect
 
 from serving.app import App
+from serving.keys import Guard, add_key, read_keys
 from tests.serving.fakes import audio_file, fake_vocoder, tone
 from tests.serving.live import Live, wait_for
 
@@ -66,6 +67,25 @@ def browser(folder, url):
         process.wait(30)
 
 
+@contextlib.contextmanager
+def open_page(tmp_path, vocoder, around=lambda app: app):
+    """A server and a tab with its page, where a recording of a second can be chosen."""
+    (tmp_path / "in.wav").write_bytes(audio_file(tone(1.0)))
+    with (
+        Live(App(vocoder, threads=1), around=around) as server,
+        browser(tmp_path / "profile", f"http://127.0.0.1:{server.port}/") as page,
+    ):
+        yield server, page
+
+
+def hear_all(page, path):
+    choose(page, path)
+    wait(lambda: not page.ask("document.getElementById('play').disabled"))
+    page.ask("document.getElementById('play').click()")
+    wait(lambda: page.text("received") == "1.00 s of 1.00 s" or page.text("error"))
+    assert page.text("error") == ""
+
+
 def choose(page, path):
     root = page.do("DOM.getDocument")["root"]["nodeId"]
     node = page.do("DOM.querySelector", nodeId=root, selector="#file")["nodeId"]
@@ -81,19 +101,11 @@ def wait(condition):
 
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
 def test_a_recording_is_chosen_and_heard(tmp_path):
-    (tmp_path / "in.wav").write_bytes(audio_file(tone(1.0)))
-    vocoder = fake_vocoder(speakers=("ann", "bob"), batch=16)
-    with (
-        Live(App(vocoder, threads=1)) as server,
-        browser(tmp_path / "profile", f"http://127.0.0.1:{server.port}/") as page,
-    ):
+    with open_page(tmp_path, fake_vocoder(speakers=("ann", "bob"), batch=16)) as (server, page):
         wait(lambda: page.ask("document.querySelectorAll('#speaker option').length") == 2)
-        choose(page, tmp_path / "in.wav")
-        wait(lambda: not page.ask("document.getElementById('play').disabled"))
+        assert page.ask("document.getElementById('guarded').hidden")
         page.ask("document.getElementById('speaker').value = 'bob'")
-        page.ask("document.getElementById('play').click()")
-        wait(lambda: page.text("received") == "1.00 s of 1.00 s" or page.text("error"))
-        assert page.text("error") == ""
+        hear_all(page, tmp_path / "in.wav")
         assert page.text("first").endswith(" ms")
         assert page.text("underruns").isdigit()
         assert page.text("mark") == 'seqgen; kind=vocoder; voice="fake"; seed=0'
@@ -105,3 +117,29 @@ def test_a_recording_is_chosen_and_heard(tmp_path):
         page.ask("document.getElementById('play').click()")
         wait(lambda: page.text("error"))
         assert page.complaints == []
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
+def test_a_server_with_keys_asks_for_one(tmp_path):
+    secret = add_key(tmp_path / "keys", "me", 1)
+
+    def enter(key):
+        page.ask(f"document.getElementById('key').value = {json.dumps(key)}")
+        page.ask("document.querySelector('#guarded button').click()")
+
+    with open_page(tmp_path, fake_vocoder(batch=16), lambda app: Guard(app, read_keys(tmp_path / "keys"))) as opened:
+        server, page = opened
+        wait(lambda: "API key" in str(page.text("error")))  # which is there once the page is
+        assert not page.ask("document.getElementById('guarded').hidden")
+        assert page.ask("document.querySelectorAll('#voice option').length") == 0
+        enter("sk-wrong")
+        # Chromium itself notes each such answer, and tells when it is next spoken to.
+        wait(lambda: page.ask("1") and sum("401" in str(said) for said in page.complaints) == 2)
+        enter(secret)
+        wait(lambda: page.ask("document.querySelectorAll('#voice option').length") == 1)
+        hear_all(page, tmp_path / "in.wav")
+        wait_for(lambda: server.app.crew.busy == 0)
+        assert secret not in page.ask(
+            "JSON.stringify([location.href, document.cookie, {...localStorage}, {...sessionStorage}])"
+        )
+        assert len(page.complaints) == 2

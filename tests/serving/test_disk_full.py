@@ -124,7 +124,7 @@ def test_a_log_that_finds_no_room_ends_nothing(repository, tiny_bundle):
         process = start(repository, "serve", "--voice", tiny_bundle, "--port", "0", stderr=nowhere)
     try:
         port = int(process.stdout.readline().decode().rsplit(":", 1)[1])
-        os.kill(children(process.pid)[0], signal.SIGKILL)  # which is worth a line
+        os.kill(children(process.pid)[-1], signal.SIGKILL)  # which is worth a line
         wait_for(lambda: post(port, audio_file(tone(0.1)))[1].status == 200)
     finally:
         process.kill()

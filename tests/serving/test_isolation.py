@@ -19,6 +19,7 @@ from seqgen.runtime import open_runtime
 from serving import process_worker
 from serving.crew import Crew
 from serving.link import Link
+from serving.nursery import Nursery
 from serving.process_worker import in_processes, pause
 from serving.reopen import recipe
 from serving.vocoder import Settings, Vocoder, VoiceFailure
@@ -34,7 +35,7 @@ SILENCE = np.full((40, SPEC.n_mels), SPEC.silence, "<f4").tobytes()
 
 
 def children(of=None):
-    """Process numbers of a process's children that run; of this one's where none is given."""
+    """Process numbers of a process's children that run, each with its own; of this one's where none is given."""
     found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -43,7 +44,7 @@ def children(of=None):
         except OSError:
             continue
         if int(parent) == (of or os.getpid()) and state != "Z":
-            found.append(int(pid))
+            found += [int(pid), *children(int(pid))]
     return found
 
 
@@ -222,7 +223,7 @@ def test_a_worker_that_cannot_be_started_is_tried_again(monkeypatch, caplog):
 
     async def main(crew):
         with monkeypatch.context() as patch:
-            patch.setattr("serving.link.subprocess.Popen", refuse)
+            patch.setattr(Nursery, "spawn", refuse)
             os.kill(crew.workers[0].pid, signal.SIGKILL)
             await settles(lambda: len(tries) == 2)
         await crew.workers[0].ready()

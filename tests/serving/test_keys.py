@@ -55,6 +55,18 @@ def guarded(tmp_path):
         yield server, vocoder, *secrets
 
 
+def test_a_browser_shows_its_key_as_a_protocol(guarded):
+    server, _, radio, _ = guarded
+    url = f"ws://127.0.0.1:{server.port}/v1/stream"
+    with connect(url, subprotocols=["seqgen", f"seqgen-key.{radio}"]) as plug:
+        assert plug.subprotocol == "seqgen"  # and not the key
+    wait_for(lambda: server.app.crew.busy == 0)
+    for offered in (["seqgen"], ["seqgen", "seqgen-key.x"], ["seqgen", radio], ["seqgen-key."]):
+        with pytest.raises(InvalidStatus) as caught:
+            connect(url, subprotocols=offered).__enter__()
+        assert caught.value.response.status_code == 401
+
+
 def test_only_a_key_opens_what_makes_sound_or_tells_of_it(guarded, caplog):
     server, _, radio, _ = guarded
     body = audio_file(tone(0.1))

@@ -8,7 +8,8 @@ import random
 import pytest
 
 from seqgen.errors import SeqgenError
-from serving.session import Begin, Finish, Hang, Open, Push, Release, Say, Session, read_init
+from serving.opening import read_init
+from serving.session import Begin, Finish, Hang, Open, Push, Release, Say, Session
 from serving.vocoder import Settings
 from serving.work import Order
 from tests.serving.fakes import SPEC, fake_vocoder
@@ -41,6 +42,7 @@ def ready(session, context=0, **fields):
             "type": "ready", "context": context, "voice": "fake", "sample_rate": 8000, "format": "pcm",
             "feature_signature": SPEC.signature, "hop": 40, "bands": 10,
             "synthetic": 'seqgen; kind=vocoder; voice="fake"; seed=3',
+            "resume": "",
         }
     ]  # fmt: skip
 

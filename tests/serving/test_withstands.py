@@ -198,12 +198,16 @@ def test_memory_does_not_grow_and_a_leak_would_be_seen(monkeypatch):
     assert growth(App(fake_vocoder(batch=16), threads=1), body, requests) > 16 << 20
 
 
-def test_slow_readers_take_bounded_memory_and_nobody_elses_time():
+def read_slowly(readers, rounds, pause=0.0):
+    """Readers of a byte a round; the workers have room for some more, one of whom reads at once."""
     body = audio_file(np.zeros(8000 * 20, np.int16), form="FLAC")
-    with Live(App(fake_vocoder(batch=16), threads=1, buffered=0.5), send_buffer=1 << 12) as server:
-        plugs = [server.begin(body, receive_buffer=1 << 12) for _ in range(12)]
-        wait_for(lambda: server.app.crew.busy == 12)
-        for _ in range(5):
+    threads, slots = readers // 12, readers + readers // 12
+    app = App(fake_vocoder(batch=16), threads=threads, slots=slots, buffered=0.5)
+    with Live(app, send_buffer=1 << 12) as server:
+        plugs = [server.begin(body, receive_buffer=1 << 12) for _ in range(readers)]
+        wait_for(lambda: server.app.crew.busy == readers)
+        for _ in range(rounds):
+            time.sleep(pause)
             for plug in plugs:
                 assert len(plug.recv(1)) == 1
         # Rings of 0.5 s at 16 kB/s, and one call more.
@@ -213,6 +217,15 @@ def test_slow_readers_take_bounded_memory_and_nobody_elses_time():
         for plug in plugs:
             plug.close()
         wait_for(lambda: server.app.crew.busy == 0)
+
+
+def test_slow_readers_take_bounded_memory_and_nobody_elses_time():
+    read_slowly(12, 5)
+
+
+@pytest.mark.soak
+def test_two_hundred_readers_of_a_byte_a_second_take_bounded_memory():
+    read_slowly(204, 60, pause=1.0)
 
 
 def test_three_times_the_load_is_refused_and_those_inside_hear_all():
@@ -240,13 +253,24 @@ def test_three_times_the_load_is_refused_and_those_inside_hear_all():
         assert f"seqgen_refused_total {8}" in server.request("GET", "/metrics")[2].decode()
 
 
-def test_a_wall_clock_that_jumps_changes_nothing(monkeypatch):
+def vocode_beside_a_wild_clock(monkeypatch, requests):
     vocoder, body = fake_vocoder(batch=16), audio_file(tone(0.3))
     want = b"".join(everything(vocoder, Order(form="pcm"), body))
     jumps = iter(range(10**9))
     monkeypatch.setattr(time, "time", lambda: (-1) ** next(jumps) * 1e9)
     with Live(App(vocoder, threads=1)) as server:
-        assert server.post("format=pcm", body)[2] == want
+        for _ in range(requests):
+            assert server.post("format=pcm", body)[2] == want
+    assert next(jumps) > 0, "nobody looked at the clock"
+
+
+def test_a_wall_clock_that_jumps_changes_nothing(monkeypatch):
+    vocode_beside_a_wild_clock(monkeypatch, 1)
+
+
+@pytest.mark.soak
+def test_a_wall_clock_that_jumps_changes_nothing_in_the_long_run(monkeypatch):
+    vocode_beside_a_wild_clock(monkeypatch, 2000)
 
 
 def test_logs_tell_nothing_that_was_sent(caplog, tmp_path):
