@@ -59,6 +59,12 @@ inline Vec shift_exponent(Vec value, Vec whole) {
 inline __m256 sign_bits() { return _mm256_set1_ps(-0.0f); }
 inline Vec magnitude(Vec v) { return {_mm256_andnot_ps(sign_bits(), v.low), _mm256_andnot_ps(sign_bits(), v.high)}; }
 
+// |v|, at most `most`.
+inline Vec limited(Vec v, float most) { return min(magnitude(v), splat(most)); }
+
+// v less the nearest whole number, `whole` being v + kRound.
+inline Vec beyond(Vec v, Vec whole) { return sub(v, sub(whole, splat(kRound))); }
+
 // `size`, which is not negative, with the sign of `of`.
 inline Vec with_sign(Vec size, Vec of) {
     return {_mm256_or_ps(size.low, _mm256_and_ps(sign_bits(), of.low)),

@@ -40,6 +40,12 @@ inline Vec shift_exponent(Vec value, Vec whole) {
 
 inline Vec magnitude(Vec v) { return _mm512_abs_ps(v); }
 
+// |v|, at most `most`.
+inline Vec limited(Vec v, float most) { return _mm512_range_ps(v, _mm512_set1_ps(most), 0xA); }
+
+// v less the nearest whole number.
+inline Vec beyond(Vec v, Vec) { return _mm512_reduce_ps(v, 0); }
+
 // `size`, which is not negative, with the sign of `of`.
 inline Vec with_sign(Vec size, Vec of) {
     const __m512i sign = _mm512_set1_epi32(static_cast<int>(0x80000000u));

@@ -86,6 +86,12 @@ inline Vec magnitude(const Vec& v) {
     return each([&](int i) { return real(bits(v.lane[i]) & 0x7FFFFFFFu); });
 }
 
+// |v|, at most `most`.
+inline Vec limited(const Vec& v, float most) { return min(magnitude(v), splat(most)); }
+
+// v less the nearest whole number, `whole` being v + kRound.
+inline Vec beyond(const Vec& v, const Vec& whole) { return sub(v, sub(whole, splat(kRound))); }
+
 // `size`, which is not negative, with the sign of `of`.
 inline Vec with_sign(const Vec& size, const Vec& of) {
     return each([&](int i) { return real(bits(size.lane[i]) | (bits(of.lane[i]) & 0x80000000u)); });

@@ -3,7 +3,6 @@
 // Included inside its unnamed namespace: no function here may be shared between files, or one set's code could run on a
 // machine that lacks it.
 
-constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number, kept in the low bits
 constexpr float kLowest = -126.0f;     // the smallest exponent of a normal number
 constexpr float kHighest = 60.0f;      // two such powers of two still multiply to a finite number
 
@@ -13,7 +12,7 @@ constexpr float kQuintic[] = {1.0000000717f, 0.6931469671f, 0.2402211972f, 0.055
 // 2^y for y in [-126, 127).
 inline Vec power_of_two(Vec y) {
     const Vec whole = add(y, splat(kRound));
-    const Vec rest = sub(y, sub(whole, splat(kRound)));
+    const Vec rest = beyond(y, whole);
     Vec sum = splat(kQuintic[5]);
     for (int term = 4; term >= 0; --term) sum = fma(sum, rest, splat(kQuintic[term]));
     return shift_exponent(sum, whole);
@@ -24,7 +23,8 @@ inline Vec clamped(Vec y) { return min(max(y, splat(kLowest)), splat(kHighest));
 #include "kernel_products.hpp"
 
 inline void small_state(std::uint8_t* to, Vec hidden) {
-    store_bytes(to, fma(hidden, splat(127.0f), splat(kRound)), kZeroPoint);
+    // The zero point is even, so that what is rounded to the nearest even number stays the same.
+    store_bytes(to, fma(hidden, splat(127.0f), splat(kRound + kZeroPoint)), 0);
 }
 
 void state_bytes(const float* hidden, std::size_t count, std::uint8_t* bytes) {
@@ -47,9 +47,9 @@ alignas(64) constexpr float kPiece2[kLanes] = {-0.0030972797f,   -0.0118026389f,
 constexpr float kLastPiece = 15.49f;
 
 inline Vec half_sigmoid(Vec y) {
-    const Vec size = min(magnitude(y), splat(kLastPiece));
+    const Vec size = limited(y, kLastPiece);
     const Vec whole = add(size, splat(kRound));
-    const Vec rest = sub(size, sub(whole, splat(kRound)));
+    const Vec rest = beyond(size, whole);
     const Vec slope = fma(pick(kPiece2, whole), rest, pick(kPiece1, whole));
     return with_sign(fma(slope, rest, pick(kPiece0, whole)), y);
 }

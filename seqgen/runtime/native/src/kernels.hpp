@@ -13,6 +13,7 @@ namespace seqgen {
 constexpr int kLanes = 16;               // rows of a block, floats of a vector
 constexpr std::size_t kBlockBytes = 64;  // one block of weights: 16x1 float32, 16x2 bfloat16 or 16x4 int8
 constexpr int kClasses = 256;
+constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number, kept in the low bits
 
 // A matrix of rows in groups of 16 that keeps only its blocks with a weight other than zero. Where those have too few
 // rows for this, a group is four strips of 4 rows instead, and a block four blocks of 4 x 4, one of each strip.

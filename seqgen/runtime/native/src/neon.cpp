@@ -82,6 +82,12 @@ inline Vec magnitude(const Vec& v) {
     return each([&](int i) { return vabsq_f32(v.part[i]); });
 }
 
+// |v|, at most `most`.
+inline Vec limited(const Vec& v, float most) { return min(magnitude(v), splat(most)); }
+
+// v less the nearest whole number, `whole` being v + kRound.
+inline Vec beyond(const Vec& v, const Vec& whole) { return sub(v, sub(whole, splat(kRound))); }
+
 // `size`, which is not negative, with the sign of `of`.
 inline Vec with_sign(const Vec& size, const Vec& of) {
     return each([&](int i) { return vbslq_f32(vdupq_n_u32(0x80000000u), of.part[i], size.part[i]); });
