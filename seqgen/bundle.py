@@ -24,7 +24,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,7 @@ class Manifest:
         codec: how elements make samples. symbols_per_sample: elements per sample.
         uniforms_per_sample: uniform numbers that one sample takes.
         spec: the whole as a stream: ``in_dim`` channels a frame, ``up`` samples a frame, ``latency`` in samples.
+        ahead: samples beyond those of a call whose noise (or elements) it is given too, as the next call is again.
         state: path, shape and dtype of every state leaf, in the graphs' order.
         licence, provenance: who may use it, and how it was made.
         files: every other file of the directory.
@@ -86,6 +87,7 @@ class Manifest:
     files: tuple[FileEntry, ...] = ()
     digest: str = ""
     format: int = FORMAT
+    ahead: int = field(default=0, metadata={"later": True})
 
     @property
     def feeds_back(self) -> bool:
@@ -94,7 +96,7 @@ class Manifest:
 
 
 def _canonical(manifest: Manifest) -> bytes:
-    return (json.dumps(config.plain(manifest), indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+    return (json.dumps(config.set_apart(manifest), indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
 def _sign(manifest: Manifest) -> Manifest:

@@ -302,12 +302,18 @@ def digest(value: Any) -> str:
     A section marked ``metadata={"later": True}`` counts only where it is not at its default: it came when there were
     results already, and they keep their digests.
     """
-    settings = plain(value)
+    return hashlib.sha256(json.dumps(_numbers(set_apart(value)), sort_keys=True).encode()).hexdigest()[:12]
+
+
+def set_apart(value: Any) -> dict[str, Any]:
+    """:func:`plain` without those fields marked ``metadata={"later": True}`` that are at their default."""
+    settings: dict[str, Any] = plain(value)
     for one in dataclasses.fields(value):
         factory = one.default_factory
-        if one.metadata.get("later") and factory is not dataclasses.MISSING and getattr(value, one.name) == factory():
+        default = one.default if factory is dataclasses.MISSING else factory()
+        if one.metadata.get("later") and getattr(value, one.name) == default:
             del settings[one.name]
-    return hashlib.sha256(json.dumps(_numbers(settings), sort_keys=True).encode()).hexdigest()[:12]
+    return settings
 
 
 def _numbers(value: Any) -> Any:

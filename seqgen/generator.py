@@ -72,8 +72,9 @@ class Generator(nn.Module, ABC):
     def step(self, x: Tensor, state: GeneratorState, features: Tensor | None) -> tuple[Tensor, GeneratorState]:
         """Distributions of the elements that follow what is read, continuing a stream.
 
-        Shapes: what the body reads, ``x [B, T]`` (or ``[B, T, 1]``), T whole audio samples; ``features [B, F, M +
-        speakers]`` → ``[B, T, params]`` and the state. Frames and samples fit as in :meth:`sample`.
+        Shapes: what the body reads, ``x [B, T + a]`` (or ``[B, T + a, 1]``), T whole audio samples and a the elements
+        of ``ahead`` more; ``features [B, F, M + speakers]`` → ``[B, T, params]`` and the state. Frames and samples fit
+        as in :meth:`sample`.
         """
 
     @abstractmethod
@@ -82,9 +83,10 @@ class Generator(nn.Module, ABC):
     ) -> tuple[Tensor, GeneratorState]:
         """The next elements of every stream.
 
-        Shapes: uniforms ``u [B, T, draws]``, T whole audio samples; ``features [B, F, M + speakers]`` → elements
-        ``[B, T]`` (int64 or float) and the state. A fresh stream of F frames can make ``F·hop - latency`` samples;
-        a stream under way makes ``F·hop``. What conditioning exceeds T is the look-ahead at the start.
+        Shapes: uniforms ``u [B, T + a, draws]``, T whole audio samples and a the elements of ``ahead`` more, which the
+        next call is given again; ``features [B, F, M + speakers]`` → elements ``[B, T]`` (int64 or float), the state.
+        A fresh stream of F frames can make ``F·hop - latency`` samples; a stream under way makes ``F·hop``. What
+        conditioning exceeds T is the look-ahead at the start.
 
         Raises:
             SeqgenError: where u is not a whole number of samples, or frames and samples do not fit.
@@ -100,9 +102,19 @@ class Generator(nn.Module, ABC):
         return self.conditioner.spec.up if self.conditioner is not None else 1
 
     @property
-    def latency(self) -> int:
-        """Audio samples of look-ahead: conditioning vectors to wait for before the first sample."""
+    def look_ahead(self) -> int:
+        """Conditioning vectors that answer no sample: those to wait for before the first one."""
         return self.conditioner.spec.latency if self.conditioner is not None else 0
+
+    @property
+    def latency(self) -> int:
+        """Audio samples that frames are ahead of what they sound like: the look-ahead, and what is under way."""
+        return self.look_ahead
+
+    @property
+    def ahead(self) -> int:
+        """Audio samples under way beyond the last one given out: noise and elements are given that much further."""
+        return 0
 
     def condition(self, features: Tensor, speaker: Tensor, *, left: int, vectors: int) -> Tensor | None:
         """Conditioning of a stretch of ``vectors`` samples behind ``left`` frames of context, aligned to it.
@@ -117,7 +129,7 @@ class Generator(nn.Module, ABC):
             return None
         up = net.spec.up
         # Frames whose outputs all lie before the stretch only move the state.
-        warm, skip = divmod(left * up + self.latency, up)
+        warm, skip = divmod(left * up + self.look_ahead, up)
         made = (features.shape[1] - warm) * up - skip
         if made < vectors:
             raise self._too_short(features.shape[1], made, vectors)
@@ -137,7 +149,7 @@ class Generator(nn.Module, ABC):
         up = self.conditioner.spec.up if self.conditioner is not None else 1
         return SeqgenError(
             f"{frames} frames condition {max(0, made)} samples, got {wanted}",
-            remedy=f"give {-(-self.latency // up)} frames beyond the end of the audio",
+            remedy=f"give {-(-self.look_ahead // up)} frames beyond the end of the audio",
         )
 
     def _samples(self, elements: int) -> int:

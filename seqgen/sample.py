@@ -143,25 +143,37 @@ class AutoRegressive(Generator):
     ) -> tuple[Tensor, GeneratorState]:
         """Draw the next elements of every stream; the one loop that feeds a model its own output."""
         cond, conditioner = self._stream_conditioning(features, state.conditioner, self._samples(u.shape[1]))
-        values, previous, body = self.draw(u, state.previous, state.body, cond, temperature)
+        values, _, body = draw(self.body, self.emission, u, state.previous, state.body, cond, temperature=temperature)
+        previous = torch.cat([state.previous[:, None], values], dim=1)[:, -1]
         return values, GeneratorState(conditioner, previous, body)
 
-    def draw(
-        self, u: Tensor, previous: Tensor, state: Any, cond: Tensor | None, temperature: Tensor | float = 1.0
-    ) -> tuple[Tensor, Tensor, Any]:
-        """The loop: each element is drawn from what the body says of the one before, then fed to it.
 
-        Shapes: ``u [B, T, draws]``, the element before ``[B]``, the body's state and conditioning vectors → elements
-        ``[B, T]``, the last of them (``previous`` where T is 0), and the body's state.
-        """
-        drawn = []
-        for t in range(u.shape[1]):
-            first, last = self.body.spec.conditions(t, t + 1)
-            x = previous[:, None] if self.body.spec.in_dim == 0 else previous[:, None, None]
-            params, state = self.body.step(x, state, None if cond is None else cond[:, first:last])
-            previous = self.emission.sample(params[:, 0], u[:, t], temperature)
-            drawn.append(previous)
-        return torch.stack(drawn, dim=1) if drawn else previous[:, None][:, :0], previous, state
+def draw(
+    body: Streamable[Any],
+    emission: Emission,
+    u: Tensor,
+    previous: Tensor,
+    state: Any,
+    cond: Tensor | None,
+    *,
+    temperature: Tensor | float,
+) -> tuple[Tensor, Tensor, Any]:
+    """The loop: each element is drawn from what the body says of the one before, then fed to it.
+
+    Shapes: ``u [B, T, draws]``, the element before ``[B]``, the body's state and conditioning vectors → elements
+    ``[B, T]``, their distributions ``[B, T, params]``, and the body's state.
+    """
+    drawn, told = [], []
+    for t in range(u.shape[1]):
+        first, last = body.spec.conditions(t, t + 1)
+        x = previous[:, None] if body.spec.in_dim == 0 else previous[:, None, None]
+        params, state = body.step(x, state, None if cond is None else cond[:, first:last])
+        previous = emission.sample(params[:, 0], u[:, t], temperature)
+        drawn.append(previous)
+        told.append(params)
+    if not drawn:
+        return previous[:, None][:, :0], body.zeros(len(previous), 0, emission.params), state
+    return torch.stack(drawn, dim=1), torch.cat(told, dim=1), state
 
 
 def _values(symbols: int) -> str:

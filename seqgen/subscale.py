@@ -8,6 +8,9 @@ The body runs along each lane, and :class:`seqgen.models.lanes.LaneContext` tell
 start when the lane before is ``F + 1`` steps ahead. So at step τ the samples ``(i, s)`` with ``i = τ - s·(F + 1)`` are
 made together, one of each lane under way, in ``L/B + (B - 1)·(F + 1)`` steps for L samples.
 
+That streams: the samples ``B·i … B·i + B - 1`` are all there after step ``i + D``, ``D = (B - 1)·(F + 1)``, so what is
+given out is ``D·B`` samples behind what is being made (``latency``), and their noise is used that early (``ahead``).
+
 Source: Kalchbrenner et al., "Efficient Neural Audio Synthesis", arXiv 1802.08435, section 4, equation 4.
 """
 
@@ -18,15 +21,17 @@ from math import lcm
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from seqgen.errors import SeqgenError
-from seqgen.generator import Generator
+from seqgen.generator import Generator, GeneratorState
 from seqgen.models.lanes import LaneContext
 from seqgen.models.wavernn import SILENCE
-from seqgen.sample import AutoRegressive
-from seqgen.stream.state import map_leaves, rows
+from seqgen.sample import AutoRegressive, draw
+from seqgen.stagger import LanesState, Stagger, Waiting, chosen, together
+from seqgen.stream.state import map_leaves
 
+_SILENT = (SILENCE, 0)  # bytes of a zero sample
 _BLOCK = 8000  # samples of a stretch that is scored without gradients
 
 
@@ -55,35 +60,35 @@ class SubscaleConfig:
             )
 
 
-class _Lanes(NamedTuple):
-    """Everything of the lanes between two stretches; rows are lane-major, ``lane · B + row of the batch``."""
+class _Scored(NamedTuple):
+    """What scoring carries from stretch to stretch; rows are lane-major, ``lane · B + row of the batch``."""
 
     previous: Tensor
     body: Any
     context: Any
 
 
-class Subscale(nn.Module):
+class Subscale(Generator):
     """A generator of 16-bit samples whose lanes run side by side.
 
-    A recording ends: beyond its last sample the lanes before are 0. Its length is filled up with silence to a multiple
-    of the lanes; what is filled up is neither scored nor returned.
+    A recording that is scored ends: beyond its last sample the lanes before are 0. Its length is filled up with silence
+    to a multiple of the lanes; what is filled up is not scored. A stream knows no end and goes on.
 
     Args:
         config: see :class:`SubscaleConfig`; at least two lanes.
         plain: body, emission and conditioning network; the body is that of one lane.
 
     Raises:
-        SeqgenError: for a body that does not read samples as two bytes, or takes no conditioning.
+        SeqgenError: for a body that does not read samples as two bytes, or takes no conditioning; or for lanes that do
+            not divide the hop.
 
     Example:
         >>> subscale = Subscale(SubscaleConfig(lanes=8, horizon=8), plain)  # doctest: +SKIP
-        >>> subscale.steps(8000)                                           # doctest: +SKIP
-        1063
+        >>> subscale.steps(8000), subscale.ahead                           # doctest: +SKIP
+        (1063, 504)
     """
 
     def __init__(self, config: SubscaleConfig, plain: Generator) -> None:
-        super().__init__()
         spec = plain.body.spec
         fits = (plain.per_sample, spec.symbols) == (2, 256) and spec.cond_dim > 0
         if not isinstance(plain, AutoRegressive) or not fits:
@@ -91,7 +96,13 @@ class Subscale(nn.Module):
                 "subscale: the model does not read conditioned samples as two bytes",
                 remedy="choose a conditioned wavernn with data.codec bytes16, or subscale.lanes 1",
             )
-        self.config, self.plain = config, plain
+        if plain.hop % config.lanes:
+            raise SeqgenError(
+                f"subscale: {config.lanes} lanes do not divide the hop of {plain.hop} samples",
+                remedy="choose lanes that do, so that frames are whole lane steps",
+            )
+        super().__init__(plain.body, plain.conditioner, per_sample=plain.per_sample, speakers=plain.speakers)
+        self.config, self.emission, self.start = config, plain.emission, int(plain.start)
         self.context = LaneContext(
             lanes=config.lanes,
             horizon=config.horizon,
@@ -101,19 +112,154 @@ class Subscale(nn.Module):
         )
 
     @property
-    def per_sample(self) -> int:
-        """Elements that make one audio sample."""
-        return self.plain.per_sample
+    def draws(self) -> int:
+        return self.emission.draws
+
+    @property
+    def params(self) -> int:
+        return self.emission.params
+
+    @property
+    def stagger(self) -> Stagger:
+        """Who is how far."""
+        return Stagger(self.config.lanes, self.config.horizon)
+
+    @property
+    def ahead(self) -> int:
+        return self.stagger.depth * self.config.lanes
 
     @property
     def latency(self) -> int:
-        """Audio samples of look-ahead of the conditioning network."""
-        return self.plain.latency
+        """The conditioning network's look-ahead, up to whole lane steps, and what lanes are ahead of each other."""
+        return self.look_ahead + -self.look_ahead % self.config.lanes + self.ahead
 
     def steps(self, samples: int) -> int:
         """Steps, of one sample of every lane under way, that ``samples`` samples take."""
-        lanes, lag = self.config.lanes, self.config.horizon + 1
-        return -(-samples // lanes) + (lanes - 1) * lag if samples else 0
+        return -(-samples // self.config.lanes) + self.stagger.depth if samples else 0
+
+    def elements(self, u: Tensor, values: Tensor) -> Tensor:
+        return values
+
+    def init_state(self, batch: int) -> GeneratorState:
+        lanes, depth = self.config.lanes, self.stagger.depth
+        assert self.conditioner is not None
+        waiting = self.conditioner.zeros(batch, self.latency - self.look_ahead, self.conditioner.spec.out_dim)
+        number = torch.zeros(batch, depth, lanes, 2, dtype=torch.int64, device=waiting.device)
+        state = LanesState(
+            number[:, 0, 0, 0] - self.config.horizon,
+            number + number.new_tensor(_SILENT),
+            waiting.new_zeros(batch, depth, lanes, 2, self.params),
+            self._apart(self.body.init_state(batch * lanes)),
+            self._apart(self.context.init_state(batch * lanes)),
+        )
+        previous = number[:, 0, :, 0] + self.start
+        return GeneratorState(Waiting(self.conditioner.init_state(batch), waiting), previous, state)
+
+    def step(self, x: Tensor, state: GeneratorState, features: Tensor | None) -> tuple[Tensor, GeneratorState]:
+        return self._run(x, state, features, 1.0, score=True)
+
+    def sample(
+        self, u: Tensor, state: GeneratorState, features: Tensor | None, temperature: Tensor | float = 1.0
+    ) -> tuple[Tensor, GeneratorState]:
+        return self._run(u, state, features, temperature, score=False)
+
+    def _run(
+        self, given: Tensor, state: GeneratorState, features: Tensor | None, temperature: Tensor | float, *, score: bool
+    ) -> tuple[Tensor, GeneratorState]:
+        """Distributions of given elements, or with noise given what is drawn."""
+        samples = self._samples(given.shape[1]) - self.ahead
+        if samples < 0 or samples % self.config.lanes:
+            raise SeqgenError(
+                f"got noise or elements of {samples + self.ahead} samples",
+                remedy=f"give those of a multiple of {self.config.lanes}, and of {self.ahead} more that lie ahead",
+            )
+        cond, conditioner = self._stream_conditioning(features, state.conditioner, samples)
+        if samples == 0:
+            empty = state.body.params if score else state.body.made
+            return empty[:, :0].flatten(1, 3), state._replace(conditioner=conditioner)
+        stagger, begin = self.stagger, self._begin(state.body)
+        vectors, numbers = (stagger.skew(x)[:, begin:] for x in (cond, given.unflatten(1, (-1, 2))))
+        previous, lanes, made, params = state.previous, state.body, [], []
+        for t in range(vectors.shape[1]):
+            feed = numbers[:, t]
+            done, told, previous, lanes = self.advance(vectors[:, t], feed, previous, lanes, temperature, score=score)
+            made.append(done)
+            params.append(told)
+        count = samples // self.config.lanes
+        distributions, pending = stagger.unskew(torch.stack(params, dim=1), lanes.params, count)
+        after = GeneratorState(conditioner, previous, lanes._replace(params=pending))
+        return (distributions.flatten(1, 3) if score else torch.stack(made[-count:], dim=1).flatten(1)), after
+
+    def advance(
+        self,
+        cond: Tensor,
+        given: Tensor,
+        previous: Tensor,
+        state: LanesState,
+        temperature: Tensor | float,
+        *,
+        score: bool,
+    ) -> tuple[Tensor, Tensor, Tensor, LanesState]:
+        """One step: a sample of every lane under way.
+
+        Shapes: ``cond [B, lanes, C]``; ``given [B, lanes, 2]`` elements with ``score``, else noise with one axis more;
+        ``previous [B, lanes]`` → bytes ``[B, lanes, 2]`` of the lane step that is complete now, each lane's
+        distributions ``[B, lanes, 2, P]``, its last byte, and the state (whose ``params`` are moved on by the caller).
+        """
+        stagger, lanes = self.stagger, self.config.lanes
+        lane = torch.arange(lanes, device=cond.device)
+        at = state.tape[:, None] - stagger.lag * lane
+        reading, making = at >= -self.config.horizon, at >= 0
+        # What lane s reads, horizon steps ahead of itself, the lane before it made in the last step.
+        seen = self._units(state.made[:, stagger.depth - 1 - stagger.lag * (lane - 1).clamp_min(0)])
+        entering = self.context.inputs(seen.flatten(0, 1), lane.expand_as(at).flatten())
+        context, read = self.context.step(entering[:, None], together(state.context))
+        told = context + cond.flatten(0, 1)[:, None]
+        feed, before, body = given.flatten(0, 1), previous.flatten(), together(state.body)
+        if score:
+            drawn = feed
+            params, body = self.body.step(torch.cat([before[:, None], feed[:, :1]], dim=1), body, told)
+        else:
+            drawn, params, body = draw(self.body, self.emission, feed, before, body, told, temperature=temperature)
+        drawn, params = drawn.unflatten(0, (-1, lanes)), params.unflatten(0, (-1, lanes))
+        made = stagger.entered(state.made, torch.where(making[..., None], drawn, drawn.new_tensor(_SILENT)))
+        after = LanesState(
+            (state.tape + 1).clamp_max(stagger.depth),
+            made[:, 1:],
+            state.params,
+            chosen(making, self._apart(body), state.body),
+            chosen(reading, self._apart(read), state.context),
+        )
+        return made[:, 0], params, torch.where(making, drawn[..., 1], previous), after
+
+    def _stream_conditioning(self, features: Tensor | None, state: Any, samples: int) -> tuple[Tensor | None, Any]:
+        """Vectors of the samples that are given out and of those ahead."""
+        if features is None or self.conditioner is None:
+            raise SeqgenError("a conditioned generator got no features", remedy="give [B, frames, channels]")
+        self._require_fit(features.shape[1], features.shape[1] * self.hop, samples)
+        made, network = self.conditioner.step(features, state.network)
+        vectors, waiting = self.window(state.vectors, made, samples)
+        return vectors, Waiting(network, waiting)
+
+    def window(self, waiting: Tensor, made: Tensor, samples: int) -> tuple[Tensor, Tensor]:
+        """Of the vectors that wait and those that were made: the ones of ``samples`` samples and of what is ahead of
+        them, and the ones that wait then."""
+        line, kept = torch.cat([waiting, made], dim=1), waiting.shape[1]
+        first = line.shape[1] - kept - samples
+        return line[:, first : first + samples + self.ahead], line[:, line.shape[1] - kept :]
+
+    def _begin(self, state: LanesState) -> int:
+        """Steps of a fresh stream that lie behind this one."""
+        tape = int(state.tape[0])
+        if bool((state.tape != tape).any()):
+            raise SeqgenError(
+                "subscale: rows of one batch are at different steps of their start", remedy="step such rows apart"
+            )
+        return tape + self.config.horizon
+
+    def _apart(self, state: Any) -> Any:
+        """Leaves ``[B·lanes, …]`` as ``[B, lanes, …]``."""
+        return map_leaves(lambda leaf: leaf.unflatten(0, (-1, self.config.lanes)), state)
 
     def log_prob(self, x: Tensor, features: Tensor, speaker: Tensor, *, left: int = 0) -> Tensor:
         """``ln p`` of every byte in nats, all lanes at once; see :meth:`seqgen.sample.AutoRegressive.log_prob`.
@@ -137,105 +283,32 @@ class Subscale(nn.Module):
             context, state = self._look_ahead(values, (first, last), state)
             piece = elements[:, first:last].flatten(1)
             line = torch.cat([state.previous[:, None], piece], dim=1)
-            params, body = self.plain.body.step(line[:, :-1], state.body, context + cond)
-            state = _Lanes(line[:, -1], body, state.context)
-            scored = self.plain.emission.log_prob(params, piece).unflatten(1, (-1, 2))
+            params, body = self.body.step(line[:, :-1], state.body, context + cond)
+            state = _Scored(line[:, -1], body, state.context)
+            scored = self.emission.log_prob(params, piece).unflatten(1, (-1, 2))
             parts.append(self._unfold(scored).flatten(1))
         return torch.cat(parts, dim=1)[:, : x.shape[1]]
 
-    @torch.no_grad()
-    def sample(
-        self, u: Tensor, features: Tensor, speaker: Tensor, temperature: Tensor | float = 1.0, *, staggered: bool = True
-    ) -> Tensor:
-        """Draw whole recordings: the lanes side by side, each ``F + 1`` steps behind the one before.
-
-        ``staggered=False`` finishes one lane before it starts the next, which is the definition; the same ``u`` give
-        the same bytes.
-
-        Shapes: ``u [B, 2·samples, draws]`` in the order of the samples, ``features [B, frames + look-ahead, M]``, int64
-        ``speaker [B]`` → int64 ``[B, 2·samples]``.
-
-        Raises:
-            SeqgenError: where the features are too short for that many samples.
-        """
-        length = u.shape[1] // 2
-        cond = self._condition(features, speaker, 0, (0, length))
-        each = self._fold(_filled(u, self.config.lanes).unflatten(1, (-1, 2)))
-        run = self._staggered if staggered else self._lane_after_lane
-        made = run(each, cond, length, temperature)
-        return self._unfold(made).flatten(1)[:, : u.shape[1]]
-
-    def _lane_after_lane(self, u: Tensor, cond: Tensor, length: int, temperature: Tensor | float) -> Tensor:
-        """``u [lanes·B, n, 2, draws]``, ``cond [lanes·B, n, C]`` → bytes ``[lanes·B, n, 2]``."""
-        lanes, count = self.config.lanes, u.shape[1]
-        batch = u.shape[0] // lanes
-        values = cond.new_zeros(batch, count, lanes)
-        made = []
-        for lane in range(lanes):
-            part = slice(lane * batch, (lane + 1) * batch)
-            ahead = torch.nn.functional.pad(values, (0, 0, 0, self.config.horizon))
-            context = self.context(self.context.inputs(ahead, torch.full((batch,), lane, device=u.device)))
-            given = context[:, self.config.horizon :] + cond[part]
-            start = self.plain.init_state(batch)
-            drawn = self.plain.draw(u[part].flatten(1, 2), start.previous, start.body, given, temperature)[0]
-            made.append(drawn.unflatten(1, (-1, 2)))
-            exists = torch.arange(count, device=u.device) * lanes + lane < length
-            values[:, :, lane] = self._units(made[-1]) * exists
-        return torch.cat(made)
-
-    def _staggered(self, u: Tensor, cond: Tensor, length: int, temperature: Tensor | float) -> Tensor:
-        """The same, one sample of every lane under way at a time."""
-        lanes, count, lag = self.config.lanes, u.shape[1], self.config.horizon + 1
-        batch = u.shape[0] // lanes
-        u, cond = u.unflatten(0, (lanes, batch)), cond.unflatten(0, (lanes, batch))
-        made = torch.zeros(lanes, batch, count, 2, dtype=torch.int64, device=u.device)
-        values = cond.new_zeros(batch, count + self.config.horizon, lanes)
-        state = self._start(batch)
-        for tau in range(-self.config.horizon, self.steps(length)):
-            # Where each lane is; those that do not make samples yet read what they will look back on.
-            at = tau - lag * torch.arange(lanes, device=u.device)
-            reading, making = ((at >= first) & (at < count) for first in (-self.config.horizon, 0))
-            lane, at = reading.nonzero()[:, 0], at[reading]
-            part = slice(int(lane[0]) * batch, (int(lane[-1]) + 1) * batch)
-            entering = self.context.inputs(values[:, at + self.config.horizon].transpose(0, 1), lane)
-            context, after = self.context.step(entering.flatten(0, 1)[:, None], rows(state.context, part))
-            state = state._replace(context=_replaced(state.context, part, after))
-            # A lane that makes samples is further than one that only reads: it comes first.
-            lane, at = lane[: int(making.sum())], at[: int(making.sum())]
-            if len(lane) == 0:
-                continue
-            part = slice(part.start, part.start + len(lane) * batch)
-            given = context[: len(lane) * batch] + cond[lane, :, at].flatten(0, 1)[:, None]
-            drawn, previous, body = self.plain.draw(
-                u[lane, :, at].flatten(0, 1), state.previous[part], rows(state.body, part), given, temperature
-            )
-            state = _Lanes(_replaced(state.previous, part, previous), _replaced(state.body, part, body), state.context)
-            made[lane, :, at] = drawn.unflatten(0, (-1, batch))
-            # What fills up the last step is there for nobody.
-            exists = (at * lanes + lane < length)[:, None]
-            values[:, at, lane] = (self._units(made[lane, :, at]) * exists).t()
-        return made.flatten(0, 1)
-
-    def _start(self, batch: int) -> _Lanes:
+    def _start(self, batch: int) -> _Scored:
         every = self.config.lanes * batch
-        fresh = self.plain.init_state(every)
-        return _Lanes(fresh.previous, fresh.body, self.context.init_state(every))
+        previous = torch.full((every,), self.start, dtype=torch.int64, device=self._device())
+        return _Scored(previous, self.body.init_state(every), self.context.init_state(every))
 
     def _stretch(self) -> int:
         """Lane steps that are whole frames, about ``_BLOCK`` samples."""
-        whole = lcm(self.plain.hop, self.config.lanes)
+        whole = lcm(self.hop, self.config.lanes)
         return max(1, _BLOCK // whole) * whole // self.config.lanes
 
     def _condition(self, features: Tensor, speaker: Tensor, left: int, part: tuple[int, int]) -> Tensor:
         """Conditioning of samples ``[first, last)``, first at the start of a frame: ``[lanes·B, n, C]``."""
-        assert self.plain.conditioner is not None
-        frame = left + part[0] // self.plain.hop
-        behind = min(frame, self.plain.conditioner.spec.context or frame)
-        cond = self.plain.condition(features[:, frame - behind :], speaker, left=behind, vectors=part[1] - part[0])
+        assert self.conditioner is not None
+        frame = left + part[0] // self.hop
+        behind = min(frame, self.conditioner.spec.context or frame)
+        cond = self.condition(features[:, frame - behind :], speaker, left=behind, vectors=part[1] - part[0])
         assert cond is not None
         return self._fold(_filled(cond, self.config.lanes, each=1))
 
-    def _look_ahead(self, values: Tensor, part: tuple[int, int], state: _Lanes) -> tuple[Tensor, _Lanes]:
+    def _look_ahead(self, values: Tensor, part: tuple[int, int], state: _Scored) -> tuple[Tensor, _Scored]:
         """What lanes are told at lane steps ``[first, last)``; ``values [lanes, B, n]`` → ``[lanes·B, steps, C]``."""
         lanes, horizon = values.shape[0], self.config.horizon
         first = part[0] + horizon if part[0] else 0
@@ -263,11 +336,6 @@ def _filled(x: Tensor, lanes: int, *, each: int = 2) -> Tensor:
     """``[B, samples·each, …]`` filled up to a multiple of the lanes: elements with silence, all else with 0."""
     missing = -x.shape[1] % (each * lanes)
     if x.dtype == torch.int64:
-        silence = x.new_tensor([SILENCE, 0]).repeat(missing // each)
+        silence = x.new_tensor(_SILENT).repeat(missing // each)
         return torch.cat([x, silence.expand(x.shape[0], -1)], dim=1)
     return torch.cat([x, x.new_zeros(x.shape[0], missing, *x.shape[2:])], dim=1)
-
-
-def _replaced(state: Any, part: slice, piece: Any) -> Any:
-    """A state tree with the rows of ``part`` replaced."""
-    return map_leaves(lambda old, new: torch.cat([old[: part.start], new, old[part.stop :]]), state, piece)

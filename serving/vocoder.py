@@ -33,7 +33,7 @@ class Step:
     """One stream's part in a call of the runtime.
 
     Attributes:
-        cond: ``[F, channels]``. uniforms: ``[samples · uniforms_per_sample]``. samples: to be made.
+        cond: ``[F, channels]``. uniforms: ``[(samples + ahead) · uniforms_per_sample]``. samples: to be made.
         temperature: of the sampling.
     """
 
@@ -94,7 +94,7 @@ class Vocoder:
         self.features = manifest.features
         self.sample_rate = manifest.sample_rate
         self.uniforms = manifest.uniforms_per_sample
-        self.latency = manifest.spec.latency
+        self.latency, self.ahead = manifest.spec.latency, manifest.ahead
         self.speakers = tuple(manifest.speakers)
         self.runtime = runtime
         self.batch = batch or (MAX_STREAMS if runtime.name == "native" else 1)
@@ -279,8 +279,8 @@ class Stream:
         self._waiting = [rest] if len(rest) else []
         self._pending = len(rest)
         vocoder, settings, samples = self._vocoder, self._settings, self._samples(frames)
-        per = vocoder.uniforms
-        uniforms = vocoder.runtime.uniforms(settings.seed, settings.stream, self._made * per, samples * per)
+        per, count = vocoder.uniforms, samples + vocoder.ahead
+        uniforms = vocoder.runtime.uniforms(settings.seed, settings.stream, self._made * per, count * per)
         cond = np.concatenate([taken, np.tile(self._row, (frames, 1))], axis=1)
         return Step(cond, uniforms, samples, settings.temperature)
 

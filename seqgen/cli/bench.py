@@ -190,7 +190,8 @@ def _stepped(given: argparse.Namespace, preset: str) -> dict[str, Any]:
     frames = -(-generator.latency // spec.up) + 1
     samples = frames * spec.up - generator.latency
     features = torch.full((given.streams, frames, spec.in_dim), -4.0)
-    u = torch.rand(given.streams, samples, generator.draws, generator=torch.Generator().manual_seed(0))
+    elements = (samples + generator.ahead) * generator.per_sample
+    u = torch.rand(given.streams, elements, generator.draws, generator=torch.Generator().manual_seed(0))
     chunks: list[float] = []
     with torch.no_grad():
         generator.sample(u, generator.init_state(given.streams), features)
@@ -237,10 +238,11 @@ def _paced(runtime: Any, streams: int, seconds: float) -> tuple[list[float], int
     frames = -(-spec.latency // spec.up) + chunk
     cond = np.full((streams, frames, spec.in_dim), -4.0, np.float32)
     first = frames * spec.up - spec.latency
-    uniforms = np.stack([noise.block(0, row, 0, first * width) for row in range(streams)])
+    ahead = runtime.manifest.ahead
+    uniforms = np.stack([noise.block(0, row, 0, (first + ahead) * width) for row in range(streams)])
     _, state = runtime.sample(uniforms, runtime.init(streams), cond)
     samples = chunk * spec.up
-    uniforms = np.stack([noise.block(1, row, 0, samples * width) for row in range(streams)])
+    uniforms = np.stack([noise.block(1, row, 0, (samples + ahead) * width) for row in range(streams)])
     chunks: list[float] = []
     while sum(chunks) < seconds or len(chunks) < 3:
         began = time.perf_counter()

@@ -15,6 +15,7 @@ from seqgen.errors import SeqgenError
 
 PRESET = re.compile(r"(?P<base>wavernn-\d+)-subscale(?P<lanes>\d+)")
 HORIZON = 8
+HOP = 240  # that of the plain presets, 300, is not whole steps of 8 or 16 lanes
 
 
 def run(name: str, base: Any, streams: int, threads: int, seconds: float) -> dict[str, Any]:
@@ -35,11 +36,14 @@ def run(name: str, base: Any, streams: int, threads: int, seconds: float) -> dic
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     config = SubscaleConfig(lanes=int(found["lanes"]), horizon=HORIZON)
-    system = build(dataclasses.replace(base, subscale=config), ("one",))
+    spec = dataclasses.replace(base.features, hop=HOP)
+    data = dataclasses.replace(base.data, segment=HOP)
+    system = build(dataclasses.replace(base, data=data, features=spec, subscale=config), ("one",))
     assert isinstance(system.generator, Subscale)
-    spec, rate = base.features, base.features.sample_rate
+    rate = spec.sample_rate
     features = torch.full((streams, -(-rate // spec.hop) + system.right, spec.n_mels), -4.0)
-    u = torch.from_numpy(noise.block(0, 0, 0, streams * 2 * rate)).reshape(streams, 2 * rate, 1)
+    numbers = 2 * (rate + system.generator.ahead)
+    u = torch.from_numpy(noise.block(0, 0, 0, streams * numbers)).reshape(streams, numbers, 1)
     speaker = torch.zeros(streams, dtype=torch.int64)
     taken: list[float] = []
     while sum(taken) < seconds:

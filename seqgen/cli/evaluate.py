@@ -104,7 +104,6 @@ def _open(path: Path, scratch: Path, given: argparse.Namespace) -> _Opened:
     from seqgen.export import voice
     from seqgen.runtime import open_runtime
     from seqgen.runtime.torch import TorchRuntime
-    from seqgen.subscale import Subscale
     from seqgen.train.evaluation import maker, vocode
     from seqgen.train.experiment import Experiment
 
@@ -117,7 +116,7 @@ def _open(path: Path, scratch: Path, given: argparse.Namespace) -> _Opened:
         return _Opened(rebuilt.run, rebuilt.voice, bundle.manifest.speakers, source, make, runtime)
     experiment = Experiment.open(path)
     trained, source = experiment.voice()
-    if given.likelihood_only or isinstance(trained.generator, Subscale):
+    if given.likelihood_only:
         make = maker(trained, experiment.run, experiment.speakers, **drawing)
     else:
         bundle = voice.write(trained, experiment, scratch, {})

@@ -151,7 +151,7 @@ def _listen(experiment: Any, system: Any) -> Any:
     from seqgen.data.directory import DataDir
     from seqgen.train.evaluation import recording
 
-    run, plain = experiment.run, system.plain
+    run, net = experiment.run, system.generator
     utterance = DataDir.load(Path(run.data.valid)).utterances[0]
     hop, rate = run.features.hop, run.features.sample_rate
     frames = min(rate // 2, utterance.samples) // hop
@@ -161,11 +161,11 @@ def _listen(experiment: Any, system: Any) -> Any:
     ahead = torch.full((1, system.right, run.features.n_mels), run.features.silence)
     features = torch.cat([torch.from_numpy(log_mel(audio, run.features))[None], ahead], dim=1)
     speaker = torch.tensor([experiment.speakers.index(utterance.speaker)])
-    count = len(audio) * plain.per_sample * plain.draws
-    uniforms = torch.from_numpy(noise.block(run.train.seed, 0, 0, count)).reshape(1, -1, plain.draws)
+    count = (len(audio) + net.ahead) * net.per_sample * net.draws
+    uniforms = torch.from_numpy(noise.block(run.train.seed, 0, 0, count)).reshape(1, -1, net.draws)
 
     def hook(objective: Any, report: Any, step: int) -> None:
-        place = plain.body.zeros(0).device
+        place = net.body.zeros(0).device
         made = system.voice.make(uniforms.to(place), features.to(place), speaker.to(place))[0].numpy()
         for name, sound in (("reference", audio), ("sample", made)):
             report.audio(f"{utterance.id}/{name}", sound, rate, step)

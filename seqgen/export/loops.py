@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from seqgen.audio.codec import Codec
 from seqgen.errors import SeqgenError
 from seqgen.export.graph import Piece, lift_constants, rename, shared_weights, trace
 from seqgen.generator import Generator, GeneratorState
@@ -32,6 +33,30 @@ def conditioner(generator: Generator) -> Streamable[tuple[Tensor, ...]]:
     if generator.conditioner is None:
         raise SeqgenError("an unconditioned generator has no features to vocode", remedy="export a conditioned one")
     return generator.conditioner
+
+
+def decoding(codec: Codec, elements: str, audio: str) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
+    """``elements [B, N, per]`` to ``audio [B, N]`` by one table for each element of a sample, added up."""
+    per, levels = codec.symbols_per_sample, codec.alphabet
+    if levels == 0:
+        return [helper.make_node("Squeeze", [elements, "axis.element"], [audio])], [fixed("axis.element", [2])]
+    zero = codec.decode(np.zeros(per, np.int64))[0]
+    nodes, tables, parts = [], [], []
+    for index in range(per):
+        symbols = np.zeros((levels, per), np.int64)
+        symbols[:, index] = np.arange(levels)
+        table = codec.decode(symbols.reshape(-1)) - (zero if index else 0)
+        tables += [
+            numpy_helper.from_array(table.astype(np.float32), f"decode.{index}"),
+            fixed(f"element.{index}", index),
+        ]
+        nodes += [
+            helper.make_node("Gather", [elements, f"element.{index}"], [f"symbol.{index}"], axis=2),
+            helper.make_node("Gather", [f"decode.{index}", f"symbol.{index}"], [f"level.{index}"]),
+        ]
+        parts.append(f"level.{index}")
+    nodes.append(helper.make_node("Sum", parts, [audio]))
+    return nodes, tables
 
 
 class _Frame(nn.Module):
@@ -75,33 +100,35 @@ def _trace_frame(generator: Generator, names: Names) -> Piece:
 class Loop:
     """A traced step as an ONNX Scan along time: what is carried, what is cut along axis 1, and what comes out.
 
-    Each of ``carried`` and ``cut`` is a name with its element type; ``source`` names the outer tensor of each cut.
+    Each of ``carried``, ``cut`` and ``made`` is a name with its element type; ``source`` names the outer tensor of each
+    cut, ``made_as`` that of what comes out, where it is called something else than in the step.
     """
 
     step: Piece
-    carried: dict[str, int]
-    cut: dict[str, int]
-    source: list[str]
-    made: tuple[str, int]
+    carried: Mapping[str, int]
+    cut: Mapping[str, int]
+    source: Sequence[str]
+    made: Mapping[str, int]
+    made_as: str = ""
 
     def nodes(self, prefix: str, outer: Sequence[str] = ()) -> list[onnx.NodeProto]:
         """The step's constants in front, and the Scan; carried leaf ``n`` enters as ``n`` and leaves as ``n.after``."""
         renaming = {name: f"{prefix}in.{name}" for name in (*self.carried, *self.cut)}
         renaming |= {f"{name}.after": f"{prefix}out.{name}" for name in self.carried} | {name: name for name in outer}
-        inner = rename(self.step, prefix, renaming | {"made": f"{prefix}made"})
+        inner = rename(self.step, prefix, renaming | {name: f"{prefix}{name}" for name in self.made})
         constants = lift_constants(inner, outer)
         info = helper.make_tensor_value_info
-        inputs = [info(renaming[name], kind, None) for name, kind in (self.carried | self.cut).items()]
+        inputs = [info(renaming[name], kind, None) for name, kind in {**self.carried, **self.cut}.items()]
         outputs = [info(renaming[f"{name}.after"], kind, None) for name, kind in self.carried.items()]
-        outputs.append(info(f"{prefix}made", self.made[1], None))
+        outputs += [info(f"{prefix}{name}", kind, None) for name, kind in self.made.items()]
         scan = helper.make_node(
             "Scan",
             [*self.carried, *self.source],
-            [*(f"{name}.after" for name in self.carried), self.made[0]],
+            [*(f"{name}.after" for name in self.carried), *([self.made_as] if self.made_as else self.made)],
             body=helper.make_graph(inner.nodes, prefix.strip("/"), inputs, outputs),
             num_scan_inputs=len(self.cut),
             scan_input_axes=[1] * len(self.cut),
-            scan_output_axes=[1],
+            scan_output_axes=[1] * len(self.made),
         )
         return [*constants, scan]
 
@@ -111,7 +138,7 @@ def frame_loop(generator: Generator, names: Names) -> Loop:
     come with it, and the audio not on how the stream was cut."""
     real = TensorProto.FLOAT
     step = _trace_frame(generator, names)
-    return Loop(step, dict.fromkeys(names.conditioner, real), {"frame": real}, ["features"], ("frames", real))
+    return Loop(step, dict.fromkeys(names.conditioner, real), {"frame": real}, ["features"], {"made": real}, "frames")
 
 
 def fixed(name: str, values: Sequence[int]) -> onnx.TensorProto:

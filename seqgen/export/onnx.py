@@ -10,14 +10,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import torch
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 from torch import Tensor, nn
 
-from seqgen.audio.codec import Codec
-from seqgen.export import parallel
+from seqgen.export import lanes, parallel
 from seqgen.export.graph import Piece, model, trace
 from seqgen.export.loops import (
     EXAMPLE_BATCH,
@@ -26,6 +24,7 @@ from seqgen.export.loops import (
     Names,
     aligned,
     conditioner,
+    decoding,
     fixed,
     frame_loop,
     interface,
@@ -35,6 +34,7 @@ from seqgen.generator import Parallel
 from seqgen.nets.synthesis import FrameCoefficients, LinearSynthesis
 from seqgen.sample import AutoRegressive, Vocoder
 from seqgen.stream.state import leaves, unflatten
+from seqgen.subscale import Subscale
 
 
 class _Sample(nn.Module):
@@ -86,32 +86,8 @@ def _sample_loop(generator: AutoRegressive, names: Names, score: bool) -> Loop:
     carried = {"state.previous": element}
     carried |= {name: TYPES[leaf.dtype] for name, (_, leaf) in zip(names.body, leaves(state.body), strict=True)}
     cut = {"cond": real, "given": element if score else real}
-    made = ("made", real if score else element)
+    made = {"made": real if score else element}
     return Loop(_trace_sample(generator, names, score), carried, cut, ["aligned", "given"], made)
-
-
-def _decoding(codec: Codec, elements: str, audio: str) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
-    """``elements [B, N, per]`` to ``audio [B, N]`` by one table for each element of a sample, added up."""
-    per, levels = codec.symbols_per_sample, codec.alphabet
-    if levels == 0:
-        return [helper.make_node("Squeeze", [elements, "axis.element"], [audio])], [fixed("axis.element", [2])]
-    zero = codec.decode(np.zeros(per, np.int64))[0]
-    nodes, tables, parts = [], [], []
-    for index in range(per):
-        symbols = np.zeros((levels, per), np.int64)
-        symbols[:, index] = np.arange(levels)
-        table = codec.decode(symbols.reshape(-1)) - (zero if index else 0)
-        tables += [
-            numpy_helper.from_array(table.astype(np.float32), f"decode.{index}"),
-            fixed(f"element.{index}", index),
-        ]
-        nodes += [
-            helper.make_node("Gather", [elements, f"element.{index}"], [f"symbol.{index}"], axis=2),
-            helper.make_node("Gather", [f"decode.{index}", f"symbol.{index}"], [f"level.{index}"]),
-        ]
-        parts.append(f"level.{index}")
-    nodes.append(helper.make_node("Sum", parts, [audio]))
-    return nodes, tables
 
 
 class _Predictor(nn.Module):
@@ -151,7 +127,9 @@ def _synthesis(vocoder: Vocoder) -> tuple[list[onnx.NodeProto], list[onnx.Tensor
     state = vocoder.init_state(EXAMPLE_BATCH)
     example = {"frame": frame, "state.coefficients": state.coefficients}
     piece = _trace_pair(_Predictor(vocoder.coefficients), example, "made", "state.coefficients")
-    frames = Loop(piece, {"state.coefficients": real}, {"frame": real}, ["features"], ("predictor.frames", real))
+    frames = Loop(
+        piece, {"state.coefficients": real}, {"frame": real}, ["features"], {"made": real}, "predictor.frames"
+    )
     example = {
         "level": torch.zeros(EXAMPLE_BATCH),
         "predictor": torch.zeros(EXAMPLE_BATCH, order),
@@ -159,7 +137,7 @@ def _synthesis(vocoder: Vocoder) -> tuple[list[onnx.NodeProto], list[onnx.Tensor
     }
     inner = _trace_pair(_Synthesis(vocoder.filter), example, "made", "state.history")
     cut = {"level": real, "predictor": real}
-    samples = Loop(inner, {"state.history": real}, cut, ["excitation", "predictor"], ("audio", real))
+    samples = Loop(inner, {"state.history": real}, cut, ["excitation", "predictor"], {"made": real}, "audio")
     nodes = [
         *frames.nodes("predictor/"),
         helper.make_node("Reshape", ["predictor.frames", "predictor.shape"], ["predictor.vectors"]),
@@ -188,10 +166,9 @@ def _assemble(vocoder: Vocoder, directory: Path, score: bool) -> onnx.ModelProto
         tail.append(helper.make_node("Reshape", ["made", "params.shape"], ["params"]))
         constants.append(fixed("params.shape", [0, -1, generator.emission.params]))
     if filtering or not score:
-        decoding, tables = _decoding(
-            vocoder.codec, "given" if score else "made", "excitation" if filtering else "audio"
-        )
-        tail += [*decoding, *filtering]
+        elements, audio = "given" if score else "made", "excitation" if filtering else "audio"
+        decoded, tables = decoding(vocoder.codec, elements, audio)
+        tail += [*decoded, *filtering]
         constants += [*tables, *more]
     nodes = [
         *frames.nodes("frame/"),
@@ -214,7 +191,8 @@ def export_graphs(vocoder: Vocoder, directory: Path) -> None:
     vocoder.generator.eval()
     for name, score in (("step.onnx", True), ("loop.onnx", False)):
         path = directory / name
-        assemble = parallel.assemble if isinstance(vocoder.generator, Parallel) else _assemble
+        kinds = {Parallel: parallel.assemble, Subscale: lanes.assemble}
+        assemble = kinds.get(type(vocoder.generator), _assemble)
         with torch.no_grad():
             onnx.save(assemble(vocoder, directory, score), path)
         onnx.checker.check_model(str(path))

@@ -76,7 +76,7 @@ def _frame_loop(generator: Parallel, names: Sequence[str]) -> Loop:
     outputs = ["made", *(f"{name}.after" for name in names)]
     step = trace(_Frame(generator), example, outputs, {name: {0: "batch"} for name in (*example, *outputs)})
     real = TensorProto.FLOAT
-    return Loop(step, dict.fromkeys(names, real), {"frame": real}, ["features"], ("frames", real))
+    return Loop(step, dict.fromkeys(names, real), {"frame": real}, ["features"], {"made": real}, "frames")
 
 
 def _trace_chunk(generator: Parallel, names: Names, score: bool) -> Piece:

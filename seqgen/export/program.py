@@ -173,7 +173,7 @@ def program(vocoder: Vocoder, precision: Precision = "float32") -> dict[str, Any
     net, body = generator.conditioner, generator.body
     if not runnable(vocoder) or not isinstance(net, FrameConditioner) or not isinstance(body, (WaveRNN, WaveNet)):
         raise SeqgenError(
-            "the native engine runs conditioned WaveRNN vocoders over bytes and WaveNets over µ-law only",
+            "the native engine runs conditioned WaveRNNs over bytes, without lanes, and WaveNets over µ-law only",
             remedy="run this voice through onnxruntime",
         )
     state = vocoder.init_state(1)

@@ -72,11 +72,12 @@ def write(
 
     With ``engine_only`` the bundle has what the native engine reads and no more, its weights rounded to ``precision``.
     """
-    vocoder, generator, run = voice.vocoder, voice.plain, experiment.run
+    vocoder, generator, run = voice.vocoder, voice.generator, experiment.run
     programmed = program.runnable(vocoder)
     if (precision != "float32" or engine_only) and not programmed:
         remedy = "leave out --engine-only" if engine_only else "export it in float32"
-        raise SeqgenError(f"the native engine cannot run {run.model.name}", remedy=remedy)
+        lanes = f" with subscale.lanes {run.subscale.lanes}" if run.subscale.lanes > 1 else ""
+        raise SeqgenError(f"the native engine cannot run {run.model.name}{lanes}", remedy=remedy)
     with torch.no_grad():
         state = vocoder.init_state(1)
     channels = run.features.n_mels + generator.speakers
@@ -106,7 +107,7 @@ def write(
 
 
 def _manifest(voice: Voice, experiment: Experiment, state: VocoderState, provenance: Mapping[str, str]) -> Manifest:
-    generator, run = voice.plain, experiment.run
+    generator, run = voice.generator, experiment.run
     channels = run.features.n_mels + generator.speakers
     return Manifest(
         name=run.name,
@@ -122,24 +123,31 @@ def _manifest(voice: Voice, experiment: Experiment, state: VocoderState, provena
         state=table(state),
         licence=run.licence,
         provenance=provenance,
+        ahead=generator.ahead,
     )
 
 
 def _golden(voice: Voice, channels: int) -> dict[str, npt.NDArray[Any]]:
     """Two rows of speech-like features, noise, and what torch makes of them in two chunks."""
-    vocoder, generator = voice.vocoder, voice.plain
+    vocoder, generator = voice.vocoder, voice.generator
     net = generator.conditioner
     hop = net.spec.up if net is not None else 1
     rng = np.random.Generator(np.random.Philox(0))
-    features = rng.normal(-4.0, 2.0, (GOLDEN_ROWS, GOLDEN_FRAMES, channels)).astype(np.float32)
-    samples = GOLDEN_FRAMES * hop - generator.latency
+    ahead = generator.ahead
+    beyond = -(-ahead // hop)  # what lies ahead is known when it has been made
+    frames = GOLDEN_FRAMES + beyond
+    every = rng.normal(-4.0, 2.0, (GOLDEN_ROWS, frames + beyond, channels)).astype(np.float32)
+    features, samples = every[:, :frames], frames * hop - generator.latency
     width = generator.per_sample * generator.draws
-    uniforms = np.stack([noise.block(0, row, 0, samples * width) for row in range(GOLDEN_ROWS)])
+    longer = np.stack([noise.block(0, row, 0, (samples + beyond * hop + ahead) * width) for row in range(GOLDEN_ROWS)])
+    uniforms = longer[:, : (samples + ahead) * width]
     with torch.no_grad():
-        u = torch.from_numpy(uniforms).unflatten(1, (-1, generator.draws))
+        u = torch.from_numpy(longer).unflatten(1, (-1, generator.draws))
         state = vocoder.init_state(GOLDEN_ROWS)
-        audio, values, after = vocoder.sample(u, state, torch.from_numpy(features))
-        elements = generator.elements(u, values)
+        values = vocoder.sample(u, state, torch.from_numpy(every)).values
+        u = u[:, : (samples + ahead) * generator.per_sample]
+        elements = generator.elements(u, values[:, : u.shape[1]])
+        audio, _, after = vocoder.sample(u, state, torch.from_numpy(features))
         params, _ = vocoder.step(elements, state, torch.from_numpy(features))
     golden = {
         "features": features,

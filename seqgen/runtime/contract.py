@@ -19,6 +19,8 @@ Floats = npt.NDArray[np.float32]
 class Runtime(ABC):
     """Runs one bundle. Numpy in, numpy out; the state is a tuple of arrays, batch first, and is never changed.
 
+    Noise and elements: those of the samples that a call makes, and of ``manifest.ahead`` more.
+
     Frames and samples: a fresh stream that is fed F frames can make up to ``F·hop - latency`` samples, a stream under
     way ``F·hop``; what conditioning is made beyond the samples asked for is the look-ahead at the start.
 
@@ -54,18 +56,20 @@ class Runtime(ABC):
 
     @abstractmethod
     def step(self, x: npt.NDArray[Any], state: State, cond: Floats) -> tuple[Floats, State]:
-        """Distributions of given elements: ``x [B, N·symbols_per_sample]``, ``cond [B, F, C] → [B, …, params]``."""
+        """Distributions of elements: ``x [B, (N + ahead)·symbols_per_sample]``, ``cond [B, F, C] → [B, …, params]``."""
 
     @abstractmethod
     def sample(self, noise: Floats, state: State, cond: Floats, temperature: float = 1.0) -> tuple[Floats, State]:
-        """Audio: ``noise [B, N·uniforms_per_sample]``, ``cond [B, F, C] → [B, N]`` and the state after it."""
+        """Audio: ``noise [B, (N + ahead)·uniforms_per_sample]``, ``cond [B, F, C] → [B, N]`` and the state after it."""
 
     def uniforms(self, seed: int, stream: int, start: int, count: int) -> Floats:
         """Uniform numbers of a listener: those of :func:`seqgen.noise.block`, float32 ``[count]`` in [0, 1)."""
         return noise.block(seed, stream, start, count)
 
     def samples(self, given: npt.NDArray[Any], per_sample: int, state: State, cond: Floats) -> int:
-        """How many audio samples ``given [B, N·per_sample]`` is for; refuses what does not fit before anything is run.
+        """How many audio samples N ``given [B, (N + ahead)·per_sample]`` is for.
+
+        What does not fit is refused before anything is run.
 
         Raises:
             SeqgenError: for wrong ranks, channels or batch sizes, features that are not numbers, or frames that do
@@ -91,10 +95,11 @@ class Runtime(ABC):
         if not np.isfinite(cond).all():
             raise SeqgenError("conditioning holds NaN or infinity", remedy="check what made the features")
         samples, rest = divmod(given.shape[1], per_sample)
-        made = cond.shape[1] * spec.up
+        made, samples = cond.shape[1] * spec.up, samples - self.manifest.ahead
         if rest or not max(0, made - spec.latency) <= samples <= made:
             raise SeqgenError(
-                f"{cond.shape[1]} frames do not make {given.shape[1] / per_sample:g} samples",
-                remedy=f"ask for {made} samples, or {max(0, made - spec.latency)} at the start of a stream",
+                f"{cond.shape[1]} frames do not make {given.shape[1] / per_sample - self.manifest.ahead:g} samples",
+                remedy=f"ask for {made} samples, or {max(0, made - spec.latency)} at the start of a stream"
+                + (f", and give the noise of {self.manifest.ahead} more" if self.manifest.ahead else ""),
             )
         return int(samples)

@@ -58,6 +58,11 @@ class OnnxRuntime(Runtime):
         made, *after = session.run(None, feeds)
         return made, tuple(after)
 
+    @property
+    def _least(self) -> int:
+        """The fewest samples that a graph makes, with those ahead of them: one, or where some are ahead a frame's."""
+        return self.manifest.spec.up + self.manifest.ahead if self.manifest.ahead else 1
+
     def _steps(self) -> onnxruntime.InferenceSession:
         if self._step is None:
             self._step = self._session("step.onnx")
@@ -66,7 +71,7 @@ class OnnxRuntime(Runtime):
     def _look_ahead(
         self, session: onnxruntime.InferenceSession, name: str, one: npt.NDArray[Any], state: State, cond: Floats
     ) -> tuple[Floats, State]:
-        """Frames that make no sample yet: onnxruntime dies of an empty Scan, so one sample is made and thrown away."""
+        """Frames that make no sample yet: onnxruntime dies of an empty Scan, so something is made and thrown away."""
         inputs = {name: one, "features": np.asarray(cond, np.float32)}
         if session is self._loop:
             inputs["temperature"] = np.ones((), np.float32)
@@ -83,7 +88,7 @@ class OnnxRuntime(Runtime):
     def step(self, x: npt.NDArray[Any], state: State, cond: Floats) -> tuple[Floats, State]:
         per = self.manifest.symbols_per_sample
         if not self.samples(x, per, state, cond):
-            return self._look_ahead(self._steps(), "x", np.zeros((len(x), per), x.dtype), state, cond)
+            return self._look_ahead(self._steps(), "x", np.zeros((len(x), self._least * per), x.dtype), state, cond)
         return self._run(self._steps(), {"x": x, "features": np.asarray(cond, np.float32)}, state)
 
     def sample(self, noise: Floats, state: State, cond: Floats, temperature: float = 1.0) -> tuple[Floats, State]:
@@ -100,8 +105,8 @@ class OnnxRuntime(Runtime):
         return np.concatenate(made, axis=1), state
 
     def _sample(self, noise: Floats, state: State, cond: Floats, temperature: float) -> tuple[Floats, State]:
-        if not noise.shape[1]:
-            one = np.zeros((len(noise), self.manifest.uniforms_per_sample), np.float32)
+        if noise.shape[1] == self.manifest.ahead * self.manifest.uniforms_per_sample:
+            one = np.zeros((len(noise), self._least * self.manifest.uniforms_per_sample), np.float32)
             return self._look_ahead(self._loop, "uniforms", one, state, cond)
         inputs = {
             "uniforms": np.asarray(noise, np.float32),

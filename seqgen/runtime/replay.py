@@ -86,9 +86,9 @@ def replay(runtime: Runtime) -> Verdict:
     error = np.abs(params[:, : expected.shape[1]] - expected).max() / max(1.0, np.abs(expected).max())
     audio, _ = runtime.sample(uniforms, state, features)
     spec, per = runtime.manifest.spec, runtime.manifest.uniforms_per_sample
-    frames = features.shape[1] // 2
+    frames = (features.shape[1] + spec.latency // spec.up) // 2
     cut = (frames * spec.up - spec.latency) * per
-    first, between = runtime.sample(uniforms[:, :cut], state, features[:, :frames])
+    first, between = runtime.sample(uniforms[:, : cut + runtime.manifest.ahead * per], state, features[:, :frames])
     second, _ = runtime.sample(uniforms[:, cut:], between, features[:, frames:])
     flips, unexplained = _departures(runtime, audio, golden, params)
     apart = np.abs(np.concatenate([first, second], axis=1) - audio).max()

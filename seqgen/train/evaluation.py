@@ -72,7 +72,7 @@ def likelihood(
             log_prob = _log_prob_of(runtime, voice, batch)
         real = torch.arange(log_prob.shape[1])[None] < batch.lengths[:, None]
         bits = (-(log_prob * real).sum(dim=1) / math.log(2)).tolist()
-        samples = (batch.lengths // voice.plain.per_sample).tolist()
+        samples = (batch.lengths // voice.generator.per_sample).tolist()
         each |= {name: (b, n) for name, b, n in zip(batch.ids, bits, samples, strict=True)}
     mean, half_width = ratio(np.array([b for b, _ in each.values()]), np.array([n for _, n in each.values()]))
     return Likelihood(mean, half_width, sum(n for _, n in each.values()), each)
@@ -92,15 +92,19 @@ def ratio(amounts: npt.NDArray[np.float64], samples: npt.NDArray[np.int64]) -> t
 
 
 def _log_prob_of(runtime: Runtime, voice: Voice, batch: Batch) -> torch.Tensor:
-    """``ln p`` of a batch's elements through a runtime's ``step``: whole frames, what is missing filled with 0."""
-    spec, per = runtime.manifest.spec, voice.plain.per_sample
-    frames = with_speaker(batch.cond[:, voice.left :], batch.speaker, voice.plain.speakers)
-    frames = frames[:, : -(-(batch.x.shape[1] // per + spec.latency) // spec.up)]
-    whole = (frames.shape[1] * spec.up - spec.latency) * per
+    """``ln p`` of a batch's elements through a runtime's ``step``: whole frames, beyond the end silence."""
+    manifest, per = runtime.manifest, voice.generator.per_sample
+    spec = manifest.spec
+    given = with_speaker(batch.cond[:, voice.left :], batch.speaker, voice.generator.speakers)
+    needed = -(-(batch.x.shape[1] // per + spec.latency) // spec.up)
+    frames = torch.cat([given[:, :needed], given[:, -1:].expand(-1, max(0, needed - given.shape[1]), -1)], dim=1)
     values = batch.x if batch.x.dim() == 2 else batch.x[..., 0]
-    x = torch.nn.functional.pad(values, (0, whole - values.shape[1]))
+    beyond = frames.shape[1] * spec.up - spec.latency + manifest.ahead - values.shape[1] // per
+    silence = torch.from_numpy(voice.codec.encode(np.zeros((len(values), beyond), np.float32)))
+    x = torch.cat([values, silence.to(values.dtype)], dim=1)
     params, _ = runtime.step(x.numpy(), runtime.init(len(x)), frames.numpy())
-    return voice.plain.emission.log_prob(torch.from_numpy(params), x)[:, : values.shape[1]]
+    scored = voice.generator.emission.log_prob(torch.from_numpy(params), x[:, : params.shape[1]])
+    return scored[:, : values.shape[1]]
 
 
 def recording(utterance: Utterance) -> Floats1:
@@ -132,7 +136,7 @@ def vocode(
         if spec.in_dim > manifest.features.n_mels:
             cond[row, :, manifest.features.n_mels + manifest.speakers.index(speaker)] = 1
     samples = longest * spec.up
-    uniforms = np.stack([noise.block(seed, stream, 0, samples * width) for stream in streams])
+    uniforms = np.stack([noise.block(seed, stream, 0, (samples + manifest.ahead) * width) for stream in streams])
     # The look-ahead's last conditioning is for samples beyond the end, which are dropped.
     total = (longest + ahead) * spec.up - spec.latency
     uniforms = np.pad(uniforms, ((0, 0), (0, (total - samples) * width)))
@@ -157,10 +161,11 @@ Maker = Callable[[Sequence[Floats], Sequence[str], Sequence[int]], list[Floats1]
 
 def maker(voice: Voice, run: RunConfig, speakers: Sequence[str], *, seed: int = 0, temperature: float = 1.0) -> Maker:
     """What :func:`vocode` does, by a voice that makes whole recordings: features, speakers and streams to audio."""
-    width, hop = voice.plain.per_sample * voice.plain.draws, run.features.hop
+    width, hop = voice.generator.per_sample * voice.generator.draws, run.features.hop
 
     def one(features: Floats, speaker: str, stream: int) -> Floats1:
-        u = noise.block(seed, stream, 0, len(features) * hop * width).reshape(1, -1, voice.plain.draws)
+        count = (len(features) * hop + voice.generator.ahead) * width
+        u = noise.block(seed, stream, 0, count).reshape(1, -1, voice.generator.draws)
         frames = np.pad(features, ((0, voice.right), (0, 0)), constant_values=run.features.silence)
         who = torch.tensor([speakers.index(speaker)])
         return voice.make(torch.from_numpy(u), torch.from_numpy(frames)[None], who, temperature)[0].numpy()

@@ -131,14 +131,9 @@ class System:
         return self.voice.vocoder
 
     @property
-    def generator(self) -> Generator | Subscale:
+    def generator(self) -> Generator:
         """The voice's network."""
         return self.voice.generator
-
-    @property
-    def plain(self) -> Generator:
-        """Its body and conditioning network."""
-        return self.voice.plain
 
 
 def _require_codec(run: RunConfig, spec: StreamSpec, source: str) -> None:
@@ -216,7 +211,7 @@ def voice(run: RunConfig, speakers: tuple[str, ...], *, source: str = "config") 
     prediction = prediction_for(run.features, run.data.prediction, run.data.codec)
     left = (plain.conditioner.spec.context or 1) - 1 if plain.conditioner is not None else 0
     generator = Subscale(run.subscale, plain) if run.subscale.lanes > 1 else plain
-    return Voice(generator, codec, prediction, left, -(-plain.latency // run.features.hop))
+    return Voice(generator, codec, prediction, left, -(-plain.look_ahead // run.features.hop))
 
 
 def build(run: RunConfig, speakers: tuple[str, ...], *, source: str = "config") -> System:

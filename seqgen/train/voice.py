@@ -9,11 +9,9 @@ from torch import Tensor
 
 from seqgen.audio.codec import Codec
 from seqgen.audio.prediction import LinearPrediction
-from seqgen.errors import SeqgenError
 from seqgen.generator import Generator
 from seqgen.models.frames import with_speaker
 from seqgen.sample import Vocoder
-from seqgen.subscale import Subscale
 
 
 @dataclass(frozen=True)
@@ -26,45 +24,32 @@ class Voice:
         left, right: frames of context before and after a stretch that it is given.
     """
 
-    generator: Generator | Subscale
+    generator: Generator
     codec: Codec
     prediction: LinearPrediction | None
     left: int
     right: int
 
     @property
-    def plain(self) -> Generator:
-        """Body and conditioning network of the generator: of its lanes, where it has lanes."""
-        return self.generator.plain if isinstance(self.generator, Subscale) else self.generator
-
-    @property
     def vocoder(self) -> Vocoder:
-        """The generator as something that streams.
-
-        Raises:
-            SeqgenError: for lanes, which are made from whole recordings.
-        """
-        if isinstance(self.generator, Subscale):
-            raise SeqgenError(
-                "subscale generation makes whole recordings; it cannot be streamed or exported",
-                remedy="use seqgen eval on the experiment, or train with subscale.lanes 1",
-            )
+        """The generator as something that streams."""
         return Vocoder(self.generator, self.codec, self.prediction)
 
     @torch.no_grad()
     def make(self, u: Tensor, features: Tensor, speaker: Tensor, temperature: float = 1.0) -> Tensor:
         """Whole recordings from their features.
 
-        Shapes: ``u [B, elements, draws]``, ``features [B, frames + right, M]``, int64 ``speaker [B]`` → audio
-        ``[B, N]`` in [-1, 1), on the CPU; as many samples as u is for.
+        Shapes: ``u [B, elements, draws]``, those of ``generator.ahead`` samples beyond the end included, ``features [B,
+        frames + right, M]``, int64 ``speaker [B]`` → audio ``[B, N]`` in [-1, 1), on the CPU.
         """
-        if isinstance(self.generator, Subscale):
-            values = self.generator.sample(u, features, speaker, temperature)
-            return torch.from_numpy(self.codec.decode(values.cpu().numpy()))
-        plain, samples = self.plain, u.shape[1] // self.plain.per_sample
-        frames = with_speaker(features, speaker, plain.speakers)
+        net, per = self.generator, self.generator.per_sample
+        samples = u.shape[1] // per - net.ahead
+        frames = with_speaker(features, speaker, net.speakers)
+        missing = max(0, -(-(samples + net.latency) // net.hop) - frames.shape[1])
+        # Lanes that are ahead of the end hear more of the last frame.
+        frames = torch.cat([frames, frames[:, -1:].expand(-1, missing, -1)], dim=1)
         # The look-ahead's last conditioning is for samples beyond the end, which are dropped.
-        spare = max(0, frames.shape[1] * plain.hop - plain.latency - samples)
-        padded = torch.nn.functional.pad(u, (0, 0, 0, spare * plain.per_sample))
+        spare = max(0, frames.shape[1] * net.hop - net.latency - samples)
+        padded = torch.nn.functional.pad(u, (0, 0, 0, spare * per))
         vocoder = self.vocoder
         return vocoder.sample(padded, vocoder.init_state(len(u)), frames, temperature).audio[:, :samples]

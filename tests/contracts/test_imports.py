@@ -21,7 +21,7 @@ LAYERS = (
     ("stream",),
     ("nets",),
     ("models", "flows", "emissions"),
-    ("generator",),
+    ("generator", "stagger"),
     ("objectives", "sample", "subscale", "metrics"),
     ("export", "train"),
     ("cli", "serving", "egs", "tests", "tools"),

@@ -39,9 +39,9 @@ def test_it_loads_and_builds(path: Path, speakers: tuple[str, ...]) -> None:
         assert sum(parameter.numel() for parameter in system.objective.parameters()) > 1000
         return
     made = voice(run, speakers, source=str(path))  # what trains a student is another run's, and not there
-    assert made.plain.speakers == (len(speakers) if len(speakers) > 1 else 0)
-    assert made.plain.conditioner is not None
-    assert made.plain.conditioner.spec.up == run.features.hop  # factors follow from the hop
+    assert made.generator.speakers == (len(speakers) if len(speakers) > 1 else 0)
+    assert made.generator.conditioner is not None
+    assert made.generator.conditioner.spec.up == run.features.hop  # factors follow from the hop
     assert run.data.segment % run.features.hop == 0
     assert sum(parameter.numel() for parameter in made.generator.parameters()) > 1000
 

@@ -100,6 +100,7 @@ def fake_vocoder(
         speakers=speakers,
         symbols_per_sample=2,
         uniforms_per_sample=uniforms,
+        ahead=0,
         spec=spec,
         state=(StateLeaf("history", (1, dim), "float32"),),
     )

@@ -1,0 +1,128 @@
+"""A voice whose lanes run side by side, exported: every runtime, any chunks, and the server stream the same audio."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from seqgen.bundle import Bundle
+from seqgen.cli import bench
+from seqgen.errors import SeqgenError
+from seqgen.export import voice
+from seqgen.runtime import open_runtime, runnable
+from seqgen.runtime.contract import Runtime
+from seqgen.subscale import SubscaleConfig
+from serving.vocoder import Settings, Vocoder
+from tests.runtime.voices import export_tiny, inputs, tiny_run, tiny_system
+
+RUN = replace(tiny_run(hop=40), subscale=SubscaleConfig(lanes=4, horizon=2, channels=6, blocks=1))
+SPEAKERS = ("ann", "bo")
+AHEAD = 36
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return export_tiny(tmp_path_factory.mktemp("lanes") / "voice", RUN, SPEAKERS, seed=1)
+
+
+@pytest.fixture(scope="module", params=["onnx", "torch"])
+def runtime(request: pytest.FixtureRequest, bundle: Bundle) -> Runtime:
+    return open_runtime(bundle, request.param)
+
+
+def test_it_proves_itself_and_says_how_far_it_is_ahead(bundle: Bundle) -> None:
+    assert runnable(bundle) == ["onnx", "torch"]
+    assert bundle.manifest.ahead == AHEAD
+    assert bundle.manifest.feeds_back
+    verdicts = voice.check(bundle.directory)
+    assert [verdict.flips for verdict in verdicts] == [0, 0]
+    assert max(verdict.params_error for verdict in verdicts) < 1e-5
+
+
+def test_a_voice_without_lanes_says_nothing_of_it(tmp_path: Path) -> None:
+    """Manifests of before, which are signed, stay what they are."""
+    made = export_tiny(tmp_path / "voice", tiny_run())
+    assert made.manifest.ahead == 0
+    assert '"ahead"' not in (made.directory / "manifest.json").read_text()
+
+
+@pytest.mark.parametrize("cuts", [(3, 4, 5), (1, 1, 1, 1, 1, 1, 1, 5), (6, 0, 6)])
+def test_chunks_make_the_same_audio_and_distributions(runtime: Runtime, cuts: tuple[int, ...]) -> None:
+    """Also where the first frames make no sample yet."""
+    uniforms, x, cond = ahead_of(runtime, 2, 12)
+    spec = runtime.manifest.spec
+    whole, after = runtime.sample(uniforms, runtime.init(2), cond)
+    told, _ = runtime.step(x, runtime.init(2), cond)
+    state, scoring, first, audio, params = runtime.init(2), runtime.init(2), 0, [], []
+    for frames in cuts:
+        start, stop = (max(0, k * spec.up - spec.latency) for k in (first, first + frames))
+        part = slice(2 * start, 2 * (stop + AHEAD))
+        made, state = runtime.sample(uniforms[:, part], state, cond[:, first : first + frames])
+        scored, scoring = runtime.step(x[:, part], scoring, cond[:, first : first + frames])
+        first += frames
+        audio.append(made)
+        params.append(scored)
+    assert np.array_equal(np.concatenate(audio, axis=1), whole)
+    assert len(np.unique(whole)) > 50
+    np.testing.assert_allclose(np.concatenate(params, axis=1), told, rtol=0, atol=2e-5)
+    assert all(np.allclose(one, other, atol=2e-5) for one, other in zip(state, after, strict=True))
+
+
+def ahead_of(runtime: Runtime, rows: int, frames: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Noise, elements and conditioning of fresh streams, what lies ahead included."""
+    _, _, cond = inputs(runtime, rows, frames)
+    samples = frames * runtime.manifest.spec.up - runtime.manifest.spec.latency + AHEAD
+    uniforms = np.stack([runtime.uniforms(4, row, 0, 2 * samples) for row in range(rows)])
+    quiet = np.random.Generator(np.random.Philox(3)).integers(0, 256, (rows, 2 * samples))
+    quiet[:, ::2] = 126 + quiet[:, ::2] % 4
+    return uniforms, quiet, cond
+
+
+def test_runtimes_make_the_same_audio(bundle: Bundle) -> None:
+    pair = [open_runtime(bundle, name) for name in ("onnx", "torch")]
+    uniforms, _, cond = ahead_of(pair[0], 3, 10)
+    one, other = (each.sample(uniforms, each.init(3), cond, 0.8)[0] for each in pair)
+    assert (one == other).all(axis=1).sum() >= 2  # a row may part where rounding decides
+
+
+def test_noise_without_what_lies_ahead_is_refused(runtime: Runtime) -> None:
+    uniforms, _, cond = ahead_of(runtime, 1, 10)
+    with pytest.raises(SeqgenError, match=r"10 frames do not make 268 samples; .* and give the noise of 36 more"):
+        runtime.sample(uniforms[:, : -2 * AHEAD], runtime.init(1), cond)
+
+
+@pytest.mark.parametrize("block", [1, 5, 40])
+def test_the_server_streams_what_the_voice_makes_offline(bundle: Bundle, block: int) -> None:
+    """Frames arriving in any blocks; the same seed as a whole recording through torch."""
+    frames = np.random.Generator(np.random.Philox(6)).normal(-5, 2, (23, 10)).astype(np.float32)
+    vocoder = Vocoder(bundle, open_runtime(bundle, "torch"))
+    stream = vocoder.start(Settings(seed=5, stream=2, speaker="bo"), rate=None)
+    parts = []
+    for start in range(0, 23, block):
+        stream.push(frames[start : start + block])
+        parts += stream.chunks()
+    stream.finish()
+    parts += stream.chunks()
+    streamed = np.concatenate(parts)
+    made = vocoder.runtime.voice
+    ahead = np.full((made.right, 10), RUN.features.silence, np.float32)
+    u = torch.from_numpy(vocoder.runtime.uniforms(5, 2, 0, 2 * (23 * 40 + AHEAD))).reshape(1, -1, 1)
+    whole = made.make(u, torch.from_numpy(np.concatenate([frames, ahead]))[None], torch.tensor([1]))[0].numpy()
+    assert len(streamed) == 23 * 40
+    assert np.array_equal(streamed, whole)
+
+
+def test_the_engine_says_that_it_cannot(tmp_path: Path) -> None:
+    system, experiment = tiny_system(RUN)
+    with pytest.raises(SeqgenError, match=r"cannot run wavernn with subscale.lanes 4; export it in float32"):
+        voice.write(system.voice, experiment, tmp_path / "voice", {}, "int8")
+
+
+def test_bench_streams_it(bundle: Bundle) -> None:
+    chunks, samples = bench._paced(open_runtime(bundle, "onnx"), 1, 1e-9)
+    assert len(chunks) == 3
+    assert samples == 80
