@@ -28,14 +28,13 @@ fi
 if from 3 "evaluation of teacher and student on the test set, export"; then
   seqgen eval "$teacher" --report "$out/teacher.json" --audio "$out/teacher-audio"
   seqgen eval "$out" --audio "$out/audio"
-  recordings=("$out"/audio/*.reference.wav) stem=$(basename "${recordings[0]}" .reference.wav)
-  python -m seqgen.metrics.picture "$out/spectrograms.png" recording="${recordings[0]}" \
-    teacher="$out/teacher-audio/$stem.vocoded.wav" student="$out/audio/$stem.vocoded.wav"
   seqgen export "$out" --out "$out/voice"
 fi
 
-if from 4 "a held-out recording through the streaming voice, without torch"; then
+if from 4 "a held-out recording through the streaming voice, without torch; a picture"; then
   recordings=("$out"/audio/*.reference.wav) reference=${recordings[0]}
   seqgen-serve vocode "$reference" -o "$out/streamed.wav" --voice "$out/voice" --speaker "$(basename "$reference" | cut -d- -f1)"
+  python -m seqgen.metrics.picture "$out/spectrograms.png" recording="$reference" student="$out/streamed.wav" \
+    teacher="$out/teacher-audio/$(basename "$reference" .reference.wav).vocoded.wav"
   seqgen bench "$out/voice"
 fi
