@@ -17,7 +17,7 @@ from serving.worker import WorkerLost
 from tests.serving.fakes import SPEC, everything, fake_vocoder
 from tests.serving.live import wait_for
 from tests.serving.test_crew import listen, settles
-from tests.serving.test_isolation import FRAMES, begin, children, isolated
+from tests.serving.test_isolation import FRAMES, SILENCE, begin, children, isolated
 
 
 def test_workers_outlive_it_and_the_next_one_comes_from_another(monkeypatch, caplog):
@@ -67,6 +67,24 @@ def test_the_status_of_a_worker_is_told(opener, status):
     process.kill()  # of nobody
     nursery.leave()
     wait_for(lambda: not children())
+
+
+def test_a_nursery_that_hangs_holds_up_nobody(monkeypatch):
+    monkeypatch.setattr(process_worker, "_PATIENCE", 0.2)
+    monkeypatch.setattr("serving.nursery._PATIENCE", 3.0)
+    vocoder, others = fake_vocoder(batch=16), set(children())
+
+    async def main(crew):
+        (nursery,) = set(children()) - others - {worker.pid for worker in crew.workers}
+        os.kill(nursery, signal.SIGSTOP)
+        os.kill(crew.workers[0].pid, signal.SIGKILL)
+        await settles(lambda: not crew.workers[0].up)
+        await crew.workers[0].ready()
+        with crew.admit(vocoder) as ticket:
+            begin(ticket)
+            assert await listen(ticket) == b"".join(everything(fake_vocoder(batch=16), FRAMES, SILENCE))
+
+    isolated(main, vocoder, workers=1)
 
 
 def test_a_machine_that_starts_no_process_says_so(monkeypatch):
