@@ -297,7 +297,7 @@ def _reap(process: Process) -> str:
         status = process.wait(_PATIENCE)
     except TimeoutError:
         process.kill()
-        status = process.wait()
+        status = -signal.SIGKILL  # whoever would tell may hang as well
     if status >= 0:
         return f"exit status {status}"
     return f"signal {-status} ({signal.Signals(-status).name})"

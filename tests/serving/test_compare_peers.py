@@ -17,10 +17,9 @@ def test_a_listener_hears_all_of_the_voice(name, tiny_bundle):
     features = Bundle.open(tiny_bundle).manifest.features
     frames = np.full((20, features.n_mels), features.silence, np.float32)
     with SERVERS[name](tiny_bundle, frames, 1) as server:
-        heard, used = asyncio.run(listen(server, features.sample_rate, 2, 0.2))
+        heard, _ = asyncio.run(listen(server, features.sample_rate, 2, 0.2))
     assert (heard.failed, heard.refused) == ([], 0)
     utterance = 20 * features.hop / features.sample_rate
     assert heard.seconds == pytest.approx(len(heard.first) * utterance)
     assert heard.first
-    assert used > 0
     assert bench.report(heard)["first_audio_ms_p50"] > 0

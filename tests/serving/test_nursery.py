@@ -17,7 +17,7 @@ from serving.worker import WorkerLost
 from tests.serving.fakes import SPEC, everything, fake_vocoder
 from tests.serving.live import wait_for
 from tests.serving.test_crew import listen, settles
-from tests.serving.test_isolation import FRAMES, begin, children, isolated
+from tests.serving.test_isolation import FRAMES, SILENCE, begin, children, isolated
 
 
 def test_workers_outlive_it_and_the_next_one_comes_from_another(monkeypatch, caplog):
@@ -31,14 +31,14 @@ def test_workers_outlive_it_and_the_next_one_comes_from_another(monkeypatch, cap
         workers = {worker.pid for worker in crew.workers}
         (nursery,) = set(children()) - others - workers
         tickets = [crew.admit(vocoder) for _ in range(2)]
-        for ticket in tickets:
-            begin(ticket, body)
-        first, second = [await ticket.take() for ticket in tickets]
+        begin(tickets[0], body)
+        begin(tickets[1], 10 * body)  # 20 s, which nobody reads: it is under way as long as its worker is
+        first = await tickets[0].take()
         os.kill(nursery, signal.SIGKILL)
         assert first + await listen(tickets[0]) == want
         os.kill(crew.workers[1].pid, signal.SIGKILL)
         with pytest.raises(WorkerLost):
-            second += await listen(tickets[1])
+            await listen(tickets[1])
         await settles(lambda: crew.workers[1].up)
         assert crew.workers[1].pid not in workers
         begin(tickets[1], body)
@@ -67,6 +67,24 @@ def test_the_status_of_a_worker_is_told(opener, status):
     process.kill()  # of nobody
     nursery.leave()
     wait_for(lambda: not children())
+
+
+def test_a_nursery_that_hangs_holds_up_nobody(monkeypatch):
+    monkeypatch.setattr(process_worker, "_PATIENCE", 0.2)
+    monkeypatch.setattr("serving.nursery._PATIENCE", 3.0)
+    vocoder, others = fake_vocoder(batch=16), set(children())
+
+    async def main(crew):
+        (nursery,) = set(children()) - others - {worker.pid for worker in crew.workers}
+        os.kill(nursery, signal.SIGSTOP)
+        os.kill(crew.workers[0].pid, signal.SIGKILL)
+        await settles(lambda: not crew.workers[0].up)
+        await crew.workers[0].ready()
+        with crew.admit(vocoder) as ticket:
+            begin(ticket)
+            assert await listen(ticket) == b"".join(everything(fake_vocoder(batch=16), FRAMES, SILENCE))
+
+    isolated(main, vocoder, workers=1)
 
 
 def test_a_machine_that_starts_no_process_says_so(monkeypatch):
