@@ -75,12 +75,11 @@ def write(
     vocoder, generator, run = voice.vocoder, voice.generator, experiment.run
     programmed = program.runnable(vocoder)
     if (precision != "float32" or engine_only) and not programmed:
+        what = f"{run.model.name} with subscale.lanes {run.subscale.lanes}" if generator.ahead else run.model.name
         remedy = "leave out --engine-only" if engine_only else "export it in float32"
-        lanes = f" with subscale.lanes {run.subscale.lanes}" if run.subscale.lanes > 1 else ""
-        raise SeqgenError(f"the native engine cannot run {run.model.name}{lanes}", remedy=remedy)
+        raise SeqgenError(f"the native engine cannot run {what}", remedy=remedy)
     with torch.no_grad():
         state = vocoder.init_state(1)
-    channels = run.features.n_mels + generator.speakers
 
     def fill(directory: Path) -> None:
         (directory / "config.yaml").write_text(config.dump(run), encoding="utf-8")
@@ -93,7 +92,7 @@ def write(
             save_file(parameters, directory / "weights.safetensors")
             save_numpy(initial, directory / "initial.safetensors")
             export_graphs(vocoder, directory)
-        golden = _golden(voice, channels)
+        golden = _golden(voice, run.features.n_mels + generator.speakers)
         if programmed:
             alone = {name: tensor.numpy() for name, tensor in parameters.items()} | initial
             program.write(vocoder, directory, precision, alone if engine_only else None)

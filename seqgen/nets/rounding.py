@@ -7,8 +7,7 @@ Whole numbers q stand for real ones, ``x ≈ q · peak / top``:
     rectified    q = round(254 y / peak),      peak the largest y of a vector, y >= 0
     W x        ≈ (W_q x_q) · unit_W · unit_x,  unit = peak / top
 
-Gates are read from a table of 16 quadratics, within 2e-4 of σ and tanh. That is little for one step but not for many:
-an update gate near 1 decides how long a unit remembers, and there 1e-4 is most of what is left.
+Gates are read from a table of 16 quadratics, within 2e-4 of σ and tanh, and saturate beyond |x| = 9.3.
 
 The sum of whole numbers is exact. Backwards the rounding counts as the identity (straight-through estimator; Bengio,
 Léonard & Courville, arXiv 1308.3432, section 4), the products are those of the rounded numbers.
@@ -43,9 +42,9 @@ PIECES = (
     (0.499254048, 0.000452317909, -0.000135230919),
     (0.499590456, 0.000248414784, -7.4295167e-05),
     (0.499775201, 0.000136386967, -4.08354172e-05),
-    (0.499876618, 7.48642342e-05, -2.24100731e-05),
+    (0.499900105, 0.000168812998, 7.1538691e-05),
 )
-LAST = 15.49  # beyond it the last piece's value
+LAST = 15.49  # from there on σ is 0 or 1
 
 
 def _half_sigmoid(y: Tensor) -> Tensor:

@@ -91,6 +91,21 @@ def test_all_sets_give_the_same_bits(shape: Shape, where: Path, form: Format, se
             assert got.tobytes() == expected.tobytes()
 
 
+def test_a_unit_whose_update_gate_saturates_keeps_its_state(tmp_path: Path, sets: list[str]) -> None:
+    """An update gate that ended at 0.9999 would let go of a fifth of it in these 2,000 samples."""
+    shape = Shape(hidden=64, latency=0)
+    weights = programs.tensors(shape)
+    for name in ("leave.weight", "input", "leave.bias", "fresh.vector"):
+        gates = weights[name].reshape(2, 3, 32, -1)  # halves, gates (r, u, n), units
+        gates[:, 1] = 12 if name in ("leave.bias", "fresh.vector") else 0
+    where = programs.write(tmp_path / "program", programs.program(shape), weights)
+    features, _, elements = inputs(shape, 1, 500)
+    for name in sets:
+        logits, _ = score(Engine(where, format="int8", isa=name), features, elements)
+        assert np.array_equal(logits[0, 0::2], np.repeat(logits[0, :1], 2000, axis=0))
+        assert np.array_equal(logits[0, 1::2], np.repeat(logits[0, 1:2], 2000, axis=0))
+
+
 @pytest.mark.parametrize("form", FORMATS)
 def test_blocks_of_four_rows_are_not_filled_up(form: Format, tmp_path: Path) -> None:
     shape = SHAPES["strips"]
