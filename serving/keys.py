@@ -108,14 +108,14 @@ def _digest(secret: str) -> str:
     return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-class Pace:
+class Rate:
     """So many requests a minute: a bucket of that many, filled again evenly.
 
     Source: the generic cell rate algorithm in its virtual scheduling form, ITU-T I.371 (2004), annex A.
 
     Example:
-        >>> pace = Pace(2)
-        >>> [pace.wait(now) for now in (0.0, 0.0, 0.0, 30.0)]
+        >>> rate = Rate(2)
+        >>> [rate.wait(now) for now in (0.0, 0.0, 0.0, 30.0)]
         [0.0, 0.0, 30.0, 0.0]
     """
 
@@ -141,7 +141,7 @@ class Guard:
     def __init__(self, app: ASGIApp, keys: tuple[Key, ...], *, clock: Callable[[], float] = time.monotonic) -> None:
         self._app, self._keys, self._clock = app, keys, clock
         self._held: Counter[str] = Counter()
-        self._paces = {key.name: Pace(key.per_minute) for key in keys if key.per_minute}
+        self._rates = {key.name: Rate(key.per_minute) for key in keys if key.per_minute}
 
     def holder(self, scope: Scope) -> Key | None:
         """Whose key the request shows; every key is compared, in constant time."""
@@ -159,7 +159,7 @@ class Guard:
         if key is None:
             message = "this server takes requests with an API key only; send Authorization: Bearer <key>"
             return await _turn_away(Refusal(401, message, _challenge(), code="invalid_api_key"), scope, receive, send)
-        if key.name in self._paces and (wait := self._paces[key.name].wait(self._clock())):
+        if key.name in self._rates and (wait := self._rates[key.name].wait(self._clock())):
             message = f"this key has {key.per_minute} requests a minute; try again in {wait:.1f} s"
             retry = [(b"retry-after", str(math.ceil(wait)).encode()), (b"connection", b"close")]
             return await _turn_away(Refusal(429, message, retry, code="rate_limit_exceeded"), scope, receive, send)

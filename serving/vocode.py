@@ -146,8 +146,9 @@ def admit(crew: Crew, voice: Voice) -> Ticket:
     crew.learn(voice.vocoder, voice.capacity)
     ticket = crew.admit(voice.vocoder)
     if ticket is None:
-        message = f"all {crew.places(voice.vocoder)} streams are taken; try again in a second"
-        raise Refusal(503, message, [(b"retry-after", b"1"), _CLOSE])
+        places = crew.places(voice.vocoder)
+        why = f"all {places} streams are taken" if crew.busy >= places else "no more streams are taken now"
+        raise Refusal(503, f"{why}; try again in a second", [(b"retry-after", b"1"), _CLOSE])
     return ticket
 
 

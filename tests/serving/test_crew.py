@@ -14,6 +14,9 @@ from seqgen.errors import SeqgenError
 from serving.bank import Event
 from serving.capacity import RECENT, SERVING, Capacity, Ledger, Pace, calibrate
 from serving.crew import Abandoned, Crew
+from serving.protocol import Refusal
+from serving.shelf import Voice
+from serving.vocode import admit
 from serving.vocoder import Settings
 from serving.work import Input, Order
 from tests.serving.fakes import SPEC, audio_file, everything, fake_vocoder, tone
@@ -216,7 +219,9 @@ def test_nobody_joins_a_listener_that_has_just_run_dry(monkeypatch):
         with crew.admit(vocoder) as ticket:
             ticket.start(FRAMES)
             crew.deliver(0, [Event(ticket.key, b"", underrun=True)])
-            assert crew.admit(vocoder) is None
+            with pytest.raises(Refusal, match="no more streams are taken now; try again") as caught:
+                admit(crew, Voice(vocoder, crew.capacity(vocoder)))
+            assert caught.value.status == 503
             monkeypatch.setattr("serving.crew.RECENT", 0.0)  # it was long ago
             crew.admit(vocoder).close()
 
