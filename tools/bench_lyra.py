@@ -15,8 +15,6 @@ the 1536 rows of the fine half; both projections [512, 512] with their ReLU, and
   fresh stream it is 0, so the first sample lacks this bias, here and in the reference.
 - No conditioning network was published. Each frame's vector is a constant; it is interpolated sample by sample all the
   same. What this network says is therefore no speech, and far from what it was trained on.
-- The engine's blocks have 16 rows. Units are put in an order in which blocks of four rows share them best: the same
-  network, since all that is indexed by a unit moves with it (``--keep-order`` leaves it out).
 
 The scale of the bytes is the paper's, 2 byte / 255 - 1. Logits are compared with a dense float64 computation.
 """
@@ -28,7 +26,7 @@ import gzip
 import json
 import sys
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -113,56 +111,6 @@ def load(folder: Path) -> Net:
     )  # fmt: skip
     recurrent = masked("wavernn_gru", 6 * HALF, 2 * HALF)
     return Net(recurrent, read(folder, "wavernn_gru_bias", 6 * HALF), inputs, (coarse, fine))
-
-
-def shared_order(strips: Array) -> Array:
-    """Strips of four rows in an order in which each four of them have the fewest blocks together.
-
-    Exchanges the two strips that save most until none saves any: a local optimum, the same at every run.
-
-    Args:
-        strips: bool ``[strips, blocks]``, where a strip has a block.
-    """
-    order = np.arange(len(strips))
-    while True:
-        quads = strips[order].reshape(-1, 4, strips.shape[1])
-        held = quads.sum(1, dtype=np.int16)
-        rest = (held[:, None] - quads).reshape(strips.shape) > 0  # what a strip's quad has without it
-        cost = np.repeat((held > 0).sum(1), 4)
-        alone = rest.sum(1)
-        # with[i, j]: blocks of strip i's quad after strip j took its place
-        put = alone[:, None] + strips[order].sum(1)[None] - rest.astype(np.float32) @ strips[order].T.astype(np.float32)
-        gain = (cost[:, None] + cost[None]) - (put + put.T)
-        quad_of = np.arange(len(order)) // 4
-        gain[quad_of[:, None] == quad_of[None]] = 0
-        first, second = np.unravel_index(np.argmax(gain), gain.shape)
-        if gain[first, second] <= 0:
-            return order
-        order[[first, second]] = order[[second, first]]
-
-
-def reordered(net: Net) -> Net:
-    """The same network with the units of each half, and of each projection, in a better order."""
-
-    def units(strips: Array) -> Array:
-        return (4 * shared_order(strips)[:, None] + np.arange(4)).ravel()
-
-    def blocks(matrix: Array) -> Array:
-        rows, columns = matrix.shape
-        return (matrix.reshape(rows // 4, 4, columns // 4, 4) != 0).any((1, 3))
-
-    gates = net.recurrent.reshape(6, HALF, 2 * HALF)
-    found = [units(np.concatenate([blocks(gate) for gate in gates[3 * k : 3 * k + 3]], axis=1)) for k in (0, 1)]
-    columns = np.concatenate([found[0], HALF + found[1]])
-    rows = np.concatenate([HALF * gate + found[gate // 3] for gate in range(6)])
-    heads = []
-    for head, own in zip(net.heads, found, strict=True):
-        inner = head.inner[:, own]
-        middle = units(blocks(inner))
-        heads.append(
-            replace(head, inner=inner[middle], inner_bias=head.inner_bias[middle], outer=head.outer[:, middle])
-        )
-    return Net(net.recurrent[rows][:, columns], net.bias[rows], net.inputs[rows], (heads[0], heads[1]))
 
 
 def tensors(net: Net) -> dict[str, Array]:
@@ -294,7 +242,6 @@ def parse(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--streams", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--isa", help="kernels by name (default: the fastest here)")
-    parser.add_argument("--keep-order", action="store_true", help="units as they are in the files")
     parser.add_argument("--json", action="store_true", help="print one object")
     return parser.parse_args(words)
 
@@ -304,10 +251,9 @@ def main(words: list[str] | None = None) -> int:
     given = parse(words)
     try:
         net = load(given.data)
-        order = net if given.keep_order else reordered(net)
         with tempfile.TemporaryDirectory() as scratch:
             directory = Path(scratch)
-            write(order, directory)
+            write(net, directory)
             elements = drawn(directory)
             error = compare(directory, given.format, elements, reference(net, elements[:, : 2 * CHECKED]), given.isa)
             name = f"lyra-wavernn-1024-{given.format}"

@@ -24,19 +24,22 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.engine import test_wavenet
+from tests.engine import programs, test_wavenet
 
 work, rng = Path(sys.argv[1]), np.random.default_rng(0)
 rng.normal(0, 1, (60, 7)).astype("f4").tofile(work / "features")
 rng.normal(-5, 2, (60, 10)).astype("f4").tofile(work / "wavenet-features")
 for precision in ("float32", "bf16", "int8"):
     test_wavenet.make(work / f"wavenet-{precision}", test_wavenet.MODELS["ragged"], precision=precision)
+    shape = programs.Shape(hidden=160, channels=7, hop=20, latency=33, density=0.12, block=(4, 4))
+    program = programs.program(shape) | {"precision": precision}
+    programs.write(work / f"strips-{precision}", program, programs.tensors(shape))
 PYTHON
 
 for precision in float32 bf16 int8; do
   "$python" -m tests.engine.programs "$work/$precision" "$precision"
 done
-for voice in {,wavenet-}{float32,bf16,int8}; do
+for voice in {,strips-,wavenet-}{float32,bf16,int8}; do
   features="$work/features"
   if [[ $voice == wavenet-* ]]; then features="$work/wavenet-features"; fi
   SEQGEN_ISA=generic "$work/here/vocode" "$work/$voice" "$features" "$work/expected.wav" 5

@@ -207,8 +207,8 @@ inline void tile_of_strips(const Matrix& m, Span groups, Rows<const typename For
     }
 }
 
-// Streams in tiles of at most kMost, the rest in twos and one.
-template <int kMost, typename Number, typename Tile>
+// Streams in tiles of kTile, the rest in twos and one.
+template <typename Number, typename Tile>
 inline void each_tile(Rows<const Number> x, Rows<float> y, int streams, Tile&& tile) {
     const auto run = [&](auto count) {
         tile(count, x, y);
@@ -216,7 +216,7 @@ inline void each_tile(Rows<const Number> x, Rows<float> y, int streams, Tile&& t
         x.data += count * x.stride;
         y.data += count * y.stride;
     };
-    while (streams >= kMost) run(std::integral_constant<int, kMost>());
+    while (streams >= kTile) run(std::integral_constant<int, kTile>());
     while (streams >= 2) run(std::integral_constant<int, 2>());
     if (streams > 0) run(std::integral_constant<int, 1>());
 }
@@ -224,14 +224,14 @@ inline void each_tile(Rows<const Number> x, Rows<float> y, int streams, Tile&& t
 template <typename Form>
 void product(const Matrix& m, Span groups, Rows<const typename Form::Number> x, Rows<float> y, int streams) {
     if (m.strips != nullptr) {
-        return each_tile<2>(x, y, streams, [&](auto count, auto from, auto to) {
+        return each_tile(x, y, streams, [&](auto count, auto from, auto to) {
             tile_of_strips<Form, decltype(count)::value>(m, groups, from, to);
         });
     }
     if constexpr (std::is_same<Form, Int8>::value) {
         if (m.dense > 0 && streams == 1) return dense_product(m, groups, x.data, y.data);
     }
-    each_tile<kTile>(x, y, streams, [&](auto count, auto from, auto to) {
+    each_tile(x, y, streams, [&](auto count, auto from, auto to) {
         tile<Form, decltype(count)::value>(m, groups, from, to);
     });
 }

@@ -34,26 +34,33 @@ struct Census {
     std::size_t blocks = 0;
 };
 
+// Of marks in runs of `step` how many runs have one.
+std::uint32_t held(const std::vector<std::uint8_t>& marks, std::size_t step) {
+    std::uint32_t count = 0;
+    for (std::size_t at = 0; at < marks.size(); at += step) {
+        std::uint8_t any = 0;
+        for (std::size_t k = 0; k < step; ++k) any |= marks[at + k];
+        count += any;
+    }
+    return count;
+}
+
 Census census(const Source& source, std::size_t step) {
-    const std::size_t height = source.rows.size(), width = source.columns.size();
+    const std::size_t width = source.columns.size();
     Census made;
-    std::vector<char> block(width / step), four(width / 4);
+    std::vector<std::uint8_t> strip(width), group(width);
     std::vector<float> numbers(width);
-    for (std::size_t row = 0; row < height; ++row) {
+    for (std::size_t row = 0; row < source.rows.size(); ++row) {
         source.read(row, numbers.data());
-        for (std::size_t column = 0; column < width; column += step) {
-            bool held = false;
-            for (std::size_t k = 0; k < step; ++k) held |= numbers[column + k] != 0;
-            block[column / step] |= held;
-            four[column / 4] |= held;
-        }
+        for (std::size_t i = 0; i < width; ++i) strip[i] |= numbers[i] != 0;
         if (row % 4 == 3) {
-            made.fours.push_back(static_cast<std::uint32_t>(std::count(four.begin(), four.end(), 1)));
-            std::fill(four.begin(), four.end(), 0);
+            made.fours.push_back(held(strip, 4));
+            for (std::size_t i = 0; i < width; ++i) group[i] |= strip[i];
+            std::fill(strip.begin(), strip.end(), std::uint8_t{0});
         }
         if (row % kRows == kRows - 1) {
-            made.blocks += static_cast<std::size_t>(std::count(block.begin(), block.end(), 1));
-            std::fill(block.begin(), block.end(), 0);
+            made.blocks += held(group, step);
+            std::fill(group.begin(), group.end(), std::uint8_t{0});
         }
     }
     return made;
