@@ -11,11 +11,13 @@ import torch
 
 from seqgen.bundle import Bundle
 from seqgen.cli import bench
+from seqgen.data.batches import Batch
 from seqgen.errors import SeqgenError
 from seqgen.export import voice
 from seqgen.runtime import open_runtime, runnable
 from seqgen.runtime.contract import Runtime
 from seqgen.subscale import SubscaleConfig
+from seqgen.train import evaluation
 from serving.vocoder import Settings, Vocoder
 from tests.runtime.voices import export_tiny, inputs, tiny_run, tiny_system
 
@@ -114,6 +116,33 @@ def test_the_server_streams_what_the_voice_makes_offline(bundle: Bundle, block: 
     whole = made.make(u, torch.from_numpy(np.concatenate([frames, ahead]))[None], torch.tensor([1]))[0].numpy()
     assert len(streamed) == 23 * 40
     assert np.array_equal(streamed, whole)
+
+
+def test_recordings_side_by_side_are_what_each_is_alone(runtime: Runtime, bundle: Bundle) -> None:
+    """As evaluation vocodes them, of different lengths; the same as the stream of the server."""
+    rng = np.random.Generator(np.random.Philox(8))
+    features = [rng.normal(-5, 2, (frames, 10)).astype(np.float32) for frames in (9, 14)]
+    made = evaluation.vocode(runtime, features, ["ann", "bo"], [3, 4], seed=6)
+    for stream, (frames, speaker, audio) in enumerate(zip(features, SPEAKERS, made, strict=True), 3):
+        alone = Vocoder(bundle, runtime).start(Settings(seed=6, stream=stream, speaker=speaker), rate=None)
+        alone.push(frames)
+        alone.finish()
+        assert np.array_equal(np.concatenate(list(alone.chunks())), audio)
+
+
+def test_likelihood_through_a_runtime_is_that_of_training(runtime: Runtime, bundle: Bundle) -> None:
+    """Recordings end: what lanes would hear of beyond is silence, to a runtime too."""
+    voice_of = open_runtime(bundle, "torch").voice
+    rng = np.random.Generator(np.random.Philox(9))
+    x = torch.from_numpy(np.stack([126 + rng.integers(0, 4, (2, 130)), rng.integers(0, 256, (2, 130))], 2)).flatten(1)
+    cond = torch.from_numpy(rng.normal(-5, 2, (2, voice_of.left + 4 + voice_of.right, 10)).astype(np.float32))
+    speaker = torch.tensor([1, 0])
+    batch = Batch(x, torch.tensor([260, 260]), cond, x, speaker, ("a", "b"))
+    scored = evaluation._log_prob_of(runtime, voice_of, batch)
+    with torch.no_grad():
+        expected = voice_of.generator.log_prob(x, cond[:, voice_of.left :], speaker)
+    torch.testing.assert_close(scored, expected, rtol=0, atol=1e-3)
+    assert float(expected.std()) > 1
 
 
 def test_the_engine_says_that_it_cannot(tmp_path: Path) -> None:
