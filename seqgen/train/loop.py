@@ -105,7 +105,9 @@ def train(
     pruner = Pruner(objective, sparsity) if sparsity is not None and sparsity.matrices else None
     rounds = quantise is not None and quantise.precision != "float32"
     quantiser = Quantiser(objective, quantise) if quantise is not None and rounds else None
-    return _Run(fabric, objective, settings, out, identity, pruner=pruner, quantiser=quantiser).go(source, resume)
+    outcome = _Run(fabric, objective, settings, out, identity, pruner=pruner, quantiser=quantiser).go(source, resume)
+    processes.stop()
+    return outcome
 
 
 class _Run:

@@ -54,6 +54,12 @@ def start(settings: TrainConfig, *, device: str = "auto", players: int = 1) -> F
     return fabric
 
 
+def stop() -> None:
+    """Part from the other processes; whose threads still listen when Python ends may abort it."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 def _ddp(players: int) -> DDPStrategy:
     """DDP that leaves buffers alone: ``after_update`` keeps them equal, and validation shares may differ in length."""
     known = inspect.signature(DistributedDataParallel).parameters

@@ -17,6 +17,9 @@ DOCUMENTS = (
     "serving/README.md",
     "egs/demo/RESULTS.md",
     "egs/fsdd/wavernn/RESULTS.md",
+    "egs/fsdd/wavenet/RESULTS.md",
+    "egs/fsdd/parallel_wavenet/RESULTS.md",
+    "egs/synthetic/wavenet/RESULTS.md",
     "egs/synthetic/parallel_wavenet/RESULTS.md",
 )
 

@@ -115,8 +115,8 @@ def test_what_cannot_be_rounded_is_refused() -> None:
 
 
 def from_before(settings: dict[str, Any]) -> Any:
-    """A configuration as it was when there was no such section."""
-    del settings["subscale"]
+    """A configuration as it was when there was no such section, nor others that came since."""
+    del settings["subscale"], settings["levelled"]
     return make_dataclass("Before", settings)(**settings)
 
 

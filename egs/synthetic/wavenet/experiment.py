@@ -26,6 +26,7 @@ from egs.synthetic.wavenet.seasonal import Seasonal
 from seqgen import config, noise
 from seqgen.data.batches import Batch
 from seqgen.emissions.categorical import Categorical
+from seqgen.generator import GeneratorState
 from seqgen.models.wavenet import WaveNet
 from seqgen.objectives.likelihood import Likelihood
 from seqgen.sample import AutoRegressive
@@ -110,10 +111,10 @@ def generation(settings: Settings, layers: int) -> dict[str, float]:
     reach = made.body.spec.context
     u = torch.from_numpy(noise.block(3, 0, 0, count)).view(1, count, 1)
     x: Tensor = torch.full((1, reach), settings.process.levels // 2)
-    _, state = made.body.step(x, made.body.init_state(1))
+    _, before = made.body.step(x[:, :-1], made.body.init_state(1))
     # Both draw the same elements: a pass over all that an element depends on says what a step says.
     began = time.perf_counter()
-    quick, _, _ = made.draw(u, x[:, -1], state, None)
+    quick, _ = made.sample(u, GeneratorState((), x[:, -1], before), None)
     queued = time.perf_counter() - began
     slow = []
     began = time.perf_counter()
