@@ -1,4 +1,4 @@
-"""WaveNet on a seasonal process of known entropy: dilated layers find what lies 64 positions back, plain ones cannot.
+"""WaveNet on a seasonal process of known entropy: dilated layers find what lies a season back, plain ones cannot.
 
   python -m egs.synthetic.wavenet.experiment egs/synthetic/wavenet/full.yaml --out exp/synthetic-wavenet
 

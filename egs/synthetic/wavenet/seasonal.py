@@ -1,4 +1,4 @@
-"""A process with a long season whose entropy is known: what came 64 positions before tells most of what comes."""
+"""A process with a long season whose entropy is known: what came a season before tells most of what comes."""
 
 from __future__ import annotations
 
