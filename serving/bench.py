@@ -41,6 +41,23 @@ class Heard:
     failed: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
+    def play(self, seconds: float, began: float, dry: float) -> float:
+        """So much sound has come, of an utterance that was asked for at ``began``; when there will be no more of it.
+
+        ``dry`` is what this returned for the sound before, 0 where there was none. The first sound is held back for
+        ``PREBUFFER`` seconds.
+        """
+        now = time.monotonic()
+        if not dry:
+            self.first.append(now - began)
+            dry = now + PREBUFFER
+        elif now > dry:
+            self.underruns += 1
+            self.late = max(self.late, now - dry)
+            dry = now
+        self.seconds += seconds
+        return dry + seconds
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -111,16 +128,7 @@ async def _utterance(plug: Any, target: Target, until: float, heard: Heard) -> N
     sending = asyncio.create_task(send())
     dry = 0.0
     while isinstance(message := await plug.recv(), bytes):
-        now, seconds = time.monotonic(), (len(message) - 4) / 2 / target.sample_rate
-        if not dry:
-            heard.first.append(now - began)
-            dry = now + PREBUFFER
-        elif now > dry:
-            heard.underruns += 1
-            heard.late = max(heard.late, now - dry)
-            dry = now
-        dry += seconds
-        heard.seconds += seconds
+        dry = heard.play((len(message) - 4) / 2 / target.sample_rate, began, dry)
     await sending
     if (fields := json.loads(message))["type"] != "flushed":
         heard.failed.append(fields.get("message", ""))

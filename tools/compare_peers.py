@@ -27,7 +27,6 @@ from seqgen.audio.features import save_features
 from seqgen.bundle import Bundle
 from seqgen.errors import SeqgenError
 from serving import bench
-from serving.playout import PREBUFFER
 
 PEER = Path(__file__).with_name("peer_fastapi.py")
 
@@ -55,16 +54,7 @@ async def utterance(server: Server, rate: int, heard: bench.Heard) -> None:
             return
         while size := int(await reader.readline(), 16):  # chunked, both of them
             sound = await reader.readexactly(size + 2)
-            now, seconds = time.monotonic(), (len(sound) - 2) / 2 / rate
-            if not dry:
-                heard.first.append(now - began)
-                dry = now + PREBUFFER
-            elif now > dry:
-                heard.underruns += 1
-                heard.late = max(heard.late, now - dry)
-                dry = now
-            dry += seconds
-            heard.seconds += seconds
+            dry = heard.play((len(sound) - 2) / 2 / rate, began, dry)
     except (OSError, EOFError, ValueError) as error:
         heard.failed.append(str(error))
         return

@@ -8,11 +8,7 @@ given the features); and a short-sighted one, without and with the power loss. P
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
-import shutil
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -24,6 +20,7 @@ from torch import Tensor
 
 from egs.synthetic.parallel_wavenet import known
 from egs.synthetic.parallel_wavenet.known import Teacher
+from egs.synthetic.runs import command, fit
 from seqgen import config, noise
 from seqgen.data.batches import Batch
 from seqgen.flows.affine import AffineAutoregressive
@@ -38,8 +35,6 @@ from seqgen.sample import AutoRegressive
 from seqgen.spec import StreamSpec
 from seqgen.stream.combinators import Repeat, Serial
 from seqgen.stream.contract import Streamable
-from seqgen.train.checkpoint import CheckpointIdentity
-from seqgen.train.loop import train
 from seqgen.train.settings import TrainConfig
 
 BANDS = 8
@@ -123,9 +118,7 @@ def distilled(settings: Settings, kind: str, out: Path, *, samples: int, power: 
             rows = torch.from_numpy((u * settings.pool).astype("int64"))
             yield batch(tuned[rows], x[rows])
 
-    shutil.rmtree(out, ignore_errors=True)
-    identity = CheckpointIdentity(config.dump(settings), config.digest(settings), "")
-    train(objective, settings.train, out=out, batches=batches, identity=identity, device="cpu")
+    fit(settings, objective, batches, out)
     return objective.eval()
 
 
@@ -236,17 +229,5 @@ def table(results: dict[str, Any]) -> str:
     return "\n".join([*lines, f"digest {results['digest']}, {results['seconds']} s"]) + "\n"
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("settings", type=Path, help="YAML file")
-    parser.add_argument("--out", type=Path, required=True, help="directory for the runs and results.json")
-    given = parser.parse_args()
-    results = run(config.load(given.settings, Settings), given.out)
-    given.out.mkdir(parents=True, exist_ok=True)
-    (given.out / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    sys.stdout.write(table(results))
-
-
 if __name__ == "__main__":
-    main()
+    command(__doc__, Settings, run, table)

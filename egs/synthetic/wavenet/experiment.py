@@ -8,11 +8,7 @@ element, whose cost doubles with each layer. Prints and writes ``results.json``.
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
-import shutil
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -22,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from egs.synthetic.runs import command, fit
 from egs.synthetic.wavenet.seasonal import Seasonal
 from seqgen import config, noise
 from seqgen.data.batches import Batch
@@ -30,8 +27,6 @@ from seqgen.generator import GeneratorState
 from seqgen.models.wavenet import WaveNet
 from seqgen.objectives.likelihood import Likelihood
 from seqgen.sample import AutoRegressive
-from seqgen.train.checkpoint import CheckpointIdentity
-from seqgen.train.loop import train
 from seqgen.train.settings import TrainConfig
 
 CYCLES = {"dilated": None, "plain": 1}  # plain: every layer has dilation 1
@@ -83,9 +78,7 @@ def trained(settings: Settings, cycle: int, out: Path) -> AutoRegressive:
             nothing = torch.zeros(rows, 0, 0)
             yield Batch(x, torch.full((rows,), length), nothing, x, torch.zeros(rows, dtype=torch.int64), ("",) * rows)
 
-    shutil.rmtree(out, ignore_errors=True)
-    identity = CheckpointIdentity(config.dump(settings), config.digest(settings), "")
-    train(objective, settings.train, out=out, batches=batches, identity=identity, device="cpu")
+    fit(settings, objective, batches, out)
     return made.eval()
 
 
@@ -156,17 +149,5 @@ def table(results: dict[str, Any]) -> str:
     return "\n".join([*lines, f"digest {results['digest']}, {results['seconds']} s"]) + "\n"
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("settings", type=Path, help="YAML file")
-    parser.add_argument("--out", type=Path, required=True, help="directory for the runs and results.json")
-    given = parser.parse_args()
-    results = run(config.load(given.settings, Settings), given.out)
-    given.out.mkdir(parents=True, exist_ok=True)
-    (given.out / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    sys.stdout.write(table(results))
-
-
 if __name__ == "__main__":
-    main()
+    command(__doc__, Settings, run, table)
