@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from torch import nn
+
 from seqgen.errors import SeqgenError
 from seqgen.flows.affine import AffineAutoregressive, AffineStream, Composed
 from seqgen.models.wavenet import WaveNet
@@ -90,4 +92,8 @@ def _flow(config: ParallelWaveNet.Config, index: int) -> AffineStream[object]:
             outputs=2,
         )
     )
+    # Else what one flow makes of the noise the next one makes louder: a fresh student would be far louder than speech,
+    # and an optimiser that has seen those gradients takes small steps for long.
+    nn.init.normal_(body.out.weight, std=0.1 * config.head**-0.5)
+    nn.init.zeros_(body.out.bias)
     return AffineAutoregressive(Serial(Delay(1, dim=1), body), scale=config.scale, floor=config.floor)
