@@ -26,12 +26,19 @@ RECIPES = {
 EXPERIMENTS = ("synthetic/parallel_wavenet", "synthetic/wavenet")
 
 
-def _run(repository: Path, recipe: str, *options: str) -> subprocess.CompletedProcess[str]:
+# Other scripts beside a recipe's run.sh: comparisons of several trainings.
+COMPARISONS = {
+    "fsdd/wavernn": ("sparsity", "quantise", "subscale"),
+    "fsdd/parallel_wavenet": ("ablation",),
+}
+
+
+def _run(repository: Path, recipe: str, *options: str, script: str = "run") -> subprocess.CompletedProcess[str]:
     environment = os.environ | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "OMP_NUM_THREADS": "1",
     }
-    command = ["bash", f"egs/{recipe}/run.sh", *options]
+    command = ["bash", f"egs/{recipe}/{script}.sh", *options]
     return subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True, timeout=400)
 
 
@@ -89,16 +96,23 @@ def test_a_wrong_option_is_one_clear_line(options: list[str], said: str, reposit
     assert len(made.stderr.strip().splitlines()) == 1
 
 
-@pytest.mark.parametrize("recipe", [*RECIPES, *EXPERIMENTS])
-def test_help_says_what_it_does(recipe: str, repository: Path) -> None:
-    made = _run(repository, recipe, "--help")
+SCRIPTS = [
+    *((recipe, "run") for recipe in (*RECIPES, *EXPERIMENTS)),
+    *((recipe, script) for recipe, scripts in COMPARISONS.items() for script in scripts),
+]
+
+
+@pytest.mark.parametrize(("recipe", "script"), SCRIPTS)
+def test_help_says_what_it_does(recipe: str, script: str, repository: Path) -> None:
+    made = _run(repository, recipe, "--help", script=script)
     assert made.returncode == 0
     assert ("--corpus" if recipe in RECIPES else "--out") in made.stdout
 
 
 def test_every_recipe_is_listed(repository: Path) -> None:
-    found = {str(path.parent.relative_to(repository / "egs")) for path in (repository / "egs").glob("*/*/run.sh")}
-    assert found == {*RECIPES, *EXPERIMENTS}
+    egs = repository / "egs"
+    found = {(str(path.parent.relative_to(egs)), path.stem) for path in egs.glob("*/*/*.sh")}
+    assert found == set(SCRIPTS)
 
 
 def test_students_of_a_known_teacher_go_the_right_way(repository: Path, tmp_path: Path) -> None:
