@@ -46,7 +46,7 @@ class Likelihood:
 def likelihood(
     voice: Voice, run: RunConfig, data: DataDir, speakers: Sequence[str], runtime: Runtime | None = None
 ) -> Likelihood:
-    """Exact negative log-likelihood of whole utterances, in bits per audio sample.
+    """Exact negative log-likelihood of whole utterances, in bits per audio sample, each as a fresh stream begins it.
 
     With a ``runtime`` the probabilities are those of its own logits, rounded weights and all.
 
@@ -58,7 +58,6 @@ def likelihood(
         codec=voice.codec,
         prediction=voice.prediction,
         batch_size=8,
-        left=voice.left,
         right=voice.right,
         speakers=speakers,
     )
@@ -67,7 +66,7 @@ def likelihood(
         batch = batches[index]
         if runtime is None:
             assert isinstance(voice.generator, AutoRegressive | Subscale)
-            log_prob = voice.generator.log_prob(batch.x, batch.cond, batch.speaker, left=voice.left)
+            log_prob = voice.generator.log_prob(batch.x, batch.cond, batch.speaker)
         else:
             log_prob = _log_prob_of(runtime, voice, batch)
         real = torch.arange(log_prob.shape[1])[None] < batch.lengths[:, None]
@@ -95,7 +94,7 @@ def _log_prob_of(runtime: Runtime, voice: Voice, batch: Batch) -> torch.Tensor:
     """``ln p`` of a batch's elements through a runtime's ``step``: whole frames, beyond the end silence."""
     manifest, per = runtime.manifest, voice.generator.per_sample
     spec = manifest.spec
-    given = with_speaker(batch.cond[:, voice.left :], batch.speaker, voice.generator.speakers)
+    given = with_speaker(batch.cond, batch.speaker, voice.generator.speakers)
     needed = -(-(batch.x.shape[1] // per + spec.latency) // spec.up)
     frames = torch.cat([given[:, :needed], given[:, -1:].expand(-1, max(0, needed - given.shape[1]), -1)], dim=1)
     values = batch.x if batch.x.dim() == 2 else batch.x[..., 0]
