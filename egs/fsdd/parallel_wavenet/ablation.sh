@@ -8,9 +8,10 @@ conf=egs/fsdd/parallel_wavenet/conf/small.yaml out=exp/fsdd-parallel-wavenet-abl
 . "$(dirname "$0")/../../options.sh"
 teacher=${TEACHER:-exp/fsdd-parallel-wavenet/teacher} classifier=${CLASSIFIER:-exp/fsdd-parallel-wavenet/classifier}
 
-students="divergence power style contrast" # each has the losses of those before it, and its own
+students="divergence power power-10 style contrast" # all but power-10 have the losses of those before them, and their own
 declare -A without=([divergence]="objective.power.weight=0 objective.style.weight=0 objective.contrast=0"
-  [power]="objective.style.weight=0 objective.contrast=0" [style]="objective.contrast=0" [contrast]="")
+  [power]="objective.style.weight=0 objective.contrast=0" [style]="objective.contrast=0" [contrast]=""
+  [power-10]="objective.power.weight=10 objective.style.weight=0 objective.contrast=0")
 
 if from 0 "data"; then
   seqgen data prepare fsdd --out "$data" ${corpus:+--corpus "$corpus"}
