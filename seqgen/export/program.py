@@ -4,7 +4,9 @@
 [files], "ops": [...]}``. The ops of the
 conditioning network name the values they take and make (``features`` is what comes in); one op each follows for
 interpolation, cell, emission, codec and, where there is one, the synthesis filter. Weights are named as in
-``weights.safetensors``, states of a fresh stream as in ``initial.safetensors``.
+``weights.safetensors``, states of a fresh stream as in ``initial.safetensors``. A voice whose lanes run side by side
+has one op more behind the cell, ``lanes``: their number and horizon, and the ops of the network that reads the lanes
+before.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from seqgen.audio.codec import Bytes16, MuLaw8
 from seqgen.emissions.categorical import Categorical
 from seqgen.errors import SeqgenError
 from seqgen.export import rounded
+from seqgen.generator import Generator
 from seqgen.models.frames import FrameConditioner
 from seqgen.models.wavenet import WaveNet
 from seqgen.models.wavernn import SILENCE, WaveRNN, scale
@@ -29,9 +32,11 @@ from seqgen.sample import AutoRegressive, Vocoder
 from seqgen.stream.combinators import Interpolate, Residual, Serial
 from seqgen.stream.contract import Streamable
 from seqgen.stream.state import leaves
+from seqgen.subscale import Subscale
 
 FORMAT = 1
 MOST_TAPS = 8  # of a dilated convolution and of the first one, in the engine
+MOST_LANES = 16
 FILE = "program.json"
 WEIGHTS, INITIAL = "weights.safetensors", "initial.safetensors"
 Op = dict[str, Any]
@@ -39,10 +44,11 @@ Precision = Literal["float32", "bf16", "int8"]
 
 
 class _Network:
-    """Collects the ops of a conditioning network, value by value.
+    """Collects the ops of a network, value by value.
 
     Args:
-        weights: the generator, whose parameter names the ops use. state: that of one fresh stream.
+        weights: the generator, whose parameter names the ops use. state: that of one fresh stream; what it does not
+            hold begins with zeros.
     """
 
     def __init__(self, weights: nn.Module, state: Any) -> None:
@@ -74,10 +80,10 @@ class _Network:
         if isinstance(layer, Residual) and not layer.spec.latency:
             return self._add("add", self.layer(layer.body, state.body, value), **{"and": value})
         if isinstance(layer, CausalConv1d):
-            initial = {"initial": self._states[id(state)]} if layer.left else {}
-            return self._add("conv", value, **self._linear(layer), dilation=layer.dilation, **initial)
+            initial = {"initial": self._states[id(state)]} if layer.left and id(state) in self._states else {}
+            return self._add("conv", value, **self.linear(layer), dilation=layer.dilation, **initial)
         if isinstance(layer, Dense):
-            return self._add("dense", value, **self._linear(layer.linear))
+            return self._add("dense", value, **self.linear(layer.linear))
         if isinstance(layer, Activation) and layer.function is ACTIVATIONS["relu"]:
             return self._add("relu", value)
         if isinstance(layer, Interpolate):
@@ -87,7 +93,8 @@ class _Network:
             f"the native engine has no op for {type(layer).__name__}", remedy="run this voice through onnxruntime"
         )
 
-    def _linear(self, layer: nn.Linear | CausalConv1d) -> dict[str, str]:
+    def linear(self, layer: nn.Linear | CausalConv1d) -> dict[str, str]:
+        """Names of a layer's weight and bias."""
         return {"weight": self._tensors[id(layer.weight)], "bias": self._tensors[id(layer.bias)]}
 
     def _add(self, op: str, value: str, **options: Any) -> str:
@@ -118,6 +125,25 @@ def _cell(body: WaveRNN) -> Op:
     }
 
 
+def _lanes(generator: Subscale) -> Op:
+    *inner, leave = generator.context.net.layers
+    assert isinstance(leave, Dense)
+    network = _Network(generator, ())
+    value = "lanes"
+    for layer, state in zip(inner, generator.context.init_state(1), strict=False):
+        value = network.layer(layer, state, value)  # type: ignore[arg-type]
+    return {
+        "op": "lanes",
+        "lanes": generator.config.lanes,
+        "horizon": generator.config.horizon,
+        "look_ahead": generator.look_ahead,
+        "unit": generator.config.unit,
+        "ops": network.ops,
+        "in": value,
+        **network.linear(leave.linear),
+    }
+
+
 def _stack(body: WaveNet) -> Op:
     def pair(name: str) -> list[str]:
         return [f"body.{name}.weight", f"body.{name}.bias"]
@@ -144,12 +170,17 @@ def _fits(body: WaveNet) -> bool:
     return body.skip is not None and max(body.kernel, body.front.left + 1) <= MOST_TAPS
 
 
+def _few_lanes(generator: Generator) -> bool:
+    return isinstance(generator, Subscale) and generator.config.lanes <= MOST_LANES
+
+
 def runnable(vocoder: Vocoder) -> bool:
-    """Whether the engine has ops for this kind of vocoder: a conditioned WaveRNN over bytes or WaveNet over µ-law."""
+    """Whether the engine has ops for this kind of vocoder: a conditioned WaveRNN over bytes, of up to 16 lanes, or
+    WaveNet over µ-law."""
     generator = vocoder.generator
     body, codec = generator.body, vocoder.codec
     return (
-        isinstance(generator, AutoRegressive)
+        (isinstance(generator, AutoRegressive) or _few_lanes(generator))
         and isinstance(generator.conditioner, FrameConditioner)
         and isinstance(generator.emission, Categorical)
         and (
@@ -173,15 +204,16 @@ def program(vocoder: Vocoder, precision: Precision = "float32") -> dict[str, Any
     net, body = generator.conditioner, generator.body
     if not runnable(vocoder) or not isinstance(net, FrameConditioner) or not isinstance(body, (WaveRNN, WaveNet)):
         raise SeqgenError(
-            "the native engine runs conditioned WaveRNNs over bytes, without lanes, and WaveNets over µ-law only",
+            "the native engine runs conditioned WaveRNNs over bytes, of up to 16 lanes, and WaveNets over µ-law only",
             remedy="run this voice through onnxruntime",
         )
     state = vocoder.init_state(1)
     network = _Network(generator, state)
-    network.conditioner(net, state.conditioner)
+    network.conditioner(net, state.conditioner.network if isinstance(generator, Subscale) else state.conditioner)
     files = [WEIGHTS, INITIAL]
     waves = isinstance(body, WaveNet)
     ops = [*network.ops, _stack(body) if isinstance(body, WaveNet) else _cell(body)]
+    ops += [_lanes(generator)] if isinstance(generator, Subscale) else []
     ops += [{"op": "categorical", "classes": generator.params}, {"op": "mulaw8" if waves else "bytes16"}]
     if vocoder.prediction is not None:
         files.append("prediction.safetensors")
