@@ -5,7 +5,7 @@
 conditioning network name the values they take and make (``features`` is what comes in); one op each follows for
 interpolation, cell, emission, codec and, where there is one, the synthesis filter. Weights are named as in
 ``weights.safetensors``, states of a fresh stream as in ``initial.safetensors``. A voice whose lanes run side by side
-has one op more behind the cell, ``lanes``: their number and horizon, and the ops of the network that reads the lanes
+has one op more behind the cell, ``lanes``: their number and horizon, and the layers of the network that reads the lanes
 before.
 """
 
@@ -44,11 +44,10 @@ Precision = Literal["float32", "bf16", "int8"]
 
 
 class _Network:
-    """Collects the ops of a network, value by value.
+    """Collects the ops of a conditioning network, value by value.
 
     Args:
-        weights: the generator, whose parameter names the ops use. state: that of one fresh stream; what it does not
-            hold begins with zeros.
+        weights: the generator, whose parameter names the ops use. state: that of one fresh stream.
     """
 
     def __init__(self, weights: nn.Module, state: Any) -> None:
@@ -80,10 +79,10 @@ class _Network:
         if isinstance(layer, Residual) and not layer.spec.latency:
             return self._add("add", self.layer(layer.body, state.body, value), **{"and": value})
         if isinstance(layer, CausalConv1d):
-            initial = {"initial": self._states[id(state)]} if layer.left and id(state) in self._states else {}
-            return self._add("conv", value, **self.linear(layer), dilation=layer.dilation, **initial)
+            initial = {"initial": self._states[id(state)]} if layer.left else {}
+            return self._add("conv", value, **self._linear(layer), dilation=layer.dilation, **initial)
         if isinstance(layer, Dense):
-            return self._add("dense", value, **self.linear(layer.linear))
+            return self._add("dense", value, **self._linear(layer.linear))
         if isinstance(layer, Activation) and layer.function is ACTIVATIONS["relu"]:
             return self._add("relu", value)
         if isinstance(layer, Interpolate):
@@ -93,8 +92,7 @@ class _Network:
             f"the native engine has no op for {type(layer).__name__}", remedy="run this voice through onnxruntime"
         )
 
-    def linear(self, layer: nn.Linear | CausalConv1d) -> dict[str, str]:
-        """Names of a layer's weight and bias."""
+    def _linear(self, layer: nn.Linear | CausalConv1d) -> dict[str, str]:
         return {"weight": self._tensors[id(layer.weight)], "bias": self._tensors[id(layer.bias)]}
 
     def _add(self, op: str, value: str, **options: Any) -> str:
@@ -126,21 +124,30 @@ def _cell(body: WaveRNN) -> Op:
 
 
 def _lanes(generator: Subscale) -> Op:
-    *inner, leave = generator.context.net.layers
+    name, config = "context.net.layers", generator.config
+    enter, *blocks, leave = generator.context.net.layers
+    assert isinstance(enter, CausalConv1d)
     assert isinstance(leave, Dense)
-    network = _Network(generator, ())
-    value = "lanes"
-    for layer, state in zip(inner, generator.context.init_state(1), strict=False):
-        value = network.layer(layer, state, value)  # type: ignore[arg-type]
+
+    def pair(part: str, kind: str = "") -> dict[str, str]:
+        return {f"{kind}{one}": f"{name}.{part}.{one}" for one in ("weight", "bias")}
+
     return {
         "op": "lanes",
-        "lanes": generator.config.lanes,
-        "horizon": generator.config.horizon,
+        "lanes": config.lanes,
+        "horizon": config.horizon,
         "look_ahead": generator.look_ahead,
-        "unit": generator.config.unit,
-        "ops": network.ops,
-        "in": value,
-        **network.linear(leave.linear),
+        "unit": config.unit,
+        "enter": pair("0"),
+        "blocks": [
+            {
+                "dilation": 2**k,
+                **pair(f"{k + 1}.body.layers.1", "conv_"),
+                **pair(f"{k + 1}.body.layers.3.linear", "dense_"),
+            }
+            for k in range(len(blocks))
+        ],
+        "leave": pair(f"{len(blocks) + 1}.linear"),
     }
 
 

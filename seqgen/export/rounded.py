@@ -61,7 +61,7 @@ def uses(document: Mapping[str, Any]) -> tuple[set[str], set[str]]:
         if op["op"] in ("conv", "dense"):
             conditioning.add(op["weight"])
         elif op["op"] == "lanes":
-            cell.add(op["weight"])
+            cell.add(op["leave"]["weight"])
         elif op["op"] == "wavernn":
             cell.add(op["recurrent"])
             cell |= {head[kind] for head in op["heads"] for kind in ("inner_weight", "outer_weight")}

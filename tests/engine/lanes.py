@@ -50,8 +50,8 @@ def tensors(sizes: Staggered, seed: int = 0) -> dict[str, Array]:
         return rng.normal(0, scale, size).astype(np.float32)
 
     made = programs.tensors(sizes.shape, seed)
-    made["lanes.0.weight"] = normal(width, 2 * sizes.lanes - 1, sizes.horizon + 3, scale=0.2)
-    made["lanes.0.bias"] = normal(width, scale=0.3)
+    made["lanes.enter.weight"] = normal(width, 2 * sizes.lanes - 1, sizes.horizon + 3, scale=0.2)
+    made["lanes.enter.bias"] = normal(width, scale=0.3)
     for block in range(sizes.blocks):
         for part, size in (("conv", (width, width, 3)), ("dense", (width, width))):
             made[f"lanes.{block}.{part}.weight"] = normal(*size, scale=width**-0.5)
@@ -64,37 +64,21 @@ def tensors(sizes: Staggered, seed: int = 0) -> dict[str, Array]:
 def op(sizes: Staggered) -> dict[str, Any]:
     """The op ``lanes``."""
 
-    def layer(kind: str, value: str, out: str, name: str, **options: int) -> dict[str, Any]:
-        return {
-            "op": kind,
-            "in": value,
-            "out": out,
-            "weight": f"{name}.weight",
-            "bias": f"{name}.bias",
-            **options,
-        }
+    def pair(name: str, kind: str = "") -> dict[str, str]:
+        return {f"{kind}{part}": f"lanes.{name}.{part}" for part in ("weight", "bias")}
 
-    ops, value = [layer("conv", "lanes", "v", "lanes.0", dilation=1)], "v"
-    for block in range(sizes.blocks):
-        a, b, c, d, e = (f"{block}{letter}" for letter in "abcde")
-        ops += [
-            {"op": "relu", "in": value, "out": a},
-            layer("conv", a, b, f"lanes.{block}.conv", dilation=2**block),
-            {"op": "relu", "in": b, "out": c},
-            layer("dense", c, d, f"lanes.{block}.dense"),
-            {"op": "add", "in": d, "and": value, "out": e},
-        ]
-        value = e
     return {
         "op": "lanes",
         "lanes": sizes.lanes,
         "horizon": sizes.horizon,
         "look_ahead": sizes.shape.latency,
         "unit": sizes.unit,
-        "ops": ops,
-        "in": value,
-        "weight": "lanes.leave.weight",
-        "bias": "lanes.leave.bias",
+        "enter": pair("enter"),
+        "blocks": [
+            {"dilation": 2**block, **pair(f"{block}.conv", "conv_"), **pair(f"{block}.dense", "dense_")}
+            for block in range(sizes.blocks)
+        ],
+        "leave": pair("leave"),
     }
 
 
@@ -123,7 +107,7 @@ def context(sizes: Staggered, w: dict[str, Array], lane: int, units: Array) -> A
     hot = np.tile(np.eye(sizes.lanes)[lane], (len(units), 1))
     before = np.zeros((len(units), sizes.lanes - 1))
     before[:, :lane] = units[:, :lane][:, ::-1]
-    y = conv(np.concatenate([before, hot], axis=1), "lanes.0")
+    y = conv(np.concatenate([before, hot], axis=1), "lanes.enter")
     for block in range(sizes.blocks):
         z = conv(np.maximum(y, 0), f"lanes.{block}.conv", 2**block)
         y = y + np.maximum(z, 0) @ w[f"lanes.{block}.dense.weight"].T + w[f"lanes.{block}.dense.bias"]

@@ -22,14 +22,19 @@ HEADER = 32  # bytes of a state before the place of its lanes: whether they bega
 Document = dict[str, Any]
 
 
-def inner(document: Document, index: int) -> dict[str, Any]:
-    found: dict[str, Any] = op(document, "lanes")["ops"][index]
+def block(document: Document, index: int) -> dict[str, Any]:
+    found: dict[str, Any] = op(document, "lanes")["blocks"][index]
     return found
 
 
 def long_horizon(document: Document) -> None:
     op(document, "lanes")["horizon"] = 4096
     document["latency"] += 3 * 4094 * 4
+
+
+def endless_state(document: Document) -> None:
+    long_horizon(document)
+    op(document, "lanes")["blocks"].extend([block(document, 0) | {"dilation": 2000}] * 12)
 
 
 DOCUMENTS: dict[str, tuple[Callable[[Document], Any], tuple[str, ...]]] = {
@@ -48,28 +53,32 @@ DOCUMENTS: dict[str, tuple[Callable[[Document], Any], tuple[str, ...]]] = {
     "no unit": (lambda d: op(d, "lanes").update(unit=0), ("'unit' is no positive float32 number",)),
     "a unit beyond float32": (lambda d: op(d, "lanes").update(unit=1e300), ("'unit' is no positive",)),
     "a unit of nothing": (lambda d: op(d, "lanes").update(unit=1e-40), ("'unit' is no positive",)),
-    "an unknown op inside": (lambda d: inner(d, 1).update(op="swish"), ("lanes): op 1 (swish): unknown op", "relu")),
-    "an op of elsewhere inside": (lambda d: inner(d, 1).update(op="wavernn"), ("op 1 (wavernn): unknown op",)),
-    "features inside": (lambda d: inner(d, 0).update({"in": "features"}), ("no op before it makes 'features'",)),
-    "a value made twice inside": (lambda d: inner(d, 1).update(out="v"), ("made twice",)),
-    "values of two widths": (lambda d: inner(d, 5).update({"and": "lanes"}), ("different widths",)),
-    "an absurd dilation": (lambda d: inner(d, 2).update(dilation=2**31), ("between 1 and 65536",)),
+    "no first layer": (lambda d: op(d, "lanes").pop("enter"), ("'enter' is missing",)),
+    "a first layer of other lanes": (
+        lambda d: op(d, "lanes")["enter"].update(weight="enter.weight"), ("expected F32 [any, 7, any]",)),
+    "a first bias of another shape": (
+        lambda d: op(d, "lanes")["enter"].update(bias="leave.bias"), ("expected F32 [5]",)),
+    "blocks that are no list": (lambda d: op(d, "lanes").update(blocks={}), ("a list was expected",)),
+    "blocks without end": (lambda d: op(d, "lanes")["blocks"].extend([block(d, 0)] * 63), ("more than 64 blocks",)),
+    "a block of another width": (
+        lambda d: block(d, 1).update(conv_weight="enter.weight"), ("expected F32 [5, 5, any]",)),
+    "a dense layer that is none": (
+        lambda d: block(d, 1).update(dense_weight="lanes.1.conv.weight"), ("expected F32 [5, 5]",)),
+    "a block without bias": (lambda d: block(d, 1).pop("dense_bias"), ("block 1: 'dense_bias' is missing",)),
+    "no dilation": (lambda d: block(d, 0).pop("dilation"), ("block 0: 'dilation' is missing",)),
+    "an absurd dilation": (lambda d: block(d, 0).update(dilation=2**31), ("block 0: ", "between 1 and 65536")),
     "a memory of millions": (
-        lambda d: [inner(d, index).update(dilation=65536) for index in (0, 2, 7)],
-        ("convolutions carry more than 1048576 numbers",)),
-    "a state without end": (
-        lambda d: [inner(d, index).update(dilation=52420) for index in (2, 7)], ("state is larger than 16 MiB",)),
-    "a first state of one lane": (
-        lambda d: inner(d, 0).update(initial="fresh.enter"), ("'fresh.enter'", "expected F32 [1, 4, 7]")),
-    "nothing comes out": (lambda d: op(d, "lanes").update({"in": "w"}), ("no op before it makes 'w'",)),
-    "a matrix of another shape": (lambda d: op(d, "lanes").update(weight="leave.weight"), ("expected F32 [48, 5]",)),
-    "a bias of another shape": (lambda d: op(d, "lanes").update(bias="lanes.0.bias"), ("expected F32 [48]",)),
-    "no bias": (lambda d: op(d, "lanes").pop("bias"), ("'bias' is missing",)),
+        lambda d: block(d, 0).update(dilation=65536), ("remembers more than 1048576 numbers",)),
+    "a long dilation": (lambda d: block(d, 0).update(dilation=3000), ("a matrix of 96016 columns",)),
+    "a state without end": (endless_state, ("state is larger than 16 MiB",)),
+    "a last layer of another shape": (
+        lambda d: op(d, "lanes")["leave"].update(weight="leave.weight"), ("expected F32 [48, 5]",)),
+    "a last bias of another shape": (
+        lambda d: op(d, "lanes")["leave"].update(bias="lanes.enter.bias"), ("expected F32 [48]",)),
+    "no last bias": (lambda d: op(d, "lanes")["leave"].pop("bias"), ("leave: 'bias' is missing",)),
     "twice": (lambda d: d["ops"].insert(-2, op(d, "lanes")), ("stands once, behind wavernn",)),
     "before the cell": (lambda d: d["ops"].insert(5, d["ops"].pop(-3)), ("stands once, behind wavernn",)),
     "behind the emission": (lambda d: d["ops"].insert(-1, d["ops"].pop(-3)), ("stands once, behind wavernn",)),
-    "ops without end": (lambda d: op(d, "lanes")["ops"].extend([inner(d, 1)] * 5000), ("more than 4096 ops",)),
-    "ops that are no list": (lambda d: op(d, "lanes").update(ops={}), ("a list was expected",)),
     "prediction": (lambda d: d["ops"].append({"op": "prediction", "silence": 0}), ("bytes16 without lanes",)),
 }  # fmt: skip
 
@@ -92,7 +101,7 @@ def test_the_longest_horizon_loads(tmp_path: Path) -> None:
     assert engine.info.state_bytes > 3 * 4097 * 48 * 4
 
 
-@pytest.mark.parametrize("name", ["lanes.0.weight", "lanes.1.dense.bias", "lanes.leave.weight", "lanes.leave.bias"])
+@pytest.mark.parametrize("name", ["lanes.enter.weight", "lanes.1.dense.bias", "lanes.leave.weight", "lanes.leave.bias"])
 def test_weights_that_are_no_numbers(name: str, tmp_path: Path) -> None:
     weights = lanes.tensors(SIZES)
     weights[name].flat[-1] = np.nan
@@ -127,13 +136,28 @@ def word(state: Any, index: int, value: int) -> None:
 
 
 DAMAGE: dict[str, Callable[[Any], None]] = {
-    "a flag that is none": lambda state: word(state, 0, 2),
-    "begun before anything came": lambda state: word(state, 0, 1),
+    "steps taken before anything came": lambda state: word(state, 0, SIZES.ahead // SIZES.lanes + SIZES.horizon),
+    "more steps than matter": lambda state: word(state, 0, SIZES.ahead // SIZES.lanes + SIZES.horizon + 3),
     "a step before the beginning": lambda state: word(state, 1, 1),
-    "a step outside the ring": lambda state: word(state, 1, SIZES.ahead // SIZES.lanes + 1),
+    "a step outside the ring": lambda state: word(state, 1, 1 << 16),
     "a frame outside the ring": lambda state: word(state, 2, -(-(SIZES.ahead + 1) // SIZES.shape.hop) + 2),
     "more that waits than is ever to wait": lambda state: word(state, -2, SIZES.latency + 1),
 }
+
+
+def test_a_stream_that_began_has_all_lanes_under_way(engine: Engine) -> None:
+    """Steps of its start are never the last of a call; a place in the ring is one of its own."""
+    features, uniforms, _ = inputs(SIZES, 1, frames_of(SIZES, 3))
+    _, state = draw(engine, features, uniforms)
+    full = SIZES.ahead // SIZES.lanes + SIZES.horizon
+    for taken in (1, full - 1, full + 3):
+        spoilt = state.copy()
+        word(spoilt, 0, taken)
+        with pytest.raises(SeqgenError, match="the state is damaged"):
+            engine.samples(spoilt[0], 1)
+    word(state, 1, SIZES.ahead // SIZES.lanes + 3)
+    with pytest.raises(SeqgenError, match="the state is damaged"):
+        engine.samples(state[0], 1)
 
 
 @pytest.mark.parametrize("name", DAMAGE)

@@ -73,8 +73,7 @@ Model::Model(const std::string& directory, const seqgen_load_options& options) :
     const seqgen_format asked = format_named(program.at("precision", where).string(where), where);
     format = options.format == SEQGEN_FORMAT_PROGRAM ? asked : static_cast<seqgen_format>(options.format);
     // Conditioning needs no more precision than what it is added to, and its weights crowd the cell's out of the cache.
-    network = Network("features", channels, format == SEQGEN_FORMAT_FLOAT32 ? SEQGEN_FORMAT_FLOAT32 : SEQGEN_FORMAT_BF16,
-                      kernels);
+    network = Network(channels, format == SEQGEN_FORMAT_FLOAT32 ? SEQGEN_FORMAT_FLOAT32 : SEQGEN_FORMAT_BF16, kernels);
     const auto& ops = program.at("ops", where).list(where);
     expect(ops.size() <= kMostOps, where, "more than 4096 ops");
     for (std::size_t i = 0; i < ops.size(); ++i) add(ops[i], tensors, where + ": op " + std::to_string(i));

@@ -15,9 +15,9 @@ constexpr std::size_t kMostScratch = std::size_t{1} << 20;
 
 }  // namespace
 
-Network::Network(const std::string& input, std::size_t channels, seqgen_format format, const Kernels& kernels)
+Network::Network(std::size_t channels, seqgen_format format, const Kernels& kernels)
     : kernels_(&kernels), format_(format), channels_(channels) {
-    values_[input] = {reserve(channels), channels};
+    values_["features"] = {reserve(channels), channels};
 }
 
 std::size_t Network::reserve(std::size_t width) {
@@ -103,32 +103,17 @@ std::size_t Network::product(Op& op, const Json& described, const Tensors& tenso
     return outputs;
 }
 
-// A convolution carries its last (taps - 1) * dilation inputs, oldest first; the program may bring those of a fresh
+// A convolution carries its last (taps - 1) * dilation inputs, oldest first; the program brings those of a fresh
 // stream.
 void Network::remember(Op& op, const Json& described, const Tensors& tensors, const std::string& where) {
     op.dilation = static_cast<std::size_t>(described.at("dilation", where).integer(1, kMostSize, where));
     op.line = reserve(op.width * op.taps);
     op.history = initial_.size();
     if (op.taps == 1) return;
-    const std::size_t left = (op.taps - 1) * op.dilation;
-    const Json* initial = described.find("initial");
-    if (initial == nullptr) {
-        if (initial_.size() + left * op.width > kMostScratch) {
-            throw Failure(SEQGEN_UNSUPPORTED, where + ": the convolutions carry more than " +
-                                                  std::to_string(kMostScratch) + " numbers, the most that is known");
-        }
-        initial_.resize(initial_.size() + left * op.width);
-        return;
-    }
-    std::vector<std::int64_t> shape = {1, static_cast<std::int64_t>(left), static_cast<std::int64_t>(op.width)};
-    const std::vector<float> fresh = tensors.floats(initial->string(where), shape);
+    std::vector<std::int64_t> shape = {1, static_cast<std::int64_t>((op.taps - 1) * op.dilation),
+                                       static_cast<std::int64_t>(op.width)};
+    const std::vector<float> fresh = tensors.floats(described.at("initial", where).string(where), shape);
     initial_.insert(initial_.end(), fresh.begin(), fresh.end());
-}
-
-std::size_t Network::bytes() const {
-    std::size_t sum = 0;
-    for (const Op& op : ops_) sum += op.matrix.bytes();
-    return sum;
 }
 
 void Network::run(const float* features, std::size_t features_stride, float* scratch, float* state, int streams) const {

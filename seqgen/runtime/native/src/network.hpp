@@ -1,4 +1,4 @@
-// A network of causal layers, stepped: features to one vector a frame, or what lanes made to what the next one is told.
+// The conditioning network: features to one vector a frame, at the frame rate.
 #pragma once
 
 #include <cstddef>
@@ -14,14 +14,13 @@ namespace seqgen {
 
 // Ops over named values of a frame, in the order of the program:
 //   normalise  y = (x[start:stop] - shift) * scale        slice  y = x[start:stop]
-//   conv       y_t = b + Σ_k W_k x_{t-(K-1-k)*dilation}   dense  y = W x + b; what lies before the first x is
-//              'initial', without it zero
+//   conv       y_t = b + Σ_k W_k x_{t-(K-1-k)*dilation}   dense  y = W x + b
 //   add        y = x1 + x2                                relu   y = max(x, 0)
 class Network {
    public:
     Network() = default;
-    // `format` of the weights: float32 or bf16. `input`: what the program calls that which comes in, `channels` wide.
-    Network(const std::string& input, std::size_t channels, seqgen_format format, const Kernels& kernels);
+    // `format` of the weights: float32 or bf16.
+    Network(std::size_t channels, seqgen_format format, const Kernels& kernels);
 
     // Appends an op of the program. Returns false where it is none of the above.
     // Raises Failure(SEQGEN_FORMAT) for missing or unfitting values and tensors.
@@ -36,9 +35,6 @@ class Network {
     // Floats of scratch and of carried state that one stream takes, and the state of a fresh one.
     std::size_t scratch() const { return scratch_; }
     const std::vector<float>& initial() const { return initial_; }
-
-    // Bytes of weights.
-    std::size_t bytes() const;
 
     // One frame of `streams` streams: the values lie in `scratch` afterwards, `state` is that after the frame.
     void run(const float* features, std::size_t features_stride, float* scratch, float* state, int streams) const;

@@ -11,7 +11,6 @@ namespace {
 
 constexpr std::int64_t kMostHorizon = 1 << 12;
 constexpr std::int64_t kMostLookAhead = std::int64_t{64} << 16;
-constexpr std::size_t kMostOps = 4096;
 
 void copy(unsigned char*& to, const void* from, std::size_t bytes) {
     if (bytes > 0) std::memcpy(to, from, bytes);
@@ -35,8 +34,8 @@ Subscale::Subscale(const Json& op, const Tensors& tensors, const Cell& cell, con
     }
     check(timing,
           static_cast<std::size_t>(op.at("look_ahead", where).integer(0, kMostLookAhead, where + ": look_ahead")), where);
-    load_network(op, tensors, kernels, where);
-    load_leave(op, tensors, where);
+    context_ = std::make_unique<LaneContext>(op, tensors, lanes_, kernels, where);
+    load_leave(op.at("leave", where), tensors, where + ": leave");
 }
 
 // What is given out waits for the look-ahead, filled up to whole lane steps, and for the last lane.
@@ -54,36 +53,23 @@ void Subscale::check(const Timing& timing, std::size_t look_ahead, const std::st
     frames_ = (fill_ + ahead() + timing.hop - 1) / timing.hop + 2;
 }
 
-void Subscale::load_network(const Json& op, const Tensors& tensors, const Kernels& kernels, const std::string& where) {
-    // A sample has 16 bits and more is done with it here than with features, so weights are not rounded.
-    network_ = Network("lanes", entering(), SEQGEN_FORMAT_FLOAT32, kernels);
-    const auto& ops = op.at("ops", where).list(where);
-    if (ops.size() > kMostOps) throw Failure(SEQGEN_FORMAT, where + ": more than 4096 ops");
-    for (std::size_t i = 0; i < ops.size(); ++i) {
-        const std::string& name = ops[i].at("op", where).string(where);
-        const std::string here = where + ": op " + std::to_string(i) + " (" + name + ")";
-        if (network_.append(ops[i], tensors, here)) continue;
-        throw Failure(SEQGEN_UNSUPPORTED,
-                      here + ": unknown op '" + name + "' here; known: normalise, slice, conv, dense, add, relu");
-    }
-    value_ = network_.value(op.at("in", where).string(where), where);
-    leave_columns_ = padded(value_.width);
-}
-
 void Subscale::load_leave(const Json& op, const Tensors& tensors, const std::string& where) {
-    const auto rows = static_cast<std::int64_t>(6 * cell_.units());
-    std::vector<std::int64_t> shape = {rows, static_cast<std::int64_t>(value_.width)};
+    const auto rows = static_cast<std::int64_t>(6 * cell_.units()), width = static_cast<std::int64_t>(context_->width());
+    std::vector<std::int64_t> shape = {rows, width};
     const std::vector<float> weight = tensors.floats(op.at("weight", where).string(where), shape);
-    leave_ = Packed(cell_.arranged(weight.data(), value_.width), format_, Activations::state, kernels_);
+    leave_ = Packed(cell_.arranged(weight.data(), context_->width()), format_, Activations::state, kernels_);
     shape = {rows};
     const std::vector<float> bias = tensors.floats(op.at("bias", where).string(where), shape);
     bias_ = Aligned<float>(cell_.gates());
     cell_.arrange(bias.data(), bias_.data());
 }
 
-void Subscale::hot(float* entering) const {
-    std::fill_n(entering, lanes_ * this->entering(), 0.0f);
-    for (std::size_t lane = 0; lane < lanes_; ++lane) entering[lane * this->entering() + lanes_ - 1 + lane] = 1;
+// The last lane makes samples then, and the first convolution of each has read as many steps as it has taps.
+std::size_t Subscale::settled() const { return depth() + std::max(horizon_, context_->taps() - 1); }
+
+// From what the first convolution of the last lane reads to what the first lane makes.
+std::size_t Subscale::steps() const {
+    return std::max(depth() + 1, (lanes_ - 2) * lag() + 1 + context_->taps());
 }
 
 void Subscale::arrange(const float* vector, float* made) const {
@@ -91,19 +77,18 @@ void Subscale::arrange(const float* vector, float* made) const {
     for (std::size_t i = 0; i < bias_.size(); ++i) made[i] += bias_[i];
 }
 
-void Subscale::tell(const float* scratch, std::uint8_t* bytes, Rows<float> told, float* scales, int rows) const {
-    const std::size_t stride = network_.scratch();
-    const float* value = scratch + value_.offset;
+void Subscale::tell(const float* residual, std::uint8_t* bytes, Rows<float> told, float* scales, int rows) const {
+    const std::size_t channels = context_->channels();
     std::fill_n(scales, rows, 1.0f);
-    if (format_ != SEQGEN_FORMAT_INT8) return leave_(leave_.all(), Rows<const float>{value, stride}, told, rows);
+    if (format_ != SEQGEN_FORMAT_INT8) return leave_(leave_.all(), Rows<const float>{residual, channels}, told, rows);
     for (std::size_t row = 0; row < static_cast<std::size_t>(rows); ++row) {
-        scales[row] = kernels_.scaled_bytes(value + row * stride, leave_columns_, bytes + row * leave_columns_);
+        scales[row] = kernels_.scaled_bytes(residual + row * channels, channels, bytes + row * channels);
     }
-    leave_(leave_.all(), Rows<const std::uint8_t>{bytes, leave_columns_}, told, rows);
+    leave_(leave_.all(), Rows<const std::uint8_t>{bytes, channels}, told, rows);
 }
 
 std::size_t Subscale::state_bytes(std::size_t conditioning) const {
-    const std::size_t lane = 2 * cell_.half() + network_.initial().size();
+    const std::size_t lane = 2 * cell_.half() + context_->carried();
     const std::size_t floats = lanes_ * lane + frames_ * cell_.gates() + conditioning;
     return sizeof(Place) + floats * sizeof(float) + steps() * lanes_ * sizeof(std::int16_t);
 }
@@ -117,16 +102,16 @@ void Subscale::init(unsigned char* state, const float* vector, const std::uint32
     copy(state, &place, sizeof place);
     state += lanes_ * 2 * cell_.half() * sizeof(float);  // zero, as all samples are
     for (std::size_t frame = 0; frame < frames_; ++frame) copy(state, vector, cell_.gates() * sizeof(float));
-    const auto& initial = network_.initial();
-    for (std::size_t lane = 0; lane < lanes_; ++lane) copy(state, initial.data(), initial.size() * sizeof(float));
+    state += lanes_ * context_->carried() * sizeof(float);
     copy(state, conditioning, count * sizeof(float));
 }
 
 bool Subscale::fits(const unsigned char* state, bool waits) const {
     Place place;
     std::memcpy(&place, state, sizeof place);
-    const bool early = place.begun == 0 && place.step == 0;
-    return place.step < steps() && place.frame < frames_ && (early || (place.begun == 1 && !waits));
+    if (place.step >= steps() || place.frame >= frames_) return false;
+    if (place.taken == 0) return place.step == 0;
+    return place.taken >= depth() + horizon_ && place.taken <= settled() && !waits;
 }
 
 }  // namespace seqgen

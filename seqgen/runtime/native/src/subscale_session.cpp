@@ -16,6 +16,7 @@ std::size_t aligned(std::size_t bytes) { return (bytes + kAlignment - 1) / kAlig
 template <typename Take>
 void SubscaleSession::Arrays::reserve(const Model& model, Take&& take) {
     const Subscale& subscale = *model.subscale;
+    const LaneContext& network = subscale.context();
     const std::size_t lanes = subscale.lanes(), gates = model.cell.gates(), ring = subscale.steps() * lanes;
     const auto floats = [&](std::size_t count) { return static_cast<float*>(take(count * sizeof(float))); };
     model.cell.reserve(cell, [&](std::size_t bytes) { return take(lanes * bytes); });
@@ -23,10 +24,9 @@ void SubscaleSession::Arrays::reserve(const Model& model, Take&& take) {
     deltas = floats(subscale.frames() * gates);
     scratch = floats(model.network.scratch());
     network_state = floats(model.network.initial().size());
-    context = floats(lanes * subscale.network().scratch());
-    context_state = floats(lanes * subscale.network().initial().size());
-    entering = floats(lanes * subscale.entering());
-    bytes = static_cast<std::uint8_t*>(take(lanes * subscale.width()));
+    network.reserve(context, floats);
+    carried = floats(lanes * network.carried());
+    bytes = static_cast<std::uint8_t*>(take(lanes * network.channels()));
     told = floats(lanes * gates);
     units = floats(ring);
     samples = static_cast<std::int16_t*>(take(ring * sizeof(std::int16_t)));
@@ -51,6 +51,7 @@ SubscaleSession::SubscaleSession(const Model& model, const seqgen_call& call, bo
       lag_(static_cast<std::int64_t>(subscale_.lag())),
       depth_(static_cast<std::int64_t>(subscale_.depth())),
       horizon_(static_cast<std::int64_t>(subscale_.horizon())),
+      ring_(subscale_.steps()),
       product_(model.cell, cell_, model.team.get()),
       sharpness_(1.0f / std::max(call.temperature, 1e-3f)) {
     auto* free = static_cast<unsigned char*>(call.workspace);
@@ -61,8 +62,6 @@ SubscaleSession::SubscaleSession(const Model& model, const seqgen_call& call, bo
         return taken;
     });
     std::fill_n(arrays_.scratch, model.network.scratch(), 0.0f);
-    std::fill_n(arrays_.context, subscale_.lanes() * subscale_.network().scratch(), 0.0f);
-    subscale_.hot(arrays_.entering);
 }
 
 // Calls `move(array, bytes)` for every array of a state blob, in its order.
@@ -74,9 +73,9 @@ void SubscaleSession::each_part(Move&& move) {
     move(&place_, sizeof place_);
     floats(cell_.hidden[cell_.now], lanes * 2 * model_.cell.half());
     floats(arrays_.vectors, subscale_.frames() * gates);
-    floats(arrays_.context_state, lanes * subscale_.network().initial().size());
+    floats(arrays_.carried, lanes * subscale_.context().carried());
     floats(arrays_.network_state, model_.network.initial().size());
-    move(arrays_.samples, subscale_.steps() * lanes * sizeof(std::int16_t));
+    move(arrays_.samples, ring_ * lanes * sizeof(std::int16_t));
 }
 
 void SubscaleSession::load(int stream) {
@@ -90,29 +89,36 @@ void SubscaleSession::load(int stream) {
     });
     step_ = place_.step;
     frame_ = place_.frame;
-    tape_ = place_.begun != 0 ? depth_ : -horizon_;
+    taken_ = place_.taken;
     origin_ = -static_cast<std::int64_t>(header_.ahead);
+    restore();
+    for (Philox& noise : noise_) {
+        if (drawing_ && call_.uniforms == nullptr) noise = Philox(call_.seed, call_.stream_ids[stream]);
+    }
+}
+
+// What follows from a state and is not in it.
+void SubscaleSession::restore() {
     // Lanes start one after the other, in whichever of the two buffers is the one then.
     model_.cell.refresh(cell_);
     const std::size_t hidden = subscale_.lanes() * 2 * model_.cell.half();
     std::copy_n(cell_.hidden[0], hidden, cell_.hidden[1]);
     std::copy_n(cell_.bytes[0], hidden, cell_.bytes[1]);
-    const std::size_t gates = model_.cell.gates(), count = subscale_.frames();
+    const std::size_t gates = model_.cell.gates(), count = subscale_.frames(), lanes = subscale_.lanes();
     for (std::size_t back = 1; back < count; ++back) {
-        const std::size_t to = (frame_ + back) % count;
-        const float *before = arrays_.vectors + (frame_ + back - 1) % count * gates, *after = arrays_.vectors + to * gates;
-        float* delta = arrays_.deltas + to * gates;
-        for (std::size_t i = 0; i < gates; ++i) delta[i] = after[i] - before[i];
+        const std::size_t to = (frame_ + back) % count * gates, from = (frame_ + back - 1) % count * gates;
+        for (std::size_t i = 0; i < gates; ++i) arrays_.deltas[to + i] = arrays_.vectors[to + i] - arrays_.vectors[from + i];
     }
-    for (std::size_t at = 0; at < subscale_.steps(); ++at) {
-        for (std::size_t lane = 0; lane < subscale_.lanes(); ++lane) {
-            const std::int16_t sample = arrays_.samples[at * subscale_.lanes() + lane];
-            arrays_.units[at * subscale_.lanes() + subscale_.lanes() - 1 - lane] =
-                static_cast<float>(sample) / subscale_.unit();
+    for (std::size_t at = 0; at < ring_ * lanes; at += lanes) {
+        for (std::size_t lane = 0; lane < lanes; ++lane) {
+            arrays_.units[at + lanes - 1 - lane] = static_cast<float>(arrays_.samples[at + lane]) / subscale_.unit();
         }
     }
-    for (Philox& noise : noise_) {
-        if (drawing_ && call_.uniforms == nullptr) noise = Philox(call_.seed, call_.stream_ids[stream]);
+    const LaneContext& context = subscale_.context();
+    context.clear(arrays_.context);
+    for (std::size_t lane = 0; lane < lanes; ++lane) {
+        context.load(arrays_.context, lane, arrays_.carried + lane * context.carried());
+        for (std::size_t back = 1; back < context.taps() && lane > 0; ++back) read(lane, back);
     }
 }
 
@@ -121,6 +127,11 @@ void SubscaleSession::save(int stream) {
     header_.ahead -= static_cast<std::uint32_t>(std::min<std::int64_t>(header_.ahead, made));
     place_.step = static_cast<std::uint32_t>(step_);
     place_.frame = static_cast<std::uint32_t>(frame_);
+    place_.taken = static_cast<std::uint32_t>(taken_);
+    const LaneContext& context = subscale_.context();
+    for (std::size_t lane = 0; lane < subscale_.lanes(); ++lane) {
+        context.save(arrays_.context, lane, arrays_.carried + lane * context.carried());
+    }
     auto* to = static_cast<unsigned char*>(call_.states[stream]);
     each_part([&](const void* array, std::size_t bytes) {
         if (bytes > 0) std::memcpy(to, array, bytes);
@@ -158,28 +169,33 @@ void SubscaleSession::frame(std::int64_t index) {
 // The steps that a frame makes possible, of which `waited` samples were dropped; `along` counts the samples of complete
 // lane steps from the frame's beginning on, and those of a fresh stream before.
 void SubscaleSession::steps(std::int64_t waited) {
-    const std::int64_t behind = place_.begun != 0 ? 0 : lanes_ * (depth_ + horizon_);
-    place_.begun = 1;
-    for (std::int64_t along = waited - behind; along < static_cast<std::int64_t>(model_.hop); along += lanes_) step(along);
+    const std::int64_t before = taken_ > 0 ? 0 : lanes_ * (depth_ + horizon_);
+    for (std::int64_t along = waited - before; along < static_cast<std::int64_t>(model_.hop); along += lanes_) step(along);
+}
+
+// Lanes that begin within so many steps of lane 0.
+int SubscaleSession::started(std::int64_t steps) const {
+    return steps < 0 ? 0 : static_cast<int>(std::min(lanes_, steps / lag_ + 1));
 }
 
 void SubscaleSession::step(std::int64_t along) {
-    const auto started = [&](std::int64_t at) { return at < 0 ? 0 : static_cast<int>(std::min(lanes_, at / lag_ + 1)); };
-    read(started(tape_ + horizon_));
-    if (tape_ >= 0) make(along, started(tape_));
-    if (tape_ == depth_) put(origin_ + along);
-    tape_ = std::min(depth_, tape_ + 1);
-    step_ = step_ + 1 == subscale_.steps() ? 0 : step_ + 1;
+    const int rows = started(taken_);
+    std::size_t counts[SEQGEN_MAX_STREAMS];
+    for (int lane = 0; lane < rows; ++lane) {
+        counts[lane] = static_cast<std::size_t>(taken_ - lane * lag_);
+        if (lane > 0) read(static_cast<std::size_t>(lane), 0);
+    }
+    subscale_.context().step(arrays_.context, counts, rows);
+    if (taken_ >= horizon_) make(along, started(taken_ - horizon_));
+    if (taken_ >= depth_ + horizon_) put(origin_ + along);
+    taken_ = std::min(static_cast<std::int64_t>(subscale_.settled()), taken_ + 1);
+    step_ = step_ + 1 == ring_ ? 0 : step_ + 1;
 }
 
-// The first lanes read, `horizon` lane steps ahead of themselves, what the lanes before have made.
-void SubscaleSession::read(int rows) {
-    const std::size_t lanes = subscale_.lanes(), width = subscale_.entering();
-    for (std::size_t lane = 1; lane < static_cast<std::size_t>(rows); ++lane) {
-        const float* units = arrays_.units + behind(1 + subscale_.lag() * (lane - 1)) * lanes;
-        std::copy_n(units + lanes - lane, lane, arrays_.entering + lane * width);
-    }
-    subscale_.network().run(arrays_.entering, width, arrays_.context, arrays_.context_state, rows);
+// A lane reads, `horizon` lane steps ahead of itself, what the lanes before have made; or what it read some steps back.
+void SubscaleSession::read(std::size_t lane, std::size_t back) {
+    const float* units = arrays_.units + behind(1 + subscale_.lag() * (lane - 1) + back) * subscale_.lanes();
+    std::copy_n(units + subscale_.lanes() - lane, lane, subscale_.context().row(arrays_.context, lane, back));
 }
 
 // Where each lane's sample lies between two frames: `back` samples before the one that the frame begins with.
@@ -201,7 +217,7 @@ void SubscaleSession::condition(std::int64_t along, int rows) {
 void SubscaleSession::make(std::int64_t along, int rows) {
     cell_.streams = rows;
     product_.multiply(0);
-    subscale_.tell(arrays_.context, arrays_.bytes, {arrays_.told, model_.cell.gates()}, scales_, rows);
+    subscale_.tell(arrays_.context.residual, arrays_.bytes, {arrays_.told, model_.cell.gates()}, scales_, rows);
     condition(along, rows);
     // The noise of what lane 0 makes now lies D lane steps beyond what is given out.
     const auto element = [&](int lane, int which) {

@@ -25,13 +25,13 @@ class SubscaleSession {
     struct Arrays {
         Lanes& cell;
         float *vectors = nullptr, *deltas = nullptr;  // [frames][6 half], see `frame_`
-        float *scratch = nullptr, *network_state = nullptr;      // the conditioning network's
-        float *context = nullptr, *context_state = nullptr;      // the context network's, lane after lane
-        float *entering = nullptr;                               // [B][2 B - 1] what the lanes read
-        std::uint8_t* bytes = nullptr;                           // [B] what it makes in 8 bits
-        float* told = nullptr;                                   // [B][6 half]
-        float* units = nullptr;           // [D + 1][B] samples as the lanes read them, the last lane first
-        std::int16_t* samples = nullptr;  // [D + 1][B], lane after lane
+        float *scratch = nullptr, *network_state = nullptr;  // the conditioning network's
+        LaneContext::Arrays context{};
+        float* carried = nullptr;         // [B][carried] its state, as a blob has it
+        std::uint8_t* bytes = nullptr;    // [B][channels] what it makes in 8 bits
+        float* told = nullptr;            // [B][6 half]
+        float* units = nullptr;           // [steps][B] samples as the lanes read them, the last lane first
+        std::int16_t* samples = nullptr;  // [steps][B], the first lane first
 
         template <typename Take>
         void reserve(const Model& model, Take&& take);
@@ -41,11 +41,13 @@ class SubscaleSession {
     void each_part(Move&& move);
     void load(int stream);
     void save(int stream);
+    void restore();
     void frame(std::int64_t index);
     void steps(std::int64_t waited);
     void step(std::int64_t along);
-    void read(int rows);
+    void read(std::size_t lane, std::size_t back);
     void make(std::int64_t along, int rows);
+    int started(std::int64_t steps) const;
     void condition(std::int64_t along, int rows);
     int choose(std::int64_t element, int which, int lane);
     void enter(std::size_t lane);
@@ -53,7 +55,7 @@ class SubscaleSession {
 
     // The place in the ring of samples that is `back` steps behind the next one.
     std::size_t behind(std::size_t back) const {
-        return step_ >= back ? step_ - back : step_ + subscale_.steps() - back;
+        return step_ >= back ? step_ - back : step_ + ring_ - back;
     }
 
     const Model& model_;
@@ -61,6 +63,7 @@ class SubscaleSession {
     const seqgen_call& call_;
     const bool drawing_;
     const std::int64_t lanes_, lag_, depth_, horizon_;
+    const std::size_t ring_;  // lane steps of the ring of samples
 
     Lanes cell_{};
     Arrays arrays_{cell_};
@@ -75,7 +78,7 @@ class SubscaleSession {
     StateHeader header_{};
     Subscale::Place place_{};
     std::size_t step_ = 0, frame_ = 0;  // the places in the rings that are written next
-    std::int64_t tape_ = 0;             // steps since lane 0 made its first sample, at most D
+    std::int64_t taken_ = 0;            // steps since lane 0 began to read, as far as they matter
     std::int64_t origin_ = 0;           // sample of the call, counted as if nothing waited, at which the frame begins
 };
 
