@@ -176,14 +176,15 @@ def test_philox_is_that_of_python(sizes: Staggered, where: Path) -> None:
     engine = Engine(where)
     frames = frames_of(sizes, 6)
     features, uniforms, _ = inputs(sizes, 2, frames)
-    seed, start = 2**63 + 12345, 2**40 + 3
-    ids = np.array([7, 2**64 - 1], np.uint64)
-    given = np.stack([noise.block(seed, int(row), start, uniforms.shape[1]) for row in ids])
+    seed = 2**63 + 12345
+    ids, starts = np.array([7, 2**64 - 1], np.uint64), np.array([2**40 + 3, 5], np.uint64)
+    given = np.stack([noise.block(seed, int(row), int(start), uniforms.shape[1])
+                      for row, start in zip(ids, starts, strict=True)])  # fmt: skip
     expected, _ = draw(engine, features, given)
     state, parts = engine.init(2), []
     for frame, part in pieces(sizes, [frames - 1, 1]):
         made = np.empty((2, (part.stop - part.start) // 2 - sizes.ahead), np.float32)
-        positions = np.full(2, start + part.start, np.uint64)
+        positions = starts + np.uint64(part.start)
         engine.run(state, features[:, frame], made.shape[1], drawing=True, made={"audio": made}, seed=seed,
                    temperature=1.0, given={"stream_ids": ids, "positions": positions})  # fmt: skip
         parts.append(made)
