@@ -2,7 +2,7 @@
 
 With int8 weights the cell's matrices have 8 bits, ``w = q · peak / 127`` with one peak a row and
 ``q = round(127 w / peak)`` (:mod:`seqgen.nets.rounding`); where it is smaller, only their blocks of 4 × 4 that are not
-zero. The matrix through which lanes are told of those before is held like the cell's; the rest of their network keeps
+zero. The matrix through which lanes are told of those before is stored like the cell's, the rest of their network in
 float32. Matrices of the conditioning network have bfloat16, as in the engine itself. All are the very numbers that the
 engine makes of float32 weights when it loads them, so nothing is rounded twice and the samples are the same.
 """

@@ -158,7 +158,8 @@ def test_rounded_weights(precision: str, tmp_path: Path) -> None:
         runtime = NativeRuntime(bundle, format=form)
         assert runtime.format == precision
         got, _ = runtime.step(x, runtime.init(2), cond)
-        assert 0 < np.abs(got - expected).max() < 0.05 * np.abs(expected).max()
+        assert 0 < np.abs(got - expected).max() < 0.1 * np.abs(expected).max()
+        assert np.abs(got - expected).mean() < 0.04 * np.abs(expected).mean()
         made.append(runtime.sample(uniforms, runtime.init(2), cond)[0])
     assert np.array_equal(*made)
     assert [verdict.runtime.split()[0] for verdict in voice.check(small.directory)] == ["native"]

@@ -23,15 +23,17 @@ void arrange(Source& source, std::size_t width, std::size_t taps, std::size_t st
 
 }  // namespace
 
-LaneContext::LaneContext(const Json& op, const Tensors& tensors, std::size_t lanes, const Kernels& kernels,
-                         const std::string& where)
-    : kernels_(&kernels), lanes_(lanes) {
+LaneContext::LaneContext(const Json& op, const Tensors& tensors, std::size_t lanes, seqgen_format format,
+                         const Kernels& kernels, const std::string& where)
+    : kernels_(&kernels), small_(format == SEQGEN_FORMAT_INT8), lanes_(lanes) {
     enter(op.at("enter", where), tensors, where + ": enter");
     const auto& blocks = op.at("blocks", where).list(where);
     if (blocks.size() > kMostBlocks) throw Failure(SEQGEN_UNSUPPORTED, where + ": more than 64 blocks");
     for (std::size_t i = 0; i < blocks.size(); ++i) {
         blocks_.push_back(block(blocks[i], tensors, where + ": block " + std::to_string(i)));
+        if (small_) line_ = std::max(line_, blocks_.back().taps * channels_);
     }
+    nothing_ = Aligned<float>(line_);
 }
 
 void LaneContext::enter(const Json& op, const Tensors& tensors, const std::string& where) {
@@ -70,26 +72,26 @@ Aligned<float> LaneContext::bias(const Json& op, const char* name, const Tensors
 
 LaneContext::Block LaneContext::block(const Json& op, const Tensors& tensors, const std::string& where) {
     const auto width = static_cast<std::int64_t>(width_);
-    const auto dilation = static_cast<std::size_t>(op.at("dilation", where).integer(1, kMostDilation, where));
     Block made;
+    made.dilation = static_cast<std::size_t>(op.at("dilation", where).integer(1, kMostDilation, where));
     std::vector<std::int64_t> shape = {width, width, -1};
     const std::vector<float> conv = tensors.floats(op.at("conv_weight", where).string(where), shape);
-    const auto taps = static_cast<std::size_t>(shape[2]);
-    made.left = (taps - 1) * dilation;
-    if (carried_ + made.left * channels_ > kMostCarried) {
+    made.taps = static_cast<std::size_t>(shape[2]);
+    if (carried_ + made.left() * channels_ > kMostCarried) {
         throw Failure(SEQGEN_UNSUPPORTED, where + ": a lane remembers more than " + std::to_string(kMostCarried) +
                                               " numbers, the most that is known");
     }
-    carried_ += made.left * channels_;
+    carried_ += made.left() * channels_;
     made.history = lanes_ * histories_;
     histories_ += window(made);
-    Source source = Source::plain(conv.data(), width_, width_ * taps);
-    arrange(source, width_, taps, channels_, dilation);
-    made.conv = Packed(source, SEQGEN_FORMAT_FLOAT32, Activations::state, *kernels_);
+    // In 8 bits the taps' rows are brought together anyway.
+    Source source = Source::plain(conv.data(), width_, width_ * made.taps);
+    arrange(source, width_, made.taps, channels_, small_ ? 1 : made.dilation);
+    const seqgen_format format = small_ ? SEQGEN_FORMAT_INT8 : SEQGEN_FORMAT_FLOAT32;
+    made.conv = Packed(source, format, Activations::rectified, *kernels_);
     shape = {width, width};
     const std::vector<float> dense = tensors.floats(op.at("dense_weight", where).string(where), shape);
-    made.dense = Packed(Source::plain(dense.data(), width_, width_), SEQGEN_FORMAT_FLOAT32, Activations::state,
-                        *kernels_);
+    made.dense = Packed(Source::plain(dense.data(), width_, width_), format, Activations::rectified, *kernels_);
     made.conv_bias = bias(op, "conv_bias", tensors, where);
     made.dense_bias = bias(op, "dense_bias", tensors, where);
     return made;
@@ -109,7 +111,7 @@ void LaneContext::clear(Arrays& arrays) const {
 
 void LaneContext::load(Arrays& arrays, std::size_t lane, const float* state) const {
     for (const Block& block : blocks_) {
-        const std::size_t count = block.left * channels_;
+        const std::size_t count = block.left() * channels_;
         std::copy_n(state, count, arrays.histories + block.history + lane * window(block) + arrays.at * channels_);
         state += count;
     }
@@ -117,7 +119,7 @@ void LaneContext::load(Arrays& arrays, std::size_t lane, const float* state) con
 
 void LaneContext::save(const Arrays& arrays, std::size_t lane, float* state) const {
     for (const Block& block : blocks_) {
-        const std::size_t count = block.left * channels_;
+        const std::size_t count = block.left() * channels_;
         std::copy_n(arrays.histories + block.history + lane * window(block) + arrays.at * channels_, count, state);
         state += count;
     }
@@ -136,7 +138,7 @@ void LaneContext::slide(Arrays& arrays) const {
     };
     move(arrays.entering, window(), (taps_ - 1) * (lanes_ - 1));
     for (const Block& block : blocks_) {
-        move(arrays.histories + block.history, window(block), block.left * channels_);
+        move(arrays.histories + block.history, window(block), block.left() * channels_);
     }
 }
 
@@ -147,19 +149,25 @@ void LaneContext::step(Arrays& arrays, const std::size_t* counts, int rows) cons
         float* x = arrays.residual + lane * channels_;
         for (std::size_t i = 0; i < channels_; ++i) x[i] += hot[i];
     }
-    for (const Block& block : blocks_) apply(block, arrays, rows);
+    for (const Block& block : blocks_) small_ ? apply_small(block, arrays, rows) : apply(block, arrays, rows);
     slide(arrays);
 }
 
-void LaneContext::apply(const Block& block, Arrays& arrays, int rows) const {
+// The newest rows of a block's windows; returns where the windows begin.
+float* LaneContext::rectify(const Block& block, Arrays& arrays, int rows) const {
     const std::size_t size = window(block);
     float* windows = arrays.histories + block.history + arrays.at * channels_;
     for (std::size_t lane = 0; lane < static_cast<std::size_t>(rows); ++lane) {
         const float* x = arrays.residual + lane * channels_;
-        float* newest = windows + lane * size + block.left * channels_;
+        float* newest = windows + lane * size + block.left() * channels_;
         for (std::size_t i = 0; i < channels_; ++i) newest[i] = std::max(x[i], 0.0f);
     }
-    block.conv(block.conv.all(), Rows<const float>{windows, size}, {arrays.inner, channels_}, rows);
+    return windows;
+}
+
+void LaneContext::apply(const Block& block, Arrays& arrays, int rows) const {
+    const float* windows = rectify(block, arrays, rows);
+    block.conv(block.conv.all(), Rows<const float>{windows, window(block)}, {arrays.inner, channels_}, rows);
     for (std::size_t lane = 0; lane < static_cast<std::size_t>(rows); ++lane) {
         kernels_->rectify(arrays.inner + lane * channels_, block.conv_bias.data(), channels_);
     }
@@ -167,6 +175,31 @@ void LaneContext::apply(const Block& block, Arrays& arrays, int rows) const {
     for (std::size_t lane = 0; lane < static_cast<std::size_t>(rows); ++lane) {
         const std::size_t at = lane * channels_;
         kernels_->accumulate(arrays.residual + at, arrays.outer + at, block.dense_bias.data(), channels_);
+    }
+}
+
+void LaneContext::apply_small(const Block& block, Arrays& arrays, int rows) const {
+    const float* windows = rectify(block, arrays, rows);
+    const std::size_t width = block.taps * channels_;
+    for (std::size_t lane = 0; lane < static_cast<std::size_t>(rows); ++lane) {
+        for (std::size_t tap = 0; tap < block.taps; ++tap) {
+            const float* from = windows + lane * window(block) + tap * block.dilation * channels_;
+            std::copy_n(from, channels_, arrays.line + tap * channels_);
+        }
+        arrays.scales[lane] =
+            kernels_->rectify_bytes(arrays.line, nothing_.data(), 1.0f, width, arrays.bytes + lane * width);
+    }
+    block.conv(block.conv.all(), Rows<const std::uint8_t>{arrays.bytes, width}, {arrays.inner, channels_}, rows);
+    for (std::size_t lane = 0; lane < static_cast<std::size_t>(rows); ++lane) {
+        const std::size_t at = lane * channels_;
+        arrays.scales[lane] = kernels_->rectify_bytes(arrays.inner + at, block.conv_bias.data(), arrays.scales[lane],
+                                                      channels_, arrays.bytes + at);
+    }
+    block.dense(block.dense.all(), Rows<const std::uint8_t>{arrays.bytes, channels_}, {arrays.outer, channels_}, rows);
+    for (std::size_t lane = 0; lane < static_cast<std::size_t>(rows); ++lane) {
+        float* x = arrays.residual + lane * channels_;
+        const float *made = arrays.outer + lane * channels_, scale = arrays.scales[lane];
+        for (std::size_t i = 0; i < channels_; ++i) x[i] += scale * made[i] + block.dense_bias[i];
     }
 }
 

@@ -14,8 +14,8 @@ namespace seqgen {
 // A linear convolution over lane steps of the samples before a lane, the nearest lane first and zero where there is
 // none, and of the lane's one-hot; then residual blocks, as seqgen/models/lanes.py has it:
 //   x_k = b + Σ_t W_t [u_{k-(K-1-t)}, one-hot]      x_k += b'' + V relu(b' + Σ_t W'_t relu(x_{k-(K'-1-t) dilation}))
-// Before its first step a lane has read nothing, not even its one-hot. The weights have float32 whatever the cell's: a
-// sample has 16 bits.
+// Before its first step a lane has read nothing, not even its one-hot. The first convolution has float32 weights whatever
+// the cell's: a sample has 16 bits.
 class LaneContext {
    public:
     // Arrays in a call's workspace, each lane after lane and zero at first.
@@ -23,11 +23,14 @@ class LaneContext {
         float* entering;   // windows of what the lanes read
         float* histories;  // windows of what the blocks' convolutions read, block after block
         float *residual, *inner, *outer;  // [channels]
+        float* line;                      // in 8 bits: what one lane's convolution reads, and the same of all lanes
+        std::uint8_t* bytes;
+        float scales[SEQGEN_MAX_STREAMS];
         std::size_t at;                   // how far the windows have slid: they do, so that their rows need not move
     };
 
     // Raises Failure for missing or unfitting options and tensors.
-    LaneContext(const Json& op, const Tensors& tensors, std::size_t lanes, const Kernels& kernels,
+    LaneContext(const Json& op, const Tensors& tensors, std::size_t lanes, seqgen_format format, const Kernels& kernels,
                 const std::string& where);
 
     std::size_t width() const { return width_; }        // channels
@@ -55,24 +58,29 @@ class LaneContext {
     struct Block {
         Packed conv, dense;
         Aligned<float> conv_bias, dense_bias;
-        std::size_t left = 0, history = 0;  // lane steps that it remembers, and where its windows begin
+        std::size_t taps = 1, dilation = 1, history = 0;  // and where its windows begin
+        std::size_t left() const { return (taps - 1) * dilation; }  // lane steps that it remembers
     };
 
     void enter(const Json& op, const Tensors& tensors, const std::string& where);
     Block block(const Json& op, const Tensors& tensors, const std::string& where);
     Aligned<float> bias(const Json& op, const char* name, const Tensors& tensors, const std::string& where) const;
     std::size_t window() const { return (taps_ - 1 + kSlide) * (lanes_ - 1); }
-    std::size_t window(const Block& block) const { return (block.left + kSlide) * channels_; }
+    std::size_t window(const Block& block) const { return (block.left() + kSlide) * channels_; }
     void slide(Arrays& arrays) const;
+    float* rectify(const Block& block, Arrays& arrays, int rows) const;
     void apply(const Block& block, Arrays& arrays, int rows) const;
+    void apply_small(const Block& block, Arrays& arrays, int rows) const;
 
     static constexpr std::size_t kSlide = 8;  // steps between two moves of the windows
 
     const Kernels* kernels_;
-    std::size_t lanes_, width_ = 0, channels_ = 0, taps_ = 0, carried_ = 0, histories_ = 0;
+    const bool small_;  // blocks in 8 bits
+    std::size_t lanes_, width_ = 0, channels_ = 0, taps_ = 0, carried_ = 0, histories_ = 0, line_ = 0;
     Packed enter_;
     Aligned<float> hot_;  // [taps][B][channels] bias and one-hot of a lane that has read so many steps
     std::vector<Block> blocks_;
+    Aligned<float> nothing_;  // [line_]
 };
 
 template <typename Take>
@@ -82,6 +90,8 @@ void LaneContext::reserve(Arrays& arrays, Take&& take) const {
     arrays.residual = take(lanes_ * channels_);
     arrays.inner = take(lanes_ * channels_);
     arrays.outer = take(lanes_ * channels_);
+    arrays.line = take(line_);
+    arrays.bytes = reinterpret_cast<std::uint8_t*>(take((lanes_ * line_ + sizeof(float) - 1) / sizeof(float)));
 }
 
 }  // namespace seqgen

@@ -34,7 +34,7 @@ Subscale::Subscale(const Json& op, const Tensors& tensors, const Cell& cell, con
     }
     check(timing,
           static_cast<std::size_t>(op.at("look_ahead", where).integer(0, kMostLookAhead, where + ": look_ahead")), where);
-    context_ = std::make_unique<LaneContext>(op, tensors, lanes_, kernels, where);
+    context_ = std::make_unique<LaneContext>(op, tensors, lanes_, format, kernels, where);
     load_leave(op.at("leave", where), tensors, where + ": leave");
 }
 
