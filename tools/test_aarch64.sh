@@ -38,8 +38,9 @@ PYTHON
 
 for precision in float32 bf16 int8; do
   "$python" -m tests.engine.programs "$work/$precision" "$precision"
+  "$python" -m tests.engine.lanes "$work/lanes-$precision" "$precision"
 done
-for voice in {,strips-,wavenet-}{float32,bf16,int8}; do
+for voice in {,strips-,wavenet-,lanes-}{float32,bf16,int8}; do
   features="$work/features"
   if [[ $voice == wavenet-* ]]; then features="$work/wavenet-features"; fi
   SEQGEN_ISA=generic "$work/here/vocode" "$work/$voice" "$features" "$work/expected.wav" 5

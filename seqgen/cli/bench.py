@@ -25,7 +25,8 @@ Measure speed on this machine. Compare only figures of one run on one machine.
   seqgen bench --preset pwn-student --compare            # Parallel WaveNet, and its teacher stepped in torch
   seqgen bench --preset wavernn-896-sparse95-int8        # the native engine: dense or sparseNN; int8, bf16 or f32
   seqgen bench --preset wavenet-30x64-int8               # the same for a WaveNet over µ-law
-  seqgen bench --preset wavernn-896-subscale16           # whole recordings, sixteen samples at a time, through torch
+  seqgen bench --preset wavernn-896-subscale16-int8      # one stream, sixteen samples at a time
+  seqgen bench --preset wavernn-896-subscale16           # the same through torch, whole recordings
   seqgen bench voice/ --runtime torch
   seqgen bench --preset wavernn-512 --train              # training: 32 x 960 samples a step, share of the recurrence
 """

@@ -4,7 +4,9 @@
 [files], "ops": [...]}``. The ops of the
 conditioning network name the values they take and make (``features`` is what comes in); one op each follows for
 interpolation, cell, emission, codec and, where there is one, the synthesis filter. Weights are named as in
-``weights.safetensors``, states of a fresh stream as in ``initial.safetensors``.
+``weights.safetensors``, states of a fresh stream as in ``initial.safetensors``. A voice whose lanes run side by side
+has one op more behind the cell, ``lanes``: their number and horizon, and the layers of the network that reads the lanes
+before.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from seqgen.audio.codec import Bytes16, MuLaw8
 from seqgen.emissions.categorical import Categorical
 from seqgen.errors import SeqgenError
 from seqgen.export import rounded
+from seqgen.generator import Generator
 from seqgen.models.frames import FrameConditioner
 from seqgen.models.wavenet import WaveNet
 from seqgen.models.wavernn import SILENCE, WaveRNN, scale
@@ -29,9 +32,11 @@ from seqgen.sample import AutoRegressive, Vocoder
 from seqgen.stream.combinators import Interpolate, Residual, Serial
 from seqgen.stream.contract import Streamable
 from seqgen.stream.state import leaves
+from seqgen.subscale import Subscale
 
 FORMAT = 1
 MOST_TAPS = 8  # of a dilated convolution and of the first one, in the engine
+MOST_LANES = 16
 FILE = "program.json"
 WEIGHTS, INITIAL = "weights.safetensors", "initial.safetensors"
 Op = dict[str, Any]
@@ -118,6 +123,34 @@ def _cell(body: WaveRNN) -> Op:
     }
 
 
+def _lanes(generator: Subscale) -> Op:
+    name, config = "context.net.layers", generator.config
+    enter, *blocks, leave = generator.context.net.layers
+    assert isinstance(enter, CausalConv1d)
+    assert isinstance(leave, Dense)
+
+    def pair(part: str, kind: str = "") -> dict[str, str]:
+        return {f"{kind}{one}": f"{name}.{part}.{one}" for one in ("weight", "bias")}
+
+    return {
+        "op": "lanes",
+        "lanes": config.lanes,
+        "horizon": config.horizon,
+        "look_ahead": generator.look_ahead,
+        "unit": config.unit,
+        "enter": pair("0"),
+        "blocks": [
+            {
+                "dilation": 2**k,
+                **pair(f"{k + 1}.body.layers.1", "conv_"),
+                **pair(f"{k + 1}.body.layers.3.linear", "dense_"),
+            }
+            for k in range(len(blocks))
+        ],
+        "leave": pair(f"{len(blocks) + 1}.linear"),
+    }
+
+
 def _stack(body: WaveNet) -> Op:
     def pair(name: str) -> list[str]:
         return [f"body.{name}.weight", f"body.{name}.bias"]
@@ -144,12 +177,17 @@ def _fits(body: WaveNet) -> bool:
     return body.skip is not None and max(body.kernel, body.front.left + 1) <= MOST_TAPS
 
 
+def _few_lanes(generator: Generator) -> bool:
+    return isinstance(generator, Subscale) and generator.config.lanes <= MOST_LANES
+
+
 def runnable(vocoder: Vocoder) -> bool:
-    """Whether the engine has ops for this kind of vocoder: a conditioned WaveRNN over bytes or WaveNet over µ-law."""
+    """Whether the engine has ops for this kind of vocoder: a conditioned WaveRNN over bytes, of up to 16 lanes, or
+    WaveNet over µ-law."""
     generator = vocoder.generator
     body, codec = generator.body, vocoder.codec
     return (
-        isinstance(generator, AutoRegressive)
+        (isinstance(generator, AutoRegressive) or _few_lanes(generator))
         and isinstance(generator.conditioner, FrameConditioner)
         and isinstance(generator.emission, Categorical)
         and (
@@ -173,15 +211,16 @@ def program(vocoder: Vocoder, precision: Precision = "float32") -> dict[str, Any
     net, body = generator.conditioner, generator.body
     if not runnable(vocoder) or not isinstance(net, FrameConditioner) or not isinstance(body, (WaveRNN, WaveNet)):
         raise SeqgenError(
-            "the native engine runs conditioned WaveRNNs over bytes, without lanes, and WaveNets over µ-law only",
+            "the native engine runs conditioned WaveRNNs over bytes, of up to 16 lanes, and WaveNets over µ-law only",
             remedy="run this voice through onnxruntime",
         )
     state = vocoder.init_state(1)
     network = _Network(generator, state)
-    network.conditioner(net, state.conditioner)
+    network.conditioner(net, state.conditioner.network if isinstance(generator, Subscale) else state.conditioner)
     files = [WEIGHTS, INITIAL]
     waves = isinstance(body, WaveNet)
     ops = [*network.ops, _stack(body) if isinstance(body, WaveNet) else _cell(body)]
+    ops += [_lanes(generator)] if isinstance(generator, Subscale) else []
     ops += [{"op": "categorical", "classes": generator.params}, {"op": "mulaw8" if waves else "bytes16"}]
     if vocoder.prediction is not None:
         files.append("prediction.safetensors")

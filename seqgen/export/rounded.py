@@ -2,7 +2,8 @@
 
 With int8 weights the cell's matrices have 8 bits, ``w = q · peak / 127`` with one peak a row and
 ``q = round(127 w / peak)`` (:mod:`seqgen.nets.rounding`); where it is smaller, only their blocks of 4 × 4 that are not
-zero. Those of the conditioning network have bfloat16, as in the engine itself. Both are the very numbers that the
+zero. The matrix through which lanes are told of those before is stored like the cell's, the rest of their network in
+float32. Matrices of the conditioning network have bfloat16, as in the engine itself. All are the very numbers that the
 engine makes of float32 weights when it loads them, so nothing is rounded twice and the samples are the same.
 """
 
@@ -54,11 +55,13 @@ def bfloat16(values: Array) -> Array:
 
 
 def uses(document: Mapping[str, Any]) -> tuple[set[str], set[str]]:
-    """Names of the cell's matrices and of the conditioning network's in a program."""
+    """Names of the cell's matrices, those of lanes included, and of the conditioning network's in a program."""
     cell, conditioning = set(), set()
     for op in document["ops"]:
         if op["op"] in ("conv", "dense"):
             conditioning.add(op["weight"])
+        elif op["op"] == "lanes":
+            cell.add(op["leave"]["weight"])
         elif op["op"] == "wavernn":
             cell.add(op["recurrent"])
             cell |= {head[kind] for head in op["heads"] for kind in ("inner_weight", "outer_weight")}

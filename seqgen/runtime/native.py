@@ -47,7 +47,7 @@ class ModelInfo(ctypes.Structure):
         *((name, ctypes.c_int32) for name in ("elements_per_sample", "classes", "format")),
         ("isa", ctypes.c_char * 16),
         *((name, ctypes.c_size_t) for name in ("state_bytes", "workspace_bytes", "weight_bytes", "weight_blocks")),
-        ("threads", ctypes.c_int32),
+        *((name, ctypes.c_int32) for name in ("threads", "lanes", "ahead")),
     ]
 
 
@@ -125,6 +125,7 @@ def load_library(path: Path) -> ctypes.CDLL:
     library.seqgen_close.argtypes = [handle, *message]
     library.seqgen_describe.argtypes = [handle, ctypes.c_void_p, *message]
     library.seqgen_state_init.argtypes = [handle, *blob, *message]
+    library.seqgen_state_samples.argtypes = [handle, *blob, ctypes.c_int64, ctypes.POINTER(ctypes.c_int64), *message]
     library.seqgen_sample.argtypes = [handle, ctypes.c_void_p, *message]
     library.seqgen_step.argtypes = [handle, ctypes.c_void_p, *message]
     return library
@@ -186,6 +187,13 @@ class Engine:
         self.call("seqgen_state_init", self._handle, blob.ctypes.data, blob.nbytes)
         return np.repeat(blob, batch, axis=0)
 
+    def samples(self, state: npt.NDArray[np.uint8], frames: int) -> int:
+        """How many samples the next call with that many frames makes of a stream, whose blob is ``[state_bytes]``."""
+        found = ctypes.c_int64(0)
+        blob = np.ascontiguousarray(state)
+        self.call("seqgen_state_samples", self._handle, blob.ctypes.data, blob.nbytes, frames, ctypes.byref(found))
+        return int(found.value)
+
     def uniforms(self, seed: int, stream: int, start: int, count: int) -> Floats:
         """Uniform numbers of a Philox stream, float32 ``[count]`` in [0, 1)."""
         made = np.empty(count, np.float32)
@@ -232,7 +240,8 @@ class Engine:
 
 
 class NativeRuntime(Runtime):
-    """Runs ``program.json`` in the native engine. The state is one array, uint8 ``[B, state_bytes]``.
+    """Runs ``program.json`` in the native engine. The state is one array, uint8 ``[B, state_bytes]``; behind a score of
+    a voice with lanes a second one has the distributions of the samples under way, float32 ``[B, elements, classes]``.
 
     Args:
         bundle: a verified bundle. threads, format, isa: see :class:`Engine`.
@@ -246,7 +255,8 @@ class NativeRuntime(Runtime):
         bundle.path(PROGRAM)
         self.engine = Engine(bundle.directory, format=format, isa=isa, threads=threads)
         info, spec = self.engine.info, self.manifest.spec
-        if (info.hop, info.latency, info.channels) != (spec.up, spec.latency, spec.in_dim):
+        given = info.hop, info.latency, info.channels, info.ahead
+        if given != (spec.up, spec.latency, spec.in_dim, self.manifest.ahead):
             raise SeqgenError(f"{bundle.directory}: {PROGRAM} does not fit the manifest", remedy="export it again")
 
     @property
@@ -272,8 +282,23 @@ class NativeRuntime(Runtime):
         if x.size and (x.min() < 0 or x.max() >= classes):
             raise SeqgenError(f"elements lie in [{x.min()}, {x.max()}]", remedy=f"give values in [0, {classes})")
         logits = np.empty((*x.shape, classes), np.float32)
+        held = self._under_way(state)
+        logits[:, : held.shape[1]] = held
         after = self._groups(state, cond, samples, False, {"elements": x.astype(np.uint8)}, {"logits": logits})
-        return logits, after
+        made = samples * self.manifest.symbols_per_sample
+        return logits[:, :made], (*after, logits[:, made:].copy()) if self.manifest.ahead else after
+
+    def _under_way(self, state: State) -> Floats:
+        """Distributions of the first elements of a call that earlier ones have told, ``[B, elements, classes]``."""
+        if len(state) > 1:
+            return np.asarray(state[1], np.float32)
+        up = self.manifest.spec.up
+        if self.manifest.ahead and any(self.engine.samples(blob, 1) == up for blob in state[0]):
+            raise SeqgenError(
+                "sampling moved this state on, which tells no distributions of the samples that are under way",
+                remedy="score a stream from its start",
+            )
+        return np.empty((len(state[0]), 0, self.engine.info.classes), np.float32)
 
     def sample(self, noise: Floats, state: State, cond: Floats, temperature: float = 1.0) -> tuple[Floats, State]:
         samples = self.samples(noise, self.manifest.uniforms_per_sample, state, cond)

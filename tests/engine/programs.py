@@ -122,10 +122,14 @@ def vectors(shape: Shape, weights: dict[str, Array], features: Array) -> Array:
 
 def logits(shape: Shape, weights: dict[str, Array], features: Array, elements: Array) -> Array:
     """Logits of given bytes of one fresh stream, ``[2 · samples] → [2 · samples, 256]``, float64."""
-    half, w = shape.hidden // 2, {name: value.astype(float) for name, value in weights.items()}
     cond = vectors(shape, weights, features)
+    return cell(shape, weights, cond[len(cond) - len(elements) // 2 :], elements)
+
+
+def cell(shape: Shape, weights: dict[str, Array], cond: Array, elements: Array) -> Array:
+    """The same from conditioning vectors, ``[samples, 3 · hidden]``."""
+    half, w = shape.hidden // 2, {name: value.astype(float) for name, value in weights.items()}
     h, before, made = np.zeros(shape.hidden), (128, 0), []
-    cond = cond[len(cond) - len(elements) // 2 :]
     for t, given in enumerate(cond):
         c, f = int(elements[2 * t]), int(elements[2 * t + 1])
         x = np.array(MIX) @ np.array([*before, c, 1.0])

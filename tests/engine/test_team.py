@@ -14,7 +14,7 @@ import pytest
 
 from seqgen.errors import SeqgenError
 from seqgen.runtime.native import Engine, Format, LoadOptions
-from tests.engine import programs
+from tests.engine import lanes, programs, test_lanes
 from tests.engine.programs import Shape
 from tests.engine.test_kernels import draw, inputs, score
 
@@ -41,6 +41,19 @@ def test_a_helper_changes_no_bit(form: Format, shape: Shape, streams: int, tmp_p
         for make, given in ((score, elements), (draw, uniforms)):
             for expected, got in zip(make(one, features, given), make(two, features, given), strict=True):
                 assert expected.tobytes() == got.tobytes()
+
+
+@needs_two_cores
+@pytest.mark.parametrize("form", LARGE)
+def test_a_helper_changes_no_bit_of_lanes(form: Format, tmp_path: Path) -> None:
+    sizes = lanes.Staggered(LARGE[form], lanes=4, horizon=2)
+    where = lanes.write(tmp_path, sizes)
+    features, uniforms, elements = test_lanes.inputs(sizes, 2, 30)
+    one, two = (Engine(where, format=form, threads=threads) for threads in (1, 2))
+    assert (one.info.threads, two.info.threads) == (1, 2)
+    for make, given in ((test_lanes.score, elements), (test_lanes.draw, uniforms)):
+        for expected, got in zip(make(one, features, given), make(two, features, given), strict=True):
+            assert expected.tobytes() == got.tobytes()
 
 
 @needs_two_cores

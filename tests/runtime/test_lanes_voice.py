@@ -13,8 +13,8 @@ from seqgen.bundle import Bundle
 from seqgen.cli import bench
 from seqgen.data.batches import Batch
 from seqgen.errors import SeqgenError
-from seqgen.export import voice
-from seqgen.runtime import open_runtime, runnable
+from seqgen.export import program, voice
+from seqgen.runtime import native, open_runtime, runnable
 from seqgen.runtime.contract import Runtime
 from seqgen.subscale import SubscaleConfig
 from seqgen.train import evaluation
@@ -24,6 +24,7 @@ from tests.runtime.voices import export_tiny, inputs, tiny_run, tiny_system
 RUN = replace(tiny_run(hop=40), subscale=SubscaleConfig(lanes=4, horizon=2, channels=6, blocks=1))
 SPEAKERS = ("ann", "bo")
 AHEAD = 36
+RUNTIMES = [*(["native"] if native.built() else []), "onnx", "torch"]
 
 
 @pytest.fixture(scope="module")
@@ -31,17 +32,17 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return export_tiny(tmp_path_factory.mktemp("lanes") / "voice", RUN, SPEAKERS, seed=1)
 
 
-@pytest.fixture(scope="module", params=["onnx", "torch"])
+@pytest.fixture(scope="module", params=RUNTIMES)
 def runtime(request: pytest.FixtureRequest, bundle: Bundle) -> Runtime:
     return open_runtime(bundle, request.param)
 
 
 def test_it_proves_itself_and_says_how_far_it_is_ahead(bundle: Bundle) -> None:
-    assert runnable(bundle) == ["onnx", "torch"]
+    assert runnable(bundle) == RUNTIMES
     assert bundle.manifest.ahead == AHEAD
     assert bundle.manifest.feeds_back
     verdicts = voice.check(bundle.directory)
-    assert [verdict.flips for verdict in verdicts] == [0, 0]
+    assert [verdict.flips for verdict in verdicts] == [0] * len(RUNTIMES)
     assert max(verdict.params_error for verdict in verdicts) < 1e-5
 
 
@@ -85,10 +86,12 @@ def ahead_of(runtime: Runtime, rows: int, frames: int) -> tuple[np.ndarray, np.n
 
 
 def test_runtimes_make_the_same_audio(bundle: Bundle) -> None:
-    pair = [open_runtime(bundle, name) for name in ("onnx", "torch")]
-    uniforms, _, cond = ahead_of(pair[0], 3, 10)
-    one, other = (each.sample(uniforms, each.init(3), cond, 0.8)[0] for each in pair)
-    assert (one == other).all(axis=1).sum() >= 2  # a row may part where rounding decides
+    *others, torch_runtime = [open_runtime(bundle, name) for name in RUNTIMES]
+    uniforms, _, cond = ahead_of(torch_runtime, 3, 10)
+    expected, _ = torch_runtime.sample(uniforms, torch_runtime.init(3), cond, 0.8)
+    for each in others:
+        made, _ = each.sample(uniforms, each.init(3), cond, 0.8)
+        assert (made == expected).all(axis=1).sum() >= 2  # a row may part where rounding decides
 
 
 def test_noise_without_what_lies_ahead_is_refused(runtime: Runtime) -> None:
@@ -98,10 +101,10 @@ def test_noise_without_what_lies_ahead_is_refused(runtime: Runtime) -> None:
 
 
 @pytest.mark.parametrize("block", [1, 5, 40])
-def test_the_server_streams_what_the_voice_makes_offline(bundle: Bundle, block: int) -> None:
+def test_the_server_streams_what_the_voice_makes_offline(runtime: Runtime, bundle: Bundle, block: int) -> None:
     """Frames arriving in any blocks; the same seed as a whole recording through torch."""
     frames = np.random.Generator(np.random.Philox(6)).normal(-5, 2, (23, 10)).astype(np.float32)
-    vocoder = Vocoder(bundle, open_runtime(bundle, "torch"))
+    vocoder = Vocoder(bundle, runtime)
     stream = vocoder.start(Settings(seed=5, stream=2, speaker="bo"), rate=None)
     parts = []
     for start in range(0, 23, block):
@@ -110,7 +113,7 @@ def test_the_server_streams_what_the_voice_makes_offline(bundle: Bundle, block: 
     stream.finish()
     parts += stream.chunks()
     streamed = np.concatenate(parts)
-    made = vocoder.runtime.voice
+    made = open_runtime(bundle, "torch").voice
     ahead = np.full((made.right, 10), RUN.features.silence, np.float32)
     u = torch.from_numpy(vocoder.runtime.uniforms(5, 2, 0, 2 * (23 * 40 + AHEAD))).reshape(1, -1, 1)
     whole = made.make(u, torch.from_numpy(np.concatenate([frames, ahead]))[None], torch.tensor([1]))[0].numpy()
@@ -135,23 +138,28 @@ def test_likelihood_through_a_runtime_is_that_of_training(runtime: Runtime, bund
     voice_of = open_runtime(bundle, "torch").voice
     rng = np.random.Generator(np.random.Philox(9))
     x = torch.from_numpy(np.stack([126 + rng.integers(0, 4, (2, 130)), rng.integers(0, 256, (2, 130))], 2)).flatten(1)
-    cond = torch.from_numpy(rng.normal(-5, 2, (2, voice_of.left + 4 + voice_of.right, 10)).astype(np.float32))
+    cond = torch.from_numpy(rng.normal(-5, 2, (2, 4 + voice_of.right, 10)).astype(np.float32))
     speaker = torch.tensor([1, 0])
     batch = Batch(x, torch.tensor([260, 260]), cond, x, speaker, ("a", "b"))
     scored = evaluation._log_prob_of(runtime, voice_of, batch)
     with torch.no_grad():
-        expected = voice_of.generator.log_prob(x, cond[:, voice_of.left :], speaker)
+        expected = voice_of.generator.log_prob(x, cond, speaker)
     torch.testing.assert_close(scored, expected, rtol=0, atol=1e-3)
     assert float(expected.std()) > 1
 
 
-def test_the_engine_says_that_it_cannot(tmp_path: Path) -> None:
-    system, experiment = tiny_system(RUN)
-    with pytest.raises(SeqgenError, match=r"cannot run wavernn with subscale.lanes 4; export it in float32"):
-        voice.write(system.voice, experiment, tmp_path / "voice", {}, "int8")
+def test_more_lanes_than_the_engine_takes_stay_with_the_others(tmp_path: Path) -> None:
+    many = replace(tiny_run(hop=40), subscale=SubscaleConfig(lanes=20, horizon=0, channels=2, blocks=0))
+    system, experiment = tiny_system(many)
+    assert runnable(voice.write(system.voice, experiment, tmp_path / "voice", {})) == ["onnx", "torch"]
+    with pytest.raises(SeqgenError, match=r"cannot run wavernn with subscale.lanes 20; export it in float32"):
+        voice.write(system.voice, experiment, tmp_path / "other", {}, "int8")
+    with pytest.raises(SeqgenError, match=r"over bytes, of up to 16 lanes, .* through onnxruntime"):
+        program.program(system.vocoder)
 
 
 def test_bench_streams_it(bundle: Bundle) -> None:
-    chunks, samples = bench._paced(open_runtime(bundle, "onnx"), 1, 1e-9)
-    assert len(chunks) == 3
-    assert samples == 80
+    for name in RUNTIMES[:-1]:
+        chunks, samples = bench._paced(open_runtime(bundle, name), 1, 1e-9)
+        assert len(chunks) == 3
+        assert samples == 80

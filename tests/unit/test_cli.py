@@ -135,7 +135,12 @@ def test_info(work: Path) -> None:
 
 @pytest.mark.parametrize(
     ("preset", "form"),
-    [("wavernn-64-sparse50-int8", "int8"), ("wavernn-32-dense-f32", "float32"), ("wavenet-3x16-bf16", "bf16")],
+    [
+        ("wavernn-64-sparse50-int8", "int8"),
+        ("wavernn-32-dense-f32", "float32"),
+        ("wavernn-32-subscale4-int8", "int8"),
+        ("wavenet-3x16-bf16", "bf16"),
+    ],
 )
 def test_bench_of_the_engine_alone(preset: str, form: str) -> None:
     found = done("bench", "--preset", preset, "--json", "--seconds", 0.05, "--streams", 3).json()

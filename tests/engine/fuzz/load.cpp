@@ -56,38 +56,60 @@ bool good(std::int32_t status) {
     return false;
 }
 
-void run(seqgen_model model, const seqgen_model_info& info, bool noise) {
-    const std::int64_t samples = kFrames * info.hop;
-    if (std::max(info.state_bytes, info.workspace_bytes) > kMostBytes || samples > kMostSamples) return;
-    std::vector<std::uint8_t> blobs[kStreams], workspace(info.workspace_bytes);
+// Two streams of a model under way.
+struct Streams {
+    std::vector<std::uint8_t> blobs[kStreams], workspace;
     void* states[kStreams];
-    for (int s = 0; s < kStreams; ++s) {
-        blobs[s].resize(info.state_bytes);
-        states[s] = blobs[s].data();
-        if (!good(seqgen_state_init(model, states[s], info.state_bytes, message, sizeof message))) abort();
-        for (std::size_t i = 40; noise && i < info.state_bytes; ++i) blobs[s][i] = static_cast<std::uint8_t>(i * 167);
+};
+
+// What lies behind the header may be anything, but for the place in the rings that a stream with lanes has.
+std::size_t noise_from(const seqgen_model_info& info) { return info.lanes > 1 ? 80 : 40; }
+
+// Arrays of the very sizes that the header asks for, so that a sanitizer sees what is read or written beyond.
+void sample(seqgen_model model, const seqgen_model_info& info, Streams& streams, std::int64_t frames, bool drawing) {
+    std::int64_t samples = frames * info.hop;
+    if (info.lanes > 1 && !good(seqgen_state_samples(model, streams.states[0], info.state_bytes, frames, &samples,
+                                                     message, sizeof message))) {
+        abort();
     }
-    const std::vector<float> features(static_cast<std::size_t>(kStreams * kFrames * info.channels), 0.5f);
-    const std::vector<float> uniforms(static_cast<std::size_t>(2 * kStreams * samples), 0.75f);
-    const std::vector<std::uint8_t> elements(static_cast<std::size_t>(2 * kStreams * samples), 200);
+    const auto given = static_cast<std::size_t>(2 * kStreams * (samples + info.ahead));
+    const std::vector<float> features(static_cast<std::size_t>(kStreams * frames * info.channels), 0.5f);
+    const std::vector<float> uniforms(given, 0.75f);
+    const std::vector<std::uint8_t> elements(given, 200);
     std::vector<std::int16_t> pcm(static_cast<std::size_t>(kStreams * samples));
-    std::vector<float> logits(elements.size() * 256);
+    std::vector<float> logits(drawing ? 0 : given * 256);
     seqgen_call call{};
     call.struct_size = sizeof call;
-    call.states = states;
+    call.states = streams.states;
     call.streams = kStreams;
-    call.workspace = workspace.data();
-    call.workspace_bytes = workspace.size();
+    call.workspace = streams.workspace.data();
+    call.workspace_bytes = streams.workspace.size();
     call.features = features.data();
-    call.frames = kFrames;
+    call.frames = frames;
     call.samples = samples;
     call.uniforms = uniforms.data();
     call.temperature = 1;
     call.pcm = pcm.data();
-    if (!good(seqgen_sample(model, &call, message, sizeof message))) abort();
     call.elements = elements.data();
     call.logits = logits.data();
-    if (!good(seqgen_step(model, &call, message, sizeof message))) abort();
+    if (!good((drawing ? seqgen_sample : seqgen_step)(model, &call, message, sizeof message))) abort();
+}
+
+void run(seqgen_model model, const seqgen_model_info& info, bool noise) {
+    // Lanes make nothing before all that they wait for is there.
+    const std::int64_t frames = kFrames + (info.lanes > 1 ? info.latency / info.hop : 0);
+    if (std::max(info.state_bytes, info.workspace_bytes) > kMostBytes || frames * info.hop > kMostSamples) return;
+    Streams streams;
+    streams.workspace.resize(info.workspace_bytes);
+    for (int s = 0; s < kStreams; ++s) {
+        streams.blobs[s].resize(info.state_bytes);
+        streams.states[s] = streams.blobs[s].data();
+        if (!good(seqgen_state_init(model, streams.states[s], info.state_bytes, message, sizeof message))) abort();
+        for (std::size_t i = noise_from(info); noise && i < info.state_bytes; ++i) {
+            streams.blobs[s][i] = static_cast<std::uint8_t>(i * 167);
+        }
+    }
+    for (const bool drawing : {true, false}) sample(model, info, streams, frames, drawing);
 }
 
 }  // namespace

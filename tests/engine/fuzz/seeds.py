@@ -15,7 +15,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from seqgen.export import rounded
-from tests.engine import programs
+from tests.engine import lanes, programs
 from tests.engine.programs import Array, Shape
 
 SHAPE = Shape(hidden=2, channels=2, width=1, taps=2, hop=2, latency=1)
@@ -65,6 +65,12 @@ def rounded_weights() -> bytes:
     return packed(0, document, tensors)
 
 
+def staggered() -> tuple[dict[str, Any], dict[str, Array]]:
+    """Two lanes that read each other through one block."""
+    sizes = lanes.Staggered(SHAPE, lanes=2, horizon=0, channels=1, blocks=1)
+    return lanes.program(sizes), lanes.tensors(sizes)
+
+
 def seeds() -> dict[str, bytes]:
     """Inputs by name."""
     plain = programs.program(SHAPE), programs.tensors(SHAPE)
@@ -77,6 +83,8 @@ def seeds() -> dict[str, bytes]:
         "prediction-int8": packed(3 + NOISY_STATE, *prediction()),
         "dilated": packed(NOISY_STATE, *dilated),
         "rounded": rounded_weights(),
+        "lanes": packed(1 + GENERIC, *staggered()),
+        "lanes-int8": packed(3 + NOISY_STATE, *staggered()),
     }
 
 

@@ -23,6 +23,14 @@
  * F * hop - latency samples, a stream under way F * hop. However a stream is cut into calls, and whatever streams share
  * a call, the samples are the same.
  *
+ * Lanes: a model whose `lanes` is more than 1 makes that many samples of a stream side by side, each with lanes before it
+ * that are further on. So `ahead` samples are under way beyond the last one given out (they are part of `latency`), and
+ * what a call is given for each sample, uniforms or elements, it must be given for `ahead` more, which the next call is
+ * given again; a Philox stream needs nothing of the kind. `samples` must be what seqgen_state_samples says, and streams
+ * of one call agree in it. seqgen_step writes the logits of the samples that the call makes, those under way included;
+ * those of the first `ahead` samples of a stream under way were written by calls before and stay as they are: a caller
+ * who moves the last `ahead` samples' logits of one call to the beginning of the next call's has all of them.
+ *
  * Threads: a call runs on the thread that makes it. A model that was loaded with two threads has a helper besides (Linux
  * only), which does nearly half of the products of one call at a time, so that each core's cache holds half of the weights; a
  * call that finds it at work for another call does without. The samples are the same either way. The helper looks for
@@ -94,6 +102,8 @@ typedef struct seqgen_model_info {
     size_t weight_bytes;         /* what is read for every sample */
     size_t weight_blocks;        /* 64-byte blocks of weights that are not zero */
     int32_t threads;             /* that a call uses: 1, or 2 where they were asked for and the weights are worth it */
+    int32_t lanes;               /* samples of a stream made side by side, 1 to 16; see above */
+    int32_t ahead;               /* samples under way beyond those of a call: 0 where there is one lane */
 } seqgen_model_info;
 
 /* One call for 1 to SEQGEN_MAX_STREAMS streams side by side. All arrays are row-major, streams first. */
@@ -106,15 +116,15 @@ typedef struct seqgen_call {
     const float *features; /* [streams][frames][channels], log-mel in nats, then the speaker's one-hot */
     int64_t frames;
     int64_t samples;       /* frames * hop, or up to latency fewer at the start of a stream */
-    const float *uniforms; /* [streams][samples * elements_per_sample] in [0, 1), or NULL: Philox4x32-10, below */
+    const float *uniforms; /* [streams][(samples + ahead) * elements_per_sample] in [0, 1), or NULL: Philox4x32-10, below */
     uint64_t seed;
     const uint64_t *stream_ids; /* [streams] */
     const uint64_t *positions;  /* [streams] position of the call's first uniform number in its stream */
     float temperature;          /* of seqgen_sample; 1 is the model's own distribution */
     float *audio;               /* [streams][samples] in [-1, 1), or NULL */
     int16_t *pcm;               /* [streams][samples], or NULL */
-    const uint8_t *elements;    /* of seqgen_step: [streams][samples * elements_per_sample] */
-    float *logits;              /* of seqgen_step: [streams][samples * elements_per_sample][classes] */
+    const uint8_t *elements;    /* of seqgen_step: [streams][(samples + ahead) * elements_per_sample] */
+    float *logits;              /* of seqgen_step: [streams][(samples + ahead) * elements_per_sample][classes] */
 } seqgen_call;
 
 /* SEQGEN_ABI_VERSION of the library. */

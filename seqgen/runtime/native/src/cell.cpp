@@ -69,17 +69,26 @@ void Cell::inputs(int coarse_before, int fine_before, int coarse, float (&known)
     }
 }
 
-Source Cell::layout(const float* weights) const {
-    Source source{weights, 2 * units_, {}, {}, {}};
+Source Cell::arranged(const float* weights, std::size_t width) const {
+    Source source{weights, width, {}, {}, {}};
     source.rows.assign(gates(), -1);
-    source.columns.assign(2 * half_, -1);
+    source.columns.assign(padded(width), -1);
     source.factor.assign(gates(), 1.0f);
-    source.part = half_;
+    for (std::size_t column = 0; column < width; ++column) source.columns[column] = static_cast<int>(column);
     for (std::size_t unit = 0; unit < units_; ++unit) {
         for (std::size_t gate = 0; gate < 6; ++gate) {
             source.rows[gate * half_ + unit] = static_cast<int>(gate * units_ + unit);
             source.factor[gate * half_ + unit] = exponent_factor(format_, gate % 3 == 2);
         }
+    }
+    return source;
+}
+
+Source Cell::layout(const float* weights) const {
+    Source source = arranged(weights, 2 * units_);
+    source.columns.assign(2 * half_, -1);
+    source.part = half_;
+    for (std::size_t unit = 0; unit < units_; ++unit) {
         for (std::size_t which = 0; which < 2; ++which) {
             source.columns[which * half_ + unit] = static_cast<int>(which * units_ + unit);
         }
@@ -168,14 +177,15 @@ void Cell::multiply(const Lanes& lanes, Span groups) const {
           {lanes.products, gates()}, lanes.streams);
 }
 
-void Cell::gate(Lanes& lanes, int which, float weight, const float (*known)[3]) const {
+void Cell::gate(Lanes& lanes, int which, const float (*known)[3]) const {
     const std::size_t offset = static_cast<std::size_t>(which) * half_;
     const bool small = format_ == SEQGEN_FORMAT_INT8;
     for (int s = 0; s < lanes.streams; ++s) {
         const auto row = static_cast<std::size_t>(s);
         const std::size_t at = row * gates() + 3 * offset, unit = row * 2 * half_ + offset;
-        const Gates call = {lanes.from + at,
-                            lanes.delta + at,
+        const Told& told = lanes.told[s];
+        const Gates call = {told.from + 3 * offset,
+                            told.delta + 3 * offset,
                             input_.data() + 3 * offset,
                             gates(),
                             lanes.products + at,
@@ -183,15 +193,17 @@ void Cell::gate(Lanes& lanes, int which, float weight, const float (*known)[3]) 
                             lanes.hidden[1 - lanes.now] + unit,
                             lanes.bytes[1 - lanes.now] + unit,
                             half_,
-                            weight,
+                            told.weight,
                             {known[s][0], known[s][1], known[s][2]},
-                            2 + which};
+                            2 + which,
+                            told.context == nullptr ? nullptr : told.context + 3 * offset,
+                            told.scale};
         small ? kernels_->gates_quick(call) : kernels_->gates(call);
     }
 }
 
-void Cell::advance(Lanes& lanes, int which, float weight, const float (*known)[3]) const {
-    gate(lanes, which, weight, known);
+void Cell::advance(Lanes& lanes, int which, const float (*known)[3]) const {
+    gate(lanes, which, known);
     const bool small = format_ == SEQGEN_FORMAT_INT8;
     const Head& head = heads_[which];
     const std::size_t offset = static_cast<std::size_t>(which) * half_, width = 2 * half_;

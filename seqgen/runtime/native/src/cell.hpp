@@ -11,17 +11,24 @@
 
 namespace seqgen {
 
+// What the gates of one stream's sample are told, see Gates in kernels.hpp: rows of [6 half].
+struct Told {
+    const float *from, *delta;
+    float weight;
+    const float* context;  // null where there is none
+    float scale;
+};
+
 // Floats and bytes of one stream in a call's workspace; arrays of a field lie stream after stream.
 struct Lanes {
     float* hidden[2];           // [2 half] the coarse half, then the fine one, each padded to whole vectors; see `now`
     float* products;            // [6 half] R h
-    float* from;                // [6 half] conditioning of the frame before
-    float* delta;               // [6 half] from there to the frame's own
     float* inner;               // [half]
     float* logits;              // [256]
     std::uint8_t* bytes[2];     // [2 half] the state in 8 bits
     std::uint8_t* inner_bytes;  // [half]
     float multiplier[SEQGEN_MAX_STREAMS];
+    Told told[SEQGEN_MAX_STREAMS];
     int now;  // which of two buffers holds the state before the sample; the other one takes that after it
     int streams;
 };
@@ -43,6 +50,13 @@ class Cell {
     std::size_t blocks() const;
     std::size_t bytes() const;
 
+    // Points the arrays to what `take(bytes of one stream)` gives for each of them.
+    template <typename Take>
+    void reserve(Lanes& lanes, Take&& take) const;
+
+    // Weights [6 units, width] as a matrix whose rows are in the cell's own layout and units.
+    Source arranged(const float* weights, std::size_t width) const;
+
     // A conditioning vector [6 units] of the network in the cell's own layout and units, [6 half].
     void arrange(const float* vector, float* made) const;
 
@@ -61,7 +75,7 @@ class Cell {
 
     // Gates of half `which` (0: coarse, 1: fine) from its rows of R h, and its logits' products; `known` are the
     // streams' inputs.
-    void advance(Lanes& lanes, int which, float weight, const float (*known)[3]) const;
+    void advance(Lanes& lanes, int which, const float (*known)[3]) const;
 
     // The class that `uniform` draws, or all logits in the order of classes.
     int draw(const Lanes& lanes, int which, int stream, float sharpness, float uniform) const;
@@ -77,7 +91,7 @@ class Cell {
     Source layout(const float* weights) const;
     void apply(const Packed& matrix, Span groups, Rows<const float> x, Rows<const std::uint8_t> bytes, Rows<float> y,
                int streams) const;
-    void gate(Lanes& lanes, int which, float weight, const float (*known)[3]) const;
+    void gate(Lanes& lanes, int which, const float (*known)[3]) const;
     void split();
 
     const Kernels* kernels_ = nullptr;
@@ -89,5 +103,17 @@ class Cell {
     Head heads_[2];
     std::uint32_t own_[2] = {};  // groups of a half's rows that stay with the caller
 };
+
+template <typename Take>
+void Cell::reserve(Lanes& lanes, Take&& take) const {
+    const auto floats = [&](std::size_t count) { return static_cast<float*>(take(count * sizeof(float))); };
+    const auto bytes = [&](std::size_t count) { return static_cast<std::uint8_t*>(take(count)); };
+    for (float*& hidden : lanes.hidden) hidden = floats(2 * half_);
+    for (std::uint8_t*& own : lanes.bytes) own = bytes(2 * half_);
+    lanes.products = floats(gates());
+    lanes.inner = floats(half_);
+    lanes.inner_bytes = bytes(half_);
+    lanes.logits = floats(kClasses);
+}
 
 }  // namespace seqgen

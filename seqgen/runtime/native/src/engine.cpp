@@ -8,6 +8,7 @@
 #include "handles.hpp"
 #include "seqgen_engine.h"
 #include "session.hpp"
+#include "subscale_session.hpp"
 
 namespace seqgen {
 namespace {
@@ -67,6 +68,10 @@ void check_blob(const Model& model, const void* state, std::size_t bytes) {
             "the state has " + std::to_string(bytes) + " bytes, expected " + std::to_string(model.state_bytes()));
 }
 
+std::size_t workspace(const Model& model, int streams) {
+    return model.subscale ? SubscaleSession::workspace(model) : Session::workspace(model, streams);
+}
+
 void check_sizes(const Model& model, const seqgen_call& call) {
     require(call.streams >= 1 && call.streams <= SEQGEN_MAX_STREAMS,
             std::to_string(call.streams) + " streams in one call; give 1 to 16");
@@ -78,16 +83,24 @@ void check_sizes(const Model& model, const seqgen_call& call) {
     require(call.samples >= least && call.samples <= made,
             std::to_string(call.frames) + " frames do not make " + std::to_string(call.samples) + " samples; ask for " +
                 std::to_string(made) + ", or " + std::to_string(least) + " at the start of a stream");
-    const std::size_t needed = Session::workspace(model, call.streams);
+    const std::size_t needed = workspace(model, call.streams);
     require(call.workspace != nullptr && call.workspace_bytes >= needed,
             "the workspace has " + std::to_string(call.workspace_bytes) + " bytes, expected " + std::to_string(needed));
+}
+
+// Lanes have a place in their stream, so that no samples may be left out.
+void check_due(const Model& model, const seqgen_call& call, std::int64_t waits) {
+    const std::int64_t due = std::max<std::int64_t>(0, call.frames * static_cast<std::int64_t>(model.hop) - waits);
+    require(!model.subscale || call.samples == due,
+            std::to_string(call.frames) + " frames make " + std::to_string(due) + " samples of this stream, not " +
+                std::to_string(call.samples));
 }
 
 void check_states(const Model& model, const seqgen_call& call) {
     require(call.states != nullptr, "states is null");
     for (int s = 0; s < call.streams; ++s) {
         require(call.states[s] != nullptr, "the state of stream " + std::to_string(s) + " is null");
-        model.header(call.states[s]);
+        check_due(model, call, model.header(call.states[s]).ahead);
         for (int other = 0; other < s; ++other) {
             require(call.states[s] != call.states[other], "two streams of a call share a state");
         }
@@ -116,7 +129,7 @@ void run(seqgen_model handle, const seqgen_call* given, bool drawing) {
     } else {
         require(call.samples == 0 || call.elements != nullptr, "elements is null");
     }
-    Session(*model, call, drawing).run();
+    model->subscale ? SubscaleSession(*model, call, drawing).run() : Session(*model, call, drawing).run();
 }
 
 void describe(const Model& model, seqgen_model_info& info) {
@@ -129,10 +142,12 @@ void describe(const Model& model, seqgen_model_info& info) {
     info.format = model.format;
     tell(info.isa, sizeof info.isa, model.kernels.name);
     info.state_bytes = model.state_bytes();
-    info.workspace_bytes = Session::workspace(model, SEQGEN_MAX_STREAMS);
-    info.weight_bytes = model.stack ? model.stack->bytes() : model.cell.bytes();
+    info.workspace_bytes = workspace(model, SEQGEN_MAX_STREAMS);
+    info.weight_bytes = model.weight_bytes();
     info.weight_blocks = model.stack ? model.stack->blocks() : model.cell.blocks();
     info.threads = model.team ? 2 : 1;
+    info.lanes = model.subscale ? static_cast<std::int32_t>(model.subscale->lanes()) : 1;
+    info.ahead = model.subscale ? static_cast<std::int32_t>(model.subscale->ahead()) : 0;
 }
 
 }  // namespace

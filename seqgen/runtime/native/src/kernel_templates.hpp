@@ -56,18 +56,22 @@ inline Vec half_sigmoid(Vec y) {
     return with_sign(fma(slope, rest, pick(kPiece0, whole)), y);
 }
 
-// What a call gives to all of its gates.
+// What a call gives to all of its gates, of so many inputs, with context or without.
+template <int Inputs, bool Context>
 struct Given {
     const Gates& gates;
-    Vec known[3], weight;
+    Vec known[3], weight, scale;
 
     explicit Given(const Gates& g)
-        : gates(g), known{splat(g.known[0]), splat(g.known[1]), splat(g.known[2])}, weight(splat(g.weight)) {}
+        : gates(g),
+          known{splat(g.known[0]), splat(g.known[1]), splat(g.known[2])},
+          weight(splat(g.weight)),
+          scale(splat(g.scale)) {}
 
     // Input part of 16 rows.
-    template <int Inputs>
     Vec input(std::size_t row) const {
         Vec sum = fma(weight, load(gates.delta + row), load(gates.from + row));
+        if constexpr (Context) sum = fma(scale, load(gates.context + row), sum);
         for (int k = 0; k < Inputs; ++k) sum = fma(known[k], load(gates.input + k * gates.stride + row), sum);
         return sum;
     }
@@ -76,23 +80,23 @@ struct Given {
 // V vectors of units at a time, step by step: a processor looks too few instructions ahead to overlap the long chain of
 // one vector with that of the next by itself.
 struct Exact {
-    template <int Inputs, int V>
+    template <int V, typename Given>
     static void units(const Given& given, std::size_t at) {
         const Gates& g = given.gates;
         const Vec one = splat(1.0f);
         Vec r[V], a[V], b[V];
         for (int v = 0; v < V; ++v) {
             const std::size_t row = at + v * kLanes;
-            const Vec reset = add(given.input<Inputs>(row), load(g.products + row));
+            const Vec reset = add(given.input(row), load(g.products + row));
             r[v] = div(one, add(one, power_of_two(clamped(reset))));
         }
         for (int v = 0; v < V; ++v) {
             const std::size_t row = g.units + at + v * kLanes;
-            a[v] = power_of_two(clamped(add(given.input<Inputs>(row), load(g.products + row))));
+            a[v] = power_of_two(clamped(add(given.input(row), load(g.products + row))));
         }
         for (int v = 0; v < V; ++v) {
             const std::size_t row = 2 * g.units + at + v * kLanes;
-            b[v] = power_of_two(clamped(fma(r[v], load(g.products + row), given.input<Inputs>(row))));
+            b[v] = power_of_two(clamped(fma(r[v], load(g.products + row), given.input(row))));
         }
         for (int v = 0; v < V; ++v) {
             // With a = e^-u and b = e^-2n: h' = (h + a (1-b)/(1+b)) / (1+a), both quotients as one.
@@ -105,22 +109,22 @@ struct Exact {
 };
 
 struct Quick {
-    template <int Inputs, int V>
+    template <int V, typename Given>
     static void units(const Given& given, std::size_t at) {
         const Gates& g = given.gates;
         const Vec half = splat(0.5f);
         Vec r[V], u[V], n[V];
         for (int v = 0; v < V; ++v) {
             const std::size_t row = at + v * kLanes;
-            r[v] = add(half, half_sigmoid(add(given.input<Inputs>(row), load(g.products + row))));
+            r[v] = add(half, half_sigmoid(add(given.input(row), load(g.products + row))));
         }
         for (int v = 0; v < V; ++v) {
             const std::size_t row = g.units + at + v * kLanes;
-            u[v] = add(half, half_sigmoid(add(given.input<Inputs>(row), load(g.products + row))));
+            u[v] = add(half, half_sigmoid(add(given.input(row), load(g.products + row))));
         }
         for (int v = 0; v < V; ++v) {
             const std::size_t row = 2 * g.units + at + v * kLanes;
-            n[v] = half_sigmoid(fma(r[v], load(g.products + row), given.input<Inputs>(row)));
+            n[v] = half_sigmoid(fma(r[v], load(g.products + row), given.input(row)));
         }
         for (int v = 0; v < V; ++v) {
             const std::size_t unit = at + v * kLanes;
@@ -132,19 +136,20 @@ struct Quick {
     }
 };
 
-template <typename Kind, int Inputs>
+template <typename Kind, int Inputs, bool Context>
 inline void run_gates(const Gates& g) {
-    const Given given(g);
+    const Given<Inputs, Context> given(g);
     std::size_t at = 0;
     for (; at + kTogether * kLanes <= g.units; at += kTogether * kLanes) {
-        Kind::template units<Inputs, kTogether>(given, at);
+        Kind::template units<kTogether>(given, at);
     }
-    for (; at < g.units; at += kLanes) Kind::template units<Inputs, 1>(given, at);
+    for (; at < g.units; at += kLanes) Kind::template units<1>(given, at);
 }
 
 template <typename Kind>
 void gates(const Gates& g) {
-    g.inputs == 3 ? run_gates<Kind, 3>(g) : run_gates<Kind, 2>(g);
+    if (g.context != nullptr) return g.inputs == 3 ? run_gates<Kind, 3, true>(g) : run_gates<Kind, 2, true>(g);
+    g.inputs == 3 ? run_gates<Kind, 3, false>(g) : run_gates<Kind, 2, false>(g);
 }
 
 void rectify(float* y, const float* bias, std::size_t count) {

@@ -41,7 +41,8 @@ struct Rows {
 };
 
 // One half (coarse or fine) of one stream's gated cell. R h is that of the state before, of both halves.
-//   g = from + weight * delta + Σ_k known_k * input_k      r, u = σ(g_r + (R h)_r), σ(g_u + (R h)_u)
+//   g = from + weight * delta + scale * context + Σ_k known_k * input_k
+//   r, u = σ(g_r + (R h)_r), σ(g_u + (R h)_u)
 //   n = tanh(g_n + r * (R h)_n)                            h' = u * h + (1 - u) * n
 // For `gates` all rows of r and u come multiplied by -1/ln 2, so that 2^x is the only function needed, for
 // `gates_quick` by 1/0.6, so that a piece of its sigmoid is one unit; those of n by twice as much, since
@@ -58,7 +59,9 @@ struct Gates {
     std::size_t units;      // a multiple of 16
     float weight;
     float known[3];
-    int inputs;  // how many of `known` count: 2 for the coarse half, 3 for the fine one
+    int inputs;            // how many of `known` count: 2 for the coarse half, 3 for the fine one
+    const float* context;  // [3][units] what the lanes before tell, or null
+    float scale;
 };
 
 // One stream's gated units of a WaveNet layer, padded to whole vectors.

@@ -17,7 +17,8 @@ constexpr std::size_t kLargestState = std::size_t{1} << 24;
 // Below this many bytes of weights a sample two threads spend more on waiting for each other than they save.
 constexpr std::size_t kWorthSplitting = std::size_t{1} << 19;
 constexpr const char* kKnownOps =
-    "normalise, slice, conv, dense, add, relu, interpolate, wavernn, wavenet, categorical, bytes16, mulaw8, prediction";
+    "normalise, slice, conv, dense, add, relu, interpolate, wavernn, lanes, wavenet, categorical, bytes16, mulaw8, "
+    "prediction";
 
 // A name without directories: the program may only point at files of its own bundle.
 const std::string& plain_name(const std::string& name, const std::string& where) {
@@ -93,6 +94,8 @@ void Model::add(const Json& op, const Tensors& tensors, const std::string& where
         interpolate(op, tensors, here);
     } else if (name == "wavernn") {
         load_cell(op, tensors, here);
+    } else if (name == "lanes") {
+        load_lanes(op, tensors, here);
     } else if (name == "wavenet") {
         load_stack(op, tensors, here);
     } else if (name == "categorical") {
@@ -104,7 +107,7 @@ void Model::add(const Json& op, const Tensors& tensors, const std::string& where
         expect((name == "mulaw8") == (stack != nullptr), here, "it does not go with this cell");
         decodes_ = true;
     } else if (name == "prediction") {
-        expect(decodes_ && !prediction && !stack, here, "it stands once, behind bytes16");
+        expect(decodes_ && !prediction && !stack && !subscale, here, "it stands once, behind bytes16 without lanes");
         prediction = std::make_unique<Prediction>(op, tensors, channels, hop, latency, here);
     } else if (interpolates_ || !network.append(op, tensors, here)) {
         throw Failure(SEQGEN_UNSUPPORTED, where + ": unknown op '" + name + "' here; known: " + kKnownOps);
@@ -121,6 +124,12 @@ void Model::load_cell(const Json& op, const Tensors& tensors, const std::string&
     first_vector = Aligned<float>(given());
     arrange(fresh_vector_.data(), first_vector.data());
     celled_ = true;
+}
+
+void Model::load_lanes(const Json& op, const Tensors& tensors, const std::string& where) {
+    expect(celled_ && !stack && !draws_ && !subscale, where, "it stands once, behind wavernn");
+    subscale = std::make_unique<Subscale>(op, tensors, cell, Timing{hop, latency}, format, kernels, where);
+    subscale->arrange(fresh_vector_.data(), first_vector.data());
 }
 
 void Model::load_stack(const Json& op, const Tensors& tensors, const std::string& where) {
@@ -158,7 +167,15 @@ void Model::interpolate(const Json& op, const Tensors& tensors, const std::strin
     interpolates_ = true;
 }
 
+std::size_t Model::weight_bytes() const {
+    return stack ? stack->bytes() : cell.bytes() + (subscale ? subscale->bytes() : 0);
+}
+
 std::size_t Model::state_bytes() const {
+    if (subscale) {
+        const std::size_t part = subscale->state_bytes(network.initial().size());
+        return (sizeof(StateHeader) + part + 63) / 64 * 64;
+    }
     const std::size_t carried = prediction ? prediction->carried() * sizeof(std::int16_t) : 0;
     const std::size_t floats = given() + network.initial().size();
     return (sizeof(StateHeader) + body_bytes() + floats * sizeof(float) + carried + 63) / 64 * 64;
@@ -171,6 +188,10 @@ void Model::init_state(void* blob) const {
     std::memset(bytes, 0, state_bytes());
     std::memcpy(bytes, &header, sizeof header);
     bytes += sizeof header;
+    if (subscale) {
+        const auto& initial = network.initial();
+        return subscale->init(bytes, first_vector.data(), start_, initial.data(), initial.size());
+    }
     if (stack) stack->init(bytes);
     bytes += body_bytes();
     std::memcpy(bytes, first_vector.data(), given() * sizeof(float));
@@ -195,7 +216,8 @@ StateHeader Model::header(const void* blob) const {
     if (found.coarse > 255 || found.fine > 255 || found.ahead > latency) {
         throw Failure(SEQGEN_STATE, "the state is damaged");
     }
-    if (stack && !stack->fits(static_cast<const unsigned char*>(blob) + sizeof found)) {
+    const auto* behind = static_cast<const unsigned char*>(blob) + sizeof found;
+    if ((stack && !stack->fits(behind)) || (subscale && !subscale->fits(behind, found.ahead > 0))) {
         throw Failure(SEQGEN_STATE, "the state is damaged");
     }
     return found;

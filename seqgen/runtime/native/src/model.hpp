@@ -12,12 +12,14 @@
 #include "prediction.hpp"
 #include "seqgen_engine.h"
 #include "stack.hpp"
+#include "subscale.hpp"
 #include "team.hpp"
 
 namespace seqgen {
 
 // The fixed part at the beginning of a state blob; behind it the hidden state [2 half] or the stack's rings, the last
-// conditioning vector and the conditioning network's state, float32, and the synthesis filter's 16-bit numbers.
+// conditioning vector and the conditioning network's state, float32, and the synthesis filter's 16-bit numbers. For a
+// model with lanes see Subscale.
 struct StateHeader {
     std::uint32_t magic, version;
     std::uint64_t signature;  // of the program and the format: a blob fits one model only
@@ -48,6 +50,7 @@ class Model {
     std::unique_ptr<Stack> stack;  // of a WaveNet
     std::vector<float> levels;     // what the symbols of one mean
     std::unique_ptr<Prediction> prediction;
+    std::unique_ptr<Subscale> subscale;  // where lanes are made side by side
     std::uint64_t signature = 0;
     std::unique_ptr<Team> team;  // of a model with two threads whose weights are worth it
 
@@ -56,6 +59,7 @@ class Model {
     std::size_t given() const { return stack ? stack->given() : cell.gates(); }  // numbers of a conditioning vector
     void arrange(const float* made, float* arranged) const;
     std::size_t body_bytes() const { return stack ? stack->state_bytes() : 2 * cell.half() * sizeof(float); }
+    std::size_t weight_bytes() const;
     void init_state(void* blob) const;
 
     // The header of a blob. Raises Failure(SEQGEN_STATE) for one that is not of this model.
@@ -65,6 +69,7 @@ class Model {
     void add(const Json& op, const Tensors& tensors, const std::string& where);
     void load_stack(const Json& op, const Tensors& tensors, const std::string& where);
     void load_cell(const Json& op, const Tensors& tensors, const std::string& where);
+    void load_lanes(const Json& op, const Tensors& tensors, const std::string& where);
     void interpolate(const Json& op, const Tensors& tensors, const std::string& where);
     void expect(bool right, const std::string& where, const char* what) const;
 

@@ -32,19 +32,13 @@ void append(unsigned char*& to, const void* from, std::size_t bytes) {
 template <typename Take>
 void Arrays::reserve(const Model& model, std::size_t rows, Take&& take) {
     const auto floats = [&](std::size_t count) { return static_cast<float*>(take(rows * count * sizeof(float))); };
-    const auto bytes = [&](std::size_t count) { return static_cast<std::uint8_t*>(take(rows * count)); };
-    const std::size_t half = model.cell.half(), gates = model.cell.gates();
+    const auto each = [&](std::size_t bytes) { return take(rows * bytes); };
     if (model.stack) {
-        model.stack->reserve(stack, [&](std::size_t count) { return take(rows * count); });
+        model.stack->reserve(stack, each);
     } else {
-        for (float*& hidden : cell.hidden) hidden = floats(2 * half);
-        for (std::uint8_t*& own : cell.bytes) own = bytes(2 * half);
-        cell.products = floats(gates);
-        cell.from = floats(gates);
-        cell.delta = floats(gates);
-        cell.inner = floats(half);
-        cell.inner_bytes = bytes(half);
-        cell.logits = floats(kClasses);
+        model.cell.reserve(cell, each);
+        from = floats(model.cell.gates());
+        delta = floats(model.cell.gates());
     }
     vector = floats(model.given());
     scratch = floats(model.network.scratch());
@@ -69,9 +63,9 @@ Session::Session(const Model& model, const seqgen_call& call, bool drawing)
     : model_(model),
       call_(call),
       drawing_(drawing),
-      crew_(model.team.get()),
       streams_(call.streams),
-      skipped_(call.frames * static_cast<std::int64_t>(model.hop) - call.samples) {
+      skipped_(call.frames * static_cast<std::int64_t>(model.hop) - call.samples),
+      product_(model.cell, cell_, model.team.get()) {
     const auto rows = static_cast<std::size_t>(streams_);
     unsigned char* free = aligned(call.workspace);
     arrays_.reserve(model, rows, [&](std::size_t bytes) -> void* {
@@ -84,6 +78,8 @@ Session::Session(const Model& model, const seqgen_call& call, bool drawing)
     sharpness_ = 1.0f / std::max(call.temperature, 1e-3f);
     std::fill_n(arrays_.scratch, rows * model.network.scratch(), 0.0f);
     for (std::size_t s = 0; s < rows; ++s) {
+        const std::size_t at = s * model.given();
+        if (!model.stack) cell_.told[s] = {arrays_.from + at, arrays_.delta + at, 0.0f, nullptr, 0.0f};
         if (drawing && call.uniforms == nullptr) noise_[s] = Philox(call.seed, call.stream_ids[s]);
     }
 }
@@ -152,14 +148,14 @@ void Session::run() {
 
 // Runs the conditioning network over one frame and sets out for its vector from the one before.
 void Session::frame(std::int64_t index) {
-    if (crew_) crew_->summon();
+    product_.summon();
     const std::size_t given = model_.given(), width = model_.network.scratch();
     const std::size_t row = static_cast<std::size_t>(call_.frames) * model_.channels;
     const float* features = call_.features + static_cast<std::size_t>(index) * model_.channels;
     model_.network.run(features, row, arrays_.scratch, arrays_.network_state, streams_);
     for (std::size_t s = 0; s < static_cast<std::size_t>(streams_); ++s) {
-        float *from = (model_.stack ? stack_.from : cell_.from) + s * given, *vector = arrays_.vector + s * given;
-        float* delta = (model_.stack ? stack_.delta : cell_.delta) + s * given;
+        float *from = (model_.stack ? stack_.from : arrays_.from) + s * given, *vector = arrays_.vector + s * given;
+        float* delta = (model_.stack ? stack_.delta : arrays_.delta) + s * given;
         std::copy_n(vector, given, from);
         model_.arrange(arrays_.scratch + s * width + model_.vector.offset, vector);
         for (std::size_t i = 0; i < given; ++i) delta[i] = vector[i] - from[i];
@@ -168,21 +164,6 @@ void Session::frame(std::int64_t index) {
                                      arrays_.power);
         }
     }
-}
-
-// Sees that the products of a half are there. A helper goes on to the fine rows while the coarse byte is drawn.
-void Session::multiply(int which) {
-    if (!crew_) {
-        if (which == 0) model_.cell.multiply(cell_, model_.cell.all());
-        return;
-    }
-    const auto help = [](void* context, int job) {
-        const Session& session = *static_cast<Session*>(context);
-        session.model_.cell.multiply(session.cell_, session.model_.cell.share(job, true));
-    };
-    if (which == 0) crew_->give(help, this);
-    model_.cell.multiply(cell_, model_.cell.share(which, false));
-    crew_->collect(which);
 }
 
 // Sample `index` of the call, at vector `within` of the current frame.
@@ -196,16 +177,19 @@ void Session::sample(std::int64_t index, std::size_t within) {
         }
         return;
     }
-    for (std::size_t s = 0; s < rows; ++s) model_.cell.inputs(bytes_[s][0], bytes_[s][1], 0, known_[s]);
-    multiply(0);
-    model_.cell.advance(cell_, 0, model_.weights[within], known_);
+    for (std::size_t s = 0; s < rows; ++s) {
+        cell_.told[s].weight = model_.weights[within];
+        model_.cell.inputs(bytes_[s][0], bytes_[s][1], 0, known_[s]);
+    }
+    product_.multiply(0);
+    model_.cell.advance(cell_, 0, known_);
     for (std::size_t s = 0; s < rows; ++s) {
         const int coarse = choose(2 * index, 0, s);
         model_.cell.inputs(bytes_[s][0], bytes_[s][1], coarse, known_[s]);
         bytes_[s][0] = coarse;
     }
-    multiply(1);
-    model_.cell.advance(cell_, 1, model_.weights[within], known_);
+    product_.multiply(1);
+    model_.cell.advance(cell_, 1, known_);
     for (std::size_t s = 0; s < rows; ++s) {
         bytes_[s][1] = choose(2 * index + 1, 1, s);
         put(index, within, s);

@@ -6,6 +6,7 @@
 
 #include "model.hpp"
 #include "philox.hpp"
+#include "shared_product.hpp"
 
 namespace seqgen {
 
@@ -13,6 +14,7 @@ namespace seqgen {
 struct Arrays {
     Lanes& cell;
     StackLanes& stack;
+    float *from = nullptr, *delta = nullptr;  // the cell's conditioning of the frame before, and from there to this one's
     float* vector = nullptr;         // the newest conditioning vector, as the cell or the stack has it
     float* scratch = nullptr;        // the conditioning network's
     float* network_state = nullptr;
@@ -38,19 +40,18 @@ class Session {
     void save();
     void frame(std::int64_t index);
     void sample(std::int64_t index, std::size_t within);
-    void multiply(int which);
     int choose(std::int64_t element, int which, std::size_t stream);
     void put(std::int64_t index, std::size_t within, std::size_t stream);
 
     const Model& model_;
     const seqgen_call& call_;
     const bool drawing_;
-    const Crew crew_;
     const int streams_;
     const std::int64_t skipped_;  // conditioning vectors dropped at the start of the call
 
     Lanes cell_{};
     StackLanes stack_{};
+    SharedProduct product_;
     Arrays arrays_{cell_, stack_};
     float sharpness_;
     float known_[SEQGEN_MAX_STREAMS][3];  // the cell's inputs
