@@ -9,9 +9,9 @@ conf=egs/fsdd/parallel_wavenet/conf/small.yaml out=exp/fsdd-parallel-wavenet-abl
 teacher=${TEACHER:-exp/fsdd-parallel-wavenet/teacher} classifier=${CLASSIFIER:-exp/fsdd-parallel-wavenet/classifier}
 
 students="divergence power power-10 style contrast" # all but power-10 have the losses of those before them, and their own
-declare -A without=([divergence]="objective.power.weight=0 objective.style.weight=0 objective.contrast=0"
-  [power]="objective.style.weight=0 objective.contrast=0" [style]="objective.contrast=0" [contrast]=""
-  [power-10]="objective.power.weight=10 objective.style.weight=0 objective.contrast=0")
+weights() { echo "objective.power.weight=$1 objective.style.weight=$2 objective.contrast=$3"; }
+declare -A losses=([divergence]=$(weights 0 0 0) [power]=$(weights 1 0 0) [power-10]=$(weights 10 0 0)
+  [style]=$(weights 1 0.1 0) [contrast]=$(weights 1 0.1 0.3))
 
 if from 0 "data"; then
   seqgen data prepare fsdd --out "$data" ${corpus:+--corpus "$corpus"}
@@ -22,7 +22,8 @@ for student in $students; do
   if from 1 "distillation: $student"; then
     resume=$([ -d "$out/$student/checkpoints" ] && echo --resume || true)
     seqgen train "$conf" --out "$out/$student" $resume --set "data.train=$data/train" "data.valid=$data/valid" \
-      "data.test=$data/test" "objective.teacher=$teacher" "objective.classifier=$classifier" ${without[$student]}
+      "data.test=$data/test" "objective.teacher=$teacher" "objective.classifier=$classifier" ${losses[$student]} \
+      train.steps=800 train.ema=0.99
   fi
 done
 
