@@ -24,7 +24,7 @@ class SubscaleSession {
     // A stream's arrays in the call's workspace.
     struct Arrays {
         Lanes& cell;
-        float *vectors = nullptr, *deltas = nullptr;  // [frames][6 half], see `frame_`
+        float *vectors = nullptr, *deltas = nullptr;         // [frames][6 half], see `frame_`
         float *scratch = nullptr, *network_state = nullptr;  // the conditioning network's
         LaneContext::Arrays context{};
         float* carried = nullptr;         // [B][carried] its state, as a blob has it
