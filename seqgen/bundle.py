@@ -64,6 +64,7 @@ class Manifest:
         uniforms_per_sample: uniform numbers that one sample takes.
         spec: the whole as a stream: ``in_dim`` channels a frame, ``up`` samples a frame, ``latency`` in samples.
         ahead: samples beyond those of a call whose noise (or elements) it is given too, as the next call is again.
+        lanes: samples that are made side by side, in lanes each of which is equally far behind the one before.
         state: path, shape and dtype of every state leaf, in the graphs' order.
         licence, provenance: who may use it, and how it was made.
         files: every other file of the directory.
@@ -88,6 +89,7 @@ class Manifest:
     digest: str = ""
     format: int = FORMAT
     ahead: int = field(default=0, metadata={"later": True})
+    lanes: int = field(default=1, metadata={"later": True})
 
     @property
     def feeds_back(self) -> bool:

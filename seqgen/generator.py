@@ -116,6 +116,11 @@ class Generator(nn.Module, ABC):
         """Audio samples under way beyond the last one given out: noise and elements are given that much further."""
         return 0
 
+    @property
+    def lanes(self) -> int:
+        """Audio samples made side by side."""
+        return 1
+
     def condition(self, features: Tensor, speaker: Tensor, *, left: int, vectors: int) -> Tensor | None:
         """Conditioning of a stretch of ``vectors`` samples behind ``left`` frames of context, aligned to it.
 

@@ -129,6 +129,10 @@ class Subscale(Generator):
         return self.stagger.depth * self.config.lanes
 
     @property
+    def lanes(self) -> int:
+        return self.config.lanes
+
+    @property
     def latency(self) -> int:
         """The conditioning network's look-ahead, up to whole lane steps, and what lanes are ahead of each other."""
         return self.look_ahead + -self.look_ahead % self.config.lanes + self.ahead

@@ -123,6 +123,7 @@ def _manifest(voice: Voice, experiment: Experiment, state: VocoderState, provena
         licence=run.licence,
         provenance=provenance,
         ahead=generator.ahead,
+        lanes=generator.lanes,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from seqgen.errors import SeqgenError
 from seqgen.runtime import open_runtime
 from seqgen.runtime.contract import Runtime
 from seqgen.runtime.replay import replay, require_golden
+from seqgen.subscale import SubscaleConfig
+from tests.runtime.voices import export_tiny, tiny_run
 
 Array = Any
 
@@ -76,6 +79,57 @@ def test_only_draws_beside_an_edge_may_differ(altered: Altered, byte: int, dista
     verdict = replay(altered)
     assert (verdict.flips, verdict.unexplained) == ((1, 0) if excused else (0, 1))
     assert verdict.ok == excused
+
+
+RUN = dataclasses.replace(tiny_run(hop=40), subscale=SubscaleConfig(lanes=4, horizon=2, channels=6, blocks=1))
+AHEAD = 36
+
+
+@pytest.fixture
+def lanes(tmp_path: Path) -> Altered:
+    bundle = export_tiny(tmp_path / "voice", RUN, ("ann", "bo"), seed=1)
+    return Altered(open_runtime(bundle, "torch"), dict(bundle.tensors("golden.safetensors")))
+
+
+def redrawn(altered: Altered) -> None:
+    """Audio and elements of the golden file, those under way included, as its noise makes them."""
+    golden, spec = altered.golden, altered.manifest.spec
+    beyond = -(-AHEAD // spec.up)
+    features, uniforms = golden["features"], golden["uniforms"]
+    features = np.concatenate([features, features[:, -beyond:]], axis=1)
+    uniforms = np.concatenate([uniforms, np.full((2, 2 * beyond * spec.up), 0.5, np.float32)], axis=1)
+    audio, _ = altered.inner.sample(uniforms, altered.init(2), features)
+    count = golden["uniforms"].shape[1] // 2 - AHEAD
+    whole = np.round(audio[:, : count + AHEAD] * 32768).astype(np.int64) + 32768
+    golden["audio"] = audio[:, :count]
+    golden["elements"] = np.stack([whole >> 8, whole & 255], axis=2).reshape(2, -1)
+
+
+@pytest.mark.parametrize(("distance", "excused"), [(4e-6, True), (1e-3, False)])
+def test_with_lanes_what_was_made_first_is_what_must_be_explained(
+    lanes: Altered, distance: float, excused: bool
+) -> None:
+    """A flip in lane 0 makes others of lanes that are behind it, and whose samples come before it in the stream."""
+    golden = lanes.golden
+    original = golden["uniforms"]
+    for back in range(12, 40):  # until one flip is found that reaches a sample which comes before it
+        golden["uniforms"] = original.copy()
+        redrawn(lanes)
+        sample = 4 * (golden["audio"].shape[1] // 4 - back)  # lane 0
+        edge = edges_of(lanes, 2 * sample)[100]
+        golden["uniforms"][0, 2 * sample] = edge + distance
+        redrawn(lanes)
+        noise = golden["uniforms"].copy()
+        noise[0, 2 * sample] = edge - distance
+        made, _ = lanes.inner.sample(noise, lanes.init(2), golden["features"])
+        if np.flatnonzero(made[0] != golden["audio"][0])[0] < sample:
+            break
+    else:
+        pytest.fail("no flip reached a sample before it")
+    assert replay(lanes).ok
+    lanes.nudge = {noise.shape[1] - 2 * sample: edge - distance}
+    verdict = replay(lanes)
+    assert (verdict.flips, verdict.unexplained) == ((1, 0) if excused else (0, 1))
 
 
 def test_other_parameters_are_noticed(altered: Altered) -> None:
