@@ -88,7 +88,7 @@ int main(int argc, char **argv) {
         if (made == 0 && call.samples > 0) first = now_ms() - began;
         for (int64_t i = 0; i < call.samples; ++i) put(out, (uint16_t)pcm[i], 2);
         made += (uint32_t)call.samples;
-        position += (uint64_t)(call.samples * info.elements_per_sample);
+        position += (uint64_t)(call.samples * info.uniforms_per_sample);
     }
     rewind(out);
     wav_header(out, (uint32_t)info.sample_rate, made);

@@ -161,7 +161,7 @@ def measure(preset: str, directory: Path, wanted: Measurement) -> dict[str, Any]
         began = time.perf_counter()
         engine.run(states, features, samples, drawing=True, given=given, made={"audio": audio}, temperature=1.0)
         taken.append(time.perf_counter() - began)
-        positions += np.uint64(info.elements_per_sample * samples)
+        positions += np.uint64(info.uniforms_per_sample * samples)
     steps = np.sort(np.array(taken[1:])) / samples
     rate = streams / float(np.mean(steps))
     return {

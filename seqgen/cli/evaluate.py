@@ -23,6 +23,7 @@ log-F0 RMSE, V/UV error, STOI).
   seqgen eval exp/fsdd --data data/other/test --json
   seqgen eval exp/fsdd --utterances 10 --audio heard/     # the first ten, WAVs kept
   seqgen eval voice/ --data data/test                     # a bundle; all by its runtime, rounded weights included
+  seqgen eval voice/ --data data/test --runtime onnx      # the same by another one
   seqgen eval exp/fsdd --likelihood-only                  # no audio
 
 The table goes to standard output, and as eval.json into the experiment (or where --report says).
@@ -44,6 +45,7 @@ def add_parsers(commands: Any) -> None:
     )
     command.add_argument("--temperature", type=float, default=1.0)
     command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--runtime", default="", help="of a bundle: native, onnx or torch (default: the fastest)")
     command.add_argument("--likelihood-only", action="store_true", help="score the recordings, vocode none")
     command.add_argument("--audio", type=Path, metavar="DIR", help="keep reference, vocoded and Griffin–Lim WAVs")
     command.add_argument("--report", type=Path, metavar="FILE", help="where the JSON object goes")
@@ -110,7 +112,7 @@ def _open(path: Path, scratch: Path, given: argparse.Namespace) -> _Opened:
     drawing = {"seed": given.seed, "temperature": given.temperature}
     if _is_bundle(path):
         bundle = Bundle.open(path)
-        rebuilt, runtime = TorchRuntime(bundle), open_runtime(bundle)
+        rebuilt, runtime = TorchRuntime(bundle), open_runtime(bundle, given.runtime)
         source = f"{bundle.manifest.name} {bundle.manifest.digest[:12]} through {runtime}"
         make = functools.partial(vocode, runtime, **drawing)
         return _Opened(rebuilt.run, rebuilt.voice, bundle.manifest.speakers, source, make, runtime)
@@ -186,6 +188,10 @@ def _require_sensible(given: argparse.Namespace) -> None:
         raise SeqgenError(
             f"--temperature {given.temperature:g}, --utterances {given.utterances}",
             remedy="give a temperature from 0 to 2 and a number of utterances that is not negative",
+        )
+    if given.runtime and not _is_bundle(given.voice):
+        raise SeqgenError(
+            f"--runtime {given.runtime} for an experiment, which torch scores", remedy="export it, and give the bundle"
         )
     if given.audio is not None:
         given.audio.mkdir(parents=True, exist_ok=True)

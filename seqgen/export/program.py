@@ -3,7 +3,8 @@
 ``{"format": 1, "byte_order", "sample_rate", "channels", "hop", "latency", "precision", "tensors":
 [files], "ops": [...]}``. The ops of the
 conditioning network name the values they take and make (``features`` is what comes in); one op each follows for
-interpolation, cell, emission, codec and, where there is one, the synthesis filter. Weights are named as in
+interpolation, cell (for a levelled one the level before it, see :mod:`seqgen.export.stack`), emission, codec and, where
+there is one, the synthesis filter. Weights are named as in
 ``weights.safetensors``, states of a fresh stream as in ``initial.safetensors``. A voice whose lanes run side by side
 has one op more behind the cell, ``lanes``: their number and horizon, and the layers of the network that reads the lanes
 before.
@@ -19,13 +20,12 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from seqgen.audio.codec import Bytes16, MuLaw8
+from seqgen.audio.codec import Bytes16
 from seqgen.emissions.categorical import Categorical
 from seqgen.errors import SeqgenError
-from seqgen.export import rounded
+from seqgen.export import rounded, stack
 from seqgen.generator import Generator
 from seqgen.models.frames import FrameConditioner
-from seqgen.models.wavenet import WaveNet
 from seqgen.models.wavernn import SILENCE, WaveRNN, scale
 from seqgen.nets.layers import ACTIVATIONS, Activation, CausalConv1d, Dense
 from seqgen.sample import AutoRegressive, Vocoder
@@ -35,7 +35,6 @@ from seqgen.stream.state import leaves
 from seqgen.subscale import Subscale
 
 FORMAT = 1
-MOST_TAPS = 8  # of a dilated convolution and of the first one, in the engine
 MOST_LANES = 16
 FILE = "program.json"
 WEIGHTS, INITIAL = "weights.safetensors", "initial.safetensors"
@@ -151,50 +150,21 @@ def _lanes(generator: Subscale) -> Op:
     }
 
 
-def _stack(body: WaveNet) -> Op:
-    def pair(name: str) -> list[str]:
-        return [f"body.{name}.weight", f"body.{name}.bias"]
-
-    layers = len(body.dilations)
-    return {
-        "op": "wavenet",
-        "kernel": body.kernel,
-        "dilations": list(body.dilations),
-        "embedding": "body.embedding.weight",
-        "front_weight": "body.front.weight",
-        "front_bias": "body.front.bias",
-        "gates": [f"body.gates.{layer}.weight" for layer in range(layers)],
-        "residuals": [pair(f"residuals.{layer}") for layer in range(layers - 1)],
-        "skip": pair("skip"),
-        "head": pair("head"),
-        "out": pair("out"),
-        "start": MuLaw8.start,
-    }
-
-
-def _fits(body: WaveNet) -> bool:
-    """The engine's stack has skip connections, and few taps."""
-    return body.skip is not None and max(body.kernel, body.front.left + 1) <= MOST_TAPS
-
-
 def _few_lanes(generator: Generator) -> bool:
     return isinstance(generator, Subscale) and generator.config.lanes <= MOST_LANES
 
 
 def runnable(vocoder: Vocoder) -> bool:
-    """Whether the engine has ops for this kind of vocoder: a conditioned WaveRNN over bytes, of up to 16 lanes, or
-    WaveNet over µ-law."""
+    """Whether the engine has ops for this kind of vocoder: a conditioned WaveRNN over bytes, of up to 16 lanes, or a
+    WaveNet (see :func:`seqgen.export.stack.runnable`)."""
     generator = vocoder.generator
-    body, codec = generator.body, vocoder.codec
-    return (
-        (isinstance(generator, AutoRegressive) or _few_lanes(generator))
-        and isinstance(generator.conditioner, FrameConditioner)
-        and isinstance(generator.emission, Categorical)
-        and (
-            (isinstance(body, WaveRNN) and isinstance(codec, Bytes16))
-            or (isinstance(body, WaveNet) and isinstance(codec, MuLaw8) and _fits(body))
-        )
-    )
+    if not isinstance(generator, (AutoRegressive, Subscale)) or not isinstance(generator.conditioner, FrameConditioner):
+        return False
+    body, emission, codec = generator.body, generator.emission, vocoder.codec
+    if isinstance(body, WaveRNN):
+        few = isinstance(generator, AutoRegressive) or _few_lanes(generator)
+        return few and isinstance(emission, Categorical) and isinstance(codec, Bytes16)
+    return isinstance(generator, AutoRegressive) and stack.runnable(body, emission, codec)
 
 
 def program(vocoder: Vocoder, precision: Precision = "float32") -> dict[str, Any]:
@@ -208,20 +178,27 @@ def program(vocoder: Vocoder, precision: Precision = "float32") -> dict[str, Any
         ['interpolate', 'wavernn', 'categorical', 'bytes16']
     """
     generator = vocoder.generator
-    net, body = generator.conditioner, generator.body
-    if not runnable(vocoder) or not isinstance(net, FrameConditioner) or not isinstance(body, (WaveRNN, WaveNet)):
+    if not runnable(vocoder):
+        drawing = isinstance(generator, (AutoRegressive, Subscale))
+        emission = type(generator.emission).__name__ if drawing else "no emission"
         raise SeqgenError(
-            "the native engine runs conditioned WaveRNNs over bytes, of up to 16 lanes, and WaveNets over µ-law only",
+            f"the native engine has no ops for {type(generator.body).__name__} with {emission}; it runs conditioned "
+            "WaveRNNs over bytes, of up to 16 lanes, and WaveNets over µ-law, logistic mixtures or Gaussians",
             remedy="run this voice through onnxruntime",
         )
+    assert isinstance(generator, (AutoRegressive, Subscale))
+    net, body = generator.conditioner, generator.body
+    assert isinstance(net, FrameConditioner)
     state = vocoder.init_state(1)
     network = _Network(generator, state)
     network.conditioner(net, state.conditioner.network if isinstance(generator, Subscale) else state.conditioner)
     files = [WEIGHTS, INITIAL]
-    waves = isinstance(body, WaveNet)
-    ops = [*network.ops, _stack(body) if isinstance(body, WaveNet) else _cell(body)]
-    ops += [_lanes(generator)] if isinstance(generator, Subscale) else []
-    ops += [{"op": "categorical", "classes": generator.params}, {"op": "mulaw8" if waves else "bytes16"}]
+    if isinstance(body, WaveRNN):
+        lanes = [_lanes(generator)] if isinstance(generator, Subscale) else []
+        cell = [_cell(body), *lanes, {"op": "categorical", "classes": generator.params}, {"op": "bytes16"}]
+    else:
+        cell = stack.ops(body, generator.emission, vocoder.codec)
+    ops = [*network.ops, *cell]
     if vocoder.prediction is not None:
         files.append("prediction.safetensors")
         tensors = {name: name for name in ("level", "envelope", "correlation")}

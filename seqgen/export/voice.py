@@ -167,12 +167,13 @@ def _engine_golden(
     engine = Engine(directory, format=precision, isa="generic")
     features, expected = golden["features"], golden["audio"]
     audio = np.empty_like(expected)
-    logits = np.empty((*golden["elements"].shape, engine.info.classes), np.float32)
+    every = np.empty((*golden["elements"].shape, engine.info.params), np.float32)
+    given, made = engine.scoring(golden["elements"], every)
     drawn = {"given": {"uniforms": golden["uniforms"]}, "made": {"audio": audio}, "temperature": 1.0}
-    scored = {"given": {"elements": golden["elements"].astype(np.uint8)}, "made": {"logits": logits}}
+    scored = {"given": given, "made": made}
     for drawing, options in ((True, drawn), (False, scored)):
         engine.run(engine.init(len(features)), features, expected.shape[1], drawing=drawing, **options)
-    params = np.ascontiguousarray(logits[:, : golden["params"].shape[1]])
+    params = np.ascontiguousarray(every[:, : golden["params"].shape[1]])
     return {f"audio.{precision}": audio, f"params.{precision}": params}
 
 

@@ -47,7 +47,7 @@ class ModelInfo(ctypes.Structure):
         *((name, ctypes.c_int32) for name in ("elements_per_sample", "classes", "format")),
         ("isa", ctypes.c_char * 16),
         *((name, ctypes.c_size_t) for name in ("state_bytes", "workspace_bytes", "weight_bytes", "weight_blocks")),
-        *((name, ctypes.c_int32) for name in ("threads", "lanes", "ahead")),
+        *((name, ctypes.c_int32) for name in ("threads", "lanes", "ahead", "uniforms_per_sample", "params")),
     ]
 
 
@@ -72,6 +72,8 @@ class Call(ctypes.Structure):
         ("pcm", ctypes.c_void_p),
         ("elements", ctypes.c_void_p),
         ("logits", ctypes.c_void_p),
+        ("values", ctypes.c_void_p),
+        ("params", ctypes.c_void_p),
     ]
 
 
@@ -200,6 +202,22 @@ class Engine:
         self._uniforms(seed, stream, start, count, made.ctypes.data)
         return made
 
+    def scoring(
+        self, x: npt.NDArray[Any], params: Floats
+    ) -> tuple[dict[str, npt.NDArray[Any]], dict[str, npt.NDArray[Any]]]:
+        """``given`` and ``made`` of a :meth:`run` that writes the distributions of ``x [B, T]`` to ``params``.
+
+        Raises:
+            SeqgenError: for elements that are none of this model's.
+        """
+        classes = self.info.classes
+        low, high = (0, classes - 1) if classes else (-1, 1)
+        if x.size and not (x.min() >= low and x.max() <= high):
+            raise SeqgenError(f"elements lie in [{x.min()}, {x.max()}]", remedy=f"give values in [{low}, {high}]")
+        if classes:
+            return {"elements": x.astype(np.uint8)}, {"logits": params}
+        return {"values": x.astype(np.float32)}, {"params": params}
+
     def run(
         self,
         states: npt.NDArray[np.uint8],
@@ -278,15 +296,13 @@ class NativeRuntime(Runtime):
 
     def step(self, x: npt.NDArray[Any], state: State, cond: Floats) -> tuple[Floats, State]:
         samples = self.samples(x, self.manifest.symbols_per_sample, state, cond)
-        classes = self.engine.info.classes
-        if x.size and (x.min() < 0 or x.max() >= classes):
-            raise SeqgenError(f"elements lie in [{x.min()}, {x.max()}]", remedy=f"give values in [0, {classes})")
-        logits = np.empty((*x.shape, classes), np.float32)
+        params = np.empty((*x.shape, self.engine.info.params), np.float32)
+        given, made = self.engine.scoring(x, params)
         held = self._under_way(state)
-        logits[:, : held.shape[1]] = held
-        after = self._groups(state, cond, samples, False, {"elements": x.astype(np.uint8)}, {"logits": logits})
-        made = samples * self.manifest.symbols_per_sample
-        return logits[:, :made], (*after, logits[:, made:].copy()) if self.manifest.ahead else after
+        params[:, : held.shape[1]] = held
+        after = self._groups(state, cond, samples, False, given, made)
+        count = samples * self.manifest.symbols_per_sample
+        return params[:, :count], (*after, params[:, count:].copy()) if self.manifest.ahead else after
 
     def _under_way(self, state: State) -> Floats:
         """Distributions of the first elements of a call that earlier ones have told, ``[B, elements, classes]``."""
@@ -298,7 +314,7 @@ class NativeRuntime(Runtime):
                 "sampling moved this state on, which tells no distributions of the samples that are under way",
                 remedy="score a stream from its start",
             )
-        return np.empty((len(state[0]), 0, self.engine.info.classes), np.float32)
+        return np.empty((len(state[0]), 0, self.engine.info.params), np.float32)
 
     def sample(self, noise: Floats, state: State, cond: Floats, temperature: float = 1.0) -> tuple[Floats, State]:
         samples = self.samples(noise, self.manifest.uniforms_per_sample, state, cond)

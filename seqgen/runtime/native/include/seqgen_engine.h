@@ -93,8 +93,8 @@ typedef struct seqgen_model_info {
     int32_t channels;            /* of one frame of features, a speaker's one-hot included */
     int32_t hop;                 /* samples a frame */
     int32_t latency;             /* samples of look-ahead at the start of a stream */
-    int32_t elements_per_sample; /* symbols drawn for one sample, and uniform numbers that it takes */
-    int32_t classes;             /* size of a symbol's alphabet */
+    int32_t elements_per_sample; /* symbols drawn for one sample; 1 where samples are real numbers */
+    int32_t classes;             /* size of a symbol's alphabet; 0 where samples are real numbers in [-1, 1] */
     int32_t format;              /* a seqgen_format, never SEQGEN_FORMAT_PROGRAM */
     char isa[16];                /* the kernels in use */
     size_t state_bytes;          /* of one stream's state blob */
@@ -104,6 +104,8 @@ typedef struct seqgen_model_info {
     int32_t threads;             /* that a call uses: 1, or 2 where they were asked for and the weights are worth it */
     int32_t lanes;               /* samples of a stream made side by side, 1 to 16; see above */
     int32_t ahead;               /* samples under way beyond those of a call: 0 where there is one lane */
+    int32_t uniforms_per_sample; /* uniform numbers that one sample takes: as many as symbols, or 1 or 2 for a real one */
+    int32_t params;              /* numbers that tell the distribution of one element: classes, or those of the emission */
 } seqgen_model_info;
 
 /* One call for 1 to SEQGEN_MAX_STREAMS streams side by side. All arrays are row-major, streams first. */
@@ -116,15 +118,17 @@ typedef struct seqgen_call {
     const float *features; /* [streams][frames][channels], log-mel in nats, then the speaker's one-hot */
     int64_t frames;
     int64_t samples;       /* frames * hop, or up to latency fewer at the start of a stream */
-    const float *uniforms; /* [streams][(samples + ahead) * elements_per_sample] in [0, 1), or NULL: Philox4x32-10, below */
+    const float *uniforms; /* [streams][(samples + ahead) * uniforms_per_sample] in [0, 1), or NULL: Philox4x32-10, below */
     uint64_t seed;
     const uint64_t *stream_ids; /* [streams] */
     const uint64_t *positions;  /* [streams] position of the call's first uniform number in its stream */
     float temperature;          /* of seqgen_sample; 1 is the model's own distribution */
-    float *audio;               /* [streams][samples] in [-1, 1), or NULL */
+    float *audio;               /* [streams][samples] in [-1, 1), of real-valued samples in [-1, 1]; or NULL */
     int16_t *pcm;               /* [streams][samples], or NULL */
     const uint8_t *elements;    /* of seqgen_step: [streams][(samples + ahead) * elements_per_sample] */
     float *logits;              /* of seqgen_step: [streams][(samples + ahead) * elements_per_sample][classes] */
+    const float *values;        /* of seqgen_step, in place of elements where samples are real: [streams][samples] */
+    float *params;              /* and in place of logits: [streams][samples][params] */
 } seqgen_call;
 
 /* SEQGEN_ABI_VERSION of the library. */
@@ -155,7 +159,9 @@ SEQGEN_API int32_t seqgen_state_samples(seqgen_model model, const void *state, s
 /* Draw samples: features, uniforms (or a Philox stream) and temperature in; audio and/or pcm out. */
 SEQGEN_API int32_t seqgen_sample(seqgen_model model, const seqgen_call *call, char *message, size_t message_bytes);
 
-/* Distributions of given elements: features and elements in; logits out, and audio and/or pcm where wanted. */
+/* Distributions of given elements: features and elements (or values) in; logits (or params) out, and audio and/or pcm
+ * where wanted. Params are those of the emission as training has them: of a mixture of K logistics K logits, K means and
+ * K log-scales, of a Gaussian mean and log-scale, all in units of full scale. */
 SEQGEN_API int32_t seqgen_step(seqgen_model model, const seqgen_call *call, char *message, size_t message_bytes);
 
 /* Uniform numbers in [0, 1) of a Philox stream, as the sampling call draws them: out[i] is position start + i. */

@@ -1,6 +1,7 @@
 // The C interface: arguments are checked here, failures become a status and a message, nothing is thrown across.
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <cstring>
 #include <new>
 
@@ -115,6 +116,18 @@ void check_features(const Model& model, const seqgen_call& call) {
     }
 }
 
+// Samples that are real numbers: a caller must know of them, and give them within full scale.
+void check_values(const seqgen_call& call, bool drawing) {
+    require(call.struct_size >= offsetof(seqgen_call, params) + sizeof call.params,
+            "samples of this model are real numbers, which the caller's seqgen_call does not know; build it anew");
+    if (drawing) return;
+    const auto count = static_cast<std::size_t>(call.streams) * static_cast<std::size_t>(call.samples);
+    require(count == 0 || call.values != nullptr, "values is null");
+    for (std::size_t i = 0; i < count; ++i) {
+        require(call.values[i] >= -1 && call.values[i] <= 1, "values lie outside [-1, 1]");
+    }
+}
+
 void run(seqgen_model handle, const seqgen_call* given, bool drawing) {
     const Borrowed model(handle);
     const seqgen_call call = whole(given, "seqgen_call");
@@ -126,9 +139,10 @@ void run(seqgen_model handle, const seqgen_call* given, bool drawing) {
         require(
             call.samples == 0 || call.uniforms != nullptr || (call.stream_ids != nullptr && call.positions != nullptr),
             "give uniforms, or stream_ids and positions");
-    } else {
+    } else if (!model->emission) {
         require(call.samples == 0 || call.elements != nullptr, "elements is null");
     }
+    if (model->emission) check_values(call, drawing);
     model->subscale ? SubscaleSession(*model, call, drawing).run() : Session(*model, call, drawing).run();
 }
 
@@ -138,7 +152,7 @@ void describe(const Model& model, seqgen_model_info& info) {
     info.hop = static_cast<std::int32_t>(model.hop);
     info.latency = static_cast<std::int32_t>(model.latency);
     info.elements_per_sample = model.elements();
-    info.classes = kClasses;
+    info.classes = model.emission ? 0 : kClasses;
     info.format = model.format;
     tell(info.isa, sizeof info.isa, model.kernels.name);
     info.state_bytes = model.state_bytes();
@@ -148,6 +162,8 @@ void describe(const Model& model, seqgen_model_info& info) {
     info.threads = model.team ? 2 : 1;
     info.lanes = model.subscale ? static_cast<std::int32_t>(model.subscale->lanes()) : 1;
     info.ahead = model.subscale ? static_cast<std::int32_t>(model.subscale->ahead()) : 0;
+    info.uniforms_per_sample = model.draws();
+    info.params = model.emission ? static_cast<std::int32_t>(model.emission->params()) : kClasses;
 }
 
 }  // namespace

@@ -17,8 +17,8 @@ constexpr std::size_t kLargestState = std::size_t{1} << 24;
 // Below this many bytes of weights a sample two threads spend more on waiting for each other than they save.
 constexpr std::size_t kWorthSplitting = std::size_t{1} << 19;
 constexpr const char* kKnownOps =
-    "normalise, slice, conv, dense, add, relu, interpolate, wavernn, lanes, wavenet, categorical, bytes16, mulaw8, "
-    "prediction";
+    "normalise, slice, conv, dense, add, relu, interpolate, wavernn, lanes, levelled, wavenet, categorical, "
+    "logistic-mixture, gaussian, bytes16, mulaw8, float, prediction";
 
 // A name without directories: the program may only point at files of its own bundle.
 const std::string& plain_name(const std::string& name, const std::string& where) {
@@ -98,13 +98,14 @@ void Model::add(const Json& op, const Tensors& tensors, const std::string& where
         load_lanes(op, tensors, here);
     } else if (name == "wavenet") {
         load_stack(op, tensors, here);
-    } else if (name == "categorical") {
-        expect(celled_ && !draws_, here, "it stands once, behind the cell");
-        op.at("classes", here).integer(kClasses, kClasses, here);
+    } else if (name == "levelled") {
+        load_level(op, here);
+    } else if (load_emission(name, op, here)) {
         draws_ = true;
-    } else if (name == "bytes16" || name == "mulaw8") {
+    } else if (name == "bytes16" || name == "mulaw8" || name == "float") {
         expect(draws_ && !decodes_, here, "it stands once, behind the emission");
-        expect((name == "mulaw8") == (stack != nullptr), here, "it does not go with this cell");
+        const char* fitting = emission ? "float" : stack ? "mulaw8" : "bytes16";
+        expect(name == fitting, here, "it does not go with this cell and emission");
         decodes_ = true;
     } else if (name == "prediction") {
         expect(decodes_ && !prediction && !stack && !subscale, here, "it stands once, behind bytes16 without lanes");
@@ -132,12 +133,40 @@ void Model::load_lanes(const Json& op, const Tensors& tensors, const std::string
     subscale->arrange(fresh_vector_.data(), first_vector.data());
 }
 
+void Model::load_level(const Json& op, const std::string& where) {
+    expect(interpolates_ && !celled_ && !level_, where, "it stands once, behind interpolate");
+    level_ = Level::read(op, where);
+}
+
+// The distribution of what is drawn. False where the op is none.
+bool Model::load_emission(const std::string& name, const Json& op, const std::string& where) {
+    auto found = Emission::named(name, op, where);
+    if (!found && name != "categorical") return false;
+    expect(celled_ && !draws_, where, "it stands once, behind the cell");
+    if (found) {
+        expect(stack && stack->real(), where, "it draws real numbers, the cell reads symbols");
+        expect(stack->outputs() == found->params(), where, "'out' does not make its parameters");
+    } else {
+        op.at("classes", where).integer(kClasses, kClasses, where);
+        expect(!stack || !stack->real(), where, "it draws symbols, the cell reads real numbers");
+        expect(!stack || stack->outputs() == kClasses, where, "'out' does not make 256 logits");
+    }
+    emission = std::move(found);
+    return true;
+}
+
 void Model::load_stack(const Json& op, const Tensors& tensors, const std::string& where) {
     expect(interpolates_ && !celled_, where, "it stands once, behind interpolate");
-    stack = std::make_unique<Stack>(op, tensors, format, kernels, where);
+    stack = std::make_unique<Stack>(op, tensors, format, kernels, level_, where);
     expect(vector.width == stack->vector(), where, "the conditioning vector does not fit the stack");
-    start_[0] = static_cast<std::uint32_t>(op.at("start", where).integer(0, 255, where));
+    expect(!level_ || stack->real(), where, "a level for a stack of symbols");
     start_[1] = 0;
+    if (stack->real()) {
+        start_[0] = 0;
+        start_value_ = static_cast<float>(number(op, "start", -1, 1, where));
+    } else {
+        start_[0] = static_cast<std::uint32_t>(op.at("start", where).integer(0, 255, where));
+    }
     // µ-law: y = 2 symbol / 255 - 1, x = sign(y) (256^|y| - 1) / 255, below 1.
     for (int symbol = 0; symbol < kClasses; ++symbol) {
         const double y = 2.0 * symbol / 255 - 1, size = std::expm1(std::fabs(y) * std::log1p(255.0)) / 255;
@@ -182,8 +211,8 @@ std::size_t Model::state_bytes() const {
 }
 
 void Model::init_state(void* blob) const {
-    const StateHeader header = {kMagic, kVersion, signature, start_[0], start_[1], static_cast<std::uint32_t>(latency),
-                                0};
+    const auto ahead = static_cast<std::uint32_t>(latency);
+    const StateHeader header = {kMagic, kVersion, signature, start_[0], start_[1], ahead, start_value_};
     auto* bytes = static_cast<unsigned char*>(blob);
     std::memset(bytes, 0, state_bytes());
     std::memcpy(bytes, &header, sizeof header);
@@ -213,7 +242,8 @@ StateHeader Model::header(const void* blob) const {
     if (found.signature != signature) {
         throw Failure(SEQGEN_STATE, "the state belongs to another bundle or weight format");
     }
-    if (found.coarse > 255 || found.fine > 255 || found.ahead > latency) {
+    const bool held = found.previous >= -1 && found.previous <= 1;
+    if (found.coarse > 255 || found.fine > 255 || found.ahead > latency || !held) {
         throw Failure(SEQGEN_STATE, "the state is damaged");
     }
     const auto* behind = static_cast<const unsigned char*>(blob) + sizeof found;

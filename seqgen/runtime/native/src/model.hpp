@@ -4,10 +4,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "cell.hpp"
+#include "emission.hpp"
 #include "network.hpp"
 #include "prediction.hpp"
 #include "seqgen_engine.h"
@@ -25,13 +27,13 @@ struct StateHeader {
     std::uint64_t signature;  // of the program and the format: a blob fits one model only
     std::uint32_t coarse, fine;
     std::uint32_t ahead;  // conditioning vectors still to be dropped
-    std::uint32_t reserved;
+    float previous;       // the sample before, where samples are real numbers; else 0
 };
 
 class Model {
    public:
     static constexpr std::uint32_t kMagic = 0x54534753;  // "SGST"
-    static constexpr std::uint32_t kVersion = 2;
+    static constexpr std::uint32_t kVersion = 3;
 
     // Reads `directory`/program.json and the files it names. Raises Failure, std::bad_alloc.
     Model(const std::string& directory, const seqgen_load_options& options);
@@ -49,6 +51,7 @@ class Model {
     Cell cell;                     // where there is no stack
     std::unique_ptr<Stack> stack;  // of a WaveNet
     std::vector<float> levels;     // what the symbols of one mean
+    std::unique_ptr<Emission> emission;  // of real-valued samples; null where symbols are drawn
     std::unique_ptr<Prediction> prediction;
     std::unique_ptr<Subscale> subscale;  // where lanes are made side by side
     std::uint64_t signature = 0;
@@ -56,6 +59,7 @@ class Model {
 
     std::size_t state_bytes() const;
     int elements() const { return stack ? 1 : 2; }                              // drawn for one sample
+    int draws() const { return emission ? emission->draws() : elements(); }     // uniform numbers of one sample
     std::size_t given() const { return stack ? stack->given() : cell.gates(); }  // numbers of a conditioning vector
     void arrange(const float* made, float* arranged) const;
     std::size_t body_bytes() const { return stack ? stack->state_bytes() : 2 * cell.half() * sizeof(float); }
@@ -67,6 +71,8 @@ class Model {
 
    private:
     void add(const Json& op, const Tensors& tensors, const std::string& where);
+    void load_level(const Json& op, const std::string& where);
+    bool load_emission(const std::string& name, const Json& op, const std::string& where);
     void load_stack(const Json& op, const Tensors& tensors, const std::string& where);
     void load_cell(const Json& op, const Tensors& tensors, const std::string& where);
     void load_lanes(const Json& op, const Tensors& tensors, const std::string& where);
@@ -74,6 +80,8 @@ class Model {
     void expect(bool right, const std::string& where, const char* what) const;
 
     std::uint32_t start_[2] = {128, 0};  // the bytes before the first sample
+    float start_value_ = 0;              // or the real number
+    std::optional<Level> level_;
     std::vector<float> fresh_vector_;
     bool interpolates_ = false, celled_ = false, draws_ = false, decodes_ = false;
 };

@@ -105,6 +105,7 @@ void Session::load() {
         }
         bytes_[s][0] = static_cast<int>(headers_[s].coarse);
         bytes_[s][1] = static_cast<int>(headers_[s].fine);
+        stack_.stream[s].previous = headers_[s].previous;
     }
     if (!model_.stack) model_.cell.refresh(cell_);
 }
@@ -115,6 +116,7 @@ void Session::save() {
         StateHeader& header = headers_[s];
         header.coarse = static_cast<std::uint32_t>(bytes_[s][0]);
         header.fine = static_cast<std::uint32_t>(bytes_[s][1]);
+        header.previous = stack_.stream[s].previous;
         header.ahead -= static_cast<std::uint32_t>(std::min<std::int64_t>(header.ahead, skipped_));
         auto* blob = static_cast<unsigned char*>(call_.states[s]);
         std::memcpy(blob, &header, sizeof header);
@@ -172,6 +174,10 @@ void Session::sample(std::int64_t index, std::size_t within) {
     if (model_.stack) {
         model_.stack->advance(stack_, bytes_, model_.weights[within]);
         for (std::size_t s = 0; s < rows; ++s) {
+            if (model_.emission) {
+                real(index, s);
+                continue;
+            }
             bytes_[s][0] = choose(index, 0, s);
             put(index, within, s);
         }

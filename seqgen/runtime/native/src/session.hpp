@@ -42,6 +42,7 @@ class Session {
     void sample(std::int64_t index, std::size_t within);
     int choose(std::int64_t element, int which, std::size_t stream);
     void put(std::int64_t index, std::size_t within, std::size_t stream);
+    void real(std::int64_t index, std::size_t stream);
 
     const Model& model_;
     const seqgen_call& call_;

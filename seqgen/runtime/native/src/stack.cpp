@@ -18,20 +18,17 @@ std::int64_t rows_of(const std::vector<std::int64_t>& shape) { return shape[0]; 
 }  // namespace
 
 Stack::Stack(const Json& op, const Tensors& tensors, seqgen_format format, const Kernels& kernels,
-             const std::string& where)
-    : kernels_(&kernels), format_(format) {
-    read_shape(op, tensors, where);
+             std::optional<Level> level, const std::string& where)
+    : kernels_(&kernels), format_(format), level_(level), skips_(op.find("skip") != nullptr) {
     read_front(op, tensors, where);
+    read_shape(op, where);
     read_gates(op.at("gates", where), tensors, where);
-    const std::size_t layers = gates_.size();
-    std::vector<int> z(gate_, -1), all(layers * gate_, -1);
-    for (std::size_t unit = 0; unit < units_; ++unit) {
-        z[unit] = static_cast<int>(unit);
-        for (std::size_t l = 0; l < layers; ++l) all[l * gate_ + unit] = static_cast<int>(l * units_ + unit);
-    }
+    std::vector<int> z(gate_, -1);
+    for (std::size_t unit = 0; unit < units_; ++unit) z[unit] = static_cast<int>(unit);
     const auto& residuals = op.at("residuals", where).list(where);
-    if (residuals.size() + 1 != layers) {
-        throw Failure(SEQGEN_FORMAT, where + ": 'residuals' is not one fewer than 'gates'");
+    if (residuals.size() + skips_ != gates_.size()) {
+        throw Failure(SEQGEN_FORMAT, where + ": 'residuals' is not " + (skips_ ? "one fewer than" : "as many as") +
+                                         " 'gates'");
     }
     for (const Json& names : residuals) {
         residuals_.push_back(layer(names, tensors, z, Activations::state, where));
@@ -39,19 +36,28 @@ Stack::Stack(const Json& op, const Tensors& tensors, seqgen_format format, const
             throw Failure(SEQGEN_FORMAT, where + ": a residual matrix of another height than the first convolution's");
         }
     }
-    const auto plain = [](std::size_t count) { return Source::plain(nullptr, 0, count).columns; };
-    skip_ = layer(op.at("skip", where), tensors, all, Activations::state, where);
-    head_ = layer(op.at("head", where), tensors, plain(skip_.height), Activations::rectified, where);
-    out_ = layer(op.at("out", where), tensors, plain(head_.height), Activations::rectified, where);
-    if (out_.height != kClasses) throw Failure(SEQGEN_FORMAT, where + ": 'out' does not make 256 logits");
+    read_head(op, tensors, where);
 }
 
-void Stack::read_shape(const Json& op, const Tensors& tensors, const std::string& where) {
+// What the gated units of all layers, or the residual stream behind the last, become.
+void Stack::read_head(const Json& op, const Tensors& tensors, const std::string& where) {
+    const auto plain = [](std::size_t count) { return Source::plain(nullptr, 0, count).columns; };
+    if (skips_) {
+        std::vector<int> all(gates_.size() * gate_, -1);
+        for (std::size_t l = 0; l < gates_.size(); ++l) {
+            for (std::size_t unit = 0; unit < units_; ++unit) all[l * gate_ + unit] = static_cast<int>(l * units_ + unit);
+        }
+        skip_ = layer(op.at("skip", where), tensors, all, Activations::state, where);
+    } else {
+        skip_.bias = Aligned<float>(residual_);
+        skip_.height = channels_;
+    }
+    head_ = layer(op.at("head", where), tensors, plain(skip_.height), Activations::rectified, where);
+    out_ = layer(op.at("out", where), tensors, plain(head_.height), Activations::rectified, where);
+}
+
+void Stack::read_shape(const Json& op, const std::string& where) {
     taps_ = static_cast<std::size_t>(op.at("kernel", where).integer(2, StackLanes::kMostTaps, where + ": kernel"));
-    std::vector<std::int64_t> shape = {kClasses, -1};
-    tensors.floats(op.at("embedding", where).string(where), shape);
-    channels_ = static_cast<std::size_t>(shape[1]);
-    residual_ = padded(channels_);
     const auto& dilations = op.at("dilations", where).list(where);
     if (dilations.empty() || dilations.size() > kMostLayers) {
         throw Failure(SEQGEN_FORMAT, where + ": " + std::to_string(dilations.size()) + " layers, known are 1 to 256");
@@ -63,17 +69,30 @@ void Stack::read_shape(const Json& op, const Tensors& tensors, const std::string
     }
 }
 
-// The first convolution reads embedded symbols: of each tap there is one row of numbers for each symbol.
+// The first convolution: over embedded symbols where there is an embedding, else over one real number.
 void Stack::read_front(const Json& op, const Tensors& tensors, const std::string& where) {
-    const auto width = static_cast<std::int64_t>(channels_);
-    std::vector<std::int64_t> shape = {kClasses, width};
-    const std::vector<float> embedding = tensors.floats(op.at("embedding", where).string(where), shape);
-    shape = {width, width, -1};
+    const bool symbols = op.find("embedding") != nullptr;
+    std::vector<std::int64_t> shape = {-1, symbols ? -1 : 1, -1};
     const std::vector<float> weight = tensors.floats(op.at("front_weight", where).string(where), shape);
     if (shape[2] > static_cast<std::int64_t>(StackLanes::kMostTaps)) {
         throw Failure(SEQGEN_UNSUPPORTED, where + ": a first convolution of more than 8 taps");
     }
+    if (symbols && shape[0] != shape[1]) throw Failure(SEQGEN_FORMAT, where + ": a first convolution that is not square");
+    channels_ = static_cast<std::size_t>(shape[0]);
+    residual_ = padded(channels_);
     front_ = static_cast<std::size_t>(shape[2]);
+    symbols ? read_tables(op, tensors, weight, where) : read_columns(op, weight, where);
+    shape = {static_cast<std::int64_t>(channels_)};
+    const std::vector<float> bias = tensors.floats(op.at("front_bias", where).string(where), shape);
+    front_bias_ = Aligned<float>(residual_);
+    std::copy(bias.begin(), bias.end(), front_bias_.data());
+}
+
+// Of each tap there is one row of numbers for each symbol.
+void Stack::read_tables(const Json& op, const Tensors& tensors, const std::vector<float>& weight,
+                        const std::string& where) {
+    std::vector<std::int64_t> shape = {kClasses, static_cast<std::int64_t>(channels_)};
+    const std::vector<float> embedding = tensors.floats(op.at("embedding", where).string(where), shape);
     for (std::size_t tap = 0; tap < front_; ++tap) {
         Aligned<float> table((kClasses + 1) * residual_);
         for (std::size_t symbol = 0; symbol < kClasses; ++symbol) {
@@ -88,10 +107,17 @@ void Stack::read_front(const Json& op, const Tensors& tensors, const std::string
         }
         tables_.push_back(std::move(table));
     }
-    shape = {width};
-    const std::vector<float> bias = tensors.floats(op.at("front_bias", where).string(where), shape);
-    front_bias_ = Aligned<float>(residual_);
-    std::copy(bias.begin(), bias.end(), front_bias_.data());
+}
+
+// Of each tap there is one column; what it is multiplied with are samples in units of `unit`.
+void Stack::read_columns(const Json& op, const std::vector<float>& weight, const std::string& where) {
+    constexpr double kLeast = 1e-6, kMost = 1e6;
+    inverse_unit_ = static_cast<float>(1 / number(op, "unit", kLeast, kMost, where));
+    for (std::size_t tap = 0; tap < front_; ++tap) {
+        Aligned<float> column(residual_);
+        for (std::size_t row = 0; row < channels_; ++row) column[row] = weight[row * front_ + tap];
+        columns_.push_back(std::move(column));
+    }
 }
 
 // Rows of a layer: the tanh's, then the sigmoid's, in the units of `filter` or `filter_quick`. Each tap has a matrix.
@@ -150,6 +176,7 @@ void Stack::arrange(const float* vector, float* made) const {
             made[row * gate_ + unit] = factor * vector[row * units_ + unit];
         }
     }
+    if (level_) made[2 * gates_.size() * gate_] = level_->spread * vector[this->vector() - 1] + level_->origin;
 }
 
 template <typename Size>
@@ -180,7 +207,7 @@ std::size_t Stack::state_bytes() const { return (kHead + rows_ * row_bytes() + 3
 void Stack::init(unsigned char* state) const {
     std::memset(state, 0, state_bytes());
     const std::uint32_t nothing = kNothing;
-    for (std::size_t i = 0; i < StackLanes::kMostTaps; ++i) {
+    for (std::size_t i = 0; !real() && i < StackLanes::kMostTaps; ++i) {
         std::memcpy(state + sizeof(std::uint64_t) + i * sizeof nothing, &nothing, sizeof nothing);
     }
     if (format_ != SEQGEN_FORMAT_INT8) return;
@@ -189,22 +216,29 @@ void Stack::init(unsigned char* state) const {
 }
 
 bool Stack::fits(const unsigned char* state) const {
-    std::uint32_t symbols[StackLanes::kMostTaps];
-    std::memcpy(symbols, state + sizeof(std::uint64_t), sizeof symbols);
-    return std::all_of(std::begin(symbols), std::end(symbols), [](std::uint32_t symbol) { return symbol <= kNothing; });
+    StackLanes::Stream found;
+    static_assert(sizeof found.symbols == sizeof found.inputs, "one place for both");
+    std::memcpy(found.symbols, state + sizeof found.time, sizeof found.symbols);
+    std::memcpy(found.inputs, state + sizeof found.time, sizeof found.inputs);
+    const auto known = [](std::uint32_t symbol) { return symbol <= kNothing; };
+    const auto finite = [](float input) { return std::isfinite(input); };
+    return real() ? std::all_of(std::begin(found.inputs), std::end(found.inputs), finite)
+                  : std::all_of(std::begin(found.symbols), std::end(found.symbols), known);
 }
 
 void Stack::load(StackLanes& lanes, int stream, unsigned char* state) const {
     StackLanes::Stream& own = lanes.stream[stream];
     std::memcpy(&own.time, state, sizeof own.time);
-    std::memcpy(own.symbols, state + sizeof own.time, sizeof own.symbols);
+    void* inputs = real() ? static_cast<void*>(own.inputs) : own.symbols;
+    std::memcpy(inputs, state + sizeof own.time, sizeof own.symbols);
     own.rings = state + kHead;
 }
 
 void Stack::save(const StackLanes& lanes, int stream, unsigned char* state) const {
     const StackLanes::Stream& own = lanes.stream[stream];
     std::memcpy(state, &own.time, sizeof own.time);
-    std::memcpy(state + sizeof own.time, own.symbols, sizeof own.symbols);
+    const void* inputs = real() ? static_cast<const void*>(own.inputs) : own.symbols;
+    std::memcpy(state + sizeof own.time, inputs, sizeof own.symbols);
 }
 
 }  // namespace seqgen

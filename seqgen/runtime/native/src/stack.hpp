@@ -4,9 +4,11 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "emission.hpp"
 #include "json.hpp"
 #include "pack.hpp"
 #include "tensors.hpp"
@@ -22,6 +24,9 @@ struct StackLanes {
         unsigned char* rings;
         std::uint64_t time;
         std::uint32_t symbols[kMostTaps];  // the last inputs of the first convolution, oldest first
+        float inputs[kMostTaps];           // the same where samples are real numbers
+        float previous;                    // the sample before, where it is a real number
+        float level;                       // of a levelled voice, at this sample
         float sizes[kMostTaps];            // of each tap's row, in 8 bits: what 127 stands for
     };
     Stream stream[SEQGEN_MAX_STREAMS];
@@ -44,10 +49,13 @@ class Stack {
    public:
     // Raises Failure for missing or unfitting tensors.
     Stack(const Json& op, const Tensors& tensors, seqgen_format format, const Kernels& kernels,
-          const std::string& where);
+          std::optional<Level> level, const std::string& where);
 
-    std::size_t given() const { return gates_.size() * 2 * gate_; }  // numbers of a conditioning vector
-    std::size_t vector() const { return gates_.size() * 2 * units_; }  // those that the network makes
+    // Numbers of a conditioning vector, and those that the network makes: one more where there is a level.
+    std::size_t given() const { return gates_.size() * 2 * gate_ + (level_ ? kLanes : 0); }
+    std::size_t vector() const { return gates_.size() * 2 * units_ + (level_ ? 1 : 0); }
+    std::size_t outputs() const { return out_.height; }
+    bool real() const { return tables_.empty(); }  // samples are real numbers, no symbols
     void arrange(const float* vector, float* made) const;
 
     std::size_t blocks() const;
@@ -67,6 +75,8 @@ class Stack {
     void advance(StackLanes& lanes, const int (*before)[2], float weight) const;
     int draw(const StackLanes& lanes, int stream, float sharpness, float uniform) const;
     void score(const StackLanes& lanes, int stream, float* logits) const;
+    // Parameters of the sample's distribution in place of its products; returns them.
+    float* parameters(StackLanes& lanes, int stream, const Emission& emission) const;
 
    private:
     struct Layer {
@@ -77,15 +87,21 @@ class Stack {
     struct Ring {
         std::size_t start, length, dilation;
     };
-    void read_shape(const Json& op, const Tensors& tensors, const std::string& where);
+    void read_shape(const Json& op, const std::string& where);
     void read_front(const Json& op, const Tensors& tensors, const std::string& where);
+    void read_tables(const Json& op, const Tensors& tensors, const std::vector<float>& weight,
+                     const std::string& where);
+    void read_columns(const Json& op, const std::vector<float>& weight, const std::string& where);
+    void read_head(const Json& op, const Tensors& tensors, const std::string& where);
     void read_gates(const Json& names, const Tensors& tensors, const std::string& where);
     Layer layer(const Json& names, const Tensors& tensors, const std::vector<int>& columns, Activations activations,
                 const std::string& where) const;
     template <typename Size>
     std::size_t of_all(Size&& size) const;
     std::size_t row_bytes() const;
-    void enter(StackLanes& lanes, const int (*before)[2]) const;
+    void enter(StackLanes& lanes, const int (*before)[2], float weight) const;
+    void enter_symbol(StackLanes::Stream& own, int symbol, float* made) const;
+    void enter_real(StackLanes::Stream& own, float* made) const;
     void recall(StackLanes& lanes, const Ring& ring) const;
     void filter(StackLanes& lanes, std::size_t layer, float weight) const;
     void apply(const Packed& matrix, Rows<const float> x, Rows<const std::uint8_t> bytes, Rows<float> y,
@@ -99,10 +115,14 @@ class Stack {
     std::size_t taps_ = 0, front_ = 0;
     std::vector<Ring> rings_;
     std::size_t rows_ = 0;  // of all rings
-    std::vector<Aligned<float>> tables_;  // of each tap of the first convolution: [257][residual], the last row zero
+    std::vector<Aligned<float>> tables_;   // of each tap of the first convolution: [257][residual], the last row zero
+    std::vector<Aligned<float>> columns_;  // the same for real numbers: [residual]
+    float inverse_unit_ = 1;               // of real numbers
+    std::optional<Level> level_;
     Aligned<float> front_bias_;
     std::vector<std::vector<Packed>> gates_;  // [layers][taps]
     std::vector<Layer> residuals_;
+    bool skips_ = true;  // otherwise the head reads the residual stream
     Layer skip_, head_, out_;
 };
 
@@ -123,7 +143,7 @@ void Stack::reserve(StackLanes& lanes, Take&& take) const {
     lanes.delta = floats(given());
     lanes.skip = floats(skip);
     lanes.head = floats(head);
-    lanes.logits = floats(kClasses);
+    lanes.logits = floats(out_.bias.size());
     lanes.skip_bytes = bytes(skip);
     lanes.head_bytes = bytes(head);
 }

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "functions.hpp"
 #include "stack.hpp"
 
 namespace seqgen {
@@ -27,17 +28,34 @@ void Stack::apply(const Packed& matrix, Rows<const float> x, Rows<const std::uin
 }
 
 // The first convolution.
-void Stack::enter(StackLanes& lanes, const int (*before)[2]) const {
+void Stack::enter(StackLanes& lanes, const int (*before)[2], float weight) const {
+    const std::size_t at = gates_.size() * 2 * gate_;
     for (int s = 0; s < lanes.streams; ++s) {
         StackLanes::Stream& own = lanes.stream[s];
-        std::copy(own.symbols + 1, own.symbols + front_, own.symbols);
-        own.symbols[front_ - 1] = static_cast<std::uint32_t>(before[s][0]);
+        const std::size_t row = static_cast<std::size_t>(s) * given();
+        if (level_) own.level = lanes.from[row + at] + weight * lanes.delta[row + at];
         float* made = lanes.residual + static_cast<std::size_t>(s) * residual_;
         std::copy_n(front_bias_.data(), residual_, made);
-        for (std::size_t tap = 0; tap < front_; ++tap) {
-            const float* row = tables_[tap].data() + own.symbols[tap] * residual_;
-            for (std::size_t i = 0; i < residual_; ++i) made[i] += row[i];
-        }
+        real() ? enter_real(own, made) : enter_symbol(own, before[s][0], made);
+    }
+}
+
+void Stack::enter_symbol(StackLanes::Stream& own, int symbol, float* made) const {
+    std::copy(own.symbols + 1, own.symbols + front_, own.symbols);
+    own.symbols[front_ - 1] = static_cast<std::uint32_t>(symbol);
+    for (std::size_t tap = 0; tap < front_; ++tap) {
+        const float* row = tables_[tap].data() + own.symbols[tap] * residual_;
+        for (std::size_t i = 0; i < residual_; ++i) made[i] += row[i];
+    }
+}
+
+void Stack::enter_real(StackLanes::Stream& own, float* made) const {
+    std::copy(own.inputs + 1, own.inputs + front_, own.inputs);
+    const float quiet = level_ ? exponential(-own.level) : 1.0f;
+    own.inputs[front_ - 1] = own.previous * quiet * inverse_unit_;
+    for (std::size_t tap = 0; tap < front_; ++tap) {
+        const float *column = columns_[tap].data(), input = own.inputs[tap];
+        for (std::size_t i = 0; i < residual_; ++i) made[i] += column[i] * input;
     }
 }
 
@@ -119,7 +137,7 @@ void Stack::rectify(StackLanes& lanes, const Layer& layer, float* y, std::uint8_
 void Stack::advance(StackLanes& lanes, const int (*before)[2], float weight) const {
     const std::size_t all = gates_.size() * gate_, skip = skip_.bias.size(), head = head_.bias.size();
     const int streams = lanes.streams;
-    enter(lanes, before);
+    enter(lanes, before, weight);
     for (std::size_t layer = 0; layer < gates_.size(); ++layer) {
         recall(lanes, rings_[layer]);
         filter(lanes, layer, weight);
@@ -134,11 +152,15 @@ void Stack::advance(StackLanes& lanes, const int (*before)[2], float weight) con
     }
     for (int s = 0; s < streams; ++s) ++lanes.stream[s].time;
     std::fill_n(lanes.multiplier, streams, 1.0f);
-    apply(skip_.matrix, {lanes.gated, all}, {lanes.gated_bytes, all}, {lanes.skip, skip}, streams);
+    if (skips_) {
+        apply(skip_.matrix, {lanes.gated, all}, {lanes.gated_bytes, all}, {lanes.skip, skip}, streams);
+    } else {
+        std::copy_n(lanes.residual, static_cast<std::size_t>(streams) * residual_, lanes.skip);
+    }
     rectify(lanes, skip_, lanes.skip, lanes.skip_bytes);
     apply(head_.matrix, {lanes.skip, skip}, {lanes.skip_bytes, skip}, {lanes.head, head}, streams);
     rectify(lanes, head_, lanes.head, lanes.head_bytes);
-    apply(out_.matrix, {lanes.head, head}, {lanes.head_bytes, head}, {lanes.logits, kClasses}, streams);
+    apply(out_.matrix, {lanes.head, head}, {lanes.head_bytes, head}, {lanes.logits, out_.bias.size()}, streams);
 }
 
 int Stack::draw(const StackLanes& lanes, int stream, float sharpness, float uniform) const {
@@ -151,6 +173,14 @@ void Stack::score(const StackLanes& lanes, int stream, float* logits) const {
     for (std::size_t k = 0; k < kClasses; ++k) {
         logits[k] = std::fma(products[k], lanes.multiplier[stream], out_.bias[k]);
     }
+}
+
+float* Stack::parameters(StackLanes& lanes, int stream, const Emission& emission) const {
+    const std::size_t count = out_.bias.size();
+    float* made = lanes.logits + static_cast<std::size_t>(stream) * count;
+    for (std::size_t k = 0; k < count; ++k) made[k] = made[k] * lanes.multiplier[stream] + out_.bias[k];
+    if (level_) emission.louder(made, lanes.stream[stream].level);
+    return made;
 }
 
 }  // namespace seqgen

@@ -1,0 +1,132 @@
+"""Random WaveNet programs over real numbers, made without torch, and their equations in float64."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tests.engine import programs
+from tests.engine.programs import Array
+
+Document = dict[str, Any]
+MIXTURE = {"op": "logistic-mixture", "mixtures": 3, "levels": 65536, "origin": -4.0, "min_log_scale": -14.0}
+GAUSSIAN = {"op": "gaussian", "origin": -4.0, "min_log_scale": -9.0}
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Sizes of a random WaveNet; ``skip`` 0: the head reads the residual stream."""
+
+    base: programs.Shape = field(default_factory=lambda: programs.Shape(hop=20, latency=33))
+    dilations: tuple[int, ...] = (1, 2, 4, 1)
+    kernel: int = 2
+    front: int = 2
+    residual: int = 16
+    gate: int = 16
+    skip: int = 32
+    head: int = 16
+    unit: float = 0.0625
+    levelled: bool = True
+    emission: Document = field(default_factory=lambda: dict(MIXTURE))
+
+    @property
+    def outputs(self) -> int:
+        """Parameters of the emission."""
+        return 3 * int(self.emission["mixtures"]) if "mixtures" in self.emission else 2
+
+
+def tensors(stack: Stack, seed: int = 0) -> dict[str, Array]:
+    """Weights by name, and the state of a fresh stream."""
+    rng = np.random.default_rng(seed)
+    made = {name: value for name, value in programs.tensors(stack.base, seed).items() if name.startswith("enter")}
+    made["fresh.enter"] = programs.tensors(stack.base, seed)["fresh.enter"]
+
+    def normal(name: str, *size: int, scale: float = 1.0) -> None:
+        made[name] = (scale * rng.normal(0, size[-1] ** -0.5, size)).astype(np.float32)
+
+    vector = 2 * len(stack.dilations) * stack.gate + stack.levelled
+    normal("leave.weight", vector, stack.base.width, scale=0.5)
+    normal("leave.bias", vector)
+    normal("fresh.vector", 1, 1, vector)
+    normal("front", stack.residual, 1, stack.front)
+    normal("front.bias", stack.residual)
+    for layer in range(len(stack.dilations)):
+        normal(f"gates.{layer}", 2 * stack.gate, stack.kernel * stack.residual)
+    for layer in range(len(stack.dilations) - bool(stack.skip)):
+        normal(f"residual.{layer}", stack.residual, stack.gate)
+        normal(f"residual.{layer}.bias", stack.residual)
+    if stack.skip:
+        normal("skip", stack.skip, len(stack.dilations) * stack.gate, scale=2)
+        normal("skip.bias", stack.skip)
+    normal("head", stack.head, stack.skip or stack.residual, scale=2)
+    normal("head.bias", stack.head)
+    normal("out", stack.outputs, stack.head, scale=0.3)
+    normal("out.bias", stack.outputs, scale=0.3)
+    return made
+
+
+def program(stack: Stack) -> Document:
+    """The program over those tensors."""
+    document = programs.program(stack.base)
+    layers = len(stack.dilations)
+
+    def pair(name: str) -> list[str]:
+        return [name, f"{name}.bias"]
+
+    cell: Document = {
+        "op": "wavenet",
+        "kernel": stack.kernel,
+        "dilations": list(stack.dilations),
+        "unit": stack.unit,
+        "front_weight": "front",
+        "front_bias": "front.bias",
+        "gates": [f"gates.{layer}" for layer in range(layers)],
+        "residuals": [pair(f"residual.{layer}") for layer in range(layers - bool(stack.skip))],
+        **({"skip": pair("skip")} if stack.skip else {}),
+        "head": pair("head"),
+        "out": pair("out"),
+        "start": 0.0,
+    }
+    level = [{"op": "levelled", "spread": 3.0, "typical": 0.0625}] if stack.levelled else []
+    document["ops"][6:] = [*level, cell, dict(stack.emission), {"op": "float"}]
+    return document
+
+
+def write(stack: Stack, directory: Path) -> Path:
+    """A directory that the engine loads."""
+    return programs.write(directory, program(stack), tensors(stack))
+
+
+def parameters(stack: Stack, features: Array, values: Array) -> Array:
+    """Parameters of given samples' distributions in one fresh stream, ``[samples] → [samples, outputs]``, float64."""
+    weights = tensors(stack)
+    w = {name: value.astype(float) for name, value in weights.items()}
+    cond = programs.vectors(stack.base, weights, features)
+    cond = cond[len(cond) - len(values) :]
+    level = 3 * cond[:, -1] + np.log(0.0625) if stack.levelled else np.zeros(len(values))
+    x = np.concatenate([[0.0], values[:-1]]) * np.exp(-level) / stack.unit
+
+    def delayed(line: Array, steps: int) -> Array:
+        return np.concatenate([np.zeros_like(line[:steps]), line])[: len(line)]
+
+    a = w["front.bias"] + sum(
+        delayed(x, stack.front - 1 - tap)[:, None] * w["front"][:, 0, tap] for tap in range(stack.front)
+    )
+    gated = []
+    for layer, dilation in enumerate(stack.dilations):
+        taps = np.concatenate([delayed(a, back * dilation) for back in range(stack.kernel - 1, -1, -1)], axis=1)
+        inner = taps @ w[f"gates.{layer}"].T + cond[:, 2 * layer * stack.gate :][:, : 2 * stack.gate]
+        gated.append(np.tanh(inner[:, : stack.gate]) / (1 + np.exp(-inner[:, stack.gate :])))
+        if f"residual.{layer}" in w:
+            a = a + gated[-1] @ w[f"residual.{layer}"].T + w[f"residual.{layer}.bias"]
+    total = np.concatenate(gated, axis=1) @ w["skip"].T + w["skip.bias"] if stack.skip else a
+    head = np.maximum(np.maximum(total, 0) @ w["head"].T + w["head.bias"], 0)
+    made = head @ w["out"].T + w["out.bias"]
+    third = stack.outputs // 3 or 1
+    means = slice(third, 2 * third) if stack.outputs > 2 else slice(0, 1)
+    made[:, means] *= np.exp(level)[:, None]
+    made[:, means.stop :] += level[:, None]
+    return np.asarray(made)

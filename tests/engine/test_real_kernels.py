@@ -1,0 +1,304 @@
+"""WaveNets over real numbers in the engine: the published equations, one set of bits, chunks, states, bad input."""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import pytest
+
+from seqgen import noise
+from seqgen.errors import SeqgenError
+from seqgen.runtime.native import MAX_STREAMS, Engine, Format, ModelInfo
+from tests.engine import programs, stacks
+from tests.engine.programs import Array, Shape
+from tests.engine.stacks import Document, Stack
+
+FORMATS: tuple[Format, ...] = ("float32", "bf16", "int8")
+STACKS = {
+    "mixture": Stack(),
+    "ragged": Stack(residual=10, gate=7, skip=20, head=9, kernel=3, front=3, levelled=False, unit=1.0,
+                    emission=stacks.MIXTURE | {"mixtures": 1, "levels": 256}),
+    "gaussian": Stack(emission=stacks.GAUSSIAN, front=1),
+    "no skips": Stack(skip=0, residual=24, levelled=False),
+    "many": Stack(dilations=(1,), emission=stacks.MIXTURE | {"mixtures": 40}),
+}  # fmt: skip
+# Relative to the largest parameter. Weights of 8 and 16 bits are what they are: the bound only rules out mistakes.
+TOLERANCE = {"float32": 1e-5, "bf16": 0.05, "int8": 0.1}
+PREVIOUS, INPUTS = 28, 32 + 8  # where a state blob has the sample before, and the first convolution's inputs
+
+
+def inputs(stack: Stack, streams: int, frames: int, seed: int = 0) -> tuple[Array, Array, Array]:
+    """Features, uniforms and values of fresh streams."""
+    rng = np.random.default_rng(seed)
+    samples = max(0, frames * stack.base.hop - stack.base.latency)
+    features = rng.normal(0.5, 0.5, (streams, frames, stack.base.channels)).astype(np.float32)
+    draws = 2 if stack.outputs > 2 else 1
+    uniforms = np.stack([noise.block(seed, row, 0, draws * samples) for row in range(streams)])
+    return features, uniforms, np.clip(rng.normal(0, 0.1, (streams, samples)), -1, 1).astype(np.float32)
+
+
+def score(engine: Engine, features: Array, values: Array, states: Array | None = None) -> tuple[Array, Array]:
+    """Parameters of given samples, and the states after them."""
+    after = engine.init(len(features)) if states is None else states.copy()
+    params = np.full((*values.shape, engine.info.params), np.nan, np.float32)
+    engine.run(after, features, values.shape[1], drawing=False, given={"values": values}, made={"params": params})
+    return params, after
+
+
+def draw(
+    engine: Engine, features: Array, uniforms: Array, states: Array | None = None, temperature: float = 1.0
+) -> tuple[Array, Array]:
+    """Audio drawn with given uniforms, and the states after it."""
+    after = engine.init(len(features)) if states is None else states.copy()
+    audio = np.full((len(features), uniforms.shape[1] // engine.info.uniforms_per_sample), np.nan, np.float32)
+    engine.run(after, features, audio.shape[1], drawing=True, given={"uniforms": uniforms}, made={"audio": audio},
+               temperature=temperature)  # fmt: skip
+    return audio, after
+
+
+@pytest.fixture(scope="module", params=STACKS)
+def stack(request: pytest.FixtureRequest) -> Stack:
+    return STACKS[request.param]
+
+
+@pytest.fixture(scope="module")
+def where(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return stacks.write(stack, tmp_path_factory.mktemp("stack"))
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_generic_kernels_compute_the_equations(stack: Stack, where: Path, form: Format) -> None:
+    features, _, values = inputs(stack, 2, 9)
+    engine = Engine(where, format=form, isa="generic")
+    assert (engine.info.classes, engine.info.params) == (0, stack.outputs)
+    got, _ = score(engine, features, values)
+    expected = np.stack([stacks.parameters(stack, f, v) for f, v in zip(features, values, strict=True)])
+    assert expected.std(axis=1).max() > 0.1
+    assert np.abs(got - expected).max() <= TOLERANCE[form] * max(1.0, np.abs(expected).max())
+
+
+def drawn(stack: Stack, params: Array, uniforms: Array, temperature: float) -> Array:
+    """What the emission draws, in float64 and in the words of its definition."""
+    p, emission = params.astype(float), stack.emission
+
+    def scale(output: Array) -> Array:
+        return np.exp(np.maximum(output + emission["origin"], emission["min_log_scale"]))
+
+    if stack.outputs == 2:
+        z = np.array([NormalDist().inv_cdf(u) for u in np.clip(uniforms.ravel(), 2.0**-25, 1)]).reshape(uniforms.shape)
+        return np.asarray(np.clip(p[..., 0] + temperature * scale(p[..., 1]) * z, -1, 1))
+    count, u = emission["mixtures"], uniforms.reshape(*params.shape[:2], 2).astype(float)
+    mass = np.exp(p[..., :count] - p[..., :count].max(axis=-1, keepdims=True)).cumsum(axis=-1)
+    which = (mass[..., :-1] <= u[..., :1] * mass[..., -1:]).sum(axis=-1, keepdims=True)
+    mean, width = (np.take_along_axis(p, which + first, axis=-1)[..., 0] for first in (count, 2 * count))
+    x = mean + temperature * scale(width) * np.log(u[..., 1] / (1 - u[..., 1]))
+    return np.asarray(
+        np.rint((np.clip(x, -1, 1) + 1) * (emission["levels"] - 1) / 2) * 2 / (emission["levels"] - 1) - 1
+    )
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5, 0.0])
+def test_a_sample_is_what_its_uniforms_draw(stack: Stack, where: Path, temperature: float) -> None:
+    """Of every sample the distribution is told again with the drawn ones before it. Within a level, or 1e-5."""
+    features, uniforms, _ = inputs(stack, 3, 15)
+    engine = Engine(where)
+    audio, _ = draw(engine, features, uniforms, temperature=temperature)
+    params, _ = score(engine, features, audio)
+    expected = drawn(stack, params, uniforms, temperature)
+    apart = np.abs(audio - expected)
+    allowed = 2.1 / (stack.emission["levels"] - 1) if stack.outputs > 2 else 1e-5
+    assert apart.max() <= allowed
+    assert (apart > 1e-6).mean() < 0.01
+    if temperature:
+        assert np.abs(audio).std() > 0.01
+        assert len(np.unique(audio)) > 50
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_all_sets_give_the_same_bits(stack: Stack, where: Path, form: Format, sets: list[str]) -> None:
+    features, uniforms, values = inputs(stack, MAX_STREAMS, 5, seed=1)
+    plain = Engine(where, format=form, isa="generic")
+    expected = score(plain, features, values)[0], draw(plain, features, uniforms)[0]
+    for name in sets[1:]:
+        engine = Engine(where, format=form, isa=name)
+        got = score(engine, features, values)[0], draw(engine, features, uniforms)[0]
+        assert [part.tobytes() for part in got] == [part.tobytes() for part in expected]
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_chunks_and_batch_mates_change_nothing(stack: Stack, where: Path, form: Format) -> None:
+    """Streams at different times may share a call: their rings stand at different places."""
+    engine, base = Engine(where, format=form), stack.base
+    draws = engine.info.uniforms_per_sample
+    features, uniforms, _ = inputs(stack, 3, 9, seed=3)
+    whole, final = draw(engine, features, uniforms)
+    alone = np.concatenate([draw(engine, features[r : r + 1], uniforms[r : r + 1])[0] for r in range(3)])
+    assert np.array_equal(alone, whole)
+    cut = draws * (5 * base.hop - base.latency)
+    first, states = draw(engine, features[:, :5], uniforms[:, :cut])
+    rest, states = draw(engine, features[:, 5:], uniforms[:, cut:], states)
+    assert np.array_equal(np.concatenate([first, rest], axis=1), whole)
+    assert np.array_equal(states, final)
+    step = draws * base.hop
+    late = draw(engine, features[:1, :5], uniforms[:1, :cut])[1]
+    early = draw(engine, features[1:2, :4], uniforms[1:2, : cut - step])[1]
+    both = np.concatenate([features[:1, 5:8], features[1:2, 4:7]])
+    given = np.stack([uniforms[0, cut : cut + 3 * step], uniforms[1, cut - step : cut + 2 * step]])
+    made, _ = draw(engine, both, given, np.concatenate([late, early]))
+    begin = cut // draws
+    assert np.array_equal(made[0], whole[0, begin : begin + 3 * base.hop])
+    assert np.array_equal(made[1], whole[1, begin - base.hop : begin + 2 * base.hop])
+
+
+def test_noise_of_the_engine_is_that_of_its_stream(stack: Stack, where: Path) -> None:
+    features, uniforms, _ = inputs(stack, 2, 9, seed=4)
+    engine = Engine(where)
+    expected, _ = draw(engine, features, uniforms)
+    for row in range(2):
+        audio = np.empty((1, expected.shape[1]), np.float32)
+        given = {"stream_ids": np.array([row], np.uint64), "positions": np.zeros(1, np.uint64)}
+        engine.run(engine.init(1), features[row : row + 1], audio.shape[1], drawing=True, given=given,
+                   made={"audio": audio}, seed=4, temperature=1.0)  # fmt: skip
+        assert np.array_equal(audio[0], expected[row])
+
+
+def test_scored_samples_and_drawn_ones_leave_the_same_state(stack: Stack, where: Path) -> None:
+    features, uniforms, _ = inputs(stack, 2, 8)
+    engine = Engine(where)
+    audio, drawn_state = draw(engine, features, uniforms)
+    assert np.array_equal(score(engine, features, audio)[1], drawn_state)
+
+
+def test_pcm_is_the_audio_rounded_and_held(where: Path, stack: Stack, tmp_path: Path) -> None:
+    """Full scale is 1.0 for a real-valued sample, and 32767 in 16 bits."""
+    loud = dataclasses.replace(stack, emission=stack.emission | {"origin": 0.0})
+    features, uniforms, _ = inputs(stack, 2, 8)
+    engine = Engine(stacks.write(loud, tmp_path / "loud"))
+    audio, _ = draw(engine, features, uniforms)
+    pcm = np.empty(audio.shape, np.int16)
+    engine.run(engine.init(2), features, pcm.shape[1], drawing=True, given={"uniforms": uniforms}, made={"pcm": pcm},
+               temperature=1.0)  # fmt: skip
+    assert audio.max() == 1
+    assert audio.min() == -1
+    assert np.array_equal(pcm, np.clip(np.rint(audio * 32768), -32768, 32767).astype(np.int16))
+
+
+def test_extreme_numbers_stay_samples(stack: Stack, where: Path) -> None:
+    """Uniforms outside all bounds, absurd features and rings of noise still make samples."""
+    engine = Engine(where)
+    features, uniforms, _ = inputs(stack, 2, 6)
+    features[0] = 3e38
+    odd = np.resize(np.array([np.nan, np.inf, -np.inf, -1, 2, 1, 0], np.float32), uniforms.shape)
+    states = engine.init(2)
+    states[1, INPUTS + 32 :] = np.random.default_rng(0).integers(0, 256, states[1, INPUTS + 32 :].shape)
+    for numbers in (odd, uniforms):
+        audio, _ = draw(engine, features, numbers, states)
+        assert (np.abs(audio) <= 1).all()
+
+
+DOCUMENTS: dict[str, tuple[Callable[[Document], Any], tuple[str, ...]]] = {
+    "no mixtures": (lambda d: op(d, "logistic-mixture").update(mixtures=0), ("mixtures", "between 1 and 256")),
+    "absurd mixtures": (lambda d: op(d, "logistic-mixture").update(mixtures=10**9), ("between 1 and 256",)),
+    "half a mixture": (lambda d: op(d, "logistic-mixture").update(mixtures=1.5), ("a whole number",)),
+    "other mixtures": (lambda d: op(d, "logistic-mixture").update(mixtures=2), ("'out' does not make its parameters",)),
+    "one level": (lambda d: op(d, "logistic-mixture").update(levels=1), ("levels", "between 2 and 65536")),
+    "a least scale of no size": (
+        lambda d: op(d, "logistic-mixture").update(min_log_scale=-1e300), ("'min_log_scale' is -1", "known are -80")),
+    "an origin beyond float32": (lambda d: op(d, "logistic-mixture").update(origin=1e308), ("'origin' is 1",)),
+    "an origin that is text": (lambda d: op(d, "logistic-mixture").update(origin="nan"), ("origin", "a number")),
+    "no origin": (lambda d: op(d, "logistic-mixture").pop("origin"), ("'origin' is missing",)),
+    "an unknown emission": (
+        lambda d: op(d, "logistic-mixture").update(op="student"),
+        ("unknown op 'student'", "categorical, logistic-mixture, gaussian"),
+    ),
+    "a softmax": (
+        lambda d: d["ops"].__setitem__(-2, {"op": "categorical", "classes": 256}),
+        ("draws symbols, the cell reads real numbers",),
+    ),
+    "a codec of symbols": (lambda d: op(d, "float").update(op="mulaw8"), ("does not go with this cell and emission",)),
+    "two emissions": (lambda d: d["ops"].insert(-1, d["ops"][-2]), ("once",)),
+    "a negative unit": (lambda d: op(d, "wavenet").update(unit=-1), ("'unit' is -1",)),
+    "no unit at all": (lambda d: op(d, "wavenet").pop("unit"), ("'unit' is missing",)),
+    "a start beyond full scale": (lambda d: op(d, "wavenet").update(start=2), ("'start' is 2",)),
+    "a level without spread": (lambda d: op(d, "levelled").update(spread=0), ("'spread' is 0",)),
+    "a negative amplitude": (lambda d: op(d, "levelled").update(typical=-0.1), ("'typical' is -0.1",)),
+    "two levels": (lambda d: d["ops"].insert(6, d["ops"][6]), ("once",)),
+    "a level too late": (lambda d: d["ops"].insert(8, d["ops"].pop(6)), ("does not fit the stack",)),
+    "no level": (lambda d: d["ops"].pop(6), ("the conditioning vector does not fit the stack",)),
+    "a residual too many": (
+        lambda d: op(d, "wavenet")["residuals"].append(op(d, "wavenet")["residuals"][0]), ("one fewer than 'gates'",)),
+    "a residual too few for no skips": (lambda d: op(d, "wavenet").pop("skip"), ("as many as 'gates'",)),
+    "a front for symbols": (lambda d: op(d, "wavenet").update(embedding="front"), ("not square",)),
+}  # fmt: skip
+
+
+def op(document: Document, name: str) -> Document:
+    found: Document = next(op for op in document["ops"] if op["op"] == name)
+    return found
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_programs_that_are_wrong(name: str, tmp_path: Path) -> None:
+    spoil, words = DOCUMENTS[name]
+    document = stacks.program(Stack())
+    spoil(document)
+    with pytest.raises(SeqgenError) as caught:
+        Engine(programs.write(tmp_path, document, stacks.tensors(Stack())))
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_an_emission_for_another_cell_is_refused(tmp_path: Path) -> None:
+    document = programs.program(Shape())
+    document["ops"][-2] = dict(stacks.GAUSSIAN)
+    with pytest.raises(SeqgenError, match="it draws real numbers, the cell reads symbols"):
+        Engine(programs.write(tmp_path, document, programs.tensors(Shape())))
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    return Engine(stacks.write(Stack(), tmp_path_factory.mktemp("engine")))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1.5, -1.5])
+def test_values_and_states_that_are_wrong(value: float, engine: Engine) -> None:
+    features, uniforms, values = inputs(Stack(), 1, 6)
+    values[0, 7] = value
+    with pytest.raises(SeqgenError, match=r"values lie outside \[-1, 1\]"):
+        score(engine, features, values)
+    with pytest.raises(SeqgenError, match="values is null"):
+        engine.run(engine.init(1), features, values.shape[1], drawing=False, given={}, made={})
+    state = engine.init(1)
+    state[0, PREVIOUS : PREVIOUS + 4] = np.float32([value]).view(np.uint8)
+    with pytest.raises(SeqgenError, match="damaged"):
+        draw(engine, features, uniforms, state)
+
+
+def test_inputs_of_a_state_must_be_finite(engine: Engine) -> None:
+    features, uniforms, _ = inputs(Stack(), 1, 6)
+    state = engine.init(1)
+    state[0, INPUTS : INPUTS + 4] = np.float32([np.inf]).view(np.uint8)
+    with pytest.raises(SeqgenError, match="damaged"):
+        draw(engine, features, uniforms, state)
+
+
+def test_a_caller_that_knows_only_symbols_is_refused(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would give half of the uniforms; its structures are shorter."""
+    from seqgen.runtime import native
+
+    class Older(ctypes.Structure):
+        _fields_ = native.Call._fields_[:-2]
+
+    monkeypatch.setattr(native, "Call", Older)
+    features, uniforms, _ = inputs(Stack(), 1, 6)
+    with pytest.raises(SeqgenError, match="build it anew"):
+        draw(engine, features, uniforms)
+    info = ModelInfo(struct_size=ModelInfo.uniforms_per_sample.offset)
+    engine.call("seqgen_describe", engine._handle, ctypes.byref(info))
+    assert (info.hop, info.params) == (20, 0)
