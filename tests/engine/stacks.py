@@ -51,6 +51,9 @@ def tensors(stack: Stack, seed: int = 0) -> dict[str, Array]:
     normal("leave.weight", vector, stack.base.width, scale=0.5)
     normal("leave.bias", vector)
     normal("fresh.vector", 1, 1, vector)
+    for name in ("leave.weight", "leave.bias", "fresh.vector") if stack.levelled else ():
+        last = made[name] if name == "leave.bias" else made[name][0].T if made[name].ndim == 3 else made[name]
+        last[-1] *= 0.2  # a level of some e^±2
     normal("front", stack.residual, 1, stack.front)
     normal("front.bias", stack.residual)
     for layer in range(len(stack.dilations)):

@@ -177,7 +177,7 @@ def test_scored_samples_and_drawn_ones_leave_the_same_state(stack: Stack, where:
 
 def test_pcm_is_the_audio_rounded_and_held(where: Path, stack: Stack, tmp_path: Path) -> None:
     """Full scale is 1.0 for a real-valued sample, and 32767 in 16 bits."""
-    loud = dataclasses.replace(stack, emission=stack.emission | {"origin": 0.0})
+    loud = dataclasses.replace(stack, emission=stack.emission | {"origin": 2.0})
     features, uniforms, _ = inputs(stack, 2, 8)
     engine = Engine(stacks.write(loud, tmp_path / "loud"))
     audio, _ = draw(engine, features, uniforms)
