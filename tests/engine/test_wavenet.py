@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from seqgen import noise
 from seqgen.config import Component
@@ -148,14 +149,25 @@ def test_chunks_and_batch_mates_change_nothing(voice: Voice, form: Format) -> No
     assert np.array_equal(made[1], whole[1, cut - net.spec.up : cut - net.spec.up + count])
 
 
-def test_pcm_is_the_audio_rounded(voice: Voice) -> None:
-    features, uniforms, _ = voice.inputs(2, 8)
-    engine = Engine(voice.where)
-    audio, _ = draw(engine, features, uniforms)
+def pcm_of(engine: Engine, features: Array, uniforms: Array) -> Array:
     pcm = np.empty(uniforms.shape, np.int16)
     given = {"uniforms": uniforms}
     engine.run(engine.init(2), features, pcm.shape[1], drawing=True, given=given, made={"pcm": pcm}, temperature=1.0)
-    assert np.array_equal(pcm, np.rint(audio * 32768).astype(np.int16))
+    return pcm
+
+
+def test_pcm_is_the_audio_rounded_and_held(voice: Voice, tmp_path: Path) -> None:
+    """The highest symbol lies so little below 1 that it rounds to 32768, one more than 16 bits hold."""
+    features, uniforms, _ = voice.inputs(2, 8)
+    engine = Engine(voice.where)
+    audio, _ = draw(engine, features, uniforms)
+    expected = np.clip(np.rint(audio * 32768), -32768, 32767).astype(np.int16)
+    assert np.array_equal(pcm_of(engine, features, uniforms), expected)
+    loud = shutil.copytree(voice.where, tmp_path / "loud")
+    weights = load_file(loud / "weights.safetensors")
+    weights["body.out.bias"][255] = 1e4
+    save_file(weights, loud / "weights.safetensors")
+    assert (pcm_of(Engine(loud), features, uniforms) == 32767).all()
 
 
 def test_damaged_states_are_refused(voice: Voice) -> None:

@@ -78,6 +78,8 @@ void sample(seqgen_model model, const seqgen_model_info& info, Streams& streams,
     const std::vector<std::uint8_t> elements(given, 200);
     std::vector<std::int16_t> pcm(static_cast<std::size_t>(kStreams * samples));
     std::vector<float> logits(drawing ? 0 : given * 256);
+    const std::vector<float> values(pcm.size(), 0.25f);
+    std::vector<float> params(drawing ? 0 : values.size() * static_cast<std::size_t>(info.params));
     seqgen_call call{};
     call.struct_size = sizeof call;
     call.states = streams.states;
@@ -92,6 +94,8 @@ void sample(seqgen_model model, const seqgen_model_info& info, Streams& streams,
     call.pcm = pcm.data();
     call.elements = elements.data();
     call.logits = logits.data();
+    call.values = values.data();
+    call.params = params.data();
     if (!good((drawing ? seqgen_sample : seqgen_step)(model, &call, message, sizeof message))) abort();
 }
 

@@ -15,7 +15,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from seqgen.export import rounded
-from tests.engine import lanes, programs
+from tests.engine import lanes, programs, stacks
 from tests.engine.programs import Array, Shape
 
 SHAPE = Shape(hidden=2, channels=2, width=1, taps=2, hop=2, latency=1)
@@ -71,6 +71,24 @@ def staggered() -> tuple[dict[str, Any], dict[str, Array]]:
     return lanes.program(sizes), lanes.tensors(sizes)
 
 
+def stack(**options: Any) -> tuple[dict[str, Any], dict[str, Array]]:
+    """A WaveNet over real numbers."""
+    sizes: dict[str, Any] = {"base": SHAPE, "dilations": (1, 2), "residual": 2, "gate": 2, "skip": 2, "head": 2}
+    made = stacks.Stack(**(sizes | options))
+    return stacks.program(made), stacks.tensors(made)
+
+
+def symbols() -> tuple[dict[str, Any], dict[str, Array]]:
+    """A WaveNet over µ-law."""
+    document, weights = stack(levelled=False, emission=stacks.MIXTURE | {"mixtures": 1})
+    cell = document["ops"][6]
+    del cell["unit"]
+    document["ops"][6] = cell | {"embedding": "embedding", "start": 128}
+    document["ops"][7:] = [{"op": "categorical", "classes": 256}, {"op": "mulaw8"}]
+    shapes = {"embedding": (256, 2), "front": (2, 2, 2), "out": (256, 2), "out.bias": (256,)}
+    return document, weights | {name: np.full(shape, 0.5, np.float32) for name, shape in shapes.items()}
+
+
 def seeds() -> dict[str, bytes]:
     """Inputs by name."""
     plain = programs.program(SHAPE), programs.tensors(SHAPE)
@@ -85,6 +103,9 @@ def seeds() -> dict[str, bytes]:
         "rounded": rounded_weights(),
         "lanes": packed(1 + GENERIC, *staggered()),
         "lanes-int8": packed(3 + NOISY_STATE, *staggered()),
+        "mixture": packed(1, *stack()),
+        "gaussian-int8": packed(3 + NOISY_STATE, *stack(emission=stacks.GAUSSIAN, skip=0, kernel=3)),
+        "mulaw-bf16": packed(2 + GENERIC, *symbols()),
     }
 
 

@@ -228,7 +228,7 @@ void Session::put(std::int64_t index, std::size_t within, std::size_t s) {
     if (model_.stack) {
         const float level = model_.levels[static_cast<std::size_t>(bytes_[s][0])];
         if (call_.audio != nullptr) call_.audio[at] = level;
-        if (call_.pcm != nullptr) call_.pcm[at] = static_cast<std::int16_t>(std::nearbyint(level * 32768.0f));
+        if (call_.pcm != nullptr) call_.pcm[at] = pcm16(level);
         return;
     }
     int made = 256 * bytes_[s][0] + bytes_[s][1] - 32768;

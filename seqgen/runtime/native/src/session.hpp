@@ -1,6 +1,8 @@
 // One sampling call under way: states in, frames and samples, states out, all in the caller's workspace.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 
@@ -9,6 +11,11 @@
 #include "shared_product.hpp"
 
 namespace seqgen {
+
+// A sample in [-1, 1] as 16-bit PCM.
+inline std::int16_t pcm16(float value) {
+    return static_cast<std::int16_t>(std::min(std::nearbyint(value * 32768.0f), 32767.0f));
+}
 
 // A call's arrays in its workspace, streams side by side.
 struct Arrays {

@@ -1,6 +1,5 @@
 // Samples of a call that are real numbers.
 #include <algorithm>
-#include <cmath>
 
 #include "session.hpp"
 
@@ -27,8 +26,7 @@ void Session::real(std::int64_t index, std::size_t s) {
         if (call_.params != nullptr) std::copy_n(params, count, call_.params + at * count);
     }
     if (call_.audio != nullptr) call_.audio[at] = value;
-    if (call_.pcm == nullptr) return;
-    call_.pcm[at] = static_cast<std::int16_t>(std::min(std::nearbyint(value * 32768.0f), 32767.0f));
+    if (call_.pcm != nullptr) call_.pcm[at] = pcm16(value);
 }
 
 }  // namespace seqgen
