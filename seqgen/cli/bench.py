@@ -25,6 +25,7 @@ Measure speed on this machine. Compare only figures of one run on one machine.
   seqgen bench --preset pwn-student --compare            # Parallel WaveNet, and its teacher stepped in torch
   seqgen bench --preset wavernn-896-sparse95-int8        # the native engine: dense or sparseNN; int8, bf16 or f32
   seqgen bench --preset wavenet-30x64-int8               # the same for a WaveNet over µ-law
+  seqgen bench --preset wavenet-20x64-mol-int8           # and for one over real numbers, ten logistics
   seqgen bench --preset wavernn-896-subscale16-int8      # one stream, sixteen samples at a time
   seqgen bench --preset wavernn-896-subscale16           # the same through torch, whole recordings
   seqgen bench voice/ --runtime torch

@@ -5,7 +5,7 @@ of a sparse preset, those of the heads included, keeps 5 % of its blocks, at ran
 and the conditioning network (24 kHz, 80 bands, 12.5 ms) stay dense, and conditioning is part of what is timed.
 ``wavernn-896-subscale16-int8`` is dense and makes 16 samples of a stream side by side; its frames have 10 ms, whole
 steps of its lanes. ``wavenet-30x64-int8`` has 30 layers of 64 residual channels, as many gated ones (128 rows) and 256
-behind the skips.
+behind the skips, over µ-law; ``wavenet-30x64-mol-int8`` the same over levelled real numbers with ten logistics.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from seqgen.runtime.native import Engine, Format
 
 PRESET = re.compile(
     r"(?:wavernn-(?P<hidden>\d+)-(?P<kind>dense|sparse(?P<percent>\d+)|subscale(?P<lanes>\d+))"
-    r"|wavenet-(?P<layers>\d+)x(?P<residual>\d+))"
+    r"|wavenet-(?P<layers>\d+)x(?P<residual>\d+)(?P<mixture>-mol)?)"
     r"-(?P<form>int8|bf16|f32)"
 )
 FORMS: dict[str, Format] = {"int8": "int8", "bf16": "bf16", "f32": "float32"}
@@ -47,7 +47,7 @@ def shape_of(preset: str) -> re.Match[str]:
     if found is None:
         raise SeqgenError(
             f"unknown preset '{preset}'",
-            remedy="e.g. wavernn-896-sparse95-int8, wavernn-896-subscale16-int8 or wavenet-30x64-int8",
+            remedy="e.g. wavernn-896-sparse95-int8, wavernn-896-subscale16-int8, wavenet-20x64-mol-int8",
         )
     return found
 
@@ -67,12 +67,13 @@ def write_voice(preset: str, directory: Path) -> None:
     from seqgen.train.settings import TrainConfig
 
     shape = shape_of(preset)
+    mixture = {"symbols": 0, "outputs": 30} if shape["mixture"] else {}
     model = Component("wavernn", {"hidden": int(shape["hidden"] or 0)})
     if shape["layers"]:
         residual = int(shape["residual"])
         sizes = {"residual": residual, "gate": residual, "skip": 4 * residual, "head": 4 * residual}
-        model = Component("wavenet", {"layers": int(shape["layers"]), "cycle": 10, **sizes})
-    codec = "mulaw8" if shape["layers"] else "bytes16"
+        model = Component("wavenet", {"layers": int(shape["layers"]), "cycle": 10, **sizes, **mixture})
+    codec = "float" if mixture else "mulaw8" if shape["layers"] else "bytes16"
     hop = LANES_HOP if shape["lanes"] else HOP
     run = RunConfig(
         name=preset,
@@ -81,6 +82,8 @@ def write_voice(preset: str, directory: Path) -> None:
         model=model,
         train=TrainConfig(steps=1),
         subscale=SubscaleConfig(lanes=int(shape["lanes"] or 1)),
+        emission=Component("logistic-mixture", {"origin": -2.0}) if mixture else Component("categorical"),
+        levelled=bool(mixture),
     )
     torch.manual_seed(0)
     vocoder = build(run, ("one",)).vocoder

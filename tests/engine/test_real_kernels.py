@@ -23,8 +23,8 @@ FORMATS: tuple[Format, ...] = ("float32", "bf16", "int8")
 STACKS = {
     "mixture": Stack(),
     "ragged": Stack(residual=10, gate=7, skip=20, head=9, kernel=3, front=3, levelled=False, unit=1.0,
-                    emission=stacks.MIXTURE | {"mixtures": 1, "levels": 256}),
-    "gaussian": Stack(emission=stacks.GAUSSIAN, front=1),
+                    emission=stacks.MIXTURE | {"mixtures": 1, "levels": 256, "min_log_scale": -3.9}),
+    "gaussian": Stack(emission=stacks.GAUSSIAN | {"min_log_scale": -3.9}, front=1),
     "no skips": Stack(skip=0, residual=24, levelled=False),
     "many": Stack(dilations=(1,), emission=stacks.MIXTURE | {"mixtures": 40}),
 }  # fmt: skip
@@ -194,11 +194,11 @@ def test_extreme_numbers_stay_samples(stack: Stack, where: Path) -> None:
     engine = Engine(where)
     features, uniforms, _ = inputs(stack, 2, 6)
     features[0] = 3e38
-    odd = np.resize(np.array([np.nan, np.inf, -np.inf, -1, 2, 1, 0], np.float32), uniforms.shape)
+    odd = np.resize(np.array([np.nan, np.inf, -np.inf, -1, 2, 1, 0, 0.5, 0.5], np.float32), uniforms.shape)
     states = engine.init(2)
     states[1, INPUTS + 32 :] = np.random.default_rng(0).integers(0, 256, states[1, INPUTS + 32 :].shape)
-    for numbers in (odd, uniforms):
-        audio, _ = draw(engine, features, numbers, states)
+    for numbers, temperature in ((odd, 1.0), (uniforms, 1.0), (odd, np.inf)):  # infinite times ln 1 is no number
+        audio, _ = draw(engine, features, numbers, states, temperature)
         assert (np.abs(audio) <= 1).all()
 
 

@@ -23,10 +23,11 @@ fi
 
 if from 3 "export"; then
   seqgen export "$out" --out "$out/voice"
+  seqgen export "$out" --out "$out/voice-int8" --quantise int8
 fi
 
 if from 4 "a held-out recording through the streaming voice, without torch"; then
   recordings=("$out"/audio/*.reference.wav) reference=${recordings[0]}
   seqgen-serve vocode "$reference" -o "$out/streamed.wav" --voice "$out/voice" --speaker "$(basename "$reference" | cut -d- -f1)"
-  seqgen bench "$out/voice"
+  seqgen bench "$out/voice" --compare
 fi
