@@ -88,6 +88,8 @@ def test_a_bundle_is_scored_by_its_runtime(work: Path) -> None:
     assert trained["bits_and_samples"].keys() == bundled["bits_and_samples"].keys()
     for key, (bits, samples) in trained["bits_and_samples"].items():
         assert bundled["bits_and_samples"][key] == [pytest.approx(bits, rel=2e-7), samples]
+    other = ("--runtime", "onnx", "--utterances", 1, "--likelihood-only", "--json")
+    assert "through onnx" in done("eval", work / "voice", "--data", work / "data/test", *other).json()["checkpoint"]
     done("export", work / "exp", "--out", work / "rounded", "--quantise", "int8")
     rounded = done("eval", work / "rounded", "--data", work / "data/test", "--likelihood-only", "--json").json()
     assert 1e-6 < abs(rounded["bits_per_sample"] - bundled["bits_per_sample"]) < 0.5
@@ -140,6 +142,7 @@ def test_info(work: Path) -> None:
         ("wavernn-32-dense-f32", "float32"),
         ("wavernn-32-subscale4-int8", "int8"),
         ("wavenet-3x16-bf16", "bf16"),
+        ("wavenet-3x16-mol-int8", "int8"),
     ],
 )
 def test_bench_of_the_engine_alone(preset: str, form: str) -> None:

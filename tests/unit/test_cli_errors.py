@@ -213,6 +213,8 @@ def test_presets(work: Path) -> None:
     refused("bench", work / "voice", "--seconds", "0", named=("--seconds",))
     refused("bench", work / "voice", "--train", named=("--preset",))
     refused("bench", work / "voice", "--runtime", "onx", named=("unknown runtime 'onx'",))
+    refused("eval", work / "voice", "--runtime", "onx", named=("unknown runtime 'onx'",))
+    refused("eval", work / "exp", "--runtime", "onnx", named=("--runtime onnx for an experiment", "export it"))
 
 
 def test_places_that_cannot_be_written(work: Path, tmp_path: Path) -> None:
