@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.engine import programs, test_wavenet
+from tests.engine import programs, stacks, test_wavenet
 
 work, rng = Path(sys.argv[1]), np.random.default_rng(0)
 rng.normal(0, 1, (60, 7)).astype("f4").tofile(work / "features")
@@ -34,13 +34,17 @@ for precision in ("float32", "bf16", "int8"):
     shape = programs.Shape(hidden=160, channels=7, hop=20, latency=33, density=0.12, block=(4, 4))
     program = programs.program(shape) | {"precision": precision}
     programs.write(work / f"strips-{precision}", program, programs.tensors(shape))
+    for name, emission in (("mixture", stacks.MIXTURE), ("gaussian", stacks.GAUSSIAN)):
+        stack = stacks.Stack(programs.Shape(channels=7, hop=20, latency=33), emission=emission)
+        document = stacks.program(stack) | {"precision": precision}
+        programs.write(work / f"{name}-{precision}", document, stacks.tensors(stack))
 PYTHON
 
 for precision in float32 bf16 int8; do
   "$python" -m tests.engine.programs "$work/$precision" "$precision"
   "$python" -m tests.engine.lanes "$work/lanes-$precision" "$precision"
 done
-for voice in {,strips-,wavenet-,lanes-}{float32,bf16,int8}; do
+for voice in {,strips-,wavenet-,lanes-,mixture-,gaussian-}{float32,bf16,int8}; do
   features="$work/features"
   if [[ $voice == wavenet-* ]]; then features="$work/wavenet-features"; fi
   SEQGEN_ISA=generic "$work/here/vocode" "$work/$voice" "$features" "$work/expected.wav" 5

@@ -261,6 +261,13 @@ def test_an_emission_for_another_cell_is_refused(tmp_path: Path) -> None:
         Engine(programs.write(tmp_path, document, programs.tensors(Shape())))
 
 
+def test_a_level_for_another_cell_is_refused(tmp_path: Path) -> None:
+    document = programs.program(Shape())
+    document["ops"].insert(6, {"op": "levelled", "spread": 3.0, "typical": 0.0625})
+    with pytest.raises(SeqgenError, match="a level for a cell of bytes"):
+        Engine(programs.write(tmp_path, document, programs.tensors(Shape())))
+
+
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
     return Engine(stacks.write(Stack(), tmp_path_factory.mktemp("engine")))

@@ -118,6 +118,7 @@ void Model::add(const Json& op, const Tensors& tensors, const std::string& where
 void Model::load_cell(const Json& op, const Tensors& tensors, const std::string& where) {
     expect(interpolates_ && !celled_, where, "it stands once, behind interpolate");
     cell = Cell(op, tensors, format, kernels, where);
+    expect(!level_, where, "a level for a cell of bytes");
     expect(vector.width == 6 * cell.units(), where, "the conditioning vector does not fit the cell");
     const auto& start = op.at("start", where).list(where);
     expect(start.size() == 2, where, "'start' is not two bytes");
