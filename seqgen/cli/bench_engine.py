@@ -89,10 +89,9 @@ def write_voice(preset: str, directory: Path) -> None:
     vocoder = build(run, ("one",)).vocoder
     if shape["percent"]:
         prune(vocoder.generator.body, 1 - int(shape["percent"]) / 100, BLOCKS[shape["form"]])
-    tensors = {name: value.contiguous() for name, value in weights.of(vocoder.generator).items()}
-    save_file(tensors, directory / "weights.safetensors")
-    fresh = {name: leaf.clone().contiguous() for name, leaf in leaves(vocoder.init_state(1))}
-    save_file(fresh, directory / "initial.safetensors")
+    fresh = {name: leaf.clone() for name, leaf in leaves(vocoder.init_state(1))}
+    for file, tensors in ((program.WEIGHTS, weights.of(vocoder.generator)), (program.INITIAL, fresh)):
+        save_file({name: value.contiguous() for name, value in tensors.items()}, directory / file)
     program.write(vocoder, directory)
 
 

@@ -29,5 +29,6 @@ fi
 if from 4 "a held-out recording through the streaming voice, without torch"; then
   recordings=("$out"/audio/*.reference.wav) reference=${recordings[0]}
   seqgen-serve vocode "$reference" -o "$out/streamed.wav" --voice "$out/voice" --speaker "$(basename "$reference" | cut -d- -f1)"
-  seqgen bench "$out/voice" --compare
+  seqgen bench "$out/voice"
+  seqgen bench "$out/voice-int8"
 fi
