@@ -190,16 +190,19 @@ def test_pcm_is_the_audio_rounded_and_held(where: Path, stack: Stack, tmp_path: 
 
 
 def test_extreme_numbers_stay_samples(stack: Stack, where: Path) -> None:
-    """Uniforms outside all bounds, absurd features and rings of noise still make samples."""
+    """Uniforms outside all bounds, absurd features and rings of noise still make samples, and a state to go on from."""
     engine = Engine(where)
     features, uniforms, _ = inputs(stack, 2, 6)
-    features[0] = 3e38
+    features[0], features[1] = 3e38, -3e38
     odd = np.resize(np.array([np.nan, np.inf, -np.inf, -1, 2, 1, 0, 0.5, 0.5], np.float32), uniforms.shape)
     states = engine.init(2)
     states[1, INPUTS + 32 :] = np.random.default_rng(0).integers(0, 256, states[1, INPUTS + 32 :].shape)
     for numbers, temperature in ((odd, 1.0), (uniforms, 1.0), (odd, np.inf)):  # infinite times ln 1 is no number
-        audio, _ = draw(engine, features, numbers, states, temperature)
+        audio, after = draw(engine, features, numbers, states, temperature)
+        rest = numbers[:, : 4 * stack.base.hop * engine.info.uniforms_per_sample]
+        more, _ = draw(engine, features[:, :4], rest, after, temperature)
         assert (np.abs(audio) <= 1).all()
+        assert (np.abs(more) <= 1).all()
 
 
 DOCUMENTS: dict[str, tuple[Callable[[Document], Any], tuple[str, ...]]] = {
@@ -266,6 +269,19 @@ def test_a_level_for_another_cell_is_refused(tmp_path: Path) -> None:
     document["ops"].insert(6, {"op": "levelled", "spread": 3.0, "typical": 0.0625})
     with pytest.raises(SeqgenError, match="a level for a cell of bytes"):
         Engine(programs.write(tmp_path, document, programs.tensors(Shape())))
+
+
+def test_a_state_after_absurd_levels_is_one_to_go_on_from(tmp_path: Path) -> None:
+    """Samples over the smallest level and unit would be infinite."""
+    stack = Stack(unit=1e-6)
+    document = stacks.program(stack)
+    op(document, "levelled").update(spread=1e5)
+    engine = Engine(programs.write(tmp_path, document, stacks.tensors(stack)))
+    features, _, values = inputs(stack, 8, 6)
+    state = score(engine, features, np.full_like(values, 0.25))[1]
+    largest = state[:, INPUTS : INPUTS + 8].view(np.float32).max()
+    assert largest == np.float32(1e30)
+    score(engine, features[:, :4], np.full((8, 4 * stack.base.hop), 0.25, np.float32), state)
 
 
 @pytest.fixture(scope="module")

@@ -52,7 +52,8 @@ void Stack::enter_symbol(StackLanes::Stream& own, int symbol, float* made) const
 void Stack::enter_real(StackLanes::Stream& own, float* made) const {
     std::copy(own.inputs + 1, own.inputs + front_, own.inputs);
     const float quiet = level_ ? exponential(-own.level) : 1.0f;
-    own.inputs[front_ - 1] = own.previous * quiet * inverse_unit_;
+    constexpr float kMostInput = 1e30f;  // infinity would be no state to go on from
+    own.inputs[front_ - 1] = std::clamp(own.previous * quiet * inverse_unit_, -kMostInput, kMostInput);
     for (std::size_t tap = 0; tap < front_; ++tap) {
         const float *column = columns_[tap].data(), input = own.inputs[tap];
         for (std::size_t i = 0; i < residual_; ++i) made[i] += column[i] * input;
