@@ -92,8 +92,8 @@ def _flow(config: ParallelWaveNet.Config, index: int) -> AffineStream[object]:
             outputs=2,
         )
     )
-    # Else what one flow makes of the noise the next one makes louder: a fresh student would be far louder than speech,
-    # and an optimiser that has seen those gradients takes small steps for long.
+    # Else the next flow makes louder what this one makes of the noise: a fresh student would be far louder than speech,
+    # and its first steps would be about that alone.
     nn.init.normal_(body.out.weight, std=0.1 * config.head**-0.5)
     nn.init.zeros_(body.out.bias)
     return AffineAutoregressive(Serial(Delay(1, dim=1), body), scale=config.scale, floor=config.floor)
