@@ -158,7 +158,7 @@ def _measured(given: argparse.Namespace, bundle: Any, name: str, form: str) -> d
 
     threads = given.threads if not given.compare or name != "native" else 1
     runtime = open_runtime(bundle, name, threads=threads, **({"format": form} if form else {}))
-    chunks, samples = _paced(runtime, given.streams, given.seconds)
+    chunks, samples = _paced(runtime, given.streams, threads, given.seconds)
     rate = given.streams * samples * len(chunks) / sum(chunks)
     per_step = sorted(1e6 * chunk / samples for chunk in chunks)
     return {
@@ -228,15 +228,15 @@ def _print_comparison(rows: list[dict[str, Any]]) -> None:
         sys.stdout.write(f"{row['preset']:<{wide}}{row['runtime']:<9}{row['format']:<9}{row['isa']:<9}{shares}\n")
 
 
-def _paced(runtime: Any, streams: int, seconds: float) -> tuple[list[float], int]:
+def _paced(runtime: Any, streams: int, threads: int, seconds: float) -> tuple[list[float], int]:
     """Seconds of each chunk after a warm-up, and samples per chunk: of two frames, or of eight (what a server asks for)
-    where a voice makes a chunk at once."""
+    for each thread where a voice makes a chunk at once."""
     import numpy as np
 
     from seqgen import noise
 
     spec, width = runtime.manifest.spec, runtime.manifest.uniforms_per_sample
-    chunk = 2 if runtime.manifest.feeds_back else 8
+    chunk = 2 if runtime.manifest.feeds_back else 8 * threads
     frames = -(-spec.latency // spec.up) + chunk
     cond = np.full((streams, frames, spec.in_dim), -4.0, np.float32)
     first = frames * spec.up - spec.latency

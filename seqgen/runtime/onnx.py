@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     import onnxruntime
 
 
-# Samples that a voice without feedback makes in one call: its memory grows with them, its speed hardly beyond these.
+# Samples that a voice without feedback makes in one call for each thread: its memory grows with them, its speed hardly
+# beyond these.
 PIECE = 2400
 
 
@@ -96,7 +97,7 @@ class OnnxRuntime(Runtime):
         if self.manifest.feeds_back or not samples:
             return self._sample(noise, state, cond, temperature)
         per, up, made = self.manifest.uniforms_per_sample, self.manifest.spec.up, []
-        ahead, frames = cond.shape[1] * up - samples, max(1, PIECE // up)
+        ahead, frames = cond.shape[1] * up - samples, max(1, PIECE * self._threads // up)
         for first in range(0, cond.shape[1], frames):
             piece = cond[:, first : first + frames]
             start, stop = (max(0, frame * up - ahead) * per for frame in (first, first + piece.shape[1]))
