@@ -160,6 +160,6 @@ def test_more_lanes_than_the_engine_takes_stay_with_the_others(tmp_path: Path) -
 
 def test_bench_streams_it(bundle: Bundle) -> None:
     for name in RUNTIMES[:-1]:
-        chunks, samples = bench._paced(open_runtime(bundle, name), 1, 1e-9)
+        chunks, samples = bench._paced(open_runtime(bundle, name), 1, 1, 1e-9)
         assert len(chunks) == 3
         assert samples == 80
