@@ -1,4 +1,4 @@
-"""Random programs whose lanes run side by side, and what they compute lane after lane in float64 numpy.
+"""Random programs whose lanes run side by side, their inputs, and what they compute lane after lane in float64 numpy.
 
 ``python -m tests.engine.lanes FOLDER PRECISION`` writes one for programs in other languages.
 """
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from seqgen import noise
 from tests.engine import programs
 from tests.engine.programs import Array, Shape
 
@@ -92,6 +93,22 @@ def program(sizes: Staggered) -> dict[str, Any]:
 def write(directory: Path, sizes: Staggered, precision: str = "float32") -> Path:
     """A directory that the engine loads."""
     return programs.write(directory, program(sizes) | {"precision": precision}, tensors(sizes))
+
+
+def frames_of(sizes: Staggered, steps: int) -> int:
+    """Frames that make at least so many complete lane steps of a fresh stream."""
+    return -(-(sizes.latency + steps * sizes.lanes) // sizes.shape.hop)
+
+
+def inputs(sizes: Staggered, streams: int, frames: int, seed: int = 0) -> tuple[Array, Array, Array]:
+    """Features, and uniforms and elements of fresh streams with those that lie ahead."""
+    rng = np.random.default_rng(seed)
+    count = 2 * (sizes.samples(frames) + sizes.ahead)
+    features = rng.normal(0, 1, (streams, frames, sizes.shape.channels)).astype(np.float32)
+    uniforms = np.stack([noise.block(seed, row, 0, count) for row in range(streams)])
+    elements = rng.integers(0, 256, (streams, count)).astype(np.uint8)
+    elements[:, ::2] = 120 + elements[:, ::2] % 16
+    return features, uniforms, elements
 
 
 def context(sizes: Staggered, w: dict[str, Array], lane: int, units: Array) -> Array:

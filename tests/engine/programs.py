@@ -1,4 +1,4 @@
-"""Random programs for the native engine, made without torch, and what they compute in float64 numpy.
+"""Random programs for the native engine, made without torch, their inputs, and what they compute in float64 numpy.
 
 ``python -m tests.engine.programs FOLDER PRECISION`` writes one for programs in other languages.
 """
@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import save_file
+
+from seqgen import noise
 
 Array = npt.NDArray[Any]
 MIX = [[1.0, 1 / 256, 0.0, -128.0], [0.0, 1 / 16, 0.0, -8.0], [0.0, 0.0, 1.0, -127.5]]
@@ -106,6 +108,15 @@ def write(directory: Path, document: dict[str, Any], weights: dict[str, Array]) 
     (directory / "program.json").write_text(json.dumps(document))
     save_file(weights, directory / "weights.safetensors")
     return directory
+
+
+def inputs(shape: Shape, streams: int, frames: int, seed: int = 0) -> tuple[Array, Array, Array]:
+    """Features, uniforms and elements of fresh streams."""
+    rng = np.random.default_rng(seed)
+    samples = max(0, frames * shape.hop - shape.latency)
+    features = rng.normal(0, 1, (streams, frames, shape.channels)).astype(np.float32)
+    uniforms = np.stack([noise.block(seed, row, 0, 2 * samples) for row in range(streams)])
+    return features, uniforms, rng.integers(0, 256, (streams, 2 * samples)).astype(np.uint8)
 
 
 def vectors(shape: Shape, weights: dict[str, Array], features: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Random WaveNet programs over real numbers, made without torch, and their equations in float64."""
+"""Random WaveNet programs over real numbers, made without torch, their inputs, and their equations in float64."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from seqgen import noise
 from tests.engine import programs
 from tests.engine.programs import Array
 
@@ -101,6 +102,16 @@ def program(stack: Stack) -> Document:
 def write(stack: Stack, directory: Path) -> Path:
     """A directory that the engine loads."""
     return programs.write(directory, program(stack), tensors(stack))
+
+
+def inputs(stack: Stack, streams: int, frames: int, seed: int = 0) -> tuple[Array, Array, Array]:
+    """Features, uniforms and values of fresh streams."""
+    rng = np.random.default_rng(seed)
+    samples = max(0, frames * stack.base.hop - stack.base.latency)
+    features = rng.normal(0.5, 0.5, (streams, frames, stack.base.channels)).astype(np.float32)
+    draws = 2 if stack.outputs > 2 else 1
+    uniforms = np.stack([noise.block(seed, row, 0, draws * samples) for row in range(streams)])
+    return features, uniforms, np.clip(rng.normal(0, 0.1, (streams, samples)), -1, 1).astype(np.float32)
 
 
 def parameters(stack: Stack, features: Array, values: Array) -> Array:

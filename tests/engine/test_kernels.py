@@ -11,7 +11,8 @@ from seqgen import noise
 from seqgen.errors import SeqgenError
 from seqgen.runtime.native import MAX_STREAMS, Engine, Format
 from tests.engine import programs
-from tests.engine.programs import Array, Shape
+from tests.engine.calls import TOLERANCE, draw, score
+from tests.engine.programs import Shape, inputs
 
 FORMATS: tuple[Format, ...] = ("float32", "bf16", "int8")
 SHAPES = {
@@ -26,38 +27,6 @@ SHAPES = {
     "strips, ragged": Shape(hidden=94, channels=7, width=19, hop=3, latency=5, density=0.1, block=(4, 4)),
     "strips, hardly any": Shape(hidden=320, density=0.003, block=(4, 4)),
 }
-# Relative to the largest logit. Weights of 8 and 16 bits are what they are: the bound only rules out mistakes.
-TOLERANCE = {"float32": 1e-5, "bf16": 0.05, "int8": 0.1}
-
-
-def inputs(shape: Shape, streams: int, frames: int, seed: int = 0) -> tuple[Array, Array, Array]:
-    """Features, uniforms and elements of fresh streams."""
-    rng = np.random.default_rng(seed)
-    samples = max(0, frames * shape.hop - shape.latency)
-    features = rng.normal(0, 1, (streams, frames, shape.channels)).astype(np.float32)
-    uniforms = np.stack([noise.block(seed, row, 0, 2 * samples) for row in range(streams)])
-    return features, uniforms, rng.integers(0, 256, (streams, 2 * samples)).astype(np.uint8)
-
-
-def score(engine: Engine, features: Array, elements: Array, states: Array | None = None) -> tuple[Array, Array]:
-    """Logits of given elements, and the states after them."""
-    after = engine.init(len(features)) if states is None else states.copy()
-    logits = np.full((*elements.shape, 256), np.nan, np.float32)
-    engine.run(
-        after, features, elements.shape[1] // 2, drawing=False, given={"elements": elements}, made={"logits": logits}
-    )
-    return logits, after
-
-
-def draw(
-    engine: Engine, features: Array, uniforms: Array, states: Array | None = None, temperature: float = 1.0
-) -> tuple[Array, Array]:
-    """Audio drawn with given uniforms, and the states after it."""
-    after = engine.init(len(features)) if states is None else states.copy()
-    audio = np.full((len(features), uniforms.shape[1] // 2), np.nan, np.float32)
-    engine.run(after, features, audio.shape[1], drawing=True, given={"uniforms": uniforms}, made={"audio": audio},
-               temperature=temperature)  # fmt: skip
-    return audio, after
 
 
 @pytest.fixture(params=SHAPES)

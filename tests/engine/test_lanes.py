@@ -10,9 +10,9 @@ import pytest
 from seqgen import noise
 from seqgen.runtime.native import FORMATS, MAX_STREAMS, Engine, Format
 from tests.engine import lanes
-from tests.engine.lanes import Staggered
-from tests.engine.programs import Array, Shape
-from tests.engine.test_kernels import TOLERANCE
+from tests.engine.calls import TOLERANCE, draw, score
+from tests.engine.lanes import Staggered, frames_of, inputs
+from tests.engine.programs import Shape
 
 PRECISIONS = FORMATS[1:]
 SIZES = {
@@ -26,40 +26,6 @@ SIZES = {
     "no look-ahead": Staggered(Shape(hidden=16, hop=12, latency=0), lanes=4, horizon=2),
     "pruned": Staggered(Shape(hidden=160, hop=4, density=0.15, block=(4, 4)), lanes=2, horizon=4, channels=32),
 }
-
-
-def frames_of(sizes: Staggered, steps: int) -> int:
-    """Frames that make at least so many complete lane steps of a fresh stream."""
-    return -(-(sizes.latency + steps * sizes.lanes) // sizes.shape.hop)
-
-
-def inputs(sizes: Staggered, streams: int, frames: int, seed: int = 0) -> tuple[Array, Array, Array]:
-    """Features, and uniforms and elements of fresh streams with those that lie ahead."""
-    rng = np.random.default_rng(seed)
-    count = 2 * (sizes.samples(frames) + sizes.ahead)
-    features = rng.normal(0, 1, (streams, frames, sizes.shape.channels)).astype(np.float32)
-    uniforms = np.stack([noise.block(seed, row, 0, count) for row in range(streams)])
-    elements = rng.integers(0, 256, (streams, count)).astype(np.uint8)
-    elements[:, ::2] = 120 + elements[:, ::2] % 16
-    return features, uniforms, elements
-
-
-def score(engine: Engine, features: Array, elements: Array, states: Array | None = None) -> tuple[Array, Array]:
-    """Logits of given elements, those of samples under way included, and the states after them."""
-    after = engine.init(len(features)) if states is None else states
-    logits = np.full((*elements.shape, 256), np.nan, np.float32)
-    samples = elements.shape[1] // 2 - engine.info.ahead
-    engine.run(after, features, samples, drawing=False, given={"elements": elements}, made={"logits": logits})
-    return logits, after
-
-
-def draw(engine: Engine, features: Array, uniforms: Array, states: Array | None = None) -> tuple[Array, Array]:
-    """Audio drawn with given uniforms, and the states after it."""
-    after = engine.init(len(features)) if states is None else states
-    audio = np.full((len(features), uniforms.shape[1] // 2 - engine.info.ahead), np.nan, np.float32)
-    engine.run(after, features, audio.shape[1], drawing=True, given={"uniforms": uniforms}, made={"audio": audio},
-               temperature=1.0)  # fmt: skip
-    return audio, after
 
 
 @pytest.fixture(params=SIZES)
@@ -219,6 +185,6 @@ def test_nothing_is_written_behind_a_state(sizes: Staggered, where: Path) -> Non
     features, uniforms, _ = inputs(sizes, 2, frames_of(sizes, 4))
     states = np.full((2, engine.info.state_bytes + 64), 7, np.uint8)
     states[:, :-64] = engine.init(2)
-    audio, _ = draw(engine, features, uniforms, states)
-    assert (states[:, -64:] == 7).all()
+    audio, after = draw(engine, features, uniforms, states)
+    assert (after[:, -64:] == 7).all()
     assert np.array_equal(audio, draw(engine, features, uniforms)[0])

@@ -12,10 +12,10 @@ import pytest
 from seqgen.errors import SeqgenError
 from seqgen.runtime.native import Engine
 from tests.engine import lanes, programs
-from tests.engine.lanes import Staggered
+from tests.engine.calls import draw
+from tests.engine.lanes import Staggered, frames_of, inputs
 from tests.engine.programs import Shape
 from tests.engine.test_bad_input import op, refused
-from tests.engine.test_lanes import draw, frames_of, inputs
 
 SIZES = Staggered(Shape(hidden=16, latency=3), lanes=4, horizon=2)
 HEADER = 32  # bytes of a state before the place of its lanes: whether they began, and what is written next

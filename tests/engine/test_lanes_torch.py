@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +18,7 @@ from seqgen.runtime.torch import TorchRuntime
 from seqgen.subscale import SubscaleConfig
 from seqgen.train.run import RunConfig
 from tests.engine.programs import Array
+from tests.engine.voices import in_two_processes
 from tests.parity.draws import parted_rows
 from tests.runtime.voices import export_tiny, inputs, tiny_run, tiny_system
 
@@ -118,24 +116,10 @@ def test_golden_vectors(engine: NativeRuntime) -> None:
     assert verdict.flips == 0
 
 
-def test_a_state_goes_on_in_another_process(opened: Bundle, engine: NativeRuntime, tmp_path: Path) -> None:
+def test_a_state_goes_on_in_another_process(engine: NativeRuntime, tmp_path: Path) -> None:
     uniforms, _, cond = given(engine, 2, 300)
-    spec, ahead = engine.manifest.spec, engine.manifest.ahead
-    frames = cond.shape[1] - 2
-    cut = frames * spec.up - spec.latency
-    assert cut > 0
-    whole, _ = engine.sample(uniforms, engine.init(2), cond)
-    begun, state = engine.sample(uniforms[:, : 2 * (cut + ahead)], engine.init(2), cond[:, :frames])
-    (tmp_path / "given").write_bytes(pickle.dumps((state, uniforms[:, 2 * cut :], cond[:, frames:])))
-    program = (
-        "import pathlib, pickle, sys, numpy as np; from seqgen.bundle import Bundle;"
-        "from seqgen.runtime.native import NativeRuntime; voice, given, out = map(pathlib.Path, sys.argv[1:]);"
-        "state, u, cond = pickle.loads(given.read_bytes());"
-        "np.save(out, NativeRuntime(Bundle.open(voice)).sample(u, state, cond)[0]); assert 'torch' not in sys.modules"
-    )
-    command = [sys.executable, "-c", program, str(opened.directory), str(tmp_path / "given"), str(tmp_path / "rest")]
-    subprocess.run(command, check=True, timeout=60)
-    assert np.array_equal(np.concatenate([begun, np.load(tmp_path / "rest.npy")], axis=1), whole)
+    whole, parts = in_two_processes(engine, uniforms, cond, cond.shape[1] - 2, tmp_path)
+    assert np.array_equal(parts, whole)
 
 
 def test_a_state_is_small(engine: NativeRuntime, reference: TorchRuntime) -> None:

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seqgen import noise
 from seqgen.errors import SeqgenError
 from seqgen.runtime.native import MAX_STREAMS, Engine, Format, ModelInfo
 from tests.engine import programs, stacks
+from tests.engine.calls import TOLERANCE, draw, score
 from tests.engine.programs import Array, Shape
-from tests.engine.stacks import Document, Stack
+from tests.engine.stacks import Document, Stack, inputs
 
 FORMATS: tuple[Format, ...] = ("float32", "bf16", "int8")
 STACKS = {
@@ -28,38 +28,7 @@ STACKS = {
     "no skips": Stack(skip=0, residual=24, levelled=False),
     "many": Stack(dilations=(1,), emission=stacks.MIXTURE | {"mixtures": 40}),
 }  # fmt: skip
-# Relative to the largest parameter. Weights of 8 and 16 bits are what they are: the bound only rules out mistakes.
-TOLERANCE = {"float32": 1e-5, "bf16": 0.05, "int8": 0.1}
 PREVIOUS, INPUTS = 28, 32 + 8  # where a state blob has the sample before, and the first convolution's inputs
-
-
-def inputs(stack: Stack, streams: int, frames: int, seed: int = 0) -> tuple[Array, Array, Array]:
-    """Features, uniforms and values of fresh streams."""
-    rng = np.random.default_rng(seed)
-    samples = max(0, frames * stack.base.hop - stack.base.latency)
-    features = rng.normal(0.5, 0.5, (streams, frames, stack.base.channels)).astype(np.float32)
-    draws = 2 if stack.outputs > 2 else 1
-    uniforms = np.stack([noise.block(seed, row, 0, draws * samples) for row in range(streams)])
-    return features, uniforms, np.clip(rng.normal(0, 0.1, (streams, samples)), -1, 1).astype(np.float32)
-
-
-def score(engine: Engine, features: Array, values: Array, states: Array | None = None) -> tuple[Array, Array]:
-    """Parameters of given samples, and the states after them."""
-    after = engine.init(len(features)) if states is None else states.copy()
-    params = np.full((*values.shape, engine.info.params), np.nan, np.float32)
-    engine.run(after, features, values.shape[1], drawing=False, given={"values": values}, made={"params": params})
-    return params, after
-
-
-def draw(
-    engine: Engine, features: Array, uniforms: Array, states: Array | None = None, temperature: float = 1.0
-) -> tuple[Array, Array]:
-    """Audio drawn with given uniforms, and the states after it."""
-    after = engine.init(len(features)) if states is None else states.copy()
-    audio = np.full((len(features), uniforms.shape[1] // engine.info.uniforms_per_sample), np.nan, np.float32)
-    engine.run(after, features, audio.shape[1], drawing=True, given={"uniforms": uniforms}, made={"audio": audio},
-               temperature=temperature)  # fmt: skip
-    return audio, after
 
 
 @pytest.fixture(scope="module", params=STACKS)

@@ -14,8 +14,8 @@ from seqgen.errors import SeqgenError
 from seqgen.export import rounded
 from seqgen.runtime.native import Engine
 from tests.engine import programs
-from tests.engine.programs import Array, Shape
-from tests.engine.test_kernels import draw, inputs, score
+from tests.engine.calls import draw, score
+from tests.engine.programs import Array, Shape, inputs
 
 SHAPES = {
     "dense": Shape(hidden=32),

@@ -14,9 +14,9 @@ import pytest
 
 from seqgen.errors import SeqgenError
 from seqgen.runtime.native import Engine, Format, LoadOptions
-from tests.engine import lanes, programs, test_lanes
-from tests.engine.programs import Shape
-from tests.engine.test_kernels import draw, inputs, score
+from tests.engine import lanes, programs
+from tests.engine.calls import draw, score
+from tests.engine.programs import Shape, inputs
 
 LARGE: dict[Format, Shape] = {"float32": Shape(hidden=208), "bf16": Shape(hidden=300), "int8": Shape(hidden=400)}
 SHAPES: list[tuple[Format, Shape]] = [*LARGE.items(), ("float32", Shape(hidden=704, density=0.12, block=(4, 4)))]
@@ -48,10 +48,10 @@ def test_a_helper_changes_no_bit(form: Format, shape: Shape, streams: int, tmp_p
 def test_a_helper_changes_no_bit_of_lanes(form: Format, tmp_path: Path) -> None:
     sizes = lanes.Staggered(LARGE[form], lanes=4, horizon=2)
     where = lanes.write(tmp_path, sizes)
-    features, uniforms, elements = test_lanes.inputs(sizes, 2, 30)
+    features, uniforms, elements = lanes.inputs(sizes, 2, 30)
     one, two = (Engine(where, format=form, threads=threads) for threads in (1, 2))
     assert (one.info.threads, two.info.threads) == (1, 2)
-    for make, given in ((test_lanes.score, elements), (test_lanes.draw, uniforms)):
+    for make, given in ((score, elements), (draw, uniforms)):
         for expected, got in zip(make(one, features, given), make(two, features, given), strict=True):
             assert expected.tobytes() == got.tobytes()
 
@@ -84,7 +84,8 @@ def test_a_fork_goes_on_without_the_helper(tmp_path: Path) -> None:
     shape = LARGE["int8"]
     program = (
         "import os, sys, pathlib, numpy as np; from seqgen.runtime.native import Engine;"
-        "from tests.engine.test_kernels import draw, inputs; from tests.engine.test_team import LARGE;"
+        "from tests.engine.calls import draw; from tests.engine.programs import inputs;"
+        "from tests.engine.test_team import LARGE;"
         "engine = Engine(pathlib.Path(sys.argv[1]), format='int8', threads=2);"
         "features, uniforms, _ = inputs(LARGE['int8'], 1, 10); expected = draw(engine, features, uniforms)[0];"
         "child = os.fork();"

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +13,7 @@ from seqgen.errors import SeqgenError
 from seqgen.runtime.native import NativeRuntime
 from seqgen.runtime.replay import replay
 from seqgen.runtime.torch import TorchRuntime
-from tests.engine.voices import native_voice
+from tests.engine.voices import in_two_processes, native_voice
 from tests.parity.draws import parted_rows
 from tests.runtime.voices import inputs
 
@@ -91,23 +88,10 @@ def test_golden_vectors(pair: tuple[NativeRuntime, TorchRuntime]) -> None:
     assert verdict.params_error <= TOLERANCE
 
 
-def test_a_state_goes_on_in_another_process(opened: Bundle, pair: tuple[NativeRuntime, TorchRuntime],
-                                            tmp_path: Path) -> None:  # fmt: skip
+def test_a_state_goes_on_in_another_process(pair: tuple[NativeRuntime, TorchRuntime], tmp_path: Path) -> None:
     uniforms, _, cond = inputs(pair[0], 2, 8)
-    spec = opened.manifest.spec
-    cut = 2 * (5 * spec.up - spec.latency)
-    whole, _ = pair[0].sample(uniforms, pair[0].init(2), cond)
-    begun, state = pair[0].sample(uniforms[:, :cut], pair[0].init(2), cond[:, :5])
-    (tmp_path / "given").write_bytes(pickle.dumps((state, uniforms[:, cut:], cond[:, 5:])))
-    program = (
-        "import pathlib, pickle, sys, numpy as np; from seqgen.bundle import Bundle;"
-        "from seqgen.runtime.native import NativeRuntime; voice, given, out = map(pathlib.Path, sys.argv[1:]);"
-        "state, u, cond = pickle.loads(given.read_bytes());"
-        "np.save(out, NativeRuntime(Bundle.open(voice)).sample(u, state, cond)[0]); assert 'torch' not in sys.modules"
-    )
-    command = [sys.executable, "-c", program, str(opened.directory), str(tmp_path / "given"), str(tmp_path / "rest")]
-    subprocess.run(command, check=True, timeout=60)
-    assert np.array_equal(np.concatenate([begun, np.load(tmp_path / "rest.npy")], axis=1), whole)
+    whole, parts = in_two_processes(pair[0], uniforms, cond, 5, tmp_path)
+    assert np.array_equal(parts, whole)
 
 
 def test_states_are_values(pair: tuple[NativeRuntime, TorchRuntime]) -> None:

@@ -20,6 +20,7 @@ from seqgen.runtime.native import MAX_STREAMS, Engine, Format
 from seqgen.sample import Vocoder
 from seqgen.stream.state import leaves
 from seqgen.train import weights
+from tests.engine.calls import draw, score
 from tests.runtime.voices import tiny_run, tiny_system
 
 FORMATS: tuple[Format, ...] = ("float32", "bf16", "int8")
@@ -69,21 +70,6 @@ def make(directory: Path, options: dict[str, int], seed: int = 1, precision: pro
 @pytest.fixture(scope="module", params=MODELS)
 def voice(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Voice:
     return make(tmp_path_factory.mktemp("wavenet"), MODELS[request.param])
-
-
-def score(engine: Engine, features: Array, elements: Array, states: Array | None = None) -> tuple[Array, Array]:
-    after = engine.init(len(features)) if states is None else states.copy()
-    logits = np.full((*elements.shape, 256), np.nan, np.float32)
-    engine.run(after, features, elements.shape[1], drawing=False, given={"elements": elements}, made={"logits": logits})
-    return logits, after
-
-
-def draw(engine: Engine, features: Array, uniforms: Array, states: Array | None = None) -> tuple[Array, Array]:
-    after = engine.init(len(features)) if states is None else states.copy()
-    audio = np.full(uniforms.shape, np.nan, np.float32)
-    given = {"uniforms": uniforms}
-    engine.run(after, features, audio.shape[1], drawing=True, given=given, made={"audio": audio}, temperature=1.0)
-    return audio, after
 
 
 @pytest.mark.parametrize("form", FORMATS)

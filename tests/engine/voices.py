@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from seqgen import bundle
 from seqgen.bundle import Bundle
 from seqgen.export import program, voice
+from seqgen.runtime.native import NativeRuntime
+from tests.engine.programs import Array
 from tests.runtime.voices import tiny_run, tiny_system
 
 
@@ -28,3 +35,25 @@ def native_voice(
         program.write(system.vocoder, work)
 
     return bundle.write(directory / "voice", replace(plain.manifest, files=(), digest=""), fill)
+
+
+def in_two_processes(
+    runtime: NativeRuntime, uniforms: Array, cond: Array, frames: int, folder: Path
+) -> tuple[Array, Array]:
+    """Audio of fresh streams in one call, and with another process, free of torch, going on after so many frames."""
+    spec, per_sample, ahead = runtime.manifest.spec, runtime.manifest.uniforms_per_sample, runtime.manifest.ahead
+    cut = frames * spec.up - spec.latency
+    assert cut > 0
+    fresh = runtime.init(len(cond))
+    whole, _ = runtime.sample(uniforms, fresh, cond)
+    begun, state = runtime.sample(uniforms[:, : per_sample * (cut + ahead)], fresh, cond[:, :frames])
+    (folder / "given").write_bytes(pickle.dumps((state, uniforms[:, per_sample * cut :], cond[:, frames:])))
+    source = (
+        "import pathlib, pickle, sys, numpy as np; from seqgen.bundle import Bundle;"
+        "from seqgen.runtime.native import NativeRuntime; voice, given, out = map(pathlib.Path, sys.argv[1:]);"
+        "state, u, cond = pickle.loads(given.read_bytes());"
+        "np.save(out, NativeRuntime(Bundle.open(voice)).sample(u, state, cond)[0]); assert 'torch' not in sys.modules"
+    )
+    command = [sys.executable, "-c", source, str(runtime.bundle.directory), str(folder / "given")]
+    subprocess.run([*command, str(folder / "rest.npy")], check=True, timeout=60)
+    return whole, np.concatenate([begun, np.load(folder / "rest.npy")], axis=1)
