@@ -24,7 +24,6 @@ from seqgen.audio.codec import Bytes16
 from seqgen.emissions.categorical import Categorical
 from seqgen.errors import SeqgenError
 from seqgen.export import rounded, stack
-from seqgen.generator import Generator
 from seqgen.models.frames import FrameConditioner
 from seqgen.models.wavernn import SILENCE, WaveRNN, scale
 from seqgen.nets.layers import ACTIVATIONS, Activation, CausalConv1d, Dense
@@ -150,21 +149,16 @@ def _lanes(generator: Subscale) -> Op:
     }
 
 
-def _few_lanes(generator: Generator) -> bool:
-    return isinstance(generator, Subscale) and generator.config.lanes <= MOST_LANES
-
-
 def runnable(vocoder: Vocoder) -> bool:
-    """Whether the engine has ops for this kind of vocoder: a conditioned WaveRNN over bytes, of up to 16 lanes, or a
-    WaveNet (see :func:`seqgen.export.stack.runnable`)."""
-    generator = vocoder.generator
-    if not isinstance(generator, (AutoRegressive, Subscale)) or not isinstance(generator.conditioner, FrameConditioner):
+    """Whether the engine has ops for this kind of vocoder: a conditioned WaveRNN over bytes, of up to 16 lanes, a
+    WaveNet or a Parallel WaveNet (see :func:`seqgen.export.stack.runnable`)."""
+    generator, codec = vocoder.generator, vocoder.codec
+    if not isinstance(generator.conditioner, FrameConditioner):
         return False
-    body, emission, codec = generator.body, generator.emission, vocoder.codec
-    if isinstance(body, WaveRNN):
-        few = isinstance(generator, AutoRegressive) or _few_lanes(generator)
-        return few and isinstance(emission, Categorical) and isinstance(codec, Bytes16)
-    return isinstance(generator, AutoRegressive) and stack.runnable(body, emission, codec)
+    if isinstance(generator.body, WaveRNN):
+        drawn = isinstance(generator, (AutoRegressive, Subscale)) and isinstance(generator.emission, Categorical)
+        return drawn and generator.lanes <= MOST_LANES and isinstance(codec, Bytes16)
+    return stack.runnable(generator, codec)
 
 
 def program(vocoder: Vocoder, precision: Precision = "float32") -> dict[str, Any]:
@@ -179,14 +173,14 @@ def program(vocoder: Vocoder, precision: Precision = "float32") -> dict[str, Any
     """
     generator = vocoder.generator
     if not runnable(vocoder):
-        drawing = isinstance(generator, (AutoRegressive, Subscale))
-        emission = type(generator.emission).__name__ if drawing else "no emission"
+        emission = getattr(generator, "emission", None)
+        kind = "no emission" if emission is None else type(emission).__name__
         raise SeqgenError(
-            f"the native engine has no ops for {type(generator.body).__name__} with {emission}; it runs conditioned "
-            "WaveRNNs over bytes, of up to 16 lanes, and WaveNets over µ-law, logistic mixtures or Gaussians",
+            f"the native engine has no ops for {type(generator.body).__name__} with {kind}; it runs conditioned "
+            "WaveRNNs over bytes, of up to 16 lanes, WaveNets over µ-law, logistic mixtures or Gaussians, and Parallel "
+            "WaveNets",
             remedy="run this voice through onnxruntime",
         )
-    assert isinstance(generator, (AutoRegressive, Subscale))
     net, body = generator.conditioner, generator.body
     assert isinstance(net, FrameConditioner)
     state = vocoder.init_state(1)
@@ -197,7 +191,7 @@ def program(vocoder: Vocoder, precision: Precision = "float32") -> dict[str, Any
         lanes = [_lanes(generator)] if isinstance(generator, Subscale) else []
         cell = [_cell(body), *lanes, {"op": "categorical", "classes": generator.params}, {"op": "bytes16"}]
     else:
-        cell = stack.ops(body, generator.emission, vocoder.codec)
+        cell = stack.ops(generator, vocoder.codec)
     ops = [*network.ops, *cell]
     if vocoder.prediction is not None:
         files.append("prediction.safetensors")

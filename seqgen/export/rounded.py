@@ -2,9 +2,10 @@
 
 With int8 weights the cell's matrices have 8 bits, ``w = q · peak / 127`` with one peak a row and
 ``q = round(127 w / peak)`` (:mod:`seqgen.nets.rounding`); where it is smaller, only their blocks of 4 × 4 that are not
-zero. The matrix through which lanes are told of those before is stored like the cell's, the rest of their network in
-float32. Matrices of the conditioning network have bfloat16, as in the engine itself. All are the very numbers that the
-engine makes of float32 weights when it loads them, so nothing is rounded twice and the samples are the same.
+zero. Likewise the matrices of a WaveNet's stack, those of gates with a peak for each tap of a row. The matrix through
+which lanes are told of those before is stored like the cell's, the rest of their network in float32. Matrices of the
+conditioning network have bfloat16, as in the engine itself. All are the very numbers that the engine makes of float32
+weights when it loads them, so nothing is rounded twice and the samples are the same.
 """
 
 from __future__ import annotations
@@ -28,11 +29,14 @@ KINDS = {"float64": "F64", "float32": "F32", "int32": "I32", "uint16": "U16", "i
 Array = npt.NDArray[Any]
 
 
-def int8(name: str, matrix: Array) -> dict[str, Array]:
-    """The arrays of a matrix ``[rows, columns]`` in 8 bits, by name; see ``tensors.hpp`` of the engine."""
-    levels = rounding.weights(torch.from_numpy(matrix))
-    whole, peak = levels.whole.numpy().astype(np.int8), levels.peak[:, 0].numpy()
+def int8(name: str, matrix: Array, parts: int = 1) -> dict[str, Array]:
+    """The arrays of a matrix ``[rows, columns]`` in 8 bits, by name; see ``tensors.hpp`` of the engine. Each of several
+    side by side has peaks of its own."""
     rows, columns = matrix.shape
+    levels = rounding.weights(torch.from_numpy(matrix).reshape(rows * parts, columns // parts))
+    whole, peak = levels.whole.numpy().astype(np.int8).reshape(rows, columns), levels.peak[:, 0].numpy()
+    if parts > 1:
+        return {name: whole, f"{name}.peak": peak}
     padded = np.pad(whole, ((0, -rows % SIDE), (0, -columns % SIDE)))
     blocks = padded.reshape(-(-rows // SIDE), SIDE, -(-columns // SIDE), SIDE).swapaxes(1, 2)
     held = blocks.any((2, 3))
@@ -54,17 +58,22 @@ def bfloat16(values: Array) -> Array:
     return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
 
 
-def uses(document: Mapping[str, Any]) -> tuple[set[str], set[str]]:
-    """Names of the cell's matrices, those of lanes included, and of the conditioning network's in a program."""
-    cell, conditioning = set(), set()
+def uses(document: Mapping[str, Any]) -> tuple[dict[str, int], set[str]]:
+    """Names of the body's matrices, those of lanes included, with how many each is of; those of the conditioning
+    network's."""
+    cell, conditioning = dict[str, int](), set()
     for op in document["ops"]:
         if op["op"] in ("conv", "dense"):
             conditioning.add(op["weight"])
         elif op["op"] == "lanes":
-            cell.add(op["leave"]["weight"])
+            cell[op["leave"]["weight"]] = 1
         elif op["op"] == "wavernn":
-            cell.add(op["recurrent"])
-            cell |= {head[kind] for head in op["heads"] for kind in ("inner_weight", "outer_weight")}
+            cell[op["recurrent"]] = 1
+            cell |= {head[kind]: 1 for head in op["heads"] for kind in ("inner_weight", "outer_weight")}
+        for stack in {"wavenet": [op], "parallel-wavenet": op.get("flows", [])}.get(op["op"], []):
+            cell |= dict.fromkeys(stack["gates"], stack["kernel"])
+            pairs = [*stack["residuals"], *(stack[name] for name in ("skip", "head", "out") if name in stack)]
+            cell |= {weight: 1 for weight, _ in pairs}
     return cell, conditioning
 
 
@@ -86,7 +95,7 @@ def write(document: Mapping[str, Any], tensors: Mapping[str, Array], path: Path)
     halves = set() if document["precision"] == "float32" else conditioning
     for name, values in ((name, tensors[name]) for name in sorted(words(document["ops"]) & set(tensors))):
         if name in cell and document["precision"] == "int8":
-            made |= int8(name, values)
+            made |= int8(name, values, cell[name])
         else:
             made[name] = bfloat16(values) if name in halves else values
     kinds = {name: "BF16" if name in halves else KINDS[values.dtype.name] for name, values in made.items()}

@@ -1,4 +1,5 @@
-"""A WaveNet in ``program.json``: its stack, the level that its samples are divided by, and its emission."""
+"""A WaveNet in ``program.json``: its stack, the level that its samples are divided by, and its emission. Likewise a
+Parallel WaveNet: the stacks of its flows, and the noise that they take."""
 
 from __future__ import annotations
 
@@ -10,8 +11,13 @@ from seqgen.emissions.categorical import Categorical
 from seqgen.emissions.contract import Emission
 from seqgen.emissions.gaussian import Gaussian
 from seqgen.emissions.logistic_mixture import LogisticMixture
-from seqgen.models.levelled import SPREAD, TYPICAL, Levelled
+from seqgen.flows.affine import TRUNCATION, AffineAutoregressive, Composed
+from seqgen.generator import Generator, Parallel
+from seqgen.models.levelled import SPREAD, TYPICAL, Levelled, Louder
+from seqgen.models.parallel_wavenet import ParallelWaveNet
 from seqgen.models.wavenet import WaveNet
+from seqgen.sample import AutoRegressive
+from seqgen.stream.combinators import Serial
 
 MOST_TAPS = 8  # of a dilated convolution and of the first one, in the engine
 Op = dict[str, Any]
@@ -40,31 +46,68 @@ EMISSIONS: dict[type[Emission], tuple[Callable[[Any], Op], type[Codec]]] = {
 CODECS = {MuLaw8: "mulaw8", Float: "float"}
 
 
-def runnable(body: Any, emission: Emission, codec: Codec) -> bool:
+def runnable(generator: Generator, codec: Codec) -> bool:
     """Whether the engine has ops for it: an emission that it knows over what the codec gives, and few taps."""
-    inner = body.body if isinstance(body, Levelled) else body
-    known = EMISSIONS.get(type(emission))
-    return (
-        isinstance(inner, WaveNet)
-        and known is not None
-        and isinstance(codec, known[1])
-        and inner.spec.symbols in (0, 256)
-        and max(inner.kernel, inner.front.left + 1) <= MOST_TAPS
-    )
+    if isinstance(generator, Parallel):
+        return isinstance(codec, Float) and _student(generator) is not None
+    inner = generator.body.body if isinstance(generator.body, Levelled) else generator.body
+    known = EMISSIONS.get(type(generator.emission)) if isinstance(generator, AutoRegressive) else None
+    return isinstance(inner, WaveNet) and known is not None and isinstance(codec, known[1]) and _few_taps(inner)
 
 
-def ops(body: Any, emission: Emission, codec: Codec) -> list[Op]:
+def _few_taps(body: WaveNet) -> bool:
+    return body.spec.symbols in (0, 256) and max(body.kernel, body.front.left + 1) <= MOST_TAPS
+
+
+def _student(generator: Parallel) -> tuple[str, ParallelWaveNet] | None:
+    """The student within, levelled or not, and the name of its weights; None where there is none that can run."""
+    body: Any = generator.body
+    at = "body"
+    if isinstance(body, Composed) and len(body.flows) == 2 and isinstance(body.flows[1], Louder):
+        body, at = body.flows[0], "body.flows.0"
+    return (at, body) if isinstance(body, ParallelWaveNet) and all(map(_few_taps, map(_network, body.flows))) else None
+
+
+def _network(flow: Any) -> WaveNet:
+    assert isinstance(flow, AffineAutoregressive)
+    assert isinstance(flow.net, Serial)
+    _, body = flow.net.layers
+    assert isinstance(body, WaveNet)
+    return body
+
+
+def ops(generator: Generator, codec: Codec) -> list[Op]:
     """The ops behind the interpolation, for what :func:`runnable` holds.
 
     Example:
-        >>> [op["op"] for op in ops(levelled, mixture, Float())]                # doctest: +SKIP
+        >>> [op["op"] for op in ops(generator, Float())]                # doctest: +SKIP
         ['levelled', 'wavenet', 'logistic-mixture', 'float']
     """
-    levelled = isinstance(body, Levelled)
-    stack = _stack(body.body, "body.body") if levelled else _stack(body, "body")
+    if isinstance(generator, Parallel):
+        found = _student(generator)
+        assert found is not None
+        at, student = found
+        level, made = _level(student is not generator.body), _flows(student, at)
+        return [*level, made, {"op": "logistic", "truncation": TRUNCATION}, {"op": CODECS[type(codec)]}]
+    assert isinstance(generator, AutoRegressive)
+    body, emission = generator.body, generator.emission
+    inner, at = (body.body, "body.body") if isinstance(body, Levelled) else (body, "body")
+    assert isinstance(inner, WaveNet)
+    stack = {"op": "wavenet", **_stack(inner, at)}
     stack["start"] = codec.start
-    level = [{"op": "levelled", "spread": SPREAD, "typical": TYPICAL}] if levelled else []
-    return [*level, stack, EMISSIONS[type(emission)][0](emission), {"op": CODECS[type(codec)]}]
+    return [*_level(inner is not body), stack, EMISSIONS[type(emission)][0](emission), {"op": CODECS[type(codec)]}]
+
+
+def _level(levelled: bool) -> list[Op]:
+    return [{"op": "levelled", "spread": SPREAD, "typical": TYPICAL}] if levelled else []
+
+
+def _flows(student: ParallelWaveNet, at: str) -> Op:
+    def one(index: int, flow: Any) -> Op:
+        stack = _stack(_network(flow), f"{at}.flows.{index}.net.layers.1")
+        return {"shift": flow.bias, "floor": flow.floor, **stack}
+
+    return {"op": "parallel-wavenet", "flows": [one(index, flow) for index, flow in enumerate(student.flows)]}
 
 
 def _stack(body: WaveNet, at: str) -> Op:
@@ -74,7 +117,6 @@ def _stack(body: WaveNet, at: str) -> Op:
     layers = len(body.dilations)
     enters: Op = {"unit": body.unit} if body.embedding is None else {"embedding": f"{at}.embedding.weight"}
     return {
-        "op": "wavenet",
         "kernel": body.kernel,
         "dilations": list(body.dilations),
         **enters,

@@ -22,6 +22,8 @@ FORMATS: tuple[Format, ...] = ("program", "float32", "bf16", "int8")
 """How weights are held, in the order of ``seqgen_format``; ``program``: as the bundle asks."""
 PROGRAM = "program.json"
 MAX_STREAMS = 16
+MOST_NOISE = 1000
+"""What flows are given is at most this, in scales of a standard logistic number."""
 _ABI = 1
 _MESSAGE_BYTES = 512
 _REMEDY = "check the bundle with 'seqgen check', or use the onnx runtime"
@@ -48,6 +50,7 @@ class ModelInfo(ctypes.Structure):
         ("isa", ctypes.c_char * 16),
         *((name, ctypes.c_size_t) for name in ("state_bytes", "workspace_bytes", "weight_bytes", "weight_blocks")),
         *((name, ctypes.c_int32) for name in ("threads", "lanes", "ahead", "uniforms_per_sample", "params")),
+        ("feeds_back", ctypes.c_int32),
     ]
 
 
@@ -211,7 +214,7 @@ class Engine:
             SeqgenError: for elements that are none of this model's.
         """
         classes = self.info.classes
-        low, high = (0, classes - 1) if classes else (-1, 1)
+        low, high = (0, classes - 1) if classes else (-1, 1) if self.info.feeds_back else (-MOST_NOISE, MOST_NOISE)
         if x.size and not (x.min() >= low and x.max() <= high):
             raise SeqgenError(f"elements lie in [{x.min()}, {x.max()}]", remedy=f"give values in [{low}, {high}]")
         if classes:

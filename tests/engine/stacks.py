@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from seqgen import noise
+from seqgen.errors import SeqgenError
+from seqgen.runtime.native import Engine
 from tests.engine import programs
 from tests.engine.programs import Array
 
@@ -55,6 +59,16 @@ def tensors(stack: Stack, seed: int = 0) -> dict[str, Array]:
     for name in ("leave.weight", "leave.bias", "fresh.vector") if stack.levelled else ():
         last = made[name] if name == "leave.bias" else made[name][0].T if made[name].ndim == 3 else made[name]
         last[-1] *= 0.2  # a level of some e^±2
+    return made | network_tensors(stack, rng)
+
+
+def network_tensors(stack: Stack, rng: np.random.Generator, at: str = "") -> dict[str, Array]:
+    """Weights of the stack alone; ``at`` stands before their names."""
+    made: dict[str, Array] = {}
+
+    def normal(name: str, *size: int, scale: float = 1.0) -> None:
+        made[at + name] = (scale * rng.normal(0, size[-1] ** -0.5, size)).astype(np.float32)
+
     normal("front", stack.residual, 1, stack.front)
     normal("front.bias", stack.residual)
     for layer in range(len(stack.dilations)):
@@ -75,28 +89,31 @@ def tensors(stack: Stack, seed: int = 0) -> dict[str, Array]:
 def program(stack: Stack) -> Document:
     """The program over those tensors."""
     document = programs.program(stack.base)
+    cell = {"op": "wavenet", **network_program(stack), "start": 0.0}
+    level = [{"op": "levelled", "spread": 3.0, "typical": 0.0625}] if stack.levelled else []
+    document["ops"][6:] = [*level, cell, dict(stack.emission), {"op": "float"}]
+    return document
+
+
+def network_program(stack: Stack, at: str = "") -> Document:
+    """The stack over :func:`network_tensors`."""
     layers = len(stack.dilations)
 
     def pair(name: str) -> list[str]:
-        return [name, f"{name}.bias"]
+        return [at + name, f"{at}{name}.bias"]
 
-    cell: Document = {
-        "op": "wavenet",
+    return {
         "kernel": stack.kernel,
         "dilations": list(stack.dilations),
         "unit": stack.unit,
-        "front_weight": "front",
-        "front_bias": "front.bias",
-        "gates": [f"gates.{layer}" for layer in range(layers)],
+        "front_weight": f"{at}front",
+        "front_bias": f"{at}front.bias",
+        "gates": [f"{at}gates.{layer}" for layer in range(layers)],
         "residuals": [pair(f"residual.{layer}") for layer in range(layers - bool(stack.skip))],
         **({"skip": pair("skip")} if stack.skip else {}),
         "head": pair("head"),
         "out": pair("out"),
-        "start": 0.0,
     }
-    level = [{"op": "levelled", "spread": 3.0, "typical": 0.0625}] if stack.levelled else []
-    document["ops"][6:] = [*level, cell, dict(stack.emission), {"op": "float"}]
-    return document
 
 
 def write(stack: Stack, directory: Path) -> Path:
@@ -121,7 +138,17 @@ def parameters(stack: Stack, features: Array, values: Array) -> Array:
     cond = programs.vectors(stack.base, weights, features)
     cond = cond[len(cond) - len(values) :]
     level = 3 * cond[:, -1] + np.log(0.0625) if stack.levelled else np.zeros(len(values))
-    x = np.concatenate([[0.0], values[:-1]]) * np.exp(-level) / stack.unit
+    made = network(stack, w, np.concatenate([[0.0], values[:-1]]) * np.exp(-level), cond)
+    third = stack.outputs // 3 or 1
+    means = slice(third, 2 * third) if stack.outputs > 2 else slice(0, 1)
+    made[:, means] *= np.exp(level)[:, None]
+    made[:, means.stop :] += level[:, None]
+    return made
+
+
+def network(stack: Stack, weights: dict[str, Array], before: Array, cond: Array, at: str = "") -> Array:
+    """Outputs of the stack for the samples before each, ``[samples], [samples, ≥ vector] → [samples, outputs]``."""
+    w, x = {name.removeprefix(at): value for name, value in weights.items() if name.startswith(at)}, before / stack.unit
 
     def delayed(line: Array, steps: int) -> Array:
         return np.concatenate([np.zeros_like(line[:steps]), line])[: len(line)]
@@ -138,9 +165,18 @@ def parameters(stack: Stack, features: Array, values: Array) -> Array:
             a = a + gated[-1] @ w[f"residual.{layer}"].T + w[f"residual.{layer}.bias"]
     total = np.concatenate(gated, axis=1) @ w["skip"].T + w["skip.bias"] if stack.skip else a
     head = np.maximum(np.maximum(total, 0) @ w["head"].T + w["head.bias"], 0)
-    made = head @ w["out"].T + w["out.bias"]
-    third = stack.outputs // 3 or 1
-    means = slice(third, 2 * third) if stack.outputs > 2 else slice(0, 1)
-    made[:, means] *= np.exp(level)[:, None]
-    made[:, means.stop :] += level[:, None]
-    return np.asarray(made)
+    return np.asarray(head @ w["out"].T + w["out.bias"])
+
+
+def op(document: Document, name: str) -> Document:
+    """The first op of that name."""
+    found: Document = next(op for op in document["ops"] if op["op"] == name)
+    return found
+
+
+def refusal(document: Document, weights: dict[str, Array], spoil: Callable[[Document], Any], directory: Path) -> str:
+    """What the engine says of a program that was spoilt."""
+    spoil(document)
+    with pytest.raises(SeqgenError) as caught:
+        Engine(programs.write(directory, document, weights))
+    return str(caught.value)

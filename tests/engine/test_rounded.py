@@ -13,9 +13,10 @@ from safetensors.numpy import load_file, save_file
 from seqgen.errors import SeqgenError
 from seqgen.export import rounded
 from seqgen.runtime.native import Engine
-from tests.engine import programs
+from tests.engine import flows, programs, stacks
 from tests.engine.calls import draw, score
 from tests.engine.programs import Array, Shape, inputs
+from tests.engine.stacks import Stack
 
 SHAPES = {
     "dense": Shape(hidden=32),
@@ -27,7 +28,11 @@ SHAPES = {
 
 def pair(shape: Shape, precision: str, folder: Path) -> tuple[Path, Path]:
     """The same program over float32 tensors and over rounded ones."""
-    document, weights = programs.program(shape) | {"precision": precision}, programs.tensors(shape)
+    return both(programs.program(shape) | {"precision": precision}, programs.tensors(shape), folder)
+
+
+def both(document: dict[str, Any], weights: dict[str, Array], folder: Path) -> tuple[Path, Path]:
+    """A program over float32 tensors and over rounded ones."""
     plain = programs.write(folder / "plain", document, weights)
     small = programs.write(folder / "small", document | {"tensors": [rounded.FILE]}, {})
     (small / "weights.safetensors").unlink()
@@ -45,6 +50,26 @@ def test_the_same_bits(name: str, precision: str, tmp_path: Path) -> None:
     assert got.tobytes() == expected.tobytes()
     expected, got = (draw(engine, features, uniforms)[0] for engine in engines)
     assert got.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("kind", ["stack", "flows"])
+def test_the_same_bits_of_wavenets(kind: str, tmp_path: Path) -> None:
+    """Each tap of a gate's row has a peak of its own."""
+    sizes = Stack(kernel=3, residual=10, gate=7)
+    student = flows.Flows(flows=(flows.small(1, 2), flows.small(1, skip=20)))
+    made = (stacks.program(sizes), stacks.tensors(sizes), stacks.inputs(sizes, 3, 9))
+    document, weights, given = made if kind == "stack" else (
+        flows.program(student), flows.tensors(student), flows.inputs(student, 3, 3))  # fmt: skip
+    weights["0.gates.1" if kind == "flows" else "gates.1"][:, :10] *= 100
+    engines = [Engine(where) for where in both(document | {"precision": "int8"}, weights, tmp_path)]
+    features, uniforms, values = given
+    expected, got = (score(engine, features, values)[0] for engine in engines)
+    assert got.tobytes() == expected.tobytes()
+    expected, got = (draw(engine, features, uniforms)[0] for engine in engines)
+    assert got.tobytes() == expected.tobytes()
+    plain, small = ((tmp_path / name).iterdir() for name in ("plain", "small"))
+    sizes_of = [max(file.stat().st_size for file in files) for files in (plain, small)]
+    assert sizes_of[1] < 0.5 * sizes_of[0]
 
 
 def test_sparse_matrices_are_small(tmp_path: Path) -> None:

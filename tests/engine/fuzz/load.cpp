@@ -110,7 +110,8 @@ void run(seqgen_model model, const seqgen_model_info& info, bool noise) {
         streams.states[s] = streams.blobs[s].data();
         if (!good(seqgen_state_init(model, streams.states[s], info.state_bytes, message, sizeof message))) abort();
         for (std::size_t i = noise_from(info); noise && i < info.state_bytes; ++i) {
-            streams.blobs[s][i] = static_cast<std::uint8_t>(i * 167);
+            // Flows carry numbers between their rings, which must be finite: no exponent of all ones.
+            streams.blobs[s][i] = static_cast<std::uint8_t>(i * 167) & (info.feeds_back ? 0xFF : 0x3F);
         }
     }
     for (const bool drawing : {true, false}) sample(model, info, streams, frames, drawing);

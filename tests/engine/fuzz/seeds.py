@@ -15,7 +15,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from seqgen.export import rounded
-from tests.engine import lanes, programs, stacks
+from tests.engine import flows, lanes, programs, stacks
 from tests.engine.programs import Array, Shape
 
 SHAPE = Shape(hidden=2, channels=2, width=1, taps=2, hop=2, latency=1)
@@ -89,6 +89,13 @@ def symbols() -> tuple[dict[str, Any], dict[str, Array]]:
     return document, weights | {name: np.full(shape, 0.5, np.float32) for name, shape in shapes.items()}
 
 
+def student() -> tuple[dict[str, Any], dict[str, Array]]:
+    """Two flows, levelled."""
+    networks = (flows.small(1, residual=2, gate=2, head=2), flows.small(1, 2, residual=2, gate=2, head=2))
+    sizes = flows.Flows(base=SHAPE, flows=networks)
+    return flows.program(sizes), flows.tensors(sizes)
+
+
 def seeds() -> dict[str, bytes]:
     """Inputs by name."""
     plain = programs.program(SHAPE), programs.tensors(SHAPE)
@@ -106,6 +113,8 @@ def seeds() -> dict[str, bytes]:
         "mixture": packed(1, *stack()),
         "gaussian-int8": packed(3 + NOISY_STATE, *stack(emission=stacks.GAUSSIAN, skip=0, kernel=3)),
         "mulaw-bf16": packed(2 + GENERIC, *symbols()),
+        "flows": packed(1 + NOISY_STATE, *student()),
+        "flows-int8": packed(3 + GENERIC, *student()),
     }
 
 

@@ -19,6 +19,7 @@
 namespace seqgen {
 namespace {
 
+constexpr int kMostRows = 16;        // of a tile
 constexpr int kFewest = 4;           // streams: a tile takes its time for any number of rows. A guess, see above
 constexpr std::uint32_t kDeep = 16;  // blocks of a tile
 constexpr int kTogether = 4;         // groups that share a tile of activations
@@ -88,6 +89,12 @@ inline void groups_of(const Matrix& m, std::uint32_t group, Rows<const std::uint
 }
 
 void product(const Matrix& m, Span groups, Rows<const std::uint8_t> x, Rows<float> y, int streams) {
+    while (m.dense > 0 && streams > kMostRows) {
+        product(m, groups, x, y, kMostRows);
+        streams -= kMostRows;
+        x.data += kMostRows * x.stride;
+        y.data += kMostRows * y.stride;
+    }
     if (m.dense == 0 || streams < kFewest) return avx512_kernels()->product_i8(m, groups, x, y, streams);
     Tiles::configure(shapes(m, streams));
     std::uint32_t group = groups.first;

@@ -3,8 +3,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <string>
 
+#include "body.hpp"
 #include "json.hpp"
 #include "pack.hpp"
 #include "tensors.hpp"
@@ -36,7 +38,7 @@ struct Lanes {
 // Kalchbrenner et al. 2018 (arXiv 1802.08435), section 2, as seqgen/models/wavernn.py has it: gate rows (r, u, n) of
 // the coarse half, then of the fine one; conditioning is added to every gate. The program says how the three inputs
 // come from the bytes: x = A [c_{t-1}, f_{t-1}, c_t, 1], where only the third may depend on c_t.
-class Cell {
+class Cell final : public Body {
    public:
     Cell() = default;
 
@@ -47,8 +49,12 @@ class Cell {
     std::size_t half() const { return half_; }    // units of one half, padded to whole vectors
     std::size_t units() const { return units_; }  // units of one half
     std::size_t gates() const { return 6 * half_; }
-    std::size_t blocks() const;
-    std::size_t bytes() const;
+    std::size_t given() const override { return gates(); }
+    std::size_t blocks() const override;
+    std::size_t bytes() const override;
+    std::size_t state_bytes() const override { return 2 * half_ * sizeof(float); }
+    void init(unsigned char* state) const override { std::memset(state, 0, state_bytes()); }
+    bool fits(const unsigned char*) const override { return true; }
 
     // Points the arrays to what `take(bytes of one stream)` gives for each of them.
     template <typename Take>
@@ -58,7 +64,7 @@ class Cell {
     Source arranged(const float* weights, std::size_t width) const;
 
     // A conditioning vector [6 units] of the network in the cell's own layout and units, [6 half].
-    void arrange(const float* vector, float* made) const;
+    void arrange(const float* vector, float* made) const override;
 
     // The state in 8 bits, from the state.
     void refresh(Lanes& lanes) const;

@@ -116,15 +116,18 @@ void check_features(const Model& model, const seqgen_call& call) {
     }
 }
 
-// Samples that are real numbers: a caller must know of them, and give them within full scale.
-void check_values(const seqgen_call& call, bool drawing) {
+// Samples that are real numbers: a caller must know of them, and give them within full scale, or the noise behind them.
+constexpr float kMostNoise = 1e3f;
+void check_values(const seqgen_call& call, bool drawing, float most) {
     require(call.struct_size >= offsetof(seqgen_call, params) + sizeof call.params,
             "samples of this model are real numbers, which the caller's seqgen_call does not know; build it anew");
     if (drawing) return;
     const auto count = static_cast<std::size_t>(call.streams) * static_cast<std::size_t>(call.samples);
     require(count == 0 || call.values != nullptr, "values is null");
     for (std::size_t i = 0; i < count; ++i) {
-        require(call.values[i] >= -1 && call.values[i] <= 1, "values lie outside [-1, 1]");
+        require(call.values[i] >= -most && call.values[i] <= most,
+                "values lie outside [-" + std::to_string(static_cast<int>(most)) + ", " +
+                    std::to_string(static_cast<int>(most)) + "]");
     }
 }
 
@@ -139,10 +142,10 @@ void run(seqgen_model handle, const seqgen_call* given, bool drawing) {
         require(
             call.samples == 0 || call.uniforms != nullptr || (call.stream_ids != nullptr && call.positions != nullptr),
             "give uniforms, or stream_ids and positions");
-    } else if (!model->emission) {
+    } else if (!model->real()) {
         require(call.samples == 0 || call.elements != nullptr, "elements is null");
     }
-    if (model->emission) check_values(call, drawing);
+    if (model->real()) check_values(call, drawing, model->flows ? kMostNoise : 1.0f);
     model->subscale ? SubscaleSession(*model, call, drawing).run() : Session(*model, call, drawing).run();
 }
 
@@ -152,18 +155,19 @@ void describe(const Model& model, seqgen_model_info& info) {
     info.hop = static_cast<std::int32_t>(model.hop);
     info.latency = static_cast<std::int32_t>(model.latency);
     info.elements_per_sample = model.elements();
-    info.classes = model.emission ? 0 : kClasses;
+    info.classes = model.real() ? 0 : kClasses;
     info.format = model.format;
     tell(info.isa, sizeof info.isa, model.kernels.name);
     info.state_bytes = model.state_bytes();
     info.workspace_bytes = workspace(model, SEQGEN_MAX_STREAMS);
     info.weight_bytes = model.weight_bytes();
-    info.weight_blocks = model.stack ? model.stack->blocks() : model.cell.blocks();
+    info.weight_blocks = model.body->blocks();
     info.threads = model.team ? 2 : 1;
     info.lanes = model.subscale ? static_cast<std::int32_t>(model.subscale->lanes()) : 1;
     info.ahead = model.subscale ? static_cast<std::int32_t>(model.subscale->ahead()) : 0;
     info.uniforms_per_sample = model.draws();
-    info.params = model.emission ? static_cast<std::int32_t>(model.emission->params()) : kClasses;
+    info.params = static_cast<std::int32_t>(model.params());
+    info.feeds_back = model.flows ? 0 : 1;
 }
 
 }  // namespace

@@ -17,8 +17,8 @@ constexpr std::size_t kLargestState = std::size_t{1} << 24;
 // Below this many bytes of weights a sample two threads spend more on waiting for each other than they save.
 constexpr std::size_t kWorthSplitting = std::size_t{1} << 19;
 constexpr const char* kKnownOps =
-    "normalise, slice, conv, dense, add, relu, interpolate, wavernn, lanes, levelled, wavenet, categorical, "
-    "logistic-mixture, gaussian, bytes16, mulaw8, float, prediction";
+    "normalise, slice, conv, dense, add, relu, interpolate, wavernn, lanes, levelled, wavenet, parallel-wavenet, "
+    "categorical, logistic-mixture, gaussian, logistic, bytes16, mulaw8, float, prediction";
 
 // A name without directories: the program may only point at files of its own bundle.
 const std::string& plain_name(const std::string& name, const std::string& where) {
@@ -79,7 +79,8 @@ Model::Model(const std::string& directory, const seqgen_load_options& options) :
     for (std::size_t i = 0; i < ops.size(); ++i) add(ops[i], tensors, where + ": op " + std::to_string(i));
     expect(decodes_, where, "the ops end before the codec");
     expect(state_bytes() <= kLargestState, where, "a stream's state is larger than 16 MiB");
-    if (options.threads == 2 && !stack && cell.bytes() >= kWorthSplitting) team = std::make_unique<Team>();
+    const bool divisible = flows ? flows->divisible() : !stack && cell.bytes() >= kWorthSplitting;
+    if (options.threads == 2 && divisible) team = std::make_unique<Team>();
     signature = fingerprint(file.data(), file.size(), tensors.signature() + static_cast<std::uint64_t>(format));
 }
 
@@ -98,17 +99,21 @@ void Model::add(const Json& op, const Tensors& tensors, const std::string& where
         load_lanes(op, tensors, here);
     } else if (name == "wavenet") {
         load_stack(op, tensors, here);
+    } else if (name == "parallel-wavenet") {
+        load_flows(op, tensors, here);
+    } else if (name == "logistic") {
+        load_noise(op, here);
     } else if (name == "levelled") {
         load_level(op, here);
     } else if (load_emission(name, op, here)) {
         draws_ = true;
     } else if (name == "bytes16" || name == "mulaw8" || name == "float") {
         expect(draws_ && !decodes_, here, "it stands once, behind the emission");
-        const char* fitting = emission ? "float" : stack ? "mulaw8" : "bytes16";
+        const char* fitting = real() ? "float" : stack ? "mulaw8" : "bytes16";
         expect(name == fitting, here, "it does not go with this cell and emission");
         decodes_ = true;
     } else if (name == "prediction") {
-        expect(decodes_ && !prediction && !stack && !subscale, here, "it stands once, behind bytes16 without lanes");
+        expect(decodes_ && !prediction && body == &cell && !subscale, here, "it stands once, behind bytes16 without lanes");
         prediction = std::make_unique<Prediction>(op, tensors, channels, hop, latency, here);
     } else if (interpolates_ || !network.append(op, tensors, here)) {
         throw Failure(SEQGEN_UNSUPPORTED, where + ": unknown op '" + name + "' here; known: " + kKnownOps);
@@ -116,26 +121,45 @@ void Model::add(const Json& op, const Tensors& tensors, const std::string& where
 }
 
 void Model::load_cell(const Json& op, const Tensors& tensors, const std::string& where) {
-    expect(interpolates_ && !celled_, where, "it stands once, behind interpolate");
-    cell = Cell(op, tensors, format, kernels, where);
+    expect(interpolates_ && !body, where, "it stands once, behind interpolate");
     expect(!level_, where, "a level for a cell of bytes");
-    expect(vector.width == 6 * cell.units(), where, "the conditioning vector does not fit the cell");
+    cell = Cell(op, tensors, format, kernels, where);
     const auto& start = op.at("start", where).list(where);
     expect(start.size() == 2, where, "'start' is not two bytes");
     for (std::size_t i = 0; i < 2; ++i) start_[i] = static_cast<std::uint32_t>(start[i].integer(0, 255, where));
-    first_vector = Aligned<float>(given());
-    arrange(fresh_vector_.data(), first_vector.data());
-    celled_ = true;
+    stand(cell, 6 * cell.units(), where);
+}
+
+// This is the body; the network's vectors must have `width` numbers.
+void Model::stand(const Body& made, std::size_t width, const std::string& where) {
+    expect(vector.width == width, where, "the conditioning vector has another width than it takes");
+    first_vector = Aligned<float>(made.given());
+    made.arrange(fresh_vector_.data(), first_vector.data());
+    body = &made;
+}
+
+void Model::load_flows(const Json& op, const Tensors& tensors, const std::string& where) {
+    expect(interpolates_ && !body, where, "it stands once, behind interpolate");
+    flows = std::make_unique<Flows>(op, tensors, format, kernels, level_, where);
+    start_[0] = start_[1] = 0;
+    stand(*flows, flows->vector(), where);
+}
+
+// What the flows take.
+void Model::load_noise(const Json& op, const std::string& where) {
+    expect(flows && !draws_, where, "it stands once, behind parallel-wavenet");
+    flows->read_noise(op, where);
+    draws_ = true;
 }
 
 void Model::load_lanes(const Json& op, const Tensors& tensors, const std::string& where) {
-    expect(celled_ && !stack && !draws_ && !subscale, where, "it stands once, behind wavernn");
+    expect(body == &cell && !draws_ && !subscale, where, "it stands once, behind wavernn");
     subscale = std::make_unique<Subscale>(op, tensors, cell, Timing{hop, latency}, format, kernels, where);
     subscale->arrange(fresh_vector_.data(), first_vector.data());
 }
 
 void Model::load_level(const Json& op, const std::string& where) {
-    expect(interpolates_ && !celled_ && !level_, where, "it stands once, behind interpolate");
+    expect(interpolates_ && !body && !level_, where, "it stands once, behind interpolate");
     level_ = Level::read(op, where);
 }
 
@@ -143,23 +167,22 @@ void Model::load_level(const Json& op, const std::string& where) {
 bool Model::load_emission(const std::string& name, const Json& op, const std::string& where) {
     auto found = Emission::named(name, op, where);
     if (!found && name != "categorical") return false;
-    expect(celled_ && !draws_, where, "it stands once, behind the cell");
+    expect(body && !flows && !draws_, where, "it stands once, behind a cell that draws sample by sample");
     if (found) {
         expect(stack && stack->real(), where, "it draws real numbers, the cell reads symbols");
-        expect(stack->outputs() == found->params(), where, "'out' does not make its parameters");
+        expect(stack->width() == found->params(), where, "'out' does not make its parameters");
     } else {
         op.at("classes", where).integer(kClasses, kClasses, where);
         expect(!stack || !stack->real(), where, "it draws symbols, the cell reads real numbers");
-        expect(!stack || stack->outputs() == kClasses, where, "'out' does not make 256 logits");
+        expect(!stack || stack->width() == kClasses, where, "'out' does not make 256 logits");
     }
     emission = std::move(found);
     return true;
 }
 
 void Model::load_stack(const Json& op, const Tensors& tensors, const std::string& where) {
-    expect(interpolates_ && !celled_, where, "it stands once, behind interpolate");
+    expect(interpolates_ && !body, where, "it stands once, behind interpolate");
     stack = std::make_unique<Stack>(op, tensors, format, kernels, level_, where);
-    expect(vector.width == stack->vector(), where, "the conditioning vector does not fit the stack");
     expect(!level_ || stack->real(), where, "a level for a stack of symbols");
     start_[1] = 0;
     if (stack->real()) {
@@ -173,13 +196,7 @@ void Model::load_stack(const Json& op, const Tensors& tensors, const std::string
         const double y = 2.0 * symbol / 255 - 1, size = std::expm1(std::fabs(y) * std::log1p(255.0)) / 255;
         levels.push_back(std::min(static_cast<float>(y < 0 ? -size : size), std::nextafter(1.0f, 0.0f)));
     }
-    first_vector = Aligned<float>(given());
-    arrange(fresh_vector_.data(), first_vector.data());
-    celled_ = true;
-}
-
-void Model::arrange(const float* made, float* arranged) const {
-    stack ? stack->arrange(made, arranged) : cell.arrange(made, arranged);
+    stand(*stack, stack->vector(), where);
 }
 
 void Model::interpolate(const Json& op, const Tensors& tensors, const std::string& where) {
@@ -197,8 +214,9 @@ void Model::interpolate(const Json& op, const Tensors& tensors, const std::strin
     interpolates_ = true;
 }
 
-std::size_t Model::weight_bytes() const {
-    return stack ? stack->bytes() : cell.bytes() + (subscale ? subscale->bytes() : 0);
+std::size_t Model::params() const {
+    constexpr std::size_t kMeanAndLogScale = 2;
+    return flows ? kMeanAndLogScale : emission ? emission->params() : kClasses;
 }
 
 std::size_t Model::state_bytes() const {
@@ -207,8 +225,8 @@ std::size_t Model::state_bytes() const {
         return (sizeof(StateHeader) + part + 63) / 64 * 64;
     }
     const std::size_t carried = prediction ? prediction->carried() * sizeof(std::int16_t) : 0;
-    const std::size_t floats = given() + network.initial().size();
-    return (sizeof(StateHeader) + body_bytes() + floats * sizeof(float) + carried + 63) / 64 * 64;
+    const std::size_t floats = body->given() + network.initial().size();
+    return (sizeof(StateHeader) + body->state_bytes() + floats * sizeof(float) + carried + 63) / 64 * 64;
 }
 
 void Model::init_state(void* blob) const {
@@ -222,10 +240,10 @@ void Model::init_state(void* blob) const {
         const auto& initial = network.initial();
         return subscale->init(bytes, first_vector.data(), start_, initial.data(), initial.size());
     }
-    if (stack) stack->init(bytes);
-    bytes += body_bytes();
-    std::memcpy(bytes, first_vector.data(), given() * sizeof(float));
-    bytes += given() * sizeof(float);
+    body->init(bytes);
+    bytes += body->state_bytes();
+    std::memcpy(bytes, first_vector.data(), first_vector.size() * sizeof(float));
+    bytes += first_vector.size() * sizeof(float);
     if (!network.initial().empty()) {
         std::memcpy(bytes, network.initial().data(), network.initial().size() * sizeof(float));
     }
@@ -248,7 +266,7 @@ StateHeader Model::header(const void* blob) const {
         throw Failure(SEQGEN_STATE, "the state is damaged");
     }
     const auto* behind = static_cast<const unsigned char*>(blob) + sizeof found;
-    if ((stack && !stack->fits(behind)) || (subscale && !subscale->fits(behind, found.ahead > 0))) {
+    if (subscale ? !subscale->fits(behind, found.ahead > 0) : !body->fits(behind)) {
         throw Failure(SEQGEN_STATE, "the state is damaged");
     }
     return found;

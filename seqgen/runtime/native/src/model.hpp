@@ -10,6 +10,7 @@
 
 #include "cell.hpp"
 #include "emission.hpp"
+#include "flows.hpp"
 #include "network.hpp"
 #include "prediction.hpp"
 #include "seqgen_engine.h"
@@ -19,8 +20,7 @@
 
 namespace seqgen {
 
-// The fixed part at the beginning of a state blob; behind it the hidden state [2 half] or the stack's rings, the last
-// conditioning vector and the conditioning network's state, float32, and the synthesis filter's 16-bit numbers. For a
+// The fixed part at the beginning of a state blob; behind it the body's own part, the last conditioning vector and the conditioning network's state, float32, and the synthesis filter's 16-bit numbers. For a
 // model with lanes see Subscale.
 struct StateHeader {
     std::uint32_t magic, version;
@@ -48,8 +48,10 @@ class Model {
     Network::Value vector{0, 0};  // what the network makes: 6 * units numbers a frame
     std::vector<float> weights;   // [hop] how far each sample lies from one frame's vector to the next
     Aligned<float> first_vector;  // the vector before the first frame
-    Cell cell;                     // where there is no stack
+    const Body* body = nullptr;    // one of these three
+    Cell cell;
     std::unique_ptr<Stack> stack;  // of a WaveNet
+    std::unique_ptr<Flows> flows;  // that make all samples of a stretch at once
     std::vector<float> levels;     // what the symbols of one mean
     std::unique_ptr<Emission> emission;  // of real-valued samples; null where symbols are drawn
     std::unique_ptr<Prediction> prediction;
@@ -58,12 +60,11 @@ class Model {
     std::unique_ptr<Team> team;  // of a model with two threads whose weights are worth it
 
     std::size_t state_bytes() const;
-    int elements() const { return stack ? 1 : 2; }                              // drawn for one sample
-    int draws() const { return emission ? emission->draws() : elements(); }     // uniform numbers of one sample
-    std::size_t given() const { return stack ? stack->given() : cell.gates(); }  // numbers of a conditioning vector
-    void arrange(const float* made, float* arranged) const;
-    std::size_t body_bytes() const { return stack ? stack->state_bytes() : 2 * cell.half() * sizeof(float); }
-    std::size_t weight_bytes() const;
+    int elements() const { return stack || flows ? 1 : 2; }                  // drawn for one sample
+    int draws() const { return emission ? emission->draws() : elements(); }  // uniform numbers of one sample
+    bool real() const { return emission || flows; }                          // samples are no symbols
+    std::size_t params() const;                                              // numbers of an element's distribution
+    std::size_t weight_bytes() const { return body->bytes() + (subscale ? subscale->bytes() : 0); }
     void init_state(void* blob) const;
 
     // The header of a blob. Raises Failure(SEQGEN_STATE) for one that is not of this model.
@@ -74,6 +75,9 @@ class Model {
     void load_level(const Json& op, const std::string& where);
     bool load_emission(const std::string& name, const Json& op, const std::string& where);
     void load_stack(const Json& op, const Tensors& tensors, const std::string& where);
+    void load_flows(const Json& op, const Tensors& tensors, const std::string& where);
+    void load_noise(const Json& op, const std::string& where);
+    void stand(const Body& made, std::size_t width, const std::string& where);
     void load_cell(const Json& op, const Tensors& tensors, const std::string& where);
     void load_lanes(const Json& op, const Tensors& tensors, const std::string& where);
     void interpolate(const Json& op, const Tensors& tensors, const std::string& where);
@@ -83,7 +87,7 @@ class Model {
     float start_value_ = 0;              // or the real number
     std::optional<Level> level_;
     std::vector<float> fresh_vector_;
-    bool interpolates_ = false, celled_ = false, draws_ = false, decodes_ = false;
+    bool interpolates_ = false, draws_ = false, decodes_ = false;
 };
 
 }  // namespace seqgen

@@ -33,14 +33,17 @@ template <typename Take>
 void Arrays::reserve(const Model& model, std::size_t rows, Take&& take) {
     const auto floats = [&](std::size_t count) { return static_cast<float*>(take(rows * count * sizeof(float))); };
     const auto each = [&](std::size_t bytes) { return take(rows * bytes); };
-    if (model.stack) {
+    if (model.flows) {
+        pass.reserve(take);
+    } else if (model.stack) {
         model.stack->reserve(stack, each);
     } else {
         model.cell.reserve(cell, each);
-        from = floats(model.cell.gates());
-        delta = floats(model.cell.gates());
     }
-    vector = floats(model.given());
+    const std::size_t given = model.body->given(), sets = model.flows ? 2 : 1;
+    from = floats(sets * given);
+    delta = floats(sets * given);
+    vector = floats(given);
     scratch = floats(model.network.scratch());
     network_state = floats(model.network.initial().size());
     if (!model.prediction) return;
@@ -52,7 +55,8 @@ std::size_t Session::workspace(const Model& model, int streams) {
     std::size_t sum = kAlignment;
     Lanes cell{};
     StackLanes stack{};
-    Arrays{cell, stack}.reserve(model, static_cast<std::size_t>(streams), [&](std::size_t bytes) -> void* {
+    FlowPass pass(model.flows.get(), nullptr, nullptr, nullptr);
+    Arrays{cell, stack, pass}.reserve(model, static_cast<std::size_t>(streams), [&](std::size_t bytes) -> void* {
         sum += aligned(bytes);
         return nullptr;
     });
@@ -65,7 +69,9 @@ Session::Session(const Model& model, const seqgen_call& call, bool drawing)
       drawing_(drawing),
       streams_(call.streams),
       skipped_(call.frames * static_cast<std::int64_t>(model.hop) - call.samples),
-      product_(model.cell, cell_, model.team.get()) {
+      product_(model.cell, cell_, model.flows ? nullptr : model.team.get()),
+      pass_(model.flows.get(), model.flows ? model.team.get() : nullptr,
+            [](void* session, const FlowBlock& block) { static_cast<Session*>(session)->leave(block); }, this) {
     const auto rows = static_cast<std::size_t>(streams_);
     unsigned char* free = aligned(call.workspace);
     arrays_.reserve(model, rows, [&](std::size_t bytes) -> void* {
@@ -74,29 +80,33 @@ Session::Session(const Model& model, const seqgen_call& call, bool drawing)
         return taken;
     });
     cell_.streams = stack_.streams = streams_;
+    stack_.from = arrays_.from;
+    stack_.delta = arrays_.delta;
+    stack_.times = 1;
     cell_.now = 0;
     sharpness_ = 1.0f / std::max(call.temperature, 1e-3f);
     std::fill_n(arrays_.scratch, rows * model.network.scratch(), 0.0f);
     for (std::size_t s = 0; s < rows; ++s) {
-        const std::size_t at = s * model.given();
-        if (!model.stack) cell_.told[s] = {arrays_.from + at, arrays_.delta + at, 0.0f, nullptr, 0.0f};
+        const std::size_t at = s * model.body->given();
+        if (model.body == &model.cell) cell_.told[s] = {arrays_.from + at, arrays_.delta + at, 0.0f, nullptr, 0.0f};
         if (drawing && call.uniforms == nullptr) noise_[s] = Philox(call.seed, call.stream_ids[s]);
     }
 }
 
 // The rings of a stack stay where they are, in the caller's blob.
 void Session::load() {
-    const std::size_t half = model_.cell.half(), given = model_.given(), net = model_.network.initial().size();
+    const std::size_t half = model_.cell.half(), given = model_.body->given(), net = model_.network.initial().size();
     for (std::size_t s = 0; s < static_cast<std::size_t>(streams_); ++s) {
         auto* blob = static_cast<unsigned char*>(call_.states[s]);
         std::memcpy(&headers_[s], blob, sizeof(StateHeader));
         unsigned char* body = blob + sizeof(StateHeader);
         if (model_.stack) {
             model_.stack->load(stack_, static_cast<int>(s), body);
-        } else {
-            std::memcpy(cell_.hidden[cell_.now] + s * 2 * half, body, model_.body_bytes());
+            stack_.previous[s] = headers_[s].previous;
+        } else if (!model_.flows) {
+            std::memcpy(cell_.hidden[cell_.now] + s * 2 * half, body, model_.body->state_bytes());
         }
-        const unsigned char* from = body + model_.body_bytes();
+        const unsigned char* from = body + model_.body->state_bytes();
         get(from, arrays_.vector + s * given, given * sizeof(float));
         if (net > 0) get(from, arrays_.network_state + s * net, net * sizeof(float));
         if (arrays_.carried != nullptr) {
@@ -105,28 +115,27 @@ void Session::load() {
         }
         bytes_[s][0] = static_cast<int>(headers_[s].coarse);
         bytes_[s][1] = static_cast<int>(headers_[s].fine);
-        stack_.stream[s].previous = headers_[s].previous;
     }
-    if (!model_.stack) model_.cell.refresh(cell_);
+    if (model_.body == &model_.cell) model_.cell.refresh(cell_);
 }
 
 void Session::save() {
-    const std::size_t half = model_.cell.half(), given = model_.given(), net = model_.network.initial().size();
+    const std::size_t half = model_.cell.half(), given = model_.body->given(), net = model_.network.initial().size();
     for (std::size_t s = 0; s < static_cast<std::size_t>(streams_); ++s) {
         StateHeader& header = headers_[s];
         header.coarse = static_cast<std::uint32_t>(bytes_[s][0]);
         header.fine = static_cast<std::uint32_t>(bytes_[s][1]);
-        header.previous = stack_.stream[s].previous;
         header.ahead -= static_cast<std::uint32_t>(std::min<std::int64_t>(header.ahead, skipped_));
         auto* blob = static_cast<unsigned char*>(call_.states[s]);
-        std::memcpy(blob, &header, sizeof header);
         unsigned char* body = blob + sizeof header;
         if (model_.stack) {
+            header.previous = stack_.previous[s];
             model_.stack->save(stack_, static_cast<int>(s), body);
-        } else {
-            std::memcpy(body, cell_.hidden[cell_.now] + s * 2 * half, model_.body_bytes());
+        } else if (!model_.flows) {
+            std::memcpy(body, cell_.hidden[cell_.now] + s * 2 * half, model_.body->state_bytes());
         }
-        unsigned char* to = body + model_.body_bytes();
+        std::memcpy(blob, &header, sizeof header);
+        unsigned char* to = body + model_.body->state_bytes();
         append(to, arrays_.vector + s * given, given * sizeof(float));
         if (net > 0) append(to, arrays_.network_state + s * net, net * sizeof(float));
         if (arrays_.carried != nullptr) {
@@ -140,26 +149,32 @@ void Session::run() {
     load();
     for (std::int64_t index = 0; index < call_.frames; ++index) {
         frame(index);
+        if (model_.flows) {
+            blocks(index);
+            continue;
+        }
         const auto hop = static_cast<std::int64_t>(model_.hop);
         for (std::int64_t within = std::max<std::int64_t>(0, skipped_ - index * hop); within < hop; ++within) {
             sample(index * hop + within - skipped_, static_cast<std::size_t>(within));
         }
     }
+    if (model_.flows) pass_.finish();
     save();
 }
 
 // Runs the conditioning network over one frame and sets out for its vector from the one before.
 void Session::frame(std::int64_t index) {
     product_.summon();
-    const std::size_t given = model_.given(), width = model_.network.scratch();
+    pass_.summon();
+    const std::size_t given = model_.body->given(), width = model_.network.scratch(), set = vectors(index);
     const std::size_t row = static_cast<std::size_t>(call_.frames) * model_.channels;
     const float* features = call_.features + static_cast<std::size_t>(index) * model_.channels;
     model_.network.run(features, row, arrays_.scratch, arrays_.network_state, streams_);
     for (std::size_t s = 0; s < static_cast<std::size_t>(streams_); ++s) {
-        float *from = (model_.stack ? stack_.from : arrays_.from) + s * given, *vector = arrays_.vector + s * given;
-        float* delta = (model_.stack ? stack_.delta : arrays_.delta) + s * given;
+        float *from = arrays_.from + set + s * given, *delta = arrays_.delta + set + s * given;
+        float* vector = arrays_.vector + s * given;
         std::copy_n(vector, given, from);
-        model_.arrange(arrays_.scratch + s * width + model_.vector.offset, vector);
+        model_.body->arrange(arrays_.scratch + s * width + model_.vector.offset, vector);
         for (std::size_t i = 0; i < given; ++i) delta[i] = vector[i] - from[i];
         if (arrays_.carried != nullptr) {
             model_.prediction->frame(features + s * row, arrays_.carried + s * model_.prediction->carried(),
@@ -172,7 +187,8 @@ void Session::frame(std::int64_t index) {
 void Session::sample(std::int64_t index, std::size_t within) {
     const auto rows = static_cast<std::size_t>(streams_);
     if (model_.stack) {
-        model_.stack->advance(stack_, bytes_, model_.weights[within]);
+        stack_.weights = model_.weights.data() + within;
+        model_.stack->advance(stack_, bytes_);
         for (std::size_t s = 0; s < rows; ++s) {
             if (model_.emission) {
                 real(index, s);

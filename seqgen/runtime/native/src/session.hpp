@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "flow_pass.hpp"
 #include "model.hpp"
 #include "philox.hpp"
 #include "shared_product.hpp"
@@ -21,8 +22,11 @@ inline std::int16_t pcm16(float value) {
 struct Arrays {
     Lanes& cell;
     StackLanes& stack;
-    float *from = nullptr, *delta = nullptr;  // the cell's conditioning of the frame before, and from there to this one's
-    float* vector = nullptr;         // the newest conditioning vector, as the cell or the stack has it
+    FlowPass& pass;
+    // Conditioning of the frame before, and from there to this one's; of flows there are two sets, since some samples
+    // of a frame may still be made when the next one begins.
+    float *from = nullptr, *delta = nullptr;
+    float* vector = nullptr;         // the newest conditioning vector, as the body has it
     float* scratch = nullptr;        // the conditioning network's
     float* network_state = nullptr;
     std::int16_t* carried = nullptr;
@@ -50,6 +54,15 @@ class Session {
     int choose(std::int64_t element, int which, std::size_t stream);
     void put(std::int64_t index, std::size_t within, std::size_t stream);
     void real(std::int64_t index, std::size_t stream);
+    void blocks(std::int64_t index);
+    void enter(FlowBlock& block);
+    void leave(const FlowBlock& block);
+
+    // Where the vectors of a frame begin in `from` and `delta`.
+    std::size_t vectors(std::int64_t index) const {
+        const bool second = model_.flows && index % 2 != 0;
+        return second ? static_cast<std::size_t>(streams_) * model_.body->given() : 0;
+    }
 
     const Model& model_;
     const seqgen_call& call_;
@@ -60,7 +73,8 @@ class Session {
     Lanes cell_{};
     StackLanes stack_{};
     SharedProduct product_;
-    Arrays arrays_{cell_, stack_};
+    FlowPass pass_;
+    Arrays arrays_{cell_, stack_, pass_};
     float sharpness_;
     float known_[SEQGEN_MAX_STREAMS][3];  // the cell's inputs
     int bytes_[SEQGEN_MAX_STREAMS][2];    // the newest coarse and fine byte

@@ -10,7 +10,7 @@ void Session::real(std::int64_t index, std::size_t s) {
     const Emission& emission = *model_.emission;
     const std::size_t at = s * static_cast<std::size_t>(call_.samples) + static_cast<std::size_t>(index);
     const float* params = model_.stack->parameters(stack_, static_cast<int>(s), emission);
-    float& value = stack_.stream[s].previous;
+    float& value = stack_.previous[s];
     if (drawing_) {
         const auto draws = static_cast<std::size_t>(emission.draws());
         const std::uint64_t first = static_cast<std::uint64_t>(index) * draws;

@@ -1,4 +1,5 @@
-// The WaveNet stack: weights and one sample of it, for streams side by side.
+// The WaveNet stack: weights and a pass of it: one sample of streams side by side, or where its inputs are known some
+// samples that follow each other.
 #pragma once
 
 #include <algorithm>
@@ -8,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "body.hpp"
 #include "emission.hpp"
 #include "json.hpp"
 #include "pack.hpp"
@@ -15,7 +17,8 @@
 
 namespace seqgen {
 
-// Floats and bytes of the streams in a call's workspace; arrays of a field lie stream after stream.
+// Floats and bytes of a pass in a call's workspace. Its rows are `times` samples of each stream, one stream's behind the
+// other's; arrays of a field lie row after row.
 struct StackLanes {
     static constexpr std::size_t kMostTaps = 8;
 
@@ -25,58 +28,65 @@ struct StackLanes {
         std::uint64_t time;
         std::uint32_t symbols[kMostTaps];  // the last inputs of the first convolution, oldest first
         float inputs[kMostTaps];           // the same where samples are real numbers
-        float previous;                    // the sample before, where it is a real number
-        float level;                       // of a levelled voice, at this sample
-        float sizes[kMostTaps];            // of each tap's row, in 8 bits: what 127 stands for
     };
     Stream stream[SEQGEN_MAX_STREAMS];
+    float* previous;                    // [1] the sample before, where it is a real number
+    float* level;                       // [1] of a levelled voice
     float* residual;                    // [residual] what enters the next layer
-    float* rows[kMostTaps];             // [residual] what a layer reads, the oldest tap first
-    std::uint8_t* row_bytes[kMostTaps];  // the same in 8 bits
+    float* taps[kMostTaps];             // [residual] what a layer reads, the oldest tap first
+    std::uint8_t* tap_bytes[kMostTaps]; // the same in 8 bits
+    float* sizes;                       // [taps] of each tap's row, in 8 bits: what 127 stands for
     float* products[kMostTaps];         // [2 gate]
-    float* gated;                       // [layers gate]
+    float* gated;                       // [layers or 1][gate]
     std::uint8_t* gated_bytes;
-    float *from, *delta;  // [layers][2 gate] conditioning of the frame before, and from there to the frame's own
     float *skip, *head, *logits;
     std::uint8_t *skip_bytes, *head_bytes;
-    float multiplier[SEQGEN_MAX_STREAMS];
-    int streams;
+    float* multiplier;  // [1] of what is behind the skips
+
+    // Of each stream [layers][2 gate]: conditioning of the frame before, and from there to the frame's own.
+    const float *from, *delta;
+    const float* weights;  // [times] how far each sample lies on that way
+    int streams, times;
+
+    int rows() const { return streams * times; }
 };
 
 // van den Oord et al. 2016 (arXiv 1609.03499), section 2, as seqgen/models/wavenet.py has it. All widths are padded to
 // whole vectors. In 8 bits the rows of the residual stream have one scale each, the largest number becoming 127.
-class Stack {
+class Stack final : public Body {
    public:
     // Raises Failure for missing or unfitting tensors.
     Stack(const Json& op, const Tensors& tensors, seqgen_format format, const Kernels& kernels,
           std::optional<Level> level, const std::string& where);
 
     // Numbers of a conditioning vector, and those that the network makes: one more where there is a level.
-    std::size_t given() const { return gates_.size() * 2 * gate_ + (level_ ? kLanes : 0); }
+    std::size_t given() const override { return gates_.size() * 2 * gate_ + (level_ ? kLanes : 0); }
     std::size_t vector() const { return gates_.size() * 2 * units_ + (level_ ? 1 : 0); }
-    std::size_t outputs() const { return out_.height; }
+    std::size_t width() const { return out_.height; }  // numbers that it makes for a sample
+    std::size_t layers() const { return gates_.size(); }
     bool real() const { return tables_.empty(); }  // samples are real numbers, no symbols
-    void arrange(const float* vector, float* made) const;
+    void arrange(const float* vector, float* made) const override;
 
-    std::size_t blocks() const;
-    std::size_t bytes() const;
-    std::size_t state_bytes() const;
-    void init(unsigned char* state) const;
-    // Whether this can be the stack's part of a state blob.
-    bool fits(const unsigned char* state) const;
+    std::size_t blocks() const override;
+    std::size_t bytes() const override;
+    std::size_t state_bytes() const override;
+    void init(unsigned char* state) const override;
+    bool fits(const unsigned char* state) const override;
     void load(StackLanes& lanes, int stream, unsigned char* state) const;
     void save(const StackLanes& lanes, int stream, unsigned char* state) const;
 
-    // Points `lanes` to its arrays, each got from `take(bytes)`.
+    // Points `lanes` to the arrays of its rows, each got from `take(bytes of a row)`.
     template <typename Take>
     void reserve(StackLanes& lanes, Take&& take) const;
 
-    // The logits' products of a sample, from the sample before it of each stream.
-    void advance(StackLanes& lanes, const int (*before)[2], float weight) const;
-    int draw(const StackLanes& lanes, int stream, float sharpness, float uniform) const;
-    void score(const StackLanes& lanes, int stream, float* logits) const;
-    // Parameters of the sample's distribution in place of its products; returns them.
-    float* parameters(StackLanes& lanes, int stream, const Emission& emission) const;
+    // The logits' products of a pass, from the sample before each; `before`: those of each stream where they are
+    // symbols, of which a pass takes one.
+    void advance(StackLanes& lanes, const int (*before)[2]) const;
+    int draw(const StackLanes& lanes, int row, float sharpness, float uniform) const;
+    void score(const StackLanes& lanes, int row, float* logits) const;
+    // The outputs of a row in place of their products; returns them. With an emission, of samples at their level.
+    float* outputs(StackLanes& lanes, int row) const;
+    float* parameters(StackLanes& lanes, int row, const Emission& emission) const;
 
    private:
     struct Layer {
@@ -99,13 +109,16 @@ class Stack {
     template <typename Size>
     std::size_t of_all(Size&& size) const;
     std::size_t row_bytes() const;
-    void enter(StackLanes& lanes, const int (*before)[2], float weight) const;
+    // Gated units of a row: all layers' where a skip connection reads them, else those of the newest layer.
+    std::size_t gated() const { return (skips_ ? gates_.size() : 1) * gate_; }
+    void enter(StackLanes& lanes, const int (*before)[2]) const;
     void enter_symbol(StackLanes::Stream& own, int symbol, float* made) const;
-    void enter_real(StackLanes::Stream& own, float* made) const;
+    void enter_real(StackLanes::Stream& own, float value, float level, float* made) const;
     void recall(StackLanes& lanes, const Ring& ring) const;
-    void filter(StackLanes& lanes, std::size_t layer, float weight) const;
+    void recall(StackLanes& lanes, const Ring& ring, int stream, int time) const;
+    void filter(StackLanes& lanes, std::size_t layer) const;
     void apply(const Packed& matrix, Rows<const float> x, Rows<const std::uint8_t> bytes, Rows<float> y,
-               int streams) const;
+               int rows) const;
     void rectify(StackLanes& lanes, const Layer& layer, float* y, std::uint8_t* bytes) const;
 
     const Kernels* kernels_;
@@ -130,22 +143,24 @@ template <typename Take>
 void Stack::reserve(StackLanes& lanes, Take&& take) const {
     const auto floats = [&](std::size_t count) { return static_cast<float*>(take(count * sizeof(float))); };
     const auto bytes = [&](std::size_t count) { return static_cast<std::uint8_t*>(take(count)); };
-    const std::size_t skip = skip_.bias.size(), head = head_.bias.size(), gated = gates_.size() * gate_;
+    const std::size_t skip = skip_.bias.size(), head = head_.bias.size();
+    lanes.previous = floats(1);
+    lanes.level = floats(1);
     lanes.residual = floats(residual_);
     for (std::size_t tap = 0; tap < taps_; ++tap) {
-        lanes.rows[tap] = floats(residual_);
-        lanes.row_bytes[tap] = bytes(residual_);
+        lanes.taps[tap] = floats(residual_);
+        lanes.tap_bytes[tap] = bytes(residual_);
         lanes.products[tap] = floats(std::max(2 * gate_, residual_));
     }
-    lanes.gated = floats(gated);
-    lanes.gated_bytes = bytes(gated);
-    lanes.from = floats(given());
-    lanes.delta = floats(given());
+    lanes.sizes = floats(taps_);
+    lanes.gated = floats(gated());
+    lanes.gated_bytes = bytes(gated());
     lanes.skip = floats(skip);
     lanes.head = floats(head);
     lanes.logits = floats(out_.bias.size());
     lanes.skip_bytes = bytes(skip);
     lanes.head_bytes = bytes(head);
+    lanes.multiplier = floats(1);
 }
 
 }  // namespace seqgen

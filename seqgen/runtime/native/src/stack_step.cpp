@@ -1,4 +1,4 @@
-// One sample of the WaveNet stack.
+// A pass of the WaveNet stack.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -18,25 +18,35 @@ inline void copy_row(void* to, const void* from, std::size_t bytes) {
 
 }  // namespace
 
+// Rows share what they read of the weights: where there are many, a few groups at a time, which stay at hand for all.
 void Stack::apply(const Packed& matrix, Rows<const float> x, Rows<const std::uint8_t> bytes, Rows<float> y,
-                  int streams) const {
-    if (format_ == SEQGEN_FORMAT_INT8) {
-        matrix(matrix.all(), bytes, y, streams);
-    } else {
-        matrix(matrix.all(), x, y, streams);
+                  int rows) const {
+    constexpr std::uint32_t kTogether = 4;
+    const std::uint32_t every = matrix.all().last, step = rows > SEQGEN_MAX_STREAMS ? kTogether : every;
+    for (std::uint32_t first = 0; first < every; first += step) {
+        const Span groups = {first, std::min(first + step, every)};
+        if (format_ == SEQGEN_FORMAT_INT8) {
+            matrix(groups, bytes, y, rows);
+        } else {
+            matrix(groups, x, y, rows);
+        }
     }
 }
 
 // The first convolution.
-void Stack::enter(StackLanes& lanes, const int (*before)[2], float weight) const {
+void Stack::enter(StackLanes& lanes, const int (*before)[2]) const {
     const std::size_t at = gates_.size() * 2 * gate_;
-    for (int s = 0; s < lanes.streams; ++s) {
-        StackLanes::Stream& own = lanes.stream[s];
-        const std::size_t row = static_cast<std::size_t>(s) * given();
-        if (level_) own.level = lanes.from[row + at] + weight * lanes.delta[row + at];
-        float* made = lanes.residual + static_cast<std::size_t>(s) * residual_;
+    for (int row = 0; row < lanes.rows(); ++row) {
+        const int s = row / lanes.times;
+        const std::size_t vector = static_cast<std::size_t>(s) * given() + at;
+        float* made = lanes.residual + static_cast<std::size_t>(row) * residual_;
+        if (level_) lanes.level[row] = lanes.from[vector] + lanes.weights[row % lanes.times] * lanes.delta[vector];
         std::copy_n(front_bias_.data(), residual_, made);
-        real() ? enter_real(own, made) : enter_symbol(own, before[s][0], made);
+        if (real()) {
+            enter_real(lanes.stream[s], lanes.previous[row], level_ ? lanes.level[row] : 0.0f, made);
+        } else {
+            enter_symbol(lanes.stream[s], before[s][0], made);
+        }
     }
 }
 
@@ -49,70 +59,75 @@ void Stack::enter_symbol(StackLanes::Stream& own, int symbol, float* made) const
     }
 }
 
-void Stack::enter_real(StackLanes::Stream& own, float* made) const {
+void Stack::enter_real(StackLanes::Stream& own, float value, float level, float* made) const {
     std::copy(own.inputs + 1, own.inputs + front_, own.inputs);
-    const float quiet = level_ ? exponential(-own.level) : 1.0f;
+    const float quiet = level_ ? exponential(-level) : 1.0f;
     constexpr float kMostInput = 1e30f;  // infinity would be no state to go on from
-    own.inputs[front_ - 1] = std::clamp(own.previous * quiet * inverse_unit_, -kMostInput, kMostInput);
+    own.inputs[front_ - 1] = std::clamp(value * quiet * inverse_unit_, -kMostInput, kMostInput);
     for (std::size_t tap = 0; tap < front_; ++tap) {
         const float *column = columns_[tap].data(), input = own.inputs[tap];
         for (std::size_t i = 0; i < residual_; ++i) made[i] += column[i] * input;
     }
 }
 
-// What a layer reads: old rows of its ring, then what enters it, which takes the place of the oldest one.
 void Stack::recall(StackLanes& lanes, const Ring& ring) const {
-    const bool small = format_ == SEQGEN_FORMAT_INT8;
-    const std::size_t width = row_bytes();
     for (int s = 0; s < lanes.streams; ++s) {
-        StackLanes::Stream& own = lanes.stream[s];
-        const std::size_t at = static_cast<std::size_t>(s) * residual_;
-        unsigned char* rows = own.rings + ring.start * width;
-        const auto now = static_cast<std::size_t>(own.time % ring.length);
-        std::size_t place = now;
-        for (std::size_t tap = 0; tap + 1 < taps_; ++tap) {
-            const unsigned char* row = rows + place * width;
-            if (small) {
-                copy_row(lanes.row_bytes[tap] + at, row, residual_);
-                std::memcpy(&own.sizes[tap], row + residual_, sizeof(float));
-            } else {
-                copy_row(lanes.rows[tap] + at, row, width);
-                own.sizes[tap] = 1.0f;
-            }
-            place += ring.dilation;
-            if (place >= ring.length) place -= ring.length;
-        }
-        const std::size_t newest = taps_ - 1;
-        unsigned char* row = rows + now * width;
-        own.sizes[newest] = 1.0f;
-        if (small) {
-            std::uint8_t* bytes = lanes.row_bytes[newest] + at;
-            own.sizes[newest] = kernels_->scaled_bytes(lanes.residual + at, residual_, bytes);
-            copy_row(row, bytes, residual_);
-            std::memcpy(row + residual_, &own.sizes[newest], sizeof(float));
-        } else {
-            copy_row(row, lanes.residual + at, width);
-        }
+        for (int time = 0; time < lanes.times; ++time) recall(lanes, ring, s, time);
     }
 }
 
-void Stack::filter(StackLanes& lanes, std::size_t layer, float weight) const {
+// What a layer reads: old rows of its ring, then what enters it, which takes the place of the oldest one. So later
+// samples of a pass find those before them.
+void Stack::recall(StackLanes& lanes, const Ring& ring, int stream, int time) const {
     const bool small = format_ == SEQGEN_FORMAT_INT8;
-    const std::size_t all = gates_.size() * gate_, first = layer * 2 * gate_;
-    for (std::size_t tap = 0; tap < taps_; ++tap) {
-        const float* x = !small && tap + 1 == taps_ ? lanes.residual : lanes.rows[tap];
-        apply(gates_[layer][tap], {x, residual_}, {lanes.row_bytes[tap], residual_}, {lanes.products[tap], 2 * gate_},
-              lanes.streams);
+    const std::size_t width = row_bytes(), newest = taps_ - 1;
+    const StackLanes::Stream& own = lanes.stream[stream];
+    const std::size_t index = static_cast<std::size_t>(stream * lanes.times + time), at = index * residual_;
+    float* sizes = lanes.sizes + index * taps_;
+    unsigned char* rows = own.rings + ring.start * width;
+    const auto now = static_cast<std::size_t>((own.time + static_cast<std::uint64_t>(time)) % ring.length);
+    std::size_t place = now;
+    for (std::size_t tap = 0; tap < newest; ++tap) {
+        const unsigned char* row = rows + place * width;
+        if (small) {
+            copy_row(lanes.tap_bytes[tap] + at, row, residual_);
+            std::memcpy(sizes + tap, row + residual_, sizeof(float));
+        } else {
+            copy_row(lanes.taps[tap] + at, row, width);
+            sizes[tap] = 1.0f;
+        }
+        place += ring.dilation;
+        if (place >= ring.length) place -= ring.length;
     }
-    for (int s = 0; s < lanes.streams; ++s) {
-        const auto row = static_cast<std::size_t>(s);
-        const std::size_t z = row * all + layer * gate_;
-        Filter call = {lanes.from + row * given() + first,
-                       lanes.delta + row * given() + first,
+    unsigned char* row = rows + now * width;
+    sizes[newest] = 1.0f;
+    if (small) {
+        std::uint8_t* bytes = lanes.tap_bytes[newest] + at;
+        sizes[newest] = kernels_->scaled_bytes(lanes.residual + at, residual_, bytes);
+        copy_row(row, bytes, residual_);
+        std::memcpy(row + residual_, sizes + newest, sizeof(float));
+    } else {
+        copy_row(row, lanes.residual + at, width);
+    }
+}
+
+void Stack::filter(StackLanes& lanes, std::size_t layer) const {
+    const bool small = format_ == SEQGEN_FORMAT_INT8;
+    const std::size_t first = layer * 2 * gate_, behind = skips_ ? layer * gate_ : 0;
+    for (std::size_t tap = 0; tap < taps_; ++tap) {
+        const float* x = !small && tap + 1 == taps_ ? lanes.residual : lanes.taps[tap];
+        apply(gates_[layer][tap], {x, residual_}, {lanes.tap_bytes[tap], residual_}, {lanes.products[tap], 2 * gate_},
+              lanes.rows());
+    }
+    for (int r = 0; r < lanes.rows(); ++r) {
+        const auto row = static_cast<std::size_t>(r), stream = static_cast<std::size_t>(r / lanes.times);
+        const std::size_t z = row * gated() + behind, vector = stream * given() + first;
+        Filter call = {lanes.from + vector,
+                       lanes.delta + vector,
                        {},
-                       lanes.stream[s].sizes,
+                       lanes.sizes + row * taps_,
                        static_cast<int>(taps_),
-                       weight,
+                       lanes.weights[r % lanes.times],
                        lanes.gated + z,
                        lanes.gated_bytes + z,
                        gate_};
@@ -124,9 +139,9 @@ void Stack::filter(StackLanes& lanes, std::size_t layer, float weight) const {
 // Behind a product: y = max(multiplier * y + bias, 0), in int8 with a new multiplier.
 void Stack::rectify(StackLanes& lanes, const Layer& layer, float* y, std::uint8_t* bytes) const {
     const std::size_t count = layer.bias.size();
-    for (int s = 0; s < lanes.streams; ++s) {
-        const std::size_t at = static_cast<std::size_t>(s) * count;
-        float& multiplier = lanes.multiplier[s];
+    for (int row = 0; row < lanes.rows(); ++row) {
+        const std::size_t at = static_cast<std::size_t>(row) * count;
+        float& multiplier = lanes.multiplier[row];
         if (format_ == SEQGEN_FORMAT_INT8) {
             multiplier = kernels_->rectify_bytes(y + at, layer.bias.data(), multiplier, count, bytes + at);
         } else {
@@ -135,52 +150,58 @@ void Stack::rectify(StackLanes& lanes, const Layer& layer, float* y, std::uint8_
     }
 }
 
-void Stack::advance(StackLanes& lanes, const int (*before)[2], float weight) const {
-    const std::size_t all = gates_.size() * gate_, skip = skip_.bias.size(), head = head_.bias.size();
-    const int streams = lanes.streams;
-    enter(lanes, before, weight);
+void Stack::advance(StackLanes& lanes, const int (*before)[2]) const {
+    const std::size_t all = gated(), skip = skip_.bias.size(), head = head_.bias.size();
+    const int rows = lanes.rows();
+    enter(lanes, before);
     for (std::size_t layer = 0; layer < gates_.size(); ++layer) {
         recall(lanes, rings_[layer]);
-        filter(lanes, layer, weight);
+        filter(lanes, layer);
         if (layer == residuals_.size()) break;
         const Layer& residual = residuals_[layer];
-        apply(residual.matrix, {lanes.gated + layer * gate_, all}, {lanes.gated_bytes + layer * gate_, all},
-              {lanes.products[0], residual_}, streams);
-        for (int s = 0; s < streams; ++s) {
-            const std::size_t at = static_cast<std::size_t>(s) * residual_;
+        const std::size_t behind = skips_ ? layer * gate_ : 0;
+        apply(residual.matrix, {lanes.gated + behind, all}, {lanes.gated_bytes + behind, all},
+              {lanes.products[0], residual_}, rows);
+        for (int row = 0; row < rows; ++row) {
+            const std::size_t at = static_cast<std::size_t>(row) * residual_;
             kernels_->accumulate(lanes.residual + at, lanes.products[0] + at, residual.bias.data(), residual_);
         }
     }
-    for (int s = 0; s < streams; ++s) ++lanes.stream[s].time;
-    std::fill_n(lanes.multiplier, streams, 1.0f);
+    for (int s = 0; s < lanes.streams; ++s) lanes.stream[s].time += static_cast<std::uint64_t>(lanes.times);
+    std::fill_n(lanes.multiplier, rows, 1.0f);
     if (skips_) {
-        apply(skip_.matrix, {lanes.gated, all}, {lanes.gated_bytes, all}, {lanes.skip, skip}, streams);
+        apply(skip_.matrix, {lanes.gated, all}, {lanes.gated_bytes, all}, {lanes.skip, skip}, rows);
     } else {
-        std::copy_n(lanes.residual, static_cast<std::size_t>(streams) * residual_, lanes.skip);
+        std::copy_n(lanes.residual, static_cast<std::size_t>(rows) * residual_, lanes.skip);
     }
     rectify(lanes, skip_, lanes.skip, lanes.skip_bytes);
-    apply(head_.matrix, {lanes.skip, skip}, {lanes.skip_bytes, skip}, {lanes.head, head}, streams);
+    apply(head_.matrix, {lanes.skip, skip}, {lanes.skip_bytes, skip}, {lanes.head, head}, rows);
     rectify(lanes, head_, lanes.head, lanes.head_bytes);
-    apply(out_.matrix, {lanes.head, head}, {lanes.head_bytes, head}, {lanes.logits, out_.bias.size()}, streams);
+    apply(out_.matrix, {lanes.head, head}, {lanes.head_bytes, head}, {lanes.logits, out_.bias.size()}, rows);
 }
 
-int Stack::draw(const StackLanes& lanes, int stream, float sharpness, float uniform) const {
-    const float* logits = lanes.logits + static_cast<std::size_t>(stream) * kClasses;
-    return kernels_->draw(logits, out_.bias.data(), lanes.multiplier[stream], sharpness, uniform);
+int Stack::draw(const StackLanes& lanes, int row, float sharpness, float uniform) const {
+    const float* logits = lanes.logits + static_cast<std::size_t>(row) * kClasses;
+    return kernels_->draw(logits, out_.bias.data(), lanes.multiplier[row], sharpness, uniform);
 }
 
-void Stack::score(const StackLanes& lanes, int stream, float* logits) const {
-    const float* products = lanes.logits + static_cast<std::size_t>(stream) * kClasses;
+void Stack::score(const StackLanes& lanes, int row, float* logits) const {
+    const float* products = lanes.logits + static_cast<std::size_t>(row) * kClasses;
     for (std::size_t k = 0; k < kClasses; ++k) {
-        logits[k] = std::fma(products[k], lanes.multiplier[stream], out_.bias[k]);
+        logits[k] = std::fma(products[k], lanes.multiplier[row], out_.bias[k]);
     }
 }
 
-float* Stack::parameters(StackLanes& lanes, int stream, const Emission& emission) const {
+float* Stack::outputs(StackLanes& lanes, int row) const {
     const std::size_t count = out_.bias.size();
-    float* made = lanes.logits + static_cast<std::size_t>(stream) * count;
-    for (std::size_t k = 0; k < count; ++k) made[k] = made[k] * lanes.multiplier[stream] + out_.bias[k];
-    if (level_) emission.louder(made, lanes.stream[stream].level);
+    float* made = lanes.logits + static_cast<std::size_t>(row) * count;
+    for (std::size_t k = 0; k < count; ++k) made[k] = made[k] * lanes.multiplier[row] + out_.bias[k];
+    return made;
+}
+
+float* Stack::parameters(StackLanes& lanes, int row, const Emission& emission) const {
+    float* made = outputs(lanes, row);
+    if (level_) emission.louder(made, lanes.level[row]);
     return made;
 }
 

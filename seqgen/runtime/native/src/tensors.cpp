@@ -190,23 +190,25 @@ std::vector<float> Tensors::floats(const std::string& name, std::vector<std::int
 }
 
 std::vector<float> Tensors::rounded(const std::string& name, std::vector<std::int64_t>& shape) const {
-    std::vector<std::int64_t> rows = {shape[0]}, two = {2};
-    const std::vector<float> peaks = finite<float>(find(name + ".peak", rows, "F32"), name + ".peak");
+    std::vector<std::int64_t> count = {-1}, two = {2};
+    const std::vector<float> peaks = finite<float>(find(name + ".peak", count, "F32"), name + ".peak");
+    const auto misfit = [&](std::int64_t height, std::int64_t width) {
+        throw Failure(SEQGEN_FORMAT, "tensor '" + name + "' is I8 " + shape_text({height, width}) + ", expected " +
+                                         shape_text(shape) + ", and has " + std::to_string(count[0]) + " peaks");
+    };
     if (tensors_.count(name + ".shape") == 0) {
-        shape[0] = rows[0];
         const Tensor& whole = find(name, shape, "I8");
-        const auto width = static_cast<std::size_t>(shape[1]);
+        const std::int64_t parts = shape[0] > 0 ? count[0] / shape[0] : 0;
+        if (parts < 1 || parts * shape[0] != count[0] || shape[1] % parts != 0) misfit(shape[0], shape[1]);
+        const auto part = static_cast<std::size_t>(shape[1] / parts);
         std::vector<float> values(whole.elements);
-        for (std::size_t i = 0; i < values.size(); ++i) values[i] = eighth(whole.data[i], peaks[i / width], name);
+        for (std::size_t i = 0; i < values.size(); ++i) values[i] = eighth(whole.data[i], peaks[i / part], name);
         return values;
     }
     std::int32_t sizes[2];
     std::memcpy(sizes, find(name + ".shape", two, "I32").data, sizeof sizes);
-    const bool fits = sizes[0] == rows[0] && sizes[1] >= 1 && (shape[1] < 0 || sizes[1] == shape[1]);
-    if (!fits) {
-        throw Failure(SEQGEN_FORMAT, "tensor '" + name + "' is I8 " + shape_text({sizes[0], sizes[1]}) + ", expected " +
-                                         shape_text({rows[0], shape[1]}));
-    }
+    const auto fits = [](std::int32_t size, std::int64_t wanted) { return size >= 1 && (wanted < 0 || size == wanted); };
+    if (!fits(sizes[0], shape[0]) || !fits(sizes[1], shape[1]) || sizes[0] != count[0]) misfit(sizes[0], sizes[1]);
     shape = {sizes[0], sizes[1]};
     return blocks(name, shape, peaks);
 }
