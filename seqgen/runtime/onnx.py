@@ -43,8 +43,9 @@ class OnnxRuntime(Runtime):
         options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        # Spinning threads burn a core between chunks, and an arena that fits the longest utterance never shrinks.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Threads asleep between the operators of a chunk share it badly; those that spin between chunks burn a core.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "1" if self._threads > 1 else "0")
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         path = self.bundle.path(name)
         try:
             return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

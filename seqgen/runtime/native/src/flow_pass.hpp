@@ -20,11 +20,6 @@ class FlowPass {
         for (unsigned char*& scratch : scratch_) scratch = static_cast<unsigned char*>(take(flows_->scratch()));
     }
 
-    // There will be something to do soon.
-    void summon() const {
-        if (crew_) crew_->summon();
-    }
-
     // The block that runs next, and its run.
     FlowBlock& next() { return blocks_[now_]; }
     void run() {
@@ -42,6 +37,7 @@ class FlowPass {
         under_way_ = now_;
         now_ = 1 - now_;
         crew_->give(help, this);
+        crew_->summon();  // it sleeps where it was done long before the caller
     }
 
     // Sees that all blocks are done.
