@@ -18,85 +18,23 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import nn
 
 from seqgen.audio.codec import Bytes16
 from seqgen.emissions.categorical import Categorical
 from seqgen.errors import SeqgenError
 from seqgen.export import rounded, stack
+from seqgen.export.network import Network, Op
 from seqgen.models.frames import FrameConditioner
 from seqgen.models.wavernn import SILENCE, WaveRNN, scale
-from seqgen.nets.layers import ACTIVATIONS, Activation, CausalConv1d, Dense
+from seqgen.nets.layers import CausalConv1d, Dense
 from seqgen.sample import AutoRegressive, Vocoder
-from seqgen.stream.combinators import Interpolate, Residual, Serial
-from seqgen.stream.contract import Streamable
-from seqgen.stream.state import leaves
 from seqgen.subscale import Subscale
 
 FORMAT = 1
 MOST_LANES = 16
 FILE = "program.json"
 WEIGHTS, INITIAL = "weights.safetensors", "initial.safetensors"
-Op = dict[str, Any]
 Precision = Literal["float32", "bf16", "int8"]
-
-
-class _Network:
-    """Collects the ops of a conditioning network, value by value.
-
-    Args:
-        weights: the generator, whose parameter names the ops use. state: that of one fresh stream.
-    """
-
-    def __init__(self, weights: nn.Module, state: Any) -> None:
-        self.ops: list[Op] = []
-        self._tensors = {id(parameter): name for name, parameter in weights.named_parameters()}
-        self._states = {id(leaf): name for name, leaf in leaves(state)}
-
-    def conditioner(self, net: FrameConditioner, state: Any) -> str:
-        """Ops of the whole network; returns the name of the value that the interpolation takes."""
-        mels, silence = net.features.n_mels, net.features.silence
-        scaled = self._add("normalise", "features", start=0, stop=mels, shift=silence, scale=1 / abs(silence))
-        value = self.layer(net.enter, state[0], scaled)
-        if net.speaker is not None:
-            hot = self._add("slice", "features", start=mels, stop=mels + net.speakers)
-            voice = self._add("dense", hot, weight=self._tensors[id(net.speaker.weight)])
-            value = self._add("add", value, **{"and": voice})
-        return self.layer(net.rest, state[1], value)
-
-    def layer(self, layer: Streamable[Any], state: Any, value: str) -> str:
-        """Ops of one layer over ``value``; returns the name of what it makes.
-
-        Raises:
-            SeqgenError: for a layer that the engine has no op for.
-        """
-        if isinstance(layer, Serial):
-            for part, inner in zip(layer.layers, state, strict=True):
-                value = self.layer(part, inner, value)  # type: ignore[arg-type]
-            return value
-        if isinstance(layer, Residual) and not layer.spec.latency:
-            return self._add("add", self.layer(layer.body, state.body, value), **{"and": value})
-        if isinstance(layer, CausalConv1d):
-            initial = {"initial": self._states[id(state)]} if layer.left else {}
-            return self._add("conv", value, **self._linear(layer), dilation=layer.dilation, **initial)
-        if isinstance(layer, Dense):
-            return self._add("dense", value, **self._linear(layer.linear))
-        if isinstance(layer, Activation) and layer.function is ACTIVATIONS["relu"]:
-            return self._add("relu", value)
-        if isinstance(layer, Interpolate):
-            self.ops.append({"op": "interpolate", "in": value, "up": layer.spec.up, "initial": self._states[id(state)]})
-            return value
-        raise SeqgenError(
-            f"the native engine has no op for {type(layer).__name__}", remedy="run this voice through onnxruntime"
-        )
-
-    def _linear(self, layer: nn.Linear | CausalConv1d) -> dict[str, str]:
-        return {"weight": self._tensors[id(layer.weight)], "bias": self._tensors[id(layer.bias)]}
-
-    def _add(self, op: str, value: str, **options: Any) -> str:
-        made = f"value.{len(self.ops)}"
-        self.ops.append({"op": op, "in": value, "out": made, **options})
-        return made
 
 
 def _inputs(body: WaveRNN) -> list[list[float]]:
@@ -184,14 +122,14 @@ def program(vocoder: Vocoder, precision: Precision = "float32") -> dict[str, Any
     net, body = generator.conditioner, generator.body
     assert isinstance(net, FrameConditioner)
     state = vocoder.init_state(1)
-    network = _Network(generator, state)
+    network = Network(generator, state)
     network.conditioner(net, state.conditioner.network if isinstance(generator, Subscale) else state.conditioner)
     files = [WEIGHTS, INITIAL]
     if isinstance(body, WaveRNN):
         lanes = [_lanes(generator)] if isinstance(generator, Subscale) else []
         cell = [_cell(body), *lanes, {"op": "categorical", "classes": generator.params}, {"op": "bytes16"}]
     else:
-        cell = stack.ops(generator, vocoder.codec)
+        cell = stack.ops(generator, vocoder.codec, state)
     ops = [*network.ops, *cell]
     if vocoder.prediction is not None:
         files.append("prediction.safetensors")

@@ -1,5 +1,5 @@
-"""A WaveNet in ``program.json``: its stack, the level that its samples are divided by, and its emission. Likewise a
-Parallel WaveNet: the stacks of its flows, and the noise that they take."""
+"""A WaveNet in ``program.json``: its stack, with a context stack or without, the level that its samples are divided by,
+and its emission. Likewise a Parallel WaveNet: the stacks of its flows, and the noise that they take."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from seqgen.emissions.categorical import Categorical
 from seqgen.emissions.contract import Emission
 from seqgen.emissions.gaussian import Gaussian
 from seqgen.emissions.logistic_mixture import LogisticMixture
+from seqgen.export.network import Network, Op
 from seqgen.flows.affine import TRUNCATION, AffineAutoregressive, Composed
 from seqgen.generator import Generator, Parallel
 from seqgen.models.levelled import SPREAD, TYPICAL, Levelled, Louder
 from seqgen.models.parallel_wavenet import ParallelWaveNet
 from seqgen.models.wavenet import WaveNet
+from seqgen.models.wavenet_context import ContextWaveNet
 from seqgen.sample import AutoRegressive
 from seqgen.stream.combinators import Serial
 
 MOST_TAPS = 8  # of a dilated convolution and of the first one, in the engine
-Op = dict[str, Any]
 
 
 def _mixture(emission: LogisticMixture) -> Op:
@@ -51,6 +52,7 @@ def runnable(generator: Generator, codec: Codec) -> bool:
     if isinstance(generator, Parallel):
         return isinstance(codec, Float) and _student(generator) is not None
     inner = generator.body.body if isinstance(generator.body, Levelled) else generator.body
+    inner = inner.wavenet if isinstance(inner, ContextWaveNet) else inner
     known = EMISSIONS.get(type(generator.emission)) if isinstance(generator, AutoRegressive) else None
     return isinstance(inner, WaveNet) and known is not None and isinstance(codec, known[1]) and _few_taps(inner)
 
@@ -76,11 +78,11 @@ def _network(flow: Any) -> WaveNet:
     return body
 
 
-def ops(generator: Generator, codec: Codec) -> list[Op]:
-    """The ops behind the interpolation, for what :func:`runnable` holds.
+def ops(generator: Generator, codec: Codec, state: Any) -> list[Op]:
+    """The ops behind the interpolation, for what :func:`runnable` holds; ``state`` is that of one fresh stream.
 
     Example:
-        >>> [op["op"] for op in ops(generator, Float())]                # doctest: +SKIP
+        >>> [op["op"] for op in ops(generator, Float(), state)]         # doctest: +SKIP
         ['levelled', 'wavenet', 'logistic-mixture', 'float']
     """
     if isinstance(generator, Parallel):
@@ -92,9 +94,12 @@ def ops(generator: Generator, codec: Codec) -> list[Op]:
     assert isinstance(generator, AutoRegressive)
     body, emission = generator.body, generator.emission
     inner, at = (body.body, "body.body") if isinstance(body, Levelled) else (body, "body")
-    assert isinstance(inner, WaveNet)
-    stack = {"op": "wavenet", **_stack(inner, at)}
-    stack["start"] = codec.start
+    if isinstance(inner, ContextWaveNet):
+        context = {"context": _context(inner, at, Network(generator, state), state.body.context.net)}
+        stack = _stack(inner.wavenet, f"{at}.wavenet") | context
+    else:
+        stack = _stack(inner, at)
+    stack = {"op": "wavenet", **stack, "start": codec.start}
     return [*_level(inner is not body), stack, EMISSIONS[type(emission)][0](emission), {"op": CODECS[type(codec)]}]
 
 
@@ -108,6 +113,12 @@ def _flows(student: ParallelWaveNet, at: str) -> Op:
         return {"shift": flow.bias, "floor": flow.floor, **stack}
 
     return {"op": "parallel-wavenet", "flows": [one(index, flow) for index, flow in enumerate(student.flows)]}
+
+
+def _context(body: ContextWaveNet, at: str, network: Network, state: Any) -> Op:
+    out = network.layer(body.context.net, state, "features")
+    embedding = {} if body.embedding is None else {"embedding": f"{at}.embedding.weight"}
+    return {"rate": body.context.down, **embedding, "ops": network.ops, "out": out}
 
 
 def _stack(body: WaveNet, at: str) -> Op:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,11 +26,18 @@ from tests.engine.calls import draw, score
 from tests.runtime.voices import tiny_run, tiny_system
 
 FORMATS: tuple[Format, ...] = ("float32", "bf16", "int8")
-MODELS: dict[str, dict[str, int]] = {
+MODELS: dict[str, dict[str, Any]] = {
     "plain": {"layers": 6, "cycle": 3, "residual": 16, "gate": 16, "skip": 32, "head": 16},
     "ragged": {"layers": 5, "cycle": 4, "residual": 10, "gate": 7, "skip": 20, "head": 9, "kernel": 3, "front": 1},
     "one layer": {"layers": 1, "cycle": 1, "residual": 24, "gate": 40, "skip": 16, "head": 256, "front": 4},
     "no skips": {"layers": 3, "cycle": 3, "residual": 20, "gate": 16, "skip": 0, "head": 16},
+    "context": {
+        "rate": 7,
+        "channels": 12,
+        "layers": 2,
+        "embedding": 3,
+        "wavenet": {"layers": 5, "cycle": 3, "residual": 10, "gate": 7, "skip": 20, "head": 9},
+    },
 }
 TOLERANCE = {"float32": 1e-5, "bf16": 0.1, "int8": 0.2}  # relative to the largest logit; the latter rule out mistakes
 Array = Any
@@ -52,9 +61,13 @@ class Voice:
         return features, uniforms, rng.integers(0, 256, (streams, samples)).astype(np.uint8)
 
 
-def make(directory: Path, options: dict[str, int], seed: int = 1, precision: program.Precision = "float32") -> Voice:
+def make(directory: Path, options: dict[str, Any], seed: int = 1, precision: program.Precision = "float32") -> Voice:
     run = tiny_run(hop=20)
-    run = replace(run, data=replace(run.data, codec="mulaw8"), model=Component("wavenet", dict(options)))
+    run = replace(
+        run,
+        data=replace(run.data, codec="mulaw8"),
+        model=Component("wavenet-context" if "wavenet" in options else "wavenet", dict(options)),
+    )
     system, _ = tiny_system(run, (), seed)
     with torch.no_grad():
         for table in (p for name, p in system.generator.named_parameters() if name.endswith("embedding.weight")):
@@ -151,9 +164,24 @@ def test_pcm_is_the_audio_rounded_and_held(voice: Voice, tmp_path: Path) -> None
     assert np.array_equal(pcm_of(engine, features, uniforms), expected)
     loud = shutil.copytree(voice.where, tmp_path / "loud")
     weights = load_file(loud / "weights.safetensors")
-    weights["body.out.bias"][255] = 1e4
+    (bias,) = (name for name in weights if name.startswith("body.") and name.endswith("out.bias"))
+    weights[bias][255] = 1e4
     save_file(weights, loud / "weights.safetensors")
     assert (pcm_of(Engine(loud), features, uniforms) == 32767).all()
+
+
+def test_a_place_beyond_the_context_s_group_is_refused(tmp_path: Path) -> None:
+    """Behind the rings: how many elements wait."""
+    voice = make(tmp_path / "voice", MODELS["context"])
+    engine = Engine(voice.where)
+    features, uniforms, _ = voice.inputs(1, 8)
+    rings = sum(2**layer for layer in (0, 1, 2, 0, 1)) * 16 * 4  # rows are padded to whole vectors
+    phase = 32 + 40 + rings
+    state = draw(engine, features, uniforms)[1]
+    assert state[0, phase] == uniforms.shape[1] % MODELS["context"]["rate"]
+    state[0, phase] = MODELS["context"]["rate"]
+    with pytest.raises(SeqgenError, match="damaged"):
+        draw(engine, features, uniforms, state)
 
 
 def test_damaged_states_are_refused(voice: Voice) -> None:
@@ -163,3 +191,29 @@ def test_damaged_states_are_refused(voice: Voice) -> None:
     state[0, 32 + 8 : 32 + 12] = 255  # a symbol that the first convolution is to look back on
     with pytest.raises(SeqgenError, match="damaged"):
         draw(engine, features, uniforms, state)
+
+
+CONTEXTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
+    "no rate": (lambda c: c.pop("rate"), "'rate' is missing"),
+    "a rate of nothing": (lambda c: c.update(rate=0), "rate"),
+    "a group of another size": (lambda c: c.update(rate=8), "weight"),
+    "an unknown op": (lambda c: c["ops"][0].update(op="tanh"), "an unknown op in the context"),
+    "an op without end": (lambda c: c.update(ops=c["ops"] * 40), "more than 256 ops"),
+    "a value of another width": (lambda c: c.update(out=c["ops"][0]["out"]), "another width than the gates take"),
+    "no such value": (lambda c: c.update(out="nothing"), "no op before it makes 'nothing'"),
+    "other elements": (
+        lambda c: (c.pop("embedding"), c.update(ops=c["ops"][-1:], out=c["ops"][-1]["out"])), "'value"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CONTEXTS)
+def test_contexts_that_are_wrong(name: str, tmp_path: Path) -> None:
+    spoil, words = CONTEXTS[name]
+    where = make(tmp_path / "voice", MODELS["context"]).where
+    document = json.loads((where / "program.json").read_text())
+    (cell,) = (op for op in document["ops"] if op["op"] == "wavenet")
+    spoil(cell["context"])
+    (where / "program.json").write_text(json.dumps(document))
+    with pytest.raises(SeqgenError, match=r"op \d+ \(wavenet\): context|tensor") as caught:
+        Engine(where)
+    assert words in str(caught.value)

@@ -89,7 +89,7 @@ def test_it_is_evaluated_and_sampled_without_its_teacher_at_hand(work: Path, tmp
     done("export", work / "student", "--out", tmp_path / "voice")
     done("sample", tmp_path / "voice", work / "in/anna/u0.wav", "-o", tmp_path / "a.wav", "--speaker", "anna")
     measured = done("bench", tmp_path / "voice", "--seconds", 0.01, "--json").json()
-    assert (measured["runtime"], measured["chunk"]) == ("onnx", 8 * 80)
+    assert (measured["runtime"], measured["chunk"]) == ("native", 8 * 80)
     away = tmp_path / "away"
     shutil.copytree(work / "student", away)
     (away / "config.yaml").write_text((away / "config.yaml").read_text().replace(str(work / "teacher"), "nowhere"))
@@ -173,11 +173,12 @@ def test_bench_puts_a_stepped_teacher_beside_its_student(work: Path, monkeypatch
     monkeypatch.setattr(bench, "_preset", lambda name: runs[name])
     rows = done("bench", "--preset", "pwn-student", "--compare", "--seconds", 0.01, "--json").json()
     assert [(row["preset"], row["runtime"]) for row in rows] == [
+        *[("student", "native")] * 3,
         ("student", "onnx"),
         ("student", "torch"),
         ("pwn-teacher", "torch"),
     ]
     assert all(row["samples_per_second"] > 0 for row in rows)
-    assert rows[2]["x_real_time"] == pytest.approx(rows[2]["samples_per_second"] / 8000, rel=0.01, abs=1e-3)
+    assert rows[-1]["x_real_time"] == pytest.approx(rows[-1]["samples_per_second"] / 8000, rel=0.01, abs=1e-3)
     monkeypatch.undo()
     refused("bench", "--preset", "pwn-studnet", named=("unknown preset", "pwn-student, pwn-teacher"))

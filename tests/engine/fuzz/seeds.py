@@ -89,6 +89,23 @@ def symbols() -> tuple[dict[str, Any], dict[str, Array]]:
     return document, weights | {name: np.full(shape, 0.5, np.float32) for name, shape in shapes.items()}
 
 
+def context() -> tuple[dict[str, Any], dict[str, Array]]:
+    """A WaveNet over real numbers with a context stack of every kind of layer."""
+    document, weights = stack()
+    document["ops"][7]["context"] = {
+        "rate": 2,
+        "ops": [
+            {"op": "conv", "in": "features", "out": "a", "weight": "slow", "bias": "slow.bias", "dilation": 2,
+             "initial": "fresh.slow"},
+            {"op": "gelu", "in": "a", "out": "b"},
+            {"op": "dense", "in": "b", "out": "c", "weight": "told"},
+        ],
+        "out": "c",
+    }  # fmt: skip
+    sizes = {"slow": (1, 2, 2), "slow.bias": (1,), "fresh.slow": (1, 2, 2), "told": (8, 1)}
+    return document, weights | {name: np.full(size, 0.5, np.float32) for name, size in sizes.items()}
+
+
 def student() -> tuple[dict[str, Any], dict[str, Array]]:
     """Two flows, levelled."""
     networks = (flows.small(1, residual=2, gate=2, head=2), flows.small(1, 2, residual=2, gate=2, head=2))
@@ -113,6 +130,8 @@ def seeds() -> dict[str, bytes]:
         "mixture": packed(1, *stack()),
         "gaussian-int8": packed(3 + NOISY_STATE, *stack(emission=stacks.GAUSSIAN, skip=0, kernel=3)),
         "mulaw-bf16": packed(2 + GENERIC, *symbols()),
+        "context": packed(1, *context()),
+        "context-int8": packed(3 + GENERIC, *context()),
         "flows": packed(1 + NOISY_STATE, *student()),
         "flows-int8": packed(3 + GENERIC, *student()),
     }

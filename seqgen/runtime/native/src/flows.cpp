@@ -42,8 +42,9 @@ Flows::Flows(const Json& op, const Tensors& tensors, seqgen_format format, const
         const double floor = number(each, "floor", kLeast, 1, where);
         flows_.push_back({Stack(each, tensors, format, kernels, std::nullopt, where), shift, floor, given_, state_bytes_});
         const Stack& stack = flows_.back().stack;
-        if (!stack.real() || stack.width() != kOutputs) {
-            throw Failure(SEQGEN_FORMAT, where + ": a flow's network does not make mean and scale of real numbers");
+        if (!stack.real() || stack.width() != kOutputs || !stack.divisible()) {
+            throw Failure(SEQGEN_FORMAT, where + ": a flow's network has a context, or does not make mean and scale of real "
+                                                 "numbers");
         }
         given_ += stack.given();
         state_bytes_ += stack.state_bytes() + sizeof(float);

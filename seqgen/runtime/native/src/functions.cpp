@@ -38,6 +38,14 @@ double exponential(double x) {
     return polynomial(kExponential, rest) * with_bits(static_cast<std::uint64_t>(static_cast<std::int64_t>(whole) + 1023) << 52);
 }
 
+double gelu(double x) {
+    constexpr double kRootHalf = 0x1.6a09e667f3bcdp-1, kP = 0.3275911;
+    constexpr double kTail[] = {1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592, 0.0};
+    const double z = (x < 0 ? -x : x) * kRootHalf, t = 1.0 / (1.0 + kP * z);
+    const double outside = 0.5 * polynomial(kTail, t) * exponential(-(z * z));  // of |x|: 1 - Φ
+    return x * (x < 0 ? outside : 1.0 - outside);
+}
+
 double logarithm(double x) {
     std::uint64_t bits;
     std::memcpy(&bits, &x, sizeof bits);

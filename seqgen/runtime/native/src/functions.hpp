@@ -23,6 +23,10 @@ double logarithm(double x);
 // Wichura 1988, "Algorithm AS 241", as seqgen/emissions/normal.py has it.
 double normal_quantile(double u);
 
+// x Φ(x), Φ the normal distribution function; within 1e-7 of |x|.
+// Abramowitz and Stegun 1964, formula 7.1.26.
+double gelu(double x);
+
 // u where it lies between 2^-25 and 1 - 2^-25, else the nearer bound; NaN counts as the lower one. Uniform numbers are
 // multiples of 2^-24 below 1: only 0 is moved, half a step inwards.
 inline double inside(double u) {

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "failure.hpp"
+#include "functions.hpp"
 
 namespace seqgen {
 namespace {
@@ -39,7 +40,8 @@ Network::Value Network::value(const std::string& name, const std::string& where)
 bool Network::append(const Json& described, const Tensors& tensors, const std::string& where) {
     static const std::map<std::string, Kind> kinds = {
         {"normalise", Kind::normalise}, {"slice", Kind::slice}, {"conv", Kind::conv},
-        {"dense", Kind::dense},         {"add", Kind::add},     {"relu", Kind::relu}};
+        {"dense", Kind::dense},         {"add", Kind::add},     {"relu", Kind::relu},
+        {"gelu", Kind::gelu}};
     const auto kind = kinds.find(described.at("op", where).string(where));
     if (kind == kinds.end()) return false;
     const Value in = value(described.at("in", where).string(where), where);
@@ -161,6 +163,9 @@ void Network::apply(const Op& op, float* scratch, float* state, int streams) con
                 break;
             case Kind::relu:
                 for (std::size_t i = 0; i < op.width; ++i) y[i] = std::max(x[i], 0.0f);
+                break;
+            case Kind::gelu:
+                for (std::size_t i = 0; i < op.width; ++i) y[i] = static_cast<float>(gelu(x[i]));
                 break;
             case Kind::conv:
             case Kind::dense:

@@ -16,6 +16,7 @@ namespace seqgen {
 //   normalise  y = (x[start:stop] - shift) * scale        slice  y = x[start:stop]
 //   conv       y_t = b + Σ_k W_k x_{t-(K-1-k)*dilation}   dense  y = W x + b
 //   add        y = x1 + x2                                relu   y = max(x, 0)
+//   gelu       y = x Φ(x)
 class Network {
    public:
     Network() = default;
@@ -40,7 +41,7 @@ class Network {
     void run(const float* features, std::size_t features_stride, float* scratch, float* state, int streams) const;
 
    private:
-    enum class Kind { normalise, slice, conv, dense, add, relu };
+    enum class Kind { normalise, slice, conv, dense, add, relu, gelu };
     struct Op {
         Kind kind = Kind::relu;
         std::size_t in = 0, second = 0, out = 0, width = 0;

@@ -165,6 +165,7 @@ void Session::run() {
 // Runs the conditioning network over one frame and sets out for its vector from the one before.
 void Session::frame(std::int64_t index) {
     product_.summon();
+    stack_.begun = true;
     const std::size_t given = model_.body->given(), width = model_.network.scratch(), set = vectors(index);
     const std::size_t row = static_cast<std::size_t>(call_.frames) * model_.channels;
     const float* features = call_.features + static_cast<std::size_t>(index) * model_.channels;

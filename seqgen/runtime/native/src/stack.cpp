@@ -37,6 +37,12 @@ Stack::Stack(const Json& op, const Tensors& tensors, seqgen_format format, const
         }
     }
     read_head(op, tensors, where);
+    if (const Json* context = op.find("context")) {
+        context_.emplace(*context, tensors, format, kernels, 2 * gates_.size() * units_, where + ": context");
+        if (context_->reads_symbols() == real()) {
+            throw Failure(SEQGEN_FORMAT, where + ": the context and the first convolution read different elements");
+        }
+    }
 }
 
 // What the gated units of all layers, or the residual stream behind the last, become.
@@ -170,13 +176,18 @@ Stack::Layer Stack::layer(const Json& names, const Tensors& tensors, const std::
 
 void Stack::arrange(const float* vector, float* made) const {
     std::fill_n(made, given(), 0.0f);
+    add_gates(vector, made);
+    if (level_) made[2 * gates_.size() * gate_] = level_->spread * vector[this->vector() - 1] + level_->origin;
+}
+
+// Numbers for the gates of all layers, in their own layout and units.
+void Stack::add_gates(const float* vector, float* made) const {
     for (std::size_t row = 0; row < 2 * gates_.size(); ++row) {
         const float factor = exponent_factor(format_, row % 2 == 0);
         for (std::size_t unit = 0; unit < units_; ++unit) {
-            made[row * gate_ + unit] = factor * vector[row * units_ + unit];
+            made[row * gate_ + unit] += factor * vector[row * units_ + unit];
         }
     }
-    if (level_) made[2 * gates_.size() * gate_] = level_->spread * vector[this->vector() - 1] + level_->origin;
 }
 
 template <typename Size>
@@ -201,7 +212,9 @@ std::size_t Stack::row_bytes() const {
     return format_ == SEQGEN_FORMAT_INT8 ? residual_ + sizeof(float) : residual_ * sizeof(float);
 }
 
-std::size_t Stack::state_bytes() const { return (kHead + rows_ * row_bytes() + 3) / 4 * 4; }
+std::size_t Stack::ring_bytes() const { return (kHead + rows_ * row_bytes() + 3) / 4 * 4; }
+
+std::size_t Stack::state_bytes() const { return ring_bytes() + (context_ ? context_->state_bytes() : 0); }
 
 // As if the input of every layer had been zero for ever.
 void Stack::init(unsigned char* state) const {
@@ -210,6 +223,7 @@ void Stack::init(unsigned char* state) const {
     for (std::size_t i = 0; !real() && i < StackLanes::kMostTaps; ++i) {
         std::memcpy(state + sizeof(std::uint64_t) + i * sizeof nothing, &nothing, sizeof nothing);
     }
+    if (context_) context_->init(state + ring_bytes());
     if (format_ != SEQGEN_FORMAT_INT8) return;
     const std::uint8_t zero = kernels_->unsigned_activations ? 128 : 0;
     for (std::size_t row = 0; row < rows_; ++row) std::memset(state + kHead + row * row_bytes(), zero, residual_);
@@ -222,6 +236,7 @@ bool Stack::fits(const unsigned char* state) const {
     std::memcpy(found.inputs, state + sizeof found.time, sizeof found.inputs);
     const auto known = [](std::uint32_t symbol) { return symbol <= kNothing; };
     const auto finite = [](float input) { return std::isfinite(input); };
+    if (context_ && !context_->fits(state + ring_bytes())) return false;
     return real() ? std::all_of(std::begin(found.inputs), std::end(found.inputs), finite)
                   : std::all_of(std::begin(found.symbols), std::end(found.symbols), known);
 }
@@ -232,6 +247,10 @@ void Stack::load(StackLanes& lanes, int stream, unsigned char* state) const {
     void* inputs = real() ? static_cast<void*>(own.inputs) : own.symbols;
     std::memcpy(inputs, state + sizeof own.time, sizeof own.symbols);
     own.rings = state + kHead;
+    if (!context_) return;
+    own.context.waiting = lanes.held + static_cast<std::size_t>(stream) * context_->floats();
+    own.context.scratch = lanes.scratch + static_cast<std::size_t>(stream) * context_->scratch();
+    context_->load(own.context, state + ring_bytes());
 }
 
 void Stack::save(const StackLanes& lanes, int stream, unsigned char* state) const {
@@ -239,6 +258,7 @@ void Stack::save(const StackLanes& lanes, int stream, unsigned char* state) cons
     std::memcpy(state, &own.time, sizeof own.time);
     const void* inputs = real() ? static_cast<const void*>(own.inputs) : own.symbols;
     std::memcpy(state + sizeof own.time, inputs, sizeof own.symbols);
+    if (context_) context_->save(own.context, state + ring_bytes());
 }
 
 }  // namespace seqgen

@@ -13,6 +13,7 @@
 #include "emission.hpp"
 #include "json.hpp"
 #include "pack.hpp"
+#include "stack_context.hpp"
 #include "tensors.hpp"
 
 namespace seqgen {
@@ -28,6 +29,7 @@ struct StackLanes {
         std::uint64_t time;
         std::uint32_t symbols[kMostTaps];  // the last inputs of the first convolution, oldest first
         float inputs[kMostTaps];           // the same where samples are real numbers
+        StackContext::Stream context;
     };
     Stream stream[SEQGEN_MAX_STREAMS];
     float* previous;                    // [1] the sample before, where it is a real number
@@ -46,6 +48,9 @@ struct StackLanes {
     // Of each stream [layers][2 gate]: conditioning of the frame before, and from there to the frame's own.
     const float *from, *delta;
     const float* weights;  // [times] how far each sample lies on that way
+    float* told;           // where there is a context, `from` with its output added
+    bool begun;            // `from` is new
+    float *held, *scratch;  // the context's state and values
     int streams, times;
 
     int rows() const { return streams * times; }
@@ -66,6 +71,7 @@ class Stack final : public Body {
     std::size_t layers() const { return gates_.size(); }
     bool real() const { return tables_.empty(); }  // samples are real numbers, no symbols
     void arrange(const float* vector, float* made) const override;
+    bool divisible() const { return !context_; }  // a pass may take more than one sample
 
     std::size_t blocks() const override;
     std::size_t bytes() const override;
@@ -109,9 +115,12 @@ class Stack final : public Body {
     template <typename Size>
     std::size_t of_all(Size&& size) const;
     std::size_t row_bytes() const;
+    std::size_t ring_bytes() const;  // of a state without the context's
+    void add_gates(const float* vector, float* made) const;
     // Gated units of a row: all layers' where a skip connection reads them, else those of the newest layer.
     std::size_t gated() const { return (skips_ ? gates_.size() : 1) * gate_; }
     void enter(StackLanes& lanes, const int (*before)[2]) const;
+    void tell(StackLanes& lanes, int stream, int symbol) const;
     void enter_symbol(StackLanes::Stream& own, int symbol, float* made) const;
     void enter_real(StackLanes::Stream& own, float value, float level, float* made) const;
     void recall(StackLanes& lanes, const Ring& ring) const;
@@ -132,6 +141,7 @@ class Stack final : public Body {
     std::vector<Aligned<float>> columns_;  // the same for real numbers: [residual]
     float inverse_unit_ = 1;               // of real numbers
     std::optional<Level> level_;
+    std::optional<StackContext> context_;
     Aligned<float> front_bias_;
     std::vector<std::vector<Packed>> gates_;  // [layers][taps]
     std::vector<Layer> residuals_;
@@ -161,6 +171,10 @@ void Stack::reserve(StackLanes& lanes, Take&& take) const {
     lanes.skip_bytes = bytes(skip);
     lanes.head_bytes = bytes(head);
     lanes.multiplier = floats(1);
+    if (!context_) return;
+    lanes.told = floats(given());
+    lanes.held = floats(context_->floats());
+    lanes.scratch = floats(context_->scratch());
 }
 
 }  // namespace seqgen

@@ -47,7 +47,19 @@ void Stack::enter(StackLanes& lanes, const int (*before)[2]) const {
         } else {
             enter_symbol(lanes.stream[s], before[s][0], made);
         }
+        if (context_) tell(lanes, s, real() ? 0 : before[s][0]);
     }
+    lanes.begun = false;
+}
+
+// What the gates are told besides the frames: the context's newest output, which may have read this very element.
+void Stack::tell(StackLanes& lanes, int stream, int symbol) const {
+    StackLanes::Stream& own = lanes.stream[stream];
+    const bool made = real() ? context_->take(own.context, own.inputs[front_ - 1]) : context_->take(own.context, symbol);
+    if (!made && !lanes.begun) return;
+    const std::size_t vector = static_cast<std::size_t>(stream) * given();
+    std::copy_n(lanes.from + vector, given(), lanes.told + vector);
+    add_gates(own.context.held, lanes.told + vector);
 }
 
 void Stack::enter_symbol(StackLanes::Stream& own, int symbol, float* made) const {
@@ -122,7 +134,7 @@ void Stack::filter(StackLanes& lanes, std::size_t layer) const {
     for (int r = 0; r < lanes.rows(); ++r) {
         const auto row = static_cast<std::size_t>(r), stream = static_cast<std::size_t>(r / lanes.times);
         const std::size_t z = row * gated() + behind, vector = stream * given() + first;
-        Filter call = {lanes.from + vector,
+        Filter call = {(context_ ? lanes.told : lanes.from) + vector,
                        lanes.delta + vector,
                        {},
                        lanes.sizes + row * taps_,
