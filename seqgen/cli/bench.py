@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from seqgen.cli import bench_engine, bench_subscale
+from seqgen.cli import bench_engine, bench_subscale, presets
 from seqgen.runtime.native import FORMATS
 
 _HELP = """\
@@ -25,6 +25,7 @@ Measure speed on this machine. Compare only figures of one run on one machine.
   seqgen bench --preset pwn-student --compare            # Parallel WaveNet, and its teacher stepped in torch
   seqgen bench --preset wavernn-896-sparse95-int8        # the native engine: dense or sparseNN; int8, bf16 or f32
   seqgen bench --preset wavenet-30x64-int8               # the same for a WaveNet over µ-law
+  seqgen bench --preset wavenet-30x64 --compare          # and through every runtime and weight format
   seqgen bench --preset wavenet-20x64-mol-int8           # and for one over real numbers, ten logistics
   seqgen bench --preset wavernn-896-subscale16-int8      # one stream, sixteen samples at a time
   seqgen bench --preset wavernn-896-subscale16           # the same through torch, whole recordings
@@ -41,8 +42,8 @@ def add_parsers(commands: Any) -> None:
     command.add_argument("bundle", type=Path, nargs="?")
     command.add_argument(
         "--preset",
-        help="random weights: wavernn-896, -512, -256, pwn-student or -teacher; or, in the engine alone, e.g. "
-        "wavernn-896-sparse95-int8",
+        help="random weights: wavernn-896, -512, -256, wavenet-20x64, pwn-student or -teacher; or, in the engine "
+        "alone, e.g. wavernn-896-sparse95-int8",
     )
     command.add_argument("--runtime", default="", help="native, onnx or torch (default: the fastest there is)")
     command.add_argument(
@@ -68,7 +69,13 @@ def run_bench(given: argparse.Namespace) -> int:
         raise SeqgenError("--streams, --threads and --seconds must be positive", remedy="give at least 1")
     if given.format and given.runtime not in ("", "native"):
         raise SeqgenError(f"--format is for the native runtime, got --runtime {given.runtime}", remedy="leave one out")
-    engine_alone = given.preset is not None and bench_engine.PRESET.fullmatch(given.preset)
+    engine_alone = bench_engine.PRESET.fullmatch(given.preset or "")
+    if engine_alone is not None and given.runtime not in ("", "native"):
+        everywhere = given.preset.rpartition("-")[0] if engine_alone["layers"] else "wavernn-896"
+        raise SeqgenError(
+            f"{given.preset} is a preset of the native engine alone, got --runtime {given.runtime}",
+            remedy=f"--preset {everywhere} is for every runtime",
+        )
     lanes = bench_subscale.PRESET.fullmatch(given.preset or "")
     if given.compare and (given.train or given.runtime or given.format or engine_alone or lanes):
         raise SeqgenError(
@@ -81,7 +88,7 @@ def run_bench(given: argparse.Namespace) -> int:
     elif engine_alone:
         rows = [bench_engine.run(given.preset, given.streams, given.seconds, threads=given.threads)]
     elif lanes is not None:
-        base = _preset(lanes["base"])
+        base = presets.configured(lanes["base"])
         rows = [bench_subscale.run(given.preset, base, given.streams, given.threads, given.seconds)]
     else:
         rows = _generation(given)
@@ -92,33 +99,6 @@ def run_bench(given: argparse.Namespace) -> int:
     else:
         sys.stdout.write("".join(f"{key:<20} {value}\n" for key, value in rows[0].items()))
     return 0
-
-
-def _preset(name: str) -> Any:
-    """A run of the preset's shape at 24 kHz, 12.5 ms frames."""
-    from seqgen.config import Component
-    from seqgen.errors import SeqgenError
-    from seqgen.models.wavernn import PRESETS
-    from seqgen.spec import FeatureSpec
-    from seqgen.train.run import DataConfig, RunConfig
-    from seqgen.train.settings import TrainConfig
-
-    models = {one: Component("wavernn", {"hidden": hidden}) for one, hidden in PRESETS.items()}
-    models["pwn-student"] = Component("parallel-wavenet")
-    models["pwn-teacher"] = Component("wavenet", {"layers": 30, "symbols": 0, "outputs": 30})
-    if name not in models:
-        raise SeqgenError(f"unknown preset '{name}'", remedy=f"known: {', '.join(models)}")
-    emission = {"emission": Component("logistic-mixture", {"origin": -4.0})} if name == "pwn-teacher" else {}
-    return RunConfig(
-        name=name,
-        data=DataConfig(
-            train="", valid="", test="", segment=900, codec="bytes16" if models[name].name == "wavernn" else "float"
-        ),
-        features=FeatureSpec(sample_rate=24000, n_fft=2048, window=1200, hop=300, n_mels=80),
-        model=models[name],
-        train=TrainConfig(steps=1),
-        **emission,
-    )
 
 
 def _generation(given: argparse.Namespace) -> list[dict[str, Any]]:
@@ -148,7 +128,7 @@ def _exported(preset: str, scratch: Path) -> Any:
     from seqgen.train import run
     from seqgen.train.experiment import Experiment
 
-    configured = _preset(preset)
+    configured = presets.configured(preset)
     made = run.voice(configured, ("one",))
     return voice.write(made, Experiment(scratch, configured, ("one",)), scratch / preset, {})
 
@@ -185,7 +165,7 @@ def _stepped(given: argparse.Namespace, preset: str) -> dict[str, Any]:
     from seqgen.train import run
 
     torch.set_num_threads(given.threads)
-    configured = _preset(preset)
+    configured = presets.configured(preset)
     generator = run.voice(configured, ("one",)).generator.eval()
     assert generator.conditioner is not None
     spec = generator.conditioner.spec
@@ -263,7 +243,7 @@ def _training(given: argparse.Namespace) -> dict[str, Any]:
     memory.keep_freed_pages()
     torch.set_num_threads(given.threads)
     rows, length = 32, 960
-    system = build(_preset(given.preset), ("one",))
+    system = build(presets.configured(given.preset), ("one",))
     step = _training_step(system, rows, length, half=given.precision == "bf16-mixed")
     recurrence = _recurrence(system, rows, length, half=given.precision == "bf16-mixed")
     whole, alone = [], []

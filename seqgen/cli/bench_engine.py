@@ -22,17 +22,17 @@ from typing import Any
 
 import numpy as np
 
+from seqgen.cli import presets
 from seqgen.errors import SeqgenError
 from seqgen.runtime.native import Engine, Format
 
 PRESET = re.compile(
     r"(?:wavernn-(?P<hidden>\d+)-(?P<kind>dense|sparse(?P<percent>\d+)|subscale(?P<lanes>\d+))"
-    r"|wavenet-(?P<layers>\d+)x(?P<residual>\d+)(?P<mixture>-mol)?)"
-    r"-(?P<form>int8|bf16|f32)"
+    rf"|{presets.WAVENET})-(?P<form>int8|bf16|f32)"
 )
 FORMS: dict[str, Format] = {"int8": "int8", "bf16": "bf16", "f32": "float32"}
 BLOCKS = {"int8": (16, 4), "bf16": (16, 2), "f32": (16, 1)}
-HOP, LANES_HOP = 300, 240
+LANES_HOP = 240
 FRAMES = 4  # of one call: 50 ms of audio, or 40
 READ_BYTES = 512 << 10  # fits the second-level cache of any processor with one, and no first-level cache
 
@@ -59,32 +59,18 @@ def write_voice(preset: str, directory: Path) -> None:
 
     from seqgen.config import Component
     from seqgen.export import program
-    from seqgen.spec import FeatureSpec
     from seqgen.stream.state import leaves
     from seqgen.subscale import SubscaleConfig
     from seqgen.train import weights
-    from seqgen.train.run import DataConfig, RunConfig, build
-    from seqgen.train.settings import TrainConfig
+    from seqgen.train.run import build
 
     shape = shape_of(preset)
-    mixture = {"symbols": 0, "outputs": 30} if shape["mixture"] else {}
-    model = Component("wavernn", {"hidden": int(shape["hidden"] or 0)})
     if shape["layers"]:
-        residual = int(shape["residual"])
-        sizes = {"residual": residual, "gate": residual, "skip": 4 * residual, "head": 4 * residual}
-        model = Component("wavenet", {"layers": int(shape["layers"]), "cycle": 10, **sizes, **mixture})
-    codec = "float" if mixture else "mulaw8" if shape["layers"] else "bytes16"
-    hop = LANES_HOP if shape["lanes"] else HOP
-    run = RunConfig(
-        name=preset,
-        data=DataConfig(train="", valid="", test="", segment=3 * hop, codec=codec),
-        features=FeatureSpec(sample_rate=24000, n_fft=2048, window=1200, hop=hop, n_mels=80),
-        model=model,
-        train=TrainConfig(steps=1),
-        subscale=SubscaleConfig(lanes=int(shape["lanes"] or 1)),
-        emission=Component("logistic-mixture", {"origin": -2.0}) if mixture else Component("categorical"),
-        levelled=bool(mixture),
-    )
+        run = presets.wavenet(preset, int(shape["layers"]), int(shape["residual"]), mixture=bool(shape["mixture"]))
+    else:
+        model = Component("wavernn", {"hidden": int(shape["hidden"])})
+        lanes = SubscaleConfig(lanes=int(shape["lanes"] or 1))
+        run = presets.run_of(preset, model, hop=LANES_HOP if shape["lanes"] else presets.HOP, subscale=lanes)
     torch.manual_seed(0)
     vocoder = build(run, ("one",)).vocoder
     if shape["percent"]:

@@ -154,6 +154,14 @@ def test_bench_of_the_engine_alone(preset: str, form: str) -> None:
     )
 
 
+def test_bench_of_a_wavenet_through_every_runtime() -> None:
+    rows = done("bench", "--preset", "wavenet-1x16", "--compare", "--json", "--seconds", 0.01).json()
+    kinds = [(row["runtime"], row["format"]) for row in rows]
+    assert kinds == [*(("native", form) for form in ("int8", "bf16", "float32")), ("onnx", "float32"),
+                     ("torch", "float32")]  # fmt: skip
+    assert {row["preset"] for row in rows} == {"wavenet-1x16"}
+
+
 def test_bench_side_by_side(work: Path) -> None:
     rows = done("bench", work / "voice", "--compare", "--json", "--seconds", 0.05).json()
     kinds = [(row["runtime"], row["format"]) for row in rows]
