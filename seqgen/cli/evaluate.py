@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 _HELP = """\
 Evaluate an experiment (its best checkpoint) on held-out recordings:
-exact likelihood in bits per sample (of a student: what its teacher makes of it); then every utterance is vocoded from
-its own features, by the voice and by Griffin–Lim, and both are compared with the recording (MCD, log-spectral distance,
-log-F0 RMSE, V/UV error, STOI).
+exact likelihood in bits per sample (of a student: what its teacher makes of it; of a student's bundle: how far rounded
+weights lead it from itself); then every utterance is vocoded from its own features, by the voice and by Griffin–Lim,
+and both are compared with the recording (MCD, log-spectral distance, log-F0 RMSE, V/UV error, STOI).
 
   seqgen eval exp/fsdd                                    # on the run's own test set
   seqgen eval exp/fsdd --data data/other/test --json
@@ -137,15 +137,17 @@ class _Exact(NamedTuple):
 def _exact(opened: _Opened, data: Any) -> _Exact:
     from seqgen.generator import Parallel
     from seqgen.train import teaching
-    from seqgen.train.evaluation import likelihood
+    from seqgen.train.evaluation import divergence, likelihood
 
     of = f"{len(data)} utterances with {opened.source}\n"
     if not isinstance(opened.voice.generator, Parallel):
         sys.stderr.write(f"likelihood of {of}")
         exact = likelihood(opened.voice, opened.run, data, opened.speakers, opened.runtime)
         return _Exact({"bits_per_sample": (exact.bits_per_sample, exact.half_width, "")}, exact.utterances)
-    if opened.experiment is None:
-        return _Exact({}, {})  # a student that left its experiment knows no teacher
+    if opened.experiment is None:  # a student that left its experiment knows no teacher, but itself
+        sys.stderr.write(f"divergence from its own float32 of {of}")
+        apart = divergence(opened.runtime, opened.voice, opened.run, data, opened.speakers)
+        return _Exact({"divergence_from_float32": (*apart, "nats/sample")}, {})
     sys.stderr.write(f"what the teacher makes of {of}")
     judged = teaching.judged(opened.experiment.load()[0], opened.run, data, opened.speakers)
     return _Exact({name: (one.value, one.half_width, teaching.UNITS[name]) for name, one in judged.items()}, {})

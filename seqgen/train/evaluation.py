@@ -15,6 +15,7 @@ from seqgen.audio import io
 from seqgen.audio.features import log_mel
 from seqgen.data.batches import Batch, UtteranceBatches
 from seqgen.data.directory import DataDir, Utterance
+from seqgen.flows.affine import logistic, logistic_log_density
 from seqgen.metrics.griffin_lim import griffin_lim
 from seqgen.metrics.table import evaluate_pair
 from seqgen.models.frames import with_speaker
@@ -77,6 +78,38 @@ def likelihood(
     return Likelihood(mean, half_width, sum(n for _, n in each.values()), each)
 
 
+@torch.no_grad()
+def divergence(
+    runtime: Runtime, voice: Voice, run: RunConfig, data: DataDir, speakers: Sequence[str]
+) -> tuple[float, float]:
+    """How far a runtime's distributions, rounded weights and all, lie from those of ``voice``, which draws from noise:
+
+        E_z[ln p(x_t | z_<t) - ln q(x_t | z_<t)],        x = voice(z)
+
+    in nats per sample, with half of its 95 % interval over utterances. The noise of an utterance is that of its stream.
+    """
+    batches = UtteranceBatches(
+        data, features=run.features, codec=voice.codec, batch_size=8, right=voice.right, speakers=speakers
+    )
+    amounts, counts = list[float](), list[int]()
+    for index in range(len(batches)):
+        batch = batches[index]
+        frames = _frames(runtime, voice, batch)
+        spec = runtime.manifest.spec
+        samples = frames.shape[1] * spec.up - spec.latency
+        uniforms = np.stack([noise.block(0, noise.name_to_stream(name), 0, samples) for name in batch.ids])
+        z = logistic(torch.from_numpy(uniforms))
+        given, _ = voice.vocoder.step(z, voice.vocoder.init_state(len(z)), frames)
+        rounded, _ = runtime.step(z.numpy(), runtime.init(len(z)), frames.numpy())
+        x = given[..., 0] + given[..., 1].exp() * z
+        full, quick = (logistic_log_density(x, params[..., 0], params[..., 1])
+                       for params in (given.double(), torch.from_numpy(rounded).double()))  # fmt: skip
+        real = torch.arange(samples)[None] < batch.lengths[:, None]
+        amounts += ((full - quick) * real).sum(dim=1).tolist()
+        counts += batch.lengths.tolist()
+    return ratio(np.array(amounts), np.array(counts))
+
+
 def ratio(amounts: npt.NDArray[np.float64], samples: npt.NDArray[np.int64]) -> tuple[float, float]:
     """``Σ amounts / Σ samples`` over utterances and half of its 95 % interval, by the delta method.
 
@@ -93,10 +126,7 @@ def ratio(amounts: npt.NDArray[np.float64], samples: npt.NDArray[np.int64]) -> t
 def _log_prob_of(runtime: Runtime, voice: Voice, batch: Batch) -> torch.Tensor:
     """``ln p`` of a batch's elements through a runtime's ``step``: whole frames, beyond the end silence."""
     manifest, per = runtime.manifest, voice.generator.per_sample
-    spec = manifest.spec
-    given = with_speaker(batch.cond, batch.speaker, voice.generator.speakers)
-    needed = -(-(batch.x.shape[1] // per + spec.latency) // spec.up)
-    frames = torch.cat([given[:, :needed], given[:, -1:].expand(-1, max(0, needed - given.shape[1]), -1)], dim=1)
+    spec, frames = manifest.spec, _frames(runtime, voice, batch)
     values = batch.x if batch.x.dim() == 2 else batch.x[..., 0]
     beyond = frames.shape[1] * spec.up - spec.latency + manifest.ahead - values.shape[1] // per
     silence = torch.from_numpy(voice.codec.encode(np.zeros((len(values), beyond), np.float32)))
@@ -104,6 +134,14 @@ def _log_prob_of(runtime: Runtime, voice: Voice, batch: Batch) -> torch.Tensor:
     params, _ = runtime.step(x.numpy(), runtime.init(len(x)), frames.numpy())
     scored = voice.generator.emission.log_prob(torch.from_numpy(params), x[:, : params.shape[1]])
     return scored[:, : values.shape[1]]
+
+
+def _frames(runtime: Runtime, voice: Voice, batch: Batch) -> torch.Tensor:
+    """Whole frames for all of a batch, look-ahead included; beyond the end the last one again."""
+    spec = runtime.manifest.spec
+    given = with_speaker(batch.cond, batch.speaker, voice.generator.speakers)
+    needed = -(-(batch.x.shape[1] // voice.generator.per_sample + spec.latency) // spec.up)
+    return torch.cat([given[:, :needed], given[:, -1:].expand(-1, max(0, needed - given.shape[1]), -1)], dim=1)
 
 
 def recording(utterance: Utterance) -> Floats1:

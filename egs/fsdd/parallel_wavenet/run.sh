@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Parallel WaveNet on the Free Spoken Digit Dataset: six speakers, 8 kHz. A WaveNet is trained, and a network that knows
-# digits; then a flow learns to make all samples at once, judged by the one and heard by the other.
+# Parallel WaveNet on the Free Spoken Digit Dataset: a flow learns to make all samples at once, judged by a WaveNet and
+# heard by a network that knows digits.
 #   egs/fsdd/parallel_wavenet/run.sh [--corpus DIR] [--stage N] [--conf FILE] [--out DIR] [--data DIR]
 # Without --corpus the public corpus is downloaded. conf/base.yaml is the real run, conf/tiny.yaml takes a minute. The
 # teacher is trained as egs/fsdd/wavenet/conf/ says under the same name; TEACHER=exp/... takes one that is there.
@@ -12,8 +12,7 @@ sets=("data.train=$data/train" "data.valid=$data/valid" "data.test=$data/test")
 fit() { seqgen train "$1" --out "$2" $([ -d "$2/checkpoints" ] && echo --resume || true) --set "${sets[@]}" "${@:3}"; }
 
 if from 0 "data"; then
-  seqgen data prepare fsdd --out "$data" ${corpus:+--corpus "$corpus"}
-  seqgen data check --quick "$data"/{train,valid,test}
+  seqgen data prepare fsdd --out "$data" ${corpus:+--corpus "$corpus"}; seqgen data check --quick "$data"/{train,valid,test}
 fi
 
 if from 1 "teacher and classifier"; then
@@ -28,7 +27,8 @@ fi
 if from 3 "evaluation of teacher and student on the test set, export"; then
   seqgen eval "$teacher" --report "$out/teacher.json" --audio "$out/teacher-audio"
   seqgen eval "$out" --audio "$out/audio"
-  seqgen export "$out" --out "$out/voice"
+  seqgen export "$out" --out "$out/voice"; seqgen export "$out" --out "$out/voice-int8" --quantise int8
+  seqgen eval "$out/voice-int8" --data "$data/test" --likelihood-only
 fi
 
 if from 4 "a held-out recording through the streaming voice, without torch; a picture"; then
@@ -36,5 +36,5 @@ if from 4 "a held-out recording through the streaming voice, without torch; a pi
   seqgen-serve vocode "$reference" -o "$out/streamed.wav" --voice "$out/voice" --speaker "$(basename "$reference" | cut -d- -f1)"
   python -m seqgen.metrics.picture "$out/spectrograms.png" recording="$reference" student="$out/streamed.wav" \
     teacher="$out/teacher-audio/$(basename "$reference" .reference.wav).vocoded.wav"
-  seqgen bench "$out/voice"
+  seqgen bench "$out/voice" --compare
 fi

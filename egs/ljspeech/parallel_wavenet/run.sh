@@ -32,5 +32,5 @@ fi
 if from 4 "a held-out recording through the streaming voice, without torch"; then
   recordings=("$out"/audio/*.reference.wav) reference=${recordings[0]}
   seqgen-serve vocode "$reference" -o "$out/streamed.wav" --voice "$out/voice"
-  seqgen bench "$out/voice"
+  seqgen bench "$out/voice" --compare
 fi
