@@ -34,5 +34,8 @@ for precision in float32 int8; do
 done
 if (($(nproc) > 1)); then  # the same with helper threads, which a small bundle would not have
   "$python" -m tests.engine.programs "$folder/large" float32 300
-  TSAN_OPTIONS=halt_on_error=1 "${fixed[@]}" "$folder/threads" "$folder/large" 4 2
+  "$python" -m tests.engine.flows "$folder/flows"
+  for bundle in large flows; do
+    TSAN_OPTIONS=halt_on_error=1 "${fixed[@]}" "$folder/threads" "$folder/$bundle" 4 2
+  done
 fi

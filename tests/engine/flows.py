@@ -1,7 +1,11 @@
-"""Random Parallel WaveNet programs, made without torch, and their equations in float64."""
+"""Random Parallel WaveNet programs, made without torch, and their equations in float64.
+
+``python -m tests.engine.flows FOLDER`` writes one for programs in other languages.
+"""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -100,3 +104,7 @@ def parameters(sizes: Flows, features: Array, z: Array) -> Array:
         first += 2 * len(stack.dilations) * stack.gate
     level = 3 * cond[:, -1] + np.log(0.0625) if sizes.levelled else np.zeros(len(z))
     return np.stack([mean * np.exp(level), log_scale + level], axis=1)
+
+
+if __name__ == "__main__":
+    write(Flows(), Path(sys.argv[1]))
