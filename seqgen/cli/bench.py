@@ -83,6 +83,8 @@ def run_bench(given: argparse.Namespace) -> int:
         )
     if given.train and given.preset is None:
         raise SeqgenError("--train measures a preset", remedy="give --preset")
+    if given.train and not given.preset.startswith("wavernn-"):
+        raise SeqgenError(f"--train measures a recurrence, got --preset {given.preset}", remedy="give a wavernn-...")
     if given.train:
         rows = [_training(given)]
     elif engine_alone:

@@ -63,9 +63,9 @@ def uses(document: Mapping[str, Any]) -> tuple[dict[str, int], set[str]]:
     network's."""
     cell, conditioning = dict[str, int](), set()
     for op in document["ops"]:
-        if op["op"] in ("conv", "dense"):
-            conditioning.add(op["weight"])
-        elif op["op"] == "lanes":
+        slow = [op, *op.get("context", {}).get("ops", [])]
+        conditioning |= {one["weight"] for one in slow if one["op"] in ("conv", "dense")}
+        if op["op"] == "lanes":
             cell[op["leave"]["weight"]] = 1
         elif op["op"] == "wavernn":
             cell[op["recurrent"]] = 1

@@ -21,7 +21,9 @@ from seqgen.models.wavenet_context import ContextWaveNet
 from seqgen.sample import AutoRegressive
 from seqgen.stream.combinators import Serial
 
-MOST_TAPS = 8  # of a dilated convolution and of the first one, in the engine
+# What the engine takes: taps of a convolution, units of real samples and their inverses, flows and the smallest of
+# their floors, elements that a context reads at a time and channels of each.
+MOST_TAPS, LEAST_UNIT, MOST_FLOWS, LEAST_FLOOR, MOST_RATE, MOST_CHANNELS = 8, 1e-6, 16, 1e-9, 1 << 12, 1 << 8
 
 
 def _mixture(emission: LogisticMixture) -> Op:
@@ -52,13 +54,17 @@ def runnable(generator: Generator, codec: Codec) -> bool:
     if isinstance(generator, Parallel):
         return isinstance(codec, Float) and _student(generator) is not None
     inner = generator.body.body if isinstance(generator.body, Levelled) else generator.body
-    inner = inner.wavenet if isinstance(inner, ContextWaveNet) else inner
+    if isinstance(inner, ContextWaveNet):
+        if inner.context.down > MOST_RATE or inner.context.spec.in_dim > MOST_CHANNELS:
+            return False
+        inner = inner.wavenet
     known = EMISSIONS.get(type(generator.emission)) if isinstance(generator, AutoRegressive) else None
-    return isinstance(inner, WaveNet) and known is not None and isinstance(codec, known[1]) and _few_taps(inner)
+    return isinstance(inner, WaveNet) and known is not None and isinstance(codec, known[1]) and _fits(inner)
 
 
-def _few_taps(body: WaveNet) -> bool:
-    return body.spec.symbols in (0, 256) and max(body.kernel, body.front.left + 1) <= MOST_TAPS
+def _fits(body: WaveNet) -> bool:
+    unit = LEAST_UNIT <= body.unit <= 1 / LEAST_UNIT
+    return unit and body.spec.symbols in (0, 256) and max(body.kernel, body.front.left + 1) <= MOST_TAPS
 
 
 def _student(generator: Parallel) -> tuple[str, ParallelWaveNet] | None:
@@ -67,7 +73,11 @@ def _student(generator: Parallel) -> tuple[str, ParallelWaveNet] | None:
     at = "body"
     if isinstance(body, Composed) and len(body.flows) == 2 and isinstance(body.flows[1], Louder):
         body, at = body.flows[0], "body.flows.0"
-    return (at, body) if isinstance(body, ParallelWaveNet) and all(map(_few_taps, map(_network, body.flows))) else None
+    if not isinstance(body, ParallelWaveNet) or len(body.flows) > MOST_FLOWS:
+        return None
+    flows: Any = body.flows
+    fit = all(_fits(_network(flow)) and flow.floor >= LEAST_FLOOR for flow in flows)
+    return (at, body) if fit else None
 
 
 def _network(flow: Any) -> WaveNet:
@@ -98,6 +108,7 @@ def ops(generator: Generator, codec: Codec, state: Any) -> list[Op]:
         context = {"context": _context(inner, at, Network(generator, state), state.body.context.net)}
         stack = _stack(inner.wavenet, f"{at}.wavenet") | context
     else:
+        assert isinstance(inner, WaveNet)
         stack = _stack(inner, at)
     stack = {"op": "wavenet", **stack, "start": codec.start}
     return [*_level(inner is not body), stack, EMISSIONS[type(emission)][0](emission), {"op": CODECS[type(codec)]}]

@@ -152,7 +152,7 @@ class Engine:
         directory: holds program.json and the tensors it names. format: of the recurrent network's weights.
         isa: kernels by name (``generic``, ``avx2``, ``avx512``, ``amx``, ``neon``); ``None``: ``$SEQGEN_ISA``, else the
             best here.
-        threads: 1, or 2 to share the products of a large model with a helper thread; the samples are the same.
+        threads: 1, or 2 to share the work of a large model with a helper thread; the samples are the same.
 
     Raises:
         SeqgenError: with the engine's own message.

@@ -39,3 +39,13 @@ def draw(
     engine.run(after, features, samples, drawing=True, given={"uniforms": uniforms}, made={"audio": audio},
                temperature=temperature)  # fmt: skip
     return audio, after
+
+
+def draw_by_two(engines: tuple[Engine, Engine], features: Array, uniforms: Array) -> Array:
+    """Audio of fresh streams of which the first engine makes half of the frames and the second goes on."""
+    first, second = engines
+    half = features.shape[1] // 2
+    cut = first.info.uniforms_per_sample * first.samples(first.init(1)[0], half)
+    begun, states = draw(first, features[:, :half], uniforms[:, :cut])
+    ended, _ = draw(second, features[:, half:], uniforms[:, cut:], states)
+    return np.concatenate([begun, ended], axis=1)

@@ -86,7 +86,7 @@ def inputs(sizes: Flows, streams: int, frames: int, seed: int = 0) -> tuple[Arra
 
 def logistic(uniforms: Array) -> Array:
     """Standard logistic noise, float64."""
-    u = np.clip(uniforms.astype(float), TRUNCATION, 1 - TRUNCATION)
+    u = np.clip(uniforms, np.float32(TRUNCATION), np.float32(1) - np.float32(TRUNCATION)).astype(float)
     return np.asarray(np.log(u) - np.log1p(-u))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from seqgen.errors import SeqgenError
 from seqgen.runtime.native import MAX_STREAMS, Engine, Format
 from tests.engine import flows, stacks
-from tests.engine.calls import TOLERANCE, draw, score
+from tests.engine.calls import TOLERANCE, draw, draw_by_two, score
 from tests.engine.flows import Flows, inputs, small
 from tests.engine.programs import Array, Shape
 from tests.engine.stacks import Document, op
@@ -25,7 +26,7 @@ STUDENTS = {
                     flows=(small(1, 2, 4, residual=10, gate=7, head=9, kernel=3), small(1), small(2, 1, skip=20))),
     "one flow": Flows(flows=(small(1, 2),)),
 }  # fmt: skip
-HEADER = 40  # bytes before the first flow's state: its time, then the inputs of its first convolution
+HEADER = 40  # bytes of a state before the inputs of the first flow's first convolution
 
 
 @pytest.fixture(scope="module", params=STUDENTS)
@@ -77,6 +78,16 @@ def test_all_sets_give_the_same_bits(student: Flows, where: Path, form: Format, 
 
 
 @pytest.mark.parametrize("form", FORMATS)
+def test_another_set_goes_on_from_a_state(student: Flows, where: Path, form: Format, sets: list[str]) -> None:
+    """Numbers of 8 bits lie in a state as every set reads them, whatever its own kernels take."""
+    features, uniforms, _ = inputs(student, 2, 6)
+    engines = [Engine(where, format=form, isa=name) for name in sets]
+    whole, _ = draw(engines[0], features, uniforms)
+    for pair in permutations(engines, 2):
+        assert draw_by_two(pair, features, uniforms).tobytes() == whole.tobytes()
+
+
+@pytest.mark.parametrize("form", FORMATS)
 def test_chunks_and_batch_mates_change_nothing(student: Flows, where: Path, form: Format) -> None:
     engine, base = Engine(where, format=form), student.base
     features, uniforms, _ = inputs(student, 3, 9, seed=3)
@@ -92,6 +103,25 @@ def test_chunks_and_batch_mates_change_nothing(student: Flows, where: Path, form
     assert np.array_equal(np.concatenate(parts, axis=1), whole)
     assert np.array_equal(states, final)
     assert np.abs(np.diff(whole)).max() > 0
+
+
+@pytest.mark.parametrize("hop", [1, 63, 64, 65, 128])
+def test_frames_of_any_length(hop: int, tmp_path: Path) -> None:
+    """Shorter than a pass, as long, longer; frame by frame, the first of which make nothing, and with calls of none."""
+    sizes = Flows(base=Shape(hop=hop, latency=2 * hop))
+    engine = Engine(flows.write(sizes, tmp_path / "voice"))
+    features, uniforms, _ = inputs(sizes, 2, 9)
+    whole, final = draw(engine, features, uniforms)
+    states, made = engine.init(2), 0
+    for frame in range(9):
+        count = engine.samples(states[0], 1)
+        part, states = draw(engine, features[:, frame : frame + 1], uniforms[:, made : made + count], states)
+        assert np.array_equal(part, whole[:, made : made + count])
+        made += count
+        nothing, states = draw(engine, features[:, :0], uniforms[:, :0], states)
+        assert nothing.shape == (2, 0)
+    assert made == whole.shape[1] == 7 * hop
+    assert np.array_equal(states, final)
 
 
 @needs_two_cores
@@ -196,7 +226,11 @@ def test_noise_and_states_that_are_wrong(value: float, student: Flows, where: Pa
         score(engine, features, z)
     if np.isfinite(value):
         return
-    state = engine.init(1)
-    state[0, HEADER + 8 : HEADER + 12] = np.float32([value]).view(np.uint8)
-    with pytest.raises(SeqgenError, match="damaged"):
-        draw(engine, features, uniforms, state)
+    first = student.flows[0]
+    rings = sum((first.kernel - 1) * dilation for dilation in first.dilations)
+    newest = HEADER - 8 + 40 + rings * 4 * 16  # behind the rings, whose rows are padded to whole vectors
+    for place in (HEADER, newest):
+        state = draw(engine, features, uniforms)[1]
+        state[0, place : place + 4] = np.float32([value]).view(np.uint8)
+        with pytest.raises(SeqgenError, match="damaged"):
+            draw(engine, features, uniforms, state)

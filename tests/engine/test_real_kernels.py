@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 from collections.abc import Callable
+from itertools import permutations
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 from seqgen.errors import SeqgenError
 from seqgen.runtime.native import MAX_STREAMS, Engine, Format, ModelInfo
 from tests.engine import programs, stacks
-from tests.engine.calls import TOLERANCE, draw, score
+from tests.engine.calls import TOLERANCE, draw, draw_by_two, score
 from tests.engine.programs import Array, Shape
 from tests.engine.stacks import Document, Stack, inputs, op
 
@@ -98,6 +99,16 @@ def test_all_sets_give_the_same_bits(stack: Stack, where: Path, form: Format, se
         engine = Engine(where, format=form, isa=name)
         got = score(engine, features, values)[0], draw(engine, features, uniforms)[0]
         assert [part.tobytes() for part in got] == [part.tobytes() for part in expected]
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_another_set_goes_on_from_a_state(stack: Stack, where: Path, form: Format, sets: list[str]) -> None:
+    """Numbers of 8 bits lie in a state as every set reads them, whatever its own kernels take."""
+    features, uniforms, _ = inputs(stack, 2, 12)
+    engines = [Engine(where, format=form, isa=name) for name in sets]
+    whole, _ = draw(engines[0], features, uniforms)
+    for pair in permutations(engines, 2):
+        assert draw_by_two(pair, features, uniforms).tobytes() == whole.tobytes()
 
 
 @pytest.mark.parametrize("form", FORMATS)

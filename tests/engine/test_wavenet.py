@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from seqgen.runtime.native import MAX_STREAMS, Engine, Format
 from seqgen.sample import Vocoder
 from seqgen.stream.state import leaves
 from seqgen.train import weights
-from tests.engine.calls import draw, score
+from tests.engine.calls import draw, draw_by_two, score
 from tests.runtime.voices import tiny_run, tiny_system
 
 FORMATS: tuple[Format, ...] = ("float32", "bf16", "int8")
@@ -124,6 +125,16 @@ def test_all_sets_give_the_same_bits(voice: Voice, form: Format, sets: list[str]
 
 
 @pytest.mark.parametrize("form", FORMATS)
+def test_another_set_goes_on_from_a_state(voice: Voice, form: Format, sets: list[str]) -> None:
+    """Numbers of 8 bits lie in a state as every set reads them, whatever its own kernels take."""
+    features, uniforms, _ = voice.inputs(2, 12)
+    engines = [Engine(voice.where, format=form, isa=name) for name in sets]
+    whole, _ = draw(engines[0], features, uniforms)
+    for pair in permutations(engines, 2):
+        assert draw_by_two(pair, features, uniforms).tobytes() == whole.tobytes()
+
+
+@pytest.mark.parametrize("form", FORMATS)
 def test_chunks_and_batch_mates_change_nothing(voice: Voice, form: Format) -> None:
     """Streams at different times may share a call: their rings stand at different places."""
     net = voice.vocoder.generator.conditioner
@@ -197,7 +208,7 @@ CONTEXTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "no rate": (lambda c: c.pop("rate"), "'rate' is missing"),
     "a rate of nothing": (lambda c: c.update(rate=0), "rate"),
     "a group of another size": (lambda c: c.update(rate=8), "weight"),
-    "an unknown op": (lambda c: c["ops"][0].update(op="tanh"), "an unknown op in the context"),
+    "an unknown op": (lambda c: c["ops"][0].update(op="tanh"), "unknown op 'tanh' in the context; known: normalise"),
     "an op without end": (lambda c: c.update(ops=c["ops"] * 40), "more than 256 ops"),
     "a value of another width": (lambda c: c.update(out=c["ops"][0]["out"]), "another width than the gates take"),
     "no such value": (lambda c: c.update(out="nothing"), "no op before it makes 'nothing'"),

@@ -20,7 +20,7 @@ from seqgen.audio.features import log_mel
 from seqgen.bundle import Bundle
 from seqgen.config import Component
 from seqgen.errors import SeqgenError
-from seqgen.export import voice
+from seqgen.export import program, voice
 from seqgen.flows.affine import logistic, logistic_log_density
 from seqgen.generator import Parallel
 from seqgen.runtime import onnx as onnx_runtime
@@ -248,3 +248,15 @@ def test_a_student_in_8_bits(made: Voice, run: RunConfig, tmp_path: Path) -> Non
     x = full[..., 0] + full[..., 1].exp() * torch.from_numpy(z)
     said = [logistic_log_density(x, params[..., 0], params[..., 1]).mean() for params in (full, coarse)]
     assert 1e-7 < float(said[0] - said[1]) < 0.02
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [{"layers": [1] * 17}, {"layers": [1] * 8, "scale": 0.1}, {"kernel": 9}, {"floor": 1e-10}],
+    ids=["flows", "units", "taps", "floor"],
+)
+def test_a_student_that_the_engine_lacks_runs_elsewhere(sizes: dict[str, Any]) -> None:
+    plain = parallel_run()
+    assert program.runnable(training.voice(plain, SPEAKERS).vocoder)
+    model = Component("parallel-wavenet", plain.model.options | sizes)
+    assert not program.runnable(training.voice(replace(plain, model=model), SPEAKERS).vocoder)

@@ -210,6 +210,7 @@ def test_damaged_experiment_files(experiment: Path) -> None:
 def test_presets(work: Path) -> None:
     refused("bench", "--preset", "wavernn-1", named=("unknown preset 'wavernn-1'", "wavernn-512"))
     refused("bench", named=("--preset",))
+    refused("bench", "--preset", "wavenet-1x16", "--train", named=("--train measures a recurrence", "wavenet-1x16"))
     alone = ("bench", "--preset", "wavenet-30x64-int8", "--runtime", "torch")
     refused(*alone, named=("the native engine alone", "--preset wavenet-30x64 is for every runtime"))
     refused("bench", work / "voice", "--seconds", "0", named=("--seconds",))

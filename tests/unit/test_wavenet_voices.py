@@ -21,7 +21,7 @@ from seqgen.config import Component
 from seqgen.emissions.gaussian import Gaussian
 from seqgen.emissions.logistic_mixture import LogisticMixture
 from seqgen.errors import SeqgenError
-from seqgen.export import voice
+from seqgen.export import program, voice
 from seqgen.models.levelled import SPREAD, Levelled, Louder
 from seqgen.models.wavenet import WaveNet
 from seqgen.models.wavenet_context import ContextWaveNet
@@ -65,6 +65,7 @@ VOICES: dict[str, dict[str, Any]] = {
     },
 }
 VOICES["levelled context"] = VOICES["levelled"] | {"context": VOICES["context"]["context"]}
+SLOW = {"rate": 4097, "channels": 1, "layers": 1, "embedding": 1}  # reads more at a time than the engine does
 VOICES["wide"] = VOICES["mixture"] | {"kernel": 9}  # more taps than the native engine has
 
 
@@ -236,6 +237,8 @@ def test_a_generator_of_symbols_does_not_draw_real_numbers(emission: Any) -> Non
 
 def test_a_model_that_the_engine_lacks_is_not_quantised(tmp_path: Path) -> None:
     system, experiment = tiny_voice("wide")
+    slow = tiny_system(voice_run(**VOICES["context"] | {"context": SLOW}), ("ann", "bo"))[0]
+    assert not program.runnable(slow.vocoder)
     with pytest.raises(SeqgenError, match="the native engine cannot run wavenet; export it in float32"):
         voice.write(system.voice, experiment, tmp_path / "voice", {}, "int8")
     assert list(tmp_path.iterdir()) == []

@@ -32,10 +32,11 @@
  * who moves the last `ahead` samples' logits of one call to the beginning of the next call's has all of them.
  *
  * Threads: a call runs on the thread that makes it. A model that was loaded with two threads has a helper besides (Linux
- * only), which does nearly half of the products of one call at a time, so that each core's cache holds half of the weights; a
- * call that finds it at work for another call does without. The samples are the same either way. The helper looks for
- * work during a call and for less than a millisecond after it, then sleeps. Models with less than 512 KiB of weights
- * would gain nothing by it and have no helper: seqgen_describe tells.
+ * only), which does nearly half of the work of one call at a time, so that each core's cache holds half of the weights: of a
+ * recurrent network half of its products, of several flows the last ones, for some samples, while the caller takes the next
+ * samples through the first. A call that finds it at work for another call does without. The samples are the same either
+ * way. The helper looks for work during a call and for less than a millisecond after it, then sleeps. Models that would gain
+ * nothing by it have none (recurrent ones with less than 512 KiB of weights, stacks, a single flow): seqgen_describe tells.
  *
  * Structures that the caller fills begin with struct_size = sizeof(the structure); later versions only append fields.
  */
@@ -84,7 +85,7 @@ typedef struct seqgen_load_options {
     size_t struct_size;
     int32_t format;  /* a seqgen_format: how the recurrent network's weights are held */
     const char *isa; /* "generic", "avx2", "avx512", "amx", "neon"; NULL: $SEQGEN_ISA, else the best here */
-    int32_t threads; /* 1 (or 0), or 2: a helper thread does half of a call's products, see below */
+    int32_t threads; /* 1 (or 0), or 2: a helper thread does half of a call's work, see above */
 } seqgen_load_options;
 
 typedef struct seqgen_model_info {
@@ -99,9 +100,9 @@ typedef struct seqgen_model_info {
     char isa[16];                /* the kernels in use */
     size_t state_bytes;          /* of one stream's state blob */
     size_t workspace_bytes;      /* of a call with SEQGEN_MAX_STREAMS streams; enough for any call */
-    size_t weight_bytes;         /* what is read for every sample */
+    size_t weight_bytes;         /* what is read for every sample, of flows for up to 64 at a time */
     size_t weight_blocks;        /* 64-byte blocks of weights that are not zero */
-    int32_t threads;             /* that a call uses: 1, or 2 where they were asked for and the weights are worth it */
+    int32_t threads;             /* that a call uses: 1, or 2 where they were asked for and the model is worth it */
     int32_t lanes;               /* samples of a stream made side by side, 1 to 16; see above */
     int32_t ahead;               /* samples under way beyond those of a call: 0 where there is one lane */
     int32_t uniforms_per_sample; /* uniform numbers that one sample takes: as many as symbols, or 1 or 2 for a real one */

@@ -74,8 +74,8 @@ void Flows::divide() {
 }
 
 void Flows::read_noise(const Json& op, const std::string& where) {
-    constexpr double kLeast = 1e-9, kMost = 0.1;
-    truncation_ = number(op, "truncation", kLeast, kMost, where);
+    constexpr double kLeast = 1e-7, kMost = 0.1;  // less is nothing beside 1 in float32
+    truncation_ = static_cast<float>(number(op, "truncation", kLeast, kMost, where));
 }
 
 std::size_t Flows::given() const { return given_; }
@@ -119,7 +119,8 @@ bool Flows::fits(const unsigned char* state) const {
 }
 
 float Flows::noise(float uniform) const {
-    const double u = uniform > truncation_ ? (uniform < 1 - truncation_ ? uniform : 1 - truncation_) : truncation_;
+    const float most = 1.0f - truncation_;
+    const double u = uniform > truncation_ ? (uniform < most ? uniform : most) : truncation_;
     return static_cast<float>(logarithm(u) - logarithm(1.0 - u));
 }
 

@@ -73,7 +73,7 @@ class Flows final : public Body {
     std::optional<Level> level_;
     std::size_t behind_ = 0;  // flows of part 0
     std::size_t scratch_ = 0, given_ = 0, state_bytes_ = 0;
-    double truncation_ = 0;
+    float truncation_ = 0;
 };
 
 }  // namespace seqgen

@@ -33,7 +33,7 @@ struct Span {
     std::uint32_t first, last;
 };
 
-// One row for each stream, `stride` elements apart.
+// Rows of activations, `stride` elements apart: one for each stream, or many of one stream.
 template <typename T>
 struct Rows {
     T* data;
@@ -84,7 +84,7 @@ struct Kernels {
     // Activations in 8 bits are stored as q + 128 (true) or as two's complement q (false), q in -127 .. 127.
     bool unsigned_activations;
 
-    // Some groups of y = W x.
+    // Some groups of y = W x, for `streams` rows of any number.
     void (*product_f32)(const Matrix&, Span groups, Rows<const float> x, Rows<float> y, int streams);
     void (*product_bf16)(const Matrix&, Span groups, Rows<const float> x, Rows<float> y, int streams);
     void (*product_i8)(const Matrix&, Span groups, Rows<const std::uint8_t> x, Rows<float> y, int streams);

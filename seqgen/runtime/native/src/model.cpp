@@ -17,7 +17,7 @@ constexpr std::size_t kLargestState = std::size_t{1} << 24;
 // Below this many bytes of weights a sample two threads spend more on waiting for each other than they save.
 constexpr std::size_t kWorthSplitting = std::size_t{1} << 19;
 constexpr const char* kKnownOps =
-    "normalise, slice, conv, dense, add, relu, interpolate, wavernn, lanes, levelled, wavenet, parallel-wavenet, "
+    "normalise, slice, conv, dense, add, relu, gelu, interpolate, wavernn, lanes, levelled, wavenet, parallel-wavenet, "
     "categorical, logistic-mixture, gaussian, logistic, bytes16, mulaw8, float, prediction";
 
 // A name without directories: the program may only point at files of its own bundle.

@@ -33,7 +33,7 @@ struct StateHeader {
 class Model {
    public:
     static constexpr std::uint32_t kMagic = 0x54534753;  // "SGST"
-    static constexpr std::uint32_t kVersion = 3;
+    static constexpr std::uint32_t kVersion = 4;
 
     // Reads `directory`/program.json and the files it names. Raises Failure, std::bad_alloc.
     Model(const std::string& directory, const seqgen_load_options& options);
@@ -45,7 +45,7 @@ class Model {
     seqgen_format format = SEQGEN_FORMAT_FLOAT32;
     const Kernels& kernels;
     Network network;
-    Network::Value vector{0, 0};  // what the network makes: 6 * units numbers a frame
+    Network::Value vector{0, 0};  // what the network makes for a frame
     std::vector<float> weights;   // [hop] how far each sample lies from one frame's vector to the next
     Aligned<float> first_vector;  // the vector before the first frame
     const Body* body = nullptr;    // one of these three

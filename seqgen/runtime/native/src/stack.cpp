@@ -224,9 +224,6 @@ void Stack::init(unsigned char* state) const {
         std::memcpy(state + sizeof(std::uint64_t) + i * sizeof nothing, &nothing, sizeof nothing);
     }
     if (context_) context_->init(state + ring_bytes());
-    if (format_ != SEQGEN_FORMAT_INT8) return;
-    const std::uint8_t zero = kernels_->unsigned_activations ? 128 : 0;
-    for (std::size_t row = 0; row < rows_; ++row) std::memset(state + kHead + row * row_bytes(), zero, residual_);
 }
 
 bool Stack::fits(const unsigned char* state) const {

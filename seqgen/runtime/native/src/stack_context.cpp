@@ -23,7 +23,9 @@ StackContext::StackContext(const Json& op, const Tensors& tensors, seqgen_format
     const auto& ops = op.at("ops", where).list(where);
     if (ops.size() > kMostOps) throw Failure(SEQGEN_FORMAT, where + ": a context of more than 256 ops");
     for (const Json& each : ops) {
-        if (!net_.append(each, tensors, where)) throw Failure(SEQGEN_UNSUPPORTED, where + ": an unknown op in the context");
+        if (net_.append(each, tensors, where)) continue;
+        throw Failure(SEQGEN_UNSUPPORTED, where + ": unknown op '" + each.at("op", where).string(where) +
+                                              "' in the context; known: normalise, slice, conv, dense, add, relu, gelu");
     }
     const Network::Value made = net_.value(op.at("out", where).string(where), where);
     if (made.width != vector) throw Failure(SEQGEN_FORMAT, where + ": the context has another width than the gates take");

@@ -16,6 +16,17 @@ inline void copy_row(void* to, const void* from, std::size_t bytes) {
     for (std::size_t at = 0; at < bytes; at += 16) std::memcpy(made + at, given + at, 16);
 }
 
+// Numbers of 8 bits between a state, which has two's complement, and kernels of any instruction set.
+inline void copy_bytes(std::uint8_t* to, const std::uint8_t* from, std::size_t count, bool offset) {
+    const std::uint64_t flipped = offset ? 0x8080808080808080u : 0;
+    for (std::size_t at = 0; at < count; at += sizeof flipped) {
+        std::uint64_t eight;
+        std::memcpy(&eight, from + at, sizeof eight);
+        eight ^= flipped;
+        std::memcpy(to + at, &eight, sizeof eight);
+    }
+}
+
 }  // namespace
 
 // Rows share what they read of the weights: where there are many, a few groups at a time, which stay at hand for all.
@@ -91,7 +102,7 @@ void Stack::recall(StackLanes& lanes, const Ring& ring) const {
 // What a layer reads: old rows of its ring, then what enters it, which takes the place of the oldest one. So later
 // samples of a pass find those before them.
 void Stack::recall(StackLanes& lanes, const Ring& ring, int stream, int time) const {
-    const bool small = format_ == SEQGEN_FORMAT_INT8;
+    const bool small = format_ == SEQGEN_FORMAT_INT8, offset = kernels_->unsigned_activations;
     const std::size_t width = row_bytes(), newest = taps_ - 1;
     const StackLanes::Stream& own = lanes.stream[stream];
     const std::size_t index = static_cast<std::size_t>(stream * lanes.times + time), at = index * residual_;
@@ -102,7 +113,7 @@ void Stack::recall(StackLanes& lanes, const Ring& ring, int stream, int time) co
     for (std::size_t tap = 0; tap < newest; ++tap) {
         const unsigned char* row = rows + place * width;
         if (small) {
-            copy_row(lanes.tap_bytes[tap] + at, row, residual_);
+            copy_bytes(lanes.tap_bytes[tap] + at, row, residual_, offset);
             std::memcpy(sizes + tap, row + residual_, sizeof(float));
         } else {
             copy_row(lanes.taps[tap] + at, row, width);
@@ -116,7 +127,7 @@ void Stack::recall(StackLanes& lanes, const Ring& ring, int stream, int time) co
     if (small) {
         std::uint8_t* bytes = lanes.tap_bytes[newest] + at;
         sizes[newest] = kernels_->scaled_bytes(lanes.residual + at, residual_, bytes);
-        copy_row(row, bytes, residual_);
+        copy_bytes(row, bytes, residual_, offset);
         std::memcpy(row + residual_, sizes + newest, sizeof(float));
     } else {
         copy_row(row, lanes.residual + at, width);
