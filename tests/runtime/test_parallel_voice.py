@@ -184,6 +184,26 @@ def test_a_wrong_sample_anywhere_is_noticed(bundle: Bundle) -> None:
         assert replay(altered).unexplained == unexplained
 
 
+def test_a_sample_may_be_as_far_off_as_its_mean_rounds(tmp_path: Path) -> None:
+    """Frames of noise lead a trained voice far beyond full scale; what comes back into it has roundings of that size."""
+    run = parallel_run(levelled=True)
+    loud = parallel_voice(run)
+    with torch.no_grad():
+        loud.generator.conditioner.rest.layers[-2].linear.bias[-1] += 3
+    bundle = voice.write(loud, Experiment(Path("exp/tiny"), run, SPEAKERS), tmp_path / "voice", {})
+    golden = dict(bundle.tensors("golden.safetensors"))
+    altered = Altered(open_runtime(bundle, "onnx"), golden)
+    altered.manifest = bundle.manifest
+    params, _ = altered.step(golden["elements"], altered.init(2), golden["features"])
+    mean = np.abs(params[..., 0])
+    row, sample = np.unravel_index(mean.argmax(), mean.shape)
+    assert mean.max() > 10
+    for shift, unexplained in ((5e-5, 0), (3e-4, 1)):
+        golden["audio"] = bundle.tensors("golden.safetensors")["audio"].copy()
+        golden["audio"][row, sample] += shift * mean.max()
+        assert replay(altered).unexplained == unexplained
+
+
 def test_the_streaming_command_gives_the_offline_audio(bundle: Bundle, repository: Path, tmp_path: Path) -> None:
     rate = bundle.manifest.sample_rate
     t = np.arange(rate // 3 + 7) / rate
