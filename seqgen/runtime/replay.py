@@ -103,7 +103,7 @@ def _allowed(
     frames of noise may lead far beyond full scale."""
     if runtime.manifest.feeds_back:
         return np.zeros_like(audio)
-    return REAL_TOLERANCE * np.maximum(1, np.abs(params[..., 0]))
+    return (REAL_TOLERANCE * np.maximum(1, np.abs(params[..., 0]))).astype(np.float32)
 
 
 def _departures(

@@ -185,7 +185,7 @@ def test_a_wrong_sample_anywhere_is_noticed(bundle: Bundle) -> None:
 
 
 def test_a_sample_may_be_as_far_off_as_its_mean_rounds(tmp_path: Path) -> None:
-    """Frames of noise lead a trained voice far beyond full scale; what comes back into it has roundings of that size."""
+    """Frames of noise lead a trained voice far beyond full scale; what comes back has roundings of that size."""
     run = parallel_run(levelled=True)
     loud = parallel_voice(run)
     with torch.no_grad():
