@@ -20,8 +20,8 @@
 
 namespace seqgen {
 
-// The fixed part at the beginning of a state blob; behind it the body's own part, the last conditioning vector and the conditioning network's state, float32, and the synthesis filter's 16-bit numbers. For a
-// model with lanes see Subscale.
+// The fixed part at the beginning of a state blob; behind it the body's own part, the last conditioning vector and the
+// conditioning network's state, float32, and the synthesis filter's 16-bit numbers. For a model with lanes see Subscale.
 struct StateHeader {
     std::uint32_t magic, version;
     std::uint64_t signature;  // of the program and the format: a blob fits one model only
@@ -57,7 +57,7 @@ class Model {
     std::unique_ptr<Prediction> prediction;
     std::unique_ptr<Subscale> subscale;  // where lanes are made side by side
     std::uint64_t signature = 0;
-    std::unique_ptr<Team> team;  // of a model with two threads whose weights are worth it
+    std::unique_ptr<Team> team;  // of a model with two threads that is worth it
 
     std::size_t state_bytes() const;
     int elements() const { return stack || flows ? 1 : 2; }                  // drawn for one sample
