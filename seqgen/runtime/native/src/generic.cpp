@@ -12,6 +12,7 @@ constexpr char kName[] = "generic";
 constexpr int kZeroPoint = 0;
 constexpr int kTile = 2;
 constexpr int kDense = 1;
+constexpr int kDenseFloats = 1;
 constexpr int kTogether = 1;
 
 struct Vec {

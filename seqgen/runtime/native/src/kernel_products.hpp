@@ -58,6 +58,23 @@ struct Float32 {
         for (int s = 0; s < S; ++s) made[s] = add(even[s], odd[s]);
     }
 
+    // The same for G groups of a dense matrix and one stream: more chains, which share each activation.
+    template <int G>
+    static void groups(const Matrix& m, std::uint32_t group, const float* x, float* y) {
+        const std::size_t apart = std::size_t{m.dense} * kLanes;
+        const float* weights = reinterpret_cast<const float*>(m.weights) + group * apart;
+        Vec even[G], odd[G];
+        for (int g = 0; g < G; ++g) even[g] = odd[g] = splat(0.0f);
+        std::uint32_t left = m.dense;
+        for (; left >= 2; left -= 2, weights += 2 * kLanes, x += 2) {
+            const Vec x0 = splat(x[0]), x1 = splat(x[1]);
+            for (int g = 0; g < G; ++g) even[g] = fma(load(weights + g * apart), x0, even[g]);
+            for (int g = 0; g < G; ++g) odd[g] = fma(load(weights + g * apart + kLanes), x1, odd[g]);
+        }
+        for (int g = 0; g < G && left > 0; ++g) even[g] = fma(load(weights + g * apart), splat(*x), even[g]);
+        for (int g = 0; g < G; ++g) store(y + (group + g) * kLanes, add(even[g], odd[g]));
+    }
+
     template <int S>
     static void strips(const Matrix& m, std::uint32_t group, Place& at, Rows<const float> from, Vec (&made)[S]) {
         const float* weights = reinterpret_cast<const float*>(at.weights);
@@ -99,6 +116,20 @@ struct BFloat16 {
         }
         at = {weights, column};
         for (int s = 0; s < S; ++s) made[s] = add(even[s], odd[s]);
+    }
+
+    template <int G>
+    static void groups(const Matrix& m, std::uint32_t group, const float* x, float* y) {
+        const std::size_t apart = m.dense * kBlockBytes;
+        const std::uint8_t* weights = m.weights + group * apart;
+        Vec even[G], odd[G];
+        for (int g = 0; g < G; ++g) even[g] = odd[g] = splat(0.0f);
+        for (std::uint32_t block = 0; block < m.dense; ++block, weights += kBlockBytes, x += 2) {
+            const Vec x0 = splat(x[0]), x1 = splat(x[1]);
+            for (int g = 0; g < G; ++g) even[g] = fma(low_halves(weights + g * apart), x0, even[g]);
+            for (int g = 0; g < G; ++g) odd[g] = fma(high_halves(weights + g * apart), x1, odd[g]);
+        }
+        for (int g = 0; g < G; ++g) store(y + (group + g) * kLanes, add(even[g], odd[g]));
     }
 
     template <int S>
@@ -154,6 +185,23 @@ struct Int8 {
         sum<Shared>(m, group, at, from, made);
     }
 
+    // Whole numbers may be added up in any order, so that G groups need no second sum each to hide the latency.
+    template <int G>
+    static void groups(const Matrix& m, std::uint32_t group, const std::uint8_t* x, float* y) {
+        const std::size_t apart = m.dense * kBlockBytes;
+        const std::uint8_t* weights = m.weights + group * apart;
+        Sum sum[G];
+        for (int g = 0; g < G; ++g) sum[g] = load_sum(m.base + (group + g) * kLanes);
+        for (std::uint32_t block = 0; block < m.dense; ++block, weights += kBlockBytes, x += 4) {
+            const Quad four = quad(x);
+            for (int g = 0; g < G; ++g) sum[g] = dot(sum[g], load_block(weights + g * apart), four);
+        }
+        for (int g = 0; g < G; ++g) {
+            const std::size_t row = (group + g) * kLanes;
+            store(y + row, mul(to_float(sum[g], no_sum()), load(m.scale + row)));
+        }
+    }
+
     template <int S>
     static void strips(const Matrix& m, std::uint32_t group, Place& at, Rows<const std::uint8_t> from,
                        Vec (&made)[S]) {
@@ -172,28 +220,12 @@ inline void tile(const Matrix& m, Span groups, Rows<const typename Form::Number>
     }
 }
 
-// G groups of a dense int8 matrix at a time for one stream, which share each four activations. Whole numbers may be
-// added up in any order, so that G groups need no second sum each to hide the latency.
-template <int G>
-inline void dense_groups(const Matrix& m, std::uint32_t group, const std::uint8_t* x, float* y) {
-    const std::size_t apart = m.dense * kBlockBytes;
-    const std::uint8_t* weights = m.weights + group * apart;
-    Sum sum[G];
-    for (int g = 0; g < G; ++g) sum[g] = load_sum(m.base + (group + g) * kLanes);
-    for (std::uint32_t block = 0; block < m.dense; ++block, weights += kBlockBytes, x += 4) {
-        const Quad four = quad(x);
-        for (int g = 0; g < G; ++g) sum[g] = dot(sum[g], load_block(weights + g * apart), four);
-    }
-    for (int g = 0; g < G; ++g) {
-        const std::size_t row = (group + g) * kLanes;
-        store(y + row, mul(to_float(sum[g], no_sum()), load(m.scale + row)));
-    }
-}
-
-inline void dense_product(const Matrix& m, Span groups, const std::uint8_t* x, float* y) {
+template <typename Form>
+inline void dense_product(const Matrix& m, Span groups, const typename Form::Number* x, float* y) {
+    constexpr int kGroups = std::is_same<Form, Int8>::value ? kDense : kDenseFloats;
     std::uint32_t group = groups.first;
-    for (; group + kDense <= groups.last; group += kDense) dense_groups<kDense>(m, group, x, y);
-    for (; group < groups.last; ++group) dense_groups<1>(m, group, x, y);
+    for (; group + kGroups <= groups.last; group += kGroups) Form::template groups<kGroups>(m, group, x, y);
+    for (; group < groups.last; ++group) Form::template groups<1>(m, group, x, y);
 }
 
 template <typename Form, int S>
@@ -228,9 +260,7 @@ void product(const Matrix& m, Span groups, Rows<const typename Form::Number> x, 
             tile_of_strips<Form, decltype(count)::value>(m, groups, from, to);
         });
     }
-    if constexpr (std::is_same<Form, Int8>::value) {
-        if (m.dense > 0 && streams == 1) return dense_product(m, groups, x.data, y.data);
-    }
+    if (m.dense > 0 && streams == 1) return dense_product<Form>(m, groups, x.data, y.data);
     each_tile(x, y, streams, [&](auto count, auto from, auto to) {
         tile<Form, decltype(count)::value>(m, groups, from, to);
     });
