@@ -4,8 +4,9 @@ With int8 weights the cell's matrices have 8 bits, ``w = q · peak / 127`` with 
 ``q = round(127 w / peak)`` (:mod:`seqgen.nets.rounding`); where it is smaller, only their blocks of 4 × 4 that are not
 zero. Likewise the matrices of a WaveNet's stack, those of gates with a peak for each tap of a row. The matrix through
 which lanes are told of those before is stored like the cell's, the rest of their network in float32. Matrices of the
-conditioning network have bfloat16, as in the engine itself. All are the very numbers that the engine makes of float32
-weights when it loads them, so nothing is rounded twice and the samples are the same.
+conditioning network have bfloat16, as in the engine itself, and so do the last two of a stack that makes distributions
+of real numbers. All are the very numbers that the engine makes of float32 weights when it loads them, so nothing is
+rounded twice and the samples are the same.
 """
 
 from __future__ import annotations
@@ -59,12 +60,11 @@ def bfloat16(values: Array) -> Array:
 
 
 def uses(document: Mapping[str, Any]) -> tuple[dict[str, int], set[str]]:
-    """Names of the body's matrices, those of lanes included, with how many each is of; those of the conditioning
-    network's."""
-    cell, conditioning = dict[str, int](), set()
+    """Names of the matrices that have 8 bits, with how many each is of; and of those that have bfloat16."""
+    cell, halves = dict[str, int](), set()
     for op in document["ops"]:
         slow = [op, *op.get("context", {}).get("ops", [])]
-        conditioning |= {one["weight"] for one in slow if one["op"] in ("conv", "dense")}
+        halves |= {one["weight"] for one in slow if one["op"] in ("conv", "dense")}
         if op["op"] == "lanes":
             cell[op["leave"]["weight"]] = 1
         elif op["op"] == "wavernn":
@@ -72,9 +72,14 @@ def uses(document: Mapping[str, Any]) -> tuple[dict[str, int], set[str]]:
             cell |= {head[kind]: 1 for head in op["heads"] for kind in ("inner_weight", "outer_weight")}
         for stack in {"wavenet": [op], "parallel-wavenet": op.get("flows", [])}.get(op["op"], []):
             cell |= dict.fromkeys(stack["gates"], stack["kernel"])
-            pairs = [*stack["residuals"], *(stack[name] for name in ("skip", "head", "out") if name in stack)]
+            last = [stack["head"], stack["out"]]
+            pairs = [*stack["residuals"], *([stack["skip"]] if "skip" in stack else [])]
+            if "embedding" in stack:
+                pairs += last
+            else:
+                halves |= {weight for weight, _ in last}
             cell |= {weight: 1 for weight, _ in pairs}
-    return cell, conditioning
+    return cell, halves
 
 
 def words(value: Any) -> set[str]:
@@ -90,9 +95,10 @@ def write(document: Mapping[str, Any], tensors: Mapping[str, Array], path: Path)
 
     With bf16 the cell's matrices stay float32: the engine rounds some of them times a factor.
     """
-    cell, conditioning = uses(document)
+    cell, halves = uses(document)
     made: dict[str, Array] = {}
-    halves = set() if document["precision"] == "float32" else conditioning
+    if document["precision"] == "float32":
+        halves = set()
     for name, values in ((name, tensors[name]) for name in sorted(words(document["ops"]) & set(tensors))):
         if name in cell and document["precision"] == "int8":
             made |= int8(name, values, cell[name])

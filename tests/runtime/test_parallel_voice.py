@@ -267,7 +267,8 @@ def test_a_student_in_8_bits(made: Voice, run: RunConfig, tmp_path: Path) -> Non
     full, coarse = (torch.from_numpy(runtime.step(z, runtime.init(2), cond)[0]) for runtime in (exact, quick))
     x = full[..., 0] + full[..., 1].exp() * torch.from_numpy(z)
     said = [logistic_log_density(x, params[..., 0], params[..., 1]).mean() for params in (full, coarse)]
-    assert 1e-7 < float(said[0] - said[1]) < 0.02
+    assert not torch.equal(full, coarse)
+    assert abs(float(said[0] - said[1])) < 0.01
 
 
 @pytest.mark.parametrize(

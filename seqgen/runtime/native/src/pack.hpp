@@ -77,6 +77,7 @@ class Packed {
     void operator()(Span groups, Rows<const float> x, Rows<float> y, int streams) const;
     void operator()(Span groups, Rows<const std::uint8_t> x, Rows<float> y, int streams) const;
 
+    bool takes_bytes() const { return format_ == SEQGEN_FORMAT_INT8; }
     Span all() const { return {0, matrix_.groups}; }
     std::size_t blocks() const { return weights_.size() / kBlockBytes; }
     std::size_t bytes() const { return weights_.size() + columns_.size() * sizeof(std::uint16_t); }

@@ -110,8 +110,8 @@ class Stack final : public Body {
     void read_columns(const Json& op, const std::vector<float>& weight, const std::string& where);
     void read_head(const Json& op, const Tensors& tensors, const std::string& where);
     void read_gates(const Json& names, const Tensors& tensors, const std::string& where);
-    Layer layer(const Json& names, const Tensors& tensors, const std::vector<int>& columns, Activations activations,
-                const std::string& where) const;
+    Layer layer(const Json& names, const Tensors& tensors, const std::vector<int>& columns, seqgen_format format,
+                Activations activations, const std::string& where) const;
     template <typename Size>
     std::size_t of_all(Size&& size) const;
     std::size_t row_bytes() const;
@@ -128,7 +128,7 @@ class Stack final : public Body {
     void filter(StackLanes& lanes, std::size_t layer) const;
     void apply(const Packed& matrix, Rows<const float> x, Rows<const std::uint8_t> bytes, Rows<float> y,
                int rows) const;
-    void rectify(StackLanes& lanes, const Layer& layer, float* y, std::uint8_t* bytes) const;
+    void rectify(StackLanes& lanes, const Layer& layer, const Layer& next, float* y, std::uint8_t* bytes) const;
 
     const Kernels* kernels_;
     seqgen_format format_;

@@ -36,11 +36,7 @@ void Stack::apply(const Packed& matrix, Rows<const float> x, Rows<const std::uin
     const std::uint32_t every = matrix.all().last, step = rows > SEQGEN_MAX_STREAMS ? kTogether : every;
     for (std::uint32_t first = 0; first < every; first += step) {
         const Span groups = {first, std::min(first + step, every)};
-        if (format_ == SEQGEN_FORMAT_INT8) {
-            matrix(groups, bytes, y, rows);
-        } else {
-            matrix(groups, x, y, rows);
-        }
+        matrix.takes_bytes() ? matrix(groups, bytes, y, rows) : matrix(groups, x, y, rows);
     }
 }
 
@@ -159,13 +155,13 @@ void Stack::filter(StackLanes& lanes, std::size_t layer) const {
     }
 }
 
-// Behind a product: y = max(multiplier * y + bias, 0), in int8 with a new multiplier.
-void Stack::rectify(StackLanes& lanes, const Layer& layer, float* y, std::uint8_t* bytes) const {
+// Behind a product: y = max(multiplier * y + bias, 0), with a new multiplier where the next one takes 8 bits; else it is 1.
+void Stack::rectify(StackLanes& lanes, const Layer& layer, const Layer& next, float* y, std::uint8_t* bytes) const {
     const std::size_t count = layer.bias.size();
     for (int row = 0; row < lanes.rows(); ++row) {
         const std::size_t at = static_cast<std::size_t>(row) * count;
         float& multiplier = lanes.multiplier[row];
-        if (format_ == SEQGEN_FORMAT_INT8) {
+        if (next.matrix.takes_bytes()) {
             multiplier = kernels_->rectify_bytes(y + at, layer.bias.data(), multiplier, count, bytes + at);
         } else {
             kernels_->rectify(y + at, layer.bias.data(), count);
@@ -197,9 +193,9 @@ void Stack::advance(StackLanes& lanes, const int (*before)[2]) const {
     } else {
         std::copy_n(lanes.residual, static_cast<std::size_t>(rows) * residual_, lanes.skip);
     }
-    rectify(lanes, skip_, lanes.skip, lanes.skip_bytes);
+    rectify(lanes, skip_, head_, lanes.skip, lanes.skip_bytes);
     apply(head_.matrix, {lanes.skip, skip}, {lanes.skip_bytes, skip}, {lanes.head, head}, rows);
-    rectify(lanes, head_, lanes.head, lanes.head_bytes);
+    rectify(lanes, head_, out_, lanes.head, lanes.head_bytes);
     apply(out_.matrix, {lanes.head, head}, {lanes.head_bytes, head}, {lanes.logits, out_.bias.size()}, rows);
 }
 
