@@ -28,6 +28,7 @@ STACKS = {
                     emission=stacks.MIXTURE | {"mixtures": 1, "levels": 256, "min_log_scale": -3.9}),
     "gaussian": Stack(emission=stacks.GAUSSIAN | {"min_log_scale": -3.9}, front=1),
     "no skips": Stack(skip=0, residual=24, levelled=False),
+    "far": Stack(dilations=(4, 7, 1, 16), kernel=3, levelled=False),
     "many": Stack(dilations=(1,), emission=stacks.MIXTURE | {"mixtures": 40}),
 }  # fmt: skip
 PREVIOUS, INPUTS = 28, 32 + 8  # where a state blob has the sample before, and the first convolution's inputs

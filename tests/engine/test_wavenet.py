@@ -31,7 +31,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "plain": {"layers": 6, "cycle": 3, "residual": 16, "gate": 16, "skip": 32, "head": 16},
     "ragged": {"layers": 5, "cycle": 4, "residual": 10, "gate": 7, "skip": 20, "head": 9, "kernel": 3, "front": 1},
     "one layer": {"layers": 1, "cycle": 1, "residual": 24, "gate": 40, "skip": 16, "head": 256, "front": 4},
-    "no skips": {"layers": 3, "cycle": 3, "residual": 20, "gate": 16, "skip": 0, "head": 16},
+    "no skips": {"layers": 5, "cycle": 5, "residual": 20, "gate": 16, "skip": 0, "head": 16},
     "context": {
         "rate": 7,
         "channels": 12,

@@ -53,6 +53,15 @@ struct StackLanes {
     float *held, *scratch;  // the context's state and values
     int streams, times;
 
+    // Products of what far taps read in the next samples, of which rows are `ahead` of each stream.
+    static constexpr int kMostAhead = 8;  // rows in all, and the samples that a far tap looks back at least
+    float* past;                          // [far taps][2 gate]
+    float* past_sizes;                    // [far taps]
+    float* past_taps;                     // [residual] what a far tap reads
+    std::uint8_t* past_bytes;             // the same in 8 bits
+    int ahead, passed;                    // samples of each stream, and those of them that are made
+    std::int64_t left;                    // samples that the call has to make yet; 0 where nothing is to be known before
+
     int rows() const { return streams * times; }
 };
 
@@ -81,9 +90,12 @@ class Stack final : public Body {
     void load(StackLanes& lanes, int stream, unsigned char* state) const;
     void save(const StackLanes& lanes, int stream, unsigned char* state) const;
 
-    // Points `lanes` to the arrays of its rows, each got from `take(bytes of a row)`.
+    // Points `lanes` to the arrays of its rows, each got from `take(bytes of a row)`, and where it may look ahead to those
+    // that there are once, from `once(bytes)`.
     template <typename Take>
     void reserve(StackLanes& lanes, Take&& take) const;
+    template <typename Once>
+    void reserve_ahead(StackLanes& lanes, Once&& once) const;
 
     // The logits' products of a pass, from the sample before each; `before`: those of each stream where they are
     // symbols, of which a pass takes one.
@@ -102,6 +114,7 @@ class Stack final : public Body {
     };
     struct Ring {
         std::size_t start, length, dilation;
+        std::size_t far, before;  // far taps, which are the oldest ones, of the layer and of all layers before
     };
     void read_shape(const Json& op, const std::string& where);
     void read_front(const Json& op, const Tensors& tensors, const std::string& where);
@@ -123,6 +136,12 @@ class Stack final : public Body {
     void tell(StackLanes& lanes, int stream, int symbol) const;
     void enter_symbol(StackLanes::Stream& own, int symbol, float* made) const;
     void enter_real(StackLanes::Stream& own, float value, float level, float* made) const;
+    void look_ahead(StackLanes& lanes) const;
+    // The row of a stream's sample in what is known.
+    static std::size_t past(const StackLanes& lanes, int stream) {
+        return static_cast<std::size_t>(stream * lanes.ahead + lanes.passed);
+    }
+    float read_row(const unsigned char* row, float* made, std::uint8_t* bytes) const;
     void recall(StackLanes& lanes, const Ring& ring) const;
     void recall(StackLanes& lanes, const Ring& ring, int stream, int time) const;
     void filter(StackLanes& lanes, std::size_t layer) const;
@@ -137,6 +156,7 @@ class Stack final : public Body {
     std::size_t taps_ = 0, front_ = 0;
     std::vector<Ring> rings_;
     std::size_t rows_ = 0;  // of all rings
+    std::size_t far_ = 0;   // taps
     std::vector<Aligned<float>> tables_;   // of each tap of the first convolution: [257][residual], the last row zero
     std::vector<Aligned<float>> columns_;  // the same for real numbers: [residual]
     float inverse_unit_ = 1;               // of real numbers
@@ -175,6 +195,17 @@ void Stack::reserve(StackLanes& lanes, Take&& take) const {
     lanes.told = floats(given());
     lanes.held = floats(context_->floats());
     lanes.scratch = floats(context_->scratch());
+}
+
+template <typename Once>
+void Stack::reserve_ahead(StackLanes& lanes, Once&& once) const {
+    const auto floats = [&](std::size_t count) {
+        return static_cast<float*>(once(StackLanes::kMostAhead * count * sizeof(float)));
+    };
+    lanes.past = floats(far_ * 2 * gate_);
+    lanes.past_sizes = floats(far_);
+    lanes.past_taps = floats(residual_);
+    lanes.past_bytes = static_cast<std::uint8_t*>(once(StackLanes::kMostAhead * residual_));
 }
 
 }  // namespace seqgen

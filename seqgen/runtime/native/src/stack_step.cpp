@@ -89,6 +89,41 @@ void Stack::enter_real(StackLanes::Stream& own, float value, float level, float*
     }
 }
 
+// A row of a ring; returns what 127 stands for in 8 bits.
+float Stack::read_row(const unsigned char* row, float* made, std::uint8_t* bytes) const {
+    float size = 1.0f;
+    if (format_ == SEQGEN_FORMAT_INT8) {
+        copy_bytes(bytes, row, residual_, kernels_->unsigned_activations);
+        std::memcpy(&size, row + residual_, sizeof size);
+    } else {
+        copy_row(made, row, row_bytes());
+    }
+    return size;
+}
+
+// Far taps read what has long been there, so that products of some samples to come can be made together: their rows share
+// what they read of the weights, and that is what takes the time of a sample.
+void Stack::look_ahead(StackLanes& lanes) const {
+    lanes.ahead = static_cast<int>(std::min<std::int64_t>(StackLanes::kMostAhead / lanes.streams, lanes.left));
+    lanes.passed = 0;
+    const int rows = lanes.streams * lanes.ahead;
+    for (std::size_t layer = 0; layer < rings_.size() && rows > 0; ++layer) {
+        const Ring& ring = rings_[layer];
+        for (std::size_t tap = 0; tap < ring.far; ++tap) {
+            const std::size_t index = ring.before + tap;
+            for (int r = 0; r < rows; ++r) {
+                const StackLanes::Stream& own = lanes.stream[r / lanes.ahead];
+                const auto row = static_cast<std::size_t>(r), later = static_cast<std::size_t>(r % lanes.ahead);
+                const std::size_t at = row * residual_, place = (own.time + later + tap * ring.dilation) % ring.length;
+                const unsigned char* from = own.rings + (ring.start + place) * row_bytes();
+                lanes.past_sizes[row * far_ + index] = read_row(from, lanes.past_taps + at, lanes.past_bytes + at);
+            }
+            apply(gates_[layer][tap], {lanes.past_taps, residual_}, {lanes.past_bytes, residual_},
+                  {lanes.past + index * 2 * gate_, far_ * 2 * gate_}, rows);
+        }
+    }
+}
+
 void Stack::recall(StackLanes& lanes, const Ring& ring) const {
     for (int s = 0; s < lanes.streams; ++s) {
         for (int time = 0; time < lanes.times; ++time) recall(lanes, ring, s, time);
@@ -99,24 +134,18 @@ void Stack::recall(StackLanes& lanes, const Ring& ring) const {
 // samples of a pass find those before them.
 void Stack::recall(StackLanes& lanes, const Ring& ring, int stream, int time) const {
     const bool small = format_ == SEQGEN_FORMAT_INT8, offset = kernels_->unsigned_activations;
-    const std::size_t width = row_bytes(), newest = taps_ - 1;
+    const std::size_t width = row_bytes(), newest = taps_ - 1, far = lanes.ahead > 0 ? ring.far : 0;
     const StackLanes::Stream& own = lanes.stream[stream];
     const std::size_t index = static_cast<std::size_t>(stream * lanes.times + time), at = index * residual_;
     float* sizes = lanes.sizes + index * taps_;
     unsigned char* rows = own.rings + ring.start * width;
     const auto now = static_cast<std::size_t>((own.time + static_cast<std::uint64_t>(time)) % ring.length);
-    std::size_t place = now;
-    for (std::size_t tap = 0; tap < newest; ++tap) {
-        const unsigned char* row = rows + place * width;
-        if (small) {
-            copy_bytes(lanes.tap_bytes[tap] + at, row, residual_, offset);
-            std::memcpy(sizes + tap, row + residual_, sizeof(float));
-        } else {
-            copy_row(lanes.taps[tap] + at, row, width);
-            sizes[tap] = 1.0f;
-        }
-        place += ring.dilation;
+    if (far > 0) std::copy_n(lanes.past_sizes + past(lanes, stream) * far_ + ring.before, far, sizes);
+    std::size_t place = now + far * ring.dilation;
+    for (std::size_t tap = far; tap < newest; ++tap) {
         if (place >= ring.length) place -= ring.length;
+        sizes[tap] = read_row(rows + place * width, lanes.taps[tap] + at, lanes.tap_bytes[tap] + at);
+        place += ring.dilation;
     }
     unsigned char* row = rows + now * width;
     sizes[newest] = 1.0f;
@@ -133,7 +162,8 @@ void Stack::recall(StackLanes& lanes, const Ring& ring, int stream, int time) co
 void Stack::filter(StackLanes& lanes, std::size_t layer) const {
     const bool small = format_ == SEQGEN_FORMAT_INT8;
     const std::size_t first = layer * 2 * gate_, behind = skips_ ? layer * gate_ : 0;
-    for (std::size_t tap = 0; tap < taps_; ++tap) {
+    const std::size_t far = lanes.ahead > 0 ? rings_[layer].far : 0;
+    for (std::size_t tap = far; tap < taps_; ++tap) {
         const float* x = !small && tap + 1 == taps_ ? lanes.residual : lanes.taps[tap];
         apply(gates_[layer][tap], {x, residual_}, {lanes.tap_bytes[tap], residual_}, {lanes.products[tap], 2 * gate_},
               lanes.rows());
@@ -150,7 +180,10 @@ void Stack::filter(StackLanes& lanes, std::size_t layer) const {
                        lanes.gated + z,
                        lanes.gated_bytes + z,
                        gate_};
-        for (std::size_t tap = 0; tap < taps_; ++tap) call.products[tap] = lanes.products[tap] + row * 2 * gate_;
+        for (std::size_t tap = 0; tap < far; ++tap) {
+            call.products[tap] = lanes.past + (past(lanes, r) * far_ + rings_[layer].before + tap) * 2 * gate_;
+        }
+        for (std::size_t tap = far; tap < taps_; ++tap) call.products[tap] = lanes.products[tap] + row * 2 * gate_;
         small ? kernels_->filter_quick(call) : kernels_->filter(call);
     }
 }
@@ -172,6 +205,7 @@ void Stack::rectify(StackLanes& lanes, const Layer& layer, const Layer& next, fl
 void Stack::advance(StackLanes& lanes, const int (*before)[2]) const {
     const std::size_t all = gated(), skip = skip_.bias.size(), head = head_.bias.size();
     const int rows = lanes.rows();
+    if (lanes.passed == lanes.ahead && lanes.left > 0) look_ahead(lanes);
     enter(lanes, before);
     for (std::size_t layer = 0; layer < gates_.size(); ++layer) {
         recall(lanes, rings_[layer]);
@@ -187,6 +221,7 @@ void Stack::advance(StackLanes& lanes, const int (*before)[2]) const {
         }
     }
     for (int s = 0; s < lanes.streams; ++s) lanes.stream[s].time += static_cast<std::uint64_t>(lanes.times);
+    lanes.passed += lanes.ahead > 0;
     std::fill_n(lanes.multiplier, rows, 1.0f);
     if (skips_) {
         apply(skip_.matrix, {lanes.gated, all}, {lanes.gated_bytes, all}, {lanes.skip, skip}, rows);
