@@ -24,7 +24,7 @@ PROGRAM = "program.json"
 MAX_STREAMS = 16
 MOST_NOISE = 1000
 """What flows are given is at most this, in scales of a standard logistic number."""
-_ABI = 1
+_ABI = 2
 _MESSAGE_BYTES = 512
 _REMEDY = "check the bundle with 'seqgen check', or use the onnx runtime"
 
@@ -122,7 +122,10 @@ def load_library(path: Path) -> ctypes.CDLL:
     except (OSError, AttributeError) as error:
         raise SeqgenError(f"{path}: cannot be loaded ({error})", remedy="pip install the package again") from None
     if version != _ABI:
-        raise SeqgenError(f"{path}: interface version {version}, expected {_ABI}", remedy="pip install it again")
+        raise SeqgenError(
+            f"{path} was built of other sources: interface version {version}, expected {_ABI}",
+            remedy="pip install the package again",
+        )
     message: list[Any] = [ctypes.c_char_p, ctypes.c_size_t]
     blob: list[Any] = [ctypes.c_void_p, ctypes.c_size_t]
     handle = ctypes.c_uint64

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from seqgen.errors import SeqgenError
-from seqgen.runtime.native import Engine, library_path
+from seqgen.runtime import native
+from seqgen.runtime.native import Engine, library_path, load_library
 from tests.engine import programs
 from tests.engine.fuzz import seeds
 from tests.engine.programs import Array, Shape
@@ -35,6 +36,12 @@ except SeqgenError as error:
     print(error)
 """
 Spoil = Callable[[dict[str, object], dict[str, Array]], object]
+
+
+def test_an_engine_of_other_sources_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "_ABI", 0)
+    with pytest.raises(SeqgenError, match=r"built of other sources: .* version [1-9]\d*, expected 0; pip install"):
+        load_library(library_path())
 
 
 def wide_values(document: dict[str, object], weights: dict[str, Array]) -> None:

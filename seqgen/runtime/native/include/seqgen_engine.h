@@ -56,7 +56,8 @@
 extern "C" {
 #endif
 
-#define SEQGEN_ABI_VERSION 1
+/* One more for each field, function or op that is added. */
+#define SEQGEN_ABI_VERSION 2
 #define SEQGEN_MAX_STREAMS 16
 
 typedef enum seqgen_status {
