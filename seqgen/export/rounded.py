@@ -61,25 +61,25 @@ def bfloat16(values: Array) -> Array:
 
 def uses(document: Mapping[str, Any]) -> tuple[dict[str, int], set[str]]:
     """Names of the matrices that have 8 bits, with how many each is of; and of those that have bfloat16."""
-    cell, halves = dict[str, int](), set()
+    eighths, halves = dict[str, int](), set()
     for op in document["ops"]:
         slow = [op, *op.get("context", {}).get("ops", [])]
         halves |= {one["weight"] for one in slow if one["op"] in ("conv", "dense")}
         if op["op"] == "lanes":
-            cell[op["leave"]["weight"]] = 1
+            eighths[op["leave"]["weight"]] = 1
         elif op["op"] == "wavernn":
-            cell[op["recurrent"]] = 1
-            cell |= {head[kind]: 1 for head in op["heads"] for kind in ("inner_weight", "outer_weight")}
+            eighths[op["recurrent"]] = 1
+            eighths |= {head[kind]: 1 for head in op["heads"] for kind in ("inner_weight", "outer_weight")}
         for stack in {"wavenet": [op], "parallel-wavenet": op.get("flows", [])}.get(op["op"], []):
-            cell |= dict.fromkeys(stack["gates"], stack["kernel"])
+            eighths |= dict.fromkeys(stack["gates"], stack["kernel"])
             last = [stack["head"], stack["out"]]
             pairs = [*stack["residuals"], *([stack["skip"]] if "skip" in stack else [])]
             if "embedding" in stack:
                 pairs += last
             else:
                 halves |= {weight for weight, _ in last}
-            cell |= {weight: 1 for weight, _ in pairs}
-    return cell, halves
+            eighths |= {weight: 1 for weight, _ in pairs}
+    return eighths, halves
 
 
 def words(value: Any) -> set[str]:
@@ -93,15 +93,15 @@ def words(value: Any) -> set[str]:
 def write(document: Mapping[str, Any], tensors: Mapping[str, Array], path: Path) -> None:
     """Write those float32 ``tensors`` that a program names, rounded as its precision says.
 
-    With bf16 the cell's matrices stay float32: the engine rounds some of them times a factor.
+    With bf16 the body's matrices, all but a stack's last two, stay float32: the engine rounds some times a factor.
     """
-    cell, halves = uses(document)
+    eighths, halves = uses(document)
     made: dict[str, Array] = {}
     if document["precision"] == "float32":
         halves = set()
     for name, values in ((name, tensors[name]) for name in sorted(words(document["ops"]) & set(tensors))):
-        if name in cell and document["precision"] == "int8":
-            made |= int8(name, values, cell[name])
+        if name in eighths and document["precision"] == "int8":
+            made |= int8(name, values, eighths[name])
         else:
             made[name] = bfloat16(values) if name in halves else values
     kinds = {name: "BF16" if name in halves else KINDS[values.dtype.name] for name, values in made.items()}

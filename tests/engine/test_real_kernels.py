@@ -131,6 +131,22 @@ def test_another_set_goes_on_from_a_state(stack: Stack, where: Path, form: Forma
 
 
 @pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("streams", [2, 4, 5, 8])
+def test_what_is_prepared_for_some_streams_is_what_one_reads(streams: int, form: Format, tmp_path: Path) -> None:
+    """Products of far taps are made for as many samples of each stream as a pass has room for."""
+    far = STACKS["far"]
+    engine = Engine(stacks.write(far, tmp_path), format=form)
+    features, uniforms, values = inputs(far, streams, 4)
+    together = draw(engine, features, uniforms)[0], score(engine, features, values)[0]
+    for s in range(streams):
+        alone = (
+            draw(engine, features[s : s + 1], uniforms[s : s + 1])[0],
+            score(engine, features[s : s + 1], values[s : s + 1])[0],
+        )
+        assert [part.tobytes() for part in alone] == [part[s : s + 1].tobytes() for part in together]
+
+
+@pytest.mark.parametrize("form", FORMATS)
 def test_chunks_and_batch_mates_change_nothing(stack: Stack, where: Path, form: Format) -> None:
     """Streams at different times may share a call: their rings stand at different places."""
     engine, base = Engine(where, format=form), stack.base

@@ -56,7 +56,7 @@
 extern "C" {
 #endif
 
-/* One more for each field, function or op that is added. */
+/* Raised where a caller that brings its own copy of this header, as native.py does, must not meet an older library. */
 #define SEQGEN_ABI_VERSION 2
 #define SEQGEN_MAX_STREAMS 16
 
@@ -101,7 +101,7 @@ typedef struct seqgen_model_info {
     char isa[16];                /* the kernels in use */
     size_t state_bytes;          /* of one stream's state blob */
     size_t workspace_bytes;      /* of a call with SEQGEN_MAX_STREAMS streams; enough for any call */
-    size_t weight_bytes;         /* what is read for every sample, of flows for up to 64 at a time */
+    size_t weight_bytes;         /* of what is read for every sample; of stacks in part, of flows all of it, for several at a time */
     size_t weight_blocks;        /* 64-byte blocks of weights that are not zero */
     int32_t threads;             /* that a call uses: 1, or 2 where they were asked for and the model is worth it */
     int32_t lanes;               /* samples of a stream made side by side, 1 to 16; see above */

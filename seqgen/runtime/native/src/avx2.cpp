@@ -13,8 +13,7 @@ namespace {
 constexpr char kName[] = "avx2";
 constexpr int kZeroPoint = 0;
 constexpr int kTile = 2;  // more sums than this do not fit 16 registers
-constexpr int kDense = 4;
-constexpr int kDenseFloats = 2;
+constexpr int kDense = 4, kDenseFloats = 2;
 constexpr int kTogether = 2;
 
 struct Vec {

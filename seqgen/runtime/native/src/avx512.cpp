@@ -13,8 +13,7 @@ namespace {
 constexpr char kName[] = "avx512";
 constexpr int kZeroPoint = 128;  // vpdpbusd takes its activations unsigned
 constexpr int kTile = 8;
-constexpr int kDense = 4;
-constexpr int kDenseFloats = 4;
+constexpr int kDense = 4, kDenseFloats = 4;
 constexpr int kTogether = 4;
 
 using Vec = __m512;

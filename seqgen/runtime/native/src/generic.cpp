@@ -11,8 +11,7 @@ namespace {
 constexpr char kName[] = "generic";
 constexpr int kZeroPoint = 0;
 constexpr int kTile = 2;
-constexpr int kDense = 1;
-constexpr int kDenseFloats = 1;
+constexpr int kDense = 1, kDenseFloats = 1;
 constexpr int kTogether = 1;
 
 struct Vec {

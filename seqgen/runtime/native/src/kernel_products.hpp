@@ -220,6 +220,7 @@ inline void tile(const Matrix& m, Span groups, Rows<const typename Form::Number>
     }
 }
 
+// A dense matrix for one stream, kDense groups at a time in int8 and kDenseFloats, which have two sums each, otherwise.
 template <typename Form>
 inline void dense_product(const Matrix& m, Span groups, const typename Form::Number* x, float* y) {
     constexpr int kGroups = std::is_same<Form, Int8>::value ? kDense : kDenseFloats;

@@ -18,8 +18,7 @@ namespace {
 constexpr char kName[] = "neon";
 constexpr int kZeroPoint = 0;
 constexpr int kTile = 2;
-constexpr int kDense = 4;
-constexpr int kDenseFloats = 2;
+constexpr int kDense = 4, kDenseFloats = 2;
 constexpr int kTogether = 2;
 
 struct Vec {

@@ -37,7 +37,7 @@ void Arrays::reserve(const Model& model, std::size_t rows, Take&& take) {
         pass.reserve(take);
     } else if (model.stack) {
         model.stack->reserve(stack, each);
-        model.stack->reserve_ahead(stack, take);
+        model.stack->reserve_far(stack, take);
     } else {
         model.cell.reserve(cell, each);
     }
@@ -189,7 +189,7 @@ void Session::sample(std::int64_t index, std::size_t within) {
     const auto rows = static_cast<std::size_t>(streams_);
     if (model_.stack) {
         stack_.weights = model_.weights.data() + within;
-        stack_.left = call_.samples - index;
+        stack_.samples_left = call_.samples - index;
         model_.stack->advance(stack_, bytes_);
         for (std::size_t s = 0; s < rows; ++s) {
             if (model_.emission) {

@@ -73,7 +73,7 @@ void Stack::read_shape(const Json& op, const std::string& where) {
     }
     for (const Json& each : dilations) {
         const auto dilation = static_cast<std::size_t>(each.integer(1, kMostDilation, where + ": dilations"));
-        const std::size_t newest = taps_ - 1, near = std::min(newest, (StackLanes::kMostAhead - 1) / dilation);
+        const std::size_t newest = taps_ - 1, near = std::min(newest, (StackLanes::kMostPrepared - 1) / dilation);
         rings_.push_back({rows_, newest * dilation, dilation, newest - near, far_});
         rows_ += rings_.back().length;
         far_ += rings_.back().far;

@@ -1,5 +1,5 @@
 // The WaveNet stack: weights and a pass of it: one sample of streams side by side, or where its inputs are known some
-// samples that follow each other.
+// samples that follow each other. One sample after the other, what is known of the next ones is prepared for a few of them.
 #pragma once
 
 #include <algorithm>
@@ -53,14 +53,15 @@ struct StackLanes {
     float *held, *scratch;  // the context's state and values
     int streams, times;
 
-    // Products of what far taps read in the next samples, of which rows are `ahead` of each stream.
-    static constexpr int kMostAhead = 8;  // rows in all, and the samples that a far tap looks back at least
-    float* past;                          // [far taps][2 gate]
-    float* past_sizes;                    // [far taps]
-    float* past_taps;                     // [residual] what a far tap reads
-    std::uint8_t* past_bytes;             // the same in 8 bits
-    int ahead, passed;                    // samples of each stream, and those of them that are made
-    std::int64_t left;                    // samples that the call has to make yet; 0 where nothing is to be known before
+    // Products of far taps, those that look back kMostPrepared samples or more, for `prepared` samples of each stream: a
+    // row for each sample, stream by stream. Of such taps the arrays above have their sizes only.
+    static constexpr int kMostPrepared = 8;  // rows in all
+    float* far_products;                     // [far taps][2 gate]
+    float* far_sizes;                        // [far taps]
+    float* far_taps;                         // [residual] what one of them reads
+    std::uint8_t* far_bytes;                 // the same in 8 bits
+    int prepared, used;                      // samples of each stream, and those of them that are made
+    std::int64_t samples_left;               // that the call has to make yet; 0: nothing is ever prepared
 
     int rows() const { return streams * times; }
 };
@@ -90,12 +91,12 @@ class Stack final : public Body {
     void load(StackLanes& lanes, int stream, unsigned char* state) const;
     void save(const StackLanes& lanes, int stream, unsigned char* state) const;
 
-    // Points `lanes` to the arrays of its rows, each got from `take(bytes of a row)`, and where it may look ahead to those
-    // that there are once, from `once(bytes)`.
+    // Points `lanes` to the arrays of its rows, each got from `take(bytes of a row)`; and to those of far taps, which are as
+    // large for any number of streams, each got from `take(bytes)`.
     template <typename Take>
     void reserve(StackLanes& lanes, Take&& take) const;
-    template <typename Once>
-    void reserve_ahead(StackLanes& lanes, Once&& once) const;
+    template <typename Take>
+    void reserve_far(StackLanes& lanes, Take&& take) const;
 
     // The logits' products of a pass, from the sample before each; `before`: those of each stream where they are
     // symbols, of which a pass takes one.
@@ -114,7 +115,7 @@ class Stack final : public Body {
     };
     struct Ring {
         std::size_t start, length, dilation;
-        std::size_t far, before;  // far taps, which are the oldest ones, of the layer and of all layers before
+        std::size_t far, far_before;  // far taps of the layer, its oldest ones, and of all layers before it
     };
     void read_shape(const Json& op, const std::string& where);
     void read_front(const Json& op, const Tensors& tensors, const std::string& where);
@@ -136,10 +137,10 @@ class Stack final : public Body {
     void tell(StackLanes& lanes, int stream, int symbol) const;
     void enter_symbol(StackLanes::Stream& own, int symbol, float* made) const;
     void enter_real(StackLanes::Stream& own, float value, float level, float* made) const;
-    void look_ahead(StackLanes& lanes) const;
-    // The row of a stream's sample in what is known.
-    static std::size_t past(const StackLanes& lanes, int stream) {
-        return static_cast<std::size_t>(stream * lanes.ahead + lanes.passed);
+    void prepare(StackLanes& lanes) const;
+    // The row of far products that a stream's sample reads.
+    static std::size_t far_row(const StackLanes& lanes, int stream) {
+        return static_cast<std::size_t>(stream * lanes.prepared + lanes.used);
     }
     float read_row(const unsigned char* row, float* made, std::uint8_t* bytes) const;
     void recall(StackLanes& lanes, const Ring& ring) const;
@@ -197,15 +198,14 @@ void Stack::reserve(StackLanes& lanes, Take&& take) const {
     lanes.scratch = floats(context_->scratch());
 }
 
-template <typename Once>
-void Stack::reserve_ahead(StackLanes& lanes, Once&& once) const {
-    const auto floats = [&](std::size_t count) {
-        return static_cast<float*>(once(StackLanes::kMostAhead * count * sizeof(float)));
-    };
-    lanes.past = floats(far_ * 2 * gate_);
-    lanes.past_sizes = floats(far_);
-    lanes.past_taps = floats(residual_);
-    lanes.past_bytes = static_cast<std::uint8_t*>(once(StackLanes::kMostAhead * residual_));
+template <typename Take>
+void Stack::reserve_far(StackLanes& lanes, Take&& take) const {
+    const auto bytes = [&](std::size_t count) { return take(StackLanes::kMostPrepared * count); };
+    const auto floats = [&](std::size_t count) { return static_cast<float*>(bytes(count * sizeof(float))); };
+    lanes.far_products = floats(far_ * 2 * gate_);
+    lanes.far_sizes = floats(far_);
+    lanes.far_taps = floats(residual_);
+    lanes.far_bytes = static_cast<std::uint8_t*>(bytes(residual_));
 }
 
 }  // namespace seqgen

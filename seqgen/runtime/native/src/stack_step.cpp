@@ -101,25 +101,28 @@ float Stack::read_row(const unsigned char* row, float* made, std::uint8_t* bytes
     return size;
 }
 
-// Far taps read what has long been there, so that products of some samples to come can be made together: their rows share
-// what they read of the weights, and that is what takes the time of a sample.
-void Stack::look_ahead(StackLanes& lanes) const {
-    lanes.ahead = static_cast<int>(std::min<std::int64_t>(StackLanes::kMostAhead / lanes.streams, lanes.left));
-    lanes.passed = 0;
-    const int rows = lanes.streams * lanes.ahead;
-    for (std::size_t layer = 0; layer < rings_.size() && rows > 0; ++layer) {
+// Far taps read what has long been there, so that their products for some samples to come can be made together: rows share
+// what they read of the weights, which is what takes the time of a sample. Many streams share it anyway.
+void Stack::prepare(StackLanes& lanes) const {
+    const auto most = std::min<std::int64_t>(StackLanes::kMostPrepared / lanes.streams, lanes.samples_left);
+    lanes.prepared = most > 1 ? static_cast<int>(most) : 0;
+    lanes.used = 0;
+    if (lanes.prepared == 0) return;
+    const int rows = lanes.streams * lanes.prepared;
+    for (std::size_t layer = 0; layer < rings_.size(); ++layer) {
         const Ring& ring = rings_[layer];
         for (std::size_t tap = 0; tap < ring.far; ++tap) {
-            const std::size_t index = ring.before + tap;
+            const std::size_t index = ring.far_before + tap;
             for (int r = 0; r < rows; ++r) {
-                const StackLanes::Stream& own = lanes.stream[r / lanes.ahead];
-                const auto row = static_cast<std::size_t>(r), later = static_cast<std::size_t>(r % lanes.ahead);
-                const std::size_t at = row * residual_, place = (own.time + later + tap * ring.dilation) % ring.length;
+                const StackLanes::Stream& own = lanes.stream[r / lanes.prepared];
+                const auto row = static_cast<std::size_t>(r), later = static_cast<std::size_t>(r % lanes.prepared);
+                const std::size_t at = row * residual_;
+                const std::size_t place = (own.time % ring.length + later + tap * ring.dilation) % ring.length;
                 const unsigned char* from = own.rings + (ring.start + place) * row_bytes();
-                lanes.past_sizes[row * far_ + index] = read_row(from, lanes.past_taps + at, lanes.past_bytes + at);
+                lanes.far_sizes[row * far_ + index] = read_row(from, lanes.far_taps + at, lanes.far_bytes + at);
             }
-            apply(gates_[layer][tap], {lanes.past_taps, residual_}, {lanes.past_bytes, residual_},
-                  {lanes.past + index * 2 * gate_, far_ * 2 * gate_}, rows);
+            apply(gates_[layer][tap], {lanes.far_taps, residual_}, {lanes.far_bytes, residual_},
+                  {lanes.far_products + index * 2 * gate_, far_ * 2 * gate_}, rows);
         }
     }
 }
@@ -130,17 +133,17 @@ void Stack::recall(StackLanes& lanes, const Ring& ring) const {
     }
 }
 
-// What a layer reads: old rows of its ring, then what enters it, which takes the place of the oldest one. So later
-// samples of a pass find those before them.
+// What a layer reads: rows of its ring (of far taps only their sizes, see prepare), then what enters it, which takes the
+// place of the oldest row. So later samples of a pass find those before them.
 void Stack::recall(StackLanes& lanes, const Ring& ring, int stream, int time) const {
     const bool small = format_ == SEQGEN_FORMAT_INT8, offset = kernels_->unsigned_activations;
-    const std::size_t width = row_bytes(), newest = taps_ - 1, far = lanes.ahead > 0 ? ring.far : 0;
+    const std::size_t width = row_bytes(), newest = taps_ - 1, far = lanes.prepared > 0 ? ring.far : 0;
     const StackLanes::Stream& own = lanes.stream[stream];
     const std::size_t index = static_cast<std::size_t>(stream * lanes.times + time), at = index * residual_;
     float* sizes = lanes.sizes + index * taps_;
     unsigned char* rows = own.rings + ring.start * width;
     const auto now = static_cast<std::size_t>((own.time + static_cast<std::uint64_t>(time)) % ring.length);
-    if (far > 0) std::copy_n(lanes.past_sizes + past(lanes, stream) * far_ + ring.before, far, sizes);
+    if (far > 0) std::copy_n(lanes.far_sizes + far_row(lanes, stream) * far_ + ring.far_before, far, sizes);
     std::size_t place = now + far * ring.dilation;
     for (std::size_t tap = far; tap < newest; ++tap) {
         if (place >= ring.length) place -= ring.length;
@@ -162,7 +165,7 @@ void Stack::recall(StackLanes& lanes, const Ring& ring, int stream, int time) co
 void Stack::filter(StackLanes& lanes, std::size_t layer) const {
     const bool small = format_ == SEQGEN_FORMAT_INT8;
     const std::size_t first = layer * 2 * gate_, behind = skips_ ? layer * gate_ : 0;
-    const std::size_t far = lanes.ahead > 0 ? rings_[layer].far : 0;
+    const std::size_t far = lanes.prepared > 0 ? rings_[layer].far : 0;
     for (std::size_t tap = far; tap < taps_; ++tap) {
         const float* x = !small && tap + 1 == taps_ ? lanes.residual : lanes.taps[tap];
         apply(gates_[layer][tap], {x, residual_}, {lanes.tap_bytes[tap], residual_}, {lanes.products[tap], 2 * gate_},
@@ -181,14 +184,15 @@ void Stack::filter(StackLanes& lanes, std::size_t layer) const {
                        lanes.gated_bytes + z,
                        gate_};
         for (std::size_t tap = 0; tap < far; ++tap) {
-            call.products[tap] = lanes.past + (past(lanes, r) * far_ + rings_[layer].before + tap) * 2 * gate_;
+            call.products[tap] = lanes.far_products + (far_row(lanes, r) * far_ + rings_[layer].far_before + tap) * 2 * gate_;
         }
         for (std::size_t tap = far; tap < taps_; ++tap) call.products[tap] = lanes.products[tap] + row * 2 * gate_;
         small ? kernels_->filter_quick(call) : kernels_->filter(call);
     }
 }
 
-// Behind a product: y = max(multiplier * y + bias, 0), with a new multiplier where the next one takes 8 bits; else it is 1.
+// Behind a product: y = max(multiplier * y + bias, 0), with a new multiplier where the matrix that reads y takes 8 bits.
+// Where that takes floats the multiplier is 1: nothing that was rectified into 8 bits comes before it.
 void Stack::rectify(StackLanes& lanes, const Layer& layer, const Layer& next, float* y, std::uint8_t* bytes) const {
     const std::size_t count = layer.bias.size();
     for (int row = 0; row < lanes.rows(); ++row) {
@@ -205,7 +209,7 @@ void Stack::rectify(StackLanes& lanes, const Layer& layer, const Layer& next, fl
 void Stack::advance(StackLanes& lanes, const int (*before)[2]) const {
     const std::size_t all = gated(), skip = skip_.bias.size(), head = head_.bias.size();
     const int rows = lanes.rows();
-    if (lanes.passed == lanes.ahead && lanes.left > 0) look_ahead(lanes);
+    if (lanes.used == lanes.prepared && lanes.samples_left > 0) prepare(lanes);
     enter(lanes, before);
     for (std::size_t layer = 0; layer < gates_.size(); ++layer) {
         recall(lanes, rings_[layer]);
@@ -221,7 +225,7 @@ void Stack::advance(StackLanes& lanes, const int (*before)[2]) const {
         }
     }
     for (int s = 0; s < lanes.streams; ++s) lanes.stream[s].time += static_cast<std::uint64_t>(lanes.times);
-    lanes.passed += lanes.ahead > 0;
+    lanes.used += lanes.prepared > 0;
     std::fill_n(lanes.multiplier, rows, 1.0f);
     if (skips_) {
         apply(skip_.matrix, {lanes.gated, all}, {lanes.gated_bytes, all}, {lanes.skip, skip}, rows);
