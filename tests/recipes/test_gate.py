@@ -17,9 +17,9 @@ import pytest
 from safetensors.numpy import save_file
 
 REFERENCE = Path(__file__).with_name("gate.json")
-# Of a loss or likelihood, from one machine to another. Kernels for AVX2 instead of AVX-512 move losses by up to 2.5e-5
-# and norms of gradients by 1.7e-4 after twelve steps; a learning rate that is 1 % off moves losses by more than 2e-3.
-TOLERANCE = 1e-3
+# Relative, of a loss or likelihood from one machine to another. Kernels for AVX2 instead of AVX-512 move losses by up
+# to 2.5e-5 and norms of gradients by 1.7e-4; a learning rate that is 1 % off moves every run's losses by 5.7e-4 or more.
+TOLERANCE = 4e-4
 
 
 @pytest.fixture(scope="module")
