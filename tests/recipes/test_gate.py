@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 
 REFERENCE = Path(__file__).with_name("gate.json")
 # Relative, of a loss or likelihood from one machine to another. Kernels for AVX2 instead of AVX-512 move losses by up
-# to 2.5e-5 and norms of gradients by 1.7e-4; a learning rate that is 1 % off moves every run's losses by 5.7e-4 or more.
+# to 2.5e-5 and norms of gradients by 1.7e-4; a learning rate that is 1 % off moves losses of every run by 5.7e-4.
 TOLERANCE = 4e-4
 
 
