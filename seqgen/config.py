@@ -119,7 +119,7 @@ def _plain(place: _Place) -> Any:
     return place.value
 
 
-def _dataclass(cls: type[Any], place: _Place, path: str) -> Any:
+def _dataclass(cls: type[Any], place: _Place, path: str, former: Mapping[str, str] | None = None) -> Any:
     if not isinstance(place.value, dict):
         raise place.error(
             f"{path or 'the file'}: expected a section, got {_plain(place)!r}", "write `key: value` lines"
@@ -127,6 +127,8 @@ def _dataclass(cls: type[Any], place: _Place, path: str) -> Any:
     hints = typing.get_type_hints(cls)
     fields = {field.name: field for field in dataclasses.fields(cls)}
     for key, item in place.value.items():
+        if key not in fields and key in (former or {}):
+            raise item.error(f"'{key}' is a key of a former version", former[key])  # type: ignore[index]
         if key not in fields:
             near = difflib.get_close_matches(key, fields, n=1)
             guess = f"did you mean '{near[0]}'? " if near else ""
@@ -239,8 +241,12 @@ def _forget_lines(place: _Place) -> None:
         _forget_lines(child)
 
 
-def load(path: Path, cls: type[T], overrides: Sequence[str] = ()) -> T:
+def load(
+    path: Path, cls: type[T], overrides: Sequence[str] = (), *, former: Mapping[str, str] | None = None
+) -> T:
     """Read one YAML file into the frozen dataclass ``cls``.
+
+    ``former``: top-level keys that it had once, with what to do instead.
 
     Raises:
         SeqgenError: naming file, line, key and the remedy, for anything that does not fit.
@@ -255,7 +261,7 @@ def load(path: Path, cls: type[T], overrides: Sequence[str] = ()) -> T:
     root = _compose(text, str(path)) or _Place(str(path), 1, {})
     for override in overrides:
         _override(root, override)
-    return typing.cast(T, _dataclass(typing.cast(type[Any], cls), root, ""))
+    return typing.cast(T, _dataclass(typing.cast(type[Any], cls), root, "", former))
 
 
 def from_plain(value: Mapping[str, Any], cls: type[T], *, source: str) -> T:
@@ -274,6 +280,15 @@ def options(component: Component, table: Registry, *, source: str) -> Any:
     except SeqgenError as error:
         raise SeqgenError(f"{source}: {error.problem}", remedy=error.remedy) from None
     return from_plain(component.options, cls.Config, source=f"{source}: {table.kind} {component.name}")
+
+
+def construct(component: Component, table: Registry, *, source: str) -> Any:
+    """An instance of a registered class, ``cls(options)``.
+
+    Raises:
+        SeqgenError: as :func:`options`, and as the class itself.
+    """
+    return table.load(component.name)(options(component, table, source=source))
 
 
 def plain(value: Any) -> Any:

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Iterator, Mapping
+import importlib.metadata
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from seqgen.errors import SeqgenError
 
 
+def unknown(kind: str, name: str, known: Collection[str], source: str = "") -> SeqgenError:
+    """The refusal of a name, with the nearest one and the choices."""
+    near = difflib.get_close_matches(name, known, n=1)
+    guess = f"did you mean '{near[0]}'? " if near else ""
+    where = f"{source}: " if source else ""
+    return SeqgenError(f"{where}unknown {kind} '{name}'", remedy=f"{guess}known: {', '.join(known)}")
+
+
 class Registry(Mapping[str, str]):
     """Names of one kind and where each lives (``"module:Class"``).
+
+    The table is written by hand; other packages add names by entry points of the group ``seqgen.<group>``, which are
+    looked up when a name is not in the table, or when all names are asked for.
 
     Example:
         >>> MODELS["wavernn"]
@@ -21,25 +33,31 @@ class Registry(Mapping[str, str]):
         seqgen.errors.SeqgenError: unknown model 'wavern'; did you mean 'wavernn'? known: wavernn, wavenet, …
     """
 
-    def __init__(self, kind: str, table: Mapping[str, str]) -> None:
-        self.kind = kind
+    def __init__(self, kind: str, group: str, table: Mapping[str, str]) -> None:
+        self.kind, self.group = kind, group
         self._table = dict(table)
 
     def __getitem__(self, name: str) -> str:
-        if name not in self._table:
-            near = difflib.get_close_matches(name, self._table, n=1)
-            guess = f"did you mean '{near[0]}'? " if near else ""
-            raise SeqgenError(f"unknown {self.kind} '{name}'", remedy=f"{guess}known: {', '.join(self._table)}")
-        return self._table[name]
+        if name in self._table:
+            return self._table[name]
+        every = self._every()
+        if name not in every:
+            raise unknown(self.kind, name, every)
+        return every[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in self._table
+        return name in self._table or name in self._every()
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._table)
+        return iter(self._every())
 
     def __len__(self) -> int:
-        return len(self._table)
+        return len(self._every())
+
+    def _every(self) -> dict[str, str]:
+        """The table, then what other packages add; a name of the table cannot be taken by another package."""
+        added = {point.name: point.value for point in importlib.metadata.entry_points(group=f"seqgen.{self.group}")}
+        return {**self._table, **{name: place for name, place in added.items() if name not in self._table}}
 
     def load(self, name: str) -> Any:
         """The class registered under ``name``.
@@ -51,42 +69,67 @@ class Registry(Mapping[str, str]):
         return getattr(importlib.import_module(module), attribute)
 
 
+TASKS = Registry("task", "tasks", {"vocoder": "seqgen.tasks.vocoder.task:Vocoding"})
 MODELS = Registry(
     "model",
+    "models",
     {
         "wavernn": "seqgen.models.wavernn:WaveRNN",
         "wavenet": "seqgen.models.wavenet:WaveNet",
         "wavenet-context": "seqgen.models.wavenet_context:ContextWaveNet",
-        "parallel-wavenet": "seqgen.models.parallel_wavenet:ParallelWaveNet",
     },
 )
-CONDITIONERS = Registry("conditioner", {"frames": "seqgen.models.frames:FrameConditioner"})
+DENSITIES = Registry(
+    "density",
+    "densities",
+    {
+        "autoregressive": "seqgen.generation.autoregressive:AutoRegressive",
+        "parallel": "seqgen.generation.parallel:Parallel",
+        "subscale": "seqgen.generation.subscale.generator:Subscale",
+    },
+)
+CONDITIONERS = Registry("conditioner", "conditioners", {"frames": "seqgen.models.frames:FrameConditioner"})
 CODECS = Registry(
     "codec",
+    "codecs",
     {
         "bytes16": "seqgen.audio.codec:Bytes16",
         "mulaw8": "seqgen.audio.codec:MuLaw8",
         "float": "seqgen.audio.codec:Float",
     },
 )
-EMISSIONS = Registry(
-    "emission",
+DISTRIBUTIONS = Registry(
+    "distribution",
+    "distributions",
     {
-        "categorical": "seqgen.emissions.categorical:Categorical",
-        "gaussian": "seqgen.emissions.gaussian:Gaussian",
-        "logistic-mixture": "seqgen.emissions.logistic_mixture:LogisticMixture",
+        "categorical": "seqgen.distributions.categorical:Categorical",
+        "gaussian": "seqgen.distributions.gaussian:Gaussian",
+        "logistic-mixture": "seqgen.distributions.logistic_mixture:LogisticMixture",
     },
 )
 OBJECTIVES = Registry(
     "objective",
+    "objectives",
     {
         "likelihood": "seqgen.objectives.likelihood:Likelihood",
         "distillation": "seqgen.objectives.distillation:Distillation",
         "classification": "seqgen.objectives.classification:Classification",
     },
 )
+OPTIMISERS = Registry(
+    "optimiser",
+    "optimisers",
+    {
+        "adam": "seqgen.optim.torch_optimisers:Adam",
+        "adamw": "seqgen.optim.torch_optimisers:AdamW",
+        "rmsprop": "seqgen.optim.torch_optimisers:RMSprop",
+        "sgd": "seqgen.optim.torch_optimisers:SGD",
+    },
+)
+FLOWS = Registry("flow", "flows", {"parallel-wavenet": "seqgen.models.parallel_wavenet:ParallelWaveNet"})
 CORPORA = Registry(
     "corpus",
+    "corpora",
     {
         "demo": "seqgen.data.corpora:Demo",
         "fsdd": "seqgen.data.corpora:FSDD",
@@ -97,9 +140,10 @@ CORPORA = Registry(
 )
 RUNTIMES = Registry(
     "runtime",
+    "runtimes",
     {
         "native": "seqgen.runtime.native:NativeRuntime",
         "onnx": "seqgen.runtime.onnx:OnnxRuntime",
-        "torch": "seqgen.runtime.torch:TorchRuntime",
+        "torch": "seqgen.tasks.vocoder.runtime:TorchRuntime",
     },
 )

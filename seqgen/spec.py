@@ -1,4 +1,4 @@
-"""Plain descriptions that travel in configs, checkpoints and bundles: streams, features, state tables."""
+"""Plain descriptions that travel in configs, checkpoints and bundles: streams, features, data, state tables."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class StreamSpec:
         latency: outputs to discard at the start of a stream.
         context: receptive field in input positions; ``None`` where it is unbounded (recurrent models).
         cond_every: conditioning vector ``k`` arrives together with input position ``k · cond_every``.
-        symbols: size of the input alphabet where ``in_dim`` is 0.
+        vocab_size: size of the input alphabet where ``in_dim`` is 0.
         block: a block of inputs holds a multiple of this many positions.
     """
 
@@ -38,7 +38,7 @@ class StreamSpec:
     latency: int = 0
     context: int | None = 1
     cond_every: int = 1
-    symbols: int = 0
+    vocab_size: int = 0
     block: int = 1
 
     def outputs(self, start: int, stop: int) -> tuple[int, int]:
@@ -48,6 +48,58 @@ class StreamSpec:
     def conditions(self, start: int, stop: int) -> tuple[int, int]:
         """Conditioning vectors ``[first, last)`` that arrive with input positions ``[start, stop)``."""
         return -(-start // self.cond_every), -(-stop // self.cond_every)
+
+    @property
+    def alignment(self) -> Alignment:
+        """Inputs and outputs of a stream that turns frames into samples (``down`` is 1)."""
+        return Alignment(self.up, self.latency)
+
+
+@dataclass(frozen=True, slots=True)
+class Alignment:
+    """The arithmetic between frames and samples of a stream.
+
+    A frame makes ``hop`` samples. A stream waits before its first sample for ``latency`` samples' worth of frames, so
+
+        F frames make  F·hop - latency  samples at the start of a stream, F·hop later.
+
+    Example:
+        >>> Alignment(hop=80, latency=120).frames(800), Alignment(hop=80, latency=120).first_samples(12)
+        (12, 840)
+    """
+
+    hop: int
+    latency: int = 0
+
+    @property
+    def look_ahead(self) -> int:
+        """Frames beyond the end of a stretch that its last samples need."""
+        return -(-self.latency // self.hop)
+
+    def frames(self, samples: int) -> int:
+        """Frames that a fresh stream needs for ``samples`` samples."""
+        return -(-(samples + self.latency) // self.hop)
+
+    def first_samples(self, frames: int) -> int:
+        """Samples that a fresh stream makes of ``frames`` frames."""
+        return max(0, frames * self.hop - self.latency)
+
+    def fits(self, frames: int, samples: int) -> bool:
+        """Whether a call of ``frames`` frames can make ``samples`` samples: at the start of a stream or later."""
+        return max(0, frames * self.hop - self.latency) <= samples <= frames * self.hop
+
+    def require_fit(self, frames: int, samples: int) -> None:
+        """Refuse frames and samples that do not belong together.
+
+        Raises:
+            SeqgenError: saying how many samples the frames make.
+        """
+        if not self.fits(frames, samples):
+            made = frames * self.hop
+            raise SeqgenError(
+                f"{frames} frames do not make {samples} samples",
+                remedy=f"ask for {made} samples ({self.first_samples(frames)} at the start of a stream)",
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +193,42 @@ def require_same_signature(got: FeatureSpec, expected: FeatureSpec, *, where: st
         f"{where}: feature signature {got.signature} does not match {expected.signature} ({differing})",
         remedy="prepare the features with the voice's own parameters",
     )
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a task knows of its data before any network is built; networks and objectives are constructed with it.
+
+    Attributes:
+        examples: training examples (recordings, rows, images); 0 where they are drawn without end.
+        vocab_size: alphabet of an element; 0 where elements are real numbers.
+        shape: of an element that is not a symbol; of images ``(channels, height, width)``.
+        symbols_per_sample: elements that make one sample.
+        start: the element before the first one.
+        unit: what a sample is called in reports.
+        alphabet: the symbols by index, where they have names (characters, say).
+        speakers: in the order of their indices. features: definition of the frames, where there are any.
+    """
+
+    examples: int = 0
+    vocab_size: int = 0
+    shape: tuple[int, ...] = ()
+    symbols_per_sample: int = 1
+    start: float = 0.0
+    unit: str = "sample"
+    alphabet: tuple[str, ...] = ()
+    speakers: tuple[str, ...] = ()
+    features: FeatureSpec | None = None
+
+    @property
+    def num_speakers(self) -> int:
+        """Speakers behind the one-hot; 0 where there is nobody to be told apart."""
+        return len(self.speakers) if len(self.speakers) > 1 else 0
+
+    @property
+    def signature(self) -> str:
+        """Signature of the features; "" without any."""
+        return self.features.signature if self.features is not None else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ class Codec(ABC):
         symbols_per_sample: sequence positions per audio sample.
         alphabet: number of symbols; 0 means real-valued.
         start: the value fed to the model before the first position; what silence would have left there.
+        silence: the elements of a zero sample.
 
     Example:
         >>> Bytes16().decode(Bytes16().encode(np.float32([0.5, -1.0])))
@@ -31,6 +32,7 @@ class Codec(ABC):
     symbols_per_sample: ClassVar[int]
     alphabet: ClassVar[int]
     start: ClassVar[int | float]
+    silence: ClassVar[tuple[int | float, ...]]
 
     @abstractmethod
     def encode(self, audio: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -57,6 +59,7 @@ class Bytes16(Codec):
     symbols_per_sample = 2
     alphabet = 256
     start = 0
+    silence = (128, 0)
 
     def encode(self, audio: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
         """``[..., N]`` → int64 ``[..., 2N]``, interleaved coarse, fine."""
@@ -81,6 +84,7 @@ class MuLaw8(Codec):
     symbols_per_sample = 1
     alphabet = 256
     start = 128
+    silence = (128,)
 
     def encode(self, audio: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
         """``[..., N]`` → int64 ``[..., N]``."""
@@ -93,11 +97,12 @@ class MuLaw8(Codec):
 
 @final
 class Float(Codec):
-    """The waveform itself, for real-valued emissions and flows."""
+    """The waveform itself, for real-valued distributions and flows."""
 
     symbols_per_sample = 1
     alphabet = 0
     start = 0.0
+    silence = (0.0,)
 
     def encode(self, audio: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """``[..., N]`` → float32 ``[..., N]``."""

@@ -174,8 +174,8 @@ def _stepped(given: argparse.Namespace, preset: str) -> dict[str, Any]:
     frames = -(-generator.latency // spec.up) + 1
     samples = frames * spec.up - generator.latency
     features = torch.full((given.streams, frames, spec.in_dim), -4.0)
-    elements = (samples + generator.ahead) * generator.per_sample
-    u = torch.rand(given.streams, elements, generator.draws, generator=torch.Generator().manual_seed(0))
+    elements = (samples + generator.ahead) * generator.symbols_per_sample
+    u = torch.rand(given.streams, elements, generator.num_uniforms, generator=torch.Generator().manual_seed(0))
     chunks: list[float] = []
     with torch.no_grad():
         generator.sample(u, generator.init_state(given.streams), features)
@@ -273,7 +273,7 @@ def _training_step(system: Any, rows: int, length: int, *, half: bool) -> Callab
     generator = system.generator
     net = generator.conditioner
     frames = system.left + -(-length // net.spec.up) + system.right
-    x = torch.randint(256, (rows, length * generator.per_sample))
+    x = torch.randint(256, (rows, length * generator.symbols_per_sample))
     features, speaker = torch.randn(rows, frames, net.spec.in_dim), torch.zeros(rows, dtype=torch.int64)
     optimiser = torch.optim.AdamW(generator.parameters())
 

@@ -60,7 +60,7 @@ def write_voice(preset: str, directory: Path) -> None:
     from seqgen.config import Component
     from seqgen.export import program
     from seqgen.stream.state import leaves
-    from seqgen.subscale import SubscaleConfig
+    from seqgen.generation.subscale.generator import SubscaleConfig
     from seqgen.train import weights
     from seqgen.train.run import build
 

@@ -27,7 +27,7 @@ def run(name: str, base: Any, streams: int, threads: int, seconds: float) -> dic
     import torch
 
     from seqgen import noise
-    from seqgen.subscale import Subscale, SubscaleConfig
+    from seqgen.generation.subscale.generator import Subscale, SubscaleConfig
     from seqgen.train.run import build
 
     found = PRESET.fullmatch(name)

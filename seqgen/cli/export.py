@@ -57,19 +57,15 @@ def add_parsers(commands: Any) -> None:
 def run_export(given: argparse.Namespace) -> int:
     """Export and check."""
     from seqgen.errors import SeqgenError
-    from seqgen.export import voice
-    from seqgen.train.experiment import Experiment
+    from seqgen.tasks.contract import Exporting
+    from seqgen.tasks.experiment import Experiment
 
     notes = dict(note.partition("=")[::2] for note in given.note)
     if "" in notes or any("=" not in note for note in given.note):
         raise SeqgenError(f"--note {' '.join(given.note)}", remedy="give KEY=VALUE")
-    opened = voice.export(
-        Experiment.open(given.experiment),
-        given.out,
-        provenance=notes,
-        precision=given.quantise,
-        engine_only=given.engine_only,
-    )
+    experiment = Experiment.open(given.experiment)
+    options = Exporting(given.quantise, given.engine_only, notes)
+    opened = experiment.task().export(experiment.exported(), given.out, options)
     size = sum(entry.size for entry in opened.manifest.files)
     sys.stderr.write(f"{given.out}: {size / 1e6:.2f} MB\n")
     return _verdicts(given.out, as_json=False)

@@ -63,11 +63,15 @@ def _installation() -> dict[str, Any]:
         except importlib.metadata.PackageNotFoundError:
             versions[name] = "not installed"
     tables = (
-        registry.MODELS,
-        registry.CONDITIONERS,
-        registry.EMISSIONS,
-        registry.CODECS,
+        registry.TASKS,
         registry.OBJECTIVES,
+        registry.DENSITIES,
+        registry.MODELS,
+        registry.FLOWS,
+        registry.CONDITIONERS,
+        registry.DISTRIBUTIONS,
+        registry.OPTIMISERS,
+        registry.CODECS,
         registry.CORPORA,
         registry.RUNTIMES,
     )
@@ -82,7 +86,7 @@ def _installation() -> dict[str, Any]:
 def _path(path: Path) -> dict[str, Any]:
     from seqgen.bundle import MANIFEST
     from seqgen.errors import SeqgenError
-    from seqgen.train.experiment import CONFIG
+    from seqgen.tasks.experiment import CONFIG
 
     if (path / MANIFEST).is_file():
         return _bundle(path)
@@ -116,14 +120,15 @@ def _bundle(path: Path) -> dict[str, Any]:
 
 def _experiment(path: Path) -> dict[str, Any]:
     from seqgen.train.checkpoint import Checkpoints
-    from seqgen.train.experiment import CONFIG, Experiment
+    from seqgen.tasks.experiment import CONFIG, Experiment
     from seqgen.train.report import METRICS
 
     experiment = Experiment.open(path)
     return {
         **_config(path / CONFIG),
         "experiment": str(path),
-        "speakers": list(experiment.speakers),
+        "speakers": list(experiment.facts.speakers),
+        "examples": experiment.facts.examples,
         "checkpoints": Checkpoints(path).steps(),
         "last metrics": _last(path / METRICS),
     }
@@ -143,13 +148,14 @@ def _last(metrics: Path) -> dict[str, Any]:
 
 def _config(path: Path) -> dict[str, Any]:
     from seqgen import config
-    from seqgen.train.run import RunConfig
+    from seqgen.tasks.run import load
 
-    run = config.load(path, RunConfig)
+    run = load(path)
     return {
         "run": run.name,
         "digest": config.digest(run),
-        "features": run.features.signature,
-        "model": config.plain(run.model),
+        "task": config.plain(run.task),
+        "networks": config.plain(run.networks),
+        "objective": config.plain(run.objective),
         "steps": run.train.steps,
     }

@@ -31,8 +31,8 @@ def configured(name: str) -> RunConfig:
     if name == "pwn-student":
         return run_of(name, Component("parallel-wavenet"), codec="float")
     if name == "pwn-teacher":
-        teacher = Component("wavenet", {"layers": 30, "symbols": 0, "outputs": 30})
-        return run_of(name, teacher, codec="float", emission=Component("logistic-mixture", {"origin": -4.0}))
+        teacher = Component("wavenet", {"layers": 30, "vocab_size": 0, "outputs": 30})
+        return run_of(name, teacher, codec="float", distribution=Component("logistic-mixture", {"origin": -4.0}))
     if name in PRESETS:
         return run_of(name, Component("wavernn", {"hidden": PRESETS[name]}))
     known = ", ".join((*PRESETS, "pwn-student", "pwn-teacher"))
@@ -43,13 +43,13 @@ def wavenet(name: str, layers: int, residual: int, *, mixture: bool) -> RunConfi
     """A WaveNet of four times as many skip channels, over µ-law or, levelled, over ten logistics."""
     from seqgen.config import Component
 
-    sizes = {"residual": residual, "gate": residual, "skip": 4 * residual, "head": 4 * residual}
-    real = {"symbols": 0, "outputs": 30} if mixture else {}
-    model = Component("wavenet", {"layers": layers, "cycle": 10, **sizes, **real})
+    sizes = {"residual_channels": residual, "gate_channels": residual, "skip_channels": 4 * residual, "head_channels": 4 * residual}
+    real = {"vocab_size": 0, "outputs": 30} if mixture else {}
+    model = Component("wavenet", {"layers": layers, "dilation_cycle": 10, **sizes, **real})
     if not mixture:
         return run_of(name, model, codec="mulaw8")
-    emission = Component("logistic-mixture", {"origin": -2.0})
-    return run_of(name, model, codec="float", emission=emission, levelled=True)
+    distribution = Component("logistic-mixture", {"origin": -2.0})
+    return run_of(name, model, codec="float", distribution=distribution, levelled=True)
 
 
 def run_of(name: str, model: Any, *, codec: str = "bytes16", hop: int = HOP, **options: Any) -> RunConfig:

@@ -30,10 +30,10 @@ from seqgen.export.loops import (
     interface,
     stored,
 )
-from seqgen.sample import Vocoder
-from seqgen.stagger import LanesState
+from seqgen.generation.vocoder import Vocoder
+from seqgen.generation.subscale.stagger import LanesState
 from seqgen.stream.state import leaves, unflatten
-from seqgen.subscale import Subscale
+from seqgen.generation.subscale.generator import Subscale
 
 _EXAMPLE_STEPS = 3  # complete ones of a trace; the graph takes any number
 PARAMS, VECTORS, TAPE = "state.body.params", "state.conditioner.vectors", "state.body.tape"
@@ -100,7 +100,7 @@ class _Traces:
         self.leaves = dict(zip(self.moving, [state.previous, *_carried(state.body)], strict=True))
         self.pending, self.waiting = state.body.params, state.conditioner.vectors
         kind = torch.int64 if score else torch.float32
-        self.width = [2] if score else [2, generator.draws]
+        self.width = [2] if score else [2, generator.num_uniforms]
         samples = _EXAMPLE_STEPS * generator.config.lanes + generator.ahead
         self.given = torch.full((EXAMPLE_BATCH, samples, *self.width), 0.5).to(kind)
 
@@ -135,7 +135,7 @@ class _Traces:
         example = {
             "vectors": torch.zeros(batch, steps, lanes, self.waiting.shape[2]),
             "done": torch.zeros(batch, steps - 1, lanes, 2, dtype=torch.int64),
-            "told": torch.zeros(batch, steps - 1, lanes, 2, generator.params),
+            "told": torch.zeros(batch, steps - 1, lanes, 2, generator.num_params),
             PARAMS: self.pending,
         }
         outputs = ["params" if self.score else "elements", f"{PARAMS}.after"]

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from seqgen.audio.codec import Codec
 from seqgen.errors import SeqgenError
 from seqgen.export.graph import Piece, lift_constants, rename, shared_weights, trace
-from seqgen.generator import Generator, GeneratorState
-from seqgen.sample import Vocoder, VocoderState
+from seqgen.generation.contract import Generator, GeneratorState
+from seqgen.generation.vocoder import Vocoder, VocoderState
 from seqgen.stream.contract import Streamable
 from seqgen.stream.state import leaves, unflatten
 
@@ -179,7 +179,7 @@ def interface(
     inputs = [value("features", real, ["batch", "frames", conditioner(generator).spec.in_dim])]
     if score:
         inputs.append(value("x", element, ["batch", "elements"]))
-        outputs = [value("params", real, ["batch", "elements", generator.params])]
+        outputs = [value("params", real, ["batch", "elements", generator.num_params])]
     else:
         inputs += [value("uniforms", real, ["batch", "numbers"]), value("temperature", real, [])]
         outputs = [value("audio", real, ["batch", "samples"])]

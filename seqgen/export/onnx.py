@@ -30,11 +30,12 @@ from seqgen.export.loops import (
     interface,
     stored,
 )
-from seqgen.generator import Parallel
+from seqgen.generation.parallel import Parallel
 from seqgen.nets.synthesis import FrameCoefficients, LinearSynthesis
-from seqgen.sample import AutoRegressive, Vocoder
+from seqgen.generation.autoregressive import AutoRegressive
+from seqgen.generation.vocoder import Vocoder
 from seqgen.stream.state import leaves, unflatten
-from seqgen.subscale import Subscale
+from seqgen.generation.subscale.generator import Subscale
 
 
 class _Sample(nn.Module):
@@ -48,25 +49,25 @@ class _Sample(nn.Module):
         self, cond: Tensor, given: Tensor, temperature: Tensor, previous: Tensor, *flat: Tensor
     ) -> tuple[Tensor, ...]:
         generator = self.generator
-        body, emission = generator.body, generator.emission
+        body, distribution = generator.body, generator.distribution
         state: Any = unflatten(body.init_state(1), flat)
         made = []
-        for index in range(generator.per_sample):
+        for index in range(generator.symbols_per_sample):
             x = previous[:, None] if body.spec.in_dim == 0 else previous[:, None, None]
             params, state = body.step(x, state, cond[:, None] if index == 0 else cond[:, None][:, :0])
             if self.score:
                 previous = given[:, index]
                 made.append(params[:, 0])
             else:
-                previous = emission.sample(params[:, 0], given[:, index], temperature)
+                previous = distribution.sample(params[:, 0], given[:, index], temperature)
                 made.append(previous)
         return (torch.stack(made, dim=1), previous, *(leaf for _, leaf in leaves(state)))
 
 
 def _trace_sample(generator: AutoRegressive, names: Names, score: bool) -> Piece:
     state = generator.init_state(EXAMPLE_BATCH)
-    per, emission = generator.per_sample, generator.emission
-    noise = torch.full((EXAMPLE_BATCH, per, emission.draws), 0.5)
+    per, distribution = generator.symbols_per_sample, generator.distribution
+    noise = torch.full((EXAMPLE_BATCH, per, distribution.num_uniforms), 0.5)
     given = state.previous[:, None].expand(-1, per).clone() if score else noise
     example = {
         "cond": torch.randn(EXAMPLE_BATCH, generator.body.spec.cond_dim),
@@ -154,7 +155,7 @@ def _assemble(vocoder: Vocoder, directory: Path, score: bool) -> onnx.ModelProto
     state = vocoder.init_state(1)
     names = Names.of(state.generator)
     frames, samples = frame_loop(generator, names), _sample_loop(generator, names, score)
-    width = [generator.per_sample] if score else [generator.per_sample, generator.emission.draws]
+    width = [generator.symbols_per_sample] if score else [generator.symbols_per_sample, generator.distribution.num_uniforms]
     constants = [
         fixed("axis.time", [1]),
         fixed("given.shape", [0, -1, *width]),
@@ -164,7 +165,7 @@ def _assemble(vocoder: Vocoder, directory: Path, score: bool) -> onnx.ModelProto
     tail: list[onnx.NodeProto] = []
     if score:
         tail.append(helper.make_node("Reshape", ["made", "params.shape"], ["params"]))
-        constants.append(fixed("params.shape", [0, -1, generator.emission.params]))
+        constants.append(fixed("params.shape", [0, -1, generator.distribution.num_params]))
     if filtering or not score:
         elements, audio = "given" if score else "made", "excitation" if filtering else "audio"
         decoded, tables = decoding(vocoder.codec, elements, audio)

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from seqgen.errors import SeqgenError
 from seqgen.export.graph import Piece, model, rename, trace
 from seqgen.export.loops import EXAMPLE_BATCH, Loop, Names, conditioner, fixed, interface, stored
-from seqgen.generator import Parallel
+from seqgen.generation.parallel import Parallel
 from seqgen.models.frames import FrameConditioner
-from seqgen.sample import Vocoder
+from seqgen.generation.vocoder import Vocoder
 from seqgen.stream.state import leaves, unflatten
 
 _EXAMPLE_FRAMES = 5  # of a trace; the graph takes any number
@@ -60,10 +60,10 @@ class _Chunk(nn.Module):
     ) -> tuple[Tensor, ...]:
         made = frames.shape[1] * self.interpolate.spec.up
         cond: Any
-        cond, waiting = self.interpolate.between(frames, waiting, made - given.shape[1], made)
+        cond, waiting = self.interpolate.lazy(frames, waiting, made - given.shape[1], made)
         state: Any = unflatten(self.generator.body.init_state(1), flat)
         if self.score:
-            audio, state = self.generator.judge(given, state, cond)
+            audio, state = self.generator.affine_params(given, state, cond)
         else:
             audio, state = self.generator.draw(given, state, cond, temperature)
         return (audio, waiting, *(leaf for _, leaf in leaves(state)))

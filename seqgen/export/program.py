@@ -3,7 +3,7 @@
 ``{"format": 1, "byte_order", "sample_rate", "channels", "hop", "latency", "precision", "tensors":
 [files], "ops": [...]}``. The ops of the
 conditioning network name the values they take and make (``features`` is what comes in); one op each follows for
-interpolation, cell (for a levelled one the level before it, see :mod:`seqgen.export.stack`), emission, codec and, where
+interpolation, cell (for a levelled one the level before it, see :mod:`seqgen.export.stack`), distribution, codec and, where
 there is one, the synthesis filter. Weights are named as in
 ``weights.safetensors``, states of a fresh stream as in ``initial.safetensors``. A voice whose lanes run side by side
 has one op more behind the cell, ``lanes``: their number and horizon, and the layers of the network that reads the lanes
@@ -20,15 +20,16 @@ from typing import Any, Literal
 import torch
 
 from seqgen.audio.codec import Bytes16
-from seqgen.emissions.categorical import Categorical
+from seqgen.distributions.categorical import Categorical
 from seqgen.errors import SeqgenError
 from seqgen.export import rounded, stack
 from seqgen.export.network import Network, Op
 from seqgen.models.frames import FrameConditioner
 from seqgen.models.wavernn import SILENCE, WaveRNN, scale
 from seqgen.nets.layers import CausalConv1d, Dense
-from seqgen.sample import AutoRegressive, Vocoder
-from seqgen.subscale import Subscale
+from seqgen.generation.autoregressive import AutoRegressive
+from seqgen.generation.vocoder import Vocoder
+from seqgen.generation.subscale.generator import Subscale
 
 FORMAT = 1
 MOST_LANES = 16
@@ -94,9 +95,16 @@ def runnable(vocoder: Vocoder) -> bool:
     if not isinstance(generator.conditioner, FrameConditioner):
         return False
     if isinstance(generator.body, WaveRNN):
-        drawn = isinstance(generator, (AutoRegressive, Subscale)) and isinstance(generator.emission, Categorical)
+        drawn = isinstance(generator, (AutoRegressive, Subscale)) and isinstance(generator.distribution, Categorical)
         return drawn and generator.lanes <= MOST_LANES and isinstance(codec, Bytes16)
     return stack.runnable(generator, codec)
+
+
+def named(vocoder: Vocoder) -> str:
+    """What messages call the network of a vocoder."""
+    generator = vocoder.generator
+    lanes = f" of {generator.lanes} lanes" if generator.lanes > 1 else ""
+    return f"a {type(generator).__name__} density over {type(generator.body).__name__}{lanes}"
 
 
 def program(vocoder: Vocoder, precision: Precision = "float32") -> dict[str, Any]:
@@ -111,8 +119,8 @@ def program(vocoder: Vocoder, precision: Precision = "float32") -> dict[str, Any
     """
     generator = vocoder.generator
     if not runnable(vocoder):
-        emission = getattr(generator, "emission", None)
-        kind = "no emission" if emission is None else type(emission).__name__
+        distribution = getattr(generator, "distribution", None)
+        kind = "no distribution" if distribution is None else type(distribution).__name__
         raise SeqgenError(
             f"the native engine has no ops for {type(generator.body).__name__} with {kind}; it runs conditioned "
             "WaveRNNs over bytes, of up to 16 lanes, WaveNets over µ-law, logistic mixtures or Gaussians, and Parallel "
@@ -127,7 +135,7 @@ def program(vocoder: Vocoder, precision: Precision = "float32") -> dict[str, Any
     files = [WEIGHTS, INITIAL]
     if isinstance(body, WaveRNN):
         lanes = [_lanes(generator)] if isinstance(generator, Subscale) else []
-        cell = [_cell(body), *lanes, {"op": "categorical", "classes": generator.params}, {"op": "bytes16"}]
+        cell = [_cell(body), *lanes, {"op": "categorical", "classes": generator.num_params}, {"op": "bytes16"}]
     else:
         cell = stack.ops(generator, vocoder.codec, state)
     ops = [*network.ops, *cell]

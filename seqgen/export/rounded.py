@@ -1,7 +1,7 @@
 """A vocoder's tensors as small as the native engine reads them: ``engine.safetensors``.
 
 With int8 weights the cell's matrices have 8 bits, ``w = q · peak / 127`` with one peak a row and
-``q = round(127 w / peak)`` (:mod:`seqgen.nets.rounding`); where it is smaller, only their blocks of 4 × 4 that are not
+``q = round(127 w / peak)`` (:mod:`seqgen.nets.quantization`); where it is smaller, only their blocks of 4 × 4 that are not
 zero. Likewise the matrices of a WaveNet's stack, those of gates with a peak for each tap of a row. The matrix through
 which lanes are told of those before is stored like the cell's, the rest of their network in float32. Matrices of the
 conditioning network have bfloat16, as in the engine itself, and so do the last two of a stack that makes distributions
@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from seqgen.nets import rounding
+from seqgen.nets import quantization
 
 FILE = "engine.safetensors"
 SIDE = 4
@@ -34,8 +34,8 @@ def int8(name: str, matrix: Array, parts: int = 1) -> dict[str, Array]:
     """The arrays of a matrix ``[rows, columns]`` in 8 bits, by name; see ``tensors.hpp`` of the engine. Each of several
     side by side has peaks of its own."""
     rows, columns = matrix.shape
-    levels = rounding.weights(torch.from_numpy(matrix).reshape(rows * parts, columns // parts))
-    whole, peak = levels.whole.numpy().astype(np.int8).reshape(rows, columns), levels.peak[:, 0].numpy()
+    levels = quantization.weights(torch.from_numpy(matrix).reshape(rows * parts, columns // parts))
+    whole, peak = levels.whole.numpy().astype(np.int8).reshape(rows, columns), levels.absmax[:, 0].numpy()
     if parts > 1:
         return {name: whole, f"{name}.peak": peak}
     padded = np.pad(whole, ((0, -rows % SIDE), (0, -columns % SIDE)))

@@ -1,5 +1,5 @@
 """A WaveNet in ``program.json``: its stack, with a context stack or without, the level that its samples are divided by,
-and its emission. Likewise a Parallel WaveNet: the stacks of its flows, and the noise that they take."""
+and its distribution. Likewise a Parallel WaveNet: the stacks of its flows, and the noise that they take."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from collections.abc import Callable
 from typing import Any
 
 from seqgen.audio.codec import Codec, Float, MuLaw8
-from seqgen.emissions.categorical import Categorical
-from seqgen.emissions.contract import Emission
-from seqgen.emissions.gaussian import Gaussian
-from seqgen.emissions.logistic_mixture import LogisticMixture
+from seqgen.distributions.categorical import Categorical
+from seqgen.distributions.contract import Distribution
+from seqgen.distributions.gaussian import Gaussian
+from seqgen.distributions.logistic_mixture import LogisticMixture
 from seqgen.export.network import Network, Op
 from seqgen.flows.affine import TRUNCATION, AffineAutoregressive, Composed
-from seqgen.generator import Generator, Parallel
-from seqgen.models.levelled import SPREAD, TYPICAL, Levelled, Louder
+from seqgen.generation.contract import Generator
+from seqgen.generation.parallel import Parallel
+from seqgen.generation.gain import GainNormalized, GainFlow, SPREAD, TYPICAL
 from seqgen.models.parallel_wavenet import ParallelWaveNet
 from seqgen.models.wavenet import WaveNet
 from seqgen.models.wavenet_context import ContextWaveNet
-from seqgen.sample import AutoRegressive
+from seqgen.generation.autoregressive import AutoRegressive
 from seqgen.stream.combinators import Serial
 
 # What the engine takes: taps of a convolution, units of real samples and their inverses, flows and the smallest of
@@ -26,23 +27,23 @@ from seqgen.stream.combinators import Serial
 MOST_TAPS, LEAST_UNIT, MOST_FLOWS, LEAST_FLOOR, MOST_RATE, MOST_CHANNELS = 8, 1e-6, 16, 1e-9, 1 << 12, 1 << 8
 
 
-def _mixture(emission: LogisticMixture) -> Op:
+def _mixture(distribution: LogisticMixture) -> Op:
     return {
         "op": "logistic-mixture",
-        "mixtures": emission.mixtures,
-        "levels": emission.levels,
-        "origin": emission.origin,
-        "min_log_scale": emission.min_log_scale,
+        "mixtures": distribution.mixtures,
+        "levels": distribution.levels,
+        "origin": distribution.origin,
+        "min_log_scale": distribution.min_log_scale,
     }
 
 
-def _gaussian(emission: Gaussian) -> Op:
-    return {"op": "gaussian", "origin": emission.origin, "min_log_scale": emission.min_log_scale}
+def _gaussian(distribution: Gaussian) -> Op:
+    return {"op": "gaussian", "origin": distribution.origin, "min_log_scale": distribution.min_log_scale}
 
 
-# Of each emission its op and the codec of the elements that it draws.
-EMISSIONS: dict[type[Emission], tuple[Callable[[Any], Op], type[Codec]]] = {
-    Categorical: (lambda emission: {"op": "categorical", "classes": emission.params}, MuLaw8),
+# Of each distribution its op and the codec of the elements that it draws.
+DISTRIBUTIONS: dict[type[Distribution], tuple[Callable[[Any], Op], type[Codec]]] = {
+    Categorical: (lambda distribution: {"op": "categorical", "classes": distribution.num_params}, MuLaw8),
     LogisticMixture: (_mixture, Float),
     Gaussian: (_gaussian, Float),
 }
@@ -50,28 +51,28 @@ CODECS = {MuLaw8: "mulaw8", Float: "float"}
 
 
 def runnable(generator: Generator, codec: Codec) -> bool:
-    """Whether the engine has ops for it: an emission that it knows over what the codec gives, and few taps."""
+    """Whether the engine has ops for it: a distribution that it knows over what the codec gives, and few taps."""
     if isinstance(generator, Parallel):
         return isinstance(codec, Float) and _student(generator) is not None
-    inner = generator.body.body if isinstance(generator.body, Levelled) else generator.body
+    inner = generator.body.body if isinstance(generator.body, GainNormalized) else generator.body
     if isinstance(inner, ContextWaveNet):
         if inner.context.down > MOST_RATE or inner.context.spec.in_dim > MOST_CHANNELS:
             return False
         inner = inner.wavenet
-    known = EMISSIONS.get(type(generator.emission)) if isinstance(generator, AutoRegressive) else None
+    known = DISTRIBUTIONS.get(type(generator.distribution)) if isinstance(generator, AutoRegressive) else None
     return isinstance(inner, WaveNet) and known is not None and isinstance(codec, known[1]) and _fits(inner)
 
 
 def _fits(body: WaveNet) -> bool:
     unit = LEAST_UNIT <= body.unit <= 1 / LEAST_UNIT
-    return unit and body.spec.symbols in (0, 256) and max(body.kernel, body.front.left + 1) <= MOST_TAPS
+    return unit and body.spec.vocab_size in (0, 256) and max(body.kernel, body.front.left + 1) <= MOST_TAPS
 
 
 def _student(generator: Parallel) -> tuple[str, ParallelWaveNet] | None:
     """The student within, levelled or not, and the name of its weights; None where there is none that can run."""
     body: Any = generator.body
     at = "body"
-    if isinstance(body, Composed) and len(body.flows) == 2 and isinstance(body.flows[1], Louder):
+    if isinstance(body, Composed) and len(body.flows) == 2 and isinstance(body.flows[1], GainFlow):
         body, at = body.flows[0], "body.flows.0"
     if not isinstance(body, ParallelWaveNet) or len(body.flows) > MOST_FLOWS:
         return None
@@ -102,8 +103,8 @@ def ops(generator: Generator, codec: Codec, state: Any) -> list[Op]:
         level, made = _level(student is not generator.body), _flows(student, at)
         return [*level, made, {"op": "logistic", "truncation": TRUNCATION}, {"op": CODECS[type(codec)]}]
     assert isinstance(generator, AutoRegressive)
-    body, emission = generator.body, generator.emission
-    inner, at = (body.body, "body.body") if isinstance(body, Levelled) else (body, "body")
+    body, distribution = generator.body, generator.distribution
+    inner, at = (body.body, "body.body") if isinstance(body, GainNormalized) else (body, "body")
     if isinstance(inner, ContextWaveNet):
         context = {"context": _context(inner, at, Network(generator, state), state.body.context.net)}
         stack = _stack(inner.wavenet, f"{at}.wavenet") | context
@@ -111,7 +112,7 @@ def ops(generator: Generator, codec: Codec, state: Any) -> list[Op]:
         assert isinstance(inner, WaveNet)
         stack = _stack(inner, at)
     stack = {"op": "wavenet", **stack, "start": codec.start}
-    return [*_level(inner is not body), stack, EMISSIONS[type(emission)][0](emission), {"op": CODECS[type(codec)]}]
+    return [*_level(inner is not body), stack, DISTRIBUTIONS[type(distribution)][0](distribution), {"op": CODECS[type(codec)]}]
 
 
 def _level(levelled: bool) -> list[Op]:

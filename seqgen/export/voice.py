@@ -1,9 +1,10 @@
-"""From an experiment to a bundle, and from a bundle to a verdict on it."""
+"""Bundles of voices: written from a vocoder as it stands, and proved by replaying their golden vectors."""
 
 from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from safetensors.numpy import save_file as save_numpy
 from safetensors.torch import save_file
 
-from seqgen import bundle, config, noise
+from seqgen import bundle, noise
 from seqgen.bundle import Bundle, Manifest
 from seqgen.errors import SeqgenError
 from seqgen.export import program
@@ -21,68 +22,62 @@ from seqgen.export.onnx import export_graphs
 from seqgen.runtime import open_runtime, runnable
 from seqgen.runtime.native import Engine
 from seqgen.runtime.replay import Verdict, require_golden
-from seqgen.sample import VocoderState
-from seqgen.spec import StreamSpec
+from seqgen.generation.vocoder import Vocoder, VocoderState
+from seqgen.spec import FeatureSpec, StreamSpec
 from seqgen.stream.state import leaves, table
 from seqgen.train import weights
-from seqgen.train.experiment import Experiment
-from seqgen.train.voice import Voice
 
 GOLDEN_FRAMES = 12
 GOLDEN_ROWS = 2
 
 
-def export(
-    experiment: Experiment,
-    out: Path,
-    *,
-    provenance: Mapping[str, str] | None = None,
-    precision: program.Precision = "float32",
-    engine_only: bool = False,
-) -> Bundle:
-    """Write the voice of an experiment's best checkpoint as a bundle, golden vectors included.
+@dataclass(frozen=True)
+class About:
+    """What a bundle says of a voice.
 
-    ``precision`` is how the native engine holds the weights when the bundle is opened. The file keeps float32 for the
-    other runtimes, unless it is for the engine only.
-
-    Raises:
-        SeqgenError: where there is no checkpoint, ``out`` cannot be written, or the engine cannot run the model.
+    Attributes:
+        name, kind, licence, provenance: as in the manifest; the versions of torch and platform are added.
+        codec: registered name. features, speakers: of the data that it was trained on.
+        config: resolved configuration of the run, YAML.
     """
-    made, source = experiment.voice()
-    origin = {
-        "config_digest": config.digest(experiment.run),
-        "checkpoint": source.name,
-        "torch": torch.__version__,
-        "platform": f"{platform.system()} {platform.machine()}",
-        **(provenance or {}),
-    }
-    return write(made, experiment, out, origin, precision, engine_only=engine_only)
+
+    name: str
+    kind: str
+    codec: str
+    features: FeatureSpec
+    speakers: tuple[str, ...]
+    licence: str
+    config: str
+    provenance: Mapping[str, str] = field(default_factory=dict)
 
 
 def write(
-    voice: Voice,
-    experiment: Experiment,
+    vocoder: Vocoder,
+    about: About,
     out: Path,
-    provenance: Mapping[str, str],
     precision: program.Precision = "float32",
     *,
     engine_only: bool = False,
 ) -> Bundle:
-    """Write ``voice`` as it stands, under the experiment's configuration.
+    """Write a voice as it stands as a bundle, golden vectors included.
 
-    With ``engine_only`` the bundle has what the native engine reads and no more, its weights rounded to ``precision``.
+    ``precision`` is how the native engine holds the weights when the bundle is opened. The file keeps float32 for the
+    other runtimes, unless it is for the engine only: with ``engine_only`` the bundle has what the native engine reads and
+    no more, its weights rounded to ``precision``.
+
+    Raises:
+        SeqgenError: where ``out`` cannot be written, or the engine cannot run the model.
     """
-    vocoder, generator, run = voice.vocoder, voice.generator, experiment.run
+    generator = vocoder.generator
     programmed = program.runnable(vocoder)
     if (precision != "float32" or engine_only) and not programmed:
-        what = f"{run.model.name} with subscale.lanes {run.subscale.lanes}" if generator.ahead else run.model.name
         remedy = "leave out --engine-only" if engine_only else "export it in float32"
-        raise SeqgenError(f"the native engine cannot run {what}", remedy=remedy)
+        raise SeqgenError(f"the native engine cannot run {program.named(vocoder)}", remedy=remedy)
     with torch.no_grad():
         state = vocoder.init_state(1)
 
     def fill(directory: Path) -> None:
-        (directory / "config.yaml").write_text(config.dump(run), encoding="utf-8")
+        (directory / "config.yaml").write_text(about.config, encoding="utf-8")
         parameters = {name: tensor.contiguous() for name, tensor in weights.of(generator).items()}
         initial = {name: leaf.numpy().copy() for name, leaf in leaves(state)}
         if vocoder.prediction is not None:
@@ -92,7 +87,7 @@ def write(
             save_file(parameters, directory / "weights.safetensors")
             save_numpy(initial, directory / "initial.safetensors")
             export_graphs(vocoder, directory)
-        golden = _golden(voice, run.features.n_mels + generator.speakers)
+        golden = _golden(vocoder, about.features.n_mels + generator.speakers)
         if programmed:
             alone = {name: tensor.numpy() for name, tensor in parameters.items()} | initial
             program.write(vocoder, directory, precision, alone if engine_only else None)
@@ -101,59 +96,57 @@ def write(
             golden = _engine_alone(golden, precision)
         save_numpy(golden, directory / "golden.safetensors")
 
-    manifest = _manifest(voice, experiment, state, provenance)
-    return bundle.write(out, manifest, fill)
+    return bundle.write(out, _manifest(vocoder, about, state), fill)
 
 
-def _manifest(voice: Voice, experiment: Experiment, state: VocoderState, provenance: Mapping[str, str]) -> Manifest:
-    generator, run = voice.generator, experiment.run
-    channels = run.features.n_mels + generator.speakers
+def _manifest(vocoder: Vocoder, about: About, state: VocoderState) -> Manifest:
+    generator, features = vocoder.generator, about.features
+    channels = features.n_mels + generator.speakers
+    versions = {"torch": torch.__version__, "platform": f"{platform.system()} {platform.machine()}"}
     return Manifest(
-        name=run.name,
-        kind="vocoder",
-        sample_rate=run.features.sample_rate,
-        features=run.features,
-        feature_signature=run.features.signature,
-        speakers=experiment.speakers,
-        codec=run.data.codec,
-        symbols_per_sample=generator.per_sample,
-        uniforms_per_sample=generator.per_sample * generator.draws,
-        spec=StreamSpec(in_dim=channels, out_dim=1, up=run.features.hop, latency=generator.latency, context=None),
+        name=about.name,
+        kind=about.kind,
+        sample_rate=features.sample_rate,
+        features=features,
+        feature_signature=features.signature,
+        speakers=about.speakers,
+        codec=about.codec,
+        symbols_per_sample=generator.symbols_per_sample,
+        uniforms_per_sample=generator.symbols_per_sample * generator.num_uniforms,
+        spec=StreamSpec(in_dim=channels, out_dim=1, up=features.hop, latency=generator.latency, context=None),
         state=table(state),
-        licence=run.licence,
-        provenance=provenance,
+        licence=about.licence,
+        provenance={**versions, **about.provenance},
         ahead=generator.ahead,
         lanes=generator.lanes,
     )
 
 
-def _golden(voice: Voice, channels: int) -> dict[str, npt.NDArray[Any]]:
+def _golden(vocoder: Vocoder, channels: int) -> dict[str, npt.NDArray[Any]]:
     """Two rows of speech-like features, noise, and what torch makes of them in two chunks."""
-    vocoder, generator = voice.vocoder, voice.generator
-    net = generator.conditioner
-    hop = net.spec.up if net is not None else 1
+    generator, hop = vocoder.generator, vocoder.generator.hop
     rng = np.random.Generator(np.random.Philox(0))
     ahead = generator.ahead
     beyond = -(-ahead // hop)  # what lies ahead is known when it has been made
     frames = GOLDEN_FRAMES + beyond
     every = rng.normal(-4.0, 2.0, (GOLDEN_ROWS, frames + beyond, channels)).astype(np.float32)
-    features, samples = every[:, :frames], frames * hop - generator.latency
-    width = generator.per_sample * generator.draws
+    features, samples = every[:, :frames], generator.alignment.first_samples(frames)
+    width = generator.symbols_per_sample * generator.num_uniforms
     longer = np.stack([noise.block(0, row, 0, (samples + beyond * hop + ahead) * width) for row in range(GOLDEN_ROWS)])
     uniforms = longer[:, : (samples + ahead) * width]
     with torch.no_grad():
-        u = torch.from_numpy(longer).unflatten(1, (-1, generator.draws))
+        u = torch.from_numpy(longer).unflatten(1, (-1, generator.num_uniforms))
         state = vocoder.init_state(GOLDEN_ROWS)
-        values = vocoder.sample(u, state, torch.from_numpy(every)).values
-        u = u[:, : (samples + ahead) * generator.per_sample]
+        values = vocoder.generate(u, state, torch.from_numpy(every)).values
+        u = u[:, : (samples + ahead) * generator.symbols_per_sample]
         elements = generator.elements(u, values[:, : u.shape[1]])
-        audio, _, after = vocoder.sample(u, state, torch.from_numpy(features))
+        audio, _, after = vocoder.generate(u, state, torch.from_numpy(features))
         params, _ = vocoder.step(elements, state, torch.from_numpy(features))
     golden = {
         "features": features,
         "uniforms": uniforms,
         "elements": elements.numpy(),
-        "params": params[:, : 64 * generator.per_sample].numpy(),
+        "params": params[:, : 64 * generator.symbols_per_sample].numpy(),
         "audio": audio.numpy(),
     }
     golden |= {f"state.{name}": leaf.numpy() for name, leaf in leaves(after)}

@@ -73,7 +73,7 @@ class AffineStream(Streamable[S], Bijector):
     def forward_and_log_det(self, z: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """One pass over all elements."""
         made, _ = self.affine(z, self.init_state(z.shape[0]), cond)
-        return made.of(z), made.log_scale.sum(dim=(1, 2))
+        return made.of(z), made.log_scale[..., 0]
 
     @final
     def inverse_and_log_det(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -87,7 +87,7 @@ class AffineStream(Streamable[S], Bijector):
             _, state = self.affine(z, state, now)
             found.append(z)
             scales.append(made.log_scale)
-        return torch.cat(found, dim=1), -torch.cat(scales, dim=1).sum(dim=(1, 2))
+        return torch.cat(found, dim=1), -torch.cat(scales, dim=1)[..., 0]
 
 
 class AffineAutoregressive(AffineStream[Any]):
@@ -115,8 +115,8 @@ class AffineAutoregressive(AffineStream[Any]):
         self.bias = math.log(math.expm1(scale - floor))
         self.spec = StreamSpec(in_dim=1, out_dim=1, cond_dim=spec.cond_dim, context=spec.context)
 
-    def init_state(self, batch: int) -> Any:
-        return self.net.init_state(batch)
+    def init_state(self, batch: int, memory: Any = None) -> Any:
+        return self.net.init_state(batch, memory)
 
     def affine(self, z: Tensor, state: Any, cond: Tensor | None = None) -> tuple[Affine, Any]:
         made, after = self.net.step(z, state, cond)
@@ -147,8 +147,8 @@ class Composed(AffineStream[tuple[Any, ...]]):
             context=1 + sum(known) - len(known) if len(known) == len(reach) else None,
         )
 
-    def init_state(self, batch: int) -> tuple[Any, ...]:
-        return tuple(flow.init_state(batch) for flow in self._parts())
+    def init_state(self, batch: int, memory: Any = None) -> tuple[Any, ...]:
+        return tuple(flow.init_state(batch, memory) for flow in self._parts())
 
     def affine(self, z: Tensor, state: tuple[Any, ...], cond: Tensor | None = None) -> tuple[Affine, tuple[Any, ...]]:
         total, after = Affine(torch.zeros_like(z), torch.zeros_like(z)), []

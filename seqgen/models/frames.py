@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from seqgen.errors import SeqgenError
 from seqgen.nets.layers import Activation, CausalConv1d, Dense
-from seqgen.spec import FeatureSpec, StreamSpec
-from seqgen.stream.between import Between
+from seqgen.spec import Facts, FeatureSpec, StreamSpec
+from seqgen.stream.lazy_interpolation import LazyInterpolation
 from seqgen.stream.combinators import Interpolate, Residual, Serial
 from seqgen.stream.contract import Streamable
 
@@ -51,6 +51,20 @@ class FrameConditioner(Streamable[tuple[Any, ...]]):
         blocks: int = 2
         look_ahead: int = 2
 
+    @classmethod
+    def build(cls, options: Config, facts: Facts, *, out_dim: int) -> FrameConditioner:
+        """Construct the network for a task's features and speakers.
+
+        Raises:
+            SeqgenError: for data without log-mel frames.
+        """
+        if facts.features is None:
+            raise SeqgenError(
+                f"frames: the model takes {out_dim} conditioning channels, the data have no frames",
+                remedy="set conditioned: false",
+            )
+        return cls(options, features=facts.features, speakers=facts.num_speakers, out_dim=out_dim)
+
     def __init__(self, config: Config, *, features: FeatureSpec, speakers: int, out_dim: int) -> None:
         super().__init__()
         if config.channels < 1 or config.blocks < 0 or config.look_ahead < 0:
@@ -75,7 +89,7 @@ class FrameConditioner(Streamable[tuple[Any, ...]]):
             context=inner.context,
         )
 
-    def init_state(self, batch: int) -> tuple[Any, ...]:
+    def init_state(self, batch: int, memory: Any = None) -> tuple[Any, ...]:
         silence = self.zeros(1, self.spec.context or 1, self.spec.in_dim)
         silence[..., : self.features.n_mels] = self.features.silence
         fresh = (self.enter.init_state(1), self.rest.init_state(1))
@@ -86,10 +100,10 @@ class FrameConditioner(Streamable[tuple[Any, ...]]):
         y, second = self.rest.step(entered, state[1])
         return y, (first, second)
 
-    def between(self, x: Tensor, state: tuple[Any, ...], start: int, stop: int) -> tuple[Between, tuple[Any, ...]]:
+    def lazy(self, x: Tensor, state: tuple[Any, ...], start: int, stop: int) -> tuple[LazyInterpolation, tuple[Any, ...]]:
         """Vectors ``start … stop - 1`` of :meth:`step`, not multiplied out."""
         made, (first, (*rest, waiting)) = self.frames(x, state)
-        vectors, waiting = self.interpolate.between(made, waiting, start, stop)
+        vectors, waiting = self.interpolate.lazy(made, waiting, start, stop)
         return vectors, (first, (*rest, waiting))
 
     def frames(self, x: Tensor, state: tuple[Any, ...]) -> tuple[Tensor, tuple[Any, ...]]:

@@ -35,7 +35,7 @@ class ParallelWaveNet(Composed):
     Source: arXiv 1711.10433, section 3.
 
     Example:
-        >>> sizes = ParallelWaveNet.Config(layers=(2, 3), cycle=3, residual=4, gate=4, head=4, conditioned=False)
+        >>> sizes = ParallelWaveNet.Config(layers=(2, 3), dilation_cycle=3, conditioned=False)
         >>> ParallelWaveNet(sizes)(torch.zeros(1, 5, 1)).shape
         torch.Size([1, 5, 1])
     """
@@ -53,12 +53,12 @@ class ParallelWaveNet(Composed):
         """
 
         layers: tuple[int, ...] = (10, 10, 10, 30)
-        cycle: int = 10
+        dilation_cycle: int = 10
         kernel: int = 2
-        residual: int = 64
-        gate: int = 64
-        skip: int = 0
-        head: int = 64
+        residual_channels: int = 64
+        gate_channels: int = 64
+        skip_channels: int = 0
+        head_channels: int = 64
         conditioned: bool = True
         scale: float = 0.5
         floor: float = 1e-3
@@ -79,21 +79,21 @@ def _flow(config: ParallelWaveNet.Config, index: int) -> AffineStream[object]:
     body = WaveNet(
         WaveNet.Config(
             layers=config.layers[index],
-            cycle=config.cycle,
+            dilation_cycle=config.dilation_cycle,
             kernel=config.kernel,
-            front=1,
-            residual=config.residual,
-            gate=config.gate,
-            skip=config.skip,
-            head=config.head,
+            input_kernel=1,
+            residual_channels=config.residual_channels,
+            gate_channels=config.gate_channels,
+            skip_channels=config.skip_channels,
+            head_channels=config.head_channels,
             conditioned=config.conditioned,
-            symbols=0,
+            vocab_size=0,
             unit=config.scale**index,
             outputs=2,
         )
     )
     # Else the next flow makes louder what this one makes of the noise: a fresh student would be far louder than speech,
     # and its first steps would be about that alone.
-    nn.init.normal_(body.out.weight, std=0.1 * config.head**-0.5)
+    nn.init.normal_(body.out.weight, std=0.1 * config.head_channels**-0.5)
     nn.init.zeros_(body.out.bias)
     return AffineAutoregressive(Serial(Delay(1, dim=1), body), scale=config.scale, floor=config.floor)

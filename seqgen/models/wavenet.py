@@ -8,7 +8,7 @@ distribution. With ``*_d`` a causal convolution of ``kernel`` taps that lie ``d`
     a^l+1 = a^l + W_r z^l                                         section 2.4; the last layer has no W_r
     y     = W_2 relu(W_1 relu(Σ_l W_s z^l))                       section 2.4
 
-The dilation of layer ``l`` is ``2^(l mod cycle)``. All products with W_s are one: ``Σ_l W_s z^l`` is a matrix times the
+The dilation of layer ``l`` is ``2^(l mod dilation_cycle)``. All products with W_s are one: ``Σ_l W_s z^l`` is a matrix times the
 z^l side by side. All products with V are the conditioning network's last layer, at the rate of its frames: section 2.5
 projects the up-sampled features in every layer, and a projection of interpolated frames is the interpolation of
 projected ones. So a conditioning vector is added to the gates as it comes.
@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from seqgen.errors import SeqgenError
 from seqgen.nets.layers import CausalConv1d
 from seqgen.spec import StreamSpec
-from seqgen.stream.between import Between
+from seqgen.stream.lazy_interpolation import LazyInterpolation
 from seqgen.stream.contract import Streamable
 
 # 2^15 positions are two seconds at 16 kHz; a longer reach is a mistake in a configuration, and a large state.
@@ -41,8 +41,8 @@ class WaveNetState(NamedTuple):
     """What the convolutions will look back on.
 
     Attributes:
-        front: the last inputs of the first convolution, ``[B, front - 1, channels]``, oldest first.
-        queues: the last ``(kernel - 1)·d`` inputs of every layer, ``[B, Σ_l (kernel - 1)·d_l, residual]``, one ring
+        front: the last inputs of the first convolution, ``[B, input_kernel - 1, channels]``, oldest first.
+        queues: the last ``(kernel - 1)·d`` inputs of every layer, ``[B, Σ_l (kernel - 1)·d_l, residual_channels]``, one ring
             buffer behind the other: what layer ``l`` read at time ``t`` lies at place ``t mod (kernel - 1)·d_l`` of its
             ring, so a step replaces one row per layer and moves none.
         time: int64 ``[B]``, positions seen so far; rows of one batch may differ.
@@ -53,25 +53,25 @@ class WaveNetState(NamedTuple):
     time: Tensor
 
 
-def receptive_field(dilations: tuple[int, ...], *, kernel: int, front: int) -> int:
+def receptive_field(dilations: tuple[int, ...], *, kernel: int, input_kernel: int) -> int:
     """Positions of the input, the newest included, that one output depends on.
 
-    ``1 + (front - 1) + Σ_l (kernel - 1)·d_l``
+    ``1 + (input_kernel - 1) + Σ_l (kernel - 1)·d_l``
 
     Source: arXiv 1609.03499, section 2.1 (1024 for one cycle 1, 2, 4, …, 512 of width 2).
 
     Example:
-        >>> receptive_field((1, 2, 4, 8, 16, 32, 64, 128, 256, 512), kernel=2, front=1)
+        >>> receptive_field((1, 2, 4, 8, 16, 32, 64, 128, 256, 512), kernel=2, input_kernel=1)
         1024
     """
-    return front + sum((kernel - 1) * dilation for dilation in dilations)
+    return input_kernel + sum((kernel - 1) * dilation for dilation in dilations)
 
 
 class WaveNet(Streamable[WaveNetState]):
     """The body of a WaveNet: the element before in, parameters of the next element's distribution out.
 
-    Shapes: int64 ``[B, T]``, or float ``[B, T, 1]`` where ``symbols`` is 0 (teacher forcing is ``Delay(1)`` in front),
-    and, where conditioned, ``cond [B, T, layers·2·gate]`` (of each layer the tanh's part, then the sigmoid's) →
+    Shapes: int64 ``[B, T]``, or float ``[B, T, 1]`` where ``vocab_size`` is 0 (teacher forcing is ``Delay(1)`` in front),
+    and, where conditioned, ``cond [B, T, layers·2·gate_channels]`` (of each layer the tanh's part, then the sigmoid's) →
     ``[B, T, outputs]``. A fresh stream starts as if the input of every layer had been zero for ever.
 
     Raises:
@@ -81,7 +81,7 @@ class WaveNet(Streamable[WaveNetState]):
     Source: arXiv 1609.03499, section 2; what is read where is said at the top of this file.
 
     Example:
-        >>> net = WaveNet(WaveNet.Config(layers=4, cycle=2, residual=8, gate=8, skip=8, head=8, conditioned=False))
+        >>> net = WaveNet(WaveNet.Config(layers=4, dilation_cycle=2, conditioned=False))
         >>> net(torch.zeros(1, 5, dtype=torch.int64)).shape, net.spec.context
         (torch.Size([1, 5, 256]), 8)
     """
@@ -96,49 +96,50 @@ class WaveNet(Streamable[WaveNetState]):
             residual, gate, skip: channels of a, of z, and of the sum over z. head: of the layer before the last.
                 skip 0: no skip connections; the head reads a^L, and the last layer has a W_r too.
             conditioned: whether the gates take a conditioning vector.
-            symbols: size of the input alphabet (256 for µ-law); 0 where the input is real numbers.
+            vocab_size: size of the input alphabet (256 for µ-law); 0 where the input is real numbers.
             unit: amplitude that is one unit of real input. Samples in [-1, 1] are small numbers to fresh weights; 1/16
                 is about the amplitude of speech, and learns sooner. Levelled input is of unit size as it is.
-            outputs: parameters of the emission: a logit per symbol, 3 per component of a mixture of logistics, 2 for a
+            outputs: parameters of the distribution: a logit per symbol, 3 per component of a mixture of logistics, 2 for a
                 Gaussian.
         """
 
         layers: int = 20
-        cycle: int = 10
+        dilation_cycle: int = 10
         kernel: int = 2
-        front: int = 2
-        residual: int = 64
-        gate: int = 64
-        skip: int = 128
-        head: int = 256
+        input_kernel: int = 2
+        residual_channels: int = 64
+        gate_channels: int = 64
+        skip_channels: int = 128
+        head_channels: int = 256
         conditioned: bool = True
-        symbols: int = 256
+        vocab_size: int = 256
         unit: float = 1.0
         outputs: int = 256
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         _require_sizes(config)
-        layers, residual, gate = config.layers, config.residual, config.gate
+        layers, residual, gate = config.layers, config.residual_channels, config.gate_channels
         self.kernel, self.gate, self.residual, self.unit = config.kernel, gate, residual, config.unit
-        self.dilations = tuple(2 ** (layer % config.cycle) for layer in range(layers))
+        self.dilations = tuple(2 ** (layer % config.dilation_cycle) for layer in range(layers))
         self.lengths = tuple((config.kernel - 1) * dilation for dilation in self.dilations)
         self.spec = StreamSpec(
-            in_dim=0 if config.symbols else 1,
+            in_dim=0 if config.vocab_size else 1,
             out_dim=config.outputs,
             cond_dim=layers * 2 * gate if config.conditioned else 0,
-            context=receptive_field(self.dilations, kernel=config.kernel, front=config.front),
-            symbols=config.symbols,
+            context=receptive_field(self.dilations, kernel=config.kernel, input_kernel=config.input_kernel),
+            vocab_size=config.vocab_size,
         )
-        self.embedding = nn.Embedding(config.symbols, residual) if config.symbols else None
-        self.front = CausalConv1d(residual if config.symbols else 1, residual, kernel=config.front)
+        self.embedding = nn.Embedding(config.vocab_size, residual) if config.vocab_size else None
+        self.front = CausalConv1d(residual if config.vocab_size else 1, residual, kernel=config.input_kernel)
         # Columns: the oldest tap first. Rows: tanh, then sigmoid. A conditioning vector brings its own bias.
         self.gates = nn.ModuleList(
             nn.Linear(config.kernel * residual, 2 * gate, bias=not config.conditioned) for _ in range(layers)
         )
-        self.residuals = nn.ModuleList(nn.Linear(gate, residual) for _ in range(layers - bool(config.skip)))
-        self.skip = nn.Linear(layers * gate, config.skip) if config.skip else None
-        self.head, self.out = nn.Linear(config.skip or residual, config.head), nn.Linear(config.head, config.outputs)
+        self.residuals = nn.ModuleList(nn.Linear(gate, residual) for _ in range(layers - bool(config.skip_channels)))
+        self.skip = nn.Linear(layers * gate, config.skip_channels) if config.skip_channels else None
+        self.head = nn.Linear(config.skip_channels or residual, config.head_channels)
+        self.out = nn.Linear(config.head_channels, config.outputs)
         self._initialise()
         self._lay_out_rings()
 
@@ -184,7 +185,7 @@ class WaveNet(Streamable[WaveNetState]):
         first, length, shift = table
         return (first + (time[:, None] + shift) % length)[:, :, None].expand(-1, -1, self.residual)
 
-    def init_state(self, batch: int) -> WaveNetState:
+    def init_state(self, batch: int, memory: Any = None) -> WaveNetState:
         time = torch.zeros(batch, dtype=torch.int64, device=self._like.device)
         return WaveNetState(self.front.init_state(batch), self.zeros(batch, sum(self.lengths), self.residual), time)
 
@@ -269,7 +270,7 @@ class WaveNet(Streamable[WaveNetState]):
             if layer:
                 a = a + self.residuals[layer - 1](gated[-1])
             part = None if added is None else added[layer]
-            if isinstance(part, Between):
+            if isinstance(part, LazyInterpolation):
                 inner = part.product(taps(layer, a, part.columns()), gates.weight)
             else:
                 inner = gates(taps(layer, a))
@@ -285,14 +286,15 @@ def _require_sizes(config: WaveNet.Config) -> None:
     """Refuse what is no network, naming the option."""
     if not 0 < config.unit < math.inf:
         raise SeqgenError(f"wavenet: unit is {config.unit}", remedy="give a positive amplitude, e.g. 0.0625")
-    least = {"kernel": 2, "skip": 0, "symbols": 0}
-    sizes = ("layers", "cycle", "kernel", "front", "residual", "gate", "skip", "head", "symbols", "outputs")
+    least = {"kernel": 2, "skip_channels": 0, "vocab_size": 0}
+    sizes = ("layers", "dilation_cycle", "kernel", "input_kernel", "residual_channels", "gate_channels", "skip_channels",
+             "head_channels", "vocab_size", "outputs")  # fmt: skip
     for name in sizes:
         value = getattr(config, name)
         if value < least.get(name, 1):
             raise SeqgenError(f"wavenet: {name} is {value}", remedy=f"give {least.get(name, 1)} or more")
-    if config.cycle > LONGEST_CYCLE:
+    if config.dilation_cycle > LONGEST_CYCLE:
         raise SeqgenError(
-            f"wavenet: cycle is {config.cycle}, the largest dilation would be 2^{config.cycle - 1}",
+            f"wavenet: dilation_cycle is {config.dilation_cycle}, the largest dilation would be 2^{config.dilation_cycle - 1}",
             remedy=f"choose at most {LONGEST_CYCLE}, e.g. 10 (dilations 1 to 512)",
         )

@@ -9,7 +9,7 @@ at a lower frequency; sizes and the kind of its layers are not given there.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from seqgen.errors import SeqgenError
 from seqgen.models.wavenet import WaveNet, WaveNetState
 from seqgen.nets.layers import Activation, CausalConv1d, Dense
-from seqgen.nets.slow import Slow, SlowState
+from seqgen.nets.downsample_hold import DownsampleHold, DownsampleHoldState
 from seqgen.spec import StreamSpec
 from seqgen.stream.combinators import Residual, Serial
 from seqgen.stream.contract import Streamable
@@ -26,7 +26,7 @@ from seqgen.stream.contract import Streamable
 class ContextState(NamedTuple):
     """States of the context stack and of the WaveNet."""
 
-    context: SlowState
+    context: DownsampleHoldState
     wavenet: WaveNetState
 
 
@@ -39,7 +39,7 @@ class ContextWaveNet(Streamable[ContextState]):
         SeqgenError: for sizes that make no network.
 
     Example:
-        >>> small = WaveNet.Config(layers=2, cycle=2, residual=8, gate=8, skip=8, head=8, conditioned=False)
+        >>> small = WaveNet.Config(layers=2, dilation_cycle=2, residual_channels=8, gate_channels=8, skip_channels=8, head_channels=8, conditioned=False)
         >>> net = ContextWaveNet(ContextWaveNet.Config(wavenet=small, rate=8, channels=8, layers=3))
         >>> net.spec.context  # the WaveNet alone would see 5
         73
@@ -71,18 +71,18 @@ class ContextWaveNet(Streamable[ContextState]):
             )
         outer = config.wavenet
         self.wavenet = WaveNet(WaveNet.Config(**(vars(outer) | {"conditioned": True})))
-        self.unit, dim = outer.unit, config.embedding if outer.symbols else 1
-        self.embedding = nn.Embedding(outer.symbols, dim) if outer.symbols else None
+        self.unit, dim = outer.unit, config.embedding if outer.vocab_size else 1
+        self.embedding = nn.Embedding(outer.vocab_size, dim) if outer.vocab_size else None
         inner = self.wavenet.spec
         blocks = [_block(config.channels, dilation=2**layer) for layer in range(config.layers)]
         stack = Serial(Dense(config.rate * dim, config.channels), *blocks, Dense(config.channels, inner.cond_dim))
-        self.context = Slow(stack, down=config.rate, dim=dim)
+        self.context = DownsampleHold(stack, down=config.rate, dim=dim)
         self.spec = StreamSpec(
             in_dim=inner.in_dim,
             out_dim=inner.out_dim,
             cond_dim=inner.cond_dim if outer.conditioned else 0,
             context=self._reach(),
-            symbols=inner.symbols,
+            vocab_size=inner.vocab_size,
         )
 
     def _reach(self) -> int:
@@ -92,7 +92,7 @@ class ContextWaveNet(Streamable[ContextState]):
         assert context is not None
         return max(direct, context + sum(self.wavenet.lengths[1:]))
 
-    def init_state(self, batch: int) -> ContextState:
+    def init_state(self, batch: int, memory: Any = None) -> ContextState:
         return ContextState(self.context.init_state(batch), self.wavenet.init_state(batch))
 
     def step(self, x: Tensor, state: ContextState, cond: Tensor | None = None) -> tuple[Tensor, ContextState]:

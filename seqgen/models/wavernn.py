@@ -17,20 +17,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seqgen.audio.codec import Bytes16
 from seqgen.errors import SeqgenError
-from seqgen.nets import rounding
+from seqgen.nets import quantization
 from seqgen.nets.gru import gru_cell, gru_sequence
 from seqgen.spec import StreamSpec
 from seqgen.stream.contract import Streamable
 
 BYTES = 256
-SILENCE = 128  # the coarse byte of a zero sample
+SILENCE = Bytes16.silence[0]
 PRESETS = {"wavernn-896": 896, "wavernn-512": 512, "wavernn-256": 256}
 # A block of this many samples or more takes the whole-sequence path; below it the cell is faster.
 LONG = 4
@@ -72,7 +73,7 @@ def mixing(unit: float) -> Tensor:
     return torch.tensor([[256 / unit, 1 / unit, 0], [0, 1 / 16, 0], [0, 0, 256 / unit]])
 
 
-class WaveRNN(Streamable[WaveRNNState], rounding.Roundable):
+class WaveRNN(Streamable[WaveRNNState], quantization.FakeQuantizable):
     """The body of a WaveRNN: the previous byte in, logits of the next byte out.
 
     Shapes: int64 ``[B, T]`` (the byte before each position; teacher forcing is ``Delay(1)`` in front) and, where
@@ -116,7 +117,7 @@ class WaveRNN(Streamable[WaveRNNState], rounding.Roundable):
             cond_dim=3 * config.hidden if config.conditioned else 0,
             context=None,
             cond_every=2,
-            symbols=BYTES,
+            vocab_size=BYTES,
         )
         # Rows of all gate matrices: coarse half (r, u, e), then fine half (r, u, e); a half is one contiguous piece.
         self.recurrent = nn.Parameter(torch.empty(3 * self.hidden, self.hidden))
@@ -143,7 +144,7 @@ class WaveRNN(Streamable[WaveRNNState], rounding.Roundable):
         """Weights of the scaled bytes, ``[3H, 3]``."""
         return (self.input[:, :, None] * self.mix).sum(dim=1)  # no matmul: autocast would round what is to cancel
 
-    def init_state(self, batch: int) -> WaveRNNState:
+    def init_state(self, batch: int, memory: Any = None) -> WaveRNNState:
         half, gates = self.zeros(batch, self.half), self.zeros(batch, 3 * self.half)
         phase = torch.zeros(batch, dtype=torch.int64, device=half.device)
         return WaveRNNState(half, half, gates, gates, phase[:, None] + SILENCE, phase)
@@ -188,12 +189,12 @@ class WaveRNN(Streamable[WaveRNNState], rounding.Roundable):
         inputs, fine_inputs = gates.split(3 * self.half, dim=1)
         before = torch.cat([state.top, state.bottom], dim=1)
         made = (
-            rounding.product(before, self.recurrent, rounding.state)
-            if self.rounded
+            quantization.product(before, self.recurrent, quantization.state)
+            if self.fake_quantized
             else F.linear(before, self.recurrent)
         )
         products, fine_products = made.split(3 * self.half, dim=1)
-        top = gru_cell(inputs, products, state.top, rounded=self.rounded)
+        top = gru_cell(inputs, products, state.top, fake_quantized=self.fake_quantized)
         logits = self._head(top, self.o1, self.o2)
         return logits, WaveRNNState(top, state.bottom, fine_inputs, fine_products, state.coarse, state.phase + 1)
 
@@ -201,7 +202,7 @@ class WaveRNN(Streamable[WaveRNNState], rounding.Roundable):
         """Logits of the fine byte; ``x [B, 1]`` is the coarse byte of the same sample."""
         column = self._input()[3 * self.half :, 2:]
         inputs = torch.addmm(state.inputs, scale(x, self.input), column.t())
-        bottom = gru_cell(inputs, state.products, state.bottom, rounded=self.rounded)
+        bottom = gru_cell(inputs, state.products, state.bottom, fake_quantized=self.fake_quantized)
         logits = self._head(bottom, self.o3, self.o4)
         rest = torch.zeros_like(state.inputs)
         return logits, WaveRNNState(state.top, bottom, rest, rest, x, state.phase - 1)
@@ -213,7 +214,7 @@ class WaveRNN(Streamable[WaveRNNState], rounding.Roundable):
         known = scale(torch.stack([coarse_before, fine_before, coarse], dim=-1), self.input)
         hidden = torch.cat([state.top, state.bottom], dim=1)
         gates = self._gates(known, self._input() * self.mask, cond)
-        states = gru_sequence(gates, hidden, self.recurrent, groups=2, rounded=self.rounded)
+        states = gru_sequence(gates, hidden, self.recurrent, groups=2, fake_quantized=self.fake_quantized)
         y_coarse, y_fine = states.split(self.half, dim=2)
         heads = [self._head(y_coarse, self.o1, self.o2), self._head(y_fine, self.o3, self.o4)]
         logits = torch.stack(heads, dim=2).flatten(1, 2)
@@ -221,7 +222,7 @@ class WaveRNN(Streamable[WaveRNNState], rounding.Roundable):
         return logits, WaveRNNState(y_coarse[:, -1], y_fine[:, -1], rest, rest, coarse[:, -1:], state.phase)
 
     def _head(self, y: Tensor, inner: nn.Linear, outer: nn.Linear) -> Tensor:
-        return rounding.head(y, inner, outer) if self.rounded else outer(torch.relu(inner(y)))
+        return quantization.head(y, inner, outer) if self.fake_quantized else outer(torch.relu(inner(y)))
 
     def _gates(self, known: Tensor, weight: Tensor, cond: Tensor | None) -> Tensor:
         """Input part of all gates of whole samples, ``[B, N, 3] → [B, N, 3H]``, written once."""

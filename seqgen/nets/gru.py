@@ -15,17 +15,17 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from seqgen.nets import rounding
+from seqgen.nets import quantization
 from seqgen.spec import StreamSpec
 from seqgen.stream.contract import Streamable
 
 
-def gru_cell(inputs: Tensor, recurrent: Tensor, hidden: Tensor, *, rounded: bool = False) -> Tensor:
+def gru_cell(inputs: Tensor, recurrent: Tensor, hidden: Tensor, *, fake_quantized: bool = False) -> Tensor:
     """One step from both parts of the gates' pre-activations; ``rounded`` gates are the engine's, read from a table.
 
     Shapes: ``inputs, recurrent [B, 3H]`` (r, z, n), ``hidden [B, H] → [B, H]``.
     """
-    sigmoid, tanh = (rounding.sigmoid, rounding.tanh) if rounded else (torch.sigmoid, torch.tanh)
+    sigmoid, tanh = (quantization.sigmoid, quantization.tanh) if fake_quantized else (torch.sigmoid, torch.tanh)
     width = int(hidden.shape[-1])  # a fixed number in a traced graph too
     inputs_rz, inputs_n = inputs.split([2 * width, width], dim=-1)
     products_rz, products_n = recurrent.split([2 * width, width], dim=-1)
@@ -39,7 +39,7 @@ class _Form(NamedTuple):
 
     groups: int
     half: bool
-    rounded: bool
+    fake_quantized: bool
 
 
 class _Recurrence(torch.autograd.Function):
@@ -48,14 +48,14 @@ class _Recurrence(torch.autograd.Function):
     Autograd through a loop would add one ``3H x H`` weight gradient per sample; here the gates' gradients of all
     samples are kept and meet the states in one product at the end. Everything stays batch first, so that what comes
     in and goes out is never copied. ``half`` runs the recurrent products in bfloat16; the states stay as they are.
-    ``rounded`` makes them of weights and states in 8 bits, and gates from a table (:mod:`seqgen.nets.rounding`).
+    ``fake_quantized`` makes them of weights and states in 8 bits, and gates from a table (:mod:`seqgen.nets.quantization`).
 
     A state of H is made of ``groups`` pieces, each with its own (r, z, n) rows in succession.
     """
 
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, hidden: Tensor, weight: Tensor, form: _Form) -> Tensor:
-        groups, half, rounded = form
+        groups, half, fake_quantized = form
         batch, steps, width = inputs.shape[0], inputs.shape[1], hidden.shape[1] // groups
         states = inputs.new_empty(batch, steps, groups, width)
         gates = inputs.new_empty(batch, steps, groups, 2, width)
@@ -64,9 +64,9 @@ class _Recurrence(torch.autograd.Function):
         products = inputs.new_empty(batch, steps, groups * 3 * width, dtype=kind)
         split = products.unflatten(2, (groups, 3, width))
         given = inputs.unflatten(2, (groups, 3, width))
-        levels = rounding.weights(weight) if rounded else None
+        levels = quantization.weights(weight) if fake_quantized else None
         transposed = (weight if levels is None else levels.whole).t().to(kind)
-        unit = None if levels is None else (levels.unit / rounding.TOP)[:, 0]
+        unit = None if levels is None else (levels.unit / quantization.TOP)[:, 0]
         h = hidden.unflatten(1, (groups, width))
         for h_next, g_rz, g_n, p, p_rz, p_n, rz, r, z, n in zip(
             states.unbind(1),
@@ -75,15 +75,15 @@ class _Recurrence(torch.autograd.Function):
             gates.unbind(1), gates[:, :, :, 0].unbind(1), gates[:, :, :, 1].unbind(1), new.unbind(1),
             strict=True,
         ):  # fmt: skip
-            entering = h.flatten(1) if unit is None else rounding.state(h.flatten(1)).whole
+            entering = h.flatten(1) if unit is None else quantization.state(h.flatten(1)).whole
             torch.mm(entering.to(kind), transposed, out=p)
             if unit is None:
                 torch.add(g_rz, p_rz, out=rz).sigmoid_()
                 torch.add(g_n, torch.mul(r, p_n), out=n).tanh_()
             else:
                 p.mul_(unit)
-                rz.copy_(rounding.sigmoid(g_rz + p_rz))
-                n.copy_(rounding.tanh(g_n + r * p_n))
+                rz.copy_(quantization.sigmoid(g_rz + p_rz))
+                n.copy_(quantization.tanh(g_n + r * p_n))
             torch.lerp(n, h, z, out=h_next)
             h = h_next
         output = states.flatten(2)
@@ -95,7 +95,7 @@ class _Recurrence(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         hidden, output, gates, new, product_n, weight = ctx.saved_tensors
-        (groups, half, rounded), width = ctx.form, new.shape[3]
+        (groups, half, fake_quantized), width = ctx.form, new.shape[3]
         reset, update = gates[:, :, :, 0], gates[:, :, :, 1]
         before = torch.cat([hidden[:, None], output[:, :-1]], dim=1)
         # Factors that turn dL/dh into the gradients of the recurrent products (r, z, n), for all steps at once.
@@ -119,7 +119,7 @@ class _Recurrence(torch.autograd.Function):
             product = torch.mm(f.flatten(1).to(kind), matrix).view_as(dh)
             carry = torch.addcmul(product.to(dh.dtype), dh, z)
         flat = made.flatten(2).flatten(0, 1).to(kind)
-        entered = rounding.state(before).values if rounded else before
+        entered = quantization.state(before).values if fake_quantized else before
         grad_weight = torch.mm(flat.t(), entered.flatten(0, 1).to(kind)).to(weight.dtype)
         # The input part of n is not behind the reset gate; the other two parts are those of the products.
         made[:, :, :, 2] = grad_n
@@ -143,21 +143,21 @@ def _cudnn(inputs: Tensor, hidden: Tensor, weight: Tensor, groups: int) -> Tenso
     return output
 
 
-def gru_sequence(inputs: Tensor, hidden: Tensor, weight: Tensor, groups: int = 1, *, rounded: bool = False) -> Tensor:
+def gru_sequence(inputs: Tensor, hidden: Tensor, weight: Tensor, groups: int = 1, *, fake_quantized: bool = False) -> Tensor:
     """All states of a block: the fast path of every gated recurrence.
 
     Under autocast to bfloat16 on a CPU only the recurrent products are rounded; the states stay in float32.
 
     Shapes: ``inputs [B, T, 3H]``, ``hidden [B, H]``, ``weight R [3H, H] → [B, T, H]``. With ``groups`` G > 1 the
     rows of gates come as G times (r, z, n) of H/G each: halves of a state that must be found in one piece. ``rounded``
-    products and gates are those of :mod:`seqgen.nets.rounding`.
+    products and gates are those of :mod:`seqgen.nets.quantization`.
     """
-    if inputs.is_cuda and not rounded:
+    if inputs.is_cuda and not fake_quantized:
         return _cudnn(inputs, hidden, weight, groups)
     half = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
     with torch.autocast("cpu", enabled=False):
         wide = torch.float32 if half else weight.dtype
-        states: Tensor = _Recurrence.apply(inputs.to(wide), hidden.to(wide), weight, _Form(groups, half, rounded))
+        states: Tensor = _Recurrence.apply(inputs.to(wide), hidden.to(wide), weight, _Form(groups, half, fake_quantized))
     return states
 
 
@@ -171,7 +171,7 @@ class GRU(Streamable[Tensor]):
         self.recurrent = nn.Parameter(torch.empty(3 * width, width))
         nn.init.uniform_(self.recurrent, -1 / math.sqrt(width), 1 / math.sqrt(width))
 
-    def init_state(self, batch: int) -> Tensor:
+    def init_state(self, batch: int, memory: Any = None) -> Tensor:
         return self.zeros(batch, self.spec.out_dim)
 
     def step(self, x: Tensor, state: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -42,7 +42,7 @@ class CausalConv1d(Streamable[Tensor]):
         self.bias = nn.Parameter(torch.zeros(out_dim))
         nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
 
-    def init_state(self, batch: int) -> Tensor:
+    def init_state(self, batch: int, memory: Any = None) -> Tensor:
         return self.zeros(batch, self.left, self.spec.in_dim)
 
     def step(self, x: Tensor, state: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -61,7 +61,7 @@ class Dense(Streamable[tuple[()]]):
         self.spec = StreamSpec(in_dim=in_dim, out_dim=out_dim)
         self.linear = nn.Linear(in_dim, out_dim)
 
-    def init_state(self, batch: int) -> tuple[()]:
+    def init_state(self, batch: int, memory: Any = None) -> tuple[()]:
         return ()
 
     def step(self, x: Tensor, state: tuple[()], cond: Tensor | None = None) -> tuple[Tensor, tuple[()]]:
@@ -76,7 +76,7 @@ class Activation(Streamable[tuple[()]]):
         self.function = ACTIVATIONS[kind]
         self.spec = StreamSpec(in_dim=dim, out_dim=dim)
 
-    def init_state(self, batch: int) -> tuple[()]:
+    def init_state(self, batch: int, memory: Any = None) -> tuple[()]:
         return ()
 
     def step(self, x: Tensor, state: tuple[()], cond: Tensor | None = None) -> tuple[Tensor, tuple[()]]:
@@ -86,12 +86,12 @@ class Activation(Streamable[tuple[()]]):
 class Embedding(Streamable[tuple[()]]):
     """A learned vector for each symbol: int64 ``[B, T] → [B, T, dim]``."""
 
-    def __init__(self, symbols: int, dim: int) -> None:
+    def __init__(self, vocab_size: int, dim: int) -> None:
         super().__init__()
-        self.spec = StreamSpec(in_dim=0, out_dim=dim, symbols=symbols)
-        self.table = nn.Embedding(symbols, dim)
+        self.spec = StreamSpec(in_dim=0, out_dim=dim, vocab_size=vocab_size)
+        self.table = nn.Embedding(vocab_size, dim)
 
-    def init_state(self, batch: int) -> tuple[()]:
+    def init_state(self, batch: int, memory: Any = None) -> tuple[()]:
         return ()
 
     def step(self, x: Tensor, state: tuple[()], cond: Tensor | None = None) -> tuple[Tensor, tuple[()]]:

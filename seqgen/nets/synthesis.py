@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -32,7 +34,7 @@ class FrameCoefficients(Streamable[Tensor]):
             context=self.waiting + 1,
         )
 
-    def init_state(self, batch: int) -> Tensor:
+    def init_state(self, batch: int, memory: Any = None) -> Tensor:
         features = self.prediction.spec
         silence = torch.full((batch, self.waiting, features.n_mels), features.silence, device=self._like.device)
         return self.prediction.coefficients(silence).to(self._like.dtype)
@@ -59,7 +61,7 @@ class LinearSynthesis(Streamable[Tensor]):
         super().__init__()
         self.spec = StreamSpec(in_dim=1, out_dim=1, cond_dim=order, context=None)
 
-    def init_state(self, batch: int) -> Tensor:
+    def init_state(self, batch: int, memory: Any = None) -> Tensor:
         return self.zeros(batch, self.spec.cond_dim)
 
     def step(self, x: Tensor, state: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:

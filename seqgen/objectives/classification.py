@@ -1,20 +1,20 @@
-"""What is said in a stretch of audio: a causal network over samples that learns labels, for others to listen with."""
+"""Classification of recordings: a causal network over samples that learns labels, for other methods to listen with."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from seqgen.data.batches import Batch
 from seqgen.errors import SeqgenError
 from seqgen.noise import Key
-from seqgen.objectives.contract import Loss, Objective
+from seqgen.objectives.contract import Loss, Measure, Objective, Requirement
+from seqgen.spec import Facts
 from seqgen.stream.contract import Streamable
 
 
@@ -23,8 +23,7 @@ class Classification(Objective):
 
     Terms: ``accuracy``, the share of rows whose label has the largest mean output.
 
-    Args:
-        classifier: ``[B, T, 1] → [B, T, labels]``, causal.
+    The network ``classifier`` is causal, ``[B, T, 1] → [B, T, labels]``. Batches have ``x``, ``lengths`` and ``texts``.
 
     Raises:
         SeqgenError: for a network with another number of outputs, a conditioned one, or a transcript that is no label.
@@ -37,27 +36,37 @@ class Classification(Objective):
         labels: tuple[str, ...]
 
     players: Mapping[str, tuple[str, ...]] = MappingProxyType({"classifier": ("classifier",)})
-    trains = Streamable
+    requires: ClassVar[Mapping[str, Requirement]] = MappingProxyType({"classifier": Streamable})
+    classifier: Streamable[Any]
 
-    def __init__(self, config: Config, classifier: Streamable[Any]) -> None:
-        super().__init__()
-        spec = classifier.spec
+    def __init__(self, config: Config, networks: Mapping[str, nn.Module], facts: Facts) -> None:
+        super().__init__(config, networks, facts)
+        spec = self.classifier.spec
         if (spec.in_dim, spec.cond_dim, spec.out_dim) != (1, 0, len(config.labels)):
             raise SeqgenError(
                 f"classification: a model of {spec.in_dim} inputs, {spec.cond_dim} conditioning channels and "
                 f"{spec.out_dim} outputs for {len(config.labels)} labels",
-                remedy="give it one real input (symbols: 0), conditioned: false and an output for each label",
+                remedy="give it one real input (vocab_size: 0), conditioned: false and an output for each label",
             )
-        self.classifier, self.labels = classifier, config.labels
+        self.labels = config.labels
 
-    def loss(self, batch: Batch, player: str, rng: Key) -> Loss:
+    def loss(self, batch: Any, player: str, rng: Key, shared: None) -> Loss:
+        logits, wanted = self._judged(batch)
+        accuracy = (logits.argmax(dim=1) == wanted).to(logits.dtype).mean()
+        return Loss(F.cross_entropy(logits.float(), wanted), {"accuracy": accuracy}, logits.new_tensor(len(wanted)))
+
+    def measure(self, batch: Any, rng: Key, index: int) -> dict[str, Measure]:
+        logits, wanted = self._judged(batch)
+        right = (logits.argmax(dim=1) == wanted).to(logits.dtype)
+        return {"accuracy": Measure(right, torch.ones_like(right))}
+
+    def _judged(self, batch: Any) -> tuple[Tensor, Tensor]:
+        """Logits ``[B, labels]``, means over the real part of each row, and the labels ``[B]``."""
         outputs: Tensor = self.classifier(batch.x)
         real = torch.arange(outputs.shape[1], device=outputs.device)[None] < batch.lengths[:, None]
         weight = real.to(outputs.dtype)[..., None]
         logits = (outputs * weight).sum(dim=1) / weight.sum(dim=1).clamp_min(1)
-        wanted = torch.tensor([self._label(text) for text in batch.texts], device=logits.device)
-        accuracy = (logits.argmax(dim=1) == wanted).to(logits.dtype).mean()
-        return Loss(F.cross_entropy(logits.float(), wanted), {"accuracy": accuracy}, logits.new_tensor(len(wanted)))
+        return logits, torch.tensor([self._label(text) for text in batch.texts], device=logits.device)
 
     def _label(self, text: str) -> int:
         if text not in self.labels:

@@ -6,11 +6,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, NamedTuple, final
+from typing import Any, ClassVar, NamedTuple, final
 
 from torch import Tensor, nn
 
+from seqgen.errors import SeqgenError
 from seqgen.noise import Key
+from seqgen.spec import Facts
+
+Requirement = type[Any] | tuple[type[Any], ...]
 
 
 class Loss(NamedTuple):
@@ -26,12 +30,39 @@ class Loss(NamedTuple):
         weight: scalar, the number of elements averaged.
         aux: sums over the batch that ``after_update`` needs, by name (counts of a codebook, say); added up over the
             parts of the global batch. None when the method has none.
+        directions: for parameters (by full name) whose step does not follow the gradient of ``total``: what takes the
+            gradient's place, a mean over the same elements (a natural gradient, say). None when the method has none.
     """
 
     total: Tensor
     terms: dict[str, Tensor]
     weight: Tensor
     aux: dict[str, Tensor] | None = None
+    directions: dict[str, Tensor] | None = None
+
+
+class Part:
+    """One part of a global batch: its rows, the key of what is drawn for it, and what the players share of it.
+
+    No dataclass and no tuple on purpose: Fabric carries it to the objective unopened, where it would refuse frozen
+    dataclasses, and round real samples to bfloat16.
+    """
+
+    __slots__ = ("batch", "rng", "shared")
+
+    def __init__(self, batch: Any, rng: Key, shared: Any = None) -> None:
+        self.batch, self.rng, self.shared = batch, rng, shared
+
+
+class Measure(NamedTuple):
+    """One figure of a trained method on a batch, row by row, for a report with an interval over rows.
+
+    The figure over many rows is ``Σ amounts / Σ weights``; ``amounts`` and ``weights`` are ``[B]``.
+    """
+
+    amounts: Tensor
+    weights: Tensor
+    unit: str = ""
 
 
 class Objective(nn.Module, ABC):
@@ -41,13 +72,23 @@ class Objective(nn.Module, ABC):
     drawn is keyed by ``rng``. It is called through ``forward``, inside which only the player's own parameters take
     gradients, so a generator's loss may run through the critic without moving it.
 
+    The networks become attributes under the names that the run gives them.
+
     Attributes:
         players: player -> prefixes of the names of the parameters it may move, asked in this order at each step; a
-            prefix is a parameter's or a sub-module's full name, and "" is everything. The first player's loss is the
-            one that validation ranks checkpoints by.
-        trains: what a registered objective is given to train: kinds of generators, or a bare Streamable.
-        others: frozen networks of other runs that it needs: name of the option that holds the run's directory, and
-            what that run must have trained. They are handed over under the same names.
+            prefix is a parameter's or a sub-module's full name, and "" is everything.
+        requires: network -> what it must be; trained here, or pretrained by another run.
+        optional: the same for networks that the method can do without.
+        couples_rows: whether rows of a batch see each other (contrasts, batch statistics). Then micro-batches are
+            refused, and each of several processes computes the loss of the whole global batch.
+        tracks_motion: whether ``after_update`` is told how far the player's parameters moved.
+        evaluation_rows: rows of a batch that :meth:`measure` is given.
+
+    Args:
+        config: the method's own options. networks: by name, as the run defines them. facts: what is known of the data.
+
+    Raises:
+        SeqgenError: for a network that is missing, unknown, or of the wrong kind.
 
     Example:
         >>> class Adversarial(Objective):
@@ -55,21 +96,52 @@ class Objective(nn.Module, ABC):
     """
 
     players: Mapping[str, tuple[str, ...]] = MappingProxyType({"model": ("",)})
-    trains: ClassVar[type[nn.Module] | tuple[type[nn.Module], ...]] = nn.Module
-    others: ClassVar[Mapping[str, Literal["voice", "classifier"]]] = MappingProxyType({})
+    requires: ClassVar[Mapping[str, Requirement]] = MappingProxyType({})
+    optional: ClassVar[Mapping[str, Requirement]] = MappingProxyType({})
+    couples_rows: bool = False
+    tracks_motion: ClassVar[bool] = False
+    evaluation_rows: ClassVar[int] = 8
+
+    def __init__(self, config: Any, networks: Mapping[str, nn.Module], facts: Facts) -> None:
+        super().__init__()
+        require_networks(type(self), networks)
+        self.config, self.facts = config, facts
+        for name in (*self.requires, *self.optional):
+            setattr(self, name, networks.get(name))
+
+    @property
+    def monitor(self) -> str:
+        """Name of the value that ranks checkpoints, the smallest being the best; the first player's loss."""
+        first = next(iter(self.players))
+        return f"{first}/loss" if len(self.players) > 1 else "loss"
+
+    def begin(self, batch: Any, rng: Key) -> Any:
+        """What the players share on this batch, computed once and without gradients (free-running samples, targets)."""
+        return None
 
     @abstractmethod
-    def loss(self, batch: Any, player: str, rng: Key) -> Loss:
+    def loss(self, batch: Any, player: str, rng: Key, shared: Any) -> Loss:
         """The loss of ``player`` on ``batch`` (layout ``[B, T, C]``), the same in training and evaluation."""
 
-    def after_update(self, aux: dict[str, Tensor]) -> None:
-        """Change buffers after one player's update; ``aux`` is empty where its loss gave none."""
+    def after_update(self, player: str, aux: Mapping[str, Tensor], moved: Mapping[str, Tensor]) -> None:
+        """Change buffers after an update of ``player``: moving averages, codebooks, target networks.
+
+        ``aux`` is empty where its loss gave none. ``moved`` says by how much each of the player's parameters changed, by
+        full name; it is empty unless ``tracks_motion`` is set.
+        """
+
+    def measure(self, batch: Any, rng: Key, index: int) -> dict[str, Measure]:
+        """Figures for a report, by name; by default none beside what the task measures.
+
+        ``index`` counts the batches, so that a figure that costs much can be had of the first few only.
+        """
+        return {}
 
     @final  # type: ignore[misc]  # nn.Module declares forward as a field
-    def forward(self, batch: Any, player: str, rng: Key) -> Loss:
+    def forward(self, part: Part, player: str) -> Loss:
         """``loss``, with gradients reaching the parameters of ``player`` and no others."""
         with self._only(player):
-            return self.loss(batch, player, rng)
+            return self.loss(part.batch, player, part.rng, part.shared)
 
     @final
     def owned(self, player: str) -> dict[str, nn.Parameter]:
@@ -102,6 +174,33 @@ class Objective(nn.Module, ABC):
         finally:
             for parameter in others:
                 parameter.requires_grad_(True)
+
+
+def require_networks(kind: type[Objective], networks: Mapping[str, nn.Module]) -> None:
+    """Refuse networks that a method cannot train.
+
+    Raises:
+        SeqgenError: naming the network and what it must be.
+    """
+    known = {**kind.requires, **kind.optional}
+    for name, network in networks.items():
+        if name not in known:
+            raise SeqgenError(
+                f"{kind.__name__} has no network '{name}'", remedy=f"it takes {', '.join(known) or 'none'}"
+            )
+        if not isinstance(network, known[name]):
+            raise SeqgenError(
+                f"{kind.__name__}: network '{name}' is a {type(network).__name__}",
+                remedy=f"give a {_kinds(known[name])}",
+            )
+    for name in kind.requires:
+        if name not in networks:
+            raise SeqgenError(f"{kind.__name__} has no network '{name}'", remedy=f"add networks.{name}")
+
+
+def _kinds(requirement: Requirement) -> str:
+    each = requirement if isinstance(requirement, tuple) else (requirement,)
+    return " or ".join(one.__name__ for one in each)
 
 
 def _under(name: str, prefix: str) -> bool:

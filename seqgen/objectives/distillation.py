@@ -5,21 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from seqgen import noise
-from seqgen.data.batches import Batch
+from seqgen.distributions.contract import LocationScale
 from seqgen.errors import SeqgenError
 from seqgen.flows.affine import Affine, logistic
-from seqgen.generator import Parallel
+from seqgen.generation.autoregressive import AutoRegressive, draw
+from seqgen.generation.parallel import Parallel
 from seqgen.noise import Key
-from seqgen.objectives.contract import Loss, Objective
+from seqgen.objectives.contract import Loss, Measure, Objective, Requirement
+from seqgen.objectives.distillation_metrics import BANDS, band_levels, level
 from seqgen.objectives.power import PowerConfig, power_loss
 from seqgen.objectives.style import StyleConfig, style_loss
-from seqgen.sample import AutoRegressive
+from seqgen.spec import Facts
+
+_OWN = 16  # recordings for which the teacher, sample by sample, draws too in an evaluation
+_UNITS = {"kl": "nats/sample", "cross_entropy": "nats/sample", "entropy": "nats/sample"}
 
 
 class Drawn(NamedTuple):
@@ -45,16 +50,16 @@ class Distillation(Objective):
     through what the teacher reads, and through μ and s; the teacher's weights have none. A divergence in this direction
     seeks modes: what is likely is often quiet, hence the other terms. The contrastive one is the divergence from the
     teacher under the conditioning of another row of the batch: what is as likely under any conditioning is no
-    answer to this one. A batch of one row has no other, and no such term.
+    answer to this one. So the rows of a batch see each other; a row that is alone is judged under its own conditioning of
+    another time.
 
     Terms: ``kl``, ``cross_entropy``, ``entropy`` (nats a sample), ``power``, ``style`` (see their files), ``other_kl``.
 
-    Args:
-        generator: the student. left: frames of context in front of each segment.
-        teacher: a trained generator over real numbers. classifier: a trained network to compare styles by.
+    Networks: ``generator`` is the student, ``teacher`` a trained density over real numbers, ``classifier`` a trained
+    network to compare styles by. Batches have ``x``, ``lengths`` and ``cond``.
 
     Raises:
-        SeqgenError: without a teacher, for one whose emission has no density, and for a style loss without classifier.
+        SeqgenError: for a teacher whose distribution has no density, and for a style loss without classifier.
 
     Source: van den Oord et al., arXiv 1711.10433, section 3.1 (distillation), 4 (further losses).
     """
@@ -64,8 +69,6 @@ class Distillation(Objective):
         """Options.
 
         Attributes:
-            teacher: experiment of the trained teacher, a path from the working directory.
-            classifier: experiment of a trained classifier, for the style loss; none by default.
             samples: M, draws of every sample that the teacher judges.
             divergence: weight of the divergence itself; 1 but in ablations.
             contrast: γ, weight of the divergence from the teacher under another row's conditioning.
@@ -73,8 +76,6 @@ class Distillation(Objective):
             longest: samples of a row that are looked at; of longer ones (whole recordings, in validation) the middle.
         """
 
-        teacher: str = ""
-        classifier: str = ""
         samples: int = 16
         divergence: float = 1.0
         contrast: float = 0.0
@@ -91,30 +92,29 @@ class Distillation(Objective):
                 )
 
     players: Mapping[str, tuple[str, ...]] = MappingProxyType({"student": ("generator",)})
-    trains = Parallel
-    others = MappingProxyType({"teacher": "voice", "classifier": "classifier"})
+    requires: ClassVar[Mapping[str, Requirement]] = MappingProxyType({"generator": Parallel, "teacher": AutoRegressive})
+    optional: ClassVar[Mapping[str, Requirement]] = MappingProxyType({"classifier": nn.Module})
+    evaluation_rows: ClassVar[int] = 1
+    config: Config
+    generator: Parallel
+    teacher: AutoRegressive
+    classifier: Any
 
-    def __init__(
-        self,
-        config: Config,
-        generator: Parallel,
-        *,
-        left: int,
-        teacher: AutoRegressive | None = None,
-        classifier: Any = None,
-    ) -> None:
-        super().__init__()
-        if teacher is None:
-            raise SeqgenError("a student without a teacher", remedy="set objective.teacher to a trained experiment")
-        _require_density(teacher)
-        if config.style.weight and classifier is None:
+    def __init__(self, config: Config, networks: Mapping[str, nn.Module], facts: Facts) -> None:
+        super().__init__(config, networks, facts)
+        if not isinstance(self.teacher.distribution, LocationScale):
             raise SeqgenError(
-                "a style loss without a classifier", remedy="set objective.classifier, or objective.style.weight to 0"
+                f"the teacher is no generator over real numbers, but has {type(self.teacher.distribution).__name__}",
+                remedy="train one with codec float and distribution logistic-mixture or gaussian",
             )
-        self.config, self.left = config, left
-        self.generator = generator
-        self.teacher = teacher.requires_grad_(False)
-        self.classifier = None if classifier is None else classifier.requires_grad_(False)
+        if config.style.weight and self.classifier is None:
+            raise SeqgenError(
+                "a style loss without a classifier", remedy="add networks.classifier, or set objective.style.weight to 0"
+            )
+        self.couples_rows = config.contrast > 0
+        for network in (self.teacher, self.classifier):
+            if network is not None:
+                network.requires_grad_(False)
 
     def train(self, mode: bool = True) -> Distillation:
         """Training mode for the student; what is frozen stays in evaluation mode."""
@@ -124,15 +124,15 @@ class Distillation(Objective):
                 network.eval()
         return self
 
-    def loss(self, batch: Batch, player: str, rng: Key) -> Loss:
-        batch = middle(batch, self.config.longest, hop=self.hop, left=self.left)
+    def loss(self, batch: Any, player: str, rng: Key, shared: None) -> Loss:
+        batch = middle(batch, self.config.longest, hop=self.generator.hop)
         length = torch.arange(batch.x.shape[1], device=batch.x.device)
         real = (length[None] < batch.lengths[:, None]).to(batch.x.dtype)
         weight = real.sum()
         drawn, epsilon = self.draw(batch, rng)
         kl, terms = self.divergence(drawn, epsilon, batch)
         total = self.config.divergence * kl
-        if self.config.contrast and len(batch.x) > 1:
+        if self.config.contrast:
             other, _ = self.divergence(drawn, epsilon, another(batch, rng))
             total, terms["other_kl"] = total - self.config.contrast * other, other
         rows = real.sum(dim=1) / weight.clamp_min(1)
@@ -143,21 +143,21 @@ class Distillation(Objective):
             mean = mean + scale * (value * rows).sum()
         return Loss(mean, named, weight)
 
-    def draw(self, batch: Batch, rng: Key) -> tuple[Drawn, Tensor]:
+    def draw(self, batch: Any, rng: Key) -> tuple[Drawn, Tensor]:
         """The student's samples for the features of a batch, and noise ``[B, T, M]`` for the teacher's judgement."""
         rows, steps = batch.x.shape[:2]
         each = 1 + self.config.samples
         u = torch.from_numpy(noise.block(rng.seed, rng.stream, 0, rows * steps * each)).to(batch.x)
         fresh = logistic(u).reshape(rows, steps, each)
-        cond = self.generator.condition(batch.cond, batch.speaker, left=self.left, vectors=steps)
+        cond = self.generator.condition(batch.cond, steps)
         z = fresh[..., :1]
         made, _ = self.generator.body.affine(z, self.generator.body.init_state(rows), cond)
         return Drawn(z, made.of(z), made), fresh[..., 1:]
 
-    def divergence(self, drawn: Drawn, epsilon: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    def divergence(self, drawn: Drawn, epsilon: Tensor, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """``KL(P_S ‖ P_T)`` of every sample, ``[B, T]`` in nats, the teacher under the features of ``batch``."""
-        params = self.teacher.distributions(drawn.x, batch.cond, batch.speaker, left=self.left)
-        judged = self.teacher.emission.log_density(params[:, :, None], drawn.map.of(epsilon))
+        params = self.teacher.distributions(drawn.x, batch.cond)
+        judged = self._density().log_density(params[:, :, None], drawn.map.of(epsilon))
         cross_entropy = -judged.mean(dim=2)
         entropy = drawn.map.log_scale[..., 0] + 2
         kl = cross_entropy - entropy
@@ -174,14 +174,60 @@ class Distillation(Objective):
             found.append(("style", style.weight, style_loss(maps, self.classifier.activations(recorded[..., None]))))
         return found
 
-    @property
-    def hop(self) -> int:
-        """Samples of a frame."""
-        net = self.generator.conditioner
-        return net.spec.up if net is not None else 1
+    def _density(self) -> LocationScale:
+        assert isinstance(self.teacher.distribution, LocationScale)
+        return self.teacher.distribution
+
+    def measure(self, batch: Any, rng: Key, index: int) -> dict[str, Measure]:
+        """Figures of one recording (of a long one the middle): the loss's own terms; the teacher's negative log-density
+        of the student's samples, of the recording, and of samples of its own for the first few; the power of the
+        student's and of the teacher's samples over that of the recording: in all, as the mean distance in eight equal
+        bands, and in each."""
+        loss = self.loss(batch, "student", rng, None)
+        found = {name: (float(value), _UNITS.get(name, "relative")) for name, value in loss.terms.items()}
+        found.pop("other_kl", None)
+        found |= self.heard(batch, rng) | (self.own(batch, rng) if index < _OWN else {})
+        weight = loss.weight[None]
+        return {name: Measure(value * weight, weight, unit) for name, (value, unit) in found.items()}
+
+    def heard(self, batch: Any, key: Key) -> dict[str, tuple[float, str]]:
+        """Figures of the student's samples and of the recording, with their units."""
+        batch = middle(batch, self.config.longest, hop=self.generator.hop)
+        drawn, _ = self.draw(batch, key)
+        length = int(batch.lengths[0])
+        x, y = drawn.x[:, :length], batch.x[:, :length]
+        bands = band_levels(x, y)
+        return {
+            "teacher_nll": (self._surprise(x, batch), "nats/sample"),
+            "teacher_nll_recordings": (self._surprise(y, batch), "nats/sample"),
+            "level": (level(x, y), "dB"),
+            "bands": (float(bands.abs().mean()), "dB"),
+            **{f"band_{number}": (float(bands[number - 1]), "dB") for number in range(1, BANDS + 1)},
+        }
+
+    def own(self, batch: Any, key: Key) -> dict[str, tuple[float, str]]:
+        """Figures of what the teacher itself draws for these features, with their units."""
+        batch = middle(batch, self.config.longest, hop=self.generator.hop)
+        teacher, length = self.teacher, int(batch.lengths[0])
+        cond = teacher.condition(batch.cond, length)
+        u = torch.from_numpy(noise.block(key.seed, ~key.stream, 0, length * teacher.num_uniforms)).to(batch.x)
+        start = teacher.init_state(1)
+        x, params, _ = draw(
+            teacher.body, teacher.distribution, u.view(1, length, -1), start.previous, start.body, cond, temperature=1.0
+        )
+        y = batch.x[:, :length]
+        return {
+            "teacher_nll_own": (-float(self._density().log_density(params, x).mean()), "nats/sample"),
+            "level_own": (level(x[..., None], y), "dB"),
+            "bands_own": (float(band_levels(x[..., None], y).abs().mean()), "dB"),
+        }
+
+    def _surprise(self, x: Tensor, batch: Any) -> float:
+        params = self.teacher.distributions(x, batch.cond)
+        return -float(self._density().log_density(params, x[..., 0]).mean())
 
 
-def middle(batch: Batch, longest: int, *, hop: int, left: int) -> Batch:
+def middle(batch: Any, longest: int, *, hop: int) -> Any:
     """The batch with rows of at most ``longest`` samples, rounded up to whole hops: the middle of what they were.
 
     Frames of context stay as they are on both sides.
@@ -189,24 +235,23 @@ def middle(batch: Batch, longest: int, *, hop: int, left: int) -> Batch:
     frames, kept = batch.x.shape[1] // hop, -(-longest // hop)
     if frames <= kept:
         return batch
-    first = (frames - kept) // 2
-    right = batch.cond.shape[1] - left - frames
+    first, left = (frames - kept) // 2, batch.cond.left
+    right = batch.cond.features.shape[1] - left - frames
     x = batch.x[:, first * hop : (first + kept) * hop]
-    cond = batch.cond[:, first : first + left + kept + right]
-    return replace(batch, x=x, target=x, cond=cond, lengths=(batch.lengths - first * hop).clamp(0, kept * hop))
+    features = batch.cond.features[:, first : first + left + kept + right]
+    lengths = (batch.lengths - first * hop).clamp(0, kept * hop)
+    return replace(batch, x=x, cond=replace(batch.cond, features=features), lengths=lengths)
 
 
-def another(batch: Batch, rng: Key) -> Batch:
-    """The batch with the features and the speaker of another row each: all are rotated by a random number of rows."""
-    rows = len(batch.x)
+def another(batch: Any, rng: Key) -> Any:
+    """The batch with the conditioning of another row each: all are rotated by a random number of rows.
+
+    A row that is alone has its own features of another time: they are rotated by half their length.
+    """
+    rows, cond = len(batch.x), batch.cond
+    if rows == 1:
+        features = cond.features.roll(cond.features.shape[1] // 2, dims=1)
+        return replace(batch, cond=replace(cond, features=features))
     turn = 1 + int(noise.words(rng.seed, ~rng.stream, torch.zeros(1, dtype=torch.int64))[0]) % (rows - 1)
-    return replace(batch, cond=batch.cond.roll(turn, dims=0), speaker=batch.speaker.roll(turn, dims=0))
-
-
-def _require_density(teacher: nn.Module) -> None:
-    if not isinstance(teacher, AutoRegressive) or teacher.emission.symbols:
-        kind = type(teacher.emission).__name__ if isinstance(teacher, AutoRegressive) else type(teacher).__name__
-        raise SeqgenError(
-            f"the teacher is no generator over real numbers, but has {kind}",
-            remedy="train one with codec float and emission logistic-mixture or gaussian",
-        )
+    turned = replace(cond, features=cond.features.roll(turn, dims=0), speaker=cond.speaker.roll(turn, dims=0))
+    return replace(batch, cond=turned)

@@ -1,4 +1,4 @@
-"""Maximum likelihood by teacher forcing: the method that trains every autoregressive generator here."""
+"""Maximum likelihood: the method that trains every density, element by element under teacher forcing where it is one."""
 
 from __future__ import annotations
 
@@ -6,42 +6,47 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 
-from seqgen.data.batches import Batch
+from seqgen.generation.contract import Density
 from seqgen.noise import Key
-from seqgen.objectives.contract import Loss, Objective
-from seqgen.sample import AutoRegressive
-from seqgen.subscale import Subscale
+from seqgen.objectives.contract import Loss, Measure, Objective, Requirement
 
 
 class Likelihood(Objective):
-    """``L = -1/N Σ_t ln p(x_t | x_<t, features)`` over the N elements that are not padding, in nats.
+    """``L = -1/N Σ_t ln p(x_t | x_<t, cond)`` over the N elements that are not padding, in nats.
 
-    Terms: ``nats_per_sample`` and ``bits_per_sample``, per audio sample (both bytes of a 16-bit one together).
-
-    Args:
-        generator: the network that this objective owns.
-        left: frames of context in front of each training segment.
+    Batches have ``x``, ``lengths`` and ``cond``. Terms: nats and bits per sample (both bytes of a 16-bit one together),
+    named by what the task calls a sample: ``nats_per_sample``, ``bits_per_character``.
     """
 
     @dataclass(frozen=True)
     class Config:
-        """Nothing to choose."""
+        """Options of maximum likelihood: none."""
 
     players: Mapping[str, tuple[str, ...]] = MappingProxyType({"generator": ("generator",)})
-    trains = (AutoRegressive, Subscale)
+    requires: ClassVar[Mapping[str, Requirement]] = MappingProxyType({"generator": Density})
+    generator: Density
 
-    def __init__(self, config: Config, generator: AutoRegressive | Subscale, *, left: int) -> None:
-        super().__init__()
-        self.generator, self.left = generator, left
-
-    def loss(self, batch: Batch, player: str, rng: Key) -> Loss:
-        log_prob = self.generator.log_prob(batch.x, batch.cond, batch.speaker, left=self.left)
-        length = torch.arange(log_prob.shape[1], device=log_prob.device)
-        real = (length[None] < batch.lengths[:, None]).to(log_prob.dtype)
+    def loss(self, batch: Any, player: str, rng: Key, shared: None) -> Loss:
+        log_prob, real = self._scored(batch)
         weight = real.sum()
         total = -(log_prob * real).sum() / weight.clamp_min(1)
-        nats = total.detach() * self.generator.per_sample
-        return Loss(total, {"nats_per_sample": nats, "bits_per_sample": nats / math.log(2)}, weight)
+        nats = total.detach() * self.generator.symbols_per_sample
+        unit = self.facts.unit
+        return Loss(total, {f"nats_per_{unit}": nats, f"bits_per_{unit}": nats / math.log(2)}, weight)
+
+    def measure(self, batch: Any, rng: Key, index: int) -> dict[str, Measure]:
+        log_prob, real = self._scored(batch)
+        bits = -(log_prob * real).sum(dim=1) / math.log(2)
+        samples = batch.lengths // self.generator.symbols_per_sample
+        return {f"bits_per_{self.facts.unit}": Measure(bits, samples)}
+
+    def _scored(self, batch: Any) -> tuple[Tensor, Tensor]:
+        """Log-probabilities ``[B, T]``, and 1 where an element is real, 0 where it is padding."""
+        log_prob = self.generator.log_prob(batch.x, batch.cond)
+        length = torch.arange(log_prob.shape[1], device=log_prob.device)
+        return log_prob, (length[None] < batch.lengths[:, None]).to(log_prob.dtype)

@@ -66,8 +66,8 @@ class Runtime(ABC):
         """Uniform numbers of a listener: those of :func:`seqgen.noise.block`, float32 ``[count]`` in [0, 1)."""
         return noise.block(seed, stream, start, count)
 
-    def samples(self, given: npt.NDArray[Any], per_sample: int, state: State, cond: Floats) -> int:
-        """How many audio samples N ``given [B, (N + ahead)·per_sample]`` is for.
+    def samples(self, given: npt.NDArray[Any], symbols_per_sample: int, state: State, cond: Floats) -> int:
+        """How many audio samples N ``given [B, (N + ahead)·symbols_per_sample]`` is for.
 
         What does not fit is refused before anything is run.
 
@@ -94,11 +94,11 @@ class Runtime(ABC):
             )
         if not np.isfinite(cond).all():
             raise SeqgenError("conditioning holds NaN or infinity", remedy="check what made the features")
-        samples, rest = divmod(given.shape[1], per_sample)
+        samples, rest = divmod(given.shape[1], symbols_per_sample)
         made, samples = cond.shape[1] * spec.up, samples - self.manifest.ahead
         if rest or not max(0, made - spec.latency) <= samples <= made:
             raise SeqgenError(
-                f"{cond.shape[1]} frames do not make {given.shape[1] / per_sample - self.manifest.ahead:g} samples",
+                f"{cond.shape[1]} frames do not make {given.shape[1] / symbols_per_sample - self.manifest.ahead:g} samples",
                 remedy=f"ask for {made} samples, or {max(0, made - spec.latency)} at the start of a stream"
                 + (f", and give the noise of {self.manifest.ahead} more" if self.manifest.ahead else ""),
             )

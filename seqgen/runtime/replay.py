@@ -16,7 +16,7 @@ from seqgen.runtime.contract import Runtime
 # edges between drawn values move as much, so about one draw in 20,000 of a flat distribution over 256 values may flip.
 PARAMS_TOLERANCE = 1e-4
 FLIP_BOUND = 1e-5
-# Real-valued emissions draw numbers that move with their parameters.
+# Real-valued distributions draw numbers that move with their parameters.
 REAL_TOLERANCE = 1e-4
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from seqgen.errors import SeqgenError
 from seqgen.spec import StreamSpec
-from seqgen.stream.between import Between, hats
+from seqgen.stream.lazy_interpolation import LazyInterpolation, hats
 from seqgen.stream.contract import Streamable
 
 
@@ -79,7 +79,7 @@ def _serial(specs: Sequence[StreamSpec]) -> StreamSpec:
         latency=latency,
         context=_reach(specs, up, down),
         cond_every=cond_every,
-        symbols=specs[0].symbols,
+        vocab_size=specs[0].vocab_size,
         block=block,
     )
 
@@ -97,8 +97,8 @@ class Serial(Streamable[tuple[Any, ...]]):
         self.layers = nn.ModuleList(layers)
         self.spec = _serial([layer.spec for layer in layers])
 
-    def init_state(self, batch: int) -> tuple[Any, ...]:
-        return tuple(layer.init_state(batch) for layer in self._parts())
+    def init_state(self, batch: int, memory: Any = None) -> tuple[Any, ...]:
+        return tuple(layer.init_state(batch, memory) for layer in self._parts())
 
     def step(self, x: Tensor, state: tuple[Any, ...], cond: Tensor | None = None) -> tuple[Tensor, tuple[Any, ...]]:
         after = []
@@ -126,14 +126,14 @@ class Delay(Streamable[Tensor]):
     is 0: a delay is part of what the model computes, not time that a listener waits for an answer.
     """
 
-    def __init__(self, steps: int, *, dim: int, fill: float = 0, symbols: int = 0) -> None:
+    def __init__(self, steps: int, *, dim: int, fill: float = 0, vocab_size: int = 0) -> None:
         super().__init__()
         if steps < 1:
             raise SeqgenError(f"Delay: got {steps} steps", remedy="delay by at least one")
         self.steps, self.fill = steps, fill
-        self.spec = StreamSpec(in_dim=dim, out_dim=dim, context=steps + 1, symbols=symbols)
+        self.spec = StreamSpec(in_dim=dim, out_dim=dim, context=steps + 1, vocab_size=vocab_size)
 
-    def init_state(self, batch: int) -> Tensor:
+    def init_state(self, batch: int, memory: Any = None) -> Tensor:
         if self.spec.in_dim == 0:
             return torch.full((batch, self.steps), int(self.fill), device=self._like.device, dtype=torch.int64)
         return self.zeros(batch, self.steps, self.spec.in_dim) + self.fill
@@ -168,9 +168,9 @@ class Residual(Streamable[ResidualState]):
         self.body = body
         self.spec = spec
 
-    def init_state(self, batch: int) -> ResidualState:
+    def init_state(self, batch: int, memory: Any = None) -> ResidualState:
         ahead = self.spec.latency
-        return ResidualState(self.body.init_state(batch), self.zeros(batch, ahead, self.spec.in_dim) if ahead else ())
+        return ResidualState(self.body.init_state(batch, memory), self.zeros(batch, ahead, self.spec.in_dim) if ahead else ())
 
     def step(self, x: Tensor, state: ResidualState, cond: Tensor | None = None) -> tuple[Tensor, ResidualState]:
         y, inner = self.body.step(x, state.body, cond)
@@ -188,7 +188,7 @@ class Repeat(Streamable[tuple[()]]):
         super().__init__()
         self.spec = StreamSpec(in_dim=dim, out_dim=dim, up=up)
 
-    def init_state(self, batch: int) -> tuple[()]:
+    def init_state(self, batch: int, memory: Any = None) -> tuple[()]:
         return ()
 
     def step(self, x: Tensor, state: tuple[()], cond: Tensor | None = None) -> tuple[Tensor, tuple[()]]:
@@ -233,7 +233,7 @@ class Interpolate(Streamable[Tensor]):
 
     weight: Tensor
 
-    def init_state(self, batch: int) -> Tensor:
+    def init_state(self, batch: int, memory: Any = None) -> Tensor:
         return self.zeros(batch, 1, self.spec.in_dim)
 
     def step(self, x: Tensor, state: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -246,10 +246,10 @@ class Interpolate(Streamable[Tensor]):
             y = torch.lerp(line[:, :-1, None], line[:, 1:, None], weight)
         return y.reshape(batch, length * self.spec.up, dim), line[:, length:]
 
-    def between(self, x: Tensor, state: Tensor, start: int, stop: int) -> tuple[Between, Tensor]:
+    def lazy(self, x: Tensor, state: Tensor, start: int, stop: int) -> tuple[LazyInterpolation, Tensor]:
         """Outputs ``start … stop - 1`` of :meth:`step` as a product that has not been multiplied out."""
         line, length = torch.cat([state, x], dim=1), x.shape[1]
-        return Between(hats(start, stop, length, self.spec.up, line), line), line[:, length:]
+        return LazyInterpolation(hats(start, stop, length, self.spec.up, line), line), line[:, length:]
 
     def advance(self, x: Tensor, state: Tensor, cond: Tensor | None = None) -> Tensor:
         return torch.cat([state, x], dim=1)[:, x.shape[1] :]
@@ -262,7 +262,7 @@ class Fold(Streamable[tuple[()]]):
         super().__init__()
         self.spec = StreamSpec(in_dim=dim, out_dim=dim * down, down=down, context=down, block=down)
 
-    def init_state(self, batch: int) -> tuple[()]:
+    def init_state(self, batch: int, memory: Any = None) -> tuple[()]:
         return ()
 
     def step(self, x: Tensor, state: tuple[()], cond: Tensor | None = None) -> tuple[Tensor, tuple[()]]:
@@ -280,7 +280,7 @@ class Unfold(Streamable[tuple[()]]):
         super().__init__()
         self.spec = StreamSpec(in_dim=dim * up, out_dim=dim, up=up)
 
-    def init_state(self, batch: int) -> tuple[()]:
+    def init_state(self, batch: int, memory: Any = None) -> tuple[()]:
         return ()
 
     def step(self, x: Tensor, state: tuple[()], cond: Tensor | None = None) -> tuple[Tensor, tuple[()]]:
@@ -302,7 +302,7 @@ class Conditioned(Streamable[ConditionedState]):
 
     Raises:
         SeqgenError: where dimensions disagree, or where the conditioner looks ahead: a body that must not start
-            before its conditioning arrives is aligned by who runs it (see :class:`seqgen.sample.AutoRegressive`).
+            before its conditioning arrives is aligned by who runs it (see :class:`seqgen.generation.autoregressive.AutoRegressive`).
     """
 
     def __init__(self, conditioner: Streamable[Any], body: Streamable[Any]) -> None:
@@ -324,12 +324,12 @@ class Conditioned(Streamable[ConditionedState]):
             latency=after.latency,
             context=after.context,
             cond_every=after.cond_every * before.up,
-            symbols=after.symbols,
+            vocab_size=after.vocab_size,
             block=lcm(after.block, after.cond_every * before.up),
         )
 
-    def init_state(self, batch: int) -> ConditionedState:
-        return ConditionedState(self.conditioner.init_state(batch), self.body.init_state(batch))
+    def init_state(self, batch: int, memory: Any = None) -> ConditionedState:
+        return ConditionedState(self.conditioner.init_state(batch), self.body.init_state(batch, memory))
 
     def step(self, x: Tensor, state: ConditionedState, cond: Tensor | None = None) -> tuple[Tensor, ConditionedState]:
         if cond is None or x.shape[1] != cond.shape[1] * self.spec.cond_every:

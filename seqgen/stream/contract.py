@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Generic, TypeVar, final
+from typing import Any, Generic, TypeVar, final
 
 import torch
 from torch import Tensor, nn
 
 from seqgen.spec import StreamSpec
+from seqgen.stream.conditioning import Conditioning
 
 S = TypeVar("S")
 
@@ -39,19 +40,23 @@ class Streamable(nn.Module, ABC, Generic[S]):
         self.register_buffer("_like", torch.empty(0), persistent=False)
 
     @abstractmethod
-    def init_state(self, batch: int) -> S:
-        """The state of ``batch`` fresh streams, on the module's device and in its dtype."""
+    def init_state(self, batch: int, memory: Any = None) -> S:
+        """The state of ``batch`` fresh streams, on the module's device and in its dtype.
+
+        ``memory`` is what an encoder gives a model that reads one (columns of its outputs, keys to attend to), batch
+        first; a model that reads none is given none.
+        """
 
     @abstractmethod
-    def step(self, x: Tensor, state: S, cond: Tensor | None = None) -> tuple[Tensor, S]:
+    def step(self, x: Tensor, state: S, cond: Conditioning | None = None) -> tuple[Tensor, S]:
         """Outputs for one block, and the state after it."""
 
-    def advance(self, x: Tensor, state: S, cond: Tensor | None = None) -> S:
+    def advance(self, x: Tensor, state: S, cond: Conditioning | None = None) -> S:
         """The state after a block whose outputs nobody needs: ``step(…)[1]``, cheaper where a layer can be."""
         return self.step(x, state, cond)[1]
 
     @final
-    def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, cond: Conditioning | None = None) -> Tensor:
         """The whole sequence from a fresh state: one long step."""
         return self.step(x, self.init_state(x.shape[0]), cond)[0]
 

@@ -35,7 +35,7 @@ def inputs(model: Streamable[Any], batch: int, length: int, seed: int) -> tuple[
     generator = torch.Generator().manual_seed(seed)
     dtype = model.zeros(0).dtype
     if spec.in_dim == 0:
-        x = torch.randint(spec.symbols, (batch, length), generator=generator)
+        x = torch.randint(spec.vocab_size, (batch, length), generator=generator)
     else:
         x = torch.randn(batch, length, spec.in_dim, generator=generator, dtype=dtype)
     vectors = spec.conditions(0, length)[1]
@@ -160,7 +160,7 @@ def measured_reach(model: Streamable[Any], x: Tensor, cond: Tensor | None) -> in
     worst = 0
     for position in range(spec.down * 2, spec.down * 4):
         other = x.clone()
-        other[:, position] = (x[:, position] + 1) % spec.symbols if spec.in_dim == 0 else x[:, position] + 1
+        other[:, position] = (x[:, position] + 1) % spec.vocab_size if spec.in_dim == 0 else x[:, position] + 1
         y, base = model(other, cond), model(x, cond)
         moved = (y != base).reshape(y.shape[0], y.shape[1], -1).any(dim=2).any(dim=0).nonzero()
         if len(moved) == 0:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -14,22 +14,21 @@ from lightning_fabric import Fabric
 
 from seqgen.errors import SeqgenError
 from seqgen.noise import Key
-from seqgen.objectives.contract import Objective
+from seqgen.objectives.contract import Objective, Part
 from seqgen.train import checkpoint, processes, weights
 from seqgen.train.checkpoint import Best, CheckpointIdentity, Checkpoints, Progress, Snapshot
 from seqgen.train.ema import Ema
 from seqgen.train.interrupt import Interrupt
 from seqgen.train.meter import Meter, Reading
-from seqgen.train.players import Players, rows
-from seqgen.train.quantise import Quantiser
+from seqgen.train.batch import rows
+from seqgen.train.players import Players, Update
+from seqgen.train.quantization import FakeQuantizer
 from seqgen.train.report import Report
 from seqgen.train.schedule import learning_rate
-from seqgen.train.settings import QuantiseConfig, SparsityConfig, TrainConfig
+from seqgen.train.settings import PlayerConfig, QuantizationConfig, SparsityConfig, TrainConfig
+from seqgen.train.source import Source
 from seqgen.train.sparsity import Pruner
 
-# (start, stop, rank, world) -> rows rank::world of the global batch of each step in start .. stop - 1, in order
-Batches = Callable[[int, int, int, int], Iterator[Any]]
-Valid = Callable[[], Iterable[Any]]
 OnValidate = Callable[[Objective, Report, int], None]
 Status = Literal["finished", "stopped-early", "interrupted"]
 _VALIDATION = 1 << 63  # streams of validation lie beyond those of any step
@@ -44,43 +43,55 @@ class Outcome(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Source:
+class Recipe:
+    """How an objective is trained, beside the loop's own settings.
+
+    Attributes:
+        settings: of the loop. players: of single players, where they differ.
+        sparsity: what is pruned on the way, if anything. quantization: what is rounded on the way, if anything.
+    """
+
+    settings: TrainConfig
+    players: Mapping[str, PlayerConfig] = field(default_factory=dict)
+    sparsity: SparsityConfig = field(default_factory=SparsityConfig)
+    quantization: QuantizationConfig = field(default_factory=QuantizationConfig)
+
+
+@dataclass(frozen=True)
+class _Sources:
     """Where batches come from, and who is called after each validation."""
 
-    batches: Batches
-    valid: Valid | None
+    training: Source
+    validation: Source | None
     on_validate: OnValidate | None
 
 
 def train(
     objective: Objective,
-    settings: TrainConfig,
+    recipe: Recipe,
     *,
     out: Path,
-    batches: Batches,
-    valid: Valid | None = None,
+    source: Source,
+    validation: Source | None = None,
     identity: CheckpointIdentity,
-    sparsity: SparsityConfig | None = None,
-    quantise: QuantiseConfig | None = None,
     resume: bool = False,
     init_from: Path | None = None,
     on_validate: OnValidate | None = None,
     prepare: Callable[[], None] | None = None,
     device: str = "auto",
 ) -> Outcome:
-    """Train ``objective`` for ``settings.steps`` steps; in each, every player is updated once, in turn.
+    """Train ``objective`` for ``settings.steps`` steps; in each, the players have their turns in the order they stand in.
 
-    The global batch of step i and everything drawn in it are functions of (seed, i), and a checkpoint holds the rest
-    (weights, averages, moments), so a resumed run goes through the same numbers as one that was never stopped.
+    The global batches of step i and everything drawn in it are functions of (seed, i), and a checkpoint holds the rest
+    (weights, averages, moments, the state of the source), so a resumed run goes through the same numbers as one that was
+    never stopped.
 
     Args:
         objective: the method with its networks; trained in place.
-        settings: see :class:`TrainConfig`.
+        recipe: see :class:`Recipe`.
         out: experiment directory: ``checkpoints/``, ``metrics.jsonl``, ``tensorboard/``.
-        batches: ``(start, stop, rank, world)`` -> this process's rows of each global batch.
-        valid: gives the validation batches anew each time, the same in every process (each takes its share).
+        source: training batches. validation: held-out ones, of which every process takes its share.
         identity: the run that checkpoints belong to.
-        sparsity: what is pruned on the way, if anything. quantise: what is rounded on the way, if anything.
         resume: go on from the newest whole checkpoint in ``out``; from the start where there is none.
         init_from: take weights alone from this experiment, checkpoint or file (fine-tuning).
         on_validate: called in the first process with (objective, report, step), with the averaged weights in place.
@@ -96,46 +107,46 @@ def train(
         )
     if not resume and Checkpoints(out).steps():
         raise SeqgenError(f"{out} already holds checkpoints", remedy="give --resume or another output directory")
-    fabric = processes.start(settings, device=device, players=len(objective.players))
+    _require_whole_batches(objective, recipe.settings)
+    fabric = processes.start(recipe.settings, device=device, players=len(objective.players))
     if init_from is not None:
         weights.load(init_from, objective)
     if prepare is not None and fabric.global_rank == 0:
         prepare()
-    source = _Source(batches, valid, on_validate)
-    pruner = Pruner(objective, sparsity) if sparsity is not None and sparsity.matrices else None
-    rounds = quantise is not None and quantise.precision != "float32"
-    quantiser = Quantiser(objective, quantise) if quantise is not None and rounds else None
-    outcome = _Run(fabric, objective, settings, out, identity, pruner=pruner, quantiser=quantiser).go(source, resume)
+    outcome = _Run(fabric, objective, recipe, out, identity).go(_Sources(source, validation, on_validate), resume)
     processes.stop()
     return outcome
+
+
+def _require_whole_batches(objective: Objective, settings: TrainConfig) -> None:
+    if objective.couples_rows and settings.accumulate > 1:
+        raise SeqgenError(
+            f"'train.accumulate' is {settings.accumulate}, but {type(objective).__name__} compares the rows of a batch "
+            "with each other",
+            remedy="set train.accumulate to 1, and lower train.batch_size if memory is short",
+        )
 
 
 class _Run:
     """The state of one training run: networks, optimisers, averages, and how far it is."""
 
     def __init__(
-        self,
-        fabric: Fabric,
-        objective: Objective,
-        settings: TrainConfig,
-        out: Path,
-        identity: CheckpointIdentity,
-        *,
-        pruner: Pruner | None,
-        quantiser: Quantiser | None,
+        self, fabric: Fabric, objective: Objective, recipe: Recipe, out: Path, identity: CheckpointIdentity
     ) -> None:
-        self.fabric, self.objective, self.settings = fabric, objective, settings
+        self.fabric, self.objective, self.settings = fabric, objective, recipe.settings
         self.out, self.identity = out, identity
-        self.checkpoints = Checkpoints(out, keep=settings.keep)
-        self.players = Players(fabric, objective, settings)
-        self.ema = Ema(objective, settings.ema) if settings.ema else None
-        self.pruner, self.quantiser = pruner, quantiser
+        self.pruner = Pruner(objective, recipe.sparsity) if recipe.sparsity.matrices else None
+        rounds = recipe.quantization.precision != "float32"
+        self.quantizer = FakeQuantizer(objective, recipe.quantization) if rounds else None
+        self.checkpoints = Checkpoints(out, keep=self.settings.keep)
+        self.players = Players(fabric, objective, self.settings, recipe.players)
+        self.ema = Ema(objective, self.settings.ema) if self.settings.ema else None
         self.meter = Meter(fabric.device)
         self.progress = Progress()
         self.saved = -1
 
-    def go(self, source: _Source, resume: bool) -> Outcome:
-        notes = self._resume() if resume else []
+    def go(self, sources: _Sources, resume: bool) -> Outcome:
+        notes = self._resume(sources.training) if resume else []
         first = self.fabric.global_rank == 0
         report = Report(self.out, steps=self.settings.steps, start=self.progress.step, active=first)
         now = time.perf_counter()
@@ -143,10 +154,10 @@ class _Run:
         with report, Interrupt() as interrupt:
             for note in notes:
                 report.note(note)
-            status = self._steps(source, report, interrupt)
+            status = self._steps(sources, report, interrupt)
         return Outcome(status, self.progress.step, self.progress.best)
 
-    def _resume(self) -> list[str]:
+    def _resume(self, source: Source) -> list[str]:
         path, damaged = self.checkpoints.latest()
         notes = [f"skipped a damaged checkpoint: {error.problem}" for error in damaged]
         if path is None:
@@ -161,6 +172,7 @@ class _Run:
             self.ema.load(found.tensors["ema"])
         if self.pruner is not None:
             self.pruner.load(found.tensors["masks"])
+        source.load(found.tensors.get("source", {}))
         self.fabric.strategy.precision.load_state_dict(dict(found.progress.scaler))
         self.progress, self.saved = found.progress, found.progress.step
         self.fabric.barrier()
@@ -168,17 +180,18 @@ class _Run:
             self.checkpoints.tidy()
         return [*notes, f"resuming from {path}"]
 
-    def _steps(self, source: _Source, report: Report, interrupt: Interrupt) -> Status:
+    def _steps(self, sources: _Sources, report: Report, interrupt: Interrupt) -> Status:
         if self._out_of_patience():
             return "stopped-early"
-        steps, start = self.settings.steps, self.progress.step
-        stream = source.batches(start, steps, self.fabric.global_rank, self.fabric.world_size)
+        steps, start, each = self.settings.steps, self.progress.step, self.players.batches_per_step
+        stream = sources.training.batches(start * each, steps * each, *self._share())
         self.objective.train()
         try:
             for step in range(start, steps):
-                self._step(step, _next(stream, step))
+                self._step(step, [_next(stream, step) for _ in range(each)])
+                sources.training.observe(self.objective, step + 1)
                 stopping = processes.any_of(self.fabric, interrupt.requested)
-                self._after(source, report, stopping)
+                self._after(sources, report, stopping)
                 if stopping and step + 1 < steps:
                     report.note(f"interrupted after step {step + 1}: {self.checkpoints.path(step + 1)}")
                     return "interrupted"
@@ -190,22 +203,20 @@ class _Run:
                 close()
         return "finished"
 
-    def _step(self, step: int, batch: Any) -> None:
-        """Update every player once on this process's rows of the global batch of ``step``."""
-        settings, rank, world = self.settings, self.fabric.global_rank, self.fabric.world_size
-        count = settings.accumulate
-        if self.quantiser is not None and self.quantiser.begin(step):
+    def _share(self) -> tuple[int, int]:
+        """Which rows of a global batch are this process's: of coupled rows all are, in every process."""
+        return (0, 1) if self.objective.couples_rows else (self.fabric.global_rank, self.fabric.world_size)
+
+    def _step(self, step: int, batches: Sequence[Any]) -> None:
+        """Give every player its turn on this process's rows of the global batches of ``step``."""
+        settings = self.settings
+        if self.quantizer is not None and self.quantizer.begin(step):
             self.progress = replace(self.progress, best=None, stale=0)  # what was validated is another network
         processes.reseed(self.fabric, settings.seed, step)
-        parts = [rows(batch, part, count) for part in range(count)]
-        keys = [Key(settings.seed, (step * count + part) * world + rank) for part in range(count)]
+        parts = [self._parts(step * len(batches) + index, batch) for index, batch in enumerate(batches)]
         for player in self.objective.players:
-            update = self.players.update(player, parts, keys, rate=learning_rate(settings, step))
-            for loss in update.losses:
-                self.meter.add(step, loss, self._prefix(player))
-            # The loss scaler of half precision finds its scale by overflowing: such an update is skipped, not wrong
-            counts = update.norm.isfinite() if settings.precision == "16-mixed" else torch.ones_like(update.norm)
-            self.meter.add_value(step, f"{self._prefix(player)}gradient_norm", update.norm, counts)
+            for turn in range(self.players.turns(player, step)):
+                self._note(step, player, self.players.update(player, parts[turn], step))
         if self.pruner is not None:
             self.pruner.update(step + 1)
         if self.ema is not None:
@@ -214,20 +225,34 @@ class _Run:
                 self.pruner.hold(self.ema.averages)
         self.progress = replace(self.progress, step=step + 1)
 
-    def _after(self, source: _Source, report: Report, stopping: bool) -> None:
+    def _parts(self, number: int, batch: Any) -> list[Part]:
+        """The micro-batches of a global batch, each with its key and what the players share of it."""
+        count, (rank, world) = self.settings.accumulate, self._share()
+        keys = [Key(self.settings.seed, (number * count + part) * world + rank) for part in range(count)]
+        return [self.players.begin(rows(batch, part, count), key) for part, key in enumerate(keys)]
+
+    def _note(self, step: int, player: str, update: Update) -> None:
+        for loss in update.losses:
+            self.meter.add(step, loss, self._prefix(player))
+        # The loss scaler of half precision finds its scale by overflowing: such an update is skipped, not wrong
+        half = self.settings.precision == "16-mixed"
+        counts = update.norm.isfinite() if half else torch.ones_like(update.norm)
+        self.meter.add_value(step, f"{self._prefix(player)}gradient_norm", update.norm, counts)
+
+    def _after(self, sources: _Sources, report: Report, stopping: bool) -> None:
         """Log, validate and save where they are due. Values are looked at first: a spoiled network is never saved."""
         settings, step = self.settings, self.progress.step
         report.progress(step)
         last = step == settings.steps
-        validate = source.valid is not None and (last or _due(step, settings.validate_every))
+        validate = sources.validation is not None and (last or _due(step, settings.validate_every))
         save = last or stopping or _due(step, settings.checkpoint_every)
         if validate or save or _due(step, settings.log_every):
             self._log(report)
         if validate:
-            better = self._validate(source, report)
+            better = self._validate(sources, report)
             save = save or better or self._out_of_patience()
         if save:
-            self._save()
+            self._save(sources.training)
 
     def _log(self, report: Report) -> None:
         reading, now = self.meter.read(), time.perf_counter()
@@ -252,27 +277,36 @@ class _Run:
             remedy="lower train.learning_rate or train.clip_norm, or use 32-true",
         )
 
-    def _validate(self, source: _Source, report: Report) -> bool:
+    def _validate(self, sources: _Sources, report: Report) -> bool:
         """Means over the validation data with the averaged weights; whether they are the best so far."""
-        assert source.valid is not None
+        assert sources.validation is not None
         step, rank = self.progress.step, self.fabric.global_rank
         averaged = self.ema.applied(self.objective) if self.ema is not None else nullcontext()
         self.objective.eval()
         with torch.no_grad(), averaged:
-            reading = self._means(source.valid())
+            reading = self._means(sources.validation.whole())
             if reading.bad_step is not None:
                 raise self._not_finite(f"the validation loss is not finite after step {step}")
             report.scalars("valid", step, {**reading.means, "seconds": time.perf_counter() - self.began})
-            if source.on_validate is not None and rank == 0:
-                source.on_validate(self.objective, report, step)
+            if sources.on_validate is not None and rank == 0:
+                sources.on_validate(self.objective, report, step)
         self.objective.train()
         self.fabric.barrier()
-        value = reading.means[f"{self._prefix(next(iter(self.objective.players)))}loss"]
+        value = self._monitored(reading.means)
         better = self.progress.best is None or value < self.progress.best.value
         best, stale = (Best(value, step), 0) if better else (self.progress.best, self.progress.stale + 1)
         self.progress = replace(self.progress, best=best, stale=stale)
         self.logged = time.perf_counter()
         return better
+
+    def _monitored(self, means: dict[str, float]) -> float:
+        name = self.objective.monitor
+        if name not in means:
+            raise SeqgenError(
+                f"{type(self.objective).__name__} monitors '{name}', which its validation does not give",
+                remedy=f"choose one of {', '.join(means)}",
+            )
+        return means[name]
 
     def _means(self, data: Iterable[Any]) -> Reading:
         """Every process takes its share; one without a share weighs a batch with nothing, to name the same values."""
@@ -290,11 +324,12 @@ class _Run:
         return meter.read()
 
     def _measure(self, meter: Meter, batch: Any, index: int, share: int) -> None:
+        part = self.players.begin(batch, Key(self.settings.seed, _VALIDATION + index))
         for player in self.objective.players:
-            loss = self.players.ask(batch, player, Key(self.settings.seed, _VALIDATION + index))
+            loss = self.players.ask(part, player)
             meter.add(index, loss._replace(weight=loss.weight * share), self._prefix(player))
 
-    def _save(self) -> None:
+    def _save(self, source: Source) -> None:
         """Write the checkpoint of the present step (first process; the others wait)."""
         if self.fabric.global_rank == 0:
             tensors = {"model": weights.of(self.objective), "optimiser": self.players.optimiser_state()}
@@ -302,6 +337,8 @@ class _Run:
                 tensors["ema"] = self.ema.averages
             if self.pruner is not None:
                 tensors["masks"] = dict(self.pruner.masks)
+            if state := source.state():
+                tensors["source"] = state
             scaler = self.fabric.strategy.precision.state_dict()
             progress = replace(self.progress, seconds=time.perf_counter() - self.began, scaler=scaler)
             self.checkpoints.save(Snapshot(self.identity, progress, tensors))

@@ -7,10 +7,11 @@ import math
 from seqgen.train.settings import TrainConfig
 
 
-def learning_rate(settings: TrainConfig, step: int) -> float:
+def learning_rate(settings: TrainConfig, step: int, peak: float | None = None) -> float:
     """Rate of the update that follows ``step`` finished updates (``0 <= step < settings.steps``).
 
-    With peak rate a, warm-up W and N steps, for t = step + 1 (so the first update has a rate above 0):
+    With peak rate a (that of the settings unless another is given), warm-up W and N steps, for t = step + 1 (so the first
+    update has a rate above 0):
 
         t <= W:        a · t / W
         constant:      a
@@ -24,7 +25,8 @@ def learning_rate(settings: TrainConfig, step: int) -> float:
         >>> learning_rate(TrainConfig(steps=10, learning_rate=1.0, warmup=4), 1)
         0.5
     """
-    peak, warmup, update = settings.learning_rate, settings.warmup, step + 1
+    peak = settings.learning_rate if peak is None else peak
+    warmup, update = settings.warmup, step + 1
     if update <= warmup:
         return peak * update / warmup
     if settings.schedule == "cosine":

@@ -1,4 +1,4 @@
-"""What a user sets about training; plain data, so that a process without torch can read a run's configuration."""
+"""Settings of training: plain data, so that a process without torch can read a run's configuration."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from seqgen.config import Component
 from seqgen.errors import SeqgenError
 
 
@@ -17,12 +18,12 @@ class TrainConfig:
     Attributes:
         steps: updates in all.
         batch_size: rows of the global batch of one step, over all processes and micro-batches.
-        learning_rate: peak rate of AdamW (decoupled weight decay).
+        learning_rate: peak rate, of every player that sets none of its own.
         schedule: shape of the rate after the warm-up; see ``seqgen.train.schedule``.
         warmup: steps of linear warm-up (0: none).
-        weight_decay: applied to parameters of two or more dimensions; gains and biases do not decay.
-        betas: AdamW's decay rates of the two moments.
-        clip_norm: largest L2 norm of one player's gradient (0: no clipping).
+        weight_decay, betas: of AdamW, for every player that names no optimiser: decay of parameters of two or more
+            dimensions (gains and biases do not decay), and decay rates of the two moments.
+        clip_norm: largest L2 norm of one player's gradient (0: no clipping), where the player sets none.
         accumulate: micro-batches that the rows of one process are cut into; it bounds memory and changes no gradient.
         precision: Lightning Fabric's name of the arithmetic; 16-mixed needs a GPU.
         ema: decay of the moving average of the parameters (0: none).
@@ -71,6 +72,33 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
+class PlayerConfig:
+    """How one player is trained, where it differs from what ``train`` says for all.
+
+    Attributes:
+        optimiser: registered optimiser and its options; by default AdamW with the betas and weight decay of ``train``.
+        learning_rate: peak rate (null: that of ``train``); the schedule is that of ``train``.
+        clip_norm: largest L2 norm of the gradient (0: no clipping; null: that of ``train``).
+        every: steps from one turn of the player to the next.
+        repeat: updates of a turn, each on a batch of its own.
+    """
+
+    optimiser: Component | None = None
+    learning_rate: float | None = None
+    clip_norm: float | None = None
+    every: int = 1
+    repeat: int = 1
+
+    def __post_init__(self) -> None:
+        if self.every < 1 or self.repeat < 1:
+            raise SeqgenError(f"'every' is {self.every}, 'repeat' {self.repeat}", remedy="give 1 or more of each")
+        if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
+            raise SeqgenError(f"'learning_rate' is {self.learning_rate}", remedy="give a rate above 0, or null")
+        if self.clip_norm is not None and self.clip_norm < 0:
+            raise SeqgenError(f"'clip_norm' is {self.clip_norm}", remedy="give 0 (no clipping) or more, or null")
+
+
+@dataclass(frozen=True)
 class SparsityConfig:
     """Which weight matrices end up block-sparse, and when; see :mod:`seqgen.train.sparsity`.
 
@@ -101,8 +129,8 @@ class SparsityConfig:
 
 
 @dataclass(frozen=True)
-class QuantiseConfig:
-    """Whether training meets the rounding of the weights that an export makes; see :mod:`seqgen.train.quantise`.
+class QuantizationConfig:
+    """Whether training meets the rounding of the weights that an export makes; see :mod:`seqgen.train.quantization`.
 
     Attributes:
         precision: what the weights are rounded to; float32 is no rounding.

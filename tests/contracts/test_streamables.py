@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 from seqgen import registry
-from seqgen.emissions.gaussian import Gaussian
+from seqgen.distributions.gaussian import Gaussian
 from seqgen.flows.affine import Composed
 from seqgen.models.frames import FrameConditioner
-from seqgen.models.lanes import LaneContext
-from seqgen.models.levelled import Levelled, Louder
+from seqgen.generation.subscale.context import LaneContext
+from seqgen.generation.gain import GainNormalized, GainFlow
 from seqgen.models.wavenet import WaveNet
 from seqgen.nets.gru import GRU
 from seqgen.nets.layers import Activation, CausalConv1d, Dense, Embedding
-from seqgen.nets.slow import Slow
+from seqgen.nets.downsample_hold import DownsampleHold
 from seqgen.nets.synthesis import LinearSynthesis
 from seqgen.spec import FeatureSpec, StreamSpec
 from seqgen.stream.combinators import (
@@ -44,13 +44,13 @@ def _wavernn(conditioned: bool) -> Streamable[Any]:
 
 def _wavenet(**options: Any) -> Streamable[Any]:
     cls = registry.MODELS.load("wavenet")
-    sizes = {"layers": 4, "cycle": 3, "residual": 5, "gate": 4, "skip": 6, "head": 7, "outputs": 3}
+    sizes = {"layers": 4, "dilation_cycle": 3, "residual_channels": 5, "gate_channels": 4, "skip_channels": 6, "head_channels": 7, "outputs": 3}
     return cls(cls.Config(**(sizes | options)))
 
 
 def _parallel_wavenet(**options: Any) -> Streamable[Any]:
     cls = registry.MODELS.load("parallel-wavenet")
-    sizes = {"layers": (2, 3), "cycle": 2, "residual": 5, "gate": 4, "head": 6}
+    sizes = {"layers": (2, 3), "dilation_cycle": 2, "residual_channels": 5, "gate_channels": 4, "head_channels": 6}
     return cls(cls.Config(**(sizes | options)))
 
 
@@ -61,7 +61,7 @@ def _frames(speakers: int) -> Streamable[Any]:
 
 def _wavenet_context(**options: Any) -> Streamable[Any]:
     cls = registry.MODELS.load("wavenet-context")
-    sizes = {"layers": 3, "cycle": 2, "residual": 5, "gate": 4, "skip": 6, "head": 7, "outputs": 3}
+    sizes = {"layers": 3, "dilation_cycle": 2, "residual_channels": 5, "gate_channels": 4, "skip_channels": 6, "head_channels": 7, "outputs": 3}
     return cls(cls.Config(wavenet=WaveNet.Config(**(sizes | options)), rate=3, channels=4, layers=2, embedding=3))
 
 
@@ -69,17 +69,17 @@ MODELS: dict[str, list[Callable[[], Streamable[Any]]]] = {
     "parallel-wavenet": [
         lambda: _parallel_wavenet(conditioned=False, layers=(1, 2, 1)),
         lambda: _parallel_wavenet(kernel=3),
-        lambda: _parallel_wavenet(skip=7, layers=(4,)),
+        lambda: _parallel_wavenet(skip_channels=7, layers=(4,)),
     ],
     "wavenet-context": [
-        lambda: _wavenet_context(symbols=9),
-        lambda: _wavenet_context(symbols=0, conditioned=False, kernel=3),
+        lambda: _wavenet_context(vocab_size=9),
+        lambda: _wavenet_context(vocab_size=0, conditioned=False, kernel=3),
     ],
     "wavenet": [
-        lambda: _wavenet(symbols=9, conditioned=False),
-        lambda: _wavenet(symbols=9, kernel=3, front=1),
-        lambda: _wavenet(symbols=0, front=3),
-        lambda: _wavenet(symbols=0, skip=0),
+        lambda: _wavenet(vocab_size=9, conditioned=False),
+        lambda: _wavenet(vocab_size=9, kernel=3, input_kernel=1),
+        lambda: _wavenet(vocab_size=0, input_kernel=3),
+        lambda: _wavenet(vocab_size=0, skip_channels=0),
     ],
     "wavernn": [lambda: _wavernn(False), lambda: _wavernn(True)],
 }
@@ -92,21 +92,21 @@ LAYERS: dict[str, Callable[[], Streamable[Any]]] = {
     "embedding": lambda: Embedding(7, 3),
     "gru": lambda: GRU(3, 4),
     "delay": lambda: Delay(2, dim=3, fill=0.5),
-    "delay-symbols": lambda: Delay(1, dim=0, fill=2, symbols=5),
+    "delay-symbols": lambda: Delay(1, dim=0, fill=2, vocab_size=5),
     "repeat": lambda: Repeat(3, dim=2),
     "interpolate-even": lambda: Interpolate(4, dim=2),
     "interpolate-odd": lambda: Interpolate(5, dim=2),
     "fold": lambda: Fold(3, dim=2),
     "unfold": lambda: Unfold(3, dim=2),
-    "residual": lambda: Residual(CausalConv1d(3, 3, kernel=5, look_ahead=2)),
+    "residual_channels": lambda: Residual(CausalConv1d(3, 3, kernel=5, look_ahead=2)),
     "serial": lambda: Serial(CausalConv1d(3, 4, kernel=2), Repeat(2, dim=4), CausalConv1d(4, 2, kernel=4)),
     "serial-fold": lambda: Serial(CausalConv1d(2, 2, kernel=3), Fold(2, dim=2), Delay(1, dim=4)),
     "fold-unfold": lambda: Serial(Fold(2, dim=3), Dense(6, 6), Unfold(2, dim=3)),
     "lane-context": lambda: LaneContext(lanes=3, horizon=2, channels=4, blocks=1, out_dim=3),
-    "levelled": lambda: Levelled(_wavenet(symbols=0, outputs=2, layers=2), Gaussian(Gaussian.Config())),
-    "louder": lambda: Composed([_parallel_wavenet(), Louder()]),
-    "slow": lambda: Slow(Serial(CausalConv1d(6, 4, kernel=2), Dense(4, 3)), down=3, dim=2),
-    "slow-recurrent": lambda: Slow(GRU(4, 3), down=2, dim=2),
+    "levelled": lambda: GainNormalized(_wavenet(vocab_size=0, outputs=2, layers=2), Gaussian(Gaussian.Config())),
+    "louder": lambda: Composed([_parallel_wavenet(), GainFlow()]),
+    "slow": lambda: DownsampleHold(Serial(CausalConv1d(6, 4, kernel=2), Dense(4, 3)), down=3, dim=2),
+    "slow-recurrent": lambda: DownsampleHold(GRU(4, 3), down=2, dim=2),
     "linear-synthesis": lambda: LinearSynthesis(3),
     "conditioned": lambda: Conditioned(Serial(Dense(3, 24), Repeat(2, dim=24)), _wavernn(True)),
 }

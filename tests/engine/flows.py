@@ -22,7 +22,7 @@ TRUNCATION = 1e-5
 def small(*dilations: int, **changes: int) -> Stack:
     """A flow's network, without skips, over one real number."""
     sizes = {"front": 1, "residual": 16, "gate": 16, "skip": 0, "head": 16} | changes
-    return Stack(dilations=dilations, unit=0.5, levelled=False, emission=stacks.GAUSSIAN, **sizes)
+    return Stack(dilations=dilations, unit=0.5, levelled=False, distribution=stacks.GAUSSIAN, **sizes)
 
 
 @dataclass(frozen=True)

@@ -35,12 +35,12 @@ class Stack:
     head: int = 16
     unit: float = 0.0625
     levelled: bool = True
-    emission: Document = field(default_factory=lambda: dict(MIXTURE))
+    distribution: Document = field(default_factory=lambda: dict(MIXTURE))
 
     @property
     def outputs(self) -> int:
-        """Parameters of the emission."""
-        return 3 * int(self.emission["mixtures"]) if "mixtures" in self.emission else 2
+        """Parameters of the distribution."""
+        return 3 * int(self.distribution["mixtures"]) if "mixtures" in self.distribution else 2
 
 
 def tensors(stack: Stack, seed: int = 0) -> dict[str, Array]:
@@ -91,7 +91,7 @@ def program(stack: Stack) -> Document:
     document = programs.program(stack.base)
     cell = {"op": "wavenet", **network_program(stack), "start": 0.0}
     level = [{"op": "levelled", "spread": 3.0, "typical": 0.0625}] if stack.levelled else []
-    document["ops"][6:] = [*level, cell, dict(stack.emission), {"op": "float"}]
+    document["ops"][6:] = [*level, cell, dict(stack.distribution), {"op": "float"}]
     return document
 
 

@@ -202,7 +202,7 @@ DOCUMENTS: dict[str, tuple[Callable[[Document], Any], str]] = {
         lambda d: op(d, FLOW)["flows"][0].update(out=["0.head", "0.head.bias"]), "does not make mean and scale"),
     "a flow too few": (lambda d: op(d, FLOW)["flows"].pop(), "the conditioning vector has another width"),
     "no level": (lambda d: d["ops"].pop(6), "the conditioning vector has another width"),
-    "no noise": (lambda d: d["ops"].pop(8), "it stands once, behind the emission"),
+    "no noise": (lambda d: d["ops"].pop(8), "it stands once, behind the distribution"),
     "noise twice": (lambda d: d["ops"].insert(8, d["ops"][8]), "it stands once, behind parallel-wavenet"),
     "noise without end": (lambda d: op(d, "logistic").update(truncation=0), "'truncation' is 0"),
     "a mixture's noise": (

@@ -78,7 +78,7 @@ DOCUMENTS: dict[str, tuple[Callable[[Document], Any], tuple[str, ...]]] = {
     "no last bias": (lambda d: op(d, "lanes")["leave"].pop("bias"), ("leave: 'bias' is missing",)),
     "twice": (lambda d: d["ops"].insert(-2, op(d, "lanes")), ("stands once, behind wavernn",)),
     "before the cell": (lambda d: d["ops"].insert(5, d["ops"].pop(-3)), ("stands once, behind wavernn",)),
-    "behind the emission": (lambda d: d["ops"].insert(-1, d["ops"].pop(-3)), ("stands once, behind wavernn",)),
+    "behind the distribution": (lambda d: d["ops"].insert(-1, d["ops"].pop(-3)), ("stands once, behind wavernn",)),
     "prediction": (lambda d: d["ops"].append({"op": "prediction", "silence": 0}), ("bytes16 without lanes",)),
 }  # fmt: skip
 

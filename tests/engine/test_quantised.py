@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from seqgen.export.rounded import int8
-from seqgen.nets import rounding
+from seqgen.nets import quantization
 from seqgen.runtime.native import NativeRuntime
 from seqgen.runtime.torch import TorchRuntime
 from tests.engine.voices import native_voice
@@ -29,18 +29,18 @@ def test_rounded_logits_are_the_engines(hidden: int, tmp_path: Path) -> None:
             if parameter.dim() > 1:
                 parameter.copy_(parameter.bfloat16().float())
     plain, _ = torch_runtime.step(x, torch_runtime.init(3), cond)
-    generator.body.rounded = True
-    rounded, _ = torch_runtime.step(x, torch_runtime.init(3), cond)
+    generator.body.fake_quantized = True
+    fake_quantized, _ = torch_runtime.step(x, torch_runtime.init(3), cond)
     cost = np.abs(expected - plain).mean()
     assert cost > 5e-3
-    assert np.median(np.abs(expected - rounded)) < 1e-5
-    assert np.abs(expected - rounded).mean() < 0.03 * cost
+    assert np.median(np.abs(expected - fake_quantized)) < 1e-5
+    assert np.abs(expected - fake_quantized).mean() < 0.03 * cost
 
 
 def test_an_export_rounds_what_is_rounded_to_itself() -> None:
     """The numbers that training multiplies are a fixed point of the export."""
     matrix = torch.randn(40, 48, generator=torch.Generator().manual_seed(2))
-    once = rounding.weights(matrix)
+    once = quantization.weights(matrix)
     stored = int8("w", once.values.numpy())
     assert np.array_equal(stored["w"], once.whole.numpy())
-    np.testing.assert_allclose(stored["w.peak"], once.peak[:, 0].numpy(), rtol=1e-6)
+    np.testing.assert_allclose(stored["w.peak"], once.absmax[:, 0].numpy(), rtol=1e-6)

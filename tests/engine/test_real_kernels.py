@@ -25,11 +25,11 @@ FORMATS: tuple[Format, ...] = ("float32", "bf16", "int8")
 STACKS = {
     "mixture": Stack(),
     "ragged": Stack(residual=10, gate=7, skip=20, head=9, kernel=3, front=3, levelled=False, unit=1.0,
-                    emission=stacks.MIXTURE | {"mixtures": 1, "levels": 256, "min_log_scale": -3.9}),
-    "gaussian": Stack(emission=stacks.GAUSSIAN | {"min_log_scale": -3.9}, front=1),
+                    distribution=stacks.MIXTURE | {"mixtures": 1, "levels": 256, "min_log_scale": -3.9}),
+    "gaussian": Stack(distribution=stacks.GAUSSIAN | {"min_log_scale": -3.9}, front=1),
     "no skips": Stack(skip=0, residual=24, levelled=False),
     "far": Stack(dilations=(4, 7, 1, 16), kernel=3, levelled=False),
-    "many": Stack(dilations=(1,), emission=stacks.MIXTURE | {"mixtures": 40}),
+    "many": Stack(dilations=(1,), distribution=stacks.MIXTURE | {"mixtures": 40}),
 }  # fmt: skip
 PREVIOUS, INPUTS = 28, 32 + 8  # where a state blob has the sample before, and the first convolution's inputs
 
@@ -73,22 +73,22 @@ def test_what_is_behind_the_skips_has_16_bits(name: str, tmp_path: Path) -> None
 
 
 def drawn(stack: Stack, params: Array, uniforms: Array, temperature: float) -> Array:
-    """What the emission draws, in float64 and in the words of its definition."""
-    p, emission = params.astype(float), stack.emission
+    """What the distribution draws, in float64 and in the words of its definition."""
+    p, distribution = params.astype(float), stack.distribution
 
     def scale(output: Array) -> Array:
-        return np.exp(np.maximum(output + emission["origin"], emission["min_log_scale"]))
+        return np.exp(np.maximum(output + distribution["origin"], distribution["min_log_scale"]))
 
     if stack.outputs == 2:
         z = np.array([NormalDist().inv_cdf(u) for u in np.clip(uniforms.ravel(), 2.0**-25, 1)]).reshape(uniforms.shape)
         return np.asarray(np.clip(p[..., 0] + temperature * scale(p[..., 1]) * z, -1, 1))
-    count, u = emission["mixtures"], uniforms.reshape(*params.shape[:2], 2).astype(float)
+    count, u = distribution["mixtures"], uniforms.reshape(*params.shape[:2], 2).astype(float)
     mass = np.exp(p[..., :count] - p[..., :count].max(axis=-1, keepdims=True)).cumsum(axis=-1)
     which = (mass[..., :-1] <= u[..., :1] * mass[..., -1:]).sum(axis=-1, keepdims=True)
     mean, width = (np.take_along_axis(p, which + first, axis=-1)[..., 0] for first in (count, 2 * count))
     x = mean + temperature * scale(width) * np.log(u[..., 1] / (1 - u[..., 1]))
     return np.asarray(
-        np.rint((np.clip(x, -1, 1) + 1) * (emission["levels"] - 1) / 2) * 2 / (emission["levels"] - 1) - 1
+        np.rint((np.clip(x, -1, 1) + 1) * (distribution["levels"] - 1) / 2) * 2 / (distribution["levels"] - 1) - 1
     )
 
 
@@ -101,7 +101,7 @@ def test_a_sample_is_what_its_uniforms_draw(stack: Stack, where: Path, temperatu
     params, _ = score(engine, features, audio)
     expected = drawn(stack, params, uniforms, temperature)
     apart = np.abs(audio - expected)
-    allowed = 2.1 / (stack.emission["levels"] - 1) if stack.outputs > 2 else 1e-5
+    allowed = 2.1 / (stack.distribution["levels"] - 1) if stack.outputs > 2 else 1e-5
     assert apart.max() <= allowed
     assert (apart > 1e-6).mean() < 0.01
     if temperature:
@@ -192,7 +192,7 @@ def test_scored_samples_and_drawn_ones_leave_the_same_state(stack: Stack, where:
 
 def test_pcm_is_the_audio_rounded_and_held(where: Path, stack: Stack, tmp_path: Path) -> None:
     """Full scale is 1.0 for a real-valued sample, and 32767 in 16 bits."""
-    loud = dataclasses.replace(stack, emission=stack.emission | {"origin": 2.0})
+    loud = dataclasses.replace(stack, distribution=stack.distribution | {"origin": 2.0})
     features, uniforms, _ = inputs(stack, 2, 8)
     engine = Engine(stacks.write(loud, tmp_path / "loud"))
     audio, _ = draw(engine, features, uniforms)
@@ -231,7 +231,7 @@ DOCUMENTS: dict[str, tuple[Callable[[Document], Any], tuple[str, ...]]] = {
     "an origin beyond float32": (lambda d: op(d, "logistic-mixture").update(origin=1e308), ("'origin' is 1",)),
     "an origin that is text": (lambda d: op(d, "logistic-mixture").update(origin="nan"), ("origin", "a number")),
     "no origin": (lambda d: op(d, "logistic-mixture").pop("origin"), ("'origin' is missing",)),
-    "an unknown emission": (
+    "an unknown distribution": (
         lambda d: op(d, "logistic-mixture").update(op="student"),
         ("unknown op 'student'", "categorical, logistic-mixture, gaussian, logistic"),
     ),
@@ -239,8 +239,8 @@ DOCUMENTS: dict[str, tuple[Callable[[Document], Any], tuple[str, ...]]] = {
         lambda d: d["ops"].__setitem__(-2, {"op": "categorical", "classes": 256}),
         ("draws symbols, the cell reads real numbers",),
     ),
-    "a codec of symbols": (lambda d: op(d, "float").update(op="mulaw8"), ("does not go with this cell and emission",)),
-    "two emissions": (lambda d: d["ops"].insert(-1, d["ops"][-2]), ("once",)),
+    "a codec of symbols": (lambda d: op(d, "float").update(op="mulaw8"), ("does not go with this cell and distribution",)),
+    "two distributions": (lambda d: d["ops"].insert(-1, d["ops"][-2]), ("once",)),
     "a negative unit": (lambda d: op(d, "wavenet").update(unit=-1), ("'unit' is -1",)),
     "no unit at all": (lambda d: op(d, "wavenet").pop("unit"), ("'unit' is missing",)),
     "a start beyond full scale": (lambda d: op(d, "wavenet").update(start=2), ("'start' is 2",)),

@@ -69,17 +69,17 @@ def test_one_distribution(bundle: Bundle, runtimes: dict[str, Runtime]) -> None:
 
 def excused(bundle: Bundle, params: Array, uniforms: Array, wrong: Array) -> bool:
     """Whether the first uniform of each wrong sample lies at an edge between two components of its mixture."""
-    emission = TorchRuntime(bundle).voice.generator.emission  # type: ignore[attr-defined]
-    if emission.params == 2:
+    distribution = TorchRuntime(bundle).voice.generator.distribution  # type: ignore[attr-defined]
+    if distribution.num_params == 2:
         return not wrong.any()
-    logits = params[wrong][:, : emission.mixtures].astype(np.float64)
+    logits = params[wrong][:, : distribution.mixtures].astype(np.float64)
     mass = np.exp(logits - logits.max(axis=1, keepdims=True)).cumsum(axis=1)
     edges = mass[:, :-1] / mass[:, -1:]
     return bool((np.abs(edges - uniforms.reshape(*wrong.shape, 2)[wrong][:, :1]).min(axis=1, initial=1) < BOUND).all())
 
 
 def test_a_second_of_samples(bundle: Bundle, runtimes: dict[str, Runtime]) -> None:
-    """Each of 8,000 is what torch's emission draws from torch's distribution, given the engine's samples before it.
+    """Each of 8,000 is what torch's distribution draws from torch's distribution, given the engine's samples before it.
 
     Free runs part where rounding moves a sample over the edge of a level, and drift from there; onnxruntime's, of the
     same seed, first parts by one level.
@@ -94,7 +94,7 @@ def test_a_second_of_samples(bundle: Bundle, runtimes: dict[str, Runtime]) -> No
     audio = np.concatenate(parts, axis=1)
     params, _ = runtimes["torch"].step(audio, runtimes["torch"].init(1), features)
     u = torch.from_numpy(uniforms).unflatten(1, (-1, width))
-    expected = TorchRuntime(bundle).voice.generator.emission.sample(torch.from_numpy(params), u).numpy()  # type: ignore[attr-defined]
+    expected = TorchRuntime(bundle).voice.generator.distribution.sample(torch.from_numpy(params), u).numpy()  # type: ignore[attr-defined]
     apart = np.abs(audio - expected)
     assert audio.shape[1] >= 8000
     assert len(np.unique(audio)) > 1000
@@ -122,11 +122,11 @@ def test_what_8_bits_cost(bundle: Bundle, runtimes: dict[str, Runtime]) -> None:
     trained voice's cost is in its RESULTS.md."""
     uniforms, features = stream(bundle, 4, 60)
     audio, _ = runtimes["native"].sample(uniforms, runtimes["native"].init(4), features)
-    emission = TorchRuntime(bundle).voice.generator.emission  # type: ignore[attr-defined]
+    distribution = TorchRuntime(bundle).voice.generator.distribution  # type: ignore[attr-defined]
 
     def nats(runtime: Runtime) -> Array:
         params, _ = runtime.step(audio, runtime.init(4), features)
-        return emission.log_prob(torch.from_numpy(params), torch.from_numpy(audio)).numpy()
+        return distribution.log_prob(torch.from_numpy(params), torch.from_numpy(audio)).numpy()
 
     inside = np.abs(audio) < 1  # at full scale a Gaussian's density is no probability
     full = nats(runtimes["native"])

@@ -14,7 +14,7 @@ from seqgen.runtime.native import NativeRuntime
 from seqgen.runtime.replay import replay
 from seqgen.runtime.torch import TorchRuntime
 from tests.engine.voices import in_two_processes, native_voice
-from tests.parity.draws import parted_rows
+from tests.parity.num_uniforms import parted_rows
 from tests.runtime.voices import inputs
 
 VOICES: dict[str, dict[str, Any]] = {

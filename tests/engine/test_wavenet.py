@@ -20,7 +20,7 @@ from seqgen.config import Component
 from seqgen.errors import SeqgenError
 from seqgen.export import program
 from seqgen.runtime.native import MAX_STREAMS, Engine, Format
-from seqgen.sample import Vocoder
+from seqgen.generation.vocoder import Vocoder
 from seqgen.stream.state import leaves
 from seqgen.train import weights
 from tests.engine.calls import draw, draw_by_two, score
@@ -28,16 +28,16 @@ from tests.runtime.voices import tiny_run, tiny_system
 
 FORMATS: tuple[Format, ...] = ("float32", "bf16", "int8")
 MODELS: dict[str, dict[str, Any]] = {
-    "plain": {"layers": 6, "cycle": 3, "residual": 16, "gate": 16, "skip": 32, "head": 16},
-    "ragged": {"layers": 5, "cycle": 4, "residual": 10, "gate": 7, "skip": 20, "head": 9, "kernel": 3, "front": 1},
-    "one layer": {"layers": 1, "cycle": 1, "residual": 24, "gate": 40, "skip": 16, "head": 256, "front": 4},
-    "no skips": {"layers": 5, "cycle": 5, "residual": 20, "gate": 16, "skip": 0, "head": 16},
+    "plain": {"layers": 6, "dilation_cycle": 3, "residual_channels": 16, "gate_channels": 16, "skip_channels": 32, "head_channels": 16},
+    "ragged": {"layers": 5, "dilation_cycle": 4, "residual_channels": 10, "gate_channels": 7, "skip_channels": 20, "head_channels": 9, "kernel": 3, "input_kernel": 1},
+    "one layer": {"layers": 1, "dilation_cycle": 1, "residual_channels": 24, "gate_channels": 40, "skip_channels": 16, "head_channels": 256, "input_kernel": 4},
+    "no skips": {"layers": 5, "dilation_cycle": 5, "residual_channels": 20, "gate_channels": 16, "skip_channels": 0, "head_channels": 16},
     "context": {
         "rate": 7,
         "channels": 12,
         "layers": 2,
         "embedding": 3,
-        "wavenet": {"layers": 5, "cycle": 5, "residual": 10, "gate": 7, "skip": 20, "head": 9},
+        "wavenet": {"layers": 5, "dilation_cycle": 5, "residual_channels": 10, "gate_channels": 7, "skip_channels": 20, "head_channels": 9},
     },
 }
 TOLERANCE = {"float32": 1e-5, "bf16": 0.1, "int8": 0.2}  # relative to the largest logit; the latter rule out mistakes

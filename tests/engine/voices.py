@@ -41,13 +41,13 @@ def in_two_processes(
     runtime: NativeRuntime, uniforms: Array, cond: Array, frames: int, folder: Path
 ) -> tuple[Array, Array]:
     """Audio of fresh streams in one call, and with another process, free of torch, going on after so many frames."""
-    spec, per_sample, ahead = runtime.manifest.spec, runtime.manifest.uniforms_per_sample, runtime.manifest.ahead
+    spec, symbols_per_sample, ahead = runtime.manifest.spec, runtime.manifest.uniforms_per_sample, runtime.manifest.ahead
     cut = frames * spec.up - spec.latency
     assert cut > 0
     fresh = runtime.init(len(cond))
     whole, _ = runtime.sample(uniforms, fresh, cond)
-    begun, state = runtime.sample(uniforms[:, : per_sample * (cut + ahead)], fresh, cond[:, :frames])
-    (folder / "given").write_bytes(pickle.dumps((state, uniforms[:, per_sample * cut :], cond[:, frames:])))
+    begun, state = runtime.sample(uniforms[:, : symbols_per_sample * (cut + ahead)], fresh, cond[:, :frames])
+    (folder / "given").write_bytes(pickle.dumps((state, uniforms[:, symbols_per_sample * cut :], cond[:, frames:])))
     source = (
         "import pathlib, pickle, sys, numpy as np; from seqgen.bundle import Bundle;"
         "from seqgen.runtime.native import NativeRuntime; voice, given, out = map(pathlib.Path, sys.argv[1:]);"

@@ -114,7 +114,7 @@ def test_segments_hold_the_excitation_of_the_whole_recording(recordings: DataDir
     assert any(len(one.unique()) > 20 for one in excitations.values())
     segments = SegmentBatches(recordings, segment=160, batch_size=4, seed=3, **options)
     for step in range(4):
-        for (utterance, offset), row in zip(segments.draws(step), segments[step].x, strict=True):
+        for (utterance, offset), row in zip(segments.num_uniforms(step), segments[step].x, strict=True):
             expected = excitations[utterance.id][2 * offset :][:320]
             assert torch.equal(row[: len(expected)], expected)
 

@@ -292,7 +292,7 @@ def test_a_chunk_too_short_for_a_sample_fills_the_look_ahead(tiny_bundle: Path, 
         (lambda run: replace(run, model=Component("wavernn", {"hiden": 16})), "hiden"),
         (lambda run: replace(run, model=Component("wavern")), "did you mean 'wavernn'"),
         (lambda run: replace(run, data=replace(run.data, codec="mulaw8")), "set data.codec to bytes16"),
-        (lambda run: replace(run, emission=Component("gaussian")), "the body gives 256 outputs, the emission takes 2"),
+        (lambda run: replace(run, distribution=Component("gaussian")), "the body gives 256 outputs, the distribution takes 2"),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(change: Callable[[RunConfig], RunConfig], match: str) -> None:

@@ -16,7 +16,7 @@ from seqgen.errors import SeqgenError
 from seqgen.export import program, voice
 from seqgen.runtime import native, open_runtime, runnable
 from seqgen.runtime.contract import Runtime
-from seqgen.subscale import SubscaleConfig
+from seqgen.generation.subscale.generator import SubscaleConfig
 from seqgen.train import evaluation
 from serving.vocoder import Settings, Vocoder
 from tests.runtime.voices import export_tiny, inputs, tiny_run, tiny_system

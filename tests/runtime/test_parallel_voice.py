@@ -22,7 +22,7 @@ from seqgen.config import Component
 from seqgen.errors import SeqgenError
 from seqgen.export import program, voice
 from seqgen.flows.affine import logistic, logistic_log_density
-from seqgen.generator import Parallel
+from seqgen.generation.parallel import Parallel
 from seqgen.runtime import onnx as onnx_runtime
 from seqgen.runtime import open_runtime
 from seqgen.runtime.contract import Runtime
@@ -43,7 +43,7 @@ TOLERANCE = 1e-5
 
 def parallel_run(**changes: Any) -> RunConfig:
     run = tiny_run(hop=HOP)
-    sizes = {"layers": [3, 4], "cycle": 3, "kernel": 3, "residual": 8, "gate": 8, "head": 8}
+    sizes = {"layers": [3, 4], "dilation_cycle": 3, "kernel": 3, "residual_channels": 8, "gate_channels": 8, "head_channels": 8}
     model = Component("parallel-wavenet", sizes)
     run = replace(run, data=replace(run.data, codec="float"), model=model)
     return replace(run, **{"objective": Component("distillation")} | changes)
@@ -129,7 +129,7 @@ def test_a_long_call_is_made_in_pieces(bundle: Bundle, monkeypatch: pytest.Monke
     u, cond = stream(bundle, 40)
     once, _ = open_runtime(bundle, "onnx").sample(u, bundle.initial_state(2), cond)
     monkeypatch.setattr(onnx_runtime, "PIECE", 3 * HOP)
-    monkeypatch.setattr("seqgen.generator._BLOCK", 2 * HOP)
+    monkeypatch.setattr("seqgen.generation.contract._BLOCK", 2 * HOP)
     for name in ("onnx", "torch"):
         runtime = open_runtime(bundle, name)
         np.testing.assert_allclose(runtime.sample(u, runtime.init(2), cond)[0], once, rtol=0, atol=TOLERANCE)
@@ -240,7 +240,7 @@ def test_blocks_without_samples_leave_the_flow_alone(made: Voice) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"emission": Component("gaussian")}, "makes samples from noise; emission 'gaussian' has no use; remove"),
+        ({"distribution": Component("gaussian")}, "makes samples from noise; distribution 'gaussian' has no use; remove"),
         (
             {"objective": Component("likelihood")},
             "likelihood does not train model parallel-wavenet; set objective to dis",

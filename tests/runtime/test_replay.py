@@ -14,7 +14,7 @@ from seqgen.errors import SeqgenError
 from seqgen.runtime import open_runtime
 from seqgen.runtime.contract import Runtime
 from seqgen.runtime.replay import replay, require_golden
-from seqgen.subscale import SubscaleConfig
+from seqgen.generation.subscale.generator import SubscaleConfig
 from tests.runtime.voices import export_tiny, tiny_run
 
 Array = Any

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from seqgen import noise
 from seqgen.data.batches import Batch
-from seqgen.emissions.categorical import Categorical
-from seqgen.emissions.gaussian import Gaussian
-from seqgen.emissions.logistic_mixture import LogisticMixture
+from seqgen.distributions.categorical import Categorical
+from seqgen.distributions.gaussian import Gaussian
+from seqgen.distributions.logistic_mixture import LogisticMixture
 from seqgen.errors import SeqgenError
 from seqgen.flows.affine import Affine, logistic
-from seqgen.generator import Parallel
+from seqgen.generation.parallel import Parallel
 from seqgen.models.parallel_wavenet import ParallelWaveNet
 from seqgen.models.wavenet import WaveNet
 from seqgen.nets.layers import Dense
@@ -26,7 +26,7 @@ from seqgen.objectives.distillation import Distillation, Drawn, another, middle
 from seqgen.objectives.power import PowerConfig
 from seqgen.objectives.style import StyleConfig
 from seqgen.objectives.verify import check_players, check_pure
-from seqgen.sample import AutoRegressive
+from seqgen.generation.autoregressive import AutoRegressive
 from seqgen.spec import StreamSpec
 from seqgen.stream.combinators import Repeat, Serial
 from seqgen.stream.contract import Streamable
@@ -55,9 +55,9 @@ class Fixed(Streamable[tuple[()]]):
 
 def known(mean: float, log_scale: float, slope: float = 0.0) -> Distillation:
     """An objective with such a teacher; the student is what a test makes of it."""
-    emission = LogisticMixture(LogisticMixture.Config(mixtures=1))
-    teacher = AutoRegressive(Fixed(mean, log_scale, slope), emission, None, start=0.0, per_sample=1)
-    student = ParallelWaveNet(ParallelWaveNet.Config(layers=(1,), residual=2, gate=2, head=2, conditioned=False))
+    distribution = LogisticMixture(LogisticMixture.Config(mixtures=1))
+    teacher = AutoRegressive(Fixed(mean, log_scale, slope), distribution, None, start=0.0, symbols_per_sample=1)
+    student = ParallelWaveNet(ParallelWaveNet.Config(layers=(1,), residual_channels=2, gate_channels=2, head_channels=2, conditioned=False))
     return Distillation(Distillation.Config(), Parallel(student, None), left=0, teacher=teacher).double()
 
 
@@ -109,7 +109,7 @@ def slopes(student: tuple[float, float], teacher: tuple[float, float]) -> list[f
     return [(quadrature(up, teacher) - quadrature(down, teacher)) / (2 * h) for up, down in moved]
 
 
-def gradients(student: tuple[float, float], teacher: tuple[float, float], draws: int, samples: int) -> list[Tensor]:
+def gradients(student: tuple[float, float], teacher: tuple[float, float], num_uniforms: int, samples: int) -> list[Tensor]:
     """The estimator's gradient in mean and log-scale, one of each row."""
     leaves = [torch.full((draws, 1, 1), value, dtype=torch.float64, requires_grad=True) for value in student]
     kl = judged(known(*teacher), leaves[0], leaves[1], samples)
@@ -166,11 +166,11 @@ def conditioner(channels: int) -> Streamable[Any]:
 def objective(*, teacher: AutoRegressive | None = None, **options: Any) -> Distillation:
     """A student of two flows and a WaveNet teacher, random and lively."""
     options = {"samples": 3, "power": PowerConfig(windows=(16,)), "longest": 100} | options
-    sizes: dict[str, Any] = {"layers": 3, "cycle": 3, "residual": 6, "gate": 5, "skip": 7, "head": 8, "symbols": 0}
+    sizes: dict[str, Any] = {"layers": 3, "dilation_cycle": 3, "residual_channels": 6, "gate_channels": 5, "skip_channels": 7, "head_channels": 8, "vocab_size": 0}
     body = WaveNet(WaveNet.Config(**sizes, outputs=6))
-    emission = LogisticMixture(LogisticMixture.Config(mixtures=2, origin=-2))
-    made = teacher or AutoRegressive(body, emission, conditioner(body.spec.cond_dim), start=0.0, per_sample=1)
-    student = ParallelWaveNet(ParallelWaveNet.Config(layers=(2, 3), residual=6, gate=5, head=7))
+    distribution = LogisticMixture(LogisticMixture.Config(mixtures=2, origin=-2))
+    made = teacher or AutoRegressive(body, distribution, conditioner(body.spec.cond_dim), start=0.0, symbols_per_sample=1)
+    student = ParallelWaveNet(ParallelWaveNet.Config(layers=(2, 3), residual_channels=6, gate_channels=5, head_channels=7))
     generator = Parallel(student, conditioner(student.spec.cond_dim))
     listener = WaveNet(WaveNet.Config(**{**sizes, "conditioned": False}, outputs=2)) if "style" in options else None
     built = Distillation(Distillation.Config(**options), generator, left=0, teacher=made, classifier=listener)
@@ -269,10 +269,10 @@ def test_long_rows_are_cut_to_their_middle() -> None:
     assert ended.lengths.tolist() == [16, 1]
 
 
-def teacher_over(emission: Any, **options: Any) -> AutoRegressive:
-    sizes: dict[str, Any] = {"layers": 1, "residual": 2, "gate": 2, "skip": 2, "head": 2, "conditioned": False}
+def teacher_over(distribution: Any, **options: Any) -> AutoRegressive:
+    sizes: dict[str, Any] = {"layers": 1, "residual_channels": 2, "gate_channels": 2, "skip_channels": 2, "head_channels": 2, "conditioned": False}
     return AutoRegressive(
-        WaveNet(WaveNet.Config(**(sizes | options), outputs=emission.params)), emission, None, start=0, per_sample=1
+        WaveNet(WaveNet.Config(**(sizes | options), outputs=distribution.num_params)), distribution, None, start=0, symbols_per_sample=1
     )
 
 
@@ -280,10 +280,10 @@ def test_a_teacher_with_a_density_is_needed() -> None:
     student = Parallel(ParallelWaveNet(ParallelWaveNet.Config(layers=(1,), conditioned=False)), None)
     with pytest.raises(SeqgenError, match="a student without a teacher"):
         Distillation(Distillation.Config(), student, left=0)
-    symbols = teacher_over(Categorical(Categorical.Config(classes=9)), symbols=9)
+    symbols = teacher_over(Categorical(Categorical.Config(classes=9)), vocab_size=9)
     with pytest.raises(SeqgenError, match="no generator over real numbers, but has Categorical; train one with codec"):
         Distillation(Distillation.Config(), student, left=0, teacher=symbols)
-    normal = teacher_over(Gaussian(Gaussian.Config()), symbols=0)
+    normal = teacher_over(Gaussian(Gaussian.Config()), vocab_size=0)
     with pytest.raises(SeqgenError, match="a style loss without a classifier"):
         Distillation(Distillation.Config(style=StyleConfig(weight=1.0)), student, left=0, teacher=normal)
     with pytest.raises(SeqgenError, match="Categorical has no density"):
@@ -299,12 +299,12 @@ def test_impossible_options_are_refused(options: dict[str, Any]) -> None:
 
 
 def test_the_density_of_a_mixture_is_its_probability_over_the_width_of_a_bin() -> None:
-    emission = LogisticMixture(LogisticMixture.Config(mixtures=3, origin=-1))
+    distribution = LogisticMixture(LogisticMixture.Config(mixtures=3, origin=-1))
     params = torch.tensor([0.1, -0.4, 0.9, -0.35, 0.2, 0.3, -2.0, -1.0, -1.5], dtype=torch.float64)
     levels = 2 * torch.arange(1, 65535, 500, dtype=torch.float64) / 65535 - 1
     each = params.expand(len(levels), 9)
-    expected = emission.log_prob(each, levels) + math.log(65535 / 2)
-    torch.testing.assert_close(emission.log_density(each, levels), expected, rtol=0, atol=1e-6)
+    expected = distribution.log_prob(each, levels) + math.log(65535 / 2)
+    torch.testing.assert_close(distribution.log_density(each, levels), expected, rtol=0, atol=1e-6)
     x = torch.linspace(-30, 30, 200_001, dtype=torch.float64)
-    whole = emission.log_density(params.expand(len(x), 9), x).exp()
+    whole = distribution.log_density(params.expand(len(x), 9), x).exp()
     assert float(torch.trapezoid(whole, x)) == pytest.approx(1, abs=1e-6)

@@ -27,7 +27,7 @@ STACK = "name: wavenet, layers: 3, cycle: 3, residual: 6, gate: 6, skip: 8, head
 TEACHER = (
     HEAD + FRAMES.replace("{", "{{").replace("}", "}}")
     + "model: {{" + STACK + ", symbols: 0, outputs: 6}}\n"
-    "emission: {{name: logistic-mixture, mixtures: 2, origin: -4}}\n"
+    "distribution: {{name: logistic-mixture, mixtures: 2, origin: -4}}\n"
 )  # fmt: skip
 LISTENER = (
     HEAD + "model: {{" + STACK + ", symbols: 0, conditioned: false, outputs: 2}}\n"
@@ -134,7 +134,7 @@ def start(work: Path, out: Path, *changes: str, config: str = "student") -> tupl
         (["objective.teacher={root}/fast"], ["fast has a sample rate of 16000 Hz, this run 8000 Hz"]),
         (["objective.name=likelihood"], ["unknown key"]),
         (["model.layers=[]"], ["no flows"]),
-        (["emission=gaussian"], ["emission 'gaussian' has no use"]),
+        (["distribution=gaussian"], ["distribution 'gaussian' has no use"]),
         (["data.codec=mulaw8"], ["parallel-wavenet reads real numbers", "set data.codec to float"]),
     ],
     ids=lambda value: value[0][:40] if isinstance(value, list) else "",
@@ -149,7 +149,7 @@ def test_what_does_not_fit_is_one_clear_line(
 @pytest.fixture(scope="module")
 def others(work: Path) -> None:
     """Teachers of another kind, of one speaker, of another rate."""
-    symbols = TEACHER.replace("symbols: 0, outputs: 6", "symbols: 256, outputs: 256").split("emission:")[0]
+    symbols = TEACHER.replace("symbols: 0, outputs: 6", "symbols: 256, outputs: 256").split("distribution:")[0]
     done("train", written(work, "symbols", symbols, codec="mulaw8"), "--out", work / "symbols")
     record(work / "one", speakers=("anna",))
     done("data", "prepare", "folder", "--corpus", work / "one", "--out", work / "lone/data", "--sample-rate", 8000)

@@ -18,7 +18,7 @@ from seqgen.nets.layers import CausalConv1d, Dense
 from seqgen.stream.combinators import Delay, Repeat, Serial
 from tests.runtime.voices import lively
 
-SIZES: dict[str, Any] = {"layers": (3, 2, 4), "cycle": 3, "residual": 6, "gate": 5, "head": 7}
+SIZES: dict[str, Any] = {"layers": (3, 2, 4), "dilation_cycle": 3, "residual_channels": 6, "gate_channels": 5, "head_channels": 7}
 
 
 def student(dtype: torch.dtype = torch.float64, **options: Any) -> ParallelWaveNet:
@@ -145,7 +145,7 @@ def test_scales_have_a_floor() -> None:
 
 def test_the_default_is_the_published_size() -> None:
     config = ParallelWaveNet.Config()
-    assert (config.layers, config.residual, config.skip) == ((10, 10, 10, 30), 64, 0)
+    assert (config.layers, config.residual_channels, config.skip_channels) == ((10, 10, 10, 30), 64, 0)
     body = ParallelWaveNet(config)
     assert body.spec.context == 1 + 3 * (1 + 1023) + 1 + 3 * 1023
     assert body.spec.cond_dim == 60 * 2 * 64
@@ -192,8 +192,8 @@ def test_flows_of_any_network_compose() -> None:
 
 def test_a_wavenet_without_skip_connections_reads_its_last_layer() -> None:
     """Against the definition: the head sees the residual stream behind the last layer, and every layer has a W_r."""
-    sizes: dict[str, Any] = {"layers": 3, "cycle": 2, "residual": 4, "gate": 3, "skip": 0, "head": 5, "outputs": 2}
-    body = WaveNet(WaveNet.Config(symbols=0, front=1, conditioned=False, **sizes)).double()
+    sizes: dict[str, Any] = {"layers": 3, "dilation_cycle": 2, "residual_channels": 4, "gate_channels": 3, "skip_channels": 0, "head_channels": 5, "outputs": 2}
+    body = WaveNet(WaveNet.Config(vocab_size=0, input_kernel=1, conditioned=False, **sizes)).double()
     lively(body, seed=5)
     x = torch.randn(1, 9, 1, dtype=torch.float64)
     a = x @ body.front.weight[:, :, 0].t() + body.front.bias

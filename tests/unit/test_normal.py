@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy import stats
 
-from seqgen.emissions.normal import SMALLEST, quantile
+from seqgen.distributions.normal_quantile import SMALLEST, quantile
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 2e-15), (torch.float32, 4e-7)])

@@ -33,7 +33,7 @@ OTHERS = {
 
 def test_the_tables_are_all_there() -> None:
     assert {table.kind for table in TABLES} == {
-        "model", "conditioner", "codec", "emission", "objective", "corpus", "runtime",
+        "model", "conditioner", "codec", "distribution", "objective", "corpus", "runtime",
     }  # fmt: skip
     assert all(len(table) for table in TABLES)
 

@@ -11,20 +11,20 @@ from torch import Tensor
 
 from seqgen import noise
 from seqgen.config import Component
-from seqgen.emissions.categorical import Categorical
-from seqgen.emissions.logistic_mixture import LogisticMixture
+from seqgen.distributions.categorical import Categorical
+from seqgen.distributions.logistic_mixture import LogisticMixture
 from seqgen.errors import SeqgenError
 from seqgen.models.frames import with_speaker
 from seqgen.models.wavernn import WaveRNN
 from seqgen.nets.gru import GRU
 from seqgen.nets.layers import Dense
-from seqgen.sample import AutoRegressive
+from seqgen.generation.autoregressive import AutoRegressive
 from seqgen.spec import FeatureSpec
 from seqgen.stream.combinators import Serial
 from seqgen.stream.state import leaves
 from seqgen.train.run import DataConfig, RunConfig, build
 from seqgen.train.settings import TrainConfig
-from tests.parity.draws import parted_rows
+from tests.parity.num_uniforms import parted_rows
 from tests.runtime.voices import lively, tiny_run, tiny_system
 
 HOP, MELS, FRAMES = 10, 10, 8
@@ -41,14 +41,14 @@ def plain() -> AutoRegressive:
     """An unconditioned WaveRNN."""
     body = WaveRNN(WaveRNN.Config(hidden=16, conditioned=False))
     lively(body, seed=3)
-    return AutoRegressive(body, Categorical(Categorical.Config()), None, start=0, per_sample=2)
+    return AutoRegressive(body, Categorical(Categorical.Config()), None, start=0, symbols_per_sample=2)
 
 
 def real_valued() -> AutoRegressive:
     """A recurrent net over real samples with a mixture of two logistics, which takes two uniforms."""
     torch.manual_seed(4)
     body = Serial(GRU(1, 6), Dense(6, 6))
-    return AutoRegressive(body, LogisticMixture(LogisticMixture.Config(mixtures=2)), None, start=0.0, per_sample=1)
+    return AutoRegressive(body, LogisticMixture(LogisticMixture.Config(mixtures=2)), None, start=0.0, symbols_per_sample=1)
 
 
 KINDS = {"voice": voice, "speakers": lambda: voice(3), "plain": plain, "real-valued": real_valued}
@@ -73,9 +73,9 @@ def stream(model: AutoRegressive, rows: int) -> tuple[Tensor, Tensor, Tensor, in
     """Features, speakers, uniforms ``[B, T, draws]`` and the number of samples that a fresh stream can make."""
     mel, speaker = features(model, rows)
     samples = FRAMES * HOP - model.latency
-    count = samples * model.per_sample * model.emission.draws
+    count = samples * model.symbols_per_sample * model.distribution.num_uniforms
     u = np.stack([noise.block(11, row, 0, count) for row in range(rows)])
-    return mel, speaker, torch.from_numpy(u).unflatten(1, (-1, model.emission.draws)), samples
+    return mel, speaker, torch.from_numpy(u).unflatten(1, (-1, model.distribution.num_uniforms)), samples
 
 
 @torch.no_grad()
@@ -95,10 +95,10 @@ def test_log_prob_is_the_sum_over_steps(generator: AutoRegressive) -> None:
     frames = frames_of(generator, mel, speaker)
     for count in (3, 1, 2, FRAMES - 6):  # the first three frames bring the look-ahead
         made = count * HOP - (generator.latency if frame == 0 else 0)
-        last = element + made * generator.per_sample
+        last = element + made * generator.symbols_per_sample
         part = None if frames is None else frames[:, frame : frame + count]
         params, state = generator.step(given[:, element:last], state, part)
-        scores.append(generator.emission.log_prob(params, x[:, element:last]))
+        scores.append(generator.distribution.log_prob(params, x[:, element:last]))
         frame, element = frame + count, last
     assert element == x.shape[1]
     torch.testing.assert_close(torch.cat(scores, dim=1), whole, rtol=1e-4, atol=1e-4)
@@ -112,7 +112,7 @@ def test_samples_are_the_quantiles_of_the_likelihood(generator: AutoRegressive) 
     mel, speaker, u, _ = stream(generator, 2)
     given = x if generator.body.spec.in_dim == 0 else x[..., None]
     params, state = generator.step(given, generator.init_state(2), frames_of(generator, mel, speaker))
-    again = generator.emission.sample(params, u)
+    again = generator.distribution.sample(params, u)
     if x.is_floating_point():
         assert (again - x).abs().max() <= 2 / 65535
     else:
@@ -130,7 +130,7 @@ def test_chunks_give_the_same_samples(generator: AutoRegressive, cuts: list[int]
     frames = frames_of(generator, mel, speaker)
     state, made = generator.init_state(2), []
     for first, stop in zip([0, *cuts], [*cuts, FRAMES], strict=True):
-        begin, end = (max(0, k * HOP - generator.latency) * generator.per_sample for k in (first, stop))
+        begin, end = (max(0, k * HOP - generator.latency) * generator.symbols_per_sample for k in (first, stop))
         before = [leaf.clone() for _, leaf in leaves(state)]
         old = state
         values, state = generator.sample(u[:, begin:end], state, None if frames is None else frames[:, first:stop])
@@ -246,12 +246,12 @@ def test_frames_and_samples_that_do_not_fit_are_refused() -> None:
 def test_parts_that_do_not_fit_are_refused() -> None:
     model = voice()
     body = model.body
-    with pytest.raises(SeqgenError, match="the body gives 256 outputs, the emission takes 255"):
-        AutoRegressive(body, Categorical(Categorical.Config(classes=255)), model.conditioner, start=0, per_sample=2)
+    with pytest.raises(SeqgenError, match="the body gives 256 outputs, the distribution takes 255"):
+        AutoRegressive(body, Categorical(Categorical.Config(classes=255)), model.conditioner, start=0, symbols_per_sample=2)
     with pytest.raises(SeqgenError, match="gives 0 channels, the body takes 48"):
-        AutoRegressive(body, model.emission, None, start=0, per_sample=2)
+        AutoRegressive(body, model.distribution, None, start=0, symbols_per_sample=2)
     with pytest.raises(SeqgenError, match="gives 48 channels, the body takes 0"):
-        AutoRegressive(plain().body, model.emission, model.conditioner, start=0, per_sample=2)
+        AutoRegressive(plain().body, model.distribution, model.conditioner, start=0, symbols_per_sample=2)
 
 
 @torch.no_grad()
@@ -303,7 +303,7 @@ def test_scoring_in_blocks_is_scoring_at_once(
     x, cond = torch.randint(256, (3, 2 * samples)), torch.randn(3, frames, 8)
     speaker = torch.tensor([0, 1, 0])
     whole = system.generator.log_prob(x, cond, speaker, left=left).detach()
-    monkeypatch.setattr("seqgen.sample._BLOCK", block)
+    monkeypatch.setattr("seqgen.generation.autoregressive._BLOCK", block)
     with torch.no_grad():
         streamed = system.generator.log_prob(x, cond, speaker, left=left)
     torch.testing.assert_close(streamed, whole, atol=1e-5, rtol=1e-5)

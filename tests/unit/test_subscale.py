@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from seqgen.emissions.categorical import Categorical
+from seqgen.distributions.categorical import Categorical
 from seqgen.errors import SeqgenError
 from seqgen.models.wavernn import WaveRNN
-from seqgen.sample import AutoRegressive
-from seqgen.subscale import Subscale, SubscaleConfig
+from seqgen.generation.autoregressive import AutoRegressive
+from seqgen.generation.subscale.generator import Subscale, SubscaleConfig
 from seqgen.train.run import RunConfig, build
 from tests.runtime.voices import lively, tiny_run
 
@@ -94,7 +94,7 @@ def test_scoring_in_stretches_changes_nothing(monkeypatch: pytest.MonkeyPatch) -
     mel, speaker = given(2, samples)
     x = waveform(2, samples)
     whole = model.log_prob(x, mel, speaker)
-    monkeypatch.setattr("seqgen.subscale._BLOCK", 20)
+    monkeypatch.setattr("seqgen.generation.subscale.generator._BLOCK", 20)
     with torch.no_grad():
         torch.testing.assert_close(model.log_prob(x, mel, speaker), whole)
 
@@ -140,7 +140,7 @@ def test_impossible_options_are_refused(options: dict[str, Any], message: str) -
 
 def test_a_body_that_reads_no_bytes_is_refused() -> None:
     body = WaveRNN(WaveRNN.Config(hidden=8, conditioned=False))
-    unconditioned = AutoRegressive(body, Categorical(Categorical.Config()), None, start=0, per_sample=2)
+    unconditioned = AutoRegressive(body, Categorical(Categorical.Config()), None, start=0, symbols_per_sample=2)
     with pytest.raises(SeqgenError, match="conditioned samples as two bytes"):
         Subscale(SubscaleConfig(lanes=2), unconditioned)
 

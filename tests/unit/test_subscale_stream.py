@@ -12,10 +12,10 @@ from torch import Tensor
 from seqgen.cli import bench_subscale
 from seqgen.errors import SeqgenError
 from seqgen.models.frames import with_speaker
-from seqgen.sample import draw
+from seqgen.generation.autoregressive import draw
 from seqgen.spec import FeatureSpec
 from seqgen.stream.state import leaves
-from seqgen.subscale import Subscale
+from seqgen.generation.subscale.generator import Subscale
 from tests.runtime.voices import tiny_run
 from tests.unit.test_subscale import HOP, MELS, SHAPES, given, subscale, uniforms, waveform
 
@@ -33,7 +33,7 @@ def one_by_one(model: Subscale, u: Tensor, mel: Tensor, speaker: Tensor, samples
         body = model.body.init_state(rows)
         drawn = draw(
             model.body,
-            model.emission,
+            model.distribution,
             noise[:, :, lane].flatten(1, 2),
             before,
             body,
@@ -119,7 +119,7 @@ def test_distributions_of_a_stream_are_those_of_training(lanes: int, horizon: in
     features = with_speaker(mel, speaker, 2)[:, : (samples + model.latency) // HOP]
     silence = torch.tensor([128, 0]).repeat(2, model.ahead)
     params, _ = model.step(torch.cat([x, silence], dim=1), model.init_state(2), features)
-    torch.testing.assert_close(model.emission.log_prob(params, x), model.log_prob(x, mel, speaker), rtol=0, atol=1e-10)
+    torch.testing.assert_close(model.distribution.log_prob(params, x), model.log_prob(x, mel, speaker), rtol=0, atol=1e-10)
 
 
 @torch.no_grad()

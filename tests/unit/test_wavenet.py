@@ -10,21 +10,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seqgen.emissions.categorical import Categorical
+from seqgen.distributions.categorical import Categorical
 from seqgen.errors import SeqgenError
 from seqgen.models.wavenet import WaveNet, receptive_field
 from seqgen.nets.layers import Dense
-from seqgen.sample import AutoRegressive
+from seqgen.generation.autoregressive import AutoRegressive
 from seqgen.stream.combinators import Interpolate
 from seqgen.stream.state import leaves, merge, rows
 from tests.runtime.voices import lively
 
-SIZES: dict[str, Any] = {"layers": 5, "cycle": 3, "residual": 6, "gate": 5, "skip": 7, "head": 8, "outputs": 4}
+SIZES: dict[str, Any] = {"layers": 5, "dilation_cycle": 3, "residual_channels": 6, "gate_channels": 5, "skip_channels": 7, "head_channels": 8, "outputs": 4}
 KINDS: dict[str, dict[str, Any]] = {
-    "symbols": {"symbols": 11, "conditioned": False},
-    "symbols-conditioned": {"symbols": 11, "kernel": 3, "front": 1},
-    "real": {"symbols": 0, "conditioned": False, "kernel": 3, "front": 3},
-    "real-conditioned": {"symbols": 0, "unit": 0.25},
+    "vocab_size": {"vocab_size": 11, "conditioned": False},
+    "symbols-conditioned": {"vocab_size": 11, "kernel": 3, "input_kernel": 1},
+    "real": {"vocab_size": 0, "conditioned": False, "kernel": 3, "input_kernel": 3},
+    "real-conditioned": {"vocab_size": 0, "unit": 0.25},
 }
 
 
@@ -43,18 +43,18 @@ def data(body: WaveNet, length: int, *, batch: int = 2) -> tuple[Tensor, Tensor 
     """Inputs and conditioning."""
     draw = torch.Generator().manual_seed(8)
     spec, dtype = body.spec, body.zeros(0).dtype
-    symbols = torch.randint(max(1, spec.symbols), (batch, length), generator=draw)
+    symbols = torch.randint(max(1, spec.vocab_size), (batch, length), generator=draw)
     real = torch.randn(batch, length, 1, generator=draw, dtype=torch.float64).to(dtype)
     cond = torch.randn(batch, length, spec.cond_dim, generator=draw, dtype=torch.float64).to(dtype)
     return (real if spec.in_dim else symbols), (cond if spec.cond_dim else None)
 
 
-def reference(body: WaveNet, x: Tensor, cond: Tensor | None, *, cycle: int = 3) -> Tensor:
+def reference(body: WaveNet, x: Tensor, cond: Tensor | None, *, dilation_cycle: int = 3) -> Tensor:
     """The published equations over whole sequences, channels first, by zero-padded dilated convolutions."""
     weight = dict(body.named_parameters())
-    residual, gate = weight["front.bias"].shape[0], SIZES["gate"]
+    residual, gate = weight["front.bias"].shape[0], SIZES["gate_channels"]
     a = (
-        F.one_hot(x, body.spec.symbols).to(weight["front.bias"]) @ weight["embedding.weight"]
+        F.one_hot(x, body.spec.vocab_size).to(weight["front.bias"]) @ weight["embedding.weight"]
         if x.dim() == 2
         else x / body.unit
     )
@@ -63,7 +63,7 @@ def reference(body: WaveNet, x: Tensor, cond: Tensor | None, *, cycle: int = 3) 
     a = F.conv1d(F.pad(a, (front.shape[2] - 1, 0)), front, weight["front.bias"])
     total: Any = 0
     for layer in range(SIZES["layers"]):
-        dilation = 2 ** (layer % cycle)
+        dilation = 2 ** (layer % dilation_cycle)
         taps = weight[f"gates.{layer}.weight"].unflatten(1, (-1, residual)).transpose(1, 2)
         before = F.pad(a, ((taps.shape[2] - 1) * dilation, 0))
         made = F.conv1d(before, taps, weight.get(f"gates.{layer}.bias"), dilation=dilation)
@@ -102,7 +102,7 @@ def test_both_paths_are_the_published_equations(
     with torch.no_grad():
         expected = reference(body, x, cond)
         made, _ = in_blocks(body, x, cond, sizes)
-        wrong = reference(body, x, cond, cycle=2)
+        wrong = reference(body, x, cond, dilation_cycle=2)
     scale = max(1.0, float(expected.abs().max()))
     assert (made - expected).abs().max() <= tolerance * scale
     assert (wrong - expected).abs().max() > 1e-2 * scale
@@ -133,8 +133,8 @@ def test_conditioning_projected_before_the_interpolation_is_the_published_one() 
 
 
 def test_nothing_of_conditioning_is_no_conditioning() -> None:
-    conditioned = make(symbols=11)
-    plain = make(symbols=11, conditioned=False)
+    conditioned = make(vocab_size=11)
+    plain = make(vocab_size=11, conditioned=False)
     weights = {f"gates.{layer}.bias": torch.zeros(10, dtype=torch.float64) for layer in range(5)}
     plain.load_state_dict(conditioned.state_dict() | weights)
     x, cond = data(conditioned, 20)
@@ -145,21 +145,21 @@ def test_nothing_of_conditioning_is_no_conditioning() -> None:
 
 
 @pytest.mark.parametrize(
-    ("layers", "cycle", "kernel", "front", "expected"),
+    ("layers", "dilation_cycle", "kernel", "front", "expected"),
     [(10, 10, 2, 1, 1024), (30, 10, 2, 2, 3071), (30, 10, 3, 1, 6139), (7, 1, 2, 1, 8), (7, 7, 2, 2, 129)],
 )
 def test_the_receptive_field_is_the_published_one(
-    layers: int, cycle: int, kernel: int, front: int, expected: int
+    layers: int, dilation_cycle: int, kernel: int, front: int, expected: int
 ) -> None:
     with torch.device("meta"):
-        body = WaveNet(WaveNet.Config(layers=layers, cycle=cycle, kernel=kernel, front=front))
-    assert body.spec.context == expected == receptive_field(body.dilations, kernel=kernel, front=front)
+        body = WaveNet(WaveNet.Config(layers=layers, dilation_cycle=dilation_cycle, kernel=kernel, input_kernel=front))
+    assert body.spec.context == expected == receptive_field(body.dilations, kernel=kernel, input_kernel=front)
     assert body.spec.latency == 0
 
 
 @pytest.mark.parametrize(("kernel", "front"), [(2, 1), (2, 3), (3, 2), (4, 1)])
 def test_gradients_end_at_the_edge_of_the_receptive_field(kernel: int, front: int) -> None:
-    body = make(symbols=0, conditioned=False, kernel=kernel, front=front)
+    body = make(vocab_size=0, conditioned=False, kernel=kernel, input_kernel=front)
     reach = body.spec.context or 0
     x = data(body, reach + 6)[0].requires_grad_()
     (gradient,) = torch.autograd.grad(body(x)[:, -2].sum(), x)
@@ -212,7 +212,7 @@ def test_the_state_is_the_last_inputs_of_every_layer() -> None:
 
 def test_a_step_replaces_one_row_of_each_layer() -> None:
     """Ring buffers: nothing is moved along."""
-    body = make(symbols=11, conditioned=False)
+    body = make(vocab_size=11, conditioned=False)
     x, _ = data(body, 40)
     _, state = body.step(x[:, :39], body.init_state(2))
     _, after = body.step(x[:, 39:], state)
@@ -245,7 +245,7 @@ def test_streams_of_different_ages_share_a_batch(body: WaveNet, sizes: tuple[int
 
 def test_half_precision_keeps_the_sample() -> None:
     """Two neighbouring 16-bit samples are one number in bfloat16, and must not be to the network."""
-    body = make(symbols=0, conditioned=False, dtype=torch.float32)
+    body = make(vocab_size=0, conditioned=False, dtype=torch.float32)
     low, high = (torch.full((1, 30, 1), value / 32768) for value in (20000, 20001))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         fronts = [body.front.step(x, body.front.init_state(1))[0] for x in (low, high)]
@@ -258,8 +258,8 @@ def test_half_precision_keeps_the_sample() -> None:
 
 
 def test_probabilities_of_all_sequences_sum_to_one() -> None:
-    body = make(symbols=3, outputs=3, conditioned=False, dtype=torch.float32)
-    generator = AutoRegressive(body, Categorical(Categorical.Config(classes=3)), None, start=1, per_sample=1)
+    body = make(vocab_size=3, outputs=3, conditioned=False, dtype=torch.float32)
+    generator = AutoRegressive(body, Categorical(Categorical.Config(classes=3)), None, start=1, symbols_per_sample=1)
     every = torch.tensor(list(itertools.product(range(3), repeat=4)))
     none = torch.zeros(len(every), 0, 0), torch.zeros(len(every), dtype=torch.int64)
     scores = generator.log_prob(every, *none).detach().double().sum(dim=1)
@@ -275,14 +275,14 @@ def test_probabilities_of_all_sequences_sum_to_one() -> None:
     [
         ({"layers": 0}, "layers is 0; give 1 or more"),
         ({"kernel": 1}, "kernel is 1; give 2 or more"),
-        ({"front": 0}, "front is 0"),
-        ({"residual": -1}, "residual is -1"),
+        ({"input_kernel": 0}, "input_kernel is 0"),
+        ({"residual_channels": -1}, "residual_channels is -1"),
         ({"outputs": 0}, "outputs is 0"),
-        ({"symbols": -1}, "symbols is -1; give 0 or more"),
-        ({"cycle": 0}, "cycle is 0"),
+        ({"vocab_size": -1}, "symbols is -1; give 0 or more"),
+        ({"dilation_cycle": 0}, "dilation_cycle is 0"),
         ({"unit": 0.0}, "unit is 0.0; give a positive amplitude"),
         ({"unit": float("nan")}, "unit is nan"),
-        ({"cycle": 17}, r"cycle is 17, the largest dilation would be 2\^16; choose at most 16"),
+        ({"dilation_cycle": 17}, r"dilation_cycle is 17, the largest dilation would be 2\^16; choose at most 16"),
     ],
 )
 def test_sizes_that_make_no_network_are_refused(options: dict[str, Any], said: str) -> None:
@@ -292,7 +292,7 @@ def test_sizes_that_make_no_network_are_refused(options: dict[str, Any], said: s
 
 @pytest.mark.parametrize("length", [1, 20])
 def test_conditioning_that_does_not_fit_is_refused(length: int) -> None:
-    body = make(symbols=11)
+    body = make(vocab_size=11)
     x, cond = data(body, length)
     assert cond is not None
     with pytest.raises(SeqgenError, match=rf"no conditioning; give cond \[B, {length}, 50\]"):

@@ -18,49 +18,49 @@ from seqgen import noise
 from seqgen.audio.codec import MuLaw8
 from seqgen.bundle import Bundle
 from seqgen.config import Component
-from seqgen.emissions.gaussian import Gaussian
-from seqgen.emissions.logistic_mixture import LogisticMixture
+from seqgen.distributions.gaussian import Gaussian
+from seqgen.distributions.logistic_mixture import LogisticMixture
 from seqgen.errors import SeqgenError
 from seqgen.export import program, voice
-from seqgen.models.levelled import SPREAD, Levelled, Louder
+from seqgen.generation.gain import GainNormalized, GainFlow, SPREAD
 from seqgen.models.wavenet import WaveNet
 from seqgen.models.wavenet_context import ContextWaveNet
 from seqgen.runtime import open_runtime
 from seqgen.runtime.native import built
-from seqgen.sample import AutoRegressive
+from seqgen.generation.autoregressive import AutoRegressive
 from seqgen.train.experiment import Experiment
 from seqgen.train.run import RunConfig, System
 from seqgen.train.run import voice as training_voice
-from tests.parity.draws import parted_rows
+from tests.parity.num_uniforms import parted_rows
 from tests.runtime.voices import tiny_run, tiny_system
 
 VOICES: dict[str, dict[str, Any]] = {
-    "mulaw": {"codec": "mulaw8", "emission": Component("categorical"), "symbols": 256, "outputs": 256},
+    "mulaw": {"codec": "mulaw8", "distribution": Component("categorical"), "vocab_size": 256, "outputs": 256},
     "mixture": {
         "codec": "float",
-        "emission": Component("logistic-mixture", {"mixtures": 2, "origin": -4.0}),
-        "symbols": 0,
+        "distribution": Component("logistic-mixture", {"mixtures": 2, "origin": -4.0}),
+        "vocab_size": 0,
         "outputs": 6,
         "kernel": 3,
     },
     "context": {
         "codec": "mulaw8",
-        "emission": Component("categorical"),
+        "distribution": Component("categorical"),
         "context": {"rate": 3, "channels": 6, "layers": 2, "embedding": 4},
-        "symbols": 256,
+        "vocab_size": 256,
         "outputs": 256,
     },
     "levelled": {
         "codec": "float",
-        "emission": Component("logistic-mixture", {"mixtures": 2, "origin": -2.0}),
-        "symbols": 0,
+        "distribution": Component("logistic-mixture", {"mixtures": 2, "origin": -2.0}),
+        "vocab_size": 0,
         "outputs": 6,
         "levelled": True,
     },
     "gaussian": {
         "codec": "float",
-        "emission": Component("gaussian", {"origin": -4.0}),
-        "symbols": 0,
+        "distribution": Component("gaussian", {"origin": -4.0}),
+        "vocab_size": 0,
         "outputs": 2,
     },
 }
@@ -72,17 +72,17 @@ VOICES["wide"] = VOICES["mixture"] | {"kernel": 9}  # more taps than the native 
 def voice_run(
     *,
     codec: str,
-    emission: Component,
+    distribution: Component,
     context: dict[str, Any] | None = None,
     levelled: bool = False,
     **options: Any,
 ) -> RunConfig:
-    run, sizes = tiny_run(hop=20), {"layers": 4, "cycle": 3, "residual": 8, "gate": 8, "skip": 12, "head": 12}
+    run, sizes = tiny_run(hop=20), {"layers": 4, "dilation_cycle": 3, "residual_channels": 8, "gate_channels": 8, "skip_channels": 12, "head_channels": 12}
     wavenet = sizes | options
     model = Component("wavenet", wavenet)
     if context is not None:
         model = Component("wavenet-context", context | {"wavenet": wavenet})
-    return replace(run, data=replace(run.data, codec=codec), model=model, emission=emission, levelled=levelled)
+    return replace(run, data=replace(run.data, codec=codec), model=model, distribution=distribution, levelled=levelled)
 
 
 def tiny_voice(kind: str) -> tuple[System, Experiment]:
@@ -91,7 +91,7 @@ def tiny_voice(kind: str) -> tuple[System, Experiment]:
     if system.generator.body.spec.in_dim:
         with torch.no_grad():
             body = system.generator.body
-            inner = body.body if isinstance(body, Levelled) else body
+            inner = body.body if isinstance(body, GainNormalized) else body
             (inner.wavenet if isinstance(inner, ContextWaveNet) else inner).out.weight.mul_(0.3)
     return system, experiment
 
@@ -104,7 +104,7 @@ def system(request: pytest.FixtureRequest) -> System:
 def stream(system: System, batch: int, frames: int) -> tuple[Tensor, Tensor]:
     """Uniforms ``[B, T, draws]`` for all that a fresh stream can make, and frames with a one-hot."""
     generator = system.generator
-    samples, draws = frames * 20 - generator.latency, generator.emission.draws
+    samples, draws = frames * 20 - generator.latency, generator.distribution.num_uniforms
     mel = torch.randn(batch, frames, 10, generator=torch.Generator().manual_seed(3)) * 2 - 5
     hot = F.one_hot(torch.arange(batch) % 2, 2).float()[:, None].expand(-1, frames, -1)
     u = np.stack([noise.block(5, row, 0, samples * draws) for row in range(batch)])
@@ -131,7 +131,7 @@ def test_samples_are_the_same_in_chunks(system: System, cuts: tuple[int, ...]) -
     assert len(whole.unique()) > 50
     values = torch.cat(made, dim=1)
     # The frame network's sums are ordered by the length of a chunk; nothing else depends on it.
-    if generator.emission.symbols:
+    if generator.distribution.vocab_size:
         params, _ = generator.step(whole, generator.init_state(2), frames)
         assert parted_rows(whole.numpy(), values.numpy(), params.numpy(), u[..., 0].numpy()) == 0
     else:
@@ -145,14 +145,14 @@ def test_likelihood_in_blocks_is_that_of_one_pass(system: System, monkeypatch: p
     mel, speaker = frames[..., :10], torch.tensor([0, 1])
     with torch.no_grad():
         values, _ = generator.sample(u, generator.init_state(2), frames)
-    x = values if generator.emission.symbols else values[..., None]
+    x = values if generator.distribution.vocab_size else values[..., None]
     once = generator.log_prob(x, mel, speaker)
-    monkeypatch.setattr("seqgen.sample._BLOCK", 40)
+    monkeypatch.setattr("seqgen.generation.autoregressive._BLOCK", 40)
     with torch.no_grad():
         streamed = generator.log_prob(x, mel, speaker)
         params, _ = generator.step(values, generator.init_state(2), frames)
     torch.testing.assert_close(streamed, once.detach(), rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(generator.emission.log_prob(params, values), once.detach(), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(generator.distribution.log_prob(params, values), once.detach(), rtol=1e-4, atol=1e-4)
     assert once.std() > 0.1
 
 
@@ -216,11 +216,11 @@ def test_a_voice_sounds_the_same_in_chunks_and_continues_elsewhere(bundle: Bundl
     [
         ("mulaw", {"codec": "float"}, "reads 256 symbols, 1 to a sample; .* 'float' .* set data.codec to mulaw8"),
         ("mulaw", {"codec": "bytes16"}, "1 to a sample; data.codec 'bytes16' gives others; set data.codec to mulaw8"),
-        ("mulaw", {"symbols": 0}, "reads real numbers, 1 to a sample; data.codec 'mulaw8' .* set data.codec to float"),
-        ("mulaw", {"symbols": 5}, "reads 5 symbols, .*; choose a model that reads what it gives"),
-        ("mulaw", {"outputs": 30}, "the body gives 30 outputs, the emission takes 256"),
-        ("mulaw", {"outputs": 2, "emission": Component("gaussian")}, "reads 256 symbols, the emission draws real numb"),
-        ("mixture", {"outputs": 256, "emission": Component("categorical")}, "real numbers, .* draws 256 symbols"),
+        ("mulaw", {"vocab_size": 0}, "reads real numbers, 1 to a sample; data.codec 'mulaw8' .* set data.codec to float"),
+        ("mulaw", {"vocab_size": 5}, "reads 5 symbols, .*; choose a model that reads what it gives"),
+        ("mulaw", {"outputs": 30}, "the body gives 30 outputs, the distribution takes 256"),
+        ("mulaw", {"outputs": 2, "distribution": Component("gaussian")}, "reads 256 symbols, the distribution draws real numb"),
+        ("mixture", {"outputs": 256, "distribution": Component("categorical")}, "real numbers, .* draws 256 symbols"),
     ],
 )  # fmt: skip
 def test_parts_that_do_not_fit_are_refused(kind: str, change: dict[str, Any], said: str) -> None:
@@ -228,11 +228,11 @@ def test_parts_that_do_not_fit_are_refused(kind: str, change: dict[str, Any], sa
         tiny_system(voice_run(**(VOICES[kind] | change)))
 
 
-@pytest.mark.parametrize("emission", [Gaussian(Gaussian.Config()), LogisticMixture(LogisticMixture.Config(mixtures=1))])
-def test_a_generator_of_symbols_does_not_draw_real_numbers(emission: Any) -> None:
-    body = WaveNet(WaveNet.Config(layers=1, symbols=9, outputs=emission.params, conditioned=False))
-    with pytest.raises(SeqgenError, match="an emission over what the model reads"):
-        AutoRegressive(body, emission, None, start=0, per_sample=1)
+@pytest.mark.parametrize("distribution", [Gaussian(Gaussian.Config()), LogisticMixture(LogisticMixture.Config(mixtures=1))])
+def test_a_generator_of_symbols_does_not_draw_real_numbers(distribution: Any) -> None:
+    body = WaveNet(WaveNet.Config(layers=1, vocab_size=9, outputs=distribution.num_params, conditioned=False))
+    with pytest.raises(SeqgenError, match="a distribution over what the model reads"):
+        AutoRegressive(body, distribution, None, start=0, symbols_per_sample=1)
 
 
 def test_a_model_that_the_engine_lacks_is_not_quantised(tmp_path: Path) -> None:
@@ -254,19 +254,19 @@ def test_what_has_no_level_is_refused() -> None:
     with pytest.raises(SeqgenError, match="levelled: got no conditioning; give cond"):
         tiny_voice("levelled")[0].generator.body(torch.zeros(1, 3, 1))
     with pytest.raises(SeqgenError, match="louder: got no conditioning; give cond"):
-        Louder()(torch.zeros(1, 3, 1))
+        GainFlow()(torch.zeros(1, 3, 1))
 
 
 def test_a_level_scales_what_is_read_and_what_is_drawn() -> None:
     """Samples g times as loud under a level g times as high are as likely as before, less ln g each."""
     body = tiny_voice("levelled")[0].generator.body.double()
-    emission = body.emission
+    distribution = body.distribution
     generator = torch.Generator().manual_seed(4)
     cond = torch.randn(1, 30, body.spec.cond_dim, generator=generator, dtype=torch.float64)
     cond[..., -1:] = torch.linspace(-0.3, 0.1, 30)[None, :, None]
     louder, gain = cond.clone(), 0.9
     louder[..., -1] += gain / SPREAD
     x = 0.05 * torch.randn(1, 30, 1, generator=generator, dtype=torch.float64)
-    before = emission.log_density(body(x, cond), x[..., 0])
-    after = emission.log_density(body(x * math.exp(gain), louder), x[..., 0] * math.exp(gain))
+    before = distribution.log_density(body(x, cond), x[..., 0])
+    after = distribution.log_density(body(x * math.exp(gain), louder), x[..., 0] * math.exp(gain))
     torch.testing.assert_close(after, before - gain, rtol=1e-9, atol=1e-9)

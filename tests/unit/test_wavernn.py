@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from seqgen.audio.codec import Bytes16
-from seqgen.emissions.categorical import Categorical
+from seqgen.distributions.categorical import Categorical
 from seqgen.errors import SeqgenError
 from seqgen.models.wavernn import PRESETS, WaveRNN, mixing, scale
-from seqgen.sample import AutoRegressive
+from seqgen.generation.autoregressive import AutoRegressive
 from tests.parity.wavernn_reference import reference_logits
 from tests.runtime.voices import lively
 
@@ -191,7 +191,7 @@ def test_between_two_bytes_only_the_coarse_half_is_new() -> None:
 @pytest.mark.parametrize("prefix", [(), (0, 255)], ids=["first", "second"])
 def test_all_65536_values_of_a_sample_have_probability_one(prefix: tuple[int, ...]) -> None:
     body = make(8)
-    generator = AutoRegressive(body, Categorical(Categorical.Config()), None, start=0, per_sample=2)
+    generator = AutoRegressive(body, Categorical(Categorical.Config()), None, start=0, symbols_per_sample=2)
     values = torch.cartesian_prod(torch.arange(256), torch.arange(256))
     total = torch.zeros((), dtype=torch.float64)
     with torch.no_grad():

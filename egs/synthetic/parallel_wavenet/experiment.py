@@ -24,14 +24,14 @@ from egs.synthetic.runs import command, fit
 from seqgen import config, noise
 from seqgen.data.batches import Batch
 from seqgen.flows.affine import AffineAutoregressive
-from seqgen.generator import Parallel
+from seqgen.generation.parallel import Parallel
 from seqgen.models.parallel_wavenet import ParallelWaveNet
 from seqgen.models.wavenet import WaveNet
 from seqgen.nets.layers import Activation, Dense
 from seqgen.noise import Key
 from seqgen.objectives.distillation import Distillation
 from seqgen.objectives.power import PowerConfig, spectrum
-from seqgen.sample import AutoRegressive
+from seqgen.generation.autoregressive import AutoRegressive
 from seqgen.spec import StreamSpec
 from seqgen.stream.combinators import Repeat, Serial
 from seqgen.stream.contract import Streamable
@@ -84,7 +84,7 @@ def student(settings: Settings, kind: str) -> Parallel:
     width = settings.channels
     layers = settings.short if kind == "short" else settings.layers
     sizes = ParallelWaveNet.Config(
-        layers=layers, cycle=max(layers), residual=width, gate=width, head=width, scale=0.5 ** (2 / len(layers))
+        layers=layers, dilation_cycle=max(layers), residual_channels=width, gate_channels=width, head_channels=width, scale=0.5 ** (2 / len(layers))
     )
     body = AffineAutoregressive(Unaware(), scale=0.25) if kind == "independent" else ParallelWaveNet(sizes)
     conditioner = Serial(
@@ -134,7 +134,7 @@ def judged(settings: Settings, objective: Distillation) -> dict[str, Any]:
     drawn, epsilon = careful.draw(given, Key(settings.train.seed, 1))
     kl = careful.divergence(drawn, epsilon, given)[0].mean(dim=1)
     params = objective.teacher.distributions(drawn.x, tuned, given.speaker)
-    surprise = -objective.teacher.emission.log_density(params, drawn.x[..., 0])
+    surprise = -objective.teacher.distribution.log_density(params, drawn.x[..., 0])
     levels = decibels(drawn.x) - decibels(truth)
     innovation = drawn.x[..., 0] - params[..., 2:4].mean(dim=2)
     return {
@@ -157,7 +157,7 @@ def decibels(x: Tensor) -> Tensor:
 def seconds(made: Parallel | AutoRegressive, samples: int, hop: int) -> float:
     """To generate one stream of so many samples, after a warm-up."""
     tuned, taken = torch.full((1, samples // hop, 1), 0.2), []
-    u = torch.from_numpy(noise.block(3, 0, 0, samples * made.draws)).view(1, samples, made.draws)
+    u = torch.from_numpy(noise.block(3, 0, 0, samples * made.num_uniforms)).view(1, samples, made.num_uniforms)
     state = made.init_state(1)
     made.sample(u[:, : 4 * hop], state, tuned[:, :4])
     for _ in range(3):
@@ -171,13 +171,13 @@ def speeds(settings: Settings, made: Parallel) -> dict[str, float]:
     """Samples a second of the student, of the teacher, and of a WaveNet as deep as the student stepped one by one."""
     count, hop, width = settings.generated, settings.teacher.hop, settings.channels
     depth = WaveNet.Config(
-        layers=sum(settings.layers), cycle=max(settings.layers), residual=width, gate=width, skip=width, head=width,
-        symbols=0, outputs=6,
+        layers=sum(settings.layers), dilation_cycle=max(settings.layers), residual_channels=width, gate_channels=width, skip_channels=width, head_channels=width,
+        vocab_size=0, outputs=6,
     )  # fmt: skip
     teacher = known.generator(settings.teacher)
     body = WaveNet(depth)
     conditioner = Serial(Dense(1, body.spec.cond_dim), Repeat(hop, dim=body.spec.cond_dim))
-    stepped = AutoRegressive(body, teacher.emission, conditioner, start=0.0, per_sample=1)
+    stepped = AutoRegressive(body, teacher.distribution, conditioner, start=0.0, symbols_per_sample=1)
     return {
         "student": count / seconds(made, count, hop),
         "teacher": count / seconds(teacher, count, hop),

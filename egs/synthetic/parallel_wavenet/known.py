@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from seqgen import noise
-from seqgen.emissions.logistic_mixture import LogisticMixture
+from seqgen.distributions.logistic_mixture import LogisticMixture
 from seqgen.flows.affine import logistic_log_density
-from seqgen.sample import AutoRegressive
+from seqgen.generation.autoregressive import AutoRegressive
 from seqgen.spec import StreamSpec
 from seqgen.stream.combinators import Repeat
 from seqgen.stream.contract import Streamable
@@ -57,8 +57,8 @@ class Resonance(Streamable[Tensor]):
 
 def generator(teacher: Teacher) -> AutoRegressive:
     """The teacher as any other generator: features ``[B, F, 1]`` hold θ/π."""
-    emission = LogisticMixture(LogisticMixture.Config(mixtures=2))
-    return AutoRegressive(Resonance(teacher), emission, Repeat(teacher.hop, dim=1), start=0.0, per_sample=1)
+    distribution = LogisticMixture(LogisticMixture.Config(mixtures=2))
+    return AutoRegressive(Resonance(teacher), distribution, Repeat(teacher.hop, dim=1), start=0.0, symbols_per_sample=1)
 
 
 def features(teacher: Teacher, rows: int, frames: int, stream: int) -> Tensor:

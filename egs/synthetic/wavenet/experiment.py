@@ -22,11 +22,11 @@ from egs.synthetic.runs import command, fit
 from egs.synthetic.wavenet.seasonal import Seasonal
 from seqgen import config, noise
 from seqgen.data.batches import Batch
-from seqgen.emissions.categorical import Categorical
-from seqgen.generator import GeneratorState
+from seqgen.distributions.categorical import Categorical
+from seqgen.generation.contract import GeneratorState
 from seqgen.models.wavenet import WaveNet
 from seqgen.objectives.likelihood import Likelihood
-from seqgen.sample import AutoRegressive
+from seqgen.generation.autoregressive import AutoRegressive
 from seqgen.train.settings import TrainConfig
 
 CYCLES = {"dilated": None, "plain": 1}  # plain: every layer has dilation 1
@@ -58,11 +58,11 @@ def network(settings: Settings, layers: int, cycle: int) -> AutoRegressive:
     """An unconditioned WaveNet over the process's levels."""
     levels, residual, skip = settings.process.levels, settings.residual, settings.skip
     sizes = WaveNet.Config(
-        layers=layers, cycle=cycle, residual=residual, gate=residual, skip=skip, head=skip, conditioned=False,
-        symbols=levels, outputs=levels, front=1,
+        layers=layers, dilation_cycle=cycle, residual_channels=residual, gate_channels=residual, skip_channels=skip, head_channels=skip, conditioned=False,
+        vocab_size=levels, outputs=levels, input_kernel=1,
     )  # fmt: skip
-    emission = Categorical(Categorical.Config(classes=levels))
-    return AutoRegressive(WaveNet(sizes), emission, None, start=levels // 2, per_sample=1)
+    distribution = Categorical(Categorical.Config(classes=levels))
+    return AutoRegressive(WaveNet(sizes), distribution, None, start=levels // 2, symbols_per_sample=1)
 
 
 def trained(settings: Settings, cycle: int, out: Path) -> AutoRegressive:
@@ -113,7 +113,7 @@ def generation(settings: Settings, layers: int) -> dict[str, float]:
     began = time.perf_counter()
     for t in range(count):
         params, _ = made.body.step(x, made.body.init_state(1))
-        slow.append(made.emission.sample(params[:, -1], u[:, t]))
+        slow.append(made.distribution.sample(params[:, -1], u[:, t]))
         x = torch.cat([x[:, 1:], slow[-1][:, None]], dim=1)
     naive = time.perf_counter() - began
     return {"layers": layers, "queues_ms": 1e3 * queued / count, "naive_ms": 1e3 * naive / count,

@@ -80,7 +80,7 @@ def stack(**options: Any) -> tuple[dict[str, Any], dict[str, Array]]:
 
 def symbols() -> tuple[dict[str, Any], dict[str, Array]]:
     """A WaveNet over µ-law."""
-    document, weights = stack(levelled=False, emission=stacks.MIXTURE | {"mixtures": 1})
+    document, weights = stack(levelled=False, distribution=stacks.MIXTURE | {"mixtures": 1})
     cell = document["ops"][6]
     del cell["unit"]
     document["ops"][6] = cell | {"embedding": "embedding", "start": 128}
@@ -128,7 +128,7 @@ def seeds() -> dict[str, bytes]:
         "lanes": packed(1 + GENERIC, *staggered()),
         "lanes-int8": packed(3 + NOISY_STATE, *staggered()),
         "mixture": packed(1, *stack()),
-        "gaussian-int8": packed(3 + NOISY_STATE, *stack(emission=stacks.GAUSSIAN, skip=0, kernel=3)),
+        "gaussian-int8": packed(3 + NOISY_STATE, *stack(distribution=stacks.GAUSSIAN, skip=0, kernel=3)),
         "mulaw-bf16": packed(2 + GENERIC, *symbols()),
         "context": packed(1, *context()),
         "context-int8": packed(3 + GENERIC, *context()),

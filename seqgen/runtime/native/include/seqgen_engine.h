@@ -101,7 +101,7 @@ typedef struct seqgen_model_info {
     char isa[16];                /* the kernels in use */
     size_t state_bytes;          /* of one stream's state blob */
     size_t workspace_bytes;      /* of a call with SEQGEN_MAX_STREAMS streams; enough for any call */
-    size_t weight_bytes;         /* of what is read for every sample; of stacks in part, of flows all of it, for several at a time */
+    size_t weight_bytes;         /* of all weights of the body, which are read for every sample or for some together */
     size_t weight_blocks;        /* 64-byte blocks of weights that are not zero */
     int32_t threads;             /* that a call uses: 1, or 2 where they were asked for and the model is worth it */
     int32_t lanes;               /* samples of a stream made side by side, 1 to 16; see above */

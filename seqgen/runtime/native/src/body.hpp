@@ -16,7 +16,7 @@ class Body {
     virtual std::size_t given() const = 0;
     virtual void arrange(const float* vector, float* made) const = 0;
 
-    // 64-byte blocks of weights that are not zero, and bytes of what is read for every sample, or for several at a time.
+    // 64-byte blocks of weights that are not zero, and bytes of all weights, read for every sample or for some together.
     virtual std::size_t blocks() const = 0;
     virtual std::size_t bytes() const = 0;
 

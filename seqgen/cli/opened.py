@@ -1,0 +1,42 @@
+"""What the verbs work on: an experiment or a bundle, opened with the task of its run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seqgen.errors import SeqgenError
+
+if TYPE_CHECKING:  # torch is imported when a command runs, so that help and refusals come at once
+    from seqgen.tasks.contract import System, Task
+
+
+def is_bundle(path: Path) -> bool:
+    """Whether a path holds a bundle."""
+    from seqgen.bundle import MANIFEST
+
+    return (path / MANIFEST).is_file()
+
+
+def opened(path: Path, runtime: str = "") -> tuple[Task, System]:
+    """The task and the trained system of an experiment (its best checkpoint), or of a bundle through a runtime.
+
+    Raises:
+        SeqgenError: for a path that is neither, and for a runtime asked of an experiment.
+    """
+    from seqgen.bundle import Bundle
+    from seqgen.spec import Facts
+    from seqgen.tasks import experiment, run
+
+    if is_bundle(path) or not (path / experiment.CONFIG).is_file():
+        bundle = Bundle.open(path)
+        source = bundle.path("config.yaml")
+        facts = Facts(speakers=bundle.manifest.speakers, features=bundle.manifest.features)
+        task = experiment.task_of(run.load(source), facts, source=str(source))
+        return task, task.open_bundle(bundle, runtime)
+    if runtime:
+        raise SeqgenError(
+            f"--runtime {runtime} for an experiment, which torch runs", remedy="export it, and give the bundle"
+        )
+    found = experiment.Experiment.open(path)
+    return found.task(), found.load()

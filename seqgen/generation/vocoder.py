@@ -1,0 +1,104 @@
+"""A vocoder: a generator with the way from its elements to audio."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from seqgen.audio.codec import Codec
+from seqgen.audio.prediction import LinearPrediction
+from seqgen.generation.contract import Generator, GeneratorState
+from seqgen.nets.synthesis import FrameCoefficients, LinearSynthesis
+from seqgen.stream.conditioning import Frames
+
+
+class VocoderState(NamedTuple):
+    """A :class:`GeneratorState`, and for linear prediction the waiting coefficients and the last samples (else ())."""
+
+    conditioner: Any
+    previous: Any
+    body: Any
+    coefficients: Any
+    history: Any
+
+    @property
+    def generator(self) -> GeneratorState:
+        """The generator's part."""
+        return GeneratorState(self.conditioner, self.previous, self.body)
+
+
+class Drawn(NamedTuple):
+    """Audio that a vocoder made: ``audio [B, N]`` in [-1, 1), the generator's elements ``values [B, T]``, the state after."""
+
+    audio: Tensor
+    values: Tensor
+    state: VocoderState
+
+
+class Vocoder:
+    """A generator with the way from its elements to audio: codec, then the synthesis filter where one is configured.
+
+    Args:
+        generator: what was trained. codec: elements to PCM. prediction: the filter's source, ``None`` for none.
+    """
+
+    def __init__(self, generator: Generator, codec: Codec, prediction: LinearPrediction | None) -> None:
+        self.generator, self.codec, self.prediction = generator, codec, prediction
+        self.coefficients: FrameCoefficients | None = None
+        self.filter: LinearSynthesis | None = None
+        if prediction is not None:
+            latency, speakers = generator.latency, generator.speakers
+            self.coefficients = FrameCoefficients(prediction, speakers=speakers, latency=latency)
+            self.filter = LinearSynthesis(prediction.order)
+
+    def init_state(self, batch: int) -> VocoderState:
+        """Fresh streams."""
+        coefficients = self.coefficients.init_state(batch) if self.coefficients is not None else ()
+        history = self.filter.init_state(batch) if self.filter is not None else ()
+        return VocoderState(*self.generator.init_state(batch), coefficients, history)
+
+    def step(self, x: Tensor, state: VocoderState, features: Tensor) -> tuple[Tensor, VocoderState]:
+        """Distributions of given elements, continuing a stream; see :meth:`Generator.step`."""
+        params, generator = self.generator.step(x, state.generator, features)
+        if self.prediction is None:
+            return params, VocoderState(*generator, state.coefficients, state.history)
+        return params, self._sound(x, state, generator, features).state
+
+    def generate(self, u: Tensor, state: VocoderState, features: Tensor, temperature: Tensor | float = 1.0) -> Drawn:
+        """Draw the next elements of every stream and make them sound; see :meth:`Generator.generate`."""
+        values, generator = self.generator.generate(u, state.generator, features, temperature)
+        return self._sound(values, state, generator, features)
+
+    @torch.no_grad()
+    def make(self, u: Tensor, frames: Frames, temperature: float = 1.0) -> Tensor:
+        """Whole recordings from their frames.
+
+        Shapes: ``u [B, elements, num_uniforms]``, those of ``generator.ahead`` samples beyond the end included → audio
+        ``[B, N]`` in [-1, 1), on the CPU.
+        """
+        padded, features, samples = self.generator.aligned(u, frames)
+        assert features is not None
+        return self.generate(padded, self.init_state(len(u)), features, temperature).audio[:, :samples]
+
+    def elements(self, audio: npt.NDArray[Any], features: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """What a fresh stream must draw to sound like ``audio [B, N]`` over ``features [B, F, M + speakers]``."""
+        if self.prediction is not None:
+            hop, order = self.prediction.spec.hop, self.prediction.order
+            mel = features[:, : -(-audio.shape[1] // hop), : self.prediction.spec.n_mels]
+            padded = np.pad(audio, ((0, 0), (order, mel.shape[1] * hop - audio.shape[1])))
+            audio = self.prediction.excite(padded, mel)[:, : audio.shape[1]]
+        return self.codec.encode(audio)
+
+    def _sound(self, values: Tensor, state: VocoderState, generator: GeneratorState, features: Tensor) -> Drawn:
+        audio = torch.from_numpy(self.codec.decode(values.reshape(values.shape[0], -1).cpu().numpy()))
+        coefficients, history = state.coefficients, state.history
+        if self.coefficients is not None and self.filter is not None:
+            each, coefficients = self.coefficients.step(features.cpu(), coefficients)
+            each = each[:, each.shape[1] - audio.shape[1] :]
+            pcm, history = self.filter.step(audio[..., None] * 32768, history, each)
+            audio = pcm[..., 0] / 32768
+        return Drawn(audio, values, VocoderState(*generator, coefficients, history))

@@ -1,0 +1,28 @@
+"""What a sequence is conditioned on: vectors beside its elements, or the slower frames that they are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from seqgen.stream.lazy_interpolation import LazyInterpolation
+
+Conditioning = Tensor | LazyInterpolation
+"""Conditioning vectors of a block, ``[B, T, C]``: written out, or still the product that they are."""
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Frames that a stretch of samples is conditioned on.
+
+    Attributes:
+        features: ``[B, left + F + right, M]``; frame ``left`` covers the first sample of the stretch, what follows the F
+            frames of the stretch is look-ahead.
+        speaker: int64 ``[B]``, index of each row's speaker.
+        left: frames of context from before the stretch.
+    """
+
+    features: Tensor
+    speaker: Tensor
+    left: int = 0

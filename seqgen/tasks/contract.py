@@ -1,0 +1,175 @@
+"""The contract of a task: what a run learns from, and what it is judged by."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from torch import nn
+
+from seqgen.bundle import Bundle
+from seqgen.errors import SeqgenError
+from seqgen.objectives.contract import Objective
+from seqgen.runtime.contract import Runtime
+from seqgen.spec import Facts
+from seqgen.tasks.run import RunConfig
+from seqgen.tasks.table import Table
+from seqgen.train.report import Report
+from seqgen.train.source import Source
+
+Split = Literal["train", "valid", "test"]
+
+
+@dataclass(frozen=True)
+class System:
+    """Trained or fresh networks of a run.
+
+    Attributes:
+        networks: by name, as the run defines them. objective: what trains them; of a bundle there is none.
+        label: where the weights are from. directory: of the experiment, where there is one.
+        runtime: what executes an opened bundle.
+    """
+
+    networks: Mapping[str, nn.Module]
+    objective: Objective | None = None
+    label: str = ""
+    directory: Path | None = None
+    runtime: Runtime | None = None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Options of an evaluation.
+
+    Attributes:
+        data: what to evaluate on (by default the run's own test set). limit: only the first so many examples (0: as the
+            run says).
+        temperature, seed: of what is sampled. likelihood_only: nothing is sampled.
+        keep: directory for what was sampled.
+    """
+
+    data: Path | None = None
+    limit: int = 0
+    temperature: float = 1.0
+    seed: int = 0
+    likelihood_only: bool = False
+    keep: Path | None = None
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Options of sampling.
+
+    Attributes:
+        given: file that is to be continued or vocoded. out: file to write (standard output where it may be).
+        speaker: whose voice. prompt: text to go on from. length: elements to make.
+        temperature, seed: of the noise.
+    """
+
+    given: Path | None = None
+    out: Path | None = None
+    speaker: str = ""
+    prompt: str = ""
+    length: int = 0
+    temperature: float = 1.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Exporting:
+    """Options of an export.
+
+    Attributes:
+        precision: weights of the native engine. engine_only: nothing but what that engine reads.
+        notes: added to the bundle's provenance.
+    """
+
+    precision: Literal["float32", "bf16", "int8"] = "float32"
+    engine_only: bool = False
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+
+class Task(ABC):
+    """What a run learns from and is judged by. It owns nothing that is trained.
+
+    Args:
+        run: the run. config: the task's own part of it. facts: what was known when the run was trained; by default they
+            are read from the training data.
+
+    Attributes:
+        Config: frozen dataclass of the task's part of the YAML.
+        bundle_kind: what an exported bundle of this task calls itself; "" where there is none.
+    """
+
+    Config: ClassVar[type[Any]]
+    bundle_kind: ClassVar[str] = ""
+
+    def __init__(self, run: RunConfig, config: Any, facts: Facts | None = None) -> None:
+        self.run, self.config = run, config
+        self.facts = facts if facts is not None else self.read_facts()
+
+    @abstractmethod
+    def read_facts(self) -> Facts:
+        """What the training data tell before any network is built."""
+
+    @abstractmethod
+    def source(self, split: Split, networks: Mapping[str, nn.Module]) -> Source:
+        """Batches of a split, with the context that these networks need."""
+
+    @abstractmethod
+    def evaluate(self, system: System, options: Evaluation) -> Table:
+        """What ``seqgen eval`` prints and writes of an experiment, or of an opened bundle."""
+
+    def require_fit(self, networks: Mapping[str, nn.Module]) -> None:
+        """Refuse networks that do not fit the data; by default none.
+
+        Raises:
+            SeqgenError: saying what does not fit.
+        """
+
+    def adopt(self, network: nn.Module, facts: Facts, where: str) -> None:
+        """Refuse a network of another run that was trained on other data than this run can use; by default none.
+
+        Raises:
+            SeqgenError: naming the network's place and what differs.
+        """
+
+    def require_sensible(self) -> None:
+        """Refuse, before a training begins, data that make no sense with the run's settings; by default nothing."""
+
+    def describe(self) -> str:
+        """The training data in a few words, for the line that a training begins with."""
+        return f"{self.facts.examples:,} examples"
+
+    def previews(self, system: System, report: Report, step: int) -> None:
+        """Put samples into the record of a training, at each validation; by default none."""
+
+    def open_bundle(self, bundle: Bundle, runtime: str) -> System:
+        """The system of a bundle, executed by a runtime.
+
+        Raises:
+            SeqgenError: where the task has no bundles.
+        """
+        raise self._cannot("has no bundles")
+
+    def sample(self, system: System, options: Sampling) -> str:
+        """Make something on request; returns a line that says what was made.
+
+        Raises:
+            SeqgenError: where the task has nothing to sample.
+        """
+        raise self._cannot("has nothing to sample")
+
+    def export(self, system: System, out: Path, options: Exporting) -> Bundle:
+        """Write a bundle.
+
+        Raises:
+            SeqgenError: where the task has none, or the networks cannot be exported.
+        """
+        raise self._cannot("cannot be exported")
+
+    def _cannot(self, what: str) -> SeqgenError:
+        return SeqgenError(f"task {self.run.task.name} {what}", remedy="use its experiment directory")

@@ -1,0 +1,189 @@
+"""An experiment directory: the resolved configuration, what was known of the data, and the trained networks."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from seqgen import config, registry
+from seqgen.errors import SeqgenError
+from seqgen.objectives.contract import Objective, require_networks
+from seqgen.spec import Facts
+from seqgen.tasks import networks
+from seqgen.tasks.contract import System, Task
+from seqgen.tasks.run import RunConfig, load
+from seqgen.train import weights
+from seqgen.train.checkpoint import CheckpointIdentity
+
+CONFIG = "config.yaml"
+FACTS = "facts.yaml"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One run on disk: its configuration, and the facts of the data that it was trained on."""
+
+    directory: Path
+    run: RunConfig
+    facts: Facts
+
+    @staticmethod
+    def create(directory: Path, run: RunConfig, facts: Facts) -> Experiment:
+        """Write the resolved configuration and the facts beside what training will write."""
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            _replace(directory / CONFIG, config.dump(run))
+            _replace(directory / FACTS, config.dump(facts))
+        except OSError as error:
+            raise SeqgenError(
+                f"cannot write {directory}: {error.strerror}", remedy="choose a writable place with free space"
+            ) from None
+        return Experiment(directory, run, facts)
+
+    @staticmethod
+    def open(directory: Path) -> Experiment:
+        """Read an experiment.
+
+        Raises:
+            SeqgenError: where the directory is none.
+        """
+        if not (directory / CONFIG).is_file() or not (directory / FACTS).is_file():
+            raise SeqgenError(
+                f"{directory}: no experiment here ({CONFIG} is missing)", remedy="run `seqgen train` first"
+            )
+        return Experiment(directory, load(directory / CONFIG), config.load(directory / FACTS, Facts))
+
+    @property
+    def source(self) -> str:
+        """What messages call the configuration."""
+        return str(self.directory / CONFIG)
+
+    def identity(self) -> CheckpointIdentity:
+        """What its checkpoints must belong to."""
+        return CheckpointIdentity(config.dump(self.run), config.digest(self.run), self.facts.signature)
+
+    def task(self) -> Task:
+        """The run's task, with what was known when it was trained."""
+        return task_of(self.run, self.facts, source=self.source)
+
+    def network(self, name: str) -> tuple[nn.Module, Path]:
+        """One network with the best checkpoint's (averaged) weights, in evaluation mode, and that checkpoint.
+
+        Raises:
+            SeqgenError: where the run trains no network of this name, or has no checkpoint.
+        """
+        trained = {key: one for key, one in self.run.networks.items() if one.name != networks.PRETRAINED}
+        if name not in trained:
+            raise SeqgenError(
+                f"{self.directory} trains no network '{name}'", remedy=f"choose {' or '.join(trained) or 'another run'}"
+            )
+        made = networks.network(trained[name], self.facts, source=self.source)
+        found = weights.load(self.directory, made, prefix=f"{name}.")
+        return made.eval(), found
+
+    def exported(self) -> System:
+        """The trained networks alone, in evaluation mode: what :meth:`load` gives, without the objective and what that
+        would need."""
+        trained = [key for key, one in self.run.networks.items() if one.name != networks.PRETRAINED]
+        found = {name: self.network(name) for name in trained}
+        label = next((path.name for _, path in found.values()), "")
+        return System({name: made for name, (made, _) in found.items()}, None, label, self.directory)
+
+    def load(self) -> System:
+        """The whole system with the best checkpoint's (averaged) weights, in evaluation mode."""
+        system = build(self.task(), source=self.source, directory=self.directory)
+        assert system.objective is not None
+        found = weights.load(self.directory, system.objective)
+        system.objective.eval()
+        return System(system.networks, system.objective, found.name, self.directory)
+
+
+def task_of(run: RunConfig, facts: Facts | None = None, *, source: str) -> Task:
+    """The task of a run.
+
+    Raises:
+        SeqgenError: for an unknown task or option.
+    """
+    options = config.options(run.task, registry.TASKS, source=source)
+    task: Task = registry.TASKS.load(run.task.name)(run, options, facts)
+    return task
+
+
+def build(task: Task, *, source: str, directory: Path | None = None) -> System:
+    """The objective of a run with its networks, those of other runs included.
+
+    Fresh weights are decided by ``train.seed``.
+
+    Raises:
+        SeqgenError: for unknown names or options, for parts that do not fit each other or the data, and where the
+            objective cannot train such networks or lacks one.
+    """
+    run, facts = task.run, task.facts
+    kind: Any = registry.OBJECTIVES.load(run.objective.name)
+    options = config.options(run.objective, registry.OBJECTIVES, source=source)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(run.train.seed)
+        made = networks.build(run.networks, facts, source=source)
+        task.require_fit(made)
+        for name, component in run.networks.items():
+            if component.name == networks.PRETRAINED:
+                made[name] = _pretrained(name, component, task, source)
+        try:
+            require_networks(kind, made)
+        except SeqgenError as error:
+            raise _unfit(kind, run, made, source, error) from None
+        return System(made, kind(options, made, facts), "fresh", directory)
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """Options of a network that another run has trained.
+
+    Attributes:
+        experiment: directory of that run. network: its name there (by default the only one that it trains).
+    """
+
+    experiment: str
+    network: str = ""
+
+
+def _pretrained(name: str, component: config.Component, task: Task, source: str) -> nn.Module:
+    """A network of another run, frozen and in evaluation mode."""
+    options = config.from_plain(component.options, Pretrained, source=f"{source}: networks.{name}")
+    where = f"networks.{name} {options.experiment}"
+    experiment = Experiment.open(Path(options.experiment))
+    trained = [key for key, one in experiment.run.networks.items() if one.name != networks.PRETRAINED]
+    if not options.network and len(trained) != 1:
+        raise SeqgenError(
+            f"{where} trains {len(trained)} networks", remedy=f"give network: {' or '.join(trained) or 'its name'}"
+        )
+    network, _ = experiment.network(options.network or trained[0])
+    task.adopt(network, experiment.facts, where)
+    return network.requires_grad_(False).eval()
+
+
+def _unfit(
+    kind: type[Objective], run: RunConfig, made: dict[str, nn.Module], source: str, error: SeqgenError
+) -> SeqgenError:
+    """The refusal of networks that an objective cannot train, with those that could."""
+    fitting = []
+    for name in registry.OBJECTIVES:
+        other = registry.OBJECTIVES.load(name)
+        try:
+            require_networks(other, made)
+        except SeqgenError:
+            continue
+        fitting.append(name)
+    choice = f"; or set objective to {' or '.join(fitting)}" if fitting else ""
+    return SeqgenError(f"{source}: objective {run.objective.name}: {error.problem}", remedy=f"{error.remedy}{choice}")
+
+
+def _replace(path: Path, text: str) -> None:
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    scratch.write_text(text, encoding="utf-8")
+    os.replace(scratch, path)

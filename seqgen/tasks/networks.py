@@ -1,0 +1,42 @@
+"""The networks of a run: built as its YAML names them, or taken from other runs with their weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from seqgen import config, registry
+from seqgen.config import Component
+from seqgen.spec import Facts
+
+PRETRAINED = "pretrained"
+
+
+def build(components: Mapping[str, Component], facts: Facts, *, source: str) -> dict[str, nn.Module]:
+    """The networks that a run trains, with fresh weights, in the order of the YAML; pretrained ones are left out.
+
+    Raises:
+        SeqgenError: for unknown names or options, and for parts that do not fit each other.
+    """
+    return {
+        name: network(component, facts, source=source)
+        for name, component in components.items()
+        if component.name != PRETRAINED
+    }
+
+
+def network(component: Component, facts: Facts, *, source: str) -> nn.Module:
+    """One network with fresh weights: a density (which is told the facts), a model or a flow."""
+    if component.name in registry.DENSITIES:
+        kind: Any = registry.DENSITIES.load(component.name)
+        options = config.options(component, registry.DENSITIES, source=source)
+        made: nn.Module = kind.build(options, facts, source=source)
+        return made
+    for table in (registry.MODELS, registry.FLOWS):
+        if component.name in table:
+            plain: nn.Module = config.construct(component, table, source=source)
+            return plain
+    tables = (registry.DENSITIES, registry.MODELS, registry.FLOWS)
+    raise registry.unknown("network", component.name, [PRETRAINED, *(name for table in tables for name in table)], source)

@@ -1,0 +1,307 @@
+"""Batches of audio and its log-mel frames, as pure functions of their number."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from seqgen import noise
+from seqgen.audio import io
+from seqgen.audio.codec import Codec
+from seqgen.audio.features import log_mel
+from seqgen.audio.prediction import LinearPrediction
+from seqgen.data.directory import DataDir, Utterance
+from seqgen.data.loader import loader
+from seqgen.errors import SeqgenError
+from seqgen.spec import FeatureSpec
+from seqgen.stream.conditioning import Frames
+from seqgen.train.source import Source
+
+_STREAM = noise.name_to_stream("seqgen.data.segments")
+LONGEST_UTTERANCE = 600.0
+"""Seconds that :class:`UtteranceBatches` takes as one piece."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B recordings, or stretches of them, and what they are conditioned on.
+
+    Attributes:
+        x: ``[B, T]`` int64 symbols, or ``[B, T, 1]`` float32 where the codec is real-valued.
+        lengths: ``[B]`` int64; positions of ``x`` that are real, the rest is encoded silence.
+        cond: log-mel frames ``[B, left + F + right, n_mels]`` float32 and speakers; frame ``left`` covers the first
+            sample of ``x``.
+        ids: utterance ids. texts: their transcripts.
+    """
+
+    x: Tensor
+    lengths: Tensor
+    cond: Frames
+    ids: tuple[str, ...]
+    texts: tuple[str, ...] = ()
+
+
+def _samples(utterance: Utterance, first: int, last: int) -> npt.NDArray[np.float32]:
+    """Samples ``[first, last)`` of an utterance, with silence where there are none."""
+    start, stop = max(first, 0), min(last, utterance.samples)
+    if start >= stop:
+        return np.zeros(last - first, np.float32)
+    audio, _ = io.read(utterance.path, start=utterance.start + start, count=stop - start)
+    return np.pad(audio, (start - first, last - stop))
+
+
+@dataclass(frozen=True)
+class _Window:
+    """Cuts stretches of ``segment`` samples with their frames: ``left`` before, ``right`` after."""
+
+    features: FeatureSpec
+    codec: Codec
+    prediction: LinearPrediction | None
+    left: int
+    right: int
+    speakers: dict[str, int]
+
+    @staticmethod
+    def build(
+        data: DataDir,
+        *,
+        features: FeatureSpec,
+        codec: Codec,
+        prediction: LinearPrediction | None,
+        left: int,
+        right: int,
+        speakers: Sequence[str],
+    ) -> _Window:
+        """Check that the data fits the features and the speakers."""
+        data.require_rate(features.sample_rate)
+        if left < 0 or right < 0:
+            raise SeqgenError(f"context of {left} and {right} frames", remedy="give frames of at least 0")
+        known = {name: index for index, name in enumerate(speakers or data.speakers)}
+        for utterance in data:
+            if utterance.speaker not in known:
+                raise SeqgenError(
+                    f"{data.path}: '{utterance.id}' is spoken by '{utterance.speaker}', "
+                    f"whom the model does not know (it knows {', '.join(known)})",
+                    remedy="train on data of every speaker, or leave these utterances out",
+                )
+        return _Window(features, codec, prediction, left, right, known)
+
+    def batch(self, utterances: Sequence[Utterance], offsets: Sequence[int], segment: int) -> Batch:
+        """Stretches ``[offset, offset + segment)``; offsets and ``segment`` are multiples of the hop.
+
+        Frames of the whole recording are reproduced by reading as many hops more on both sides as a frame's window
+        reaches. The rows are laid end to end for one transform; those extra frames, where neighbours meet, are dropped.
+        """
+        hop, frames = self.features.hop, segment // self.features.hop
+        history = self.prediction.order if self.prediction is not None else 0
+        reach = -(-max(self.features.pad, history) // hop)
+        before, after = self.left + reach, self.right + reach
+        audio = np.stack(
+            [
+                _samples(utterance, offset - before * hop, offset + segment + after * hop)
+                for utterance, offset in zip(utterances, offsets, strict=True)
+            ]
+        )
+        mel = log_mel(audio.reshape(-1), self.features).reshape(len(audio), before + frames + after, -1)
+        mel = mel[:, reach : mel.shape[1] - reach].copy()
+        for row, utterance, offset in zip(mel, utterances, offsets, strict=True):
+            first = offset // hop - self.left  # frame number of row[0]
+            row[: max(0, -first)] = self.features.silence
+            row[max(0, self.features.frames(utterance.samples) - first) :] = self.features.silence
+        speech = audio[:, before * hop - history : before * hop + segment]
+        if self.prediction is not None:
+            speech = self.prediction.excite(speech, mel[:, self.left : self.left + frames])
+        codes: npt.NDArray[Any] = self.codec.encode(speech)
+        x = torch.from_numpy(codes if self.codec.alphabet else codes.copy()[..., None])
+        real = [min(segment, one.samples - offset) for one, offset in zip(utterances, offsets, strict=True)]
+        return Batch(
+            x=x,
+            lengths=torch.tensor(real) * self.codec.symbols_per_sample,
+            cond=Frames(
+                torch.from_numpy(mel),
+                torch.tensor([self.speakers[one.speaker] for one in utterances]),
+                self.left,
+            ),
+            ids=tuple(one.id for one in utterances),
+            texts=tuple(one.text for one in utterances),
+        )
+
+
+class SegmentBatches:
+    """Batches of short stretches drawn at random from a data directory; batch ``step`` is a function of (seed, step).
+
+    Every hop-aligned offset of every utterance is equally likely, so long utterances are drawn more often, as their
+    share of the corpus demands; the last offset may reach beyond the end by less than a hop. Nothing is kept between
+    batches and only metadata is in memory: training resumes at any step by asking for it.
+
+    Shapes: ``x`` ``[B, segment · symbols_per_sample]``, ``cond`` ``[B, left + segment / hop + right, n_mels]``.
+    Frames outside the recording are ``features.silence``; the others equal those of the whole recording.
+
+    Args:
+        data: utterances, all at ``features.sample_rate``. features, codec: what is computed from the samples.
+        prediction: the codec is given the excitation that this leaves (``None``: the waveform).
+        segment: samples, a multiple of the hop. batch_size: sequences of the global batch.
+        seed: of the run. left, right: frames of context and of look-ahead.
+        speakers: index of each speaker; by default the data's own, sorted.
+
+    Raises:
+        SeqgenError: for data of another rate (both are named), an unknown speaker, or sizes that do not fit.
+
+    Example:
+        >>> batches = SegmentBatches(
+        ...     DataDir.load(Path("data/train")), features=spec, codec=Bytes16(), segment=960, batch_size=32, seed=1
+        ... )  # doctest: +SKIP
+        >>> batches[1000].x.shape  # doctest: +SKIP
+        torch.Size([32, 1920])
+    """
+
+    def __init__(
+        self,
+        data: DataDir,
+        *,
+        features: FeatureSpec,
+        codec: Codec,
+        prediction: LinearPrediction | None = None,
+        segment: int,
+        batch_size: int,
+        seed: int,
+        left: int = 0,
+        right: int = 0,
+        speakers: Sequence[str] = (),
+    ) -> None:
+        if segment <= 0 or segment % features.hop:
+            raise SeqgenError(
+                f"segment of {segment} samples is not a multiple of the hop {features.hop}",
+                remedy=f"use {max(1, round(segment / features.hop)) * features.hop}",
+            )
+        if batch_size <= 0:
+            raise SeqgenError(f"batch_size {batch_size}", remedy="give at least 1")
+        self.data, self.segment, self.batch_size, self.seed = data, segment, batch_size, seed
+        self._window = _Window.build(
+            data, features=features, codec=codec, prediction=prediction, left=left, right=right, speakers=speakers
+        )
+        beyond = np.array([max(0, utterance.samples - segment) for utterance in data], np.int64)
+        offsets = -(-beyond // features.hop) + 1
+        self._ends = np.cumsum(offsets)
+        self._rows = np.arange(batch_size)
+
+    @property
+    def speakers(self) -> tuple[str, ...]:
+        """Speakers in the order of their indices."""
+        return tuple(self._window.speakers)
+
+    def shard(self, rank: int, world: int) -> SegmentBatches:
+        """Rows ``rank, rank + world, …`` of the same global batches, for one of ``world`` processes.
+
+        Raises:
+            SeqgenError: when the batch does not divide evenly (the mean of the ranks' losses would not be the batch's).
+        """
+        if not 0 <= rank < world:
+            raise ValueError(f"rank {rank} of {world} processes")
+        if len(self._rows) % world:
+            raise SeqgenError(
+                f"batch_size {self.batch_size} cannot be shared evenly by {world} processes",
+                remedy=f"use a multiple of {world}",
+            )
+        part = copy.copy(self)
+        part._rows = self._rows[rank::world]
+        return part
+
+    def draws(self, step: int) -> list[tuple[Utterance, int]]:
+        """Utterance and first sample of each row of batch ``step``."""
+        positions = 2 * (step * self.batch_size + self._rows.astype(np.int64))
+        total = int(self._ends[-1])
+        # Two 24-bit words: one alone would reach only some of the offsets of a corpus of a day.
+        coarse = noise.uniforms(self.seed, _STREAM, positions)
+        fine = noise.uniforms(self.seed, _STREAM, positions + 1)
+        numbers = np.minimum(((coarse + fine * 2.0**-24) * total).astype(np.int64), total - 1)
+        chosen = np.searchsorted(self._ends, numbers, side="right")
+        hops = numbers - np.where(chosen > 0, self._ends[chosen - 1], 0)
+        hop = self._window.features.hop
+        return [(self.data.utterances[int(one)], int(count) * hop) for one, count in zip(chosen, hops, strict=True)]
+
+    def __getitem__(self, step: int) -> Batch:
+        if step < 0:
+            raise IndexError(f"batch {step}")
+        utterances, offsets = zip(*self.draws(step), strict=True)
+        return self._window.batch(utterances, offsets, self.segment)
+
+
+class UtteranceBatches(Sequence[Batch]):
+    """Whole utterances, longest first so that lack of memory shows at once, padded to the longest of their batch.
+
+    Shapes: ``x`` ``[B, F · hop · symbols_per_sample]``, ``cond`` ``[B, left + F + right, n_mels]`` with F the frames of
+    the longest; frames outside the recording are ``features.silence``.
+
+    Args: as :class:`SegmentBatches`.
+
+    Raises:
+        SeqgenError: also for an utterance of more than ``LONGEST_UTTERANCE`` seconds.
+    """
+
+    def __init__(
+        self,
+        data: DataDir,
+        *,
+        features: FeatureSpec,
+        codec: Codec,
+        prediction: LinearPrediction | None = None,
+        batch_size: int,
+        left: int = 0,
+        right: int = 0,
+        speakers: Sequence[str] = (),
+    ) -> None:
+        self._window = _Window.build(
+            data, features=features, codec=codec, prediction=prediction, left=left, right=right, speakers=speakers
+        )
+        if batch_size <= 0:
+            raise SeqgenError(f"batch_size {batch_size}", remedy="give at least 1")
+        self.data, self.batch_size = data, batch_size
+        self._order = sorted(data, key=lambda utterance: (-utterance.samples, utterance.id.encode()))
+        longest = self._order[0]
+        if longest.seconds > LONGEST_UTTERANCE:
+            raise SeqgenError(
+                f"{data.path}: '{longest.id}' lasts {longest.seconds:.0f} s, too long to evaluate in one piece",
+                remedy="cut the recordings with `seqgen data prepare --max-seconds 30`",
+            )
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._order) / self.batch_size)
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]  # int or slice, as a list does
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        number = range(len(self))[index]
+        utterances = self._order[number * self.batch_size : (number + 1) * self.batch_size]
+        features = self._window.features
+        segment = features.frames(utterances[0].samples) * features.hop
+        return self._window.batch(utterances, [0] * len(utterances), segment)
+
+
+@dataclass(frozen=True)
+class Recordings(Source):
+    """A split of recordings: stretches drawn at random for training, or whole utterances once.
+
+    ``segments`` and ``utterances`` may be missing where nobody asks for such batches; ``workers`` are loading processes.
+    """
+
+    segments: SegmentBatches | None
+    utterances: UtteranceBatches | None
+    workers: int = 0
+
+    def batches(self, start: int, stop: int, rank: int, world: int) -> Iterator[Batch]:
+        assert self.segments is not None
+        return loader(self.segments.shard(rank, world), start, stop, self.workers)
+
+    def whole(self) -> Iterator[Batch]:
+        batches = self.utterances
+        assert batches is not None
+        return iter(batches[index] for index in range(len(batches)))

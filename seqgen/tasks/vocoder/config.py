@@ -1,0 +1,43 @@
+"""The vocoder task's part of a run: recordings, and how they become sequences and frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from seqgen.errors import SeqgenError
+from seqgen.spec import FeatureSpec
+
+
+@dataclass(frozen=True)
+class VocoderConfig:
+    """Recordings that a run learns from.
+
+    Attributes:
+        train, valid, test: data directories; a relative path is taken from the working directory.
+        features: definition of the frames.
+        codec: how a waveform becomes the sequence to model (``bytes16``, ``mulaw8``, ``float``).
+        prediction: order of the linear prediction that the features give (0: none). The model then learns its
+            excitation, and the waveform is filtered back from what it makes; for ``bytes16``.
+        segment: samples per training row, a multiple of the hop.
+        valid_utterances: how many validation utterances (the first by id) are scored during training; 0 means all.
+        test_utterances: the same for the test set of ``seqgen eval``.
+    """
+
+    train: str
+    valid: str
+    test: str
+    features: FeatureSpec
+    codec: str = "bytes16"
+    prediction: int = 0
+    segment: int = 960
+    valid_utterances: int = 0
+    test_utterances: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("valid_utterances", "test_utterances"):
+            if getattr(self, name) < 0:
+                raise SeqgenError(f"'{name}' is {getattr(self, name)}", remedy="give 0 (all) or more")
+        if self.segment <= 0 or self.segment % self.features.hop:
+            raise SeqgenError(
+                f"'segment' is {self.segment}", remedy=f"give a multiple of the hop ({self.features.hop})"
+            )

@@ -1,0 +1,180 @@
+"""Evaluation of a vocoder on held-out recordings: exact figures of its method, and distances of the audio it makes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from seqgen import noise
+from seqgen.audio import io
+from seqgen.audio.features import log_mel
+from seqgen.data.directory import Utterance
+from seqgen.generation.vocoder import Vocoder
+from seqgen.metrics.griffin_lim import griffin_lim
+from seqgen.metrics.table import evaluate_pair
+from seqgen.models.frames import with_speaker
+from seqgen.noise import Key
+from seqgen.objectives.contract import Measure, Objective
+from seqgen.runtime.contract import Floats, Runtime
+from seqgen.spec import FeatureSpec
+from seqgen.tasks.table import Gathered
+from seqgen.tasks.vocoder.batches import Batch
+
+Floats1 = npt.NDArray[np.float32]
+_ROWS = 16  # utterances that one call of a runtime makes side by side
+_EVALUATION = 1 << 62  # streams of an evaluation lie beyond those of any step
+
+
+@torch.no_grad()
+def measured(objective: Objective, batches: Iterable[Batch], seed: int) -> Gathered:
+    """The figures of a method on whole utterances."""
+    found = Gathered()
+    for index, batch in enumerate(batches):
+        found.add(objective.measure(batch, Key(seed, _EVALUATION + index), index), batch.ids)
+    return found
+
+
+@torch.no_grad()
+def measured_by(runtime: Runtime, vocoder: Vocoder, batches: Iterable[Batch]) -> Gathered:
+    """What a runtime's own distributions, rounded weights and all, are worth on whole utterances.
+
+    Of a voice that reads what it drew: bits per sample of the recordings. Of one that draws from noise: how far its
+    distributions lie from those of the voice in float32, in nats per sample,
+
+        E_z[ln p(x_t | z_<t) - ln q(x_t | z_<t)],        x = voice(z).
+    """
+    found = Gathered()
+    for batch in batches:
+        per, lengths = vocoder.generator.symbols_per_sample, batch.lengths
+        amounts = _judged(runtime, vocoder, batch)
+        real = torch.arange(batch.x.shape[1])[None] < lengths[:, None]
+        measures = {}
+        for name, amount in amounts.items():
+            total = (amount * real[:, : amount.shape[1]]).sum(dim=1)
+            bits = name == "nats"
+            called, unit = ("bits_per_sample", "") if bits else (f"{name}_from_float32", "nats/sample")
+            measures[called] = Measure(total / np.log(2) if bits else total, lengths // per, unit)
+        found.add(measures, batch.ids)
+    return found
+
+
+def _judged(runtime: Runtime, vocoder: Vocoder, batch: Batch) -> dict[str, Tensor]:
+    """Amounts ``[B, T]`` of a batch's elements through a runtime's ``step``: whole frames, beyond the end silence."""
+    manifest, generator = runtime.manifest, vocoder.generator
+    spec, per = manifest.spec, generator.symbols_per_sample
+    frames = _frames(runtime, vocoder, batch)
+    values = batch.x if batch.x.dim() == 2 else batch.x[..., 0]
+    count = spec.alignment.first_samples(frames.shape[1]) + manifest.ahead
+    silence = torch.from_numpy(vocoder.codec.encode(np.zeros((len(values), count - values.shape[1] // per), np.float32)))
+    line = torch.cat([values, silence.to(values.dtype)], dim=1)
+    width = generator.num_uniforms
+    u = np.stack([noise.block(0, noise.name_to_stream(name), 0, count * per * width) for name in batch.ids])
+    x = generator.elements(torch.from_numpy(u).unflatten(1, (-1, width)), line)
+    params, _ = runtime.step(x.numpy(), runtime.init(len(x)), frames.numpy())
+    made = torch.from_numpy(params)
+    reference, _ = vocoder.step(x, vocoder.init_state(len(x)), frames) if not manifest.feeds_back else (made, None)
+    amounts = generator.judge(made, reference, x[:, : made.shape[1]])
+    return {name: amount[:, : values.shape[1]] for name, amount in amounts.items()}
+
+
+def _frames(runtime: Runtime, vocoder: Vocoder, batch: Batch) -> Tensor:
+    """Whole frames for all of a batch, look-ahead included; beyond the end the last one again."""
+    features = batch.cond.features[:, batch.cond.left :]
+    given = with_speaker(features, batch.cond.speaker, vocoder.generator.speakers)
+    samples = batch.x.shape[1] // vocoder.generator.symbols_per_sample
+    needed = runtime.manifest.spec.alignment.frames(samples)
+    return torch.cat([given[:, :needed], given[:, -1:].expand(-1, max(0, needed - given.shape[1]), -1)], dim=1)
+
+
+def recording(utterance: Utterance) -> Floats1:
+    """The utterance's samples."""
+    return io.read(utterance.path, start=utterance.start, count=utterance.samples)[0]
+
+
+def vocode(
+    runtime: Runtime,
+    features: Sequence[Floats],
+    speakers: Sequence[str],
+    streams: Sequence[int],
+    *,
+    seed: int = 0,
+    temperature: float = 1.0,
+) -> list[Floats1]:
+    """Audio of several utterances side by side: each as if it were alone, whatever its neighbours.
+
+    Shapes: per utterance features ``[F_i, n_mels]`` → audio ``[F_i · hop]``.
+    """
+    manifest = runtime.manifest
+    spec, width = manifest.spec, manifest.uniforms_per_sample
+    ahead = spec.alignment.look_ahead
+    longest = max(f.shape[0] for f in features)
+    cond = np.zeros((len(features), longest + ahead, spec.in_dim), np.float32)
+    cond[:, :, : manifest.features.n_mels] = manifest.features.silence
+    for row, (one, speaker) in enumerate(zip(features, speakers, strict=True)):
+        cond[row, : one.shape[0], : manifest.features.n_mels] = one
+        if spec.in_dim > manifest.features.n_mels:
+            cond[row, :, manifest.features.n_mels + manifest.speakers.index(speaker)] = 1
+    samples = longest * spec.up
+    uniforms = np.stack([noise.block(seed, stream, 0, (samples + manifest.ahead) * width) for stream in streams])
+    # The look-ahead's last conditioning is for samples beyond the end, which are dropped.
+    total = spec.alignment.first_samples(longest + ahead)
+    uniforms = np.pad(uniforms, ((0, 0), (0, (total - samples) * width)))
+    audio, _ = runtime.sample(uniforms, runtime.init(len(features)), cond, temperature)
+    return [audio[row, : one.shape[0] * spec.up] for row, one in enumerate(features)]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One held-out utterance: reference, the voice's audio, Griffin–Lim's audio, and the distances of both."""
+
+    utterance: Utterance
+    reference: Floats1
+    vocoded: Floats1
+    baseline: Floats1
+    scores: dict[str, float]
+    baseline_scores: dict[str, float]
+
+    def write(self, folder: Path, rate: int) -> None:
+        """Keep the three waveforms as WAV files."""
+        for kind, audio in (("reference", self.reference), ("vocoded", self.vocoded), ("griffin-lim", self.baseline)):
+            io.write(folder / f"{self.utterance.id}.{kind}.wav", audio, rate)
+
+
+Maker = Callable[[Sequence[Floats], Sequence[str], Sequence[int]], list[Floats1]]
+
+
+def resynthesise(
+    make: Maker,
+    spec: FeatureSpec,
+    utterances: Sequence[Utterance],
+    *,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Iterable[Pair]:
+    """Vocode held-out utterances from their own features and score them beside Griffin–Lim from the same features."""
+    ordered = sorted(utterances, key=lambda one: -one.samples)
+    for start in range(0, len(ordered), _ROWS):
+        group = ordered[start : start + _ROWS]
+        references = [recording(one) for one in group]
+        features = [log_mel(reference, spec) for reference in references]
+        streams = [noise.name_to_stream(one.id) for one in group]
+        speakers = [one.speaker for one in group]
+        made = make(features, speakers, streams)
+        for utterance, reference, frames, audio in zip(group, references, features, made, strict=True):
+            vocoded = audio[: len(reference)]
+            baseline = griffin_lim(frames, spec, len(reference))
+            rate = spec.sample_rate
+            yield Pair(
+                utterance,
+                reference,
+                vocoded,
+                baseline,
+                evaluate_pair(reference, vocoded, rate),
+                evaluate_pair(reference, baseline, rate),
+            )
+            progress(1)

@@ -1,0 +1,285 @@
+"""The vocoder task: recordings in, a voice out that makes audio of log-mel frames."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from rich.console import Console
+from rich.progress import Progress
+from torch import nn
+
+from seqgen import config, registry
+from seqgen.audio import io
+from seqgen.audio.codec import Codec
+from seqgen.audio.features import log_mel, mel_filters
+from seqgen.audio.prediction import prediction_for
+from seqgen.audio.resample import resample
+from seqgen.bundle import Bundle
+from seqgen.data.directory import DataDir
+from seqgen.errors import SeqgenError
+from seqgen.export import voice
+from seqgen.generation.contract import Generator
+from seqgen.generation.vocoder import Vocoder
+from seqgen.metrics.table import UNITS, summarise
+from seqgen.runtime import open_runtime
+from seqgen.runtime.contract import Runtime
+from seqgen.spec import Facts, require_same_signature
+from seqgen.tasks.contract import Evaluation, Exporting, Sampling, Split, System, Task
+from seqgen.tasks.run import RunConfig
+from seqgen.tasks.table import Table
+from seqgen.tasks.vocoder.batches import Recordings, SegmentBatches, UtteranceBatches
+from seqgen.tasks.vocoder.config import VocoderConfig
+from seqgen.tasks.vocoder.evaluation import Pair, measured, measured_by, resynthesise, vocode
+from seqgen.tasks.vocoder.previews import preview
+from seqgen.tasks.vocoder.runtime import TorchRuntime
+from seqgen.train.report import Report
+
+_GENERATOR = "generator"  # the network that is exported, streamed and listened to
+
+
+class Vocoding(Task):
+    """Networks learn from recordings; a network called ``generator`` is a voice, which is judged by what it makes.
+
+    A run without one trains a network that makes no audio (a classifier, say); it is judged by its method's own figures.
+    """
+
+    Config = VocoderConfig
+    bundle_kind: ClassVar[str] = "vocoder"
+
+    def __init__(self, run: RunConfig, config: VocoderConfig, facts: Facts | None = None) -> None:
+        self.options = config
+        mel_filters(config.features)  # bands that no frequency falls into are found before anything is written
+        self.codec: Codec = registry.CODECS.load(config.codec)()
+        self.prediction = prediction_for(config.features, config.prediction, config.codec)
+        super().__init__(run, config, facts)
+
+    def read_facts(self) -> Facts:
+        data = DataDir.load(Path(self.options.train))
+        return self._facts(len(data), tuple(data.speakers))
+
+    def _facts(self, examples: int, speakers: tuple[str, ...]) -> Facts:
+        return Facts(
+            examples=examples,
+            vocab_size=self.codec.alphabet,
+            shape=() if self.codec.alphabet else (1,),
+            symbols_per_sample=self.codec.symbols_per_sample,
+            start=float(self.codec.start),
+            speakers=speakers,
+            features=self.options.features,
+        )
+
+    def require_sensible(self) -> None:
+        """Refuse segments that are longer than any recording."""
+        data = DataDir.load(Path(self.options.train))
+        longest = max(utterance.samples for utterance in data)
+        if self.options.segment > max(longest, self.options.features.hop):
+            raise SeqgenError(
+                f"'task.segment' is {self.options.segment} samples, the longest utterance of {data.path} has {longest}",
+                remedy="train on shorter segments",
+            )
+
+    def require_fit(self, networks: Mapping[str, nn.Module]) -> None:
+        """Refuse a codec whose elements are not what the networks read, and a filter that lanes cannot be led through."""
+        for name, network in networks.items():
+            body = network.body if isinstance(network, Generator) else network
+            spec = getattr(body, "spec", None)
+            if spec is not None:
+                self._require_codec(name, (spec.vocab_size, spec.cond_every))
+            if isinstance(network, Generator) and network.ahead and self.prediction is not None:
+                raise SeqgenError(
+                    f"'task.prediction' is {self.options.prediction} with {network.lanes} lanes",
+                    remedy="set one of them: lanes are made of the waveform itself",
+                )
+
+    def _require_codec(self, name: str, reads: tuple[int, int]) -> None:
+        """The same alphabet, as many to a sample."""
+        kinds = {codec: registry.CODECS.load(codec) for codec in registry.CODECS}
+        gives = {codec: (kind.alphabet, kind.symbols_per_sample) for codec, kind in kinds.items()}
+        if gives[self.options.codec] == reads:
+            return
+        fitting = [codec for codec, given in gives.items() if given == reads]
+        what = f"{reads[0]} symbols" if reads[0] else "real numbers"
+        raise SeqgenError(
+            f"networks.{name} reads {what}, {reads[1]} to a sample; task.codec '{self.options.codec}' gives others",
+            remedy=f"set task.codec to {' or '.join(fitting)}" if fitting else "choose a model that reads what it gives",
+        )
+
+    def adopt(self, network: nn.Module, facts: Facts, where: str) -> None:
+        """Refuse networks trained at another rate, and voices of other features or speakers."""
+        assert facts.features is not None
+        there, here = facts.features.sample_rate, self.options.features.sample_rate
+        if there != here:
+            raise SeqgenError(
+                f"{where} has a sample rate of {there} Hz, this run {here} Hz", remedy="give both the same features"
+            )
+        if not isinstance(network, Generator):
+            return
+        require_same_signature(self.options.features, facts.features, where=where)
+        if facts.speakers != self.facts.speakers:
+            raise SeqgenError(
+                f"{where} was trained on the speakers {', '.join(facts.speakers)}; this run has "
+                f"{', '.join(self.facts.speakers)}",
+                remedy="train both on the same data directory",
+            )
+
+    def describe(self) -> str:
+        data = DataDir.load(Path(self.options.train))
+        return f"{len(data)} utterances ({data.seconds / 60:.1f} min, {len(self.facts.speakers)} speakers)"
+
+    def source(self, split: Split, networks: Mapping[str, nn.Module]) -> Recordings:
+        data = DataDir.load(Path(getattr(self.options, split)))
+        limit = {"valid": self.options.valid_utterances, "test": self.options.test_utterances}.get(split, 0)
+        return self._recordings(_first(data, limit), networks, training=split == "train")
+
+    def _recordings(
+        self, data: DataDir, networks: Mapping[str, nn.Module], *, training: bool = False, rows: int = 8
+    ) -> Recordings:
+        generators = [network for network in networks.values() if isinstance(network, Generator)]
+        context: dict[str, Any] = {
+            "features": self.options.features,
+            "codec": self.codec,
+            "prediction": self.prediction,
+            "left": max((network.left for network in generators), default=0),
+            "right": max((network.right for network in generators), default=0),
+            "speakers": self.facts.speakers,
+        }
+        if not training:
+            return Recordings(None, UtteranceBatches(data, batch_size=rows, **context))
+        settings = self.run.train
+        segments = SegmentBatches(
+            data, segment=self.options.segment, batch_size=settings.batch_size, seed=settings.seed, **context
+        )
+        return Recordings(segments, None, settings.workers)
+
+    def vocoder(self, networks: Mapping[str, nn.Module]) -> Vocoder:
+        """The generator with codec and filter.
+
+        Raises:
+            SeqgenError: where the run trains something else.
+        """
+        generator = networks.get(_GENERATOR)
+        if not isinstance(generator, Generator):
+            raise SeqgenError("this run trains something that makes no audio", remedy="name the run of a voice")
+        return Vocoder(generator, self.codec, self.prediction)
+
+    def previews(self, system: System, report: Report, step: int) -> None:
+        if _GENERATOR not in system.networks:
+            return
+        utterance = DataDir.load(Path(self.options.valid)).utterances[0]
+        preview(self.vocoder(system.networks), utterance, self.facts, report, step=step, seed=self.run.train.seed)
+
+    def evaluate(self, system: System, options: Evaluation) -> Table:
+        """Figures of the method, then distances of what the voice makes of each utterance's own features, beside
+        Griffin–Lim."""
+        data = _first(
+            DataDir.load(options.data or Path(self.options.test)), options.limit or self.options.test_utterances
+        )
+        sys.stderr.write(f"{self.run.objective.name} of {len(data)} utterances with {system.label}\n")
+        if system.objective is not None:
+            batches = self._recordings(data, system.networks, rows=system.objective.evaluation_rows).whole()
+            exact = measured(system.objective, batches, self.run.train.seed)
+        else:
+            assert system.runtime is not None
+            batches = self._recordings(data, system.networks).whole()
+            exact = measured_by(system.runtime, self.vocoder(system.networks), batches)
+        silent = options.likelihood_only or _GENERATOR not in system.networks
+        pairs = [] if silent else self._pairs(system, options, data)
+        if options.keep is not None:
+            for pair in pairs:
+                pair.write(options.keep, self.options.features.sample_rate)
+        ours, baseline = summarise([p.scores for p in pairs]), summarise([p.baseline_scores for p in pairs])
+        samples = sum(utterance.samples for utterance in data)
+        return Table(
+            title=f"{len(data)} utterances, {samples:,} samples, checkpoint {system.label}",
+            figures=exact.figures,
+            record={
+                "config_digest": config.digest(self.run),
+                "checkpoint": system.label,
+                "data": str(data.path),
+                "utterances": len(data),
+                "samples": samples,
+            },
+            examples=exact.examples,
+            further={
+                "temperature": options.temperature,
+                "seed": options.seed,
+                "scores": {name: value._asdict() for name, value in ours.items()},
+                "griffin_lim": {name: value._asdict() for name, value in baseline.items()},
+            },
+            lines=_columns(ours, baseline),
+        )
+
+    def _pairs(self, system: System, options: Evaluation, data: DataDir) -> list[Pair]:
+        with tempfile.TemporaryDirectory() as scratch, Progress(console=Console(stderr=True)) as bar:
+            runtime = self._runtime(system, Path(scratch) / "voice")
+            make = functools.partial(vocode, runtime, seed=options.seed, temperature=options.temperature)
+            task = bar.add_task("vocoding and scoring", total=len(data))
+            made: Iterable[Pair] = resynthesise(
+                make, self.options.features, list(data), progress=lambda done: bar.advance(task, done)
+            )
+            return list(made)
+
+    def _runtime(self, system: System, scratch: Path, name: str = "") -> Runtime:
+        """What executes the voice: the runtime of its bundle, for which an experiment is exported."""
+        if system.runtime is not None:
+            return system.runtime
+        return open_runtime(self.export(system, scratch, Exporting()), name)
+
+    def open_bundle(self, bundle: Bundle, runtime: str) -> System:
+        opened = open_runtime(bundle, runtime)
+        rebuilt = TorchRuntime(bundle)
+        networks = {_GENERATOR: rebuilt.generator}
+        return System(networks, label=f"{bundle.manifest.name} {bundle.manifest.digest[:12]} through {opened}",
+                      runtime=opened)  # fmt: skip
+
+    def sample(self, system: System, options: Sampling) -> str:
+        """Vocode one recording."""
+        if options.given is None or options.out is None:
+            raise SeqgenError("a vocoder needs a recording", remedy="give IN.wav -o OUT.wav")
+        speakers = self.facts.speakers
+        speaker = options.speaker or (speakers[0] if len(speakers) == 1 else "")
+        if speaker not in speakers:
+            got = f"no speaker '{speaker}'" if speaker else "several speakers"
+            raise SeqgenError(got, remedy=f"give --speaker, one of {', '.join(speakers)}")
+        audio, rate = io.read(options.given)
+        features = log_mel(resample(audio, rate, self.options.features.sample_rate), self.options.features)
+        with tempfile.TemporaryDirectory() as scratch:
+            runtime = self._runtime(system, Path(scratch) / "voice")
+            noise = {"seed": options.seed, "temperature": options.temperature}
+            (made,) = vocode(runtime, [features], [speaker], [0], **noise)  # type: ignore[arg-type]
+        io.write(options.out, made, self.options.features.sample_rate)
+        return f"{options.out}: {len(made) / self.options.features.sample_rate:.2f} s of audio through {runtime}"
+
+    def export(self, system: System, out: Path, options: Exporting) -> Bundle:
+        about = voice.About(
+            name=self.run.name,
+            kind=self.bundle_kind,
+            codec=self.options.codec,
+            features=self.options.features,
+            speakers=self.facts.speakers,
+            licence=self.run.licence,
+            config=config.dump(self.run),
+            provenance={"config_digest": config.digest(self.run), "checkpoint": system.label, **options.notes},
+        )
+        return voice.write(
+            self.vocoder(system.networks), about, out, options.precision, engine_only=options.engine_only
+        )
+
+
+def _first(data: DataDir, limit: int) -> DataDir:
+    return DataDir(data.path, data.utterances[:limit]) if limit else data
+
+
+def _columns(ours: Mapping[str, Any], baseline: Mapping[str, Any]) -> tuple[str, ...]:
+    """The distances of voice and baseline side by side."""
+    if not ours:
+        return ()
+    rows: Sequence[str] = [
+        f"{f'{name} ({unit})':<34}{ours[name]!s:>18}{baseline[name]!s:>18}" for name, unit in UNITS.items()
+    ]
+    return (f"{'':<34}{'voice':>18}{'Griffin–Lim':>18}", *rows)
