@@ -83,6 +83,8 @@ class Objective(nn.Module, ABC):
             refused, and each of several processes computes the loss of the whole global batch.
         tracks_motion: whether ``after_update`` is told how far the player's parameters moved.
         evaluation_rows: rows of a batch that :meth:`measure` is given.
+        evaluation_context: whether it is given frames of context from before the start of a sequence, as training
+            segments have them; without, a sequence begins as a fresh stream does.
 
     Args:
         config: the method's own options. networks: by name, as the run defines them. facts: what is known of the data.
@@ -101,6 +103,7 @@ class Objective(nn.Module, ABC):
     couples_rows: bool = False
     tracks_motion: ClassVar[bool] = False
     evaluation_rows: ClassVar[int] = 8
+    evaluation_context: ClassVar[bool] = False
 
     def __init__(self, config: Any, networks: Mapping[str, nn.Module], facts: Facts) -> None:
         super().__init__()

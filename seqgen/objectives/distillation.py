@@ -95,6 +95,7 @@ class Distillation(Objective):
     requires: ClassVar[Mapping[str, Requirement]] = MappingProxyType({"generator": Parallel, "teacher": AutoRegressive})
     optional: ClassVar[Mapping[str, Requirement]] = MappingProxyType({"classifier": nn.Module})
     evaluation_rows: ClassVar[int] = 1
+    evaluation_context: ClassVar[bool] = True  # of a long recording the middle is judged, which is no stream's start
     config: Config
     generator: Parallel
     teacher: AutoRegressive
@@ -187,7 +188,7 @@ class Distillation(Objective):
         found = {name: (float(value), _UNITS.get(name, "relative")) for name, value in loss.terms.items()}
         found.pop("other_kl", None)
         found |= self.heard(batch, rng) | (self.own(batch, rng) if index < _OWN else {})
-        weight = loss.weight[None]
+        weight = loss.weight.double()[None]
         return {name: Measure(value * weight, weight, unit) for name, (value, unit) in found.items()}
 
     def heard(self, batch: Any, key: Key) -> dict[str, tuple[float, str]]:

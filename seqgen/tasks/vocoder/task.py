@@ -137,22 +137,28 @@ class Vocoding(Task):
         return self._recordings(_first(data, limit), networks, training=split == "train")
 
     def _recordings(
-        self, data: DataDir, networks: Mapping[str, nn.Module], *, training: bool = False, rows: int = 8
+        self,
+        data: DataDir,
+        networks: Mapping[str, nn.Module],
+        *,
+        training: bool = False,
+        rows: int = 8,
+        context: bool = True,
     ) -> Recordings:
         generators = [network for network in networks.values() if isinstance(network, Generator)]
-        context: dict[str, Any] = {
+        given: dict[str, Any] = {
             "features": self.options.features,
             "codec": self.codec,
             "prediction": self.prediction,
-            "left": max((network.left for network in generators), default=0),
+            "left": max((network.left for network in generators), default=0) if context else 0,
             "right": max((network.right for network in generators), default=0),
             "speakers": self.facts.speakers,
         }
         if not training:
-            return Recordings(None, UtteranceBatches(data, batch_size=rows, **context))
+            return Recordings(None, UtteranceBatches(data, batch_size=rows, **given))
         settings = self.run.train
         segments = SegmentBatches(
-            data, segment=self.options.segment, batch_size=settings.batch_size, seed=settings.seed, **context
+            data, segment=self.options.segment, batch_size=settings.batch_size, seed=settings.seed, **given
         )
         return Recordings(segments, None, settings.workers)
 
@@ -181,11 +187,12 @@ class Vocoding(Task):
         )
         sys.stderr.write(f"{self.run.objective.name} of {len(data)} utterances with {system.label}\n")
         if system.objective is not None:
-            batches = self._recordings(data, system.networks, rows=system.objective.evaluation_rows).whole()
+            rows, context = system.objective.evaluation_rows, system.objective.evaluation_context
+            batches = self._recordings(data, system.networks, rows=rows, context=context).whole()
             exact = measured(system.objective, batches, self.run.train.seed)
         else:
             assert system.runtime is not None
-            batches = self._recordings(data, system.networks).whole()
+            batches = self._recordings(data, system.networks, context=False).whole()
             exact = measured_by(system.runtime, self.vocoder(system.networks), batches)
         silent = options.likelihood_only or _GENERATOR not in system.networks
         pairs = [] if silent else self._pairs(system, options, data)
