@@ -31,7 +31,6 @@ from seqgen.stream.contract import Streamable
 
 BYTES = 256
 SILENCE = 128  # the coarse byte of a zero sample
-PRESETS = {"wavernn-896": 896, "wavernn-512": 512, "wavernn-256": 256}
 # A block of this many samples or more takes the whole-sequence path; below it the cell is faster.
 LONG = 4
 
@@ -93,7 +92,7 @@ class WaveRNN(Streamable[WaveRNNState], rounding.Roundable):
         """Options of the body.
 
         Attributes:
-            hidden: size of the state (896, 512 and 256 are the presets).
+            hidden: size of the state.
             conditioned: whether the gates take a conditioning vector.
             unit: PCM steps that are one unit of input (see :func:`mixing`): about a tenth of a loud sample. 256 suits
                 waveforms, 16 the excitation that linear prediction leaves.
