@@ -10,7 +10,7 @@ from serving.cli_serve import isolation_option, positive, voice_options
 
 EXAMPLES = """\
 examples:
-  seqgen-serve bench --preset wavernn-896-sparse95-int8 --streams 16 --seconds 60
+  seqgen-serve bench --preset NAME --streams 16 --seconds 60
   seqgen-serve bench --voice exp/voice --streams 4 --seconds 10 --json
 
 A server is started in a process of its own. Each listener sends features a second ahead of their time, plays what

@@ -10,10 +10,11 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seqgen import presets
 from seqgen.errors import SeqgenError
 from serving import logs
 from serving.protocol import Limits
-from serving.shelf import Fixed, Place, open_voice
+from serving.shelf import Fixed, Place, open_preset, open_voice
 from serving.voices import Store
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def voice_options(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--voices", metavar="DIR", help="all voices of a store; see `seqgen-serve voices`")
     which.add_argument("--voice", metavar="BUNDLE", help="one voice: a directory made by `seqgen export`")
-    which.add_argument("--preset", help="random weights, to measure with: e.g. wavernn-896-sparse95-int8")
+    which.add_argument("--preset", help=f"random weights, to measure with: e.g. {presets.without_torch()[0]}")
 
 
 def isolation_option(parser: argparse.ArgumentParser) -> None:
@@ -106,8 +107,6 @@ def run(options: argparse.Namespace) -> int:
         return _serve(Store(Path(options.voices)), options)
     if options.voice:
         return _serve(Fixed(open_voice(Path(options.voice))), options)
-    from serving.preset import open_preset
-
     with tempfile.TemporaryDirectory() as folder:
         voice = open_preset(options.preset, Path(folder) / "voice")
         return _serve(Fixed(voice), options)

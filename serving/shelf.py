@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from seqgen import presets
 from seqgen.bundle import Bundle, Manifest
 from seqgen.errors import SeqgenError
 from seqgen.runtime import open_runtime
+from seqgen.runtime.native import NativeRuntime
 from seqgen.runtime.replay import require_golden
 from serving.capacity import Capacity, calibrate
 from serving.vocoder import Vocoder
@@ -72,6 +74,18 @@ def open_voice(directory: Path) -> Voice:
     vocoder.warm_up()
     size = sum(entry.size for entry in bundle.manifest.files if entry.name.endswith(".safetensors"))
     return Voice(vocoder, calibrate(vocoder), size)
+
+
+def open_preset(name: str, directory: Path) -> Voice:
+    """Make a voice of random weights in ``directory`` and open it for serving.
+
+    Raises:
+        SeqgenError: for an unknown name, or where the native engine is not built.
+    """
+    bundle = presets.write(name, directory)
+    vocoder = Vocoder(bundle, NativeRuntime(bundle, format=presets.find(name).format or "program"))
+    vocoder.warm_up()
+    return Voice(vocoder, calibrate(vocoder), sum(entry.size for entry in bundle.manifest.files))
 
 
 class Fixed:

@@ -14,7 +14,7 @@ fi
 
 if from 1 "training a small WaveRNN for about three minutes"; then
   resume=$([ -d "$out/quick/checkpoints" ] && echo --resume || true)
-  seqgen train "$conf" --out "$out/quick" $resume --set "data.train=$data/train" "data.valid=$data/valid" "data.test=$data/test"
+  seqgen train "$conf" --out "$out/quick" $resume --set "task.train=$data/train" "task.valid=$data/valid" "task.test=$data/test"
 fi
 
 if from 2 "evaluating it, and the voice that ships, on held-out sentences"; then

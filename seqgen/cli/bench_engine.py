@@ -1,17 +1,12 @@
-"""Samples per second of the native engine on random weights of a named shape, e.g. ``wavernn-896-sparse95-int8``.
+"""Samples per second of the native engine alone, conditioning included.
 
-The voice is made with torch and thrown away; a process of its own, without torch, loads and measures it. Every matrix
-of a sparse preset, those of the heads included, keeps 5 % of its blocks, at random places; the input columns, biases
-and the conditioning network (24 kHz, 80 bands, 12.5 ms) stay dense, and conditioning is part of what is timed.
-``wavernn-896-subscale16-int8`` is dense and makes 16 samples of a stream side by side; its frames have 10 ms, whole
-steps of its lanes. ``wavenet-30x64-int8`` has 30 layers of 64 residual channels, as many gated ones (128 rows) and 256
-behind the skips, over µ-law; ``wavenet-30x64-mol-int8`` the same over levelled real numbers with ten logistics.
+A preset's voice is made with torch and thrown away; a process of its own, without torch, loads and measures it.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import re
 import subprocess
 import sys
 import tempfile
@@ -22,76 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from seqgen.cli import presets
 from seqgen.errors import SeqgenError
+from seqgen.presets import Preset
 from seqgen.runtime.native import Engine, Format
 
-PRESET = re.compile(
-    r"(?:wavernn-(?P<hidden>\d+)-(?P<kind>dense|sparse(?P<percent>\d+)|subscale(?P<lanes>\d+))"
-    rf"|{presets.WAVENET})-(?P<form>int8|bf16|f32)"
-)
-FORMS: dict[str, Format] = {"int8": "int8", "bf16": "bf16", "f32": "float32"}
-BLOCKS = {"int8": (16, 4), "bf16": (16, 2), "f32": (16, 1)}
-LANES_HOP = 240
 FRAMES = 4  # of one call: 50 ms of audio, or 40
 READ_BYTES = 512 << 10  # fits the second-level cache of any processor with one, and no first-level cache
-
-
-def shape_of(preset: str) -> re.Match[str]:
-    """The parts of a preset's name.
-
-    Raises:
-        SeqgenError: for a name of another form.
-    """
-    found = PRESET.fullmatch(preset)
-    if found is None:
-        raise SeqgenError(
-            f"unknown preset '{preset}'",
-            remedy="e.g. wavernn-896-sparse95-int8, wavernn-896-subscale16-int8, wavenet-20x64-mol-int8",
-        )
-    return found
-
-
-def write_voice(preset: str, directory: Path) -> None:
-    """Random weights of the preset as ``program.json`` with its tensors."""
-    import torch
-    from safetensors.torch import save_file
-
-    from seqgen.config import Component
-    from seqgen.export import program
-    from seqgen.stream.state import leaves
-    from seqgen.generation.subscale.generator import SubscaleConfig
-    from seqgen.train import weights
-    from seqgen.train.run import build
-
-    shape = shape_of(preset)
-    if shape["layers"]:
-        run = presets.wavenet(preset, int(shape["layers"]), int(shape["residual"]), mixture=bool(shape["mixture"]))
-    else:
-        model = Component("wavernn", {"hidden": int(shape["hidden"])})
-        lanes = SubscaleConfig(lanes=int(shape["lanes"] or 1))
-        run = presets.run_of(preset, model, hop=LANES_HOP if shape["lanes"] else presets.HOP, subscale=lanes)
-    torch.manual_seed(0)
-    vocoder = build(run, ("one",)).vocoder
-    if shape["percent"]:
-        prune(vocoder.generator.body, 1 - int(shape["percent"]) / 100, BLOCKS[shape["form"]])
-    fresh = {name: leaf.clone() for name, leaf in leaves(vocoder.init_state(1))}
-    for file, tensors in ((program.WEIGHTS, weights.of(vocoder.generator)), (program.INITIAL, fresh)):
-        save_file({name: value.contiguous() for name, value in tensors.items()}, directory / file)
-    program.write(vocoder, directory)
-
-
-def prune(body: Any, density: float, block: tuple[int, int]) -> None:
-    """Keep a share of the blocks of every matrix but the input columns, the same number in each, at random places."""
-    import torch
-
-    for name, matrix in body.named_parameters():
-        if matrix.dim() == 2 and name != "input":
-            rows, columns = (size // side for size, side in zip(matrix.shape, block, strict=True))
-            keep = torch.zeros(rows * columns)
-            keep[torch.randperm(rows * columns)[: round(rows * columns * density)]] = 1
-            with torch.no_grad():
-                matrix *= torch.kron(keep.view(rows, columns), torch.ones(block))
 
 
 def read_rate() -> float:
@@ -115,13 +46,20 @@ def resident_mb() -> float:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What is measured: weights as ``form``, ``streams`` side by side, for ``seconds``; ``isa`` None: the best here."""
+    """What is measured.
+
+    Attributes:
+        form: how weights are held. streams: side by side. seconds: how long. threads: of the engine.
+        isa: kernels by name; ``None``: the best here.
+        bounded: whether each sample reads all weights, so that the speed of reading them is a bound.
+    """
 
     form: Format
     streams: int
     seconds: float
     threads: int = 1
     isa: str | None = None
+    bounded: bool = True
 
 
 def begin(engine: Engine, states: Any, features: Any) -> None:
@@ -133,7 +71,7 @@ def begin(engine: Engine, states: Any, features: Any) -> None:
         engine.run(states, features, samples, drawing=True, given=given, made={"audio": audio}, temperature=1.0)
 
 
-def measure(preset: str, directory: Path, wanted: Measurement) -> dict[str, Any]:
+def measure_here(name: str, directory: Path, wanted: Measurement) -> dict[str, Any]:
     """Time calls of ``FRAMES`` frames after a warm-up; rates in samples per second, steps in microseconds."""
     engine = Engine(directory, format=wanted.form, isa=wanted.isa, threads=wanted.threads)
     streams = wanted.streams
@@ -153,10 +91,9 @@ def measure(preset: str, directory: Path, wanted: Measurement) -> dict[str, Any]
     steps = np.sort(np.array(taken[1:])) / samples
     rate = streams / float(np.mean(steps))
     read = info.weight_bytes / streams / info.lanes
-    # Of WaveNets some weights are read for several samples at a time, so that there is no such bound.
-    bound = {} if preset.startswith("wavenet") else {"l2_bound_share": round(rate * read / read_rate(), 3)}
+    bound = {"l2_bound_share": round(rate * read / read_rate(), 3)} if wanted.bounded else {}
     return {
-        "preset": preset,
+        "preset": name,
         "runtime": "native",
         "isa": info.isa.decode(),
         "format": wanted.form,
@@ -171,13 +108,13 @@ def measure(preset: str, directory: Path, wanted: Measurement) -> dict[str, Any]
     }
 
 
-def measure_apart(preset: str, directory: Path, wanted: Measurement) -> dict[str, Any]:
-    """:func:`measure` in a process of its own, whose memory is that of the engine and numpy.
+def measure_apart(name: str, directory: Path, wanted: Measurement) -> dict[str, Any]:
+    """Figures of :func:`measure_here` from a process of its own, whose memory is that of the engine and numpy.
 
     Raises:
         SeqgenError: with what the process said.
     """
-    given = [preset, str(directory), json.dumps(asdict(wanted))]
+    given = [name, str(directory), json.dumps(asdict(wanted))]
     command = [sys.executable, "-m", "seqgen.cli.bench_engine", *given]
     made = subprocess.run(command, capture_output=True, text=True, check=False)
     if made.returncode:
@@ -186,22 +123,25 @@ def measure_apart(preset: str, directory: Path, wanted: Measurement) -> dict[str
     return result
 
 
-def run(preset: str, streams: int, seconds: float, *, threads: int = 1, isa: str | None = None) -> dict[str, Any]:
-    """Make the voice, and measure it in a process that has never loaded torch.
+def measure(given: argparse.Namespace, preset: Preset) -> list[dict[str, Any]]:
+    """Make the preset's voice, and measure it in a process that has never loaded torch.
 
     Raises:
-        SeqgenError: for an unknown preset, or what the engine refuses.
+        SeqgenError: for what the engine refuses.
     """
-    form = FORMS[shape_of(preset)["form"]]
+    from seqgen.cli import random_voices  # in the measuring process torch stays unknown
+
+    assert preset.format is not None
+    wanted = Measurement(preset.format, given.streams, given.seconds, given.threads, bounded=preset.bounded)
     with tempfile.TemporaryDirectory() as scratch:
-        write_voice(preset, Path(scratch))
-        return measure_apart(preset, Path(scratch), Measurement(form, streams, seconds, threads, isa))
+        random_voices.write_program(preset, Path(scratch))
+        return [measure_apart(preset.name, Path(scratch), wanted)]
 
 
 if __name__ == "__main__":
     name, folder, options = sys.argv[1:]
     try:
-        found = measure(name, Path(folder), Measurement(**json.loads(options)))
+        found = measure_here(name, Path(folder), Measurement(**json.loads(options)))
     except SeqgenError as error:
         sys.exit(str(error))
     sys.stdout.write(json.dumps(found) + "\n")

@@ -16,7 +16,7 @@ Train, export and stream neural sequence generators.
 A voice in five lines:
   seqgen data prepare folder --corpus my-recordings/ --out data/mine --sample-rate 16000
   seqgen train egs/demo/conf/voice.yaml --out exp/mine \\
-    --set data.train=data/mine/train data.valid=data/mine/valid data.test=data/mine/test
+    --set task.train=data/mine/train task.valid=data/mine/valid task.test=data/mine/test
   seqgen eval exp/mine
   seqgen export exp/mine --out voice/
   seqgen-serve vocode in.wav -o out.wav --voice voice/

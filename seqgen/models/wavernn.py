@@ -32,7 +32,6 @@ from seqgen.stream.contract import Streamable
 
 BYTES = 256
 SILENCE = Bytes16.silence[0]
-PRESETS = {"wavernn-896": 896, "wavernn-512": 512, "wavernn-256": 256}
 # A block of this many samples or more takes the whole-sequence path; below it the cell is faster.
 LONG = 4
 
@@ -94,7 +93,7 @@ class WaveRNN(Streamable[WaveRNNState], quantization.FakeQuantizable):
         """Options of the body.
 
         Attributes:
-            hidden: size of the state (896, 512 and 256 are the presets).
+            hidden: size of the state.
             conditioned: whether the gates take a conditioning vector.
             unit: PCM steps that are one unit of input (see :func:`mixing`): about a tenth of a loud sample. 256 suits
                 waveforms, 16 the excitation that linear prediction leaves.

@@ -16,7 +16,7 @@ import pytest
 
 # From bottom to top; a module may import its own row and the rows below. A new folder gets its row here.
 LAYERS = (
-    ("config", "spec", "bundle", "noise", "errors", "registry"),
+    ("config", "spec", "bundle", "noise", "errors", "registry", "presets"),
     ("audio", "text", "data", "runtime"),
     ("stream",),
     ("nets",),
@@ -30,7 +30,7 @@ RANKS = {piece: rank for rank, row in enumerate(LAYERS) for piece in row}
 # The runtime over torch rebuilds a run and runs its model: it stands beside training, and only those above may use it.
 RUNTIME_OVER_TORCH = "seqgen.runtime.torch"
 RANK_OF_RUNTIME_OVER_TORCH = RANKS["train"]
-SERVING_MAY_IMPORT = frozenset({"runtime", "audio", "bundle", "spec", "noise", "errors"})
+SERVING_MAY_IMPORT = frozenset({"runtime", "audio", "bundle", "spec", "noise", "errors", "presets"})
 TORCHAUDIO_LIVES_IN = "seqgen/audio/torchaudio_bridge.py"
 HEAVY = ("torch", "torchaudio", "librosa", "lightning_fabric")
 OWN = ("seqgen", "serving", "tools", "tests", "egs")

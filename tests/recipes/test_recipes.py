@@ -96,6 +96,14 @@ def test_a_wrong_option_is_one_clear_line(options: list[str], said: str, reposit
     assert len(made.stderr.strip().splitlines()) == 1
 
 
+def test_a_recipe_cannot_assign_what_stages_do_not_read(repository: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "run.sh"
+    recipe.write_text(f". {repository}/egs/vocoder.sh\nvocoder fsdd speaker=yes\n")
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    made = subprocess.run(["bash", recipe], env=environment, capture_output=True, text=True, check=False)
+    assert (made.returncode, made.stderr) == (2, "error: vocoder.sh knows no 'speaker=yes'\n")
+
+
 SCRIPTS = [
     *((recipe, "run") for recipe in (*RECIPES, *EXPERIMENTS)),
     *((recipe, script) for recipe, scripts in COMPARISONS.items() for script in scripts),

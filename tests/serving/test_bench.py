@@ -10,11 +10,12 @@ import sys
 import numpy as np
 import pytest
 
+from seqgen import presets
 from seqgen.bundle import Bundle
 from seqgen.errors import SeqgenError
 from serving import bench
 from serving.app import App
-from serving.preset import open_preset, write_preset
+from serving.shelf import open_preset
 from serving.vocoder import Settings
 from tests.serving.fakes import fake_vocoder
 from tests.serving.live import Live
@@ -22,14 +23,14 @@ from tests.serving.live import Live
 
 @pytest.mark.parametrize(("kind", "share"), [("dense", 1.0), ("sparse75", 0.25)])
 def test_a_preset_has_the_units_and_the_blocks_of_its_name(tmp_path, kind, share):
-    bundle = write_preset(f"wavernn-64-{kind}-int8", tmp_path / "voice")
+    bundle = presets.write(f"wavernn-64-{kind}-int8", tmp_path / "voice")
     weights = Bundle.open(bundle.directory).tensors("weights.safetensors")
     matrix = weights["body.recurrent"]
     assert matrix.shape == (192, 64)
     blocks = matrix.reshape(12, 16, 16, 4).any(axis=(1, 3))
     assert blocks.mean() == share
     assert (matrix != 0).mean() == share
-    again = write_preset(f"wavernn-64-{kind}-int8", tmp_path / "again")
+    again = presets.write(f"wavernn-64-{kind}-int8", tmp_path / "again")
     assert again.manifest.files == bundle.manifest.files
 
 
@@ -50,7 +51,7 @@ def test_a_preset_speaks_without_torch(tmp_path):
 )
 def test_other_presets_are_refused(tmp_path, name):
     with pytest.raises(SeqgenError, match="unknown preset"):
-        write_preset(name, tmp_path / "voice")
+        presets.write(name, tmp_path / "voice")
     assert not (tmp_path / "voice").exists()
 
 

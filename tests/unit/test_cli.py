@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,10 @@ import pytest
 from safetensors.numpy import load_file
 
 from seqgen.audio import io
+from seqgen.cli import random_voices
+from seqgen.subscale import SubscaleConfig
 from seqgen.train import checkpoint
+from tests.runtime.voices import tiny_run
 from tests.unit.cli_workspace import CONFIG, done, seqgen
 
 COMMANDS = [
@@ -151,6 +155,22 @@ def test_bench_of_the_engine_alone(preset: str, form: str) -> None:
     assert found["samples_per_second"] > 0
     assert {"isa", "x_real_time", "step_us_p50", "step_us_p99", "resident_mb", "threads"} <= set(found)
     assert ("l2_bound_share" in found) == preset.startswith("wavernn")
+
+
+def test_bench_of_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(random_voices, "run_of", lambda preset: tiny_run())
+    found = done("bench", "--preset", "wavernn-256", "--train", "--json", "--seconds", 0.01).json()
+    assert (found["preset"], found["batch"], found["precision"]) == ("wavernn-256", "32 x 960", "32-true")
+    assert found["samples_per_second"] > 0
+    assert found["outside_recurrence"] < 1
+
+
+def test_bench_of_whole_recordings(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = replace(tiny_run(hop=20), subscale=SubscaleConfig(lanes=4, horizon=8))
+    monkeypatch.setattr(random_voices, "run_of", lambda preset: run)
+    found = done("bench", "--preset", "wavernn-256-subscale4", "--json", "--seconds", 0.01).json()
+    assert (found["runtime"], found["format"]) == ("torch", "float32")
+    assert found["steps_per_second_of_audio"] == run.features.sample_rate // 4 + 3 * (8 + 1)
 
 
 def test_bench_of_a_wavenet_through_every_runtime() -> None:

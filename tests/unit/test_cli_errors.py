@@ -213,6 +213,13 @@ def test_presets(work: Path) -> None:
     refused("bench", "--preset", "wavenet-1x16", "--train", named=("--train measures a recurrence", "wavenet-1x16"))
     alone = ("bench", "--preset", "wavenet-30x64-int8", "--runtime", "torch")
     refused(*alone, named=("the native engine alone", "--preset wavenet-30x64 is for every runtime"))
+    refused("bench", "--preset", "wavenet-1x16-int8", "--format", "bf16", named=("wavenet-1x16-int8", "--format bf16"))
+    lanes = ("bench", "--preset", "wavernn-256-subscale4")
+    refused(*lanes, "--runtime", "native", named=("torch alone", "--preset wavernn-256 is for every runtime"))
+    refused(*lanes, "--train", named=("--train measures a recurrence", "known: wavernn-896"))
+    for kind in ("wavenet-1x16-int8", "wavernn-256-subscale4"):
+        refused("bench", "--preset", kind, "--compare", named=("--compare chooses runtimes and formats itself",))
+    refused("bench", "--preset", "wavernn-256", "--compare", "--train", named=("--compare chooses",))
     refused("bench", work / "voice", "--seconds", "0", named=("--seconds",))
     refused("bench", work / "voice", "--train", named=("--preset",))
     refused("bench", work / "voice", "--runtime", "onx", named=("unknown runtime 'onx'",))

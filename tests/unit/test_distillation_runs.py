@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 
 from seqgen import config
 from seqgen.audio import io
-from seqgen.cli import presets
+from seqgen.cli import random_voices
 from seqgen.train.run import RunConfig
 from tests.unit.cli_workspace import done, record, refused
 
@@ -175,7 +175,7 @@ def test_a_listener_is_no_voice(work: Path, tmp_path: Path) -> None:
 def test_bench_puts_a_stepped_teacher_beside_its_student(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The command as it is, on small networks: every runtime of the student, then the teacher."""
     runs = {name: config.load(work / f"{name[4:]}.yaml", RunConfig) for name in ("pwn-student", "pwn-teacher")}
-    monkeypatch.setattr(presets, "configured", lambda name: runs[name])
+    monkeypatch.setattr(random_voices, "run_of", lambda preset: runs[preset.name])
     rows = done("bench", "--preset", "pwn-student", "--compare", "--seconds", 0.01, "--json").json()
     assert [(row["preset"], row["runtime"]) for row in rows] == [
         *[("student", "native")] * 3,

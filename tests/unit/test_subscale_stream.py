@@ -9,13 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from seqgen.cli import bench_subscale
+from seqgen import presets
+from seqgen.cli import bench_torch
 from seqgen.errors import SeqgenError
 from seqgen.models.frames import with_speaker
 from seqgen.generation.autoregressive import draw
 from seqgen.spec import FeatureSpec
 from seqgen.stream.state import leaves
-from seqgen.generation.subscale.generator import Subscale
+from seqgen.generation.subscale.generator import Subscale, SubscaleConfig
 from tests.runtime.voices import tiny_run
 from tests.unit.test_subscale import HOP, MELS, SHAPES, given, subscale, uniforms, waveform
 
@@ -222,9 +223,10 @@ def test_lanes_that_do_not_divide_the_hop_are_refused() -> None:
 
 
 def test_bench_makes_whole_recordings() -> None:
-    slow = replace(tiny_run(hop=HOP), features=FeatureSpec(sample_rate=400, n_fft=512, window=300, hop=20, n_mels=10))
-    row = bench_subscale.run("wavernn-256-subscale4", slow, streams=2, threads=1, seconds=1e-9)
+    slow = FeatureSpec(sample_rate=400, n_fft=512, window=300, hop=20, n_mels=10)
+    run = replace(tiny_run(hop=20), features=slow, subscale=SubscaleConfig(lanes=4, horizon=8))
+    row = bench_torch.recordings(run, streams=2, threads=1, seconds=1e-9)
     assert row["samples_per_second"] > 0
-    assert row["steps_per_second_of_audio"] == 100 + 3 * (bench_subscale.HORIZON + 1)
+    assert row["steps_per_second_of_audio"] == 100 + 3 * (8 + 1)
     with pytest.raises(SeqgenError, match="two lanes or more"):
-        bench_subscale.run("wavernn-256-subscale1", slow, streams=1, threads=1, seconds=1e-9)
+        presets.find("wavernn-256-subscale1")

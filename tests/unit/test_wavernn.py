@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from seqgen import presets
 from seqgen.audio.codec import Bytes16
 from seqgen.distributions.categorical import Categorical
 from seqgen.errors import SeqgenError
-from seqgen.models.wavernn import PRESETS, WaveRNN, mixing, scale
 from seqgen.generation.autoregressive import AutoRegressive
+from seqgen.models.wavernn import WaveRNN, mixing, scale
 from tests.parity.wavernn_reference import reference_logits
 from tests.runtime.voices import lively
 
@@ -245,7 +246,7 @@ def test_a_unit_that_measures_nothing_is_refused(unit: float) -> None:
 def test_size_of_the_published_network() -> None:
     """H = 896: R has 2 408 448 weights, the four head matrices 630 784."""
     with torch.device("meta"):
-        body = WaveRNN(WaveRNN.Config(hidden=PRESETS["wavernn-896"]))
+        body = WaveRNN(WaveRNN.Config(hidden=presets.find("wavernn-896").model["hidden"]))
     assert body.recurrent.numel() == 2_408_448
     assert sum(layer.weight.numel() for layer in (body.o1, body.o2, body.o3, body.o4)) == 630_784
 

@@ -5,7 +5,7 @@
 # TEACHER=exp/... and CLASSIFIER=exp/... are the experiments that run.sh makes, by default under exp/fsdd-parallel-wavenet.
 set -euo pipefail
 conf=egs/fsdd/parallel_wavenet/conf/small.yaml out=exp/fsdd-parallel-wavenet-ablation data=data/fsdd
-. "$(dirname "$0")/../../options.sh"
+. "$(dirname "$0")/../../vocoder.sh"
 teacher=${TEACHER:-exp/fsdd-parallel-wavenet/teacher} classifier=${CLASSIFIER:-exp/fsdd-parallel-wavenet/classifier}
 
 students="divergence power power-10 style contrast" # all but power-10 have the losses of those before them, and their own
@@ -13,16 +13,11 @@ weights() { echo "objective.power.weight=$1 objective.style.weight=$2 objective.
 declare -A losses=([divergence]=$(weights 0 0 0) [power]=$(weights 1 0 0) [power-10]=$(weights 10 0 0)
   [style]=$(weights 1 0.1 0) [contrast]=$(weights 1 0.1 0.3))
 
-if from 0 "data"; then
-  seqgen data prepare fsdd --out "$data" ${corpus:+--corpus "$corpus"}
-  seqgen data check --quick "$data"/{train,valid,test}
-fi
+if from 0 "data"; then prepare fsdd; fi
 
 for student in $students; do
   if from 1 "distillation: $student"; then
-    resume=$([ -d "$out/$student/checkpoints" ] && echo --resume || true)
-    seqgen train "$conf" --out "$out/$student" $resume --set "data.train=$data/train" "data.valid=$data/valid" \
-      "data.test=$data/test" "objective.teacher=$teacher" "objective.classifier=$classifier" ${losses[$student]} \
+    fit "$conf" "$out/$student" "networks.teacher.experiment=$teacher" "networks.classifier.experiment=$classifier" ${losses[$student]} \
       train.steps=800 train.ema=0.99
   fi
 done

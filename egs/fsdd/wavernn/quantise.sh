@@ -4,26 +4,19 @@
 #   egs/fsdd/wavernn/quantise.sh [--corpus DIR] [--stage N] [--conf FILE] [--out DIR] [--data DIR]
 set -euo pipefail
 conf=egs/fsdd/wavernn/conf/sparse.yaml out=exp/fsdd-sparsity data=data/fsdd
-. "$(dirname "$0")/../../options.sh"
+. "$(dirname "$0")/../../vocoder.sh"
 
 models="224-0-0 224-0-0-further 224-0-0-rounded"
-dense=(model.hidden=224 "sparsity.matrices={}" "data.train=$data/train" "data.valid=$data/valid" "data.test=$data/test")
+dense=(networks.generator.body.hidden=224 "sparsity.matrices={}")
 further=(train.steps=600 train.learning_rate=1e-3 train.warmup=20 train.validate_every=600)
-train() { # directory, options
-  local dir=$out/$1; shift
-  seqgen train "$conf" --out "$dir" $([ ! -d "$dir/checkpoints" ] || echo --resume) "$@"
-}
 
-if from 0 "data"; then
-  seqgen data prepare fsdd --out "$data" ${corpus:+--corpus "$corpus"}
-  seqgen data check --quick "$data"/{train,valid,test}
-fi
+if from 0 "data"; then prepare fsdd; fi
 
 if from 1 "training"; then
-  train 224-0-0 --set "${dense[@]}"
+  fit "$conf" "$out/224-0-0" "${dense[@]}"
   for model in further:float32 rounded:int8; do
     start=$([ -d "$out/224-0-0-${model%:*}/checkpoints" ] || echo --init-from "$out/224-0-0")
-    train 224-0-0-"${model%:*}" $start --set "${dense[@]}" "${further[@]}" quantise.precision="${model#*:}"
+    fit "$conf" "$out/224-0-0-${model%:*}" "${dense[@]}" "${further[@]}" quantization.precision="${model#*:}" $start
   done
 fi
 

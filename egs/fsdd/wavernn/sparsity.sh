@@ -4,16 +4,13 @@
 #   egs/fsdd/wavernn/sparsity.sh [--corpus DIR] [--stage N] [--conf FILE] [--out DIR] [--data DIR]
 set -euo pipefail
 conf=egs/fsdd/wavernn/conf/sparse.yaml out=exp/fsdd-sparsity data=data/fsdd
-. "$(dirname "$0")/../../options.sh"
+. "$(dirname "$0")/../../vocoder.sh"
 
 # Hidden size H, share of zeros of the products that grow with its square, and of the output layers, which grow with H. Each
 # layer of a sparse model has as many weights that are not zero as that of 72-0; 224-0 shows what pruning costs.
 models="72-0-0 224-0.9-0.679 160-0.8-0.55 320-0.95-0.775 224-0-0 448-0.975-0.84"
 
-if from 0 "data"; then
-  seqgen data prepare fsdd --out "$data" ${corpus:+--corpus "$corpus"}
-  seqgen data check --quick "$data"/{train,valid,test}
-fi
+if from 0 "data"; then prepare fsdd; fi
 
 for model in $models; do
   IFS=- read -r hidden zeros outputs <<< "$model"
@@ -22,9 +19,7 @@ for model in $models; do
     matrices={}
     [ "$zeros" = 0 ] ||
       matrices="{recurrent: $zeros, o1.weight: $zeros, o3.weight: $zeros, o2.weight: $outputs, o4.weight: $outputs}"
-    resume=$([ -d "$dir/checkpoints" ] && echo --resume || true)
-    seqgen train "$conf" --out "$dir" $resume --set "data.train=$data/train" "data.valid=$data/valid" "data.test=$data/test" \
-      "model.hidden=$hidden" "sparsity.matrices=$matrices"
+    fit "$conf" "$dir" "networks.generator.body.hidden=$hidden" "sparsity.matrices=$matrices"
   fi
 done
 

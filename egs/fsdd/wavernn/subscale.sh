@@ -4,21 +4,16 @@
 #   egs/fsdd/wavernn/subscale.sh [--corpus DIR] [--stage N] [--conf FILE] [--out DIR] [--data DIR]
 set -euo pipefail
 conf=egs/fsdd/wavernn/conf/subscale.yaml out=exp/fsdd-subscale data=data/fsdd
-. "$(dirname "$0")/../../options.sh"
+. "$(dirname "$0")/../../vocoder.sh"
 
 models="1:0 8:8 16:8 8:0" # lanes and horizon
 
-if from 0 "data"; then
-  seqgen data prepare fsdd --out "$data" ${corpus:+--corpus "$corpus"}
-  seqgen data check --quick "$data"/{train,valid,test}
-fi
+if from 0 "data"; then prepare fsdd; fi
 
 for model in $models; do
   lanes=${model%:*} horizon=${model#*:} dir=$out/${model/:/-}
   if from 1 "training: $lanes lanes, horizon $horizon"; then
-    resume=$([ -d "$dir/checkpoints" ] && echo --resume || true)
-    seqgen train "$conf" --out "$dir" $resume --set "data.train=$data/train" "data.valid=$data/valid" "data.test=$data/test" \
-      "subscale.lanes=$lanes" "subscale.horizon=$horizon"
+    fit "$conf" "$dir" "networks.generator.lanes=$lanes" "networks.generator.horizon=$horizon"
   fi
 done
 

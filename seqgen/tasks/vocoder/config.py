@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from seqgen import registry
+from seqgen.audio.codec import Codec
 from seqgen.errors import SeqgenError
-from seqgen.spec import FeatureSpec
+from seqgen.spec import Facts, FeatureSpec
 
 
 @dataclass(frozen=True)
@@ -41,3 +43,17 @@ class VocoderConfig:
             raise SeqgenError(
                 f"'segment' is {self.segment}", remedy=f"give a multiple of the hop ({self.features.hop})"
             )
+
+
+def facts_of(codec: str, features: FeatureSpec, speakers: tuple[str, ...], examples: int = 0) -> Facts:
+    """The facts of recordings that a codec turns into sequences."""
+    kind: type[Codec] = registry.CODECS.load(codec)
+    return Facts(
+        examples=examples,
+        vocab_size=kind.alphabet,
+        shape=() if kind.alphabet else (1,),
+        symbols_per_sample=kind.symbols_per_sample,
+        start=float(kind.start),
+        speakers=speakers,
+        features=features,
+    )

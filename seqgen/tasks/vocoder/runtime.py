@@ -15,10 +15,10 @@ from seqgen.bundle import Bundle
 from seqgen.generation.contract import Generator
 from seqgen.generation.vocoder import Vocoder
 from seqgen.runtime.contract import Floats, Runtime, State
-from seqgen.spec import Facts
 from seqgen.stream.state import leaves, unflatten
 from seqgen.tasks import networks
 from seqgen.tasks.run import load
+from seqgen.tasks.vocoder.config import facts_of
 
 
 class TorchRuntime(Runtime):
@@ -28,21 +28,15 @@ class TorchRuntime(Runtime):
         super().__init__(bundle)
         path, manifest = bundle.path("config.yaml"), bundle.manifest
         self.run = load(path)
-        codec = registry.CODECS.load(manifest.codec)()
-        facts = Facts(
-            vocab_size=codec.alphabet,
-            shape=() if codec.alphabet else (1,),
-            symbols_per_sample=codec.symbols_per_sample,
-            start=float(codec.start),
-            speakers=manifest.speakers,
-            features=manifest.features,
-        )
+        facts = facts_of(manifest.codec, manifest.features, manifest.speakers)
         made = networks.network(self.run.networks["generator"], facts, source=str(path))
         assert isinstance(made, Generator)
         self.generator = made.eval()
         self.generator.load_state_dict(load_file(bundle.path("weights.safetensors")))
         order = int(self.run.task.options.get("prediction", 0))
-        self.vocoder = Vocoder(made, codec, prediction_for(manifest.features, order, manifest.codec))
+        self.vocoder = Vocoder(
+            made, registry.CODECS.load(manifest.codec)(), prediction_for(manifest.features, order, manifest.codec)
+        )
 
     def _tree(self, state: State) -> Any:
         template = self.vocoder.init_state(1)

@@ -33,7 +33,7 @@ from seqgen.tasks.contract import Evaluation, Exporting, Sampling, Split, System
 from seqgen.tasks.run import RunConfig
 from seqgen.tasks.table import Table
 from seqgen.tasks.vocoder.batches import Recordings, SegmentBatches, UtteranceBatches
-from seqgen.tasks.vocoder.config import VocoderConfig
+from seqgen.tasks.vocoder.config import VocoderConfig, facts_of
 from seqgen.tasks.vocoder.evaluation import Pair, measured, measured_by, resynthesise, vocode
 from seqgen.tasks.vocoder.previews import preview
 from seqgen.tasks.vocoder.runtime import TorchRuntime
@@ -60,18 +60,7 @@ class Vocoding(Task):
 
     def read_facts(self) -> Facts:
         data = DataDir.load(Path(self.options.train))
-        return self._facts(len(data), tuple(data.speakers))
-
-    def _facts(self, examples: int, speakers: tuple[str, ...]) -> Facts:
-        return Facts(
-            examples=examples,
-            vocab_size=self.codec.alphabet,
-            shape=() if self.codec.alphabet else (1,),
-            symbols_per_sample=self.codec.symbols_per_sample,
-            start=float(self.codec.start),
-            speakers=speakers,
-            features=self.options.features,
-        )
+        return facts_of(self.options.codec, self.options.features, tuple(data.speakers), len(data))
 
     def require_sensible(self) -> None:
         """Refuse segments that are longer than any recording."""

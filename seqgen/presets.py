@@ -1,0 +1,251 @@
+"""Presets: networks of random weights in named shapes, ``wavernn-896-sparse95-int8`` for one, to measure speed with.
+
+One table says what each name means: the network, how many of its weights are kept, how they are held, the frames that
+it is conditioned on, and what ``seqgen bench`` and ``seqgen-serve bench`` can measure of it. All make audio of 24 kHz
+from 80 bands; a random network makes noise, at the cost of a voice.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from seqgen.bundle import Bundle
+from seqgen.errors import SeqgenError
+from seqgen.registry import unknown
+from seqgen.spec import FeatureSpec
+
+Format = Literal["float32", "bf16", "int8"]
+FORMATS: dict[str, Format] = {"int8": "int8", "bf16": "bf16", "f32": "float32"}
+"""How the native engine holds weights, by the ending of a preset's name."""
+BLOCKS: dict[Format, tuple[int, int]] = {"int8": (16, 4), "bf16": (16, 2), "float32": (16, 1)}
+"""Rows and columns of the blocks that are kept or left out, for each format."""
+DEFAULT = "wavernn-896"
+"""What is measured where no voice is named."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A network of random weights in a named shape.
+
+    Attributes:
+        name: the preset's. model: the registered architecture and its options, as in a run's YAML file.
+        density: the registered density that it is the body of. parts: further options of the density.
+        measured: what ``seqgen bench`` can measure of it (rows of its table); the first where nothing is asked for.
+        codec: how samples become the sequence that is modelled. hop: samples of a frame.
+        format: how the native engine holds the weights, in which alone it is measured; ``None``: any way, anywhere.
+        kept: share of the blocks of each matrix of the body that are not zero, at random places.
+        dense: parameters of the body that stay whole all the same.
+        bounded: whether each sample reads all weights, so that the speed of reading them is a bound.
+        everywhere: the preset of a like shape that every runtime has.
+        beside: presets that torch steps sample by sample beside this one where runtimes are compared.
+        program: ``module:function`` that writes its bundle for the native engine without torch, where there is one.
+    """
+
+    name: str
+    model: Mapping[str, Any]
+    measured: tuple[str, ...]
+    density: str = "autoregressive"
+    codec: str = "bytes16"
+    hop: int = 300
+    parts: Mapping[str, Any] = field(default_factory=dict)
+    format: Format | None = None
+    kept: float = 1.0
+    dense: tuple[str, ...] = ()
+    bounded: bool = True
+    everywhere: str = DEFAULT
+    beside: tuple[str, ...] = ()
+    program: str = ""
+
+    @property
+    def block(self) -> tuple[int, int]:
+        """Rows and columns of a block that is kept or left out."""
+        return BLOCKS[self.format or "float32"]
+
+    @property
+    def features(self) -> FeatureSpec:
+        """Log-mel frames, of 12.5 ms where the hop is 300 samples."""
+        return FeatureSpec(sample_rate=24000, n_fft=2048, window=1200, hop=self.hop, n_mels=80)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """A run of the network, of which nothing is trained, as its YAML file would say it."""
+        sizes = ("sample_rate", "n_fft", "window", "hop", "n_mels")
+        features = {size: getattr(self.features, size) for size in sizes}
+        data = {"train": "", "valid": "", "test": "", "segment": 3 * self.hop, "codec": self.codec}
+        inner = "flow" if self.density == "parallel" else "body"
+        return {
+            "name": self.name,
+            "task": {"name": "vocoder", **data, "features": features},
+            "networks": {"generator": {"name": self.density, inner: dict(self.model), **self.parts}},
+            "train": {"steps": 1},
+        }
+
+
+Found = re.Match[str]
+
+
+def _wavernn(found: Found) -> Preset:
+    """WaveRNN, dense, in any runtime; its training too."""
+    model = {"name": "wavernn", "hidden": int(found["hidden"])}
+    return Preset(found[0], model, ("generation", "training"))
+
+
+def _wavernn_in_blocks(found: Found) -> Preset:
+    """WaveRNN in the native engine: all its blocks or, in each matrix but the input columns, some of them."""
+    return Preset(
+        found[0],
+        {"name": "wavernn", "hidden": int(found["hidden"])},
+        ("engine",),
+        format=FORMATS[found["form"]],
+        kept=1 - int(found["percent"] or 0) / 100,
+        dense=("input",),
+        program="seqgen.runtime.random_wavernn:write",
+    )
+
+
+def _lanes(found: Found) -> dict[str, Any]:
+    """A dense WaveRNN that makes samples side by side; its frames of 10 ms are whole steps of its lanes."""
+    model, parts = {"name": "wavernn", "hidden": int(found["hidden"])}, {"lanes": int(found["lanes"])}
+    return {"model": model, "density": "subscale", "hop": 240, "parts": parts}
+
+
+def _subscale_in_engine(found: Found) -> Preset:
+    return Preset(found[0], **_lanes(found), measured=("engine",), format=FORMATS[found["form"]])
+
+
+def _subscale(found: Found) -> Preset:
+    if int(found["lanes"]) < 2:
+        raise SeqgenError(f"unknown preset '{found[0][:60]}'", remedy="give two lanes or more")
+    return Preset(found[0], **_lanes(found), measured=("recordings",), everywhere=f"wavernn-{found['hidden']}")
+
+
+def _wavenet(found: Found) -> Preset:
+    """WaveNet of four times as many skip channels, over µ-law or, gain-normalized, over ten logistics."""
+    layers, residual = int(found["layers"]), int(found["residual"])
+    model = {"name": "wavenet", "layers": layers, "dilation_cycle": 10, "residual_channels": residual}
+    model |= {"gate_channels": residual, "skip_channels": 4 * residual, "head_channels": 4 * residual}
+    codec, parts = "mulaw8", {}
+    if found["mixture"]:
+        model |= {"vocab_size": 0, "outputs": 30}
+        codec = "float"
+        parts = {"distribution": {"name": "logistic-mixture", "origin": -2.0}, "gain_normalized": True}
+    form = found.groupdict().get("form")
+    return Preset(
+        found[0],
+        model,
+        ("engine",) if form else ("generation",),
+        codec=codec,
+        parts=parts,
+        format=FORMATS[form] if form else None,
+        bounded=False,  # some weights are read for several samples at a time
+        everywhere=f"wavenet-{layers}x{residual}{found['mixture'] or ''}",
+    )
+
+
+def _student(found: Found) -> Preset:
+    """Parallel WaveNet's four flows."""
+    model = {"name": "parallel-wavenet"}
+    measured, beside = ("generation",), ("pwn-teacher",)
+    return Preset(found[0], model, measured, density="parallel", codec="float", bounded=False, beside=beside)
+
+
+def _teacher(found: Found) -> Preset:
+    """The WaveNet that Parallel WaveNet's flows are distilled from."""
+    model = {"name": "wavenet", "layers": 30, "vocab_size": 0, "outputs": 30}
+    parts = {"distribution": {"name": "logistic-mixture", "origin": -4.0}}
+    return Preset(found[0], model, ("generation",), codec="float", parts=parts, bounded=False)
+
+
+@dataclass(frozen=True)
+class Row:
+    """Presets whose names are alike.
+
+    Attributes:
+        pattern: of their whole names. make: what a name means. examples: some of them, or all there are.
+        meaning: what they are, in a listing.
+    """
+
+    pattern: str
+    make: Callable[[Found], Preset]
+    examples: tuple[str, ...]
+    meaning: str
+
+
+_FORM = "(?P<form>" + "|".join(FORMATS) + ")"
+_SIZES = r"wavernn-(?P<hidden>896|512|256)"
+_STACK = r"wavenet-(?P<layers>\d+)x(?P<residual>\d+)(?P<mixture>-mol)?"
+TABLE = (
+    Row(_SIZES, _wavernn, ("wavernn-896", "wavernn-512", "wavernn-256"), "WaveRNN; its training too, by --train"),
+    Row("pwn-student", _student, ("pwn-student",), "Parallel WaveNet"),
+    Row("pwn-teacher", _teacher, ("pwn-teacher",), "the WaveNet that it is distilled from"),
+    Row(_STACK, _wavenet, ("wavenet-20x64", "wavenet-20x64-mol"),
+        "WaveNet of 20 layers and 64 residual channels, over µ-law or ten logistics"),
+    Row(rf"{_STACK}-{_FORM}", _wavenet, ("wavenet-30x64-int8", "wavenet-20x64-mol-int8"), "the same in the engine"),
+    Row(rf"wavernn-(?P<hidden>\d+)-(?:dense|sparse(?P<percent>\d\d?|100))-{_FORM}", _wavernn_in_blocks,
+        ("wavernn-896-sparse95-int8", "wavernn-512-dense-f32"), "WaveRNN in the engine; int8, bf16 or f32"),
+    Row(rf"wavernn-(?P<hidden>\d+)-subscale(?P<lanes>\d+)-{_FORM}", _subscale_in_engine,
+        ("wavernn-896-subscale16-int8",), "WaveRNN in the engine, 16 samples of a stream side by side"),
+    Row(rf"{_SIZES}-subscale(?P<lanes>\d+)", _subscale, ("wavernn-896-subscale16",), "the same in torch"),
+)  # fmt: skip
+
+
+def examples() -> Iterator[str]:
+    """Names of presets, some of each row."""
+    return (name for row in TABLE for name in row.examples)
+
+
+def without_torch() -> list[str]:
+    """Names of presets, some of those that :func:`write` makes."""
+    return [name for name in examples() if find(name).program]
+
+
+def listing() -> str:
+    """The table's rows, one a line."""
+    return "".join(f"  {', '.join(row.examples):<52} {row.meaning}\n" for row in TABLE)
+
+
+def find(name: str) -> Preset:
+    """The preset of a name.
+
+    Raises:
+        SeqgenError: for an unknown name.
+
+    Example:
+        >>> find("wavernn-896-sparse95-int8").model
+        {'name': 'wavernn', 'hidden': 896}
+    """
+    preset = _named(name)
+    if preset is None:
+        raise _unknown(name, "", list(examples()))
+    return preset
+
+
+def write(name: str, directory: Path) -> Bundle:
+    """Write the bundle of a preset that needs no torch, for the native engine.
+
+    Raises:
+        SeqgenError: for an unknown name, or a preset that only torch can make.
+    """
+    preset = _named(name)
+    if preset is None or not preset.program:
+        raise _unknown(name, " of those made without torch", without_torch())
+    module, _, function = preset.program.partition(":")
+    made: Bundle = getattr(importlib.import_module(module), function)(preset, directory)
+    return made
+
+
+def _named(name: str) -> Preset | None:
+    for row in TABLE:
+        if found := re.fullmatch(row.pattern, name):
+            return row.make(found)
+    return None
+
+
+def _unknown(name: str, kind: str, known: list[str]) -> SeqgenError:
+    error = unknown("preset", name[:60], known)
+    return SeqgenError(f"{error.problem}{kind}", remedy=f"{error.remedy}, and others alike")
