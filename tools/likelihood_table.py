@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from seqgen.train.evaluation import ratio
 
 NATS = math.log(2)

@@ -32,7 +32,7 @@ def create(folder: Path) -> FastAPI:
     manifest = json.loads((folder / "manifest.json").read_text())
     names = [leaf["name"] for leaf in manifest["state"]]
     initial = load_file(folder / "initial.safetensors")
-    hop, latency, symbols_per_sample = manifest["spec"]["up"], manifest["spec"]["latency"], manifest["uniforms_per_sample"]
+    hop, latency, per_sample = manifest["spec"]["up"], manifest["spec"]["latency"], manifest["uniforms_per_sample"]
     bands, silence = manifest["features"]["n_mels"], float(np.log(manifest["features"]["floor"]))
 
     def sound(frames: np.ndarray) -> Iterator[bytes]:
@@ -44,7 +44,7 @@ def create(folder: Path) -> FastAPI:
             samples = len(chunk) * hop - (0 if start else latency)
             inputs = {
                 "features": chunk[None],
-                "uniforms": rng.random((1, samples * symbols_per_sample), np.float32),
+                "uniforms": rng.random((1, samples * per_sample), np.float32),
                 "temperature": np.array(1.0, np.float32),
             }
             inputs |= {f"state.{name}": value for name, value in zip(names, state, strict=True)}

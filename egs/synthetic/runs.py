@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from seqgen import config
 from seqgen.data.batches import Batch
+
+from seqgen import config
 from seqgen.objectives.contract import Objective
 from seqgen.train.checkpoint import CheckpointIdentity
 from seqgen.train.loop import train

@@ -27,6 +27,7 @@ Presets, of 24 kHz; in any runtime where no other is said:
 """
 MEASUREMENTS = Registry(
     "measurement",
+    "measurements",
     {
         "generation": "seqgen.cli.bench_generation:measure",
         "engine": "seqgen.cli.bench_engine:measure",

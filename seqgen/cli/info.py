@@ -119,8 +119,8 @@ def _bundle(path: Path) -> dict[str, Any]:
 
 
 def _experiment(path: Path) -> dict[str, Any]:
-    from seqgen.train.checkpoint import Checkpoints
     from seqgen.tasks.experiment import CONFIG, Experiment
+    from seqgen.train.checkpoint import Checkpoints
     from seqgen.train.report import METRICS
 
     experiment = Experiment.open(path)

@@ -30,10 +30,10 @@ from seqgen.export.loops import (
     interface,
     stored,
 )
-from seqgen.generation.vocoder import Vocoder
-from seqgen.generation.subscale.stagger import LanesState
-from seqgen.stream.state import leaves, unflatten
 from seqgen.generation.subscale.generator import Subscale
+from seqgen.generation.subscale.stagger import LanesState
+from seqgen.generation.vocoder import Vocoder
+from seqgen.stream.state import leaves, unflatten
 
 _EXAMPLE_STEPS = 3  # complete ones of a trace; the graph takes any number
 PARAMS, VECTORS, TAPE = "state.body.params", "state.conditioner.vectors", "state.body.tape"

@@ -30,12 +30,12 @@ from seqgen.export.loops import (
     interface,
     stored,
 )
-from seqgen.generation.parallel import Parallel
-from seqgen.nets.synthesis import FrameCoefficients, LinearSynthesis
 from seqgen.generation.autoregressive import AutoRegressive
-from seqgen.generation.vocoder import Vocoder
-from seqgen.stream.state import leaves, unflatten
+from seqgen.generation.parallel import Parallel
 from seqgen.generation.subscale.generator import Subscale
+from seqgen.generation.vocoder import Vocoder
+from seqgen.nets.synthesis import FrameCoefficients, LinearSynthesis
+from seqgen.stream.state import leaves, unflatten
 
 
 class _Sample(nn.Module):

@@ -20,8 +20,8 @@ from seqgen.errors import SeqgenError
 from seqgen.export.graph import Piece, model, rename, trace
 from seqgen.export.loops import EXAMPLE_BATCH, Loop, Names, conditioner, fixed, interface, stored
 from seqgen.generation.parallel import Parallel
-from seqgen.models.frames import FrameConditioner
 from seqgen.generation.vocoder import Vocoder
+from seqgen.models.frames import FrameConditioner
 from seqgen.stream.state import leaves, unflatten
 
 _EXAMPLE_FRAMES = 5  # of a trace; the graph takes any number

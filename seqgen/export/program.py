@@ -24,12 +24,12 @@ from seqgen.distributions.categorical import Categorical
 from seqgen.errors import SeqgenError
 from seqgen.export import rounded, stack
 from seqgen.export.network import Network, Op
+from seqgen.generation.autoregressive import AutoRegressive
+from seqgen.generation.subscale.generator import Subscale
+from seqgen.generation.vocoder import Vocoder
 from seqgen.models.frames import FrameConditioner
 from seqgen.models.wavernn import SILENCE, WaveRNN, scale
 from seqgen.nets.layers import CausalConv1d, Dense
-from seqgen.generation.autoregressive import AutoRegressive
-from seqgen.generation.vocoder import Vocoder
-from seqgen.generation.subscale.generator import Subscale
 
 FORMAT = 1
 MOST_LANES = 16

@@ -13,13 +13,13 @@ from seqgen.distributions.gaussian import Gaussian
 from seqgen.distributions.logistic_mixture import LogisticMixture
 from seqgen.export.network import Network, Op
 from seqgen.flows.affine import TRUNCATION, AffineAutoregressive, Composed
+from seqgen.generation.autoregressive import AutoRegressive
 from seqgen.generation.contract import Generator
+from seqgen.generation.gain import SPREAD, TYPICAL, GainFlow, GainNormalized
 from seqgen.generation.parallel import Parallel
-from seqgen.generation.gain import GainNormalized, GainFlow, SPREAD, TYPICAL
 from seqgen.models.parallel_wavenet import ParallelWaveNet
 from seqgen.models.wavenet import WaveNet
 from seqgen.models.wavenet_context import ContextWaveNet
-from seqgen.generation.autoregressive import AutoRegressive
 from seqgen.stream.combinators import Serial
 
 # What the engine takes: taps of a convolution, units of real samples and their inverses, flows and the smallest of

@@ -19,10 +19,10 @@ from seqgen.bundle import Bundle, Manifest
 from seqgen.errors import SeqgenError
 from seqgen.export import program
 from seqgen.export.onnx import export_graphs
+from seqgen.generation.vocoder import Vocoder, VocoderState
 from seqgen.runtime import open_runtime, runnable
 from seqgen.runtime.native import Engine
 from seqgen.runtime.replay import Verdict, require_golden
-from seqgen.generation.vocoder import Vocoder, VocoderState
 from seqgen.spec import FeatureSpec, StreamSpec
 from seqgen.stream.state import leaves, table
 from seqgen.train import weights

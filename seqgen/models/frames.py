@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from seqgen.errors import SeqgenError
 from seqgen.nets.layers import Activation, CausalConv1d, Dense
 from seqgen.spec import Facts, FeatureSpec, StreamSpec
-from seqgen.stream.lazy_interpolation import LazyInterpolation
 from seqgen.stream.combinators import Interpolate, Residual, Serial
 from seqgen.stream.contract import Streamable
+from seqgen.stream.lazy_interpolation import LazyInterpolation
 
 
 def _block(channels: int) -> Residual:

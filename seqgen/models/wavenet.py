@@ -30,8 +30,8 @@ from torch import Tensor, nn
 from seqgen.errors import SeqgenError
 from seqgen.nets.layers import CausalConv1d
 from seqgen.spec import StreamSpec
-from seqgen.stream.lazy_interpolation import LazyInterpolation
 from seqgen.stream.contract import Streamable
+from seqgen.stream.lazy_interpolation import LazyInterpolation
 
 # 2^15 positions are two seconds at 16 kHz; a longer reach is a mistake in a configuration, and a large state.
 LONGEST_CYCLE = 16

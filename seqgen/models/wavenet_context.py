@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from seqgen.errors import SeqgenError
 from seqgen.models.wavenet import WaveNet, WaveNetState
-from seqgen.nets.layers import Activation, CausalConv1d, Dense
 from seqgen.nets.downsample_hold import DownsampleHold, DownsampleHoldState
+from seqgen.nets.layers import Activation, CausalConv1d, Dense
 from seqgen.spec import StreamSpec
 from seqgen.stream.combinators import Residual, Serial
 from seqgen.stream.contract import Streamable

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from seqgen.errors import SeqgenError
 from seqgen.spec import StreamSpec
-from seqgen.stream.lazy_interpolation import LazyInterpolation, hats
 from seqgen.stream.contract import Streamable
+from seqgen.stream.lazy_interpolation import LazyInterpolation, hats
 
 
 def _fit(first: StreamSpec, second: StreamSpec) -> None:

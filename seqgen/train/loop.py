@@ -16,11 +16,11 @@ from seqgen.errors import SeqgenError
 from seqgen.noise import Key
 from seqgen.objectives.contract import Objective, Part
 from seqgen.train import checkpoint, processes, weights
+from seqgen.train.batch import rows
 from seqgen.train.checkpoint import Best, CheckpointIdentity, Checkpoints, Progress, Snapshot
 from seqgen.train.ema import Ema
 from seqgen.train.interrupt import Interrupt
 from seqgen.train.meter import Meter, Reading
-from seqgen.train.batch import rows
 from seqgen.train.players import Players, Update
 from seqgen.train.quantization import FakeQuantizer
 from seqgen.train.report import Report

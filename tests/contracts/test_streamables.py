@@ -12,13 +12,13 @@ from torch import Tensor
 from seqgen import registry
 from seqgen.distributions.gaussian import Gaussian
 from seqgen.flows.affine import Composed
-from seqgen.models.frames import FrameConditioner
+from seqgen.generation.gain import GainFlow, GainNormalized
 from seqgen.generation.subscale.context import LaneContext
-from seqgen.generation.gain import GainNormalized, GainFlow
+from seqgen.models.frames import FrameConditioner
 from seqgen.models.wavenet import WaveNet
+from seqgen.nets.downsample_hold import DownsampleHold
 from seqgen.nets.gru import GRU
 from seqgen.nets.layers import Activation, CausalConv1d, Dense, Embedding
-from seqgen.nets.downsample_hold import DownsampleHold
 from seqgen.nets.synthesis import LinearSynthesis
 from seqgen.spec import FeatureSpec, StreamSpec
 from seqgen.stream.combinators import (

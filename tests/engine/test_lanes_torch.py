@@ -7,19 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from seqgen.runtime.torch import TorchRuntime
+from seqgen.train.run import RunConfig
+from tests.parity.num_uniforms import parted_rows
 
 from seqgen.bundle import Bundle
 from seqgen.errors import SeqgenError
 from seqgen.export import voice
+from seqgen.generation.subscale.generator import SubscaleConfig
 from seqgen.runtime.native import NativeRuntime
 from seqgen.runtime.onnx import OnnxRuntime
 from seqgen.runtime.replay import replay
-from seqgen.runtime.torch import TorchRuntime
-from seqgen.generation.subscale.generator import SubscaleConfig
-from seqgen.train.run import RunConfig
 from tests.engine.programs import Array
 from tests.engine.voices import in_two_processes
-from tests.parity.num_uniforms import parted_rows
 from tests.runtime.voices import export_tiny, inputs, tiny_run, tiny_system
 
 TOLERANCE = 1e-5  # of logits, relative to the largest

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from seqgen.runtime.torch import TorchRuntime
 
 from seqgen.export.rounded import int8
 from seqgen.nets import quantization
 from seqgen.runtime.native import NativeRuntime
-from seqgen.runtime.torch import TorchRuntime
 from tests.engine.voices import native_voice
 from tests.runtime.voices import inputs
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from seqgen.runtime.torch import TorchRuntime
 
 from seqgen import noise
 from seqgen.bundle import Bundle
@@ -17,7 +18,6 @@ from seqgen.runtime import open_runtime
 from seqgen.runtime.contract import Runtime
 from seqgen.runtime.native import NativeRuntime
 from seqgen.runtime.replay import replay
-from seqgen.runtime.torch import TorchRuntime
 from tests.unit.test_wavenet_voices import first_difference, tiny_voice
 
 KINDS = ("mixture", "levelled", "gaussian", "levelled context")

@@ -19,8 +19,8 @@ from seqgen import noise
 from seqgen.config import Component
 from seqgen.errors import SeqgenError
 from seqgen.export import program
-from seqgen.runtime.native import MAX_STREAMS, Engine, Format
 from seqgen.generation.vocoder import Vocoder
+from seqgen.runtime.native import MAX_STREAMS, Engine, Format
 from seqgen.stream.state import leaves
 from seqgen.train import weights
 from tests.engine.calls import draw, draw_by_two, score

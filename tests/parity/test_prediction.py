@@ -10,6 +10,8 @@ import pytest
 import scipy.linalg
 import scipy.signal
 import torch
+from seqgen.data.batches import SegmentBatches, UtteranceBatches
+from seqgen.train.run import RunConfig
 
 from seqgen import noise
 from seqgen.audio import io
@@ -18,14 +20,12 @@ from seqgen.audio.features import log_mel, mel_filters
 from seqgen.audio.prediction import UNIT, LinearPrediction, prediction_for
 from seqgen.bundle import Bundle
 from seqgen.data import directory
-from seqgen.data.batches import SegmentBatches, UtteranceBatches
 from seqgen.data.directory import DataDir, Utterance
 from seqgen.errors import SeqgenError
 from seqgen.export import voice
 from seqgen.nets.synthesis import FrameCoefficients, LinearSynthesis
 from seqgen.runtime import open_runtime
 from seqgen.spec import FeatureSpec
-from seqgen.train.run import RunConfig
 from tests.runtime.voices import export_tiny, tiny_run
 
 SPEC = FeatureSpec(16000, 512, 320, 160, 40)

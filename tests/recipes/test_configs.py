@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from seqgen.train.run import RunConfig, build, voice
 
 from seqgen import config
-from seqgen.train.run import RunConfig, build, voice
 
 EGS = Path(__file__).resolve().parents[2] / "egs"
 FILES = sorted(EGS.glob("**/conf/*.yaml"))

@@ -16,6 +16,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from seqgen.train.run import RunConfig
 
 from seqgen import config, noise
 from seqgen.bundle import Bundle
@@ -27,7 +28,6 @@ from seqgen.runtime.contract import Runtime
 from seqgen.runtime.native import NativeRuntime
 from seqgen.runtime.replay import require_golden
 from seqgen.train import weights
-from seqgen.train.run import RunConfig
 from tests.runtime.voices import tiny_run, tiny_system
 
 

@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from seqgen.data.batches import Batch
 
 from seqgen.bundle import Bundle
 from seqgen.cli import bench
-from seqgen.data.batches import Batch
 from seqgen.errors import SeqgenError
 from seqgen.export import program, voice
+from seqgen.generation.subscale.generator import SubscaleConfig
 from seqgen.runtime import native, open_runtime, runnable
 from seqgen.runtime.contract import Runtime
-from seqgen.generation.subscale.generator import SubscaleConfig
 from seqgen.train import evaluation
 from serving.vocoder import Settings, Vocoder
 from tests.runtime.voices import export_tiny, inputs, tiny_run, tiny_system

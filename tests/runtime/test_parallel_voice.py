@@ -13,6 +13,9 @@ import onnx
 import pytest
 import soundfile
 import torch
+from seqgen.train.evaluation import vocode
+from seqgen.train.experiment import Experiment
+from seqgen.train.run import RunConfig, Voice
 from torch import Tensor
 
 from seqgen import noise
@@ -30,9 +33,6 @@ from seqgen.runtime.native import NativeRuntime
 from seqgen.runtime.replay import replay
 from seqgen.stream.state import leaves
 from seqgen.train import run as training
-from seqgen.train.evaluation import vocode
-from seqgen.train.experiment import Experiment
-from seqgen.train.run import RunConfig, Voice
 from tests.runtime.test_replay import Altered
 from tests.runtime.voices import lively, tiny_run
 

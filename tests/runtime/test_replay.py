@@ -11,10 +11,10 @@ import pytest
 
 from seqgen.bundle import Bundle
 from seqgen.errors import SeqgenError
+from seqgen.generation.subscale.generator import SubscaleConfig
 from seqgen.runtime import open_runtime
 from seqgen.runtime.contract import Runtime
 from seqgen.runtime.replay import replay, require_golden
-from seqgen.generation.subscale.generator import SubscaleConfig
 from tests.runtime.voices import export_tiny, tiny_run
 
 Array = Any

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from seqgen.train.experiment import Experiment
+from seqgen.train.run import DataConfig, RunConfig, System
 
 from seqgen import noise
 from seqgen.bundle import Bundle
@@ -16,8 +18,6 @@ from seqgen.models.frames import with_speaker
 from seqgen.models.wavernn import scale
 from seqgen.runtime.contract import Runtime
 from seqgen.spec import FeatureSpec
-from seqgen.train.experiment import Experiment
-from seqgen.train.run import DataConfig, RunConfig, System
 from seqgen.train.settings import TrainConfig
 
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from seqgen.subscale import SubscaleConfig
 
 from seqgen.audio import io
 from seqgen.cli import random_voices
-from seqgen.subscale import SubscaleConfig
 from seqgen.train import checkpoint
 from tests.runtime.voices import tiny_run
 from tests.unit.cli_workspace import CONFIG, done, seqgen

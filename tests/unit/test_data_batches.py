@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from seqgen.data.batches import Batch, SegmentBatches, UtteranceBatches, loader
 
 from seqgen.audio import io
 from seqgen.audio.codec import Bytes16, Codec, Float, MuLaw8
 from seqgen.audio.features import log_mel
 from seqgen.data import directory
-from seqgen.data.batches import Batch, SegmentBatches, UtteranceBatches, loader
 from seqgen.data.directory import DataDir, Utterance
 from seqgen.errors import SeqgenError
 from seqgen.spec import FeatureSpec

@@ -8,15 +8,16 @@ from typing import Any
 
 import pytest
 import torch
+from seqgen.data.batches import Batch
 from torch import Tensor, nn
 
 from seqgen import noise
-from seqgen.data.batches import Batch
 from seqgen.distributions.categorical import Categorical
 from seqgen.distributions.gaussian import Gaussian
 from seqgen.distributions.logistic_mixture import LogisticMixture
 from seqgen.errors import SeqgenError
 from seqgen.flows.affine import Affine, logistic
+from seqgen.generation.autoregressive import AutoRegressive
 from seqgen.generation.parallel import Parallel
 from seqgen.models.parallel_wavenet import ParallelWaveNet
 from seqgen.models.wavenet import WaveNet
@@ -26,7 +27,6 @@ from seqgen.objectives.distillation import Distillation, Drawn, another, middle
 from seqgen.objectives.power import PowerConfig
 from seqgen.objectives.style import StyleConfig
 from seqgen.objectives.verify import check_players, check_pure
-from seqgen.generation.autoregressive import AutoRegressive
 from seqgen.spec import StreamSpec
 from seqgen.stream.combinators import Repeat, Serial
 from seqgen.stream.contract import Streamable

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from seqgen.train.run import RunConfig
 
 from seqgen import config
 from seqgen.audio import io
 from seqgen.cli import random_voices
-from seqgen.train.run import RunConfig
 from tests.unit.cli_workspace import done, record, refused
 
 HEAD = """\

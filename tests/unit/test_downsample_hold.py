@@ -8,8 +8,8 @@ import torch
 from seqgen.errors import SeqgenError
 from seqgen.models.wavenet import WaveNet
 from seqgen.models.wavenet_context import ContextWaveNet
-from seqgen.nets.layers import CausalConv1d, Dense
 from seqgen.nets.downsample_hold import DownsampleHold
+from seqgen.nets.layers import CausalConv1d, Dense
 
 
 def test_an_output_holds_until_the_next_group_is_complete() -> None:

@@ -10,8 +10,8 @@ from seqgen.generation.parallel import Parallel
 from seqgen.models.frames import FrameConditioner
 from seqgen.models.parallel_wavenet import ParallelWaveNet
 from seqgen.spec import FeatureSpec
-from seqgen.stream.lazy_interpolation import LazyInterpolation, hats
 from seqgen.stream.combinators import Interpolate
+from seqgen.stream.lazy_interpolation import LazyInterpolation, hats
 from tests.runtime.voices import lively
 
 FEATURES = FeatureSpec(sample_rate=8000, n_fft=64, window=12, hop=4, n_mels=6)

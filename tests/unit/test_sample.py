@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from seqgen.train.run import DataConfig, RunConfig, build
+from tests.parity.num_uniforms import parted_rows
 from torch import Tensor
 
 from seqgen import noise
@@ -14,17 +16,15 @@ from seqgen.config import Component
 from seqgen.distributions.categorical import Categorical
 from seqgen.distributions.logistic_mixture import LogisticMixture
 from seqgen.errors import SeqgenError
+from seqgen.generation.autoregressive import AutoRegressive
 from seqgen.models.frames import with_speaker
 from seqgen.models.wavernn import WaveRNN
 from seqgen.nets.gru import GRU
 from seqgen.nets.layers import Dense
-from seqgen.generation.autoregressive import AutoRegressive
 from seqgen.spec import FeatureSpec
 from seqgen.stream.combinators import Serial
 from seqgen.stream.state import leaves
-from seqgen.train.run import DataConfig, RunConfig, build
 from seqgen.train.settings import TrainConfig
-from tests.parity.num_uniforms import parted_rows
 from tests.runtime.voices import lively, tiny_run, tiny_system
 
 HOP, MELS, FRAMES = 10, 10, 8

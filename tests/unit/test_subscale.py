@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 import torch
+from seqgen.train.run import RunConfig, build
 from torch import Tensor
 
 from seqgen.distributions.categorical import Categorical
 from seqgen.errors import SeqgenError
-from seqgen.models.wavernn import WaveRNN
 from seqgen.generation.autoregressive import AutoRegressive
 from seqgen.generation.subscale.generator import Subscale, SubscaleConfig
-from seqgen.train.run import RunConfig, build
+from seqgen.models.wavernn import WaveRNN
 from tests.runtime.voices import lively, tiny_run
 
 HOP, MELS = 60, 10

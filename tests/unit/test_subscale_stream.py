@@ -12,11 +12,11 @@ from torch import Tensor
 from seqgen import presets
 from seqgen.cli import bench_torch
 from seqgen.errors import SeqgenError
-from seqgen.models.frames import with_speaker
 from seqgen.generation.autoregressive import draw
+from seqgen.generation.subscale.generator import Subscale, SubscaleConfig
+from seqgen.models.frames import with_speaker
 from seqgen.spec import FeatureSpec
 from seqgen.stream.state import leaves
-from seqgen.generation.subscale.generator import Subscale, SubscaleConfig
 from tests.runtime.voices import tiny_run
 from tests.unit.test_subscale import HOP, MELS, SHAPES, given, subscale, uniforms, waveform
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from seqgen.train.teaching import heard, own
 
 from egs.synthetic.parallel_wavenet import known
 from egs.synthetic.parallel_wavenet.experiment import batch
@@ -13,7 +14,6 @@ from seqgen.nets.layers import Dense
 from seqgen.noise import Key
 from seqgen.objectives.distillation import Distillation
 from seqgen.stream.combinators import Repeat, Serial
-from seqgen.train.teaching import heard, own
 
 
 @torch.no_grad()

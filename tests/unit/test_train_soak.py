@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from seqgen.data.batches import Batch
+from seqgen.train.run import DataConfig, RunConfig, build
 
 from seqgen.audio.codec import Bytes16
 from seqgen.config import Component
-from seqgen.data.batches import Batch
 from seqgen.noise import Key
 from seqgen.spec import FeatureSpec
-from seqgen.train.run import DataConfig, RunConfig, build
 from seqgen.train.settings import TrainConfig
 
 FEATURES = FeatureSpec(sample_rate=8000, n_fft=128, window=80, hop=40, n_mels=8)

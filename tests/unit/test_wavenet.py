@@ -12,9 +12,9 @@ from torch import Tensor
 
 from seqgen.distributions.categorical import Categorical
 from seqgen.errors import SeqgenError
+from seqgen.generation.autoregressive import AutoRegressive
 from seqgen.models.wavenet import WaveNet, receptive_field
 from seqgen.nets.layers import Dense
-from seqgen.generation.autoregressive import AutoRegressive
 from seqgen.stream.combinators import Interpolate
 from seqgen.stream.state import leaves, merge, rows
 from tests.runtime.voices import lively

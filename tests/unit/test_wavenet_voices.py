@@ -12,6 +12,10 @@ import onnx
 import pytest
 import torch
 import torch.nn.functional as F
+from seqgen.train.experiment import Experiment
+from seqgen.train.run import RunConfig, System
+from seqgen.train.run import voice as training_voice
+from tests.parity.num_uniforms import parted_rows
 from torch import Tensor
 
 from seqgen import noise
@@ -22,16 +26,12 @@ from seqgen.distributions.gaussian import Gaussian
 from seqgen.distributions.logistic_mixture import LogisticMixture
 from seqgen.errors import SeqgenError
 from seqgen.export import program, voice
-from seqgen.generation.gain import GainNormalized, GainFlow, SPREAD
+from seqgen.generation.autoregressive import AutoRegressive
+from seqgen.generation.gain import SPREAD, GainFlow, GainNormalized
 from seqgen.models.wavenet import WaveNet
 from seqgen.models.wavenet_context import ContextWaveNet
 from seqgen.runtime import open_runtime
 from seqgen.runtime.native import built
-from seqgen.generation.autoregressive import AutoRegressive
-from seqgen.train.experiment import Experiment
-from seqgen.train.run import RunConfig, System
-from seqgen.train.run import voice as training_voice
-from tests.parity.num_uniforms import parted_rows
 from tests.runtime.voices import tiny_run, tiny_system
 
 VOICES: dict[str, dict[str, Any]] = {

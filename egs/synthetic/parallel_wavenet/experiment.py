@@ -16,14 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from seqgen.data.batches import Batch
 from torch import Tensor
 
 from egs.synthetic.parallel_wavenet import known
 from egs.synthetic.parallel_wavenet.known import Teacher
 from egs.synthetic.runs import command, fit
 from seqgen import config, noise
-from seqgen.data.batches import Batch
 from seqgen.flows.affine import AffineAutoregressive
+from seqgen.generation.autoregressive import AutoRegressive
 from seqgen.generation.parallel import Parallel
 from seqgen.models.parallel_wavenet import ParallelWaveNet
 from seqgen.models.wavenet import WaveNet
@@ -31,7 +32,6 @@ from seqgen.nets.layers import Activation, Dense
 from seqgen.noise import Key
 from seqgen.objectives.distillation import Distillation
 from seqgen.objectives.power import PowerConfig, spectrum
-from seqgen.generation.autoregressive import AutoRegressive
 from seqgen.spec import StreamSpec
 from seqgen.stream.combinators import Repeat, Serial
 from seqgen.stream.contract import Streamable

@@ -16,17 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from seqgen.data.batches import Batch
 from torch import Tensor
 
 from egs.synthetic.runs import command, fit
 from egs.synthetic.wavenet.seasonal import Seasonal
 from seqgen import config, noise
-from seqgen.data.batches import Batch
 from seqgen.distributions.categorical import Categorical
+from seqgen.generation.autoregressive import AutoRegressive
 from seqgen.generation.contract import GeneratorState
 from seqgen.models.wavenet import WaveNet
 from seqgen.objectives.likelihood import Likelihood
-from seqgen.generation.autoregressive import AutoRegressive
 from seqgen.train.settings import TrainConfig
 
 CYCLES = {"dilated": None, "plain": 1}  # plain: every layer has dilation 1
