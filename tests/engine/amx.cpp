@@ -6,8 +6,8 @@
 #include <random>
 #include <vector>
 
-#include "kernels.hpp"
-#include "pack.hpp"
+#include "kernels/kernels.hpp"
+#include "kernels/pack.hpp"
 
 int tile_products = 0;
 

@@ -1,0 +1,40 @@
+// The cell's product R h of one call, shared with the model's helper where that is free.
+#pragma once
+
+#include "bodies/wavernn.hpp"
+#include "call/team.hpp"
+
+namespace seqgen {
+
+class SharedProduct {
+   public:
+    // `lanes` must stay where they are.
+    SharedProduct(const Cell& cell, const Lanes& lanes, Team* team) : cell_(cell), lanes_(lanes), crew_(team) {}
+
+    // There will be something to do soon.
+    void summon() const {
+        if (crew_) crew_->summon();
+    }
+
+    // Sees that the products of a half are there. A helper goes on to the fine rows while the coarse byte is drawn.
+    void multiply(int which) const {
+        if (!crew_) {
+            if (which == 0) cell_.multiply(lanes_, cell_.all());
+            return;
+        }
+        const auto help = [](void* context, int job) {
+            const auto& product = *static_cast<const SharedProduct*>(context);
+            product.cell_.multiply(product.lanes_, product.cell_.share(job, true));
+        };
+        if (which == 0) crew_->give(help, const_cast<SharedProduct*>(this));
+        cell_.multiply(lanes_, cell_.share(which, false));
+        crew_->collect(which);
+    }
+
+   private:
+    const Cell& cell_;
+    const Lanes& lanes_;
+    const Crew crew_;
+};
+
+}  // namespace seqgen

@@ -1,0 +1,266 @@
+// A pass of the WaveNet stack.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "bodies/wavenet.hpp"
+#include "kernels/functions.hpp"
+
+namespace seqgen {
+namespace {
+
+// A row, a multiple of 16 bytes: a call of memcpy would take longer than the copy.
+inline void copy_row(void* to, const void* from, std::size_t bytes) {
+    auto* made = static_cast<unsigned char*>(to);
+    const auto* given = static_cast<const unsigned char*>(from);
+    for (std::size_t at = 0; at < bytes; at += 16) std::memcpy(made + at, given + at, 16);
+}
+
+// Numbers of 8 bits between a state, which has two's complement, and kernels of any instruction set.
+inline void copy_bytes(std::uint8_t* to, const std::uint8_t* from, std::size_t count, bool offset) {
+    const std::uint64_t flipped = offset ? 0x8080808080808080u : 0;
+    for (std::size_t at = 0; at < count; at += sizeof flipped) {
+        std::uint64_t eight;
+        std::memcpy(&eight, from + at, sizeof eight);
+        eight ^= flipped;
+        std::memcpy(to + at, &eight, sizeof eight);
+    }
+}
+
+}  // namespace
+
+// Rows share what they read of the weights: where there are many, a few groups at a time, which stay at hand for all.
+void Stack::apply(const Packed& matrix, Rows<const float> x, Rows<const std::uint8_t> bytes, Rows<float> y,
+                  int rows) const {
+    constexpr std::uint32_t kTogether = 4;
+    const std::uint32_t every = matrix.all().last, step = rows > SEQGEN_MAX_STREAMS ? kTogether : every;
+    for (std::uint32_t first = 0; first < every; first += step) {
+        const Span groups = {first, std::min(first + step, every)};
+        matrix.takes_bytes() ? matrix(groups, bytes, y, rows) : matrix(groups, x, y, rows);
+    }
+}
+
+// The first convolution.
+void Stack::enter(StackLanes& lanes, const int (*before)[2]) const {
+    const std::size_t at = gates_.size() * 2 * gate_;
+    for (int row = 0; row < lanes.rows(); ++row) {
+        const int s = row / lanes.times;
+        const std::size_t vector = static_cast<std::size_t>(s) * given() + at;
+        float* made = lanes.residual + static_cast<std::size_t>(row) * residual_;
+        if (level_) lanes.level[row] = lanes.from[vector] + lanes.weights[row % lanes.times] * lanes.delta[vector];
+        std::copy_n(front_bias_.data(), residual_, made);
+        if (real()) {
+            enter_real(lanes.stream[s], lanes.previous[row], level_ ? lanes.level[row] : 0.0f, made);
+        } else {
+            enter_symbol(lanes.stream[s], before[s][0], made);
+        }
+        if (context_) tell(lanes, s, real() ? 0 : before[s][0]);
+    }
+    lanes.begun = false;
+}
+
+// What the gates are told besides the frames: the context's newest output, which may have read this very element.
+void Stack::tell(StackLanes& lanes, int stream, int symbol) const {
+    StackLanes::Stream& own = lanes.stream[stream];
+    const bool made = real() ? context_->take(own.context, own.inputs[front_ - 1]) : context_->take(own.context, symbol);
+    if (!made && !lanes.begun) return;
+    const std::size_t vector = static_cast<std::size_t>(stream) * given();
+    std::copy_n(lanes.from + vector, given(), lanes.told + vector);
+    add_gates(own.context.held, lanes.told + vector);
+}
+
+void Stack::enter_symbol(StackLanes::Stream& own, int symbol, float* made) const {
+    std::copy(own.symbols + 1, own.symbols + front_, own.symbols);
+    own.symbols[front_ - 1] = static_cast<std::uint32_t>(symbol);
+    for (std::size_t tap = 0; tap < front_; ++tap) {
+        const float* row = tables_[tap].data() + own.symbols[tap] * residual_;
+        for (std::size_t i = 0; i < residual_; ++i) made[i] += row[i];
+    }
+}
+
+void Stack::enter_real(StackLanes::Stream& own, float value, float level, float* made) const {
+    std::copy(own.inputs + 1, own.inputs + front_, own.inputs);
+    const float quiet = level_ ? exponential(-level) : 1.0f;
+    constexpr float kMostInput = 1e30f;  // infinity would be no state to go on from
+    own.inputs[front_ - 1] = std::clamp(value * quiet * inverse_unit_, -kMostInput, kMostInput);
+    for (std::size_t tap = 0; tap < front_; ++tap) {
+        const float *column = columns_[tap].data(), input = own.inputs[tap];
+        for (std::size_t i = 0; i < residual_; ++i) made[i] += column[i] * input;
+    }
+}
+
+// A row of a ring; returns what 127 stands for in 8 bits.
+float Stack::read_row(const unsigned char* row, float* made, std::uint8_t* bytes) const {
+    float size = 1.0f;
+    if (format_ == SEQGEN_FORMAT_INT8) {
+        copy_bytes(bytes, row, residual_, kernels_->unsigned_activations);
+        std::memcpy(&size, row + residual_, sizeof size);
+    } else {
+        copy_row(made, row, row_bytes());
+    }
+    return size;
+}
+
+// Far taps read what has long been there, so that their products for some samples to come can be made together: rows share
+// what they read of the weights, which is what takes the time of a sample. Many streams share it anyway.
+void Stack::prepare(StackLanes& lanes) const {
+    const auto most = std::min<std::int64_t>(StackLanes::kMostPrepared / lanes.streams, lanes.samples_left);
+    lanes.prepared = most > 1 ? static_cast<int>(most) : 0;
+    lanes.used = 0;
+    if (lanes.prepared == 0) return;
+    const int rows = lanes.streams * lanes.prepared;
+    for (std::size_t layer = 0; layer < rings_.size(); ++layer) {
+        const Ring& ring = rings_[layer];
+        for (std::size_t tap = 0; tap < ring.far; ++tap) {
+            const std::size_t index = ring.far_before + tap;
+            for (int r = 0; r < rows; ++r) {
+                const StackLanes::Stream& own = lanes.stream[r / lanes.prepared];
+                const auto row = static_cast<std::size_t>(r), later = static_cast<std::size_t>(r % lanes.prepared);
+                const std::size_t at = row * residual_;
+                const std::size_t place = (own.time % ring.length + later + tap * ring.dilation) % ring.length;
+                const unsigned char* from = own.rings + (ring.start + place) * row_bytes();
+                lanes.far_sizes[row * far_ + index] = read_row(from, lanes.far_taps + at, lanes.far_bytes + at);
+            }
+            apply(gates_[layer][tap], {lanes.far_taps, residual_}, {lanes.far_bytes, residual_},
+                  {lanes.far_products + index * 2 * gate_, far_ * 2 * gate_}, rows);
+        }
+    }
+}
+
+void Stack::recall(StackLanes& lanes, const Ring& ring) const {
+    for (int s = 0; s < lanes.streams; ++s) {
+        for (int time = 0; time < lanes.times; ++time) recall(lanes, ring, s, time);
+    }
+}
+
+// What a layer reads: rows of its ring (of far taps only their sizes, see prepare), then what enters it, which takes the
+// place of the oldest row. So later samples of a pass find those before them.
+void Stack::recall(StackLanes& lanes, const Ring& ring, int stream, int time) const {
+    const bool small = format_ == SEQGEN_FORMAT_INT8, offset = kernels_->unsigned_activations;
+    const std::size_t width = row_bytes(), newest = taps_ - 1, far = lanes.prepared > 0 ? ring.far : 0;
+    const StackLanes::Stream& own = lanes.stream[stream];
+    const std::size_t index = static_cast<std::size_t>(stream * lanes.times + time), at = index * residual_;
+    float* sizes = lanes.sizes + index * taps_;
+    unsigned char* rows = own.rings + ring.start * width;
+    const auto now = static_cast<std::size_t>((own.time + static_cast<std::uint64_t>(time)) % ring.length);
+    if (far > 0) std::copy_n(lanes.far_sizes + far_row(lanes, stream) * far_ + ring.far_before, far, sizes);
+    std::size_t place = now + far * ring.dilation;
+    for (std::size_t tap = far; tap < newest; ++tap) {
+        if (place >= ring.length) place -= ring.length;
+        sizes[tap] = read_row(rows + place * width, lanes.taps[tap] + at, lanes.tap_bytes[tap] + at);
+        place += ring.dilation;
+    }
+    unsigned char* row = rows + now * width;
+    sizes[newest] = 1.0f;
+    if (small) {
+        std::uint8_t* bytes = lanes.tap_bytes[newest] + at;
+        sizes[newest] = kernels_->scaled_bytes(lanes.residual + at, residual_, bytes);
+        copy_bytes(row, bytes, residual_, offset);
+        std::memcpy(row + residual_, sizes + newest, sizeof(float));
+    } else {
+        copy_row(row, lanes.residual + at, width);
+    }
+}
+
+void Stack::filter(StackLanes& lanes, std::size_t layer) const {
+    const bool small = format_ == SEQGEN_FORMAT_INT8;
+    const std::size_t first = layer * 2 * gate_, behind = skips_ ? layer * gate_ : 0;
+    const std::size_t far = lanes.prepared > 0 ? rings_[layer].far : 0;
+    for (std::size_t tap = far; tap < taps_; ++tap) {
+        const float* x = !small && tap + 1 == taps_ ? lanes.residual : lanes.taps[tap];
+        apply(gates_[layer][tap], {x, residual_}, {lanes.tap_bytes[tap], residual_}, {lanes.products[tap], 2 * gate_},
+              lanes.rows());
+    }
+    for (int r = 0; r < lanes.rows(); ++r) {
+        const auto row = static_cast<std::size_t>(r), stream = static_cast<std::size_t>(r / lanes.times);
+        const std::size_t z = row * gated() + behind, vector = stream * given() + first;
+        Filter call = {(context_ ? lanes.told : lanes.from) + vector,
+                       lanes.delta + vector,
+                       {},
+                       lanes.sizes + row * taps_,
+                       static_cast<int>(taps_),
+                       lanes.weights[r % lanes.times],
+                       lanes.gated + z,
+                       lanes.gated_bytes + z,
+                       gate_};
+        for (std::size_t tap = 0; tap < far; ++tap) {
+            call.products[tap] = lanes.far_products + (far_row(lanes, r) * far_ + rings_[layer].far_before + tap) * 2 * gate_;
+        }
+        for (std::size_t tap = far; tap < taps_; ++tap) call.products[tap] = lanes.products[tap] + row * 2 * gate_;
+        small ? kernels_->filter_quick(call) : kernels_->filter(call);
+    }
+}
+
+// Behind a product: y = max(multiplier * y + bias, 0), with a new multiplier where the matrix that reads y takes 8 bits.
+// Where that takes floats the multiplier is 1: nothing that was rectified into 8 bits comes before it.
+void Stack::rectify(StackLanes& lanes, const Layer& layer, const Layer& next, float* y, std::uint8_t* bytes) const {
+    const std::size_t count = layer.bias.size();
+    for (int row = 0; row < lanes.rows(); ++row) {
+        const std::size_t at = static_cast<std::size_t>(row) * count;
+        float& multiplier = lanes.multiplier[row];
+        if (next.matrix.takes_bytes()) {
+            multiplier = kernels_->rectify_bytes(y + at, layer.bias.data(), multiplier, count, bytes + at);
+        } else {
+            kernels_->rectify(y + at, layer.bias.data(), count);
+        }
+    }
+}
+
+void Stack::advance(StackLanes& lanes, const int (*before)[2]) const {
+    const std::size_t all = gated(), skip = skip_.bias.size(), head = head_.bias.size();
+    const int rows = lanes.rows();
+    if (lanes.used == lanes.prepared && lanes.samples_left > 0) prepare(lanes);
+    enter(lanes, before);
+    for (std::size_t layer = 0; layer < gates_.size(); ++layer) {
+        recall(lanes, rings_[layer]);
+        filter(lanes, layer);
+        if (layer == residuals_.size()) break;
+        const Layer& residual = residuals_[layer];
+        const std::size_t behind = skips_ ? layer * gate_ : 0;
+        apply(residual.matrix, {lanes.gated + behind, all}, {lanes.gated_bytes + behind, all},
+              {lanes.products[0], residual_}, rows);
+        for (int row = 0; row < rows; ++row) {
+            const std::size_t at = static_cast<std::size_t>(row) * residual_;
+            kernels_->accumulate(lanes.residual + at, lanes.products[0] + at, residual.bias.data(), residual_);
+        }
+    }
+    for (int s = 0; s < lanes.streams; ++s) lanes.stream[s].time += static_cast<std::uint64_t>(lanes.times);
+    lanes.used += lanes.prepared > 0;
+    std::fill_n(lanes.multiplier, rows, 1.0f);
+    if (skips_) {
+        apply(skip_.matrix, {lanes.gated, all}, {lanes.gated_bytes, all}, {lanes.skip, skip}, rows);
+    } else {
+        std::copy_n(lanes.residual, static_cast<std::size_t>(rows) * residual_, lanes.skip);
+    }
+    rectify(lanes, skip_, head_, lanes.skip, lanes.skip_bytes);
+    apply(head_.matrix, {lanes.skip, skip}, {lanes.skip_bytes, skip}, {lanes.head, head}, rows);
+    rectify(lanes, head_, out_, lanes.head, lanes.head_bytes);
+    apply(out_.matrix, {lanes.head, head}, {lanes.head_bytes, head}, {lanes.logits, out_.bias.size()}, rows);
+}
+
+int Stack::draw(const StackLanes& lanes, int row, float sharpness, float uniform) const {
+    const float* logits = lanes.logits + static_cast<std::size_t>(row) * kClasses;
+    return kernels_->draw(logits, out_.bias.data(), lanes.multiplier[row], sharpness, uniform);
+}
+
+void Stack::score(const StackLanes& lanes, int row, float* logits) const {
+    const float* products = lanes.logits + static_cast<std::size_t>(row) * kClasses;
+    for (std::size_t k = 0; k < kClasses; ++k) {
+        logits[k] = std::fma(products[k], lanes.multiplier[row], out_.bias[k]);
+    }
+}
+
+float* Stack::outputs(StackLanes& lanes, int row) const {
+    const std::size_t count = out_.bias.size();
+    float* made = lanes.logits + static_cast<std::size_t>(row) * count;
+    for (std::size_t k = 0; k < count; ++k) made[k] = made[k] * lanes.multiplier[row] + out_.bias[k];
+    return made;
+}
+
+float* Stack::parameters(StackLanes& lanes, int row, const Emission& emission) const {
+    float* made = outputs(lanes, row);
+    if (level_) emission.louder(made, lanes.level[row]);
+    return made;
+}
+
+}  // namespace seqgen
