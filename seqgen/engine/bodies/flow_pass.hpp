@@ -3,7 +3,7 @@
 #pragma once
 
 #include "bodies/flows.hpp"
-#include "call/team.hpp"
+#include "call/helper_thread.hpp"
 
 namespace seqgen {
 
@@ -11,7 +11,7 @@ class FlowPass {
    public:
     // `done(context, block)` is called for each block in turn. This must stay where it is.
     using Done = void (*)(void* context, const FlowBlock& block);
-    FlowPass(const Flows* flows, Team* team, Done done, void* context)
+    FlowPass(const Flows* flows, HelperThread* team, Done done, void* context)
         : flows_(flows), crew_(team), done_(done), context_(context) {}
 
     // Points to the memory of its passes, got from `take(bytes)`.
@@ -50,7 +50,7 @@ class FlowPass {
 
    private:
     const Flows* flows_;
-    const Crew crew_;
+    const HelperLease crew_;
     const Done done_;
     void* const context_;
     FlowBlock blocks_[2];

@@ -30,7 +30,7 @@ double softplus(double x) {
 }  // namespace
 
 Flows::Flows(const Json& op, const Tensors& tensors, seqgen_format format, const Kernels& kernels,
-             std::optional<Level> level, const std::string& where)
+             std::optional<LogGain> level, const std::string& where)
     : level_(level) {
     const auto& list = op.at("flows", where).list(where);
     if (list.empty() || list.size() > kMostFlows) {
@@ -40,15 +40,15 @@ Flows::Flows(const Json& op, const Tensors& tensors, seqgen_format format, const
         constexpr double kMostShift = 100, kLeast = 1e-9;
         const double shift = number(each, "shift", -kMostShift, kMostShift, where);
         const double floor = number(each, "floor", kLeast, 1, where);
-        flows_.push_back({Stack(each, tensors, format, kernels, std::nullopt, where), shift, floor, given_, state_bytes_});
-        const Stack& stack = flows_.back().stack;
+        flows_.push_back({WaveNet(each, tensors, format, kernels, std::nullopt, where), shift, floor, given_, state_bytes_});
+        const WaveNet& stack = flows_.back().stack;
         if (!stack.real() || stack.width() != kOutputs || !stack.divisible()) {
             throw Failure(SEQGEN_FORMAT, where + ": a flow's network has a context, or does not make mean and scale of real "
                                                  "numbers");
         }
         given_ += stack.given();
         state_bytes_ += stack.state_bytes() + sizeof(float);
-        StackLanes lanes{};
+        WaveNetBuffers lanes{};
         std::size_t bytes = 0;
         stack.reserve(lanes, [&](std::size_t row) -> void* {
             bytes += aligned(row * FlowBlock::kMost);
@@ -56,7 +56,7 @@ Flows::Flows(const Json& op, const Tensors& tensors, seqgen_format format, const
         });
         scratch_ = std::max(scratch_, bytes);
     }
-    given_ += level_ ? kLanes : 0;
+    given_ += level_ ? kSimdWidth : 0;
     divide();
 }
 
@@ -90,7 +90,7 @@ void Flows::arrange(const float* vector, float* made) const {
         flow.stack.arrange(vector, made + flow.first);
         vector += flow.stack.vector();
     }
-    if (level_) made[given_ - kLanes] = level_->spread * *vector + level_->origin;
+    if (level_) made[given_ - kSimdWidth] = level_->spread * *vector + level_->origin;
 }
 
 std::size_t Flows::blocks() const {
@@ -135,9 +135,9 @@ void Flows::run(int part, unsigned char* scratch, FlowBlock& block) const {
 }
 
 void Flows::pass(const Flow& flow, unsigned char* scratch, FlowBlock& block) const {
-    const Stack& stack = flow.stack;
+    const WaveNet& stack = flow.stack;
     unsigned char *state = block.state + flow.state, *carried = state + stack.state_bytes();
-    StackLanes lanes{};
+    WaveNetBuffers lanes{};
     stack.reserve(lanes, [&](std::size_t row) -> void* {
         unsigned char* taken = scratch;
         scratch += aligned(row * FlowBlock::kMost);
@@ -168,7 +168,7 @@ void Flows::pass(const Flow& flow, unsigned char* scratch, FlowBlock& block) con
 
 // Of a levelled voice the samples are e^level times what the flows make.
 void Flows::louder(FlowBlock& block) const {
-    const std::size_t at = given_ - kLanes;
+    const std::size_t at = given_ - kSimdWidth;
     for (int t = 0; t < block.times; ++t) {
         const float gain = exponential(block.from[at] + block.weights[t] * block.delta[at]);
         block.mean[t] *= gain;

@@ -12,7 +12,7 @@
 
 #include "bodies/body.hpp"
 #include "bodies/wavenet.hpp"
-#include "layers/emission.hpp"
+#include "layers/distribution.hpp"
 #include "program/json.hpp"
 #include "program/tensors.hpp"
 
@@ -22,7 +22,7 @@ namespace seqgen {
 struct FlowBlock {
     static constexpr int kMost = 64;  // enough rows for the weights of a layer to be worth reading
     unsigned char* state;             // the stream's, of all flows
-    const float *from, *delta;        // its conditioning, see StackLanes
+    const float *from, *delta;        // its conditioning, see WaveNetBuffers
     const float* weights;             // [times]
     int times;
     int stream;
@@ -34,7 +34,7 @@ class Flows final : public Body {
    public:
     // Raises Failure for missing or unfitting tensors.
     Flows(const Json& op, const Tensors& tensors, seqgen_format format, const Kernels& kernels,
-          std::optional<Level> level, const std::string& where);
+          std::optional<LogGain> level, const std::string& where);
 
     // The noise's op: how near to 0 and 1 uniform numbers may come.
     void read_noise(const Json& op, const std::string& where);
@@ -60,7 +60,7 @@ class Flows final : public Body {
 
    private:
     struct Flow {
-        Stack stack;
+        WaveNet stack;
         double shift, floor;
         std::size_t first;  // of its part of a conditioning vector
         std::size_t state;  // where its state begins: the stack's, then the newest input, which no sample has read
@@ -70,7 +70,7 @@ class Flows final : public Body {
     void louder(FlowBlock& block) const;
 
     std::vector<Flow> flows_;
-    std::optional<Level> level_;
+    std::optional<LogGain> level_;
     std::size_t behind_ = 0;  // flows of part 0
     std::size_t scratch_ = 0, given_ = 0, state_bytes_ = 0;
     float truncation_ = 0;

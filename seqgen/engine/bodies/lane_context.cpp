@@ -13,7 +13,7 @@ constexpr std::size_t kMostCarried = std::size_t{1} << 20;
 constexpr std::size_t kMostBlocks = 64;
 
 // Columns of a convolution's weights [.., width, taps] as they lie in a window of rows `stride` wide.
-void arrange(Source& source, std::size_t width, std::size_t taps, std::size_t stride, std::size_t dilation) {
+void arrange(MatrixSource& source, std::size_t width, std::size_t taps, std::size_t stride, std::size_t dilation) {
     source.columns.assign(padded(((taps - 1) * dilation + 1) * stride), -1);
     for (std::size_t tap = 0; tap < taps; ++tap) {
         for (std::size_t i = 0; i < width; ++i)
@@ -33,7 +33,7 @@ LaneContext::LaneContext(const Json& op, const Tensors& tensors, std::size_t lan
         blocks_.push_back(block(blocks[i], tensors, where + ": block " + std::to_string(i)));
         if (small_) line_ = std::max(line_, blocks_.back().taps * channels_);
     }
-    nothing_ = Aligned<float>(line_);
+    nothing_ = AlignedArray<float>(line_);
 }
 
 void LaneContext::enter(const Json& op, const Tensors& tensors, const std::string& where) {
@@ -44,11 +44,11 @@ void LaneContext::enter(const Json& op, const Tensors& tensors, const std::strin
     channels_ = padded(width_);
     taps_ = static_cast<std::size_t>(shape[2]);
     if (taps_ * before > kMostCarried) throw Failure(SEQGEN_UNSUPPORTED, where + ": more taps than are known");
-    Source source = Source::plain(weight.data(), width_, read * taps_);
+    MatrixSource source = MatrixSource::plain(weight.data(), width_, read * taps_);
     arrange(source, before, taps_, before, 1);
-    enter_ = Packed(source, SEQGEN_FORMAT_FLOAT32, Activations::state, *kernels_);
-    const Aligned<float> own = bias(op, "bias", tensors, where);
-    hot_ = Aligned<float>(taps_ * lanes_ * channels_);
+    enter_ = PackedMatrix(source, SEQGEN_FORMAT_FLOAT32, Activations::state, *kernels_);
+    const AlignedArray<float> own = bias(op, "bias", tensors, where);
+    hot_ = AlignedArray<float>(taps_ * lanes_ * channels_);
     for (std::size_t lane = 0; lane < lanes_; ++lane) {
         for (std::size_t channel = 0; channel < width_; ++channel) {
             const float* taps = weight.data() + (channel * read + before + lane) * taps_;
@@ -61,11 +61,11 @@ void LaneContext::enter(const Json& op, const Tensors& tensors, const std::strin
     }
 }
 
-Aligned<float> LaneContext::bias(const Json& op, const char* name, const Tensors& tensors,
+AlignedArray<float> LaneContext::bias(const Json& op, const char* name, const Tensors& tensors,
                                  const std::string& where) const {
     std::vector<std::int64_t> shape = {static_cast<std::int64_t>(width_)};
     const std::vector<float> values = tensors.floats(op.at(name, where).string(where), shape);
-    Aligned<float> made(channels_);
+    AlignedArray<float> made(channels_);
     std::copy(values.begin(), values.end(), made.data());
     return made;
 }
@@ -85,13 +85,13 @@ LaneContext::Block LaneContext::block(const Json& op, const Tensors& tensors, co
     made.history = lanes_ * histories_;
     histories_ += window(made);
     // In 8 bits the taps' rows are brought together anyway.
-    Source source = Source::plain(conv.data(), width_, width_ * made.taps);
+    MatrixSource source = MatrixSource::plain(conv.data(), width_, width_ * made.taps);
     arrange(source, width_, made.taps, channels_, small_ ? 1 : made.dilation);
     const seqgen_format format = small_ ? SEQGEN_FORMAT_INT8 : SEQGEN_FORMAT_FLOAT32;
-    made.conv = Packed(source, format, Activations::rectified, *kernels_);
+    made.conv = PackedMatrix(source, format, Activations::rectified, *kernels_);
     shape = {width, width};
     const std::vector<float> dense = tensors.floats(op.at("dense_weight", where).string(where), shape);
-    made.dense = Packed(Source::plain(dense.data(), width_, width_), format, Activations::rectified, *kernels_);
+    made.dense = PackedMatrix(MatrixSource::plain(dense.data(), width_, width_), format, Activations::rectified, *kernels_);
     made.conv_bias = bias(op, "conv_bias", tensors, where);
     made.dense_bias = bias(op, "dense_bias", tensors, where);
     return made;
@@ -105,8 +105,8 @@ std::size_t LaneContext::bytes() const {
 
 void LaneContext::clear(Arrays& arrays) const {
     arrays.at = 0;
-    std::fill_n(arrays.entering, lanes_ * window() + kLanes, 0.0f);
-    std::fill_n(arrays.histories, lanes_ * histories_ + kLanes, 0.0f);
+    std::fill_n(arrays.entering, lanes_ * window() + kSimdWidth, 0.0f);
+    std::fill_n(arrays.histories, lanes_ * histories_ + kSimdWidth, 0.0f);
 }
 
 void LaneContext::load(Arrays& arrays, std::size_t lane, const float* state) const {

@@ -56,15 +56,15 @@ class LaneContext {
 
    private:
     struct Block {
-        Packed conv, dense;
-        Aligned<float> conv_bias, dense_bias;
+        PackedMatrix conv, dense;
+        AlignedArray<float> conv_bias, dense_bias;
         std::size_t taps = 1, dilation = 1, history = 0;  // and where its windows begin
         std::size_t left() const { return (taps - 1) * dilation; }  // lane steps that it remembers
     };
 
     void enter(const Json& op, const Tensors& tensors, const std::string& where);
     Block block(const Json& op, const Tensors& tensors, const std::string& where);
-    Aligned<float> bias(const Json& op, const char* name, const Tensors& tensors, const std::string& where) const;
+    AlignedArray<float> bias(const Json& op, const char* name, const Tensors& tensors, const std::string& where) const;
     std::size_t window() const { return (taps_ - 1 + kSlide) * (lanes_ - 1); }
     std::size_t window(const Block& block) const { return (block.left() + kSlide) * channels_; }
     void slide(Arrays& arrays) const;
@@ -77,16 +77,16 @@ class LaneContext {
     const Kernels* kernels_;
     const bool small_;  // blocks in 8 bits
     std::size_t lanes_, width_ = 0, channels_ = 0, taps_ = 0, carried_ = 0, histories_ = 0, line_ = 0;
-    Packed enter_;
-    Aligned<float> hot_;  // [taps][B][channels] bias and one-hot of a lane that has read so many steps
+    PackedMatrix enter_;
+    AlignedArray<float> hot_;  // [taps][B][channels] bias and one-hot of a lane that has read so many steps
     std::vector<Block> blocks_;
-    Aligned<float> nothing_;  // [line_]
+    AlignedArray<float> nothing_;  // [line_]
 };
 
 template <typename Take>
 void LaneContext::reserve(Arrays& arrays, Take&& take) const {
-    arrays.entering = take(lanes_ * window() + kLanes);  // a strip's last four columns may reach beyond a window
-    arrays.histories = take(lanes_ * histories_ + kLanes);
+    arrays.entering = take(lanes_ * window() + kSimdWidth);  // a strip's last four columns may reach beyond a window
+    arrays.histories = take(lanes_ * histories_ + kSimdWidth);
     arrays.residual = take(lanes_ * channels_);
     arrays.inner = take(lanes_ * channels_);
     arrays.outer = take(lanes_ * channels_);

@@ -2,14 +2,14 @@
 #pragma once
 
 #include "bodies/wavernn.hpp"
-#include "call/team.hpp"
+#include "call/helper_thread.hpp"
 
 namespace seqgen {
 
 class SharedProduct {
    public:
     // `lanes` must stay where they are.
-    SharedProduct(const Cell& cell, const Lanes& lanes, Team* team) : cell_(cell), lanes_(lanes), crew_(team) {}
+    SharedProduct(const WaveRnn& cell, const WaveRnnBuffers& lanes, HelperThread* team) : cell_(cell), lanes_(lanes), crew_(team) {}
 
     // There will be something to do soon.
     void summon() const {
@@ -32,9 +32,9 @@ class SharedProduct {
     }
 
    private:
-    const Cell& cell_;
-    const Lanes& lanes_;
-    const Crew crew_;
+    const WaveRnn& cell_;
+    const WaveRnnBuffers& lanes_;
+    const HelperLease crew_;
 };
 
 }  // namespace seqgen

@@ -19,7 +19,7 @@ void copy(unsigned char*& to, const void* from, std::size_t bytes) {
 
 }  // namespace
 
-Subscale::Subscale(const Json& op, const Tensors& tensors, const Cell& cell, const Timing& timing,
+Subscale::Subscale(const Json& op, const Tensors& tensors, const WaveRnn& cell, const Timing& timing,
                    seqgen_format format, const Kernels& kernels, const std::string& where)
     : cell_(cell), kernels_(kernels), format_(format) {
     const std::int64_t lanes = op.at("lanes", where).integer(2, kMostLookAhead, where + ": lanes");
@@ -57,10 +57,10 @@ void Subscale::load_leave(const Json& op, const Tensors& tensors, const std::str
     const auto rows = static_cast<std::int64_t>(6 * cell_.units()), width = static_cast<std::int64_t>(context_->width());
     std::vector<std::int64_t> shape = {rows, width};
     const std::vector<float> weight = tensors.floats(op.at("weight", where).string(where), shape);
-    leave_ = Packed(cell_.arranged(weight.data(), context_->width()), format_, Activations::state, kernels_);
+    leave_ = PackedMatrix(cell_.arranged(weight.data(), context_->width()), format_, Activations::state, kernels_);
     shape = {rows};
     const std::vector<float> bias = tensors.floats(op.at("bias", where).string(where), shape);
-    bias_ = Aligned<float>(cell_.gates());
+    bias_ = AlignedArray<float>(cell_.gates());
     cell_.arrange(bias.data(), bias_.data());
 }
 

@@ -29,7 +29,7 @@ class Subscale {
     };
 
     // Raises Failure for missing or unfitting options and tensors.
-    Subscale(const Json& op, const Tensors& tensors, const Cell& cell, const Timing& timing, seqgen_format format,
+    Subscale(const Json& op, const Tensors& tensors, const WaveRnn& cell, const Timing& timing, seqgen_format format,
              const Kernels& kernels, const std::string& where);
 
     std::size_t lanes() const { return lanes_; }
@@ -64,14 +64,14 @@ class Subscale {
     void check(const Timing& timing, std::size_t look_ahead, const std::string& where);
     void load_leave(const Json& op, const Tensors& tensors, const std::string& where);
 
-    const Cell& cell_;
+    const WaveRnn& cell_;
     const Kernels& kernels_;
     seqgen_format format_;
     std::size_t lanes_ = 0, horizon_ = 0, frames_ = 0, fill_ = 0;
     float unit_ = 1;
     std::unique_ptr<LaneContext> context_;
-    Packed leave_;
-    Aligned<float> bias_;
+    PackedMatrix leave_;
+    AlignedArray<float> bias_;
 };
 
 }  // namespace seqgen

@@ -11,14 +11,14 @@ namespace {
 
 constexpr std::int64_t kMostLayers = 256, kMostDilation = 1 << 15, kMostUnits = 1 << 12;
 constexpr std::uint32_t kNothing = kClasses;  // the symbol whose embedding is zero: before the start of a stream
-constexpr std::size_t kHead = sizeof(std::uint64_t) + StackLanes::kMostTaps * sizeof(std::uint32_t);
+constexpr std::size_t kHead = sizeof(std::uint64_t) + WaveNetBuffers::kMostTaps * sizeof(std::uint32_t);
 
 std::int64_t rows_of(const std::vector<std::int64_t>& shape) { return shape[0]; }
 
 }  // namespace
 
-Stack::Stack(const Json& op, const Tensors& tensors, seqgen_format format, const Kernels& kernels,
-             std::optional<Level> level, const std::string& where)
+WaveNet::WaveNet(const Json& op, const Tensors& tensors, seqgen_format format, const Kernels& kernels,
+             std::optional<LogGain> level, const std::string& where)
     : kernels_(&kernels), format_(format), level_(level), skips_(op.find("skip") != nullptr) {
     read_front(op, tensors, where);
     read_shape(op, where);
@@ -46,8 +46,8 @@ Stack::Stack(const Json& op, const Tensors& tensors, seqgen_format format, const
 }
 
 // What the gated units of all layers, or the residual stream behind the last, become.
-void Stack::read_head(const Json& op, const Tensors& tensors, const std::string& where) {
-    const auto plain = [](std::size_t count) { return Source::plain(nullptr, 0, count).columns; };
+void WaveNet::read_head(const Json& op, const Tensors& tensors, const std::string& where) {
+    const auto plain = [](std::size_t count) { return MatrixSource::plain(nullptr, 0, count).columns; };
     if (skips_) {
         std::vector<int> all(gates_.size() * gate_, -1);
         for (std::size_t l = 0; l < gates_.size(); ++l) {
@@ -55,7 +55,7 @@ void Stack::read_head(const Json& op, const Tensors& tensors, const std::string&
         }
         skip_ = layer(op.at("skip", where), tensors, all, format_, Activations::state, where);
     } else {
-        skip_.bias = Aligned<float>(residual_);
+        skip_.bias = AlignedArray<float>(residual_);
         skip_.height = channels_;
     }
     // Distributions of real numbers can be as narrow as a step of 16 bits: 8-bit matrices in these two places alone cost a
@@ -65,15 +65,15 @@ void Stack::read_head(const Json& op, const Tensors& tensors, const std::string&
     out_ = layer(op.at("out", where), tensors, plain(head_.height), format, Activations::rectified, where);
 }
 
-void Stack::read_shape(const Json& op, const std::string& where) {
-    taps_ = static_cast<std::size_t>(op.at("kernel", where).integer(2, StackLanes::kMostTaps, where + ": kernel"));
+void WaveNet::read_shape(const Json& op, const std::string& where) {
+    taps_ = static_cast<std::size_t>(op.at("kernel", where).integer(2, WaveNetBuffers::kMostTaps, where + ": kernel"));
     const auto& dilations = op.at("dilations", where).list(where);
     if (dilations.empty() || dilations.size() > kMostLayers) {
         throw Failure(SEQGEN_FORMAT, where + ": " + std::to_string(dilations.size()) + " layers, known are 1 to 256");
     }
     for (const Json& each : dilations) {
         const auto dilation = static_cast<std::size_t>(each.integer(1, kMostDilation, where + ": dilations"));
-        const std::size_t newest = taps_ - 1, near = std::min(newest, (StackLanes::kMostPrepared - 1) / dilation);
+        const std::size_t newest = taps_ - 1, near = std::min(newest, (WaveNetBuffers::kMostPrepared - 1) / dilation);
         rings_.push_back({rows_, newest * dilation, dilation, newest - near, far_});
         rows_ += rings_.back().length;
         far_ += rings_.back().far;
@@ -81,11 +81,11 @@ void Stack::read_shape(const Json& op, const std::string& where) {
 }
 
 // The first convolution: over embedded symbols where there is an embedding, else over one real number.
-void Stack::read_front(const Json& op, const Tensors& tensors, const std::string& where) {
+void WaveNet::read_front(const Json& op, const Tensors& tensors, const std::string& where) {
     const bool symbols = op.find("embedding") != nullptr;
     std::vector<std::int64_t> shape = {-1, symbols ? -1 : 1, -1};
     const std::vector<float> weight = tensors.floats(op.at("front_weight", where).string(where), shape);
-    if (shape[2] > static_cast<std::int64_t>(StackLanes::kMostTaps)) {
+    if (shape[2] > static_cast<std::int64_t>(WaveNetBuffers::kMostTaps)) {
         throw Failure(SEQGEN_UNSUPPORTED, where + ": a first convolution of more than 8 taps");
     }
     if (symbols && shape[0] != shape[1]) throw Failure(SEQGEN_FORMAT, where + ": a first convolution that is not square");
@@ -95,17 +95,17 @@ void Stack::read_front(const Json& op, const Tensors& tensors, const std::string
     symbols ? read_tables(op, tensors, weight, where) : read_columns(op, weight, where);
     shape = {static_cast<std::int64_t>(channels_)};
     const std::vector<float> bias = tensors.floats(op.at("front_bias", where).string(where), shape);
-    front_bias_ = Aligned<float>(residual_);
+    front_bias_ = AlignedArray<float>(residual_);
     std::copy(bias.begin(), bias.end(), front_bias_.data());
 }
 
 // Of each tap there is one row of numbers for each symbol.
-void Stack::read_tables(const Json& op, const Tensors& tensors, const std::vector<float>& weight,
+void WaveNet::read_tables(const Json& op, const Tensors& tensors, const std::vector<float>& weight,
                         const std::string& where) {
     std::vector<std::int64_t> shape = {kClasses, static_cast<std::int64_t>(channels_)};
     const std::vector<float> embedding = tensors.floats(op.at("embedding", where).string(where), shape);
     for (std::size_t tap = 0; tap < front_; ++tap) {
-        Aligned<float> table((kClasses + 1) * residual_);
+        AlignedArray<float> table((kClasses + 1) * residual_);
         for (std::size_t symbol = 0; symbol < kClasses; ++symbol) {
             for (std::size_t row = 0; row < channels_; ++row) {
                 double sum = 0;
@@ -121,18 +121,18 @@ void Stack::read_tables(const Json& op, const Tensors& tensors, const std::vecto
 }
 
 // Of each tap there is one column; what it is multiplied with are samples in units of `unit`.
-void Stack::read_columns(const Json& op, const std::vector<float>& weight, const std::string& where) {
+void WaveNet::read_columns(const Json& op, const std::vector<float>& weight, const std::string& where) {
     constexpr double kLeast = 1e-6, kMost = 1e6;
     inverse_unit_ = static_cast<float>(1 / number(op, "unit", kLeast, kMost, where));
     for (std::size_t tap = 0; tap < front_; ++tap) {
-        Aligned<float> column(residual_);
+        AlignedArray<float> column(residual_);
         for (std::size_t row = 0; row < channels_; ++row) column[row] = weight[row * front_ + tap];
         columns_.push_back(std::move(column));
     }
 }
 
 // Rows of a layer: the tanh's, then the sigmoid's, in the units of `filter` or `filter_quick`. Each tap has a matrix.
-void Stack::read_gates(const Json& names, const Tensors& tensors, const std::string& where) {
+void WaveNet::read_gates(const Json& names, const Tensors& tensors, const std::string& where) {
     const auto& list = names.list(where);
     if (list.size() != rings_.size()) throw Failure(SEQGEN_FORMAT, where + ": not as many 'gates' as 'dilations'");
     for (const Json& name : list) {
@@ -144,9 +144,9 @@ void Stack::read_gates(const Json& names, const Tensors& tensors, const std::str
         }
         units_ = units;
         gate_ = padded(units);
-        std::vector<Packed> taps;
+        std::vector<PackedMatrix> taps;
         for (std::size_t tap = 0; tap < taps_; ++tap) {
-            Source source{weights.data(), taps_ * channels_, {}, {}, {}};
+            MatrixSource source{weights.data(), taps_ * channels_, {}, {}, {}};
             source.rows.assign(2 * gate_, -1);
             source.columns.assign(residual_, -1);
             source.factor.assign(2 * gate_, 1.0f);
@@ -162,7 +162,7 @@ void Stack::read_gates(const Json& names, const Tensors& tensors, const std::str
     }
 }
 
-Stack::Layer Stack::layer(const Json& names, const Tensors& tensors, const std::vector<int>& columns,
+WaveNet::Layer WaveNet::layer(const Json& names, const Tensors& tensors, const std::vector<int>& columns,
                           seqgen_format format, Activations activations, const std::string& where) const {
     const auto& pair = names.list(where);
     if (pair.size() != 2) throw Failure(SEQGEN_FORMAT, where + ": a layer is a weight and a bias");
@@ -170,23 +170,23 @@ Stack::Layer Stack::layer(const Json& names, const Tensors& tensors, const std::
     std::vector<std::int64_t> shape = {-1, width};
     const std::vector<float> weights = tensors.floats(pair[0].string(where), shape);
     const auto height = static_cast<std::size_t>(rows_of(shape));
-    Source source = Source::plain(weights.data(), height, static_cast<std::size_t>(width));
+    MatrixSource source = MatrixSource::plain(weights.data(), height, static_cast<std::size_t>(width));
     source.columns = columns;
     shape = {static_cast<std::int64_t>(height)};
     const std::vector<float> bias = tensors.floats(pair[1].string(where), shape);
-    Layer made{Packed(source, format, activations, *kernels_), Aligned<float>(padded(height)), height};
+    Layer made{PackedMatrix(source, format, activations, *kernels_), AlignedArray<float>(padded(height)), height};
     std::copy(bias.begin(), bias.end(), made.bias.data());
     return made;
 }
 
-void Stack::arrange(const float* vector, float* made) const {
+void WaveNet::arrange(const float* vector, float* made) const {
     std::fill_n(made, given(), 0.0f);
     add_gates(vector, made);
     if (level_) made[2 * gates_.size() * gate_] = level_->spread * vector[this->vector() - 1] + level_->origin;
 }
 
 // Numbers for the gates of all layers, in their own layout and units.
-void Stack::add_gates(const float* vector, float* made) const {
+void WaveNet::add_gates(const float* vector, float* made) const {
     for (std::size_t row = 0; row < 2 * gates_.size(); ++row) {
         const float factor = exponent_factor(format_, row % 2 == 0);
         for (std::size_t unit = 0; unit < units_; ++unit) {
@@ -196,43 +196,43 @@ void Stack::add_gates(const float* vector, float* made) const {
 }
 
 template <typename Size>
-std::size_t Stack::of_all(Size&& size) const {
+std::size_t WaveNet::of_all(Size&& size) const {
     std::size_t sum = size(skip_.matrix) + size(head_.matrix) + size(out_.matrix);
     for (const auto& taps : gates_) {
-        for (const Packed& tap : taps) sum += size(tap);
+        for (const PackedMatrix& tap : taps) sum += size(tap);
     }
     for (const Layer& residual : residuals_) sum += size(residual.matrix);
     return sum;
 }
 
-std::size_t Stack::blocks() const {
-    return of_all([](const Packed& matrix) { return matrix.blocks(); });
+std::size_t WaveNet::blocks() const {
+    return of_all([](const PackedMatrix& matrix) { return matrix.blocks(); });
 }
 
-std::size_t Stack::bytes() const {
-    return of_all([](const Packed& matrix) { return matrix.bytes(); });
+std::size_t WaveNet::bytes() const {
+    return of_all([](const PackedMatrix& matrix) { return matrix.bytes(); });
 }
 
-std::size_t Stack::row_bytes() const {
+std::size_t WaveNet::row_bytes() const {
     return format_ == SEQGEN_FORMAT_INT8 ? residual_ + sizeof(float) : residual_ * sizeof(float);
 }
 
-std::size_t Stack::ring_bytes() const { return (kHead + rows_ * row_bytes() + 3) / 4 * 4; }
+std::size_t WaveNet::ring_bytes() const { return (kHead + rows_ * row_bytes() + 3) / 4 * 4; }
 
-std::size_t Stack::state_bytes() const { return ring_bytes() + (context_ ? context_->state_bytes() : 0); }
+std::size_t WaveNet::state_bytes() const { return ring_bytes() + (context_ ? context_->state_bytes() : 0); }
 
 // As if the input of every layer had been zero for ever.
-void Stack::init(unsigned char* state) const {
+void WaveNet::init(unsigned char* state) const {
     std::memset(state, 0, state_bytes());
     const std::uint32_t nothing = kNothing;
-    for (std::size_t i = 0; !real() && i < StackLanes::kMostTaps; ++i) {
+    for (std::size_t i = 0; !real() && i < WaveNetBuffers::kMostTaps; ++i) {
         std::memcpy(state + sizeof(std::uint64_t) + i * sizeof nothing, &nothing, sizeof nothing);
     }
     if (context_) context_->init(state + ring_bytes());
 }
 
-bool Stack::fits(const unsigned char* state) const {
-    StackLanes::Stream found;
+bool WaveNet::fits(const unsigned char* state) const {
+    WaveNetBuffers::Stream found;
     static_assert(sizeof found.symbols == sizeof found.inputs, "one place for both");
     std::memcpy(found.symbols, state + sizeof found.time, sizeof found.symbols);
     std::memcpy(found.inputs, state + sizeof found.time, sizeof found.inputs);
@@ -243,8 +243,8 @@ bool Stack::fits(const unsigned char* state) const {
                   : std::all_of(std::begin(found.symbols), std::end(found.symbols), known);
 }
 
-void Stack::load(StackLanes& lanes, int stream, unsigned char* state) const {
-    StackLanes::Stream& own = lanes.stream[stream];
+void WaveNet::load(WaveNetBuffers& lanes, int stream, unsigned char* state) const {
+    WaveNetBuffers::Stream& own = lanes.stream[stream];
     std::memcpy(&own.time, state, sizeof own.time);
     void* inputs = real() ? static_cast<void*>(own.inputs) : own.symbols;
     std::memcpy(inputs, state + sizeof own.time, sizeof own.symbols);
@@ -255,8 +255,8 @@ void Stack::load(StackLanes& lanes, int stream, unsigned char* state) const {
     context_->load(own.context, state + ring_bytes());
 }
 
-void Stack::save(const StackLanes& lanes, int stream, unsigned char* state) const {
-    const StackLanes::Stream& own = lanes.stream[stream];
+void WaveNet::save(const WaveNetBuffers& lanes, int stream, unsigned char* state) const {
+    const WaveNetBuffers::Stream& own = lanes.stream[stream];
     std::memcpy(state, &own.time, sizeof own.time);
     const void* inputs = real() ? static_cast<const void*>(own.inputs) : own.symbols;
     std::memcpy(state + sizeof own.time, inputs, sizeof own.symbols);

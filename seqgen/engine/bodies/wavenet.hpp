@@ -12,7 +12,7 @@
 #include "bodies/body.hpp"
 #include "bodies/wavenet_context.hpp"
 #include "kernels/pack.hpp"
-#include "layers/emission.hpp"
+#include "layers/distribution.hpp"
 #include "program/json.hpp"
 #include "program/tensors.hpp"
 
@@ -20,7 +20,7 @@ namespace seqgen {
 
 // Floats and bytes of a pass in a call's workspace. Its rows are `times` samples of each stream, one stream's behind the
 // other's; arrays of a field lie row after row.
-struct StackLanes {
+struct WaveNetBuffers {
     static constexpr std::size_t kMostTaps = 8;
 
     // What a stream carries besides its rings, which stay in the caller's state blob.
@@ -29,7 +29,7 @@ struct StackLanes {
         std::uint64_t time;
         std::uint32_t symbols[kMostTaps];  // the last inputs of the first convolution, oldest first
         float inputs[kMostTaps];           // the same where samples are real numbers
-        StackContext::Stream context;
+        WaveNetContext::Stream context;
     };
     Stream stream[SEQGEN_MAX_STREAMS];
     float* previous;                    // [1] the sample before, where it is a real number
@@ -68,14 +68,14 @@ struct StackLanes {
 
 // van den Oord et al. 2016 (arXiv 1609.03499), section 2, as seqgen/models/wavenet.py has it. All widths are padded to
 // whole vectors. In 8 bits the rows of the residual stream have one scale each, the largest number becoming 127.
-class Stack final : public Body {
+class WaveNet final : public Body {
    public:
     // Raises Failure for missing or unfitting tensors.
-    Stack(const Json& op, const Tensors& tensors, seqgen_format format, const Kernels& kernels,
-          std::optional<Level> level, const std::string& where);
+    WaveNet(const Json& op, const Tensors& tensors, seqgen_format format, const Kernels& kernels,
+          std::optional<LogGain> level, const std::string& where);
 
     // Numbers of a conditioning vector, and those that the network makes: one more where there is a level.
-    std::size_t given() const override { return gates_.size() * 2 * gate_ + (level_ ? kLanes : 0); }
+    std::size_t given() const override { return gates_.size() * 2 * gate_ + (level_ ? kSimdWidth : 0); }
     std::size_t vector() const { return gates_.size() * 2 * units_ + (level_ ? 1 : 0); }
     std::size_t width() const { return out_.height; }  // numbers that it makes for a sample
     std::size_t layers() const { return gates_.size(); }
@@ -88,29 +88,29 @@ class Stack final : public Body {
     std::size_t state_bytes() const override;
     void init(unsigned char* state) const override;
     bool fits(const unsigned char* state) const override;
-    void load(StackLanes& lanes, int stream, unsigned char* state) const;
-    void save(const StackLanes& lanes, int stream, unsigned char* state) const;
+    void load(WaveNetBuffers& lanes, int stream, unsigned char* state) const;
+    void save(const WaveNetBuffers& lanes, int stream, unsigned char* state) const;
 
     // Points `lanes` to the arrays of its rows, each got from `take(bytes of a row)`; and to those of far taps, which are as
     // large for any number of streams, each got from `take(bytes)`.
     template <typename Take>
-    void reserve(StackLanes& lanes, Take&& take) const;
+    void reserve(WaveNetBuffers& lanes, Take&& take) const;
     template <typename Take>
-    void reserve_far(StackLanes& lanes, Take&& take) const;
+    void reserve_far(WaveNetBuffers& lanes, Take&& take) const;
 
     // The logits' products of a pass, from the sample before each; `before`: those of each stream where they are
     // symbols, of which a pass takes one.
-    void advance(StackLanes& lanes, const int (*before)[2]) const;
-    int draw(const StackLanes& lanes, int row, float sharpness, float uniform) const;
-    void score(const StackLanes& lanes, int row, float* logits) const;
+    void advance(WaveNetBuffers& lanes, const int (*before)[2]) const;
+    int draw(const WaveNetBuffers& lanes, int row, float sharpness, float uniform) const;
+    void score(const WaveNetBuffers& lanes, int row, float* logits) const;
     // The outputs of a row in place of their products; returns them. With an emission, of samples at their level.
-    float* outputs(StackLanes& lanes, int row) const;
-    float* parameters(StackLanes& lanes, int row, const Emission& emission) const;
+    float* outputs(WaveNetBuffers& lanes, int row) const;
+    float* parameters(WaveNetBuffers& lanes, int row, const Distribution& emission) const;
 
    private:
     struct Layer {
-        Packed matrix;
-        Aligned<float> bias;     // padded to whole vectors
+        PackedMatrix matrix;
+        AlignedArray<float> bias;     // padded to whole vectors
         std::size_t height = 0;  // without that
     };
     struct Ring {
@@ -133,22 +133,22 @@ class Stack final : public Body {
     void add_gates(const float* vector, float* made) const;
     // Gated units of a row: all layers' where a skip connection reads them, else those of the newest layer.
     std::size_t gated() const { return (skips_ ? gates_.size() : 1) * gate_; }
-    void enter(StackLanes& lanes, const int (*before)[2]) const;
-    void tell(StackLanes& lanes, int stream, int symbol) const;
-    void enter_symbol(StackLanes::Stream& own, int symbol, float* made) const;
-    void enter_real(StackLanes::Stream& own, float value, float level, float* made) const;
-    void prepare(StackLanes& lanes) const;
+    void enter(WaveNetBuffers& lanes, const int (*before)[2]) const;
+    void tell(WaveNetBuffers& lanes, int stream, int symbol) const;
+    void enter_symbol(WaveNetBuffers::Stream& own, int symbol, float* made) const;
+    void enter_real(WaveNetBuffers::Stream& own, float value, float level, float* made) const;
+    void prepare(WaveNetBuffers& lanes) const;
     // The row of far products that a stream's sample reads.
-    static std::size_t far_row(const StackLanes& lanes, int stream) {
+    static std::size_t far_row(const WaveNetBuffers& lanes, int stream) {
         return static_cast<std::size_t>(stream * lanes.prepared + lanes.used);
     }
     float read_row(const unsigned char* row, float* made, std::uint8_t* bytes) const;
-    void recall(StackLanes& lanes, const Ring& ring) const;
-    void recall(StackLanes& lanes, const Ring& ring, int stream, int time) const;
-    void filter(StackLanes& lanes, std::size_t layer) const;
-    void apply(const Packed& matrix, Rows<const float> x, Rows<const std::uint8_t> bytes, Rows<float> y,
+    void recall(WaveNetBuffers& lanes, const Ring& ring) const;
+    void recall(WaveNetBuffers& lanes, const Ring& ring, int stream, int time) const;
+    void filter(WaveNetBuffers& lanes, std::size_t layer) const;
+    void apply(const PackedMatrix& matrix, Rows<const float> x, Rows<const std::uint8_t> bytes, Rows<float> y,
                int rows) const;
-    void rectify(StackLanes& lanes, const Layer& layer, const Layer& next, float* y, std::uint8_t* bytes) const;
+    void rectify(WaveNetBuffers& lanes, const Layer& layer, const Layer& next, float* y, std::uint8_t* bytes) const;
 
     const Kernels* kernels_;
     seqgen_format format_;
@@ -158,20 +158,20 @@ class Stack final : public Body {
     std::vector<Ring> rings_;
     std::size_t rows_ = 0;  // of all rings
     std::size_t far_ = 0;   // taps
-    std::vector<Aligned<float>> tables_;   // of each tap of the first convolution: [257][residual], the last row zero
-    std::vector<Aligned<float>> columns_;  // the same for real numbers: [residual]
+    std::vector<AlignedArray<float>> tables_;   // of each tap of the first convolution: [257][residual], the last row zero
+    std::vector<AlignedArray<float>> columns_;  // the same for real numbers: [residual]
     float inverse_unit_ = 1;               // of real numbers
-    std::optional<Level> level_;
-    std::optional<StackContext> context_;
-    Aligned<float> front_bias_;
-    std::vector<std::vector<Packed>> gates_;  // [layers][taps]
+    std::optional<LogGain> level_;
+    std::optional<WaveNetContext> context_;
+    AlignedArray<float> front_bias_;
+    std::vector<std::vector<PackedMatrix>> gates_;  // [layers][taps]
     std::vector<Layer> residuals_;
     bool skips_ = true;  // otherwise the head reads the residual stream
     Layer skip_, head_, out_;
 };
 
 template <typename Take>
-void Stack::reserve(StackLanes& lanes, Take&& take) const {
+void WaveNet::reserve(WaveNetBuffers& lanes, Take&& take) const {
     const auto floats = [&](std::size_t count) { return static_cast<float*>(take(count * sizeof(float))); };
     const auto bytes = [&](std::size_t count) { return static_cast<std::uint8_t*>(take(count)); };
     const std::size_t skip = skip_.bias.size(), head = head_.bias.size();
@@ -199,8 +199,8 @@ void Stack::reserve(StackLanes& lanes, Take&& take) const {
 }
 
 template <typename Take>
-void Stack::reserve_far(StackLanes& lanes, Take&& take) const {
-    const auto bytes = [&](std::size_t count) { return take(StackLanes::kMostPrepared * count); };
+void WaveNet::reserve_far(WaveNetBuffers& lanes, Take&& take) const {
+    const auto bytes = [&](std::size_t count) { return take(WaveNetBuffers::kMostPrepared * count); };
     const auto floats = [&](std::size_t count) { return static_cast<float*>(bytes(count * sizeof(float))); };
     lanes.far_products = floats(far_ * 2 * gate_);
     lanes.far_sizes = floats(far_);

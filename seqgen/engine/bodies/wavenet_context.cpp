@@ -7,7 +7,7 @@
 
 namespace seqgen {
 
-StackContext::StackContext(const Json& op, const Tensors& tensors, seqgen_format format, const Kernels& kernels,
+WaveNetContext::WaveNetContext(const Json& op, const Tensors& tensors, seqgen_format format, const Kernels& kernels,
                            std::size_t vector, const std::string& where)
     : vector_(vector) {
     constexpr std::int64_t kMostRate = 1 << 12, kMostWidth = 1 << 8;
@@ -19,7 +19,7 @@ StackContext::StackContext(const Json& op, const Tensors& tensors, seqgen_format
         if (shape[1] > kMostWidth) throw Failure(SEQGEN_UNSUPPORTED, where + ": an embedding of more than 256 channels");
         width_ = static_cast<std::size_t>(shape[1]);
     }
-    net_ = Network(rate_ * width_, format == SEQGEN_FORMAT_FLOAT32 ? SEQGEN_FORMAT_FLOAT32 : SEQGEN_FORMAT_BF16, kernels);
+    net_ = Conditioner(rate_ * width_, format == SEQGEN_FORMAT_FLOAT32 ? SEQGEN_FORMAT_FLOAT32 : SEQGEN_FORMAT_BF16, kernels);
     const auto& ops = op.at("ops", where).list(where);
     if (ops.size() > kMostOps) throw Failure(SEQGEN_FORMAT, where + ": a context of more than 256 ops");
     for (const Json& each : ops) {
@@ -27,25 +27,25 @@ StackContext::StackContext(const Json& op, const Tensors& tensors, seqgen_format
         throw Failure(SEQGEN_UNSUPPORTED, where + ": unknown op '" + each.at("op", where).string(where) +
                                               "' in the context; known: normalise, slice, conv, dense, add, relu, gelu");
     }
-    const Network::Value made = net_.value(op.at("out", where).string(where), where);
+    const Conditioner::Value made = net_.value(op.at("out", where).string(where), where);
     if (made.width != vector) throw Failure(SEQGEN_FORMAT, where + ": the context has another width than the gates take");
     out_ = made.offset;
 }
 
-void StackContext::init(unsigned char* state) const {
+void WaveNetContext::init(unsigned char* state) const {
     std::memset(state, 0, state_bytes());
     if (net_.initial().empty()) return;
     const std::size_t bytes = net_.initial().size() * sizeof(float);
     std::memcpy(state + state_bytes() - bytes, net_.initial().data(), bytes);
 }
 
-bool StackContext::fits(const unsigned char* state) const {
+bool WaveNetContext::fits(const unsigned char* state) const {
     std::uint32_t phase;
     std::memcpy(&phase, state, sizeof phase);
     return phase < rate_;
 }
 
-void StackContext::load(Stream& own, const unsigned char* state) const {
+void WaveNetContext::load(Stream& own, const unsigned char* state) const {
     std::memcpy(&own.phase, state, sizeof own.phase);
     own.held = own.waiting + rate_ * width_;
     own.net = own.held + vector_;
@@ -53,22 +53,22 @@ void StackContext::load(Stream& own, const unsigned char* state) const {
     std::fill_n(own.scratch, scratch(), 0.0f);  // values are padded to whole vectors
 }
 
-void StackContext::save(const Stream& own, unsigned char* state) const {
+void WaveNetContext::save(const Stream& own, unsigned char* state) const {
     std::memcpy(state, &own.phase, sizeof own.phase);
     std::memcpy(state + sizeof own.phase, own.waiting, floats() * sizeof(float));
 }
 
-bool StackContext::take(Stream& own, int symbol) const {
+bool WaveNetContext::take(Stream& own, int symbol) const {
     std::copy_n(embedding_.data() + static_cast<std::size_t>(symbol) * width_, width_, own.waiting + own.phase * width_);
     return taken(own);
 }
 
-bool StackContext::take(Stream& own, float value) const {
+bool WaveNetContext::take(Stream& own, float value) const {
     own.waiting[own.phase] = value;
     return taken(own);
 }
 
-bool StackContext::taken(Stream& own) const {
+bool WaveNetContext::taken(Stream& own) const {
     if (++own.phase < rate_) return false;
     own.phase = 0;
     net_.run(own.waiting, 0, own.scratch, own.net, 1);

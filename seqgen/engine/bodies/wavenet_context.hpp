@@ -13,10 +13,10 @@
 
 namespace seqgen {
 
-class StackContext {
+class WaveNetContext {
    public:
     // `vector`: numbers that the network must make. Raises Failure for missing or unfitting tensors.
-    StackContext(const Json& op, const Tensors& tensors, seqgen_format format, const Kernels& kernels,
+    WaveNetContext(const Json& op, const Tensors& tensors, seqgen_format format, const Kernels& kernels,
                  std::size_t vector, const std::string& where);
 
     // Its state, floats: elements that wait, as the network reads them; its newest output; the network's own state.
@@ -42,7 +42,7 @@ class StackContext {
    private:
     bool taken(Stream& own) const;
 
-    Network net_;
+    Conditioner net_;
     std::size_t rate_ = 0, width_ = 1;  // numbers of an element
     std::size_t vector_;
     std::size_t out_ = 0;  // where its output lies in its scratch

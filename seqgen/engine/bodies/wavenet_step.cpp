@@ -30,7 +30,7 @@ inline void copy_bytes(std::uint8_t* to, const std::uint8_t* from, std::size_t c
 }  // namespace
 
 // Rows share what they read of the weights: where there are many, a few groups at a time, which stay at hand for all.
-void Stack::apply(const Packed& matrix, Rows<const float> x, Rows<const std::uint8_t> bytes, Rows<float> y,
+void WaveNet::apply(const PackedMatrix& matrix, Rows<const float> x, Rows<const std::uint8_t> bytes, Rows<float> y,
                   int rows) const {
     constexpr std::uint32_t kTogether = 4;
     const std::uint32_t every = matrix.all().last, step = rows > SEQGEN_MAX_STREAMS ? kTogether : every;
@@ -41,7 +41,7 @@ void Stack::apply(const Packed& matrix, Rows<const float> x, Rows<const std::uin
 }
 
 // The first convolution.
-void Stack::enter(StackLanes& lanes, const int (*before)[2]) const {
+void WaveNet::enter(WaveNetBuffers& lanes, const int (*before)[2]) const {
     const std::size_t at = gates_.size() * 2 * gate_;
     for (int row = 0; row < lanes.rows(); ++row) {
         const int s = row / lanes.times;
@@ -60,8 +60,8 @@ void Stack::enter(StackLanes& lanes, const int (*before)[2]) const {
 }
 
 // What the gates are told besides the frames: the context's newest output, which may have read this very element.
-void Stack::tell(StackLanes& lanes, int stream, int symbol) const {
-    StackLanes::Stream& own = lanes.stream[stream];
+void WaveNet::tell(WaveNetBuffers& lanes, int stream, int symbol) const {
+    WaveNetBuffers::Stream& own = lanes.stream[stream];
     const bool made = real() ? context_->take(own.context, own.inputs[front_ - 1]) : context_->take(own.context, symbol);
     if (!made && !lanes.begun) return;
     const std::size_t vector = static_cast<std::size_t>(stream) * given();
@@ -69,7 +69,7 @@ void Stack::tell(StackLanes& lanes, int stream, int symbol) const {
     add_gates(own.context.held, lanes.told + vector);
 }
 
-void Stack::enter_symbol(StackLanes::Stream& own, int symbol, float* made) const {
+void WaveNet::enter_symbol(WaveNetBuffers::Stream& own, int symbol, float* made) const {
     std::copy(own.symbols + 1, own.symbols + front_, own.symbols);
     own.symbols[front_ - 1] = static_cast<std::uint32_t>(symbol);
     for (std::size_t tap = 0; tap < front_; ++tap) {
@@ -78,7 +78,7 @@ void Stack::enter_symbol(StackLanes::Stream& own, int symbol, float* made) const
     }
 }
 
-void Stack::enter_real(StackLanes::Stream& own, float value, float level, float* made) const {
+void WaveNet::enter_real(WaveNetBuffers::Stream& own, float value, float level, float* made) const {
     std::copy(own.inputs + 1, own.inputs + front_, own.inputs);
     const float quiet = level_ ? exponential(-level) : 1.0f;
     constexpr float kMostInput = 1e30f;  // infinity would be no state to go on from
@@ -90,7 +90,7 @@ void Stack::enter_real(StackLanes::Stream& own, float value, float level, float*
 }
 
 // A row of a ring; returns what 127 stands for in 8 bits.
-float Stack::read_row(const unsigned char* row, float* made, std::uint8_t* bytes) const {
+float WaveNet::read_row(const unsigned char* row, float* made, std::uint8_t* bytes) const {
     float size = 1.0f;
     if (format_ == SEQGEN_FORMAT_INT8) {
         copy_bytes(bytes, row, residual_, kernels_->unsigned_activations);
@@ -103,8 +103,8 @@ float Stack::read_row(const unsigned char* row, float* made, std::uint8_t* bytes
 
 // Far taps read what has long been there, so that their products for some samples to come can be made together: rows share
 // what they read of the weights, which is what takes the time of a sample. Many streams share it anyway.
-void Stack::prepare(StackLanes& lanes) const {
-    const auto most = std::min<std::int64_t>(StackLanes::kMostPrepared / lanes.streams, lanes.samples_left);
+void WaveNet::prepare(WaveNetBuffers& lanes) const {
+    const auto most = std::min<std::int64_t>(WaveNetBuffers::kMostPrepared / lanes.streams, lanes.samples_left);
     lanes.prepared = most > 1 ? static_cast<int>(most) : 0;
     lanes.used = 0;
     if (lanes.prepared == 0) return;
@@ -114,7 +114,7 @@ void Stack::prepare(StackLanes& lanes) const {
         for (std::size_t tap = 0; tap < ring.far; ++tap) {
             const std::size_t index = ring.far_before + tap;
             for (int r = 0; r < rows; ++r) {
-                const StackLanes::Stream& own = lanes.stream[r / lanes.prepared];
+                const WaveNetBuffers::Stream& own = lanes.stream[r / lanes.prepared];
                 const auto row = static_cast<std::size_t>(r), later = static_cast<std::size_t>(r % lanes.prepared);
                 const std::size_t at = row * residual_;
                 const std::size_t place = (own.time % ring.length + later + tap * ring.dilation) % ring.length;
@@ -127,7 +127,7 @@ void Stack::prepare(StackLanes& lanes) const {
     }
 }
 
-void Stack::recall(StackLanes& lanes, const Ring& ring) const {
+void WaveNet::recall(WaveNetBuffers& lanes, const Ring& ring) const {
     for (int s = 0; s < lanes.streams; ++s) {
         for (int time = 0; time < lanes.times; ++time) recall(lanes, ring, s, time);
     }
@@ -135,10 +135,10 @@ void Stack::recall(StackLanes& lanes, const Ring& ring) const {
 
 // What a layer reads: rows of its ring (of far taps only their sizes, see prepare), then what enters it, which takes the
 // place of the oldest row. So later samples of a pass find those before them.
-void Stack::recall(StackLanes& lanes, const Ring& ring, int stream, int time) const {
+void WaveNet::recall(WaveNetBuffers& lanes, const Ring& ring, int stream, int time) const {
     const bool small = format_ == SEQGEN_FORMAT_INT8, offset = kernels_->unsigned_activations;
     const std::size_t width = row_bytes(), newest = taps_ - 1, far = lanes.prepared > 0 ? ring.far : 0;
-    const StackLanes::Stream& own = lanes.stream[stream];
+    const WaveNetBuffers::Stream& own = lanes.stream[stream];
     const std::size_t index = static_cast<std::size_t>(stream * lanes.times + time), at = index * residual_;
     float* sizes = lanes.sizes + index * taps_;
     unsigned char* rows = own.rings + ring.start * width;
@@ -162,7 +162,7 @@ void Stack::recall(StackLanes& lanes, const Ring& ring, int stream, int time) co
     }
 }
 
-void Stack::filter(StackLanes& lanes, std::size_t layer) const {
+void WaveNet::filter(WaveNetBuffers& lanes, std::size_t layer) const {
     const bool small = format_ == SEQGEN_FORMAT_INT8;
     const std::size_t first = layer * 2 * gate_, behind = skips_ ? layer * gate_ : 0;
     const std::size_t far = lanes.prepared > 0 ? rings_[layer].far : 0;
@@ -193,7 +193,7 @@ void Stack::filter(StackLanes& lanes, std::size_t layer) const {
 
 // Behind a product: y = max(multiplier * y + bias, 0), with a new multiplier where the matrix that reads y takes 8 bits.
 // Where that takes floats the multiplier is 1: nothing that was rectified into 8 bits comes before it.
-void Stack::rectify(StackLanes& lanes, const Layer& layer, const Layer& next, float* y, std::uint8_t* bytes) const {
+void WaveNet::rectify(WaveNetBuffers& lanes, const Layer& layer, const Layer& next, float* y, std::uint8_t* bytes) const {
     const std::size_t count = layer.bias.size();
     for (int row = 0; row < lanes.rows(); ++row) {
         const std::size_t at = static_cast<std::size_t>(row) * count;
@@ -206,7 +206,7 @@ void Stack::rectify(StackLanes& lanes, const Layer& layer, const Layer& next, fl
     }
 }
 
-void Stack::advance(StackLanes& lanes, const int (*before)[2]) const {
+void WaveNet::advance(WaveNetBuffers& lanes, const int (*before)[2]) const {
     const std::size_t all = gated(), skip = skip_.bias.size(), head = head_.bias.size();
     const int rows = lanes.rows();
     if (lanes.used == lanes.prepared && lanes.samples_left > 0) prepare(lanes);
@@ -238,26 +238,26 @@ void Stack::advance(StackLanes& lanes, const int (*before)[2]) const {
     apply(out_.matrix, {lanes.head, head}, {lanes.head_bytes, head}, {lanes.logits, out_.bias.size()}, rows);
 }
 
-int Stack::draw(const StackLanes& lanes, int row, float sharpness, float uniform) const {
+int WaveNet::draw(const WaveNetBuffers& lanes, int row, float sharpness, float uniform) const {
     const float* logits = lanes.logits + static_cast<std::size_t>(row) * kClasses;
     return kernels_->draw(logits, out_.bias.data(), lanes.multiplier[row], sharpness, uniform);
 }
 
-void Stack::score(const StackLanes& lanes, int row, float* logits) const {
+void WaveNet::score(const WaveNetBuffers& lanes, int row, float* logits) const {
     const float* products = lanes.logits + static_cast<std::size_t>(row) * kClasses;
     for (std::size_t k = 0; k < kClasses; ++k) {
         logits[k] = std::fma(products[k], lanes.multiplier[row], out_.bias[k]);
     }
 }
 
-float* Stack::outputs(StackLanes& lanes, int row) const {
+float* WaveNet::outputs(WaveNetBuffers& lanes, int row) const {
     const std::size_t count = out_.bias.size();
     float* made = lanes.logits + static_cast<std::size_t>(row) * count;
     for (std::size_t k = 0; k < count; ++k) made[k] = made[k] * lanes.multiplier[row] + out_.bias[k];
     return made;
 }
 
-float* Stack::parameters(StackLanes& lanes, int row, const Emission& emission) const {
+float* WaveNet::parameters(WaveNetBuffers& lanes, int row, const Distribution& emission) const {
     float* made = outputs(lanes, row);
     if (level_) emission.louder(made, lanes.level[row]);
     return made;

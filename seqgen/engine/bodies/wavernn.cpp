@@ -13,7 +13,7 @@ constexpr std::int64_t kMostUnits = 1 << 15;
 
 }  // namespace
 
-Cell::Cell(const Json& op, const Tensors& tensors, seqgen_format format, const Kernels& kernels,
+WaveRnn::WaveRnn(const Json& op, const Tensors& tensors, seqgen_format format, const Kernels& kernels,
            const std::string& where)
     : kernels_(&kernels), format_(format) {
     std::vector<std::int64_t> shape = {-1, -1};
@@ -25,10 +25,10 @@ Cell::Cell(const Json& op, const Tensors& tensors, seqgen_format format, const K
     }
     units_ = static_cast<std::size_t>(hidden) / 2;
     half_ = padded(units_);
-    recurrent_ = Packed(layout(recurrent.data()), format, Activations::state, kernels);
+    recurrent_ = PackedMatrix(layout(recurrent.data()), format, Activations::state, kernels);
     shape = {3 * hidden, 3};
     const std::vector<float> input = tensors.floats(op.at("input", where).string(where), shape);
-    input_ = Aligned<float>(3 * gates());
+    input_ = AlignedArray<float>(3 * gates());
     for (std::size_t gate = 0; gate < 6; ++gate) {
         for (std::size_t unit = 0; unit < units_; ++unit) {
             for (std::size_t k = 0; k < 3; ++k) {
@@ -45,7 +45,7 @@ Cell::Cell(const Json& op, const Tensors& tensors, seqgen_format format, const K
     split();
 }
 
-void Cell::read_inputs(const Json& rows, const std::string& where) {
+void WaveRnn::read_inputs(const Json& rows, const std::string& where) {
     bool right = rows.list(where).size() == 3;
     for (std::size_t k = 0; right && k < 3; ++k) {
         const auto& row = rows.items[k].list(where);
@@ -60,7 +60,7 @@ void Cell::read_inputs(const Json& rows, const std::string& where) {
     }
 }
 
-void Cell::inputs(int coarse_before, int fine_before, int coarse, float (&known)[3]) const {
+void WaveRnn::inputs(int coarse_before, int fine_before, int coarse, float (&known)[3]) const {
     const float c = static_cast<float>(coarse_before), f = static_cast<float>(fine_before);
     const float now = static_cast<float>(coarse);
     for (int k = 0; k < 3; ++k) {
@@ -69,8 +69,8 @@ void Cell::inputs(int coarse_before, int fine_before, int coarse, float (&known)
     }
 }
 
-Source Cell::arranged(const float* weights, std::size_t width) const {
-    Source source{weights, width, {}, {}, {}};
+MatrixSource WaveRnn::arranged(const float* weights, std::size_t width) const {
+    MatrixSource source{weights, width, {}, {}, {}};
     source.rows.assign(gates(), -1);
     source.columns.assign(padded(width), -1);
     source.factor.assign(gates(), 1.0f);
@@ -84,8 +84,8 @@ Source Cell::arranged(const float* weights, std::size_t width) const {
     return source;
 }
 
-Source Cell::layout(const float* weights) const {
-    Source source = arranged(weights, 2 * units_);
+MatrixSource WaveRnn::layout(const float* weights) const {
+    MatrixSource source = arranged(weights, 2 * units_);
     source.columns.assign(2 * half_, -1);
     source.part = half_;
     for (std::size_t unit = 0; unit < units_; ++unit) {
@@ -96,40 +96,40 @@ Source Cell::layout(const float* weights) const {
     return source;
 }
 
-Cell::Head Cell::head(const Json& described, const Tensors& tensors, const std::string& where) const {
+WaveRnn::Head WaveRnn::head(const Json& described, const Tensors& tensors, const std::string& where) const {
     const auto half = static_cast<std::int64_t>(units_);
     const auto named = [&](const char* name) { return described.at(name, where).string(where); };
     std::vector<std::int64_t> shape = {half, half};
     Head made;
     const std::vector<float> inner = tensors.floats(named("inner_weight"), shape);
-    made.inner = Packed(Source::plain(inner.data(), units_, units_), format_, Activations::state, *kernels_);
+    made.inner = PackedMatrix(MatrixSource::plain(inner.data(), units_, units_), format_, Activations::state, *kernels_);
     shape = {half};
     const std::vector<float> inner_bias = tensors.floats(named("inner_bias"), shape);
-    made.inner_bias = Aligned<float>(half_);
+    made.inner_bias = AlignedArray<float>(half_);
     std::copy(inner_bias.begin(), inner_bias.end(), made.inner_bias.data());
     shape = {kClasses, half};
     const std::vector<float> outer = tensors.floats(named("outer_weight"), shape);
-    made.outer = Packed(Source::plain(outer.data(), kClasses, units_), format_, Activations::rectified, *kernels_);
+    made.outer = PackedMatrix(MatrixSource::plain(outer.data(), kClasses, units_), format_, Activations::rectified, *kernels_);
     shape = {kClasses};
     const std::vector<float> outer_bias = tensors.floats(named("outer_bias"), shape);
-    made.outer_bias = Aligned<float>(kClasses);
+    made.outer_bias = AlignedArray<float>(kClasses);
     std::copy(outer_bias.begin(), outer_bias.end(), made.outer_bias.data());
     return made;
 }
 
-std::size_t Cell::blocks() const {
+std::size_t WaveRnn::blocks() const {
     std::size_t sum = recurrent_.blocks();
     for (const Head& head : heads_) sum += head.inner.blocks() + head.outer.blocks();
     return sum;
 }
 
-std::size_t Cell::bytes() const {
+std::size_t WaveRnn::bytes() const {
     std::size_t sum = recurrent_.bytes() + 3 * gates() * sizeof(float);
     for (const Head& head : heads_) sum += head.inner.bytes() + head.outer.bytes();
     return sum;
 }
 
-void Cell::arrange(const float* vector, float* made) const {
+void WaveRnn::arrange(const float* vector, float* made) const {
     for (std::size_t gate = 0; gate < 6; ++gate) {
         const float factor = exponent_factor(format_, gate % 3 == 2);
         for (std::size_t unit = 0; unit < units_; ++unit)
@@ -137,13 +137,13 @@ void Cell::arrange(const float* vector, float* made) const {
     }
 }
 
-void Cell::refresh(Lanes& lanes) const {
+void WaveRnn::refresh(WaveRnnBuffers& lanes) const {
     if (format_ != SEQGEN_FORMAT_INT8) return;
     const std::size_t count = 2 * half_ * static_cast<std::size_t>(lanes.streams);
     kernels_->state_bytes(lanes.hidden[lanes.now], count, lanes.bytes[lanes.now]);
 }
 
-void Cell::apply(const Packed& matrix, Span groups, Rows<const float> x, Rows<const std::uint8_t> bytes,
+void WaveRnn::apply(const PackedMatrix& matrix, Span groups, Rows<const float> x, Rows<const std::uint8_t> bytes,
                  Rows<float> y, int streams) const {
     if (format_ == SEQGEN_FORMAT_INT8) {
         matrix(groups, bytes, y, streams);
@@ -152,9 +152,9 @@ void Cell::apply(const Packed& matrix, Span groups, Rows<const float> x, Rows<co
     }
 }
 
-Span Cell::all() const { return recurrent_.all(); }
+Span WaveRnn::all() const { return recurrent_.all(); }
 
-Span Cell::share(int which, bool helper) const {
+Span WaveRnn::share(int which, bool helper) const {
     const std::uint32_t groups = recurrent_.all().last / 2, first = groups * static_cast<std::uint32_t>(which);
     const std::uint32_t middle = first + own_[which];
     return helper ? Span{middle, first + groups} : Span{first, middle};
@@ -162,7 +162,7 @@ Span Cell::share(int which, bool helper) const {
 
 // The helper has nearly half of the coarse rows, so that nobody waits for the other, and so many of the fine ones that
 // it reads as many bytes as the caller does, who has the heads besides.
-void Cell::split() {
+void WaveRnn::split() {
     double heads = 0;
     for (const Head& head : heads_) heads += static_cast<double>(head.inner.bytes() + head.outer.bytes());
     const double fine = std::max(0.0, 1 - kOwnCoarse - heads / static_cast<double>(recurrent_.bytes()));
@@ -171,19 +171,19 @@ void Cell::split() {
     own_[1] = static_cast<std::uint32_t>(fine * groups);
 }
 
-void Cell::multiply(const Lanes& lanes, Span groups) const {
+void WaveRnn::multiply(const WaveRnnBuffers& lanes, Span groups) const {
     const std::size_t width = 2 * half_;
     apply(recurrent_, groups, {lanes.hidden[lanes.now], width}, {lanes.bytes[lanes.now], width},
           {lanes.products, gates()}, lanes.streams);
 }
 
-void Cell::gate(Lanes& lanes, int which, const float (*known)[3]) const {
+void WaveRnn::gate(WaveRnnBuffers& lanes, int which, const float (*known)[3]) const {
     const std::size_t offset = static_cast<std::size_t>(which) * half_;
     const bool small = format_ == SEQGEN_FORMAT_INT8;
     for (int s = 0; s < lanes.streams; ++s) {
         const auto row = static_cast<std::size_t>(s);
         const std::size_t at = row * gates() + 3 * offset, unit = row * 2 * half_ + offset;
-        const Told& told = lanes.told[s];
+        const GateConditioning& told = lanes.told[s];
         const Gates call = {told.from + 3 * offset,
                             told.delta + 3 * offset,
                             input_.data() + 3 * offset,
@@ -202,7 +202,7 @@ void Cell::gate(Lanes& lanes, int which, const float (*known)[3]) const {
     }
 }
 
-void Cell::advance(Lanes& lanes, int which, const float (*known)[3]) const {
+void WaveRnn::advance(WaveRnnBuffers& lanes, int which, const float (*known)[3]) const {
     gate(lanes, which, known);
     const bool small = format_ == SEQGEN_FORMAT_INT8;
     const Head& head = heads_[which];
@@ -223,12 +223,12 @@ void Cell::advance(Lanes& lanes, int which, const float (*known)[3]) const {
           lanes.streams);
 }
 
-int Cell::draw(const Lanes& lanes, int which, int stream, float sharpness, float uniform) const {
+int WaveRnn::draw(const WaveRnnBuffers& lanes, int which, int stream, float sharpness, float uniform) const {
     const float* logits = lanes.logits + static_cast<std::size_t>(stream) * kClasses;
     return kernels_->draw(logits, heads_[which].outer_bias.data(), lanes.multiplier[stream], sharpness, uniform);
 }
 
-void Cell::score(const Lanes& lanes, int which, int stream, float* logits) const {
+void WaveRnn::score(const WaveRnnBuffers& lanes, int which, int stream, float* logits) const {
     const float* products = lanes.logits + static_cast<std::size_t>(stream) * kClasses;
     const float* bias = heads_[which].outer_bias.data();
     for (std::size_t k = 0; k < kClasses; ++k) logits[k] = std::fma(products[k], lanes.multiplier[stream], bias[k]);

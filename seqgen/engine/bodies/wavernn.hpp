@@ -14,7 +14,7 @@
 namespace seqgen {
 
 // What the gates of one stream's sample are told, see Gates in kernels.hpp: rows of [6 half].
-struct Told {
+struct GateConditioning {
     const float *from, *delta;
     float weight;
     const float* context;  // null where there is none
@@ -22,7 +22,7 @@ struct Told {
 };
 
 // Floats and bytes of one stream in a call's workspace; arrays of a field lie stream after stream.
-struct Lanes {
+struct WaveRnnBuffers {
     float* hidden[2];           // [2 half] the coarse half, then the fine one, each padded to whole vectors; see `now`
     float* products;            // [6 half] R h
     float* inner;               // [half]
@@ -30,7 +30,7 @@ struct Lanes {
     std::uint8_t* bytes[2];     // [2 half] the state in 8 bits
     std::uint8_t* inner_bytes;  // [half]
     float multiplier[SEQGEN_MAX_STREAMS];
-    Told told[SEQGEN_MAX_STREAMS];
+    GateConditioning told[SEQGEN_MAX_STREAMS];
     int now;  // which of two buffers holds the state before the sample; the other one takes that after it
     int streams;
 };
@@ -38,12 +38,12 @@ struct Lanes {
 // Kalchbrenner et al. 2018 (arXiv 1802.08435), section 2, as seqgen/models/wavernn.py has it: gate rows (r, u, n) of
 // the coarse half, then of the fine one; conditioning is added to every gate. The program says how the three inputs
 // come from the bytes: x = A [c_{t-1}, f_{t-1}, c_t, 1], where only the third may depend on c_t.
-class Cell final : public Body {
+class WaveRnn final : public Body {
    public:
-    Cell() = default;
+    WaveRnn() = default;
 
     // Raises Failure for missing or unfitting tensors.
-    Cell(const Json& op, const Tensors& tensors, seqgen_format format, const Kernels& kernels,
+    WaveRnn(const Json& op, const Tensors& tensors, seqgen_format format, const Kernels& kernels,
          const std::string& where);
 
     std::size_t half() const { return half_; }    // units of one half, padded to whole vectors
@@ -58,19 +58,19 @@ class Cell final : public Body {
 
     // Points the arrays to what `take(bytes of one stream)` gives for each of them.
     template <typename Take>
-    void reserve(Lanes& lanes, Take&& take) const;
+    void reserve(WaveRnnBuffers& lanes, Take&& take) const;
 
     // Weights [6 units, width] as a matrix whose rows are in the cell's own layout and units.
-    Source arranged(const float* weights, std::size_t width) const;
+    MatrixSource arranged(const float* weights, std::size_t width) const;
 
     // A conditioning vector [6 units] of the network in the cell's own layout and units, [6 half].
     void arrange(const float* vector, float* made) const override;
 
     // The state in 8 bits, from the state.
-    void refresh(Lanes& lanes) const;
+    void refresh(WaveRnnBuffers& lanes) const;
 
     // R h of all streams: some groups of 16 rows, those of the coarse half before those of the fine one.
-    void multiply(const Lanes& lanes, Span groups) const;
+    void multiply(const WaveRnnBuffers& lanes, Span groups) const;
     Span all() const;
 
     // The groups of a half that the caller works on, or its helper.
@@ -81,37 +81,37 @@ class Cell final : public Body {
 
     // Gates of half `which` (0: coarse, 1: fine) from its rows of R h, and its logits' products; `known` are the
     // streams' inputs.
-    void advance(Lanes& lanes, int which, const float (*known)[3]) const;
+    void advance(WaveRnnBuffers& lanes, int which, const float (*known)[3]) const;
 
     // The class that `uniform` draws, or all logits in the order of classes.
-    int draw(const Lanes& lanes, int which, int stream, float sharpness, float uniform) const;
-    void score(const Lanes& lanes, int which, int stream, float* logits) const;
+    int draw(const WaveRnnBuffers& lanes, int which, int stream, float sharpness, float uniform) const;
+    void score(const WaveRnnBuffers& lanes, int which, int stream, float* logits) const;
 
    private:
     struct Head {
-        Packed inner, outer;
-        Aligned<float> inner_bias, outer_bias;
+        PackedMatrix inner, outer;
+        AlignedArray<float> inner_bias, outer_bias;
     };
     Head head(const Json& described, const Tensors& tensors, const std::string& where) const;
     void read_inputs(const Json& rows, const std::string& where);
-    Source layout(const float* weights) const;
-    void apply(const Packed& matrix, Span groups, Rows<const float> x, Rows<const std::uint8_t> bytes, Rows<float> y,
+    MatrixSource layout(const float* weights) const;
+    void apply(const PackedMatrix& matrix, Span groups, Rows<const float> x, Rows<const std::uint8_t> bytes, Rows<float> y,
                int streams) const;
-    void gate(Lanes& lanes, int which, const float (*known)[3]) const;
+    void gate(WaveRnnBuffers& lanes, int which, const float (*known)[3]) const;
     void split();
 
     const Kernels* kernels_ = nullptr;
     seqgen_format format_ = SEQGEN_FORMAT_FLOAT32;
     std::size_t units_ = 0, half_ = 0;
-    Packed recurrent_;
-    Aligned<float> input_;     // [3][6 half]
+    PackedMatrix recurrent_;
+    AlignedArray<float> input_;     // [3][6 half]
     float affine_[3][4] = {};  // A
     Head heads_[2];
     std::uint32_t own_[2] = {};  // groups of a half's rows that stay with the caller
 };
 
 template <typename Take>
-void Cell::reserve(Lanes& lanes, Take&& take) const {
+void WaveRnn::reserve(WaveRnnBuffers& lanes, Take&& take) const {
     const auto floats = [&](std::size_t count) { return static_cast<float*>(take(count * sizeof(float))); };
     const auto bytes = [&](std::size_t count) { return static_cast<std::uint8_t*>(take(count)); };
     for (float*& hidden : lanes.hidden) hidden = floats(2 * half_);

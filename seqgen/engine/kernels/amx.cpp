@@ -53,10 +53,10 @@ inline void each(F&& f) {
 
 // What a tile's sums of a group are worth: as to_float(..) and a scale of the other sets.
 inline void write(const Matrix& m, std::uint32_t group, const std::int32_t* sums, Rows<float> y, int streams) {
-    const std::size_t row = group * kLanes;
-    for (int s = 0; s < streams; ++s, sums += kLanes) {
-        float made[kLanes];
-        for (int i = 0; i < kLanes; ++i) made[i] = static_cast<float>(m.base[row + i] + sums[i]) * m.scale[row + i];
+    const std::size_t row = group * kSimdWidth;
+    for (int s = 0; s < streams; ++s, sums += kSimdWidth) {
+        float made[kSimdWidth];
+        for (int i = 0; i < kSimdWidth; ++i) made[i] = static_cast<float>(m.base[row + i] + sums[i]) * m.scale[row + i];
         std::memcpy(y.data + s * y.stride + row, made, sizeof made);
     }
 }
@@ -81,7 +81,7 @@ inline void groups_of(const Matrix& m, std::uint32_t group, Rows<const std::uint
             Tiles::dot<g, kLastActivations, kLastWeights>();
         });
     }
-    alignas(64) std::int32_t sums[kLanes * kLanes];
+    alignas(64) std::int32_t sums[kSimdWidth * kSimdWidth];
     each<G>([&](auto g) {
         Tiles::store<g>(sums, kBlockBytes);
         write(m, group + g, sums, y, streams);

@@ -92,7 +92,7 @@ inline void store_bytes(std::uint8_t* to, Vec whole, int offset) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(to), bytes);
 }
 
-inline float largest_lane(Vec v) {
+inline float largest_element(Vec v) {
     const __m256 eight = _mm256_max_ps(v.low, v.high);
     __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
     four = _mm_max_ps(four, _mm_movehl_ps(four, four));
@@ -108,17 +108,17 @@ inline float tree_sum(const float* from) {
 
 // Each 16 numbers added up as a tree: halves, quarters, pairs.
 inline Vec sums_of_16(const float* from) {
-    alignas(64) float sums[kLanes];
-    for (int row = 0; row < kLanes; ++row) sums[row] = tree_sum(from + kLanes * row);
+    alignas(64) float sums[kSimdWidth];
+    for (int row = 0; row < kSimdWidth; ++row) sums[row] = tree_sum(from + kSimdWidth * row);
     return load(sums);
 }
 
 // Inclusive sums of 16 numbers in four doubling steps.
 inline Vec cumulated(Vec v) {
-    alignas(64) float lane[kLanes];
+    alignas(64) float lane[kSimdWidth];
     store(lane, v);
-    for (int step = 1; step < kLanes; step *= 2) {
-        for (int i = kLanes - 1; i >= step; --i) lane[i] += lane[i - step];
+    for (int step = 1; step < kSimdWidth; step *= 2) {
+        for (int i = kSimdWidth - 1; i >= step; --i) lane[i] += lane[i - step];
     }
     return load(lane);
 }

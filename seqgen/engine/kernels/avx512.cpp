@@ -64,7 +64,7 @@ inline void store_bytes(std::uint8_t* to, Vec whole, int offset) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(moved));
 }
 
-inline float largest_lane(Vec v) { return _mm512_reduce_max_ps(v); }
+inline float largest_element(Vec v) { return _mm512_reduce_max_ps(v); }
 
 // Of two vectors the sums of lanes that lie half a register, a quarter, two lanes or one lane apart.
 template <int Low, int High>

@@ -15,10 +15,10 @@ constexpr int kDense = 1, kDenseFloats = 1;
 constexpr int kTogether = 1;
 
 struct Vec {
-    float lane[kLanes];
+    float lane[kSimdWidth];
 };
 struct Sum {
-    std::int32_t lane[kLanes];
+    std::int32_t lane[kSimdWidth];
 };
 struct Block {
     const std::uint8_t* weights;
@@ -33,7 +33,7 @@ struct Quads {
 template <typename F>
 inline Vec each(F function) {
     Vec made;
-    for (int i = 0; i < kLanes; ++i) made.lane[i] = function(i);
+    for (int i = 0; i < kSimdWidth; ++i) made.lane[i] = function(i);
     return made;
 }
 
@@ -104,20 +104,20 @@ inline Vec pick(const float* table, const Vec& whole) {
 
 // The low byte of each lane's whole number, `offset` added.
 inline void store_bytes(std::uint8_t* to, const Vec& whole, int offset) {
-    for (int i = 0; i < kLanes; ++i)
+    for (int i = 0; i < kSimdWidth; ++i)
         to[i] = static_cast<std::uint8_t>(bits(whole.lane[i]) + static_cast<unsigned>(offset));
 }
 
-inline float largest_lane(const Vec& v) {
+inline float largest_element(const Vec& v) {
     float most = v.lane[0];
-    for (int i = 1; i < kLanes; ++i) most = v.lane[i] > most ? v.lane[i] : most;
+    for (int i = 1; i < kSimdWidth; ++i) most = v.lane[i] > most ? v.lane[i] : most;
     return most;
 }
 
 inline float tree_sum(const float* from) {
-    float lane[kLanes];
+    float lane[kSimdWidth];
     std::memcpy(lane, from, sizeof lane);
-    for (int half = kLanes / 2; half > 0; half /= 2) {
+    for (int half = kSimdWidth / 2; half > 0; half /= 2) {
         for (int i = 0; i < half; ++i) lane[i] += lane[i + half];
     }
     return lane[0];
@@ -125,17 +125,17 @@ inline float tree_sum(const float* from) {
 
 // Each 16 numbers added up as a tree: halves, quarters, pairs.
 inline Vec sums_of_16(const float* from) {
-    alignas(64) float sums[kLanes];
-    for (int row = 0; row < kLanes; ++row) sums[row] = tree_sum(from + kLanes * row);
+    alignas(64) float sums[kSimdWidth];
+    for (int row = 0; row < kSimdWidth; ++row) sums[row] = tree_sum(from + kSimdWidth * row);
     return load(sums);
 }
 
 // Inclusive sums of 16 numbers in four doubling steps.
 inline Vec cumulated(const Vec& v) {
-    alignas(64) float lane[kLanes];
+    alignas(64) float lane[kSimdWidth];
     store(lane, v);
-    for (int step = 1; step < kLanes; step *= 2) {
-        for (int i = kLanes - 1; i >= step; --i) lane[i] += lane[i - step];
+    for (int step = 1; step < kSimdWidth; step *= 2) {
+        for (int i = kSimdWidth - 1; i >= step; --i) lane[i] += lane[i - step];
     }
     return load(lane);
 }
@@ -143,7 +143,7 @@ inline Vec cumulated(const Vec& v) {
 // How many of the first 15 lanes are at most `limit`.
 inline int count_at_most(const Vec& v, float limit) {
     int count = 0;
-    for (int i = 0; i < kLanes - 1; ++i) count += v.lane[i] <= limit;
+    for (int i = 0; i < kSimdWidth - 1; ++i) count += v.lane[i] <= limit;
     return count;
 }
 
@@ -173,7 +173,7 @@ inline Quad quad(const std::uint8_t* x) {
     return made;
 }
 inline Sum dot(Sum sum, const Block& block, const Quad& x) {
-    for (int i = 0; i < kLanes; ++i) {
+    for (int i = 0; i < kSimdWidth; ++i) {
         for (int k = 0; k < 4; ++k) sum.lane[i] += static_cast<std::int8_t>(block.weights[4 * i + k]) * x.value[k];
     }
     return sum;
@@ -183,7 +183,7 @@ inline Quads quads(const std::uint8_t* x, const std::uint16_t* columns) {
     return {{quad(x + columns[0]), quad(x + columns[1]), quad(x + columns[2]), quad(x + columns[3])}};
 }
 inline Sum dot(Sum sum, const Block& block, const Quads& x) {
-    for (int i = 0; i < kLanes; ++i) {
+    for (int i = 0; i < kSimdWidth; ++i) {
         const std::int32_t* value = x.strip[i / 4].value;
         for (int k = 0; k < 4; ++k) sum.lane[i] += static_cast<std::int8_t>(block.weights[4 * i + k]) * value[k];
     }

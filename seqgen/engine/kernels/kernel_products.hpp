@@ -42,8 +42,8 @@ struct Float32 {
         Vec even[S], odd[S];
         for (int s = 0; s < S; ++s) even[s] = odd[s] = splat(0.0f);
         std::uint32_t left = m.starts[group + 1] - m.starts[group];
-        for (; left >= 2; left -= 2, weights += 2 * kLanes, column += 2) {
-            const Vec w0 = load(weights), w1 = load(weights + kLanes);
+        for (; left >= 2; left -= 2, weights += 2 * kSimdWidth, column += 2) {
+            const Vec w0 = load(weights), w1 = load(weights + kSimdWidth);
             const float *x0 = x + column[0], *x1 = x + column[1];
             for (int s = 0; s < S; ++s) even[s] = fma(w0, splat(*row_of(x0, from.stride, s)), even[s]);
             for (int s = 0; s < S; ++s) odd[s] = fma(w1, splat(*row_of(x1, from.stride, s)), odd[s]);
@@ -51,7 +51,7 @@ struct Float32 {
         if (left > 0) {
             const Vec w = load(weights);
             for (int s = 0; s < S; ++s) even[s] = fma(w, splat(*row_of(x + *column, from.stride, s)), even[s]);
-            weights += kLanes;
+            weights += kSimdWidth;
             ++column;
         }
         at = {reinterpret_cast<const std::uint8_t*>(weights), column};
@@ -61,18 +61,18 @@ struct Float32 {
     // The same for G groups of a dense matrix and one stream: more chains, which share each activation.
     template <int G>
     static void groups(const Matrix& m, std::uint32_t group, const float* x, float* y) {
-        const std::size_t apart = std::size_t{m.dense} * kLanes;
+        const std::size_t apart = std::size_t{m.dense} * kSimdWidth;
         const float* weights = reinterpret_cast<const float*>(m.weights) + group * apart;
         Vec even[G], odd[G];
         for (int g = 0; g < G; ++g) even[g] = odd[g] = splat(0.0f);
         std::uint32_t left = m.dense;
-        for (; left >= 2; left -= 2, weights += 2 * kLanes, x += 2) {
+        for (; left >= 2; left -= 2, weights += 2 * kSimdWidth, x += 2) {
             const Vec x0 = splat(x[0]), x1 = splat(x[1]);
             for (int g = 0; g < G; ++g) even[g] = fma(load(weights + g * apart), x0, even[g]);
-            for (int g = 0; g < G; ++g) odd[g] = fma(load(weights + g * apart + kLanes), x1, odd[g]);
+            for (int g = 0; g < G; ++g) odd[g] = fma(load(weights + g * apart + kSimdWidth), x1, odd[g]);
         }
         for (int g = 0; g < G && left > 0; ++g) even[g] = fma(load(weights + g * apart), splat(*x), even[g]);
-        for (int g = 0; g < G; ++g) store(y + (group + g) * kLanes, add(even[g], odd[g]));
+        for (int g = 0; g < G; ++g) store(y + (group + g) * kSimdWidth, add(even[g], odd[g]));
     }
 
     template <int S>
@@ -82,14 +82,14 @@ struct Float32 {
         Vec even[S], odd[S];
         for (int s = 0; s < S; ++s) even[s] = odd[s] = splat(0.0f);
         for (std::uint32_t left = m.starts[group + 1] - m.starts[group]; left > 0; --left) {
-            const Vec w0 = load(weights), w1 = load(weights + kLanes);
-            const Vec w2 = load(weights + 2 * kLanes), w3 = load(weights + 3 * kLanes);
+            const Vec w0 = load(weights), w1 = load(weights + kSimdWidth);
+            const Vec w2 = load(weights + 2 * kSimdWidth), w3 = load(weights + 3 * kSimdWidth);
             for (int s = 0; s < S; ++s) {
                 const Vec x = quarters(row_of(from.data, from.stride, s), column);
                 even[s] = fma(w2, spread<2>(x), fma(w0, spread<0>(x), even[s]));
                 odd[s] = fma(w3, spread<3>(x), fma(w1, spread<1>(x), odd[s]));
             }
-            weights += 4 * kLanes;
+            weights += 4 * kSimdWidth;
             column += Gathered::kColumns;
         }
         at = {reinterpret_cast<const std::uint8_t*>(weights), column};
@@ -129,7 +129,7 @@ struct BFloat16 {
             for (int g = 0; g < G; ++g) even[g] = fma(low_halves(weights + g * apart), x0, even[g]);
             for (int g = 0; g < G; ++g) odd[g] = fma(high_halves(weights + g * apart), x1, odd[g]);
         }
-        for (int g = 0; g < G; ++g) store(y + (group + g) * kLanes, add(even[g], odd[g]));
+        for (int g = 0; g < G; ++g) store(y + (group + g) * kSimdWidth, add(even[g], odd[g]));
     }
 
     template <int S>
@@ -161,7 +161,7 @@ struct Int8 {
         auto [weights, column] = at;
         const auto read = [&](const std::uint16_t* at, int s) { return Columns::read(from.data, at, from.stride, s); };
         Sum even[S], odd[S];
-        for (int s = 0; s < S; ++s) even[s] = load_sum(m.base + group * kLanes), odd[s] = no_sum();
+        for (int s = 0; s < S; ++s) even[s] = load_sum(m.base + group * kSimdWidth), odd[s] = no_sum();
         std::uint32_t left = m.starts[group + 1] - m.starts[group];
         for (; left >= 2; left -= 2, weights += 2 * kBlockBytes, column += 2 * Columns::kColumns) {
             const Block w0 = load_block(weights), w1 = load_block(weights + kBlockBytes);
@@ -175,7 +175,7 @@ struct Int8 {
             column += Columns::kColumns;
         }
         at = {weights, column};
-        const Vec scale = load(m.scale + group * kLanes);
+        const Vec scale = load(m.scale + group * kSimdWidth);
         for (int s = 0; s < S; ++s) made[s] = mul(to_float(even[s], odd[s]), scale);
     }
 
@@ -191,13 +191,13 @@ struct Int8 {
         const std::size_t apart = m.dense * kBlockBytes;
         const std::uint8_t* weights = m.weights + group * apart;
         Sum sum[G];
-        for (int g = 0; g < G; ++g) sum[g] = load_sum(m.base + (group + g) * kLanes);
+        for (int g = 0; g < G; ++g) sum[g] = load_sum(m.base + (group + g) * kSimdWidth);
         for (std::uint32_t block = 0; block < m.dense; ++block, weights += kBlockBytes, x += 4) {
             const Quad four = quad(x);
             for (int g = 0; g < G; ++g) sum[g] = dot(sum[g], load_block(weights + g * apart), four);
         }
         for (int g = 0; g < G; ++g) {
-            const std::size_t row = (group + g) * kLanes;
+            const std::size_t row = (group + g) * kSimdWidth;
             store(y + row, mul(to_float(sum[g], no_sum()), load(m.scale + row)));
         }
     }
@@ -216,7 +216,7 @@ inline void tile(const Matrix& m, Span groups, Rows<const typename Form::Number>
     for (std::uint32_t group = groups.first; group < groups.last; ++group) {
         Vec made[S];
         Form::group(m, group, at, x, made);
-        for (int s = 0; s < S; ++s) store(y.data + s * y.stride + group * kLanes, made[s]);
+        for (int s = 0; s < S; ++s) store(y.data + s * y.stride + group * kSimdWidth, made[s]);
     }
 }
 

@@ -28,21 +28,21 @@ inline void small_state(std::uint8_t* to, Vec hidden) {
 }
 
 void state_bytes(const float* hidden, std::size_t count, std::uint8_t* bytes) {
-    for (std::size_t at = 0; at < count; at += kLanes) small_state(bytes + at, load(hidden + at));
+    for (std::size_t at = 0; at < count; at += kSimdWidth) small_state(bytes + at, load(hidden + at));
 }
 
 // σ(0.6 y) - 1/2 in 16 pieces [k - 1/2, k + 1/2] of |y|: quadratics of least error (1e-4), the first one through zero.
 // The last one leads to 1/2 itself: an update gate that ended at 0.9999 would have every unit forget within 10,000 steps,
 // which cost a dense WaveRNN 0.015 nats a sample.
-alignas(64) constexpr float kPiece0[kLanes] = {0.0f,          0.145646676f, 0.268516302f, 0.358145535f,
+alignas(64) constexpr float kPiece0[kSimdWidth] = {0.0f,          0.145646676f, 0.268516302f, 0.358145535f,
                                                0.416827738f,  0.452575684f, 0.473404437f, 0.485226959f,
                                                0.491838038f,  0.495504081f, 0.497527629f, 0.49864164f,
                                                0.499254048f,  0.499590456f, 0.499775201f, 0.499900105f};
-alignas(64) constexpr float kPiece1[kLanes] = {0.150475934f,    0.136698112f,    0.106655806f,    0.0732560381f,
+alignas(64) constexpr float kPiece1[kSimdWidth] = {0.150475934f,    0.136698112f,    0.106655806f,    0.0732560381f,
                                                0.0460309647f,   0.0273281056f,   0.0156815406f,   0.00882333331f,
                                                0.00490971096f,  0.00271513173f,  0.00149642804f,  0.000823154813f,
                                                0.000452317909f, 0.000248414784f, 0.000136386967f, 0.000168812998f};
-alignas(64) constexpr float kPiece2[kLanes] = {-0.0030972797f,   -0.0118026389f,   -0.0170172937f,   -0.0156268887f,
+alignas(64) constexpr float kPiece2[kSimdWidth] = {-0.0030972797f,   -0.0118026389f,   -0.0170172937f,   -0.0156268887f,
                                                -0.011451263f,    -0.00739187142f,  -0.00444070809f,  -0.00256231194f,
                                                -0.00144563708f,  -0.000805546355f, -0.000446068181f, -0.000245934876f,
                                                -0.000135230919f, -7.4295167e-05f,  -4.08354172e-05f, 7.1538691e-05f};
@@ -86,21 +86,21 @@ struct Exact {
         const Vec one = splat(1.0f);
         Vec r[V], a[V], b[V];
         for (int v = 0; v < V; ++v) {
-            const std::size_t row = at + v * kLanes;
+            const std::size_t row = at + v * kSimdWidth;
             const Vec reset = add(given.input(row), load(g.products + row));
             r[v] = div(one, add(one, power_of_two(clamped(reset))));
         }
         for (int v = 0; v < V; ++v) {
-            const std::size_t row = g.units + at + v * kLanes;
+            const std::size_t row = g.units + at + v * kSimdWidth;
             a[v] = power_of_two(clamped(add(given.input(row), load(g.products + row))));
         }
         for (int v = 0; v < V; ++v) {
-            const std::size_t row = 2 * g.units + at + v * kLanes;
+            const std::size_t row = 2 * g.units + at + v * kSimdWidth;
             b[v] = power_of_two(clamped(fma(r[v], load(g.products + row), given.input(row))));
         }
         for (int v = 0; v < V; ++v) {
             // With a = e^-u and b = e^-2n: h' = (h + a (1-b)/(1+b)) / (1+a), both quotients as one.
-            const std::size_t unit = at + v * kLanes;
+            const std::size_t unit = at + v * kSimdWidth;
             const Vec above = add(one, b[v]), below = sub(one, b[v]);
             const Vec top = fma(load(g.before + unit), above, mul(a[v], below));
             store(g.after + unit, div(top, mul(above, add(one, a[v]))));
@@ -115,19 +115,19 @@ struct Quick {
         const Vec half = splat(0.5f);
         Vec r[V], u[V], n[V];
         for (int v = 0; v < V; ++v) {
-            const std::size_t row = at + v * kLanes;
+            const std::size_t row = at + v * kSimdWidth;
             r[v] = add(half, half_sigmoid(add(given.input(row), load(g.products + row))));
         }
         for (int v = 0; v < V; ++v) {
-            const std::size_t row = g.units + at + v * kLanes;
+            const std::size_t row = g.units + at + v * kSimdWidth;
             u[v] = add(half, half_sigmoid(add(given.input(row), load(g.products + row))));
         }
         for (int v = 0; v < V; ++v) {
-            const std::size_t row = 2 * g.units + at + v * kLanes;
+            const std::size_t row = 2 * g.units + at + v * kSimdWidth;
             n[v] = half_sigmoid(fma(r[v], load(g.products + row), given.input(row)));
         }
         for (int v = 0; v < V; ++v) {
-            const std::size_t unit = at + v * kLanes;
+            const std::size_t unit = at + v * kSimdWidth;
             const Vec candidate = add(n[v], n[v]);
             const Vec hidden = fma(u[v], sub(load(g.before + unit), candidate), candidate);
             store(g.after + unit, hidden);
@@ -140,10 +140,10 @@ template <typename Kind, int Inputs, bool Context>
 inline void run_gates(const Gates& g) {
     const Given<Inputs, Context> given(g);
     std::size_t at = 0;
-    for (; at + kTogether * kLanes <= g.units; at += kTogether * kLanes) {
+    for (; at + kTogether * kSimdWidth <= g.units; at += kTogether * kSimdWidth) {
         Kind::template units<kTogether>(given, at);
     }
-    for (; at < g.units; at += kLanes) Kind::template units<1>(given, at);
+    for (; at < g.units; at += kSimdWidth) Kind::template units<1>(given, at);
 }
 
 template <typename Kind>
@@ -153,7 +153,7 @@ void gates(const Gates& g) {
 }
 
 void rectify(float* y, const float* bias, std::size_t count) {
-    for (std::size_t at = 0; at < count; at += kLanes) {
+    for (std::size_t at = 0; at < count; at += kSimdWidth) {
         store(y + at, max(add(load(y + at), load(bias + at)), splat(0.0f)));
     }
 }
@@ -162,10 +162,10 @@ float rectify_bytes(const float* y, const float* bias, float multiplier, std::si
     const Vec times = splat(multiplier);
     const auto positive = [&](std::size_t at) { return max(fma(load(y + at), times, load(bias + at)), splat(0.0f)); };
     Vec most = splat(1e-30f);  // where all is zero, so that the quotient stays finite
-    for (std::size_t at = 0; at < count; at += kLanes) most = max(positive(at), most);
-    const float largest = largest_lane(most);
+    for (std::size_t at = 0; at < count; at += kSimdWidth) most = max(positive(at), most);
+    const float largest = largest_element(most);
     const Vec factor = splat(254.0f / largest);
-    for (std::size_t at = 0; at < count; at += kLanes) {
+    for (std::size_t at = 0; at < count; at += kSimdWidth) {
         store_bytes(bytes + at, fma(positive(at), factor, splat(kRound)), kZeroPoint - 127);
     }
     return largest / 254.0f;
@@ -175,23 +175,23 @@ int draw(const float* y, const float* bias, float multiplier, float sharpness, f
     alignas(64) float mass[kClasses];
     const Vec times = splat(multiplier), steep = splat(sharpness * 1.44269504f);
     Vec most = splat(-3e38f);
-    for (int at = 0; at < kClasses; at += kLanes) {
+    for (int at = 0; at < kClasses; at += kSimdWidth) {
         const Vec logit = mul(fma(load(y + at), times, load(bias + at)), steep);
         store(mass + at, logit);
         most = max(logit, most);
     }
-    const Vec top = splat(largest_lane(most)), nothing = splat(kQuintic[0] * 0x1p-126f);
-    alignas(64) float sums[kLanes];
-    for (int at = 0; at < kClasses; at += kLanes) {
+    const Vec top = splat(largest_element(most)), nothing = splat(kQuintic[0] * 0x1p-126f);
+    alignas(64) float sums[kSimdWidth];
+    for (int at = 0; at < kClasses; at += kSimdWidth) {
         const Vec exponent = max(sub(load(mass + at), top), splat(kLowest));
         store(mass + at, sub(power_of_two(exponent), nothing));
     }
     store(sums, cumulated(sums_of_16(mass)));
-    const float target = uniform * sums[kLanes - 1];
+    const float target = uniform * sums[kSimdWidth - 1];
     const int group = count_at_most(load(sums), target);
     const float before = group == 0 ? 0.0f : sums[group - 1];
-    const Vec inside = add(cumulated(load(mass + kLanes * group)), splat(before));
-    return kLanes * group + count_at_most(inside, target);
+    const Vec inside = add(cumulated(load(mass + kSimdWidth * group)), splat(before));
+    return kSimdWidth * group + count_at_most(inside, target);
 }
 
 #include "kernels/kernel_dilated.hpp"

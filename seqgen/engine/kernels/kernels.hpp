@@ -10,7 +10,7 @@
 
 namespace seqgen {
 
-constexpr int kLanes = 16;               // rows of a block, floats of a vector
+constexpr int kSimdWidth = 16;               // rows of a block, floats of a vector
 constexpr std::size_t kBlockBytes = 64;  // one block of weights: 16x1 float32, 16x2 bfloat16 or 16x4 int8
 constexpr int kClasses = 256;
 constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number, kept in the low bits

@@ -113,7 +113,7 @@ inline void store_bytes(std::uint8_t* to, const Vec& whole, int offset) {
     vst1_u8(to + 8, vmovn_u16(vcombine_u16(words[2], words[3])));
 }
 
-inline float largest_lane(const Vec& v) {
+inline float largest_element(const Vec& v) {
     return vmaxvq_f32(vmaxq_f32(vmaxq_f32(v.part[0], v.part[1]), vmaxq_f32(v.part[2], v.part[3])));
 }
 
@@ -127,27 +127,27 @@ inline float tree_sum(const float* from) {
 
 // Each 16 numbers added up as a tree: halves, quarters, pairs.
 inline Vec sums_of_16(const float* from) {
-    alignas(64) float sums[kLanes];
-    for (int row = 0; row < kLanes; ++row) sums[row] = tree_sum(from + kLanes * row);
+    alignas(64) float sums[kSimdWidth];
+    for (int row = 0; row < kSimdWidth; ++row) sums[row] = tree_sum(from + kSimdWidth * row);
     return load(sums);
 }
 
 // Inclusive sums of 16 numbers in four doubling steps.
 inline Vec cumulated(const Vec& v) {
-    alignas(64) float lane[kLanes];
+    alignas(64) float lane[kSimdWidth];
     store(lane, v);
-    for (int step = 1; step < kLanes; step *= 2) {
-        for (int i = kLanes - 1; i >= step; --i) lane[i] += lane[i - step];
+    for (int step = 1; step < kSimdWidth; step *= 2) {
+        for (int i = kSimdWidth - 1; i >= step; --i) lane[i] += lane[i - step];
     }
     return load(lane);
 }
 
 // How many of the first 15 lanes are at most `limit`.
 inline int count_at_most(const Vec& v, float limit) {
-    float lane[kLanes];
+    float lane[kSimdWidth];
     store(lane, v);
     int count = 0;
-    for (int i = 0; i < kLanes - 1; ++i) count += lane[i] <= limit;
+    for (int i = 0; i < kSimdWidth - 1; ++i) count += lane[i] <= limit;
     return count;
 }
 

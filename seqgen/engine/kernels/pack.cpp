@@ -12,7 +12,7 @@ namespace seqgen {
 namespace {
 
 constexpr std::size_t kMostColumns = std::size_t{1} << 16;
-constexpr std::size_t kRows = static_cast<std::size_t>(kLanes);
+constexpr std::size_t kRows = static_cast<std::size_t>(kSimdWidth);
 
 // The nearest bfloat16, ties to even; finite numbers only.
 std::uint16_t bfloat16(float value) {
@@ -45,7 +45,7 @@ std::uint32_t held(const std::vector<std::uint8_t>& marks, std::size_t step) {
     return count;
 }
 
-Census census(const Source& source, std::size_t step) {
+Census census(const MatrixSource& source, std::size_t step) {
     const std::size_t width = source.columns.size();
     Census made;
     std::vector<std::uint8_t> strip(width), group(width);
@@ -79,8 +79,8 @@ std::vector<std::uint32_t> sorted(const std::vector<std::uint32_t>& fours, std::
 
 }  // namespace
 
-Source Source::plain(const float* weights, std::size_t height, std::size_t width) {
-    Source source{weights, width, {}, {}, {}};
+MatrixSource MatrixSource::plain(const float* weights, std::size_t height, std::size_t width) {
+    MatrixSource source{weights, width, {}, {}, {}};
     source.rows.assign(padded(height), -1);
     source.columns.assign(padded(width), -1);
     for (std::size_t row = 0; row < height; ++row) source.rows[row] = static_cast<int>(row);
@@ -89,7 +89,7 @@ Source Source::plain(const float* weights, std::size_t height, std::size_t width
     return source;
 }
 
-void Source::read(std::size_t row, float* made) const {
+void MatrixSource::read(std::size_t row, float* made) const {
     if (rows[row] < 0) {
         std::fill_n(made, columns.size(), 0.0f);
         return;
@@ -98,13 +98,13 @@ void Source::read(std::size_t row, float* made) const {
     for (std::size_t i = 0; i < columns.size(); ++i) made[i] = columns[i] < 0 ? 0.0f : from[columns[i]];
 }
 
-Packed::Packed(const Source& given, seqgen_format format, Activations activations, const Kernels& kernels)
+PackedMatrix::PackedMatrix(const MatrixSource& given, seqgen_format format, Activations activations, const Kernels& kernels)
     : kernels_(&kernels), format_(format), activations_(activations) {
     const std::size_t height = given.rows.size(), width = given.columns.size();
     if (width > kMostColumns) {
         throw Failure(SEQGEN_UNSUPPORTED, "a matrix of " + std::to_string(width) + " columns; at most 65536 are known");
     }
-    const Source source = arranged(given);
+    const MatrixSource source = arranged(given);
     std::vector<Group> groups(height / kRows);
     for (std::size_t i = 0; i < groups.size(); ++i) {
         groups[i].row = i * kRows;
@@ -115,14 +115,14 @@ Packed::Packed(const Source& given, seqgen_format format, Activations activation
 
 // The matrix itself, or with its strips in order where they are worth while: 4 x 4 blocks, of which each gathers its
 // activations, take twice the time of others.
-Source Packed::arranged(const Source& given) {
+MatrixSource PackedMatrix::arranged(const MatrixSource& given) {
     const std::size_t step = block_width(format_);
     const Census found = census(given, step);
     const auto order = sorted(found.fours, (given.part == 0 ? given.rows.size() : given.part) / 4);
     std::size_t blocks = 0;
     for (std::size_t first = 0; first < order.size(); first += kStrips) blocks += found.fours[order[first]] * 4 / step;
     if (kGathering * blocks >= found.blocks) return given;
-    Source made = given;
+    MatrixSource made = given;
     for (std::size_t row = 0; row < given.rows.size(); ++row) {
         const std::size_t from = std::size_t{order[row / 4]} * 4 + row % 4;
         made.rows[row] = given.rows[from];
@@ -133,12 +133,12 @@ Source Packed::arranged(const Source& given) {
 }
 
 // The groups' arrays one after the other, each group given back as soon as it is copied.
-void Packed::join(std::vector<Group>& groups) {
+void PackedMatrix::join(std::vector<Group>& groups) {
     std::size_t words = 0;
     for (const Group& group : groups) words += group.words.size();
-    weights_ = Aligned<std::uint8_t>(words * sizeof(std::uint32_t));
-    scale_ = Aligned<float>(groups.size() * kRows);
-    base_ = Aligned<std::int32_t>(groups.size() * kRows);
+    weights_ = AlignedArray<std::uint8_t>(words * sizeof(std::uint32_t));
+    scale_ = AlignedArray<float>(groups.size() * kRows);
+    base_ = AlignedArray<std::int32_t>(groups.size() * kRows);
     const std::size_t each = strips_.empty() ? 1 : kStrips;  // columns of a block
     std::uint8_t* to = weights_.data();
     for (std::size_t i = 0; i < groups.size(); ++i) {
@@ -163,7 +163,7 @@ void Packed::join(std::vector<Group>& groups) {
 }
 
 // Blocks of each group where these are the same ones from column 0 on, otherwise 0.
-std::uint32_t Packed::dense() const {
+std::uint32_t PackedMatrix::dense() const {
     const std::size_t each = starts_[1];
     for (std::size_t group = 0; group + 1 < starts_.size(); ++group) {
         if (starts_[group + 1] - starts_[group] != each) return 0;
@@ -175,7 +175,7 @@ std::uint32_t Packed::dense() const {
 }
 
 // 16 rows as words of what a block has of a row.
-void Packed::pack_group(const Source& source, Group& group) const {
+void PackedMatrix::pack_group(const MatrixSource& source, Group& group) const {
     const std::size_t width = source.columns.size(), step = block_width(format_);
     const float* factor = source.factor.data() + group.row;
     std::vector<float> numbers(width);
@@ -199,7 +199,7 @@ void Packed::pack_group(const Source& source, Group& group) const {
     strips_.empty() ? pack_blocks(words, group) : pack_strips(words, group);
 }
 
-void Packed::pack_blocks(const std::vector<std::uint32_t>& words, Group& group) const {
+void PackedMatrix::pack_blocks(const std::vector<std::uint32_t>& words, Group& group) const {
     const std::size_t width = words.size() / kRows, step = block_width(format_);
     for (std::size_t at = 0; at < width; ++at) {
         std::uint32_t block[kRows], any = 0;
@@ -211,7 +211,7 @@ void Packed::pack_blocks(const std::vector<std::uint32_t>& words, Group& group) 
 }
 
 // Each strip's blocks of 4 x 4, as many as the strip with most of them has.
-void Packed::pack_strips(const std::vector<std::uint32_t>& words, Group& group) const {
+void PackedMatrix::pack_strips(const std::vector<std::uint32_t>& words, Group& group) const {
     const std::size_t width = words.size() / kRows, per_four = 4 / block_width(format_);
     std::vector<std::size_t> held[kStrips];
     std::size_t most = 0;
@@ -240,7 +240,7 @@ void Packed::pack_strips(const std::vector<std::uint32_t>& words, Group& group) 
 }
 
 // One scale a row: the largest weight becomes 127. The base adds up what the activations' zero points contribute.
-void Packed::quantise(const float* row, int lane, Group& group, std::int8_t* made, std::size_t count) const {
+void PackedMatrix::quantise(const float* row, int lane, Group& group, std::int8_t* made, std::size_t count) const {
     float largest = 0;
     for (std::size_t i = 0; i < count; ++i) largest = std::max(largest, std::fabs(row[i]));
     std::int64_t sum = 0;
@@ -255,12 +255,12 @@ void Packed::quantise(const float* row, int lane, Group& group, std::int8_t* mad
     group.scale[lane] = activations_ == Activations::state ? largest / 127 / 127 : largest / 127;
 }
 
-void Packed::operator()(Span groups, Rows<const float> x, Rows<float> y, int streams) const {
+void PackedMatrix::operator()(Span groups, Rows<const float> x, Rows<float> y, int streams) const {
     const auto product = format_ == SEQGEN_FORMAT_BF16 ? kernels_->product_bf16 : kernels_->product_f32;
     product(matrix_, groups, x, y, streams);
 }
 
-void Packed::operator()(Span groups, Rows<const std::uint8_t> x, Rows<float> y, int streams) const {
+void PackedMatrix::operator()(Span groups, Rows<const std::uint8_t> x, Rows<float> y, int streams) const {
     kernels_->product_i8(matrix_, groups, x, y, streams);
 }
 

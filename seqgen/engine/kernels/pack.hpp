@@ -13,7 +13,7 @@
 
 namespace seqgen {
 
-inline std::size_t padded(std::size_t count) { return (count + kLanes - 1) / kLanes * kLanes; }
+inline std::size_t padded(std::size_t count) { return (count + kSimdWidth - 1) / kSimdWidth * kSimdWidth; }
 
 // What the rows of a gate come multiplied by, see Gates in kernels.hpp.
 inline float exponent_factor(seqgen_format format, bool tanh) {
@@ -24,10 +24,10 @@ inline float exponent_factor(seqgen_format format, bool tanh) {
 
 // 64-byte aligned, zeroed memory. Raises std::bad_alloc.
 template <typename T>
-class Aligned {
+class AlignedArray {
    public:
-    Aligned() = default;
-    explicit Aligned(std::size_t count) : size_(count), data_(allocate(count)) {}
+    AlignedArray() = default;
+    explicit AlignedArray(std::size_t count) : size_(count), data_(allocate(count)) {}
     T* data() { return data_.get(); }
     const T* data() const { return data_.get(); }
     std::size_t size() const { return size_; }
@@ -51,7 +51,7 @@ enum class Activations {
 
 // A dense matrix and how its rows and columns are laid out: row r of the packed matrix is `factor[r]` times row
 // `rows[r]` of `weights`, or zero where that is -1; the same for columns.
-struct Source {
+struct MatrixSource {
     const float* weights;
     std::size_t width;  // columns of `weights`
     std::vector<int> rows, columns;
@@ -62,16 +62,16 @@ struct Source {
     void read(std::size_t row, float* made) const;
 
     // Rows and columns in their own order, padded to whole blocks.
-    static Source plain(const float* weights, std::size_t height, std::size_t width);
+    static MatrixSource plain(const float* weights, std::size_t height, std::size_t width);
 };
 
 // Owns the arrays that a Matrix points to.
-class Packed {
+class PackedMatrix {
    public:
-    Packed() = default;
+    PackedMatrix() = default;
 
     // Raises Failure(SEQGEN_UNSUPPORTED) for more columns than a 16-bit index reaches.
-    Packed(const Source& source, seqgen_format format, Activations activations, const Kernels& kernels);
+    PackedMatrix(const MatrixSource& source, seqgen_format format, Activations activations, const Kernels& kernels);
 
     // Some groups of y = W x for rows of floats; not for int8.
     void operator()(Span groups, Rows<const float> x, Rows<float> y, int streams) const;
@@ -88,11 +88,11 @@ class Packed {
         std::size_t row = 0;
         std::vector<std::uint16_t> columns;
         std::vector<std::uint32_t> words;
-        float scale[kLanes] = {};
-        std::int32_t base[kLanes] = {};
+        float scale[kSimdWidth] = {};
+        std::int32_t base[kSimdWidth] = {};
     };
-    Source arranged(const Source& given);
-    void pack_group(const Source& source, Group& group) const;
+    MatrixSource arranged(const MatrixSource& given);
+    void pack_group(const MatrixSource& source, Group& group) const;
     void pack_blocks(const std::vector<std::uint32_t>& words, Group& group) const;
     void pack_strips(const std::vector<std::uint32_t>& words, Group& group) const;
     void quantise(const float* row, int lane, Group& group, std::int8_t* made, std::size_t count) const;
@@ -104,14 +104,14 @@ class Packed {
     Activations activations_ = Activations::state;
     std::vector<std::uint32_t> starts_, strips_;
     std::vector<std::uint16_t> columns_;
-    Aligned<std::uint8_t> weights_;
-    Aligned<float> scale_;
-    Aligned<std::int32_t> base_;
+    AlignedArray<std::uint8_t> weights_;
+    AlignedArray<float> scale_;
+    AlignedArray<std::int32_t> base_;
     Matrix matrix_;
 };
 
 template <typename T>
-T* Aligned<T>::allocate(std::size_t count) {
+T* AlignedArray<T>::allocate(std::size_t count) {
     const std::size_t bytes = (count * sizeof(T) + 63) / 64 * 64;
     void* made = nullptr;
 #if defined(__ANDROID__)  // whose C library has aligned_alloc from API level 28 on

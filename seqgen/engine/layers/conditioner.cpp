@@ -16,12 +16,12 @@ constexpr std::size_t kMostScratch = std::size_t{1} << 20;
 
 }  // namespace
 
-Network::Network(std::size_t channels, seqgen_format format, const Kernels& kernels)
+Conditioner::Conditioner(std::size_t channels, seqgen_format format, const Kernels& kernels)
     : kernels_(&kernels), format_(format), channels_(channels) {
     values_["features"] = {reserve(channels), channels};
 }
 
-std::size_t Network::reserve(std::size_t width) {
+std::size_t Conditioner::reserve(std::size_t width) {
     const std::size_t offset = scratch_;
     scratch_ += padded(width);
     if (scratch_ > kMostScratch) {
@@ -31,13 +31,13 @@ std::size_t Network::reserve(std::size_t width) {
     return offset;
 }
 
-Network::Value Network::value(const std::string& name, const std::string& where) const {
+Conditioner::Value Conditioner::value(const std::string& name, const std::string& where) const {
     const auto found = values_.find(name);
     if (found == values_.end()) throw Failure(SEQGEN_FORMAT, where + ": no op before it makes '" + name + "'");
     return found->second;
 }
 
-bool Network::append(const Json& described, const Tensors& tensors, const std::string& where) {
+bool Conditioner::append(const Json& described, const Tensors& tensors, const std::string& where) {
     static const std::map<std::string, Kind> kinds = {
         {"normalise", Kind::normalise}, {"slice", Kind::slice}, {"conv", Kind::conv},
         {"dense", Kind::dense},         {"add", Kind::add},     {"relu", Kind::relu},
@@ -68,7 +68,7 @@ bool Network::append(const Json& described, const Tensors& tensors, const std::s
     return true;
 }
 
-void Network::cut(Op& op, const Json& described, const std::string& where) {
+void Conditioner::cut(Op& op, const Json& described, const std::string& where) {
     const auto width = static_cast<std::int64_t>(op.width);
     const std::int64_t start = described.at("start", where).integer(0, width - 1, where);
     const std::int64_t stop = described.at("stop", where).integer(start + 1, width, where);
@@ -83,19 +83,19 @@ void Network::cut(Op& op, const Json& described, const std::string& where) {
 }
 
 // Weights of a dense layer [out, in] or a convolution [out, in, taps]; returns the number of outputs.
-std::size_t Network::product(Op& op, const Json& described, const Tensors& tensors, const std::string& where) {
+std::size_t Conditioner::product(Op& op, const Json& described, const Tensors& tensors, const std::string& where) {
     const bool conv = op.kind == Kind::conv;
     std::vector<std::int64_t> shape = {-1, static_cast<std::int64_t>(op.width)};
     if (conv) shape.push_back(-1);
     const std::vector<float> weight = tensors.floats(described.at("weight", where).string(where), shape);
     const auto outputs = static_cast<std::size_t>(shape[0]);
     op.taps = conv ? static_cast<std::size_t>(shape[2]) : 1;
-    Source source = Source::plain(weight.data(), outputs, op.width * op.taps);
+    MatrixSource source = MatrixSource::plain(weight.data(), outputs, op.width * op.taps);
     for (std::size_t tap = 0; tap < op.taps; ++tap) {
         for (std::size_t i = 0; i < op.width; ++i)
             source.columns[tap * op.width + i] = static_cast<int>(i * op.taps + tap);
     }
-    op.matrix = Packed(source, format_, Activations::state, *kernels_);
+    op.matrix = PackedMatrix(source, format_, Activations::state, *kernels_);
     op.bias.assign(outputs, 0.0f);
     if (const Json* bias = described.find("bias")) {
         shape = {static_cast<std::int64_t>(outputs)};
@@ -107,7 +107,7 @@ std::size_t Network::product(Op& op, const Json& described, const Tensors& tenso
 
 // A convolution carries its last (taps - 1) * dilation inputs, oldest first; the program brings those of a fresh
 // stream.
-void Network::remember(Op& op, const Json& described, const Tensors& tensors, const std::string& where) {
+void Conditioner::remember(Op& op, const Json& described, const Tensors& tensors, const std::string& where) {
     op.dilation = static_cast<std::size_t>(described.at("dilation", where).integer(1, kMostSize, where));
     op.line = reserve(op.width * op.taps);
     op.history = initial_.size();
@@ -118,7 +118,7 @@ void Network::remember(Op& op, const Json& described, const Tensors& tensors, co
     initial_.insert(initial_.end(), fresh.begin(), fresh.end());
 }
 
-void Network::run(const float* features, std::size_t features_stride, float* scratch, float* state, int streams) const {
+void Conditioner::run(const float* features, std::size_t features_stride, float* scratch, float* state, int streams) const {
     for (int s = 0; s < streams; ++s) {
         const auto row = static_cast<std::size_t>(s);
         std::copy_n(features + row * features_stride, channels_, scratch + row * scratch_);
@@ -126,7 +126,7 @@ void Network::run(const float* features, std::size_t features_stride, float* scr
     for (const Op& op : ops_) apply(op, scratch, state, streams);
 }
 
-void Network::convolve(const Op& op, float* scratch, float* state, int streams) const {
+void Conditioner::convolve(const Op& op, float* scratch, float* state, int streams) const {
     const std::size_t left = (op.taps - 1) * op.dilation;
     for (int s = 0; s < streams; ++s) {
         float* own = scratch + static_cast<std::size_t>(s) * scratch_;
@@ -142,7 +142,7 @@ void Network::convolve(const Op& op, float* scratch, float* state, int streams) 
     op.matrix(op.matrix.all(), Rows<const float>{scratch + op.line, scratch_}, {scratch + op.out, scratch_}, streams);
 }
 
-void Network::apply(const Op& op, float* scratch, float* state, int streams) const {
+void Conditioner::apply(const Op& op, float* scratch, float* state, int streams) const {
     if (op.kind == Kind::conv) convolve(op, scratch, state, streams);
     if (op.kind == Kind::dense) {
         op.matrix(op.matrix.all(), Rows<const float>{scratch + op.in, scratch_}, {scratch + op.out, scratch_}, streams);

@@ -17,11 +17,11 @@ namespace seqgen {
 //   conv       y_t = b + Σ_k W_k x_{t-(K-1-k)*dilation}   dense  y = W x + b
 //   add        y = x1 + x2                                relu   y = max(x, 0)
 //   gelu       y = x Φ(x)
-class Network {
+class Conditioner {
    public:
-    Network() = default;
+    Conditioner() = default;
     // `format` of the weights: float32 or bf16.
-    Network(std::size_t channels, seqgen_format format, const Kernels& kernels);
+    Conditioner(std::size_t channels, seqgen_format format, const Kernels& kernels);
 
     // Appends an op of the program. Returns false where it is none of the above.
     // Raises Failure(SEQGEN_FORMAT) for missing or unfitting values and tensors.
@@ -46,7 +46,7 @@ class Network {
         Kind kind = Kind::relu;
         std::size_t in = 0, second = 0, out = 0, width = 0;
         float shift = 0, scale = 1;
-        Packed matrix;
+        PackedMatrix matrix;
         std::vector<float> bias;
         std::size_t taps = 1, dilation = 1, line = 0, history = 0;
     };

@@ -89,7 +89,7 @@ void check_sizes(const Model& model, const seqgen_call& call) {
             "the workspace has " + std::to_string(call.workspace_bytes) + " bytes, expected " + std::to_string(needed));
 }
 
-// Lanes have a place in their stream, so that no samples may be left out.
+// WaveRnnBuffers have a place in their stream, so that no samples may be left out.
 void check_due(const Model& model, const seqgen_call& call, std::int64_t waits) {
     const std::int64_t due = std::max<std::int64_t>(0, call.frames * static_cast<std::int64_t>(model.hop) - waits);
     require(!model.subscale || call.samples == due,
@@ -132,7 +132,7 @@ void check_values(const seqgen_call& call, bool drawing, float most) {
 }
 
 void run(seqgen_model handle, const seqgen_call* given, bool drawing) {
-    const Borrowed model(handle);
+    const ModelReference model(handle);
     const seqgen_call call = whole(given, "seqgen_call");
     check_sizes(*model, call);
     check_states(*model, call);
@@ -205,7 +205,7 @@ int32_t seqgen_close(seqgen_model model, char* message, size_t message_bytes) {
 
 int32_t seqgen_describe(seqgen_model model, seqgen_model_info* info, char* message, size_t message_bytes) {
     return guarded(message, message_bytes, [&] {
-        const seqgen::Borrowed borrowed(model);
+        const seqgen::ModelReference borrowed(model);
         seqgen_model_info made = seqgen::whole(info, "seqgen_model_info");
         const std::size_t known = std::min(sizeof made, info->struct_size);
         seqgen::describe(*borrowed, made);
@@ -215,7 +215,7 @@ int32_t seqgen_describe(seqgen_model model, seqgen_model_info* info, char* messa
 
 int32_t seqgen_state_init(seqgen_model model, void* state, size_t state_bytes, char* message, size_t message_bytes) {
     return guarded(message, message_bytes, [&] {
-        const seqgen::Borrowed borrowed(model);
+        const seqgen::ModelReference borrowed(model);
         seqgen::check_blob(*borrowed, state, state_bytes);
         borrowed->init_state(state);
     });
@@ -224,7 +224,7 @@ int32_t seqgen_state_init(seqgen_model model, void* state, size_t state_bytes, c
 int32_t seqgen_state_samples(seqgen_model model, const void* state, size_t state_bytes, int64_t frames,
                              int64_t* samples, char* message, size_t message_bytes) {
     return guarded(message, message_bytes, [&] {
-        const seqgen::Borrowed borrowed(model);
+        const seqgen::ModelReference borrowed(model);
         seqgen::check_blob(*borrowed, state, state_bytes);
         require(samples != nullptr, "samples is null");
         require(frames >= 0 && frames <= INT64_MAX / static_cast<int64_t>(borrowed->hop), "frames is out of range");

@@ -44,7 +44,7 @@ void release(Slot& slot) {
 seqgen_model open_handle(std::unique_ptr<Model> model) {
     for (std::size_t i = 0; i < kSlots; ++i) {
         std::uint64_t word = slots[i].word.load(std::memory_order_acquire);
-        // One user without the open mark: taken, and not yet to be found by Borrowed.
+        // One user without the open mark: taken, and not yet to be found by ModelReference.
         if ((word & (kOpen | kUsers)) != 0 ||
             !slots[i].word.compare_exchange_strong(word, word + 1, std::memory_order_acq_rel)) {
             continue;
@@ -65,7 +65,7 @@ void close_handle(seqgen_model handle) {
     release(slot);
 }
 
-Borrowed::Borrowed(seqgen_model handle) : slot_(slot_of(handle)) {
+ModelReference::ModelReference(seqgen_model handle) : slot_(slot_of(handle)) {
     Slot& slot = slots[slot_];
     std::uint64_t word = slot.word.load(std::memory_order_acquire);
     do {
@@ -74,6 +74,6 @@ Borrowed::Borrowed(seqgen_model handle) : slot_(slot_of(handle)) {
     model_ = slot.model.get();
 }
 
-Borrowed::~Borrowed() { release(slots[slot_]); }
+ModelReference::~ModelReference() { release(slots[slot_]); }
 
 }  // namespace seqgen

@@ -16,13 +16,13 @@ seqgen_model open_handle(std::unique_ptr<Model> model);
 void close_handle(seqgen_model handle);
 
 // The model of a handle; it stays alive as long as this object does, even when another thread closes the handle.
-class Borrowed {
+class ModelReference {
    public:
     // Raises Failure(SEQGEN_CLOSED) for a number that is no open model.
-    explicit Borrowed(seqgen_model handle);
-    ~Borrowed();
-    Borrowed(const Borrowed&) = delete;
-    Borrowed& operator=(const Borrowed&) = delete;
+    explicit ModelReference(seqgen_model handle);
+    ~ModelReference();
+    ModelReference(const ModelReference&) = delete;
+    ModelReference& operator=(const ModelReference&) = delete;
     const Model& operator*() const { return *model_; }
     const Model* operator->() const { return model_; }
 

@@ -73,14 +73,14 @@ Model::Model(const std::string& directory, const seqgen_load_options& options) :
     const seqgen_format asked = format_named(program.at("precision", where).string(where), where);
     format = options.format == SEQGEN_FORMAT_PROGRAM ? asked : static_cast<seqgen_format>(options.format);
     // Conditioning needs no more precision than what it is added to, and its weights crowd the cell's out of the cache.
-    network = Network(channels, format == SEQGEN_FORMAT_FLOAT32 ? SEQGEN_FORMAT_FLOAT32 : SEQGEN_FORMAT_BF16, kernels);
+    network = Conditioner(channels, format == SEQGEN_FORMAT_FLOAT32 ? SEQGEN_FORMAT_FLOAT32 : SEQGEN_FORMAT_BF16, kernels);
     const auto& ops = program.at("ops", where).list(where);
     expect(ops.size() <= kMostOps, where, "more than 4096 ops");
     for (std::size_t i = 0; i < ops.size(); ++i) add(ops[i], tensors, where + ": op " + std::to_string(i));
     expect(decodes_, where, "the ops end before the codec");
     expect(state_bytes() <= kLargestState, where, "a stream's state is larger than 16 MiB");
     const bool divisible = flows ? flows->divisible() : !stack && cell.bytes() >= kWorthSplitting;
-    if (options.threads == 2 && divisible) team = std::make_unique<Team>();
+    if (options.threads == 2 && divisible) team = std::make_unique<HelperThread>();
     signature = fingerprint(file.data(), file.size(), tensors.signature() + static_cast<std::uint64_t>(format));
 }
 
@@ -123,7 +123,7 @@ void Model::add(const Json& op, const Tensors& tensors, const std::string& where
 void Model::load_cell(const Json& op, const Tensors& tensors, const std::string& where) {
     expect(interpolates_ && !body, where, "it stands once, behind interpolate");
     expect(!level_, where, "a level for a cell of bytes");
-    cell = Cell(op, tensors, format, kernels, where);
+    cell = WaveRnn(op, tensors, format, kernels, where);
     const auto& start = op.at("start", where).list(where);
     expect(start.size() == 2, where, "'start' is not two bytes");
     for (std::size_t i = 0; i < 2; ++i) start_[i] = static_cast<std::uint32_t>(start[i].integer(0, 255, where));
@@ -133,7 +133,7 @@ void Model::load_cell(const Json& op, const Tensors& tensors, const std::string&
 // This is the body; the network's vectors must have `width` numbers.
 void Model::stand(const Body& made, std::size_t width, const std::string& where) {
     expect(vector.width == width, where, "the conditioning vector has another width than it takes");
-    first_vector = Aligned<float>(made.given());
+    first_vector = AlignedArray<float>(made.given());
     made.arrange(fresh_vector_.data(), first_vector.data());
     body = &made;
 }
@@ -160,12 +160,12 @@ void Model::load_lanes(const Json& op, const Tensors& tensors, const std::string
 
 void Model::load_level(const Json& op, const std::string& where) {
     expect(interpolates_ && !body && !level_, where, "it stands once, behind interpolate");
-    level_ = Level::read(op, where);
+    level_ = LogGain::read(op, where);
 }
 
 // The distribution of what is drawn. False where the op is none.
 bool Model::load_emission(const std::string& name, const Json& op, const std::string& where) {
-    auto found = Emission::named(name, op, where);
+    auto found = Distribution::named(name, op, where);
     if (!found && name != "categorical") return false;
     expect(body && !flows && !draws_, where, "it stands once, behind a cell that draws sample by sample");
     if (found) {
@@ -182,7 +182,7 @@ bool Model::load_emission(const std::string& name, const Json& op, const std::st
 
 void Model::load_stack(const Json& op, const Tensors& tensors, const std::string& where) {
     expect(interpolates_ && !body, where, "it stands once, behind interpolate");
-    stack = std::make_unique<Stack>(op, tensors, format, kernels, level_, where);
+    stack = std::make_unique<WaveNet>(op, tensors, format, kernels, level_, where);
     expect(!level_ || stack->real(), where, "a level for a stack of symbols");
     start_[1] = 0;
     if (stack->real()) {

@@ -12,9 +12,9 @@
 #include "bodies/subscale.hpp"
 #include "bodies/wavenet.hpp"
 #include "bodies/wavernn.hpp"
-#include "call/team.hpp"
+#include "call/helper_thread.hpp"
 #include "layers/conditioner.hpp"
-#include "layers/emission.hpp"
+#include "layers/distribution.hpp"
 #include "layers/prediction.hpp"
 #include "seqgen_engine.h"
 
@@ -44,20 +44,20 @@ class Model {
     std::size_t channels = 0, hop = 0, latency = 0;
     seqgen_format format = SEQGEN_FORMAT_FLOAT32;
     const Kernels& kernels;
-    Network network;
-    Network::Value vector{0, 0};  // what the network makes for a frame
+    Conditioner network;
+    Conditioner::Value vector{0, 0};  // what the network makes for a frame
     std::vector<float> weights;   // [hop] how far each sample lies from one frame's vector to the next
-    Aligned<float> first_vector;  // the vector before the first frame
+    AlignedArray<float> first_vector;  // the vector before the first frame
     const Body* body = nullptr;    // one of these three
-    Cell cell;
-    std::unique_ptr<Stack> stack;  // of a WaveNet
+    WaveRnn cell;
+    std::unique_ptr<WaveNet> stack;  // of a WaveNet
     std::unique_ptr<Flows> flows;  // that make all samples of a stretch at once
     std::vector<float> levels;     // what the symbols of one mean
-    std::unique_ptr<Emission> emission;  // of real-valued samples; null where symbols are drawn
+    std::unique_ptr<Distribution> emission;  // of real-valued samples; null where symbols are drawn
     std::unique_ptr<Prediction> prediction;
     std::unique_ptr<Subscale> subscale;  // where lanes are made side by side
     std::uint64_t signature = 0;
-    std::unique_ptr<Team> team;  // of a model with two threads that is worth it
+    std::unique_ptr<HelperThread> team;  // of a model with two threads that is worth it
 
     std::size_t state_bytes() const;
     int elements() const { return stack || flows ? 1 : 2; }                  // drawn for one sample
@@ -85,7 +85,7 @@ class Model {
 
     std::uint32_t start_[2] = {128, 0};  // the bytes before the first sample
     float start_value_ = 0;              // or the real number
-    std::optional<Level> level_;
+    std::optional<LogGain> level_;
     std::vector<float> fresh_vector_;
     bool interpolates_ = false, draws_ = false, decodes_ = false;
 };

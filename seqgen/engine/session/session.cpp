@@ -54,8 +54,8 @@ void Arrays::reserve(const Model& model, std::size_t rows, Take&& take) {
 
 std::size_t Session::workspace(const Model& model, int streams) {
     std::size_t sum = kAlignment;
-    Lanes cell{};
-    StackLanes stack{};
+    WaveRnnBuffers cell{};
+    WaveNetBuffers stack{};
     FlowPass pass(model.flows.get(), nullptr, nullptr, nullptr);
     Arrays{cell, stack, pass}.reserve(model, static_cast<std::size_t>(streams), [&](std::size_t bytes) -> void* {
         sum += aligned(bytes);

@@ -20,8 +20,8 @@ inline std::int16_t pcm16(float value) {
 
 // A call's arrays in its workspace, streams side by side.
 struct Arrays {
-    Lanes& cell;
-    StackLanes& stack;
+    WaveRnnBuffers& cell;
+    WaveNetBuffers& stack;
     FlowPass& pass;
     // Conditioning of the frame before, and from there to this one's; of flows there are two sets, since some samples
     // of a frame may still be made when the next one begins.
@@ -70,8 +70,8 @@ class Session {
     const int streams_;
     const std::int64_t skipped_;  // conditioning vectors dropped at the start of the call
 
-    Lanes cell_{};
-    StackLanes stack_{};
+    WaveRnnBuffers cell_{};
+    WaveNetBuffers stack_{};
     SharedProduct product_;
     FlowPass pass_;
     Arrays arrays_{cell_, stack_, pass_};

@@ -7,7 +7,7 @@ namespace seqgen {
 
 // Draws sample `index` of the call, or takes the given one and tells its distribution.
 void Session::real(std::int64_t index, std::size_t s) {
-    const Emission& emission = *model_.emission;
+    const Distribution& emission = *model_.emission;
     const std::size_t at = s * static_cast<std::size_t>(call_.samples) + static_cast<std::size_t>(index);
     const float* params = model_.stack->parameters(stack_, static_cast<int>(s), emission);
     float& value = stack_.previous[s];

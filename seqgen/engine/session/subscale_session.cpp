@@ -34,7 +34,7 @@ void SubscaleSession::Arrays::reserve(const Model& model, Take&& take) {
 
 std::size_t SubscaleSession::workspace(const Model& model) {
     std::size_t sum = kAlignment;
-    Lanes cell{};
+    WaveRnnBuffers cell{};
     Arrays{cell}.reserve(model, [&](std::size_t bytes) -> void* {
         sum += aligned(bytes);
         return nullptr;
@@ -99,7 +99,7 @@ void SubscaleSession::load(int stream) {
 
 // What follows from a state and is not in it.
 void SubscaleSession::restore() {
-    // Lanes start one after the other, in whichever of the two buffers is the one then.
+    // WaveRnnBuffers start one after the other, in whichever of the two buffers is the one then.
     model_.cell.refresh(cell_);
     const std::size_t hidden = subscale_.lanes() * 2 * model_.cell.half();
     std::copy_n(cell_.hidden[0], hidden, cell_.hidden[1]);
@@ -173,7 +173,7 @@ void SubscaleSession::steps(std::int64_t waited) {
     for (std::int64_t along = waited - before; along < static_cast<std::int64_t>(model_.hop); along += lanes_) step(along);
 }
 
-// Lanes that begin within so many steps of lane 0.
+// WaveRnnBuffers that begin within so many steps of lane 0.
 int SubscaleSession::started(std::int64_t steps) const {
     return steps < 0 ? 0 : static_cast<int>(std::min(lanes_, steps / lag_ + 1));
 }

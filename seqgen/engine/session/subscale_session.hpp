@@ -23,7 +23,7 @@ class SubscaleSession {
    private:
     // A stream's arrays in the call's workspace.
     struct Arrays {
-        Lanes& cell;
+        WaveRnnBuffers& cell;
         float *vectors = nullptr, *deltas = nullptr;         // [frames][6 half], see `frame_`
         float *scratch = nullptr, *network_state = nullptr;  // the conditioning network's
         LaneContext::Arrays context{};
@@ -65,7 +65,7 @@ class SubscaleSession {
     const std::int64_t lanes_, lag_, depth_, horizon_;
     const std::size_t ring_;  // lane steps of the ring of samples
 
-    Lanes cell_{};
+    WaveRnnBuffers cell_{};
     Arrays arrays_{cell_};
     SharedProduct product_;
     float sharpness_;

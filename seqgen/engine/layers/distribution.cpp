@@ -1,4 +1,4 @@
-#include "layers/emission.hpp"
+#include "layers/distribution.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -34,7 +34,7 @@ struct Scale {
 };
 
 // ln p(x) = ln Σ_k π_k Logistic(x; m_k, s_k), rounded to one of `levels`; outputs are logits, means, log-scales.
-class Mixture : public Emission {
+class Mixture : public Distribution {
  public:
     Mixture(const Json& op, const std::string& where)
         : mixtures_(static_cast<std::size_t>(op.at("mixtures", where).integer(1, kMostMixtures, where + ": mixtures"))),
@@ -79,7 +79,7 @@ class Mixture : public Emission {
 };
 
 // x = m + s Φ⁻¹(u); outputs are the mean and the log-scale.
-class Gaussian : public Emission {
+class Gaussian : public Distribution {
  public:
     Gaussian(const Json& op, const std::string& where) : scale_(Scale::read(op, where)) {}
 
@@ -111,13 +111,13 @@ double number(const Json& op, const char* name, double low, double high, const s
     return found;
 }
 
-std::unique_ptr<Emission> Emission::named(const std::string& name, const Json& op, const std::string& where) {
+std::unique_ptr<Distribution> Distribution::named(const std::string& name, const Json& op, const std::string& where) {
     if (name == "logistic-mixture") return std::make_unique<Mixture>(op, where);
     if (name == "gaussian") return std::make_unique<Gaussian>(op, where);
     return nullptr;
 }
 
-Level Level::read(const Json& op, const std::string& where) {
+LogGain LogGain::read(const Json& op, const std::string& where) {
     constexpr double kLeast = 1e-6, kMost = 1e6;
     const double spread = number(op, "spread", kLeast, kMost, where);
     const double typical = number(op, "typical", kLeast, kMost, where);

@@ -11,15 +11,15 @@
 
 namespace seqgen {
 
-class Emission {
+class Distribution {
  public:
     // The emission of an op of this name; null where there is none. Raises Failure for missing or absurd constants.
-    static std::unique_ptr<Emission> named(const std::string& name, const Json& op, const std::string& where);
+    static std::unique_ptr<Distribution> named(const std::string& name, const Json& op, const std::string& where);
 
-    Emission() = default;
-    Emission(const Emission&) = delete;
-    Emission& operator=(const Emission&) = delete;
-    virtual ~Emission() = default;
+    Distribution() = default;
+    Distribution(const Distribution&) = delete;
+    Distribution& operator=(const Distribution&) = delete;
+    virtual ~Distribution() = default;
 
     virtual std::size_t params() const = 0;  // network outputs per sample
     virtual int draws() const = 0;           // uniform numbers per sample, at most 2
@@ -33,11 +33,11 @@ class Emission {
 
 // Samples divided by e^level before the network reads them, its distribution made e^level times as wide:
 //   level = spread * c + ln typical, c the last conditioning channel (seqgen/models/levelled.py).
-struct Level {
+struct LogGain {
     float spread, origin;
 
     // Raises Failure for a spread or an amplitude that is not positive.
-    static Level read(const Json& op, const std::string& where);
+    static LogGain read(const Json& op, const std::string& where);
 };
 
 // A number of an op. Raises Failure(SEQGEN_FORMAT) outside [low, high].

@@ -16,13 +16,13 @@ unsigned granted_cores();
 // Nothing waits for a helper that does not come: when the caller needs the result of a job that nobody has taken, it
 // does the job itself. The helper looks for work without sleeping for as long as it takes to run the conditioning
 // network, then sleeps until `summon`. All of it is atomic numbers and a semaphore, whose post neither blocks nor locks.
-class Team {
+class HelperThread {
    public:
     // Raises Failure(SEQGEN_UNSUPPORTED) where there are no semaphores, Failure(SEQGEN_MEMORY) for want of a thread.
-    Team();
-    ~Team();
-    Team(const Team&) = delete;
-    Team& operator=(const Team&) = delete;
+    HelperThread();
+    ~HelperThread();
+    HelperThread(const HelperThread&) = delete;
+    HelperThread& operator=(const HelperThread&) = delete;
 
     bool enter() { return !engaged_.exchange(true, std::memory_order_acquire); }
     void leave() { engaged_.store(false, std::memory_order_release); }
@@ -56,19 +56,19 @@ class Team {
 };
 
 // What a call works with: a team that it entered, or nobody.
-class Crew {
+class HelperLease {
    public:
-    explicit Crew(Team* team) : team_(team != nullptr && team->enter() ? team : nullptr) {}
-    ~Crew() {
+    explicit HelperLease(HelperThread* team) : team_(team != nullptr && team->enter() ? team : nullptr) {}
+    ~HelperLease() {
         if (team_ != nullptr) team_->leave();
     }
-    Crew(const Crew&) = delete;
-    Crew& operator=(const Crew&) = delete;
-    Team* operator->() const { return team_; }
+    HelperLease(const HelperLease&) = delete;
+    HelperLease& operator=(const HelperLease&) = delete;
+    HelperThread* operator->() const { return team_; }
     explicit operator bool() const { return team_ != nullptr; }
 
    private:
-    Team* team_;
+    HelperThread* team_;
 };
 
 }  // namespace seqgen

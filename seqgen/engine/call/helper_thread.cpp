@@ -1,4 +1,4 @@
-#include "call/team.hpp"
+#include "call/helper_thread.hpp"
 
 #include <system_error>
 
@@ -38,7 +38,7 @@ unsigned granted_cores() {
                                                        : std::thread::hardware_concurrency();
 }
 
-struct Team::Semaphore {
+struct HelperThread::Semaphore {
     sem_t value;
     Semaphore() { sem_init(&value, 0, 0); }
     ~Semaphore() { sem_destroy(&value); }
@@ -49,7 +49,7 @@ struct Team::Semaphore {
     }
 };
 
-Team::Team() : wake_(std::make_unique<Semaphore>()), process_(getpid()) {
+HelperThread::HelperThread() : wake_(std::make_unique<Semaphore>()), process_(getpid()) {
     // The host's signals are for the host's threads.
     sigset_t all, before;
     sigfillset(&all);
@@ -63,7 +63,7 @@ Team::Team() : wake_(std::make_unique<Semaphore>()), process_(getpid()) {
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
-Team::~Team() {
+HelperThread::~HelperThread() {
     if (getpid() != process_) {  // a fork has no helper, and nobody to wait for
         helper_.detach();
         static_cast<void>(wake_.release());
@@ -78,33 +78,33 @@ Team::~Team() {
 
 unsigned granted_cores() { return std::thread::hardware_concurrency(); }
 
-struct Team::Semaphore {
+struct HelperThread::Semaphore {
     void post() {}
     void wait() {}
 };
 
-Team::Team() { throw Failure(SEQGEN_UNSUPPORTED, "a second thread is for Linux only; load the model with one"); }
-Team::~Team() = default;
+HelperThread::HelperThread() { throw Failure(SEQGEN_UNSUPPORTED, "a second thread is for Linux only; load the model with one"); }
+HelperThread::~HelperThread() = default;
 
 #endif
 
-void Team::summon() {
+void HelperThread::summon() {
     if (asleep_.load(std::memory_order_relaxed) && asleep_.exchange(false, std::memory_order_acq_rel)) wake_->post();
 }
 
 // Whether a job is now the caller's to do.
-bool Team::take(std::uint64_t job) {
+bool HelperThread::take(std::uint64_t job) {
     std::uint64_t before = job - 1;
     return taken_.compare_exchange_strong(before, job, std::memory_order_acq_rel);
 }
 
-void Team::give(Work work, void* context) {
+void HelperThread::give(Work work, void* context) {
     work_ = work;
     context_ = context;
     given_.fetch_add(2, std::memory_order_release);
 }
 
-void Team::collect(int job) {
+void HelperThread::collect(int job) {
     const std::uint64_t number = given_.load(std::memory_order_relaxed) - 1 + static_cast<std::uint64_t>(job);
     if (take(number)) return work_(context_, job);
     for (int looks = 0; done_.load(std::memory_order_acquire) < number; ++looks) {
@@ -112,7 +112,7 @@ void Team::collect(int job) {
     }
 }
 
-void Team::help() {
+void HelperThread::help() {
     int looks = 0;
     while (!stopping_.load(std::memory_order_acquire)) {
         const std::uint64_t next = taken_.load(std::memory_order_acquire) + 1;
