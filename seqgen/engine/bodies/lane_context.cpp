@@ -62,7 +62,7 @@ void LaneContext::enter(const Json& op, const Tensors& tensors, const std::strin
 }
 
 AlignedArray<float> LaneContext::bias(const Json& op, const char* name, const Tensors& tensors,
-                                 const std::string& where) const {
+                                      const std::string& where) const {
     std::vector<std::int64_t> shape = {static_cast<std::int64_t>(width_)};
     const std::vector<float> values = tensors.floats(op.at(name, where).string(where), shape);
     AlignedArray<float> made(channels_);
@@ -91,7 +91,8 @@ LaneContext::Block LaneContext::block(const Json& op, const Tensors& tensors, co
     made.conv = PackedMatrix(source, format, Activations::rectified, *kernels_);
     shape = {width, width};
     const std::vector<float> dense = tensors.floats(op.at("dense_weight", where).string(where), shape);
-    made.dense = PackedMatrix(MatrixSource::plain(dense.data(), width_, width_), format, Activations::rectified, *kernels_);
+    made.dense =
+        PackedMatrix(MatrixSource::plain(dense.data(), width_, width_), format, Activations::rectified, *kernels_);
     made.conv_bias = bias(op, "conv_bias", tensors, where);
     made.dense_bias = bias(op, "dense_bias", tensors, where);
     return made;
@@ -101,6 +102,17 @@ std::size_t LaneContext::bytes() const {
     std::size_t sum = enter_.bytes();
     for (const Block& block : blocks_) sum += block.conv.bytes() + block.dense.bytes();
     return sum;
+}
+
+void LaneContext::reserve(Arrays& arrays, Workspace& memory) const {
+    arrays.entering =
+        memory.floats(lanes_ * window() + kSimdWidth);  // a strip's last columns may reach beyond a window
+    arrays.histories = memory.floats(lanes_ * histories_ + kSimdWidth);
+    arrays.residual = memory.floats(lanes_ * channels_);
+    arrays.inner = memory.floats(lanes_ * channels_);
+    arrays.outer = memory.floats(lanes_ * channels_);
+    arrays.line = memory.floats(line_);
+    arrays.bytes = memory.bytes(lanes_ * line_);
 }
 
 void LaneContext::clear(Arrays& arrays) const {
@@ -134,7 +146,8 @@ void LaneContext::slide(Arrays& arrays) const {
     if (++arrays.at < kSlide) return;
     arrays.at = 0;
     const auto move = [&](float* from, std::size_t size, std::size_t kept) {
-        for (std::size_t lane = 0; lane < lanes_; ++lane, from += size) std::copy(from + size - kept, from + size, from);
+        for (std::size_t lane = 0; lane < lanes_; ++lane, from += size)
+            std::copy(from + size - kept, from + size, from);
     };
     move(arrays.entering, window(), (taps_ - 1) * (lanes_ - 1));
     for (const Block& block : blocks_) {

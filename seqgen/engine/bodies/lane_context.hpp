@@ -1,10 +1,11 @@
-// The network that tells a lane of those before it.
+// Context of a lane: a network over the samples of the lanes before it.
 #pragma once
 
 #include <cstddef>
 #include <string>
 #include <vector>
 
+#include "call/workspace.hpp"
 #include "kernels/pack.hpp"
 #include "program/json.hpp"
 #include "program/tensors.hpp"
@@ -14,19 +15,19 @@ namespace seqgen {
 // A linear convolution over lane steps of the samples before a lane, the nearest lane first and zero where there is
 // none, and of the lane's one-hot; then residual blocks, as seqgen/models/lanes.py has it:
 //   x_k = b + Σ_t W_t [u_{k-(K-1-t)}, one-hot]      x_k += b'' + V relu(b' + Σ_t W'_t relu(x_{k-(K'-1-t) dilation}))
-// Before its first step a lane has read nothing, not even its one-hot. The first convolution has float32 weights whatever
-// the cell's: a sample has 16 bits.
+// Before its first step a lane has read nothing, not even its one-hot. The first convolution has float32 weights
+// whatever the cell's: a sample has 16 bits.
 class LaneContext {
    public:
     // Arrays in a call's workspace, each lane after lane and zero at first.
     struct Arrays {
-        float* entering;   // windows of what the lanes read
-        float* histories;  // windows of what the blocks' convolutions read, block after block
+        float* entering;                  // windows of what the lanes read
+        float* histories;                 // windows of what the blocks' convolutions read, block after block
         float *residual, *inner, *outer;  // [channels]
         float* line;                      // in 8 bits: what one lane's convolution reads, and the same of all lanes
         std::uint8_t* bytes;
         float scales[SEQGEN_MAX_STREAMS];
-        std::size_t at;                   // how far the windows have slid: they do, so that their rows need not move
+        std::size_t at;  // how far the windows have slid: they do, so that their rows need not move
     };
 
     // Raises Failure for missing or unfitting options and tensors.
@@ -39,9 +40,7 @@ class LaneContext {
     std::size_t bytes() const;
     std::size_t carried() const { return carried_; }  // floats of state of one lane
 
-    // Points the arrays to what `take(floats)` gives for each of them.
-    template <typename Take>
-    void reserve(Arrays& arrays, Take&& take) const;
+    void reserve(Arrays& arrays, Workspace& memory) const;
 
     void clear(Arrays& arrays) const;
     // The state of a lane, oldest first, block after block; behind `clear`, or before whatever comes next.
@@ -51,14 +50,14 @@ class LaneContext {
     // Where a lane's samples of the next step go, [B - 1]; `back` steps before it those that it has read.
     float* row(Arrays& arrays, std::size_t lane, std::size_t back) const;
 
-    // One step of the first `rows` lanes, the s-th of which has read counts[s] steps before: `residual` is what is told.
+    // One step of the first `rows` lanes, the s-th of which has read counts[s] steps before: `residual` is the outcome.
     void step(Arrays& arrays, const std::size_t* counts, int rows) const;
 
    private:
     struct Block {
         PackedMatrix conv, dense;
         AlignedArray<float> conv_bias, dense_bias;
-        std::size_t taps = 1, dilation = 1, history = 0;  // and where its windows begin
+        std::size_t taps = 1, dilation = 1, history = 0;            // and where its windows begin
         std::size_t left() const { return (taps - 1) * dilation; }  // lane steps that it remembers
     };
 
@@ -82,16 +81,5 @@ class LaneContext {
     std::vector<Block> blocks_;
     AlignedArray<float> nothing_;  // [line_]
 };
-
-template <typename Take>
-void LaneContext::reserve(Arrays& arrays, Take&& take) const {
-    arrays.entering = take(lanes_ * window() + kSimdWidth);  // a strip's last four columns may reach beyond a window
-    arrays.histories = take(lanes_ * histories_ + kSimdWidth);
-    arrays.residual = take(lanes_ * channels_);
-    arrays.inner = take(lanes_ * channels_);
-    arrays.outer = take(lanes_ * channels_);
-    arrays.line = take(line_);
-    arrays.bytes = reinterpret_cast<std::uint8_t*>(take((lanes_ * line_ + sizeof(float) - 1) / sizeof(float)));
-}
 
 }  // namespace seqgen

@@ -1,4 +1,4 @@
-// The cell's product R h of one call, shared with the model's helper where that is free.
+// The recurrent product R h of one call of a WaveRNN, shared with the model's helper thread where that is free.
 #pragma once
 
 #include "bodies/wavernn.hpp"
@@ -8,33 +8,29 @@ namespace seqgen {
 
 class SharedProduct {
    public:
-    // `lanes` must stay where they are.
-    SharedProduct(const WaveRnn& cell, const WaveRnnBuffers& lanes, HelperThread* team) : cell_(cell), lanes_(lanes), crew_(team) {}
-
-    // There will be something to do soon.
-    void summon() const {
-        if (crew_) crew_->summon();
-    }
+    // `buffers` must stay where they are.
+    SharedProduct(const WaveRnn& network, const WaveRnnBuffers& buffers, const HelperLease& helper)
+        : network_(network), buffers_(buffers), helper_(helper) {}
 
     // Sees that the products of a half are there. A helper goes on to the fine rows while the coarse byte is drawn.
-    void multiply(int which) const {
-        if (!crew_) {
-            if (which == 0) cell_.multiply(lanes_, cell_.all());
+    void multiply(int half) const {
+        if (!helper_) {
+            if (half == 0) network_.multiply(buffers_, network_.all());
             return;
         }
         const auto help = [](void* context, int job) {
             const auto& product = *static_cast<const SharedProduct*>(context);
-            product.cell_.multiply(product.lanes_, product.cell_.share(job, true));
+            product.network_.multiply(product.buffers_, product.network_.share(job, true));
         };
-        if (which == 0) crew_->give(help, const_cast<SharedProduct*>(this));
-        cell_.multiply(lanes_, cell_.share(which, false));
-        crew_->collect(which);
+        if (half == 0) helper_->give(help, const_cast<SharedProduct*>(this));
+        network_.multiply(buffers_, network_.share(half, false));
+        helper_->collect(half);
     }
 
    private:
-    const WaveRnn& cell_;
-    const WaveRnnBuffers& lanes_;
-    const HelperLease crew_;
+    const WaveRnn& network_;
+    const WaveRnnBuffers& buffers_;
+    const HelperLease& helper_;
 };
 
 }  // namespace seqgen

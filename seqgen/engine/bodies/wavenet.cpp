@@ -18,8 +18,8 @@ std::int64_t rows_of(const std::vector<std::int64_t>& shape) { return shape[0]; 
 }  // namespace
 
 WaveNet::WaveNet(const Json& op, const Tensors& tensors, seqgen_format format, const Kernels& kernels,
-             std::optional<LogGain> level, const std::string& where)
-    : kernels_(&kernels), format_(format), level_(level), skips_(op.find("skip") != nullptr) {
+                 std::optional<LogGain> gain, const std::string& where)
+    : kernels_(&kernels), format_(format), gain_(gain), skips_(op.find("skip") != nullptr) {
     read_front(op, tensors, where);
     read_shape(op, where);
     read_gates(op.at("gates", where), tensors, where);
@@ -27,8 +27,8 @@ WaveNet::WaveNet(const Json& op, const Tensors& tensors, seqgen_format format, c
     for (std::size_t unit = 0; unit < units_; ++unit) z[unit] = static_cast<int>(unit);
     const auto& residuals = op.at("residuals", where).list(where);
     if (residuals.size() + skips_ != gates_.size()) {
-        throw Failure(SEQGEN_FORMAT, where + ": 'residuals' is not " + (skips_ ? "one fewer than" : "as many as") +
-                                         " 'gates'");
+        throw Failure(SEQGEN_FORMAT,
+                      where + ": 'residuals' is not " + (skips_ ? "one fewer than" : "as many as") + " 'gates'");
     }
     for (const Json& names : residuals) {
         residuals_.push_back(layer(names, tensors, z, format_, Activations::state, where));
@@ -39,7 +39,7 @@ WaveNet::WaveNet(const Json& op, const Tensors& tensors, seqgen_format format, c
     read_head(op, tensors, where);
     if (const Json* context = op.find("context")) {
         context_.emplace(*context, tensors, format, kernels, 2 * gates_.size() * units_, where + ": context");
-        if (context_->reads_symbols() == real()) {
+        if (context_->reads_symbols() != reads_symbols()) {
             throw Failure(SEQGEN_FORMAT, where + ": the context and the first convolution read different elements");
         }
     }
@@ -51,16 +51,17 @@ void WaveNet::read_head(const Json& op, const Tensors& tensors, const std::strin
     if (skips_) {
         std::vector<int> all(gates_.size() * gate_, -1);
         for (std::size_t l = 0; l < gates_.size(); ++l) {
-            for (std::size_t unit = 0; unit < units_; ++unit) all[l * gate_ + unit] = static_cast<int>(l * units_ + unit);
+            for (std::size_t unit = 0; unit < units_; ++unit)
+                all[l * gate_ + unit] = static_cast<int>(l * units_ + unit);
         }
         skip_ = layer(op.at("skip", where), tensors, all, format_, Activations::state, where);
     } else {
         skip_.bias = AlignedArray<float>(residual_);
         skip_.height = channels_;
     }
-    // Distributions of real numbers can be as narrow as a step of 16 bits: 8-bit matrices in these two places alone cost a
-    // teacher 1.2 nats a sample on recordings that are multiples of 256, and less than 0.01 nats in all others.
-    const auto format = real() && format_ == SEQGEN_FORMAT_INT8 ? SEQGEN_FORMAT_BF16 : format_;
+    // Distributions of real numbers can be as narrow as a step of 16 bits: 8-bit matrices in these two places alone
+    // cost a teacher 1.2 nats a sample on recordings that are multiples of 256, and less than 0.01 nats in all others.
+    const auto format = !reads_symbols() && format_ == SEQGEN_FORMAT_INT8 ? SEQGEN_FORMAT_BF16 : format_;
     head_ = layer(op.at("head", where), tensors, plain(skip_.height), format, Activations::rectified, where);
     out_ = layer(op.at("out", where), tensors, plain(head_.height), format, Activations::rectified, where);
 }
@@ -88,7 +89,8 @@ void WaveNet::read_front(const Json& op, const Tensors& tensors, const std::stri
     if (shape[2] > static_cast<std::int64_t>(WaveNetBuffers::kMostTaps)) {
         throw Failure(SEQGEN_UNSUPPORTED, where + ": a first convolution of more than 8 taps");
     }
-    if (symbols && shape[0] != shape[1]) throw Failure(SEQGEN_FORMAT, where + ": a first convolution that is not square");
+    if (symbols && shape[0] != shape[1])
+        throw Failure(SEQGEN_FORMAT, where + ": a first convolution that is not square");
     channels_ = static_cast<std::size_t>(shape[0]);
     residual_ = padded(channels_);
     front_ = static_cast<std::size_t>(shape[2]);
@@ -101,7 +103,7 @@ void WaveNet::read_front(const Json& op, const Tensors& tensors, const std::stri
 
 // Of each tap there is one row of numbers for each symbol.
 void WaveNet::read_tables(const Json& op, const Tensors& tensors, const std::vector<float>& weight,
-                        const std::string& where) {
+                          const std::string& where) {
     std::vector<std::int64_t> shape = {kClasses, static_cast<std::int64_t>(channels_)};
     const std::vector<float> embedding = tensors.floats(op.at("embedding", where).string(where), shape);
     for (std::size_t tap = 0; tap < front_; ++tap) {
@@ -163,7 +165,7 @@ void WaveNet::read_gates(const Json& names, const Tensors& tensors, const std::s
 }
 
 WaveNet::Layer WaveNet::layer(const Json& names, const Tensors& tensors, const std::vector<int>& columns,
-                          seqgen_format format, Activations activations, const std::string& where) const {
+                              seqgen_format format, Activations activations, const std::string& where) const {
     const auto& pair = names.list(where);
     if (pair.size() != 2) throw Failure(SEQGEN_FORMAT, where + ": a layer is a weight and a bias");
     const auto width = 1 + static_cast<std::int64_t>(*std::max_element(columns.begin(), columns.end()));
@@ -180,9 +182,9 @@ WaveNet::Layer WaveNet::layer(const Json& names, const Tensors& tensors, const s
 }
 
 void WaveNet::arrange(const float* vector, float* made) const {
-    std::fill_n(made, given(), 0.0f);
+    std::fill_n(made, this->vector(), 0.0f);
     add_gates(vector, made);
-    if (level_) made[2 * gates_.size() * gate_] = level_->spread * vector[this->vector() - 1] + level_->origin;
+    if (gain_) made[2 * gates_.size() * gate_] = gain_->spread * vector[channels() - 1] + gain_->origin;
 }
 
 // Numbers for the gates of all layers, in their own layout and units.
@@ -225,7 +227,7 @@ std::size_t WaveNet::state_bytes() const { return ring_bytes() + (context_ ? con
 void WaveNet::init(unsigned char* state) const {
     std::memset(state, 0, state_bytes());
     const std::uint32_t nothing = kNothing;
-    for (std::size_t i = 0; !real() && i < WaveNetBuffers::kMostTaps; ++i) {
+    for (std::size_t i = 0; reads_symbols() && i < WaveNetBuffers::kMostTaps; ++i) {
         std::memcpy(state + sizeof(std::uint64_t) + i * sizeof nothing, &nothing, sizeof nothing);
     }
     if (context_) context_->init(state + ring_bytes());
@@ -239,26 +241,61 @@ bool WaveNet::fits(const unsigned char* state) const {
     const auto known = [](std::uint32_t symbol) { return symbol <= kNothing; };
     const auto finite = [](float input) { return std::isfinite(input); };
     if (context_ && !context_->fits(state + ring_bytes())) return false;
-    return real() ? std::all_of(std::begin(found.inputs), std::end(found.inputs), finite)
-                  : std::all_of(std::begin(found.symbols), std::end(found.symbols), known);
+    return reads_symbols() ? std::all_of(std::begin(found.symbols), std::end(found.symbols), known)
+                           : std::all_of(std::begin(found.inputs), std::end(found.inputs), finite);
 }
 
-void WaveNet::load(WaveNetBuffers& lanes, int stream, unsigned char* state) const {
-    WaveNetBuffers::Stream& own = lanes.stream[stream];
+void WaveNet::reserve(WaveNetBuffers& buffers, Workspace& memory, std::size_t rows) const {
+    const auto floats = [&](std::size_t count) { return memory.floats(rows * count); };
+    const auto bytes = [&](std::size_t count) { return memory.bytes(rows * count); };
+    const std::size_t skip = skip_.bias.size(), head = head_.bias.size();
+    buffers.previous = floats(1);
+    buffers.gain = floats(1);
+    buffers.residual = floats(residual_);
+    for (std::size_t tap = 0; tap < taps_; ++tap) {
+        buffers.taps[tap] = floats(residual_);
+        buffers.tap_bytes[tap] = bytes(residual_);
+        buffers.products[tap] = floats(std::max(2 * gate_, residual_));
+    }
+    buffers.sizes = floats(taps_);
+    buffers.gated = floats(gated());
+    buffers.gated_bytes = bytes(gated());
+    buffers.skip = floats(skip);
+    buffers.head = floats(head);
+    buffers.logits = floats(out_.bias.size());
+    buffers.skip_bytes = bytes(skip);
+    buffers.head_bytes = bytes(head);
+    buffers.multiplier = floats(1);
+    if (!context_) return;
+    buffers.with_context = floats(vector());
+    buffers.context_state = floats(context_->floats());
+    buffers.scratch = floats(context_->scratch());
+}
+
+void WaveNet::reserve_far(WaveNetBuffers& buffers, Workspace& memory) const {
+    const std::size_t rows = WaveNetBuffers::kMostPrepared;
+    buffers.far_products = memory.floats(rows * far_ * 2 * gate_);
+    buffers.far_sizes = memory.floats(rows * far_);
+    buffers.far_taps = memory.floats(rows * residual_);
+    buffers.far_bytes = memory.bytes(rows * residual_);
+}
+
+void WaveNet::load(WaveNetBuffers& buffers, int stream, unsigned char* state) const {
+    WaveNetBuffers::Stream& own = buffers.stream[stream];
     std::memcpy(&own.time, state, sizeof own.time);
-    void* inputs = real() ? static_cast<void*>(own.inputs) : own.symbols;
+    void* inputs = reads_symbols() ? static_cast<void*>(own.symbols) : own.inputs;
     std::memcpy(inputs, state + sizeof own.time, sizeof own.symbols);
     own.rings = state + kHead;
     if (!context_) return;
-    own.context.waiting = lanes.held + static_cast<std::size_t>(stream) * context_->floats();
-    own.context.scratch = lanes.scratch + static_cast<std::size_t>(stream) * context_->scratch();
+    own.context.waiting = buffers.context_state + static_cast<std::size_t>(stream) * context_->floats();
+    own.context.scratch = buffers.scratch + static_cast<std::size_t>(stream) * context_->scratch();
     context_->load(own.context, state + ring_bytes());
 }
 
-void WaveNet::save(const WaveNetBuffers& lanes, int stream, unsigned char* state) const {
-    const WaveNetBuffers::Stream& own = lanes.stream[stream];
+void WaveNet::save(const WaveNetBuffers& buffers, int stream, unsigned char* state) const {
+    const WaveNetBuffers::Stream& own = buffers.stream[stream];
     std::memcpy(state, &own.time, sizeof own.time);
-    const void* inputs = real() ? static_cast<const void*>(own.inputs) : own.symbols;
+    const void* inputs = reads_symbols() ? static_cast<const void*>(own.symbols) : own.inputs;
     std::memcpy(state + sizeof own.time, inputs, sizeof own.symbols);
     if (context_) context_->save(own.context, state + ring_bytes());
 }

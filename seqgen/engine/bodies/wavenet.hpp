@@ -1,5 +1,6 @@
-// The WaveNet stack: weights and a pass of it: one sample of streams side by side, or where its inputs are known some
-// samples that follow each other. One sample after the other, what is known of the next ones is prepared for a few of them.
+// The WaveNet: weights and a pass of it, over one sample of streams side by side, or, where its inputs are known, over
+// some samples that follow each other. One sample after the other, what is known of the next ones is prepared for a few
+// of them.
 #pragma once
 
 #include <algorithm>
@@ -9,8 +10,8 @@
 #include <string>
 #include <vector>
 
-#include "bodies/body.hpp"
 #include "bodies/wavenet_context.hpp"
+#include "call/workspace.hpp"
 #include "kernels/pack.hpp"
 #include "layers/distribution.hpp"
 #include "program/json.hpp"
@@ -18,7 +19,7 @@
 
 namespace seqgen {
 
-// Floats and bytes of a pass in a call's workspace. Its rows are `times` samples of each stream, one stream's behind the
+// Activations of a pass, in a call's workspace. Its rows are `times` samples of each stream, one stream's behind the
 // other's; arrays of a field lie row after row.
 struct WaveNetBuffers {
     static constexpr std::size_t kMostTaps = 8;
@@ -32,14 +33,14 @@ struct WaveNetBuffers {
         WaveNetContext::Stream context;
     };
     Stream stream[SEQGEN_MAX_STREAMS];
-    float* previous;                    // [1] the sample before, where it is a real number
-    float* level;                       // [1] of a levelled voice
-    float* residual;                    // [residual] what enters the next layer
-    float* taps[kMostTaps];             // [residual] what a layer reads, the oldest tap first
-    std::uint8_t* tap_bytes[kMostTaps]; // the same in 8 bits
-    float* sizes;                       // [taps] of each tap's row, in 8 bits: what 127 stands for
-    float* products[kMostTaps];         // [2 gate]
-    float* gated;                       // [layers or 1][gate]
+    float* previous;                     // [1] the sample before, where it is a real number
+    float* gain;                         // [1] log-gain, where there is one
+    float* residual;                     // [residual] what enters the next layer
+    float* taps[kMostTaps];              // [residual] what a layer reads, the oldest tap first
+    std::uint8_t* tap_bytes[kMostTaps];  // the same in 8 bits
+    float* sizes;                        // [taps] of each tap's row, in 8 bits: what 127 stands for
+    float* products[kMostTaps];          // [2 gate]
+    float* gated;                        // [layers or 1][gate]
     std::uint8_t* gated_bytes;
     float *skip, *head, *logits;
     std::uint8_t *skip_bytes, *head_bytes;
@@ -47,14 +48,14 @@ struct WaveNetBuffers {
 
     // Of each stream [layers][2 gate]: conditioning of the frame before, and from there to the frame's own.
     const float *from, *delta;
-    const float* weights;  // [times] how far each sample lies on that way
-    float* told;           // where there is a context, `from` with its output added
-    bool begun;            // `from` is new
-    float *held, *scratch;  // the context's state and values
+    const float* weights;            // [times] how far each sample lies on that way
+    float* with_context;             // where there is a context, `from` with its output added
+    bool new_frame;                  // `from` is new
+    float *context_state, *scratch;  // of the context
     int streams, times;
 
-    // Products of far taps, those that look back kMostPrepared samples or more, for `prepared` samples of each stream: a
-    // row for each sample, stream by stream. Of such taps the arrays above have their sizes only.
+    // Products of far taps, those that look back kMostPrepared samples or more, for `prepared` samples of each stream:
+    // a row for each sample, stream by stream. Of such taps the arrays above have their sizes only.
     static constexpr int kMostPrepared = 8;  // rows in all
     float* far_products;                     // [far taps][2 gate]
     float* far_sizes;                        // [far taps]
@@ -68,50 +69,49 @@ struct WaveNetBuffers {
 
 // van den Oord et al. 2016 (arXiv 1609.03499), section 2, as seqgen/models/wavenet.py has it. All widths are padded to
 // whole vectors. In 8 bits the rows of the residual stream have one scale each, the largest number becoming 127.
-class WaveNet final : public Body {
+class WaveNet {
    public:
     // Raises Failure for missing or unfitting tensors.
     WaveNet(const Json& op, const Tensors& tensors, seqgen_format format, const Kernels& kernels,
-          std::optional<LogGain> level, const std::string& where);
+            std::optional<LogGain> gain, const std::string& where);
 
-    // Numbers of a conditioning vector, and those that the network makes: one more where there is a level.
-    std::size_t given() const override { return gates_.size() * 2 * gate_ + (level_ ? kSimdWidth : 0); }
-    std::size_t vector() const { return gates_.size() * 2 * units_ + (level_ ? 1 : 0); }
-    std::size_t width() const { return out_.height; }  // numbers that it makes for a sample
+    // Numbers of a conditioning vector, one more where there is a gain; and those of one in the network's own layout.
+    std::size_t channels() const { return gates_.size() * 2 * units_ + (gain_ ? 1 : 0); }
+    std::size_t vector() const { return gates_.size() * 2 * gate_ + (gain_ ? kSimdWidth : 0); }
+    void arrange(const float* vector, float* made) const;
+
+    std::size_t num_outputs() const { return out_.height; }  // numbers that it makes for a sample
     std::size_t layers() const { return gates_.size(); }
-    bool real() const { return tables_.empty(); }  // samples are real numbers, no symbols
-    void arrange(const float* vector, float* made) const override;
-    bool divisible() const { return !context_; }  // a pass may take more than one sample
+    bool reads_symbols() const { return !tables_.empty(); }  // otherwise real numbers
+    bool takes_blocks() const { return !context_; }          // a pass may take more than one sample
+    std::size_t blocks() const;
+    std::size_t bytes() const;
 
-    std::size_t blocks() const override;
-    std::size_t bytes() const override;
-    std::size_t state_bytes() const override;
-    void init(unsigned char* state) const override;
-    bool fits(const unsigned char* state) const override;
-    void load(WaveNetBuffers& lanes, int stream, unsigned char* state) const;
-    void save(const WaveNetBuffers& lanes, int stream, unsigned char* state) const;
+    std::size_t state_bytes() const;
+    void init(unsigned char* state) const;
+    bool fits(const unsigned char* state) const;
+    void load(WaveNetBuffers& buffers, int stream, unsigned char* state) const;
+    void save(const WaveNetBuffers& buffers, int stream, unsigned char* state) const;
 
-    // Points `lanes` to the arrays of its rows, each got from `take(bytes of a row)`; and to those of far taps, which are as
-    // large for any number of streams, each got from `take(bytes)`.
-    template <typename Take>
-    void reserve(WaveNetBuffers& lanes, Take&& take) const;
-    template <typename Take>
-    void reserve_far(WaveNetBuffers& lanes, Take&& take) const;
+    // Points `buffers` to arrays for so many rows, and to those of far taps, which are as large for any number of
+    // streams.
+    void reserve(WaveNetBuffers& buffers, Workspace& memory, std::size_t rows) const;
+    void reserve_far(WaveNetBuffers& buffers, Workspace& memory) const;
 
-    // The logits' products of a pass, from the sample before each; `before`: those of each stream where they are
+    // The outputs' products of a pass, from the sample before each; `before`: that of each stream where they are
     // symbols, of which a pass takes one.
-    void advance(WaveNetBuffers& lanes, const int (*before)[2]) const;
-    int draw(const WaveNetBuffers& lanes, int row, float sharpness, float uniform) const;
-    void score(const WaveNetBuffers& lanes, int row, float* logits) const;
-    // The outputs of a row in place of their products; returns them. With an emission, of samples at their level.
-    float* outputs(WaveNetBuffers& lanes, int row) const;
-    float* parameters(WaveNetBuffers& lanes, int row, const Distribution& emission) const;
+    void advance(WaveNetBuffers& buffers, const int* before) const;
+    // The distribution of a row's symbol; or the outputs of a row, and with their gain those that a distribution of
+    // real numbers takes.
+    Logits logits(const WaveNetBuffers& buffers, int row) const;
+    float* outputs(WaveNetBuffers& buffers, int row) const;
+    float* params(WaveNetBuffers& buffers, int row, const Distribution& distribution) const;
 
    private:
     struct Layer {
         PackedMatrix matrix;
-        AlignedArray<float> bias;     // padded to whole vectors
-        std::size_t height = 0;  // without that
+        AlignedArray<float> bias;  // padded to whole vectors
+        std::size_t height = 0;    // without that
     };
     struct Ring {
         std::size_t start, length, dilation;
@@ -133,22 +133,22 @@ class WaveNet final : public Body {
     void add_gates(const float* vector, float* made) const;
     // Gated units of a row: all layers' where a skip connection reads them, else those of the newest layer.
     std::size_t gated() const { return (skips_ ? gates_.size() : 1) * gate_; }
-    void enter(WaveNetBuffers& lanes, const int (*before)[2]) const;
-    void tell(WaveNetBuffers& lanes, int stream, int symbol) const;
+    void enter(WaveNetBuffers& buffers, const int* before) const;
+    void add_context(WaveNetBuffers& buffers, int stream, int symbol) const;
     void enter_symbol(WaveNetBuffers::Stream& own, int symbol, float* made) const;
-    void enter_real(WaveNetBuffers::Stream& own, float value, float level, float* made) const;
-    void prepare(WaveNetBuffers& lanes) const;
+    void enter_real(WaveNetBuffers::Stream& own, float value, float gain, float* made) const;
+    void prepare(WaveNetBuffers& buffers) const;
     // The row of far products that a stream's sample reads.
-    static std::size_t far_row(const WaveNetBuffers& lanes, int stream) {
-        return static_cast<std::size_t>(stream * lanes.prepared + lanes.used);
+    static std::size_t far_row(const WaveNetBuffers& buffers, int stream) {
+        return static_cast<std::size_t>(stream * buffers.prepared + buffers.used);
     }
     float read_row(const unsigned char* row, float* made, std::uint8_t* bytes) const;
-    void recall(WaveNetBuffers& lanes, const Ring& ring) const;
-    void recall(WaveNetBuffers& lanes, const Ring& ring, int stream, int time) const;
-    void filter(WaveNetBuffers& lanes, std::size_t layer) const;
+    void recall(WaveNetBuffers& buffers, const Ring& ring) const;
+    void recall(WaveNetBuffers& buffers, const Ring& ring, int stream, int time) const;
+    void filter(WaveNetBuffers& buffers, std::size_t layer) const;
     void apply(const PackedMatrix& matrix, Rows<const float> x, Rows<const std::uint8_t> bytes, Rows<float> y,
                int rows) const;
-    void rectify(WaveNetBuffers& lanes, const Layer& layer, const Layer& next, float* y, std::uint8_t* bytes) const;
+    void rectify(WaveNetBuffers& buffers, const Layer& layer, const Layer& next, float* y, std::uint8_t* bytes) const;
 
     const Kernels* kernels_;
     seqgen_format format_;
@@ -158,10 +158,11 @@ class WaveNet final : public Body {
     std::vector<Ring> rings_;
     std::size_t rows_ = 0;  // of all rings
     std::size_t far_ = 0;   // taps
-    std::vector<AlignedArray<float>> tables_;   // of each tap of the first convolution: [257][residual], the last row zero
+    std::vector<AlignedArray<float>>
+        tables_;  // of each tap of the first convolution: [257][residual], the last row zero
     std::vector<AlignedArray<float>> columns_;  // the same for real numbers: [residual]
-    float inverse_unit_ = 1;               // of real numbers
-    std::optional<LogGain> level_;
+    float inverse_unit_ = 1;                    // of real numbers
+    std::optional<LogGain> gain_;
     std::optional<WaveNetContext> context_;
     AlignedArray<float> front_bias_;
     std::vector<std::vector<PackedMatrix>> gates_;  // [layers][taps]
@@ -169,43 +170,5 @@ class WaveNet final : public Body {
     bool skips_ = true;  // otherwise the head reads the residual stream
     Layer skip_, head_, out_;
 };
-
-template <typename Take>
-void WaveNet::reserve(WaveNetBuffers& lanes, Take&& take) const {
-    const auto floats = [&](std::size_t count) { return static_cast<float*>(take(count * sizeof(float))); };
-    const auto bytes = [&](std::size_t count) { return static_cast<std::uint8_t*>(take(count)); };
-    const std::size_t skip = skip_.bias.size(), head = head_.bias.size();
-    lanes.previous = floats(1);
-    lanes.level = floats(1);
-    lanes.residual = floats(residual_);
-    for (std::size_t tap = 0; tap < taps_; ++tap) {
-        lanes.taps[tap] = floats(residual_);
-        lanes.tap_bytes[tap] = bytes(residual_);
-        lanes.products[tap] = floats(std::max(2 * gate_, residual_));
-    }
-    lanes.sizes = floats(taps_);
-    lanes.gated = floats(gated());
-    lanes.gated_bytes = bytes(gated());
-    lanes.skip = floats(skip);
-    lanes.head = floats(head);
-    lanes.logits = floats(out_.bias.size());
-    lanes.skip_bytes = bytes(skip);
-    lanes.head_bytes = bytes(head);
-    lanes.multiplier = floats(1);
-    if (!context_) return;
-    lanes.told = floats(given());
-    lanes.held = floats(context_->floats());
-    lanes.scratch = floats(context_->scratch());
-}
-
-template <typename Take>
-void WaveNet::reserve_far(WaveNetBuffers& lanes, Take&& take) const {
-    const auto bytes = [&](std::size_t count) { return take(WaveNetBuffers::kMostPrepared * count); };
-    const auto floats = [&](std::size_t count) { return static_cast<float*>(bytes(count * sizeof(float))); };
-    lanes.far_products = floats(far_ * 2 * gate_);
-    lanes.far_sizes = floats(far_);
-    lanes.far_taps = floats(residual_);
-    lanes.far_bytes = static_cast<std::uint8_t*>(bytes(residual_));
-}
 
 }  // namespace seqgen

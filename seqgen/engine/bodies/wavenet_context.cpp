@@ -8,7 +8,7 @@
 namespace seqgen {
 
 WaveNetContext::WaveNetContext(const Json& op, const Tensors& tensors, seqgen_format format, const Kernels& kernels,
-                           std::size_t vector, const std::string& where)
+                               std::size_t vector, const std::string& where)
     : vector_(vector) {
     constexpr std::int64_t kMostRate = 1 << 12, kMostWidth = 1 << 8;
     constexpr std::size_t kMostOps = 256;
@@ -16,19 +16,22 @@ WaveNetContext::WaveNetContext(const Json& op, const Tensors& tensors, seqgen_fo
     if (const Json* embedding = op.find("embedding")) {
         std::vector<std::int64_t> shape = {kClasses, -1};
         embedding_ = tensors.floats(embedding->string(where), shape);
-        if (shape[1] > kMostWidth) throw Failure(SEQGEN_UNSUPPORTED, where + ": an embedding of more than 256 channels");
+        if (shape[1] > kMostWidth)
+            throw Failure(SEQGEN_UNSUPPORTED, where + ": an embedding of more than 256 channels");
         width_ = static_cast<std::size_t>(shape[1]);
     }
-    net_ = Conditioner(rate_ * width_, format == SEQGEN_FORMAT_FLOAT32 ? SEQGEN_FORMAT_FLOAT32 : SEQGEN_FORMAT_BF16, kernels);
+    net_ = Conditioner(rate_ * width_, format == SEQGEN_FORMAT_FLOAT32 ? SEQGEN_FORMAT_FLOAT32 : SEQGEN_FORMAT_BF16,
+                       kernels);
     const auto& ops = op.at("ops", where).list(where);
     if (ops.size() > kMostOps) throw Failure(SEQGEN_FORMAT, where + ": a context of more than 256 ops");
     for (const Json& each : ops) {
         if (net_.append(each, tensors, where)) continue;
         throw Failure(SEQGEN_UNSUPPORTED, where + ": unknown op '" + each.at("op", where).string(where) +
-                                              "' in the context; known: normalise, slice, conv, dense, add, relu, gelu");
+                                              "' in the context; known: " + Conditioner::kKnownOps);
     }
     const Conditioner::Value made = net_.value(op.at("out", where).string(where), where);
-    if (made.width != vector) throw Failure(SEQGEN_FORMAT, where + ": the context has another width than the gates take");
+    if (made.width != vector)
+        throw Failure(SEQGEN_FORMAT, where + ": the context has another width than the gates take");
     out_ = made.offset;
 }
 
@@ -59,7 +62,8 @@ void WaveNetContext::save(const Stream& own, unsigned char* state) const {
 }
 
 bool WaveNetContext::take(Stream& own, int symbol) const {
-    std::copy_n(embedding_.data() + static_cast<std::size_t>(symbol) * width_, width_, own.waiting + own.phase * width_);
+    std::copy_n(embedding_.data() + static_cast<std::size_t>(symbol) * width_, width_,
+                own.waiting + own.phase * width_);
     return taken(own);
 }
 

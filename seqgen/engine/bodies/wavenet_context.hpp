@@ -1,5 +1,6 @@
-// The context stack of a WaveNet: a network at a fraction of the rate, which reads `rate` elements at a time and adds its
-// newest output to what the gates of all layers are told, until the next is due. As seqgen/models/wavenet_context.py.
+// The context stack of a WaveNet: a network at a fraction of the rate, which reads `rate` elements at a time and adds
+// its newest output to what the gates of all layers are told, until the next is due. As
+// seqgen/models/wavenet_context.py.
 #pragma once
 
 #include <cstddef>
@@ -17,7 +18,7 @@ class WaveNetContext {
    public:
     // `vector`: numbers that the network must make. Raises Failure for missing or unfitting tensors.
     WaveNetContext(const Json& op, const Tensors& tensors, seqgen_format format, const Kernels& kernels,
-                 std::size_t vector, const std::string& where);
+                   std::size_t vector, const std::string& where);
 
     // Its state, floats: elements that wait, as the network reads them; its newest output; the network's own state.
     std::size_t state_bytes() const { return sizeof(std::uint32_t) + floats() * sizeof(float); }
@@ -45,7 +46,7 @@ class WaveNetContext {
     Conditioner net_;
     std::size_t rate_ = 0, width_ = 1;  // numbers of an element
     std::size_t vector_;
-    std::size_t out_ = 0;  // where its output lies in its scratch
+    std::size_t out_ = 0;           // where its output lies in its scratch
     std::vector<float> embedding_;  // of symbols, [256][width]
 };
 

@@ -1,4 +1,4 @@
-// A pass of the WaveNet stack.
+// One pass of a WaveNet.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -31,7 +31,7 @@ inline void copy_bytes(std::uint8_t* to, const std::uint8_t* from, std::size_t c
 
 // Rows share what they read of the weights: where there are many, a few groups at a time, which stay at hand for all.
 void WaveNet::apply(const PackedMatrix& matrix, Rows<const float> x, Rows<const std::uint8_t> bytes, Rows<float> y,
-                  int rows) const {
+                    int rows) const {
     constexpr std::uint32_t kTogether = 4;
     const std::uint32_t every = matrix.all().last, step = rows > SEQGEN_MAX_STREAMS ? kTogether : every;
     for (std::uint32_t first = 0; first < every; first += step) {
@@ -41,32 +41,33 @@ void WaveNet::apply(const PackedMatrix& matrix, Rows<const float> x, Rows<const 
 }
 
 // The first convolution.
-void WaveNet::enter(WaveNetBuffers& lanes, const int (*before)[2]) const {
+void WaveNet::enter(WaveNetBuffers& buffers, const int* before) const {
     const std::size_t at = gates_.size() * 2 * gate_;
-    for (int row = 0; row < lanes.rows(); ++row) {
-        const int s = row / lanes.times;
-        const std::size_t vector = static_cast<std::size_t>(s) * given() + at;
-        float* made = lanes.residual + static_cast<std::size_t>(row) * residual_;
-        if (level_) lanes.level[row] = lanes.from[vector] + lanes.weights[row % lanes.times] * lanes.delta[vector];
+    for (int row = 0; row < buffers.rows(); ++row) {
+        const int s = row / buffers.times;
+        const std::size_t gain = static_cast<std::size_t>(s) * vector() + at;
+        float* made = buffers.residual + static_cast<std::size_t>(row) * residual_;
+        if (gain_) buffers.gain[row] = buffers.from[gain] + buffers.weights[row % buffers.times] * buffers.delta[gain];
         std::copy_n(front_bias_.data(), residual_, made);
-        if (real()) {
-            enter_real(lanes.stream[s], lanes.previous[row], level_ ? lanes.level[row] : 0.0f, made);
+        if (reads_symbols()) {
+            enter_symbol(buffers.stream[s], before[s], made);
         } else {
-            enter_symbol(lanes.stream[s], before[s][0], made);
+            enter_real(buffers.stream[s], buffers.previous[row], gain_ ? buffers.gain[row] : 0.0f, made);
         }
-        if (context_) tell(lanes, s, real() ? 0 : before[s][0]);
+        if (context_) add_context(buffers, s, reads_symbols() ? before[s] : 0);
     }
-    lanes.begun = false;
+    buffers.new_frame = false;
 }
 
 // What the gates are told besides the frames: the context's newest output, which may have read this very element.
-void WaveNet::tell(WaveNetBuffers& lanes, int stream, int symbol) const {
-    WaveNetBuffers::Stream& own = lanes.stream[stream];
-    const bool made = real() ? context_->take(own.context, own.inputs[front_ - 1]) : context_->take(own.context, symbol);
-    if (!made && !lanes.begun) return;
-    const std::size_t vector = static_cast<std::size_t>(stream) * given();
-    std::copy_n(lanes.from + vector, given(), lanes.told + vector);
-    add_gates(own.context.held, lanes.told + vector);
+void WaveNet::add_context(WaveNetBuffers& buffers, int stream, int symbol) const {
+    WaveNetBuffers::Stream& own = buffers.stream[stream];
+    const bool made =
+        reads_symbols() ? context_->take(own.context, symbol) : context_->take(own.context, own.inputs[front_ - 1]);
+    if (!made && !buffers.new_frame) return;
+    const std::size_t at = static_cast<std::size_t>(stream) * vector();
+    std::copy_n(buffers.from + at, vector(), buffers.with_context + at);
+    add_gates(own.context.held, buffers.with_context + at);
 }
 
 void WaveNet::enter_symbol(WaveNetBuffers::Stream& own, int symbol, float* made) const {
@@ -78,11 +79,11 @@ void WaveNet::enter_symbol(WaveNetBuffers::Stream& own, int symbol, float* made)
     }
 }
 
-void WaveNet::enter_real(WaveNetBuffers::Stream& own, float value, float level, float* made) const {
+void WaveNet::enter_real(WaveNetBuffers::Stream& own, float value, float gain, float* made) const {
     std::copy(own.inputs + 1, own.inputs + front_, own.inputs);
-    const float quiet = level_ ? exponential(-level) : 1.0f;
+    const float factor = gain_ ? exponential(-gain) : 1.0f;
     constexpr float kMostInput = 1e30f;  // infinity would be no state to go on from
-    own.inputs[front_ - 1] = std::clamp(value * quiet * inverse_unit_, -kMostInput, kMostInput);
+    own.inputs[front_ - 1] = std::clamp(value * factor * inverse_unit_, -kMostInput, kMostInput);
     for (std::size_t tap = 0; tap < front_; ++tap) {
         const float *column = columns_[tap].data(), input = own.inputs[tap];
         for (std::size_t i = 0; i < residual_; ++i) made[i] += column[i] * input;
@@ -101,103 +102,105 @@ float WaveNet::read_row(const unsigned char* row, float* made, std::uint8_t* byt
     return size;
 }
 
-// Far taps read what has long been there, so that their products for some samples to come can be made together: rows share
-// what they read of the weights, which is what takes the time of a sample. Many streams share it anyway.
-void WaveNet::prepare(WaveNetBuffers& lanes) const {
-    const auto most = std::min<std::int64_t>(WaveNetBuffers::kMostPrepared / lanes.streams, lanes.samples_left);
-    lanes.prepared = most > 1 ? static_cast<int>(most) : 0;
-    lanes.used = 0;
-    if (lanes.prepared == 0) return;
-    const int rows = lanes.streams * lanes.prepared;
+// Far taps read what has long been there, so that their products for some samples to come can be made together: rows
+// share what they read of the weights, which is what takes the time of a sample. Many streams share it anyway.
+void WaveNet::prepare(WaveNetBuffers& buffers) const {
+    const auto most = std::min<std::int64_t>(WaveNetBuffers::kMostPrepared / buffers.streams, buffers.samples_left);
+    buffers.prepared = most > 1 ? static_cast<int>(most) : 0;
+    buffers.used = 0;
+    if (buffers.prepared == 0) return;
+    const int rows = buffers.streams * buffers.prepared;
     for (std::size_t layer = 0; layer < rings_.size(); ++layer) {
         const Ring& ring = rings_[layer];
         for (std::size_t tap = 0; tap < ring.far; ++tap) {
             const std::size_t index = ring.far_before + tap;
             for (int r = 0; r < rows; ++r) {
-                const WaveNetBuffers::Stream& own = lanes.stream[r / lanes.prepared];
-                const auto row = static_cast<std::size_t>(r), later = static_cast<std::size_t>(r % lanes.prepared);
+                const WaveNetBuffers::Stream& own = buffers.stream[r / buffers.prepared];
+                const auto row = static_cast<std::size_t>(r), later = static_cast<std::size_t>(r % buffers.prepared);
                 const std::size_t at = row * residual_;
                 const std::size_t place = (own.time % ring.length + later + tap * ring.dilation) % ring.length;
                 const unsigned char* from = own.rings + (ring.start + place) * row_bytes();
-                lanes.far_sizes[row * far_ + index] = read_row(from, lanes.far_taps + at, lanes.far_bytes + at);
+                buffers.far_sizes[row * far_ + index] = read_row(from, buffers.far_taps + at, buffers.far_bytes + at);
             }
-            apply(gates_[layer][tap], {lanes.far_taps, residual_}, {lanes.far_bytes, residual_},
-                  {lanes.far_products + index * 2 * gate_, far_ * 2 * gate_}, rows);
+            apply(gates_[layer][tap], {buffers.far_taps, residual_}, {buffers.far_bytes, residual_},
+                  {buffers.far_products + index * 2 * gate_, far_ * 2 * gate_}, rows);
         }
     }
 }
 
-void WaveNet::recall(WaveNetBuffers& lanes, const Ring& ring) const {
-    for (int s = 0; s < lanes.streams; ++s) {
-        for (int time = 0; time < lanes.times; ++time) recall(lanes, ring, s, time);
+void WaveNet::recall(WaveNetBuffers& buffers, const Ring& ring) const {
+    for (int s = 0; s < buffers.streams; ++s) {
+        for (int time = 0; time < buffers.times; ++time) recall(buffers, ring, s, time);
     }
 }
 
-// What a layer reads: rows of its ring (of far taps only their sizes, see prepare), then what enters it, which takes the
-// place of the oldest row. So later samples of a pass find those before them.
-void WaveNet::recall(WaveNetBuffers& lanes, const Ring& ring, int stream, int time) const {
+// What a layer reads: rows of its ring (of far taps only their sizes, see prepare), then what enters it, which takes
+// the place of the oldest row. So later samples of a pass find those before them.
+void WaveNet::recall(WaveNetBuffers& buffers, const Ring& ring, int stream, int time) const {
     const bool small = format_ == SEQGEN_FORMAT_INT8, offset = kernels_->unsigned_activations;
-    const std::size_t width = row_bytes(), newest = taps_ - 1, far = lanes.prepared > 0 ? ring.far : 0;
-    const WaveNetBuffers::Stream& own = lanes.stream[stream];
-    const std::size_t index = static_cast<std::size_t>(stream * lanes.times + time), at = index * residual_;
-    float* sizes = lanes.sizes + index * taps_;
+    const std::size_t width = row_bytes(), newest = taps_ - 1, far = buffers.prepared > 0 ? ring.far : 0;
+    const WaveNetBuffers::Stream& own = buffers.stream[stream];
+    const std::size_t index = static_cast<std::size_t>(stream * buffers.times + time), at = index * residual_;
+    float* sizes = buffers.sizes + index * taps_;
     unsigned char* rows = own.rings + ring.start * width;
     const auto now = static_cast<std::size_t>((own.time + static_cast<std::uint64_t>(time)) % ring.length);
-    if (far > 0) std::copy_n(lanes.far_sizes + far_row(lanes, stream) * far_ + ring.far_before, far, sizes);
+    if (far > 0) std::copy_n(buffers.far_sizes + far_row(buffers, stream) * far_ + ring.far_before, far, sizes);
     std::size_t place = now + far * ring.dilation;
     for (std::size_t tap = far; tap < newest; ++tap) {
         if (place >= ring.length) place -= ring.length;
-        sizes[tap] = read_row(rows + place * width, lanes.taps[tap] + at, lanes.tap_bytes[tap] + at);
+        sizes[tap] = read_row(rows + place * width, buffers.taps[tap] + at, buffers.tap_bytes[tap] + at);
         place += ring.dilation;
     }
     unsigned char* row = rows + now * width;
     sizes[newest] = 1.0f;
     if (small) {
-        std::uint8_t* bytes = lanes.tap_bytes[newest] + at;
-        sizes[newest] = kernels_->scaled_bytes(lanes.residual + at, residual_, bytes);
+        std::uint8_t* bytes = buffers.tap_bytes[newest] + at;
+        sizes[newest] = kernels_->scaled_bytes(buffers.residual + at, residual_, bytes);
         copy_bytes(row, bytes, residual_, offset);
         std::memcpy(row + residual_, sizes + newest, sizeof(float));
     } else {
-        copy_row(row, lanes.residual + at, width);
+        copy_row(row, buffers.residual + at, width);
     }
 }
 
-void WaveNet::filter(WaveNetBuffers& lanes, std::size_t layer) const {
+void WaveNet::filter(WaveNetBuffers& buffers, std::size_t layer) const {
     const bool small = format_ == SEQGEN_FORMAT_INT8;
     const std::size_t first = layer * 2 * gate_, behind = skips_ ? layer * gate_ : 0;
-    const std::size_t far = lanes.prepared > 0 ? rings_[layer].far : 0;
+    const std::size_t far = buffers.prepared > 0 ? rings_[layer].far : 0;
     for (std::size_t tap = far; tap < taps_; ++tap) {
-        const float* x = !small && tap + 1 == taps_ ? lanes.residual : lanes.taps[tap];
-        apply(gates_[layer][tap], {x, residual_}, {lanes.tap_bytes[tap], residual_}, {lanes.products[tap], 2 * gate_},
-              lanes.rows());
+        const float* x = !small && tap + 1 == taps_ ? buffers.residual : buffers.taps[tap];
+        apply(gates_[layer][tap], {x, residual_}, {buffers.tap_bytes[tap], residual_},
+              {buffers.products[tap], 2 * gate_}, buffers.rows());
     }
-    for (int r = 0; r < lanes.rows(); ++r) {
-        const auto row = static_cast<std::size_t>(r), stream = static_cast<std::size_t>(r / lanes.times);
-        const std::size_t z = row * gated() + behind, vector = stream * given() + first;
-        Filter call = {(context_ ? lanes.told : lanes.from) + vector,
-                       lanes.delta + vector,
+    for (int r = 0; r < buffers.rows(); ++r) {
+        const auto row = static_cast<std::size_t>(r), stream = static_cast<std::size_t>(r / buffers.times);
+        const std::size_t z = row * gated() + behind, at = stream * vector() + first;
+        Filter call = {(context_ ? buffers.with_context : buffers.from) + at,
+                       buffers.delta + at,
                        {},
-                       lanes.sizes + row * taps_,
+                       buffers.sizes + row * taps_,
                        static_cast<int>(taps_),
-                       lanes.weights[r % lanes.times],
-                       lanes.gated + z,
-                       lanes.gated_bytes + z,
+                       buffers.weights[r % buffers.times],
+                       buffers.gated + z,
+                       buffers.gated_bytes + z,
                        gate_};
         for (std::size_t tap = 0; tap < far; ++tap) {
-            call.products[tap] = lanes.far_products + (far_row(lanes, r) * far_ + rings_[layer].far_before + tap) * 2 * gate_;
+            call.products[tap] =
+                buffers.far_products + (far_row(buffers, r) * far_ + rings_[layer].far_before + tap) * 2 * gate_;
         }
-        for (std::size_t tap = far; tap < taps_; ++tap) call.products[tap] = lanes.products[tap] + row * 2 * gate_;
+        for (std::size_t tap = far; tap < taps_; ++tap) call.products[tap] = buffers.products[tap] + row * 2 * gate_;
         small ? kernels_->filter_quick(call) : kernels_->filter(call);
     }
 }
 
-// Behind a product: y = max(multiplier * y + bias, 0), with a new multiplier where the matrix that reads y takes 8 bits.
-// Where that takes floats the multiplier is 1: nothing that was rectified into 8 bits comes before it.
-void WaveNet::rectify(WaveNetBuffers& lanes, const Layer& layer, const Layer& next, float* y, std::uint8_t* bytes) const {
+// Behind a product: y = max(multiplier * y + bias, 0), with a new multiplier where the matrix that reads y takes 8
+// bits. Where that takes floats the multiplier is 1: nothing that was rectified into 8 bits comes before it.
+void WaveNet::rectify(WaveNetBuffers& buffers, const Layer& layer, const Layer& next, float* y,
+                      std::uint8_t* bytes) const {
     const std::size_t count = layer.bias.size();
-    for (int row = 0; row < lanes.rows(); ++row) {
+    for (int row = 0; row < buffers.rows(); ++row) {
         const std::size_t at = static_cast<std::size_t>(row) * count;
-        float& multiplier = lanes.multiplier[row];
+        float& multiplier = buffers.multiplier[row];
         if (next.matrix.takes_bytes()) {
             multiplier = kernels_->rectify_bytes(y + at, layer.bias.data(), multiplier, count, bytes + at);
         } else {
@@ -206,60 +209,53 @@ void WaveNet::rectify(WaveNetBuffers& lanes, const Layer& layer, const Layer& ne
     }
 }
 
-void WaveNet::advance(WaveNetBuffers& lanes, const int (*before)[2]) const {
+void WaveNet::advance(WaveNetBuffers& buffers, const int* before) const {
     const std::size_t all = gated(), skip = skip_.bias.size(), head = head_.bias.size();
-    const int rows = lanes.rows();
-    if (lanes.used == lanes.prepared && lanes.samples_left > 0) prepare(lanes);
-    enter(lanes, before);
+    const int rows = buffers.rows();
+    if (buffers.used == buffers.prepared && buffers.samples_left > 0) prepare(buffers);
+    enter(buffers, before);
     for (std::size_t layer = 0; layer < gates_.size(); ++layer) {
-        recall(lanes, rings_[layer]);
-        filter(lanes, layer);
+        recall(buffers, rings_[layer]);
+        filter(buffers, layer);
         if (layer == residuals_.size()) break;
         const Layer& residual = residuals_[layer];
         const std::size_t behind = skips_ ? layer * gate_ : 0;
-        apply(residual.matrix, {lanes.gated + behind, all}, {lanes.gated_bytes + behind, all},
-              {lanes.products[0], residual_}, rows);
+        apply(residual.matrix, {buffers.gated + behind, all}, {buffers.gated_bytes + behind, all},
+              {buffers.products[0], residual_}, rows);
         for (int row = 0; row < rows; ++row) {
             const std::size_t at = static_cast<std::size_t>(row) * residual_;
-            kernels_->accumulate(lanes.residual + at, lanes.products[0] + at, residual.bias.data(), residual_);
+            kernels_->accumulate(buffers.residual + at, buffers.products[0] + at, residual.bias.data(), residual_);
         }
     }
-    for (int s = 0; s < lanes.streams; ++s) lanes.stream[s].time += static_cast<std::uint64_t>(lanes.times);
-    lanes.used += lanes.prepared > 0;
-    std::fill_n(lanes.multiplier, rows, 1.0f);
+    for (int s = 0; s < buffers.streams; ++s) buffers.stream[s].time += static_cast<std::uint64_t>(buffers.times);
+    buffers.used += buffers.prepared > 0;
+    std::fill_n(buffers.multiplier, rows, 1.0f);
     if (skips_) {
-        apply(skip_.matrix, {lanes.gated, all}, {lanes.gated_bytes, all}, {lanes.skip, skip}, rows);
+        apply(skip_.matrix, {buffers.gated, all}, {buffers.gated_bytes, all}, {buffers.skip, skip}, rows);
     } else {
-        std::copy_n(lanes.residual, static_cast<std::size_t>(rows) * residual_, lanes.skip);
+        std::copy_n(buffers.residual, static_cast<std::size_t>(rows) * residual_, buffers.skip);
     }
-    rectify(lanes, skip_, head_, lanes.skip, lanes.skip_bytes);
-    apply(head_.matrix, {lanes.skip, skip}, {lanes.skip_bytes, skip}, {lanes.head, head}, rows);
-    rectify(lanes, head_, out_, lanes.head, lanes.head_bytes);
-    apply(out_.matrix, {lanes.head, head}, {lanes.head_bytes, head}, {lanes.logits, out_.bias.size()}, rows);
+    rectify(buffers, skip_, head_, buffers.skip, buffers.skip_bytes);
+    apply(head_.matrix, {buffers.skip, skip}, {buffers.skip_bytes, skip}, {buffers.head, head}, rows);
+    rectify(buffers, head_, out_, buffers.head, buffers.head_bytes);
+    apply(out_.matrix, {buffers.head, head}, {buffers.head_bytes, head}, {buffers.logits, out_.bias.size()}, rows);
 }
 
-int WaveNet::draw(const WaveNetBuffers& lanes, int row, float sharpness, float uniform) const {
-    const float* logits = lanes.logits + static_cast<std::size_t>(row) * kClasses;
-    return kernels_->draw(logits, out_.bias.data(), lanes.multiplier[row], sharpness, uniform);
+Logits WaveNet::logits(const WaveNetBuffers& buffers, int row) const {
+    return {buffers.logits + static_cast<std::size_t>(row) * kClasses, out_.bias.data(), buffers.multiplier[row],
+            kernels_};
 }
 
-void WaveNet::score(const WaveNetBuffers& lanes, int row, float* logits) const {
-    const float* products = lanes.logits + static_cast<std::size_t>(row) * kClasses;
-    for (std::size_t k = 0; k < kClasses; ++k) {
-        logits[k] = std::fma(products[k], lanes.multiplier[row], out_.bias[k]);
-    }
-}
-
-float* WaveNet::outputs(WaveNetBuffers& lanes, int row) const {
+float* WaveNet::outputs(WaveNetBuffers& buffers, int row) const {
     const std::size_t count = out_.bias.size();
-    float* made = lanes.logits + static_cast<std::size_t>(row) * count;
-    for (std::size_t k = 0; k < count; ++k) made[k] = made[k] * lanes.multiplier[row] + out_.bias[k];
+    float* made = buffers.logits + static_cast<std::size_t>(row) * count;
+    for (std::size_t k = 0; k < count; ++k) made[k] = made[k] * buffers.multiplier[row] + out_.bias[k];
     return made;
 }
 
-float* WaveNet::parameters(WaveNetBuffers& lanes, int row, const Distribution& emission) const {
-    float* made = outputs(lanes, row);
-    if (level_) emission.louder(made, lanes.level[row]);
+float* WaveNet::params(WaveNetBuffers& buffers, int row, const Distribution& distribution) const {
+    float* made = outputs(buffers, row);
+    if (gain_) distribution.amplify(made, buffers.gain[row]);
     return made;
 }
 

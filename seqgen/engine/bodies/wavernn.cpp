@@ -14,7 +14,7 @@ constexpr std::int64_t kMostUnits = 1 << 15;
 }  // namespace
 
 WaveRnn::WaveRnn(const Json& op, const Tensors& tensors, seqgen_format format, const Kernels& kernels,
-           const std::string& where)
+                 const std::string& where)
     : kernels_(&kernels), format_(format) {
     std::vector<std::int64_t> shape = {-1, -1};
     const std::vector<float> recurrent = tensors.floats(op.at("recurrent", where).string(where), shape);
@@ -60,12 +60,12 @@ void WaveRnn::read_inputs(const Json& rows, const std::string& where) {
     }
 }
 
-void WaveRnn::inputs(int coarse_before, int fine_before, int coarse, float (&known)[3]) const {
+void WaveRnn::set_inputs(WaveRnnBuffers& buffers, int row, int coarse_before, int fine_before, int coarse) const {
     const float c = static_cast<float>(coarse_before), f = static_cast<float>(fine_before);
     const float now = static_cast<float>(coarse);
     for (int k = 0; k < 3; ++k) {
         const float* a = affine_[k];
-        known[k] = (a[0] * c + a[1] * f) + (a[2] * now + a[3]);
+        buffers.inputs[row][k] = (a[0] * c + a[1] * f) + (a[2] * now + a[3]);
     }
 }
 
@@ -102,14 +102,16 @@ WaveRnn::Head WaveRnn::head(const Json& described, const Tensors& tensors, const
     std::vector<std::int64_t> shape = {half, half};
     Head made;
     const std::vector<float> inner = tensors.floats(named("inner_weight"), shape);
-    made.inner = PackedMatrix(MatrixSource::plain(inner.data(), units_, units_), format_, Activations::state, *kernels_);
+    made.inner =
+        PackedMatrix(MatrixSource::plain(inner.data(), units_, units_), format_, Activations::state, *kernels_);
     shape = {half};
     const std::vector<float> inner_bias = tensors.floats(named("inner_bias"), shape);
     made.inner_bias = AlignedArray<float>(half_);
     std::copy(inner_bias.begin(), inner_bias.end(), made.inner_bias.data());
     shape = {kClasses, half};
     const std::vector<float> outer = tensors.floats(named("outer_weight"), shape);
-    made.outer = PackedMatrix(MatrixSource::plain(outer.data(), kClasses, units_), format_, Activations::rectified, *kernels_);
+    made.outer =
+        PackedMatrix(MatrixSource::plain(outer.data(), kClasses, units_), format_, Activations::rectified, *kernels_);
     shape = {kClasses};
     const std::vector<float> outer_bias = tensors.floats(named("outer_bias"), shape);
     made.outer_bias = AlignedArray<float>(kClasses);
@@ -137,26 +139,35 @@ void WaveRnn::arrange(const float* vector, float* made) const {
     }
 }
 
-void WaveRnn::refresh(WaveRnnBuffers& lanes) const {
+void WaveRnn::reserve(WaveRnnBuffers& buffers, Workspace& memory, std::size_t rows) const {
+    for (float*& hidden : buffers.hidden) hidden = memory.floats(rows * 2 * half_);
+    for (std::uint8_t*& bytes : buffers.bytes) bytes = memory.bytes(rows * 2 * half_);
+    buffers.products = memory.floats(rows * gates());
+    buffers.inner = memory.floats(rows * half_);
+    buffers.inner_bytes = memory.bytes(rows * half_);
+    buffers.logits = memory.floats(rows * kClasses);
+}
+
+void WaveRnn::refresh(WaveRnnBuffers& buffers, std::size_t row) const {
     if (format_ != SEQGEN_FORMAT_INT8) return;
-    const std::size_t count = 2 * half_ * static_cast<std::size_t>(lanes.streams);
-    kernels_->state_bytes(lanes.hidden[lanes.now], count, lanes.bytes[lanes.now]);
+    const std::size_t width = 2 * half_, at = row * width;
+    kernels_->state_bytes(buffers.hidden[buffers.now] + at, width, buffers.bytes[buffers.now] + at);
 }
 
 void WaveRnn::apply(const PackedMatrix& matrix, Span groups, Rows<const float> x, Rows<const std::uint8_t> bytes,
-                 Rows<float> y, int streams) const {
+                    Rows<float> y, int rows) const {
     if (format_ == SEQGEN_FORMAT_INT8) {
-        matrix(groups, bytes, y, streams);
+        matrix(groups, bytes, y, rows);
     } else {
-        matrix(groups, x, y, streams);
+        matrix(groups, x, y, rows);
     }
 }
 
 Span WaveRnn::all() const { return recurrent_.all(); }
 
-Span WaveRnn::share(int which, bool helper) const {
-    const std::uint32_t groups = recurrent_.all().last / 2, first = groups * static_cast<std::uint32_t>(which);
-    const std::uint32_t middle = first + own_[which];
+Span WaveRnn::share(int half, bool helper) const {
+    const std::uint32_t groups = recurrent_.all().last / 2, first = groups * static_cast<std::uint32_t>(half);
+    const std::uint32_t middle = first + own_[half];
     return helper ? Span{middle, first + groups} : Span{first, middle};
 }
 
@@ -171,67 +182,58 @@ void WaveRnn::split() {
     own_[1] = static_cast<std::uint32_t>(fine * groups);
 }
 
-void WaveRnn::multiply(const WaveRnnBuffers& lanes, Span groups) const {
+void WaveRnn::multiply(const WaveRnnBuffers& buffers, Span groups) const {
     const std::size_t width = 2 * half_;
-    apply(recurrent_, groups, {lanes.hidden[lanes.now], width}, {lanes.bytes[lanes.now], width},
-          {lanes.products, gates()}, lanes.streams);
+    apply(recurrent_, groups, {buffers.hidden[buffers.now], width}, {buffers.bytes[buffers.now], width},
+          {buffers.products, gates()}, buffers.rows);
 }
 
-void WaveRnn::gate(WaveRnnBuffers& lanes, int which, const float (*known)[3]) const {
-    const std::size_t offset = static_cast<std::size_t>(which) * half_;
+void WaveRnn::gate(WaveRnnBuffers& buffers, int half) const {
+    const std::size_t offset = static_cast<std::size_t>(half) * half_;
     const bool small = format_ == SEQGEN_FORMAT_INT8;
-    for (int s = 0; s < lanes.streams; ++s) {
-        const auto row = static_cast<std::size_t>(s);
+    for (int r = 0; r < buffers.rows; ++r) {
+        const auto row = static_cast<std::size_t>(r);
         const std::size_t at = row * gates() + 3 * offset, unit = row * 2 * half_ + offset;
-        const GateConditioning& told = lanes.told[s];
-        const Gates call = {told.from + 3 * offset,
-                            told.delta + 3 * offset,
+        const GateConditioning& given = buffers.conditioning[r];
+        const float* inputs = buffers.inputs[r];
+        const Gates call = {given.from + 3 * offset,
+                            given.delta + 3 * offset,
                             input_.data() + 3 * offset,
                             gates(),
-                            lanes.products + at,
-                            lanes.hidden[lanes.now] + unit,
-                            lanes.hidden[1 - lanes.now] + unit,
-                            lanes.bytes[1 - lanes.now] + unit,
+                            buffers.products + at,
+                            buffers.hidden[buffers.now] + unit,
+                            buffers.hidden[1 - buffers.now] + unit,
+                            buffers.bytes[1 - buffers.now] + unit,
                             half_,
-                            told.weight,
-                            {known[s][0], known[s][1], known[s][2]},
-                            2 + which,
-                            told.context == nullptr ? nullptr : told.context + 3 * offset,
-                            told.scale};
+                            given.weight,
+                            {inputs[0], inputs[1], inputs[2]},
+                            2 + half,
+                            given.context == nullptr ? nullptr : given.context + 3 * offset,
+                            given.scale};
         small ? kernels_->gates_quick(call) : kernels_->gates(call);
     }
 }
 
-void WaveRnn::advance(WaveRnnBuffers& lanes, int which, const float (*known)[3]) const {
-    gate(lanes, which, known);
+void WaveRnn::advance(WaveRnnBuffers& buffers, int half) const {
+    gate(buffers, half);
     const bool small = format_ == SEQGEN_FORMAT_INT8;
-    const Head& head = heads_[which];
-    const std::size_t offset = static_cast<std::size_t>(which) * half_, width = 2 * half_;
-    apply(head.inner, head.inner.all(), {lanes.hidden[1 - lanes.now] + offset, width},
-          {lanes.bytes[1 - lanes.now] + offset, width}, {lanes.inner, half_}, lanes.streams);
-    for (int s = 0; s < lanes.streams; ++s) {
-        const std::size_t at = static_cast<std::size_t>(s) * half_;
-        lanes.multiplier[s] = 1.0f;
+    const Head& head = heads_[half];
+    const std::size_t offset = static_cast<std::size_t>(half) * half_, width = 2 * half_;
+    apply(head.inner, head.inner.all(), {buffers.hidden[1 - buffers.now] + offset, width},
+          {buffers.bytes[1 - buffers.now] + offset, width}, {buffers.inner, half_}, buffers.rows);
+    for (int r = 0; r < buffers.rows; ++r) {
+        const std::size_t at = static_cast<std::size_t>(r) * half_;
+        float* inner = buffers.inner + at;
+        buffers.multiplier[r] = 1.0f;
         if (small) {
-            lanes.multiplier[s] =
-                kernels_->rectify_bytes(lanes.inner + at, head.inner_bias.data(), 1.0f, half_, lanes.inner_bytes + at);
+            buffers.multiplier[r] =
+                kernels_->rectify_bytes(inner, head.inner_bias.data(), 1.0f, half_, buffers.inner_bytes + at);
         } else {
-            kernels_->rectify(lanes.inner + at, head.inner_bias.data(), half_);
+            kernels_->rectify(inner, head.inner_bias.data(), half_);
         }
     }
-    apply(head.outer, head.outer.all(), {lanes.inner, half_}, {lanes.inner_bytes, half_}, {lanes.logits, kClasses},
-          lanes.streams);
-}
-
-int WaveRnn::draw(const WaveRnnBuffers& lanes, int which, int stream, float sharpness, float uniform) const {
-    const float* logits = lanes.logits + static_cast<std::size_t>(stream) * kClasses;
-    return kernels_->draw(logits, heads_[which].outer_bias.data(), lanes.multiplier[stream], sharpness, uniform);
-}
-
-void WaveRnn::score(const WaveRnnBuffers& lanes, int which, int stream, float* logits) const {
-    const float* products = lanes.logits + static_cast<std::size_t>(stream) * kClasses;
-    const float* bias = heads_[which].outer_bias.data();
-    for (std::size_t k = 0; k < kClasses; ++k) logits[k] = std::fma(products[k], lanes.multiplier[stream], bias[k]);
+    apply(head.outer, head.outer.all(), {buffers.inner, half_}, {buffers.inner_bytes, half_},
+          {buffers.logits, kClasses}, buffers.rows);
 }
 
 }  // namespace seqgen

@@ -83,7 +83,9 @@ struct HelperThread::Semaphore {
     void wait() {}
 };
 
-HelperThread::HelperThread() { throw Failure(SEQGEN_UNSUPPORTED, "a second thread is for Linux only; load the model with one"); }
+HelperThread::HelperThread() {
+    throw Failure(SEQGEN_UNSUPPORTED, "a second thread is for Linux only; load the model with one");
+}
 HelperThread::~HelperThread() = default;
 
 #endif

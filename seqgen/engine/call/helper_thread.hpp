@@ -15,7 +15,8 @@ unsigned granted_cores();
 //
 // Nothing waits for a helper that does not come: when the caller needs the result of a job that nobody has taken, it
 // does the job itself. The helper looks for work without sleeping for as long as it takes to run the conditioning
-// network, then sleeps until `summon`. All of it is atomic numbers and a semaphore, whose post neither blocks nor locks.
+// network, then sleeps until `summon`. All of it is atomic numbers and a semaphore, whose post neither blocks nor
+// locks.
 class HelperThread {
    public:
     // Raises Failure(SEQGEN_UNSUPPORTED) where there are no semaphores, Failure(SEQGEN_MEMORY) for want of a thread.
@@ -48,8 +49,9 @@ class HelperThread {
     alignas(64) std::atomic<std::uint64_t> given_{0};
     Work work_ = nullptr;  // of the newest jobs: written before they are given out
     void* context_ = nullptr;
-    alignas(64) std::atomic<std::uint64_t> taken_{0};  // the newest job that somebody has taken; they are taken in order
-    alignas(64) std::atomic<std::uint64_t> done_{0};   // the newest job that the helper has done
+    alignas(64) std::atomic<std::uint64_t> taken_{
+        0};                                           // the newest job that somebody has taken; they are taken in order
+    alignas(64) std::atomic<std::uint64_t> done_{0};  // the newest job that the helper has done
     std::unique_ptr<Semaphore> wake_;
     long process_ = 0;
     std::thread helper_;

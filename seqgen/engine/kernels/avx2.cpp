@@ -78,9 +78,7 @@ inline __m256 pick_half(const float* table, __m256 whole) {
     const __m256 high = _mm256_permutevar8x32_ps(_mm256_load_ps(table + 8), index);
     return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(index, 28)));
 }
-inline Vec pick(const float* table, Vec whole) {
-    return {pick_half(table, whole.low), pick_half(table, whole.high)};
-}
+inline Vec pick(const float* table, Vec whole) { return {pick_half(table, whole.low), pick_half(table, whole.high)}; }
 
 inline void store_bytes(std::uint8_t* to, Vec whole, int offset) {
     const __m256i add = _mm256_set1_epi32(offset), low_byte = _mm256_set1_epi32(0xFF);

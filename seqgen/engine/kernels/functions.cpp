@@ -9,9 +9,9 @@ namespace {
 constexpr double kLn2High = 0x1.62e42fee00000p-1, kLn2Low = 0x1.a39ef35793c76p-33;  // the first times 1024 is exact
 constexpr double kLog2E = 0x1.71547652b82fep+0;
 // Series of e^x and of artanh(x)/x in x^2, the highest power first.
-constexpr double kExponential[] = {1.0 / 6227020800, 1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800, 1.0 / 362880,
-                                   1.0 / 40320,      1.0 / 5040,      1.0 / 720,      1.0 / 120,     1.0 / 24,
-                                   1.0 / 6,          1.0 / 2,         1.0,            1.0};
+constexpr double kExponential[] = {
+    1.0 / 6227020800, 1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800, 1.0 / 362880, 1.0 / 40320, 1.0 / 5040,
+    1.0 / 720,        1.0 / 120,       1.0 / 24,       1.0 / 6,       1.0 / 2,      1.0,         1.0};
 constexpr double kArtanh[] = {1.0 / 21, 1.0 / 19, 1.0 / 17, 1.0 / 15, 1.0 / 13, 1.0 / 11,
                               1.0 / 9,  1.0 / 7,  1.0 / 5,  1.0 / 3,  1.0};
 
@@ -35,7 +35,8 @@ double exponential(double x) {
     constexpr double kShift = 0x1.8p52;  // adding it rounds to a whole number
     const double whole = (x * kLog2E + kShift) - kShift;
     const double rest = (x - whole * kLn2High) - whole * kLn2Low;  // at most ln 2 / 2
-    return polynomial(kExponential, rest) * with_bits(static_cast<std::uint64_t>(static_cast<std::int64_t>(whole) + 1023) << 52);
+    return polynomial(kExponential, rest) *
+           with_bits(static_cast<std::uint64_t>(static_cast<std::int64_t>(whole) + 1023) << 52);
 }
 
 double gelu(double x) {

@@ -180,8 +180,7 @@ struct Int8 {
     }
 
     template <int S>
-    static void group(const Matrix& m, std::uint32_t group, Place& at, Rows<const std::uint8_t> from,
-                      Vec (&made)[S]) {
+    static void group(const Matrix& m, std::uint32_t group, Place& at, Rows<const std::uint8_t> from, Vec (&made)[S]) {
         sum<Shared>(m, group, at, from, made);
     }
 
@@ -203,8 +202,7 @@ struct Int8 {
     }
 
     template <int S>
-    static void strips(const Matrix& m, std::uint32_t group, Place& at, Rows<const std::uint8_t> from,
-                       Vec (&made)[S]) {
+    static void strips(const Matrix& m, std::uint32_t group, Place& at, Rows<const std::uint8_t> from, Vec (&made)[S]) {
         sum<Gathered>(m, group, at, from, made);
     }
 };
@@ -262,7 +260,6 @@ void product(const Matrix& m, Span groups, Rows<const typename Form::Number> x, 
         });
     }
     if (m.dense > 0 && streams == 1) return dense_product<Form>(m, groups, x.data, y.data);
-    each_tile(x, y, streams, [&](auto count, auto from, auto to) {
-        tile<Form, decltype(count)::value>(m, groups, from, to);
-    });
+    each_tile(x, y, streams,
+              [&](auto count, auto from, auto to) { tile<Form, decltype(count)::value>(m, groups, from, to); });
 }

@@ -3,8 +3,8 @@
 // Included inside its unnamed namespace: no function here may be shared between files, or one set's code could run on a
 // machine that lacks it.
 
-constexpr float kLowest = -126.0f;     // the smallest exponent of a normal number
-constexpr float kHighest = 60.0f;      // two such powers of two still multiply to a finite number
+constexpr float kLowest = -126.0f;  // the smallest exponent of a normal number
+constexpr float kHighest = 60.0f;   // two such powers of two still multiply to a finite number
 
 // Coefficients of 2^f on [-1/2, 1/2] with the least relative error (7.5e-8), by Remez' exchange.
 constexpr float kQuintic[] = {1.0000000717f, 0.6931469671f, 0.2402211972f, 0.0555071327f, 0.0096755413f, 0.0013276472f};
@@ -32,20 +32,19 @@ void state_bytes(const float* hidden, std::size_t count, std::uint8_t* bytes) {
 }
 
 // σ(0.6 y) - 1/2 in 16 pieces [k - 1/2, k + 1/2] of |y|: quadratics of least error (1e-4), the first one through zero.
-// The last one leads to 1/2 itself: an update gate that ended at 0.9999 would have every unit forget within 10,000 steps,
-// which cost a dense WaveRNN 0.015 nats a sample.
-alignas(64) constexpr float kPiece0[kSimdWidth] = {0.0f,          0.145646676f, 0.268516302f, 0.358145535f,
-                                               0.416827738f,  0.452575684f, 0.473404437f, 0.485226959f,
-                                               0.491838038f,  0.495504081f, 0.497527629f, 0.49864164f,
-                                               0.499254048f,  0.499590456f, 0.499775201f, 0.499900105f};
+// The last one leads to 1/2 itself: an update gate that ended at 0.9999 would have every unit forget within 10,000
+// steps, which cost a dense WaveRNN 0.015 nats a sample.
+alignas(64) constexpr float kPiece0[kSimdWidth] = {
+    0.0f,         0.145646676f, 0.268516302f, 0.358145535f, 0.416827738f, 0.452575684f, 0.473404437f, 0.485226959f,
+    0.491838038f, 0.495504081f, 0.497527629f, 0.49864164f,  0.499254048f, 0.499590456f, 0.499775201f, 0.499900105f};
 alignas(64) constexpr float kPiece1[kSimdWidth] = {0.150475934f,    0.136698112f,    0.106655806f,    0.0732560381f,
-                                               0.0460309647f,   0.0273281056f,   0.0156815406f,   0.00882333331f,
-                                               0.00490971096f,  0.00271513173f,  0.00149642804f,  0.000823154813f,
-                                               0.000452317909f, 0.000248414784f, 0.000136386967f, 0.000168812998f};
-alignas(64) constexpr float kPiece2[kSimdWidth] = {-0.0030972797f,   -0.0118026389f,   -0.0170172937f,   -0.0156268887f,
-                                               -0.011451263f,    -0.00739187142f,  -0.00444070809f,  -0.00256231194f,
-                                               -0.00144563708f,  -0.000805546355f, -0.000446068181f, -0.000245934876f,
-                                               -0.000135230919f, -7.4295167e-05f,  -4.08354172e-05f, 7.1538691e-05f};
+                                                   0.0460309647f,   0.0273281056f,   0.0156815406f,   0.00882333331f,
+                                                   0.00490971096f,  0.00271513173f,  0.00149642804f,  0.000823154813f,
+                                                   0.000452317909f, 0.000248414784f, 0.000136386967f, 0.000168812998f};
+alignas(64) constexpr float kPiece2[kSimdWidth] = {
+    -0.0030972797f,   -0.0118026389f,  -0.0170172937f,   -0.0156268887f,   -0.011451263f,    -0.00739187142f,
+    -0.00444070809f,  -0.00256231194f, -0.00144563708f,  -0.000805546355f, -0.000446068181f, -0.000245934876f,
+    -0.000135230919f, -7.4295167e-05f, -4.08354172e-05f, 7.1538691e-05f};
 constexpr float kLastPiece = 15.49f;
 
 inline Vec half_sigmoid(Vec y) {
@@ -196,18 +195,6 @@ int draw(const float* y, const float* bias, float multiplier, float sharpness, f
 
 #include "kernels/kernel_dilated.hpp"
 
-const Kernels kKernels = {kName,
-                          kZeroPoint == 128,
-                          product<Float32>,
-                          product<BFloat16>,
-                          product<Int8>,
-                          gates<Exact>,
-                          gates<Quick>,
-                          state_bytes,
-                          rectify,
-                          rectify_bytes,
-                          filter,
-                          filter_quick,
-                          accumulate,
-                          scaled_bytes,
-                          draw};
+const Kernels kKernels = {kName,        kZeroPoint == 128, product<Float32>, product<BFloat16>, product<Int8>,
+                          gates<Exact>, gates<Quick>,      state_bytes,      rectify,           rectify_bytes,
+                          filter,       filter_quick,      accumulate,       scaled_bytes,      draw};

@@ -10,7 +10,7 @@
 
 namespace seqgen {
 
-constexpr int kSimdWidth = 16;               // rows of a block, floats of a vector
+constexpr int kSimdWidth = 16;           // rows of a block, floats of a vector
 constexpr std::size_t kBlockBytes = 64;  // one block of weights: 16x1 float32, 16x2 bfloat16 or 16x4 int8
 constexpr int kClasses = 256;
 constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number, kept in the low bits
@@ -21,11 +21,11 @@ struct Matrix {
     std::uint32_t groups = 0;
     const std::uint32_t* starts = nullptr;   // [groups + 1] first block of each group
     const std::uint16_t* columns = nullptr;  // [blocks] first column of each block; of strips [blocks][4]
-    const std::uint8_t* weights = nullptr;   // [blocks][64], of strips [blocks][4 columns' bytes]; row by row in each 64
-    const float* scale = nullptr;            // int8: [groups][16] value of one unit
-    const std::int32_t* base = nullptr;      // int8: [groups][16] what the activations' zero points add up to
-    const std::uint32_t* strips = nullptr;   // of strips: [groups][4] the first row of y of each; otherwise null
-    std::uint32_t dense = 0;                 // blocks of each group, where all have the same ones from column 0 on
+    const std::uint8_t* weights = nullptr;  // [blocks][64], of strips [blocks][4 columns' bytes]; row by row in each 64
+    const float* scale = nullptr;           // int8: [groups][16] value of one unit
+    const std::int32_t* base = nullptr;     // int8: [groups][16] what the activations' zero points add up to
+    const std::uint32_t* strips = nullptr;  // of strips: [groups][4] the first row of y of each; otherwise null
+    std::uint32_t dense = 0;                // blocks of each group, where all have the same ones from column 0 on
 };
 
 // Groups of 16 rows, from `first` to before `last`.
@@ -98,8 +98,7 @@ struct Kernels {
     // y = max(y + bias, 0).
     void (*rectify)(float* y, const float* bias, std::size_t count);
     // max(multiplier * y + bias, 0) in 8 bits, made * (q + 127); returns `made`, the largest number over 254.
-    float (*rectify_bytes)(const float* y, const float* bias, float multiplier, std::size_t count,
-                           std::uint8_t* bytes);
+    float (*rectify_bytes)(const float* y, const float* bias, float multiplier, std::size_t count, std::uint8_t* bytes);
 
     void (*filter)(const Filter&);        // as exact as `gates`
     void (*filter_quick)(const Filter&);  // as exact as `gates_quick`

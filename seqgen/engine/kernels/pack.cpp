@@ -98,7 +98,8 @@ void MatrixSource::read(std::size_t row, float* made) const {
     for (std::size_t i = 0; i < columns.size(); ++i) made[i] = columns[i] < 0 ? 0.0f : from[columns[i]];
 }
 
-PackedMatrix::PackedMatrix(const MatrixSource& given, seqgen_format format, Activations activations, const Kernels& kernels)
+PackedMatrix::PackedMatrix(const MatrixSource& given, seqgen_format format, Activations activations,
+                           const Kernels& kernels)
     : kernels_(&kernels), format_(format), activations_(activations) {
     const std::size_t height = given.rows.size(), width = given.columns.size();
     if (width > kMostColumns) {

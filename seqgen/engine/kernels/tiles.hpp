@@ -1,5 +1,6 @@
-// The eight tile registers of AMX, by inline assembly: the intrinsics of GCC 12 tell the compiler that the configuration
-// is smaller than it is, and stores into it get lost. Part of amx.cpp; a test puts plain loops in place of this file.
+// The eight tile registers of AMX, by inline assembly: the intrinsics of GCC 12 tell the compiler that the
+// configuration is smaller than it is, and stores into it get lost. Part of amx.cpp; a test puts plain loops in place
+// of this file.
 #pragma once
 
 #include <cpuid.h>
@@ -26,7 +27,8 @@ struct Tiles {
         if (__get_cpuid(1, &a, &b, &c, &d) == 0 || (c & kSystemSaves) == 0) return false;
         if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0 || (d & kTilesAndInt8) != kTilesAndInt8) return false;
         // Palette 1: EBX has the bytes of a row and above them the number of tiles, ECX the rows.
-        if (__get_cpuid_count(0x1D, 1, &a, &b, &c, &d) == 0 || b != (8u << 16 | 64u) || (c & 0xFFFFu) != 16) return false;
+        if (__get_cpuid_count(0x1D, 1, &a, &b, &c, &d) == 0 || b != (8u << 16 | 64u) || (c & 0xFFFFu) != 16)
+            return false;
         __asm__("xgetbv" : "=a"(a), "=d"(d) : "c"(0));
         return (a & kTileState) == kTileState && syscall(SYS_arch_prctl, kAsk, kTileData) == 0;
 #else

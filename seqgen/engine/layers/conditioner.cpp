@@ -38,10 +38,13 @@ Conditioner::Value Conditioner::value(const std::string& name, const std::string
 }
 
 bool Conditioner::append(const Json& described, const Tensors& tensors, const std::string& where) {
-    static const std::map<std::string, Kind> kinds = {
-        {"normalise", Kind::normalise}, {"slice", Kind::slice}, {"conv", Kind::conv},
-        {"dense", Kind::dense},         {"add", Kind::add},     {"relu", Kind::relu},
-        {"gelu", Kind::gelu}};
+    static const std::map<std::string, Kind> kinds = {{"normalise", Kind::normalise},
+                                                      {"slice", Kind::slice},
+                                                      {"conv", Kind::conv},
+                                                      {"dense", Kind::dense},
+                                                      {"add", Kind::add},
+                                                      {"relu", Kind::relu},
+                                                      {"gelu", Kind::gelu}};
     const auto kind = kinds.find(described.at("op", where).string(where));
     if (kind == kinds.end()) return false;
     const Value in = value(described.at("in", where).string(where), where);
@@ -118,7 +121,8 @@ void Conditioner::remember(Op& op, const Json& described, const Tensors& tensors
     initial_.insert(initial_.end(), fresh.begin(), fresh.end());
 }
 
-void Conditioner::run(const float* features, std::size_t features_stride, float* scratch, float* state, int streams) const {
+void Conditioner::run(const float* features, std::size_t features_stride, float* scratch, float* state,
+                      int streams) const {
     for (int s = 0; s < streams; ++s) {
         const auto row = static_cast<std::size_t>(s);
         std::copy_n(features + row * features_stride, channels_, scratch + row * scratch_);

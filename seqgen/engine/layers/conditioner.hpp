@@ -19,6 +19,8 @@ namespace seqgen {
 //   gelu       y = x Φ(x)
 class Conditioner {
    public:
+    static constexpr const char* kKnownOps = "normalise, slice, conv, dense, add, relu, gelu";
+
     Conditioner() = default;
     // `format` of the weights: float32 or bf16.
     Conditioner(std::size_t channels, seqgen_format format, const Kernels& kernels);

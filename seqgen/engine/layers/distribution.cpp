@@ -35,20 +35,20 @@ struct Scale {
 
 // ln p(x) = ln Σ_k π_k Logistic(x; m_k, s_k), rounded to one of `levels`; outputs are logits, means, log-scales.
 class Mixture : public Distribution {
- public:
+   public:
     Mixture(const Json& op, const std::string& where)
         : mixtures_(static_cast<std::size_t>(op.at("mixtures", where).integer(1, kMostMixtures, where + ": mixtures"))),
           top_(static_cast<float>(op.at("levels", where).integer(2, kMostLevels, where + ": levels") - 1)),
           scale_(Scale::read(op, where)) {}
 
-    std::size_t params() const override { return 3 * mixtures_; }
-    int draws() const override { return 2; }
+    std::size_t num_params() const override { return 3 * mixtures_; }
+    int num_uniforms() const override { return 2; }
 
-    void louder(float* params, float level) const override {
-        const float gain = exponential(level);
+    void amplify(float* params, float gain) const override {
+        const float factor = exponential(gain);
         for (std::size_t k = 0; k < mixtures_; ++k) {
-            params[mixtures_ + k] *= gain;
-            params[2 * mixtures_ + k] += level;
+            params[mixtures_ + k] *= factor;
+            params[2 * mixtures_ + k] += gain;
         }
     }
 
@@ -62,7 +62,7 @@ class Mixture : public Distribution {
         return level * (2.0f / top_) - 1.0f;
     }
 
- private:
+   private:
     // The first component whose cumulative sum passes u times all of them, else the last.
     std::size_t component(const float* logits, float u) const {
         double most = logits[0], sums[kMostMixtures], total = 0;
@@ -80,15 +80,15 @@ class Mixture : public Distribution {
 
 // x = m + s Φ⁻¹(u); outputs are the mean and the log-scale.
 class Gaussian : public Distribution {
- public:
+   public:
     Gaussian(const Json& op, const std::string& where) : scale_(Scale::read(op, where)) {}
 
-    std::size_t params() const override { return 2; }
-    int draws() const override { return 1; }
+    std::size_t num_params() const override { return 2; }
+    int num_uniforms() const override { return 1; }
 
-    void louder(float* params, float level) const override {
-        params[0] *= exponential(level);
-        params[1] += level;
+    void amplify(float* params, float gain) const override {
+        params[0] *= exponential(gain);
+        params[1] += gain;
     }
 
     float sample(const float* params, const float* uniforms, float temperature) const override {
@@ -96,11 +96,15 @@ class Gaussian : public Distribution {
         return held(params[0] + spread * static_cast<float>(normal_quantile(uniforms[0])));
     }
 
- private:
+   private:
     Scale scale_;
 };
 
 }  // namespace
+
+void Logits::write(float* logits) const {
+    for (std::size_t k = 0; k < kClasses; ++k) logits[k] = std::fma(products[k], multiplier, bias[k]);
+}
 
 double number(const Json& op, const char* name, double low, double high, const std::string& where) {
     const double found = op.at(name, where).real(where + ": " + name);

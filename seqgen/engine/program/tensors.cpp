@@ -207,7 +207,9 @@ std::vector<float> Tensors::rounded(const std::string& name, std::vector<std::in
     }
     std::int32_t sizes[2];
     std::memcpy(sizes, find(name + ".shape", two, "I32").data, sizeof sizes);
-    const auto fits = [](std::int32_t size, std::int64_t wanted) { return size >= 1 && (wanted < 0 || size == wanted); };
+    const auto fits = [](std::int32_t size, std::int64_t wanted) {
+        return size >= 1 && (wanted < 0 || size == wanted);
+    };
     if (!fits(sizes[0], shape[0]) || !fits(sizes[1], shape[1]) || sizes[0] != count[0]) misfit(sizes[0], sizes[1]);
     shape = {sizes[0], sizes[1]};
     return blocks(name, shape, peaks);
@@ -234,7 +236,8 @@ std::vector<float> Tensors::blocks(const std::string& name, const std::vector<st
             next = column + 4;
             for (std::size_t i = 0; i < 16; ++i) {
                 const std::size_t y = row + i / 4, x = column + i % 4;
-                if (y < height && x < width) values[y * width + x] = eighth(stored.data[16 * block + i], peaks[y], name);
+                if (y < height && x < width)
+                    values[y * width + x] = eighth(stored.data[16 * block + i], peaks[y], name);
             }
         }
     }

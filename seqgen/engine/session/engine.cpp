@@ -9,7 +9,6 @@
 #include "seqgen_engine.h"
 #include "session/handles.hpp"
 #include "session/session.hpp"
-#include "session/subscale_session.hpp"
 
 namespace seqgen {
 namespace {
@@ -69,10 +68,6 @@ void check_blob(const Model& model, const void* state, std::size_t bytes) {
             "the state has " + std::to_string(bytes) + " bytes, expected " + std::to_string(model.state_bytes()));
 }
 
-std::size_t workspace(const Model& model, int streams) {
-    return model.subscale ? SubscaleSession::workspace(model) : Session::workspace(model, streams);
-}
-
 void check_sizes(const Model& model, const seqgen_call& call) {
     require(call.streams >= 1 && call.streams <= SEQGEN_MAX_STREAMS,
             std::to_string(call.streams) + " streams in one call; give 1 to 16");
@@ -84,17 +79,17 @@ void check_sizes(const Model& model, const seqgen_call& call) {
     require(call.samples >= least && call.samples <= made,
             std::to_string(call.frames) + " frames do not make " + std::to_string(call.samples) + " samples; ask for " +
                 std::to_string(made) + ", or " + std::to_string(least) + " at the start of a stream");
-    const std::size_t needed = workspace(model, call.streams);
+    const std::size_t needed = Session::workspace(model, call.streams);
     require(call.workspace != nullptr && call.workspace_bytes >= needed,
             "the workspace has " + std::to_string(call.workspace_bytes) + " bytes, expected " + std::to_string(needed));
 }
 
-// WaveRnnBuffers have a place in their stream, so that no samples may be left out.
+// Lanes have a place in their stream, so that no samples may be left out.
 void check_due(const Model& model, const seqgen_call& call, std::int64_t waits) {
+    if (model.body->traits().lanes == 1) return;
     const std::int64_t due = std::max<std::int64_t>(0, call.frames * static_cast<std::int64_t>(model.hop) - waits);
-    require(!model.subscale || call.samples == due,
-            std::to_string(call.frames) + " frames make " + std::to_string(due) + " samples of this stream, not " +
-                std::to_string(call.samples));
+    require(call.samples == due, std::to_string(call.frames) + " frames make " + std::to_string(due) +
+                                     " samples of this stream, not " + std::to_string(call.samples));
 }
 
 void check_states(const Model& model, const seqgen_call& call) {
@@ -117,7 +112,6 @@ void check_features(const Model& model, const seqgen_call& call) {
 }
 
 // Samples that are real numbers: a caller must know of them, and give them within full scale, or the noise behind them.
-constexpr float kMostNoise = 1e3f;
 void check_values(const seqgen_call& call, bool drawing, float most) {
     require(call.struct_size >= offsetof(seqgen_call, params) + sizeof call.params,
             "samples of this model are real numbers, which the caller's seqgen_call does not know; build it anew");
@@ -125,15 +119,16 @@ void check_values(const seqgen_call& call, bool drawing, float most) {
     const auto count = static_cast<std::size_t>(call.streams) * static_cast<std::size_t>(call.samples);
     require(count == 0 || call.values != nullptr, "values is null");
     for (std::size_t i = 0; i < count; ++i) {
-        require(call.values[i] >= -most && call.values[i] <= most,
-                "values lie outside [-" + std::to_string(static_cast<int>(most)) + ", " +
-                    std::to_string(static_cast<int>(most)) + "]");
+        require(call.values[i] >= -most && call.values[i] <= most, "values lie outside [-" +
+                                                                       std::to_string(static_cast<int>(most)) + ", " +
+                                                                       std::to_string(static_cast<int>(most)) + "]");
     }
 }
 
 void run(seqgen_model handle, const seqgen_call* given, bool drawing) {
     const ModelReference model(handle);
     const seqgen_call call = whole(given, "seqgen_call");
+    const BodyTraits traits = model->body->traits();
     check_sizes(*model, call);
     check_states(*model, call);
     check_features(*model, call);
@@ -142,11 +137,11 @@ void run(seqgen_model handle, const seqgen_call* given, bool drawing) {
         require(
             call.samples == 0 || call.uniforms != nullptr || (call.stream_ids != nullptr && call.positions != nullptr),
             "give uniforms, or stream_ids and positions");
-    } else if (!model->real()) {
+    } else if (traits.classes > 0) {
         require(call.samples == 0 || call.elements != nullptr, "elements is null");
     }
-    if (model->real()) check_values(call, drawing, model->flows ? kMostNoise : 1.0f);
-    model->subscale ? SubscaleSession(*model, call, drawing).run() : Session(*model, call, drawing).run();
+    if (traits.classes == 0) check_values(call, drawing, traits.most_value);
+    Session::run(*model, call, drawing);
 }
 
 void describe(const Model& model, seqgen_model_info& info) {
@@ -154,20 +149,21 @@ void describe(const Model& model, seqgen_model_info& info) {
     info.channels = static_cast<std::int32_t>(model.channels);
     info.hop = static_cast<std::int32_t>(model.hop);
     info.latency = static_cast<std::int32_t>(model.latency);
-    info.elements_per_sample = model.elements();
-    info.classes = model.real() ? 0 : kClasses;
+    const BodyTraits traits = model.body->traits();
+    info.elements_per_sample = traits.symbols;
+    info.classes = traits.classes;
     info.format = model.format;
     tell(info.isa, sizeof info.isa, model.kernels.name);
     info.state_bytes = model.state_bytes();
-    info.workspace_bytes = workspace(model, SEQGEN_MAX_STREAMS);
-    info.weight_bytes = model.weight_bytes();
-    info.weight_blocks = model.body->blocks();
-    info.threads = model.team ? 2 : 1;
-    info.lanes = model.subscale ? static_cast<std::int32_t>(model.subscale->lanes()) : 1;
-    info.ahead = model.subscale ? static_cast<std::int32_t>(model.subscale->ahead()) : 0;
-    info.uniforms_per_sample = model.draws();
-    info.params = static_cast<std::int32_t>(model.params());
-    info.feeds_back = model.flows ? 0 : 1;
+    info.workspace_bytes = Session::workspace(model, SEQGEN_MAX_STREAMS);
+    info.weight_bytes = model.body->weight_bytes();
+    info.weight_blocks = model.body->weight_blocks();
+    info.threads = model.helper ? 2 : 1;
+    info.lanes = traits.lanes;
+    info.ahead = traits.ahead;
+    info.uniforms_per_sample = traits.uniforms;
+    info.params = static_cast<std::int32_t>(traits.params);
+    info.feeds_back = traits.feeds_back ? 1 : 0;
 }
 
 }  // namespace
