@@ -5,7 +5,7 @@ SHELL := /bin/bash
 VENV := .venv
 STAMP := $(VENV)/set-up
 # The native engine is compiled when the package is installed: anew when its sources change.
-ENGINE := $(wildcard seqgen/runtime/native/CMakeLists.txt seqgen/runtime/native/*/*.?pp seqgen/runtime/native/*/*.h)
+ENGINE := $(wildcard seqgen/engine/CMakeLists.txt seqgen/engine/*/*.?pp seqgen/engine/*/*.h)
 # Any Python 3.11-3.13; the first that fits is taken. Choose another with `make setup PYTHON=/path/to/python3.12`.
 PYTHON ?=
 # Empty: torch from PyPI (CUDA builds on Linux). For the smaller CPU build add its index, for example

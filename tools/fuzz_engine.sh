@@ -19,9 +19,9 @@ if clang++ -x c++ -fsanitize=fuzzer,address,undefined -o "$work/probe" - 2>/dev/
 fi
 # One folder for each compiler: CMake cannot change it in one that is there.
 build="$work/$compiler"
-cmake -S seqgen/runtime/native -B "$build" -DSEQGEN_SANITIZE="$sanitize" -DCMAKE_CXX_COMPILER="$compiler" >/dev/null
+cmake -S seqgen/engine -B "$build" -DSEQGEN_SANITIZE="$sanitize" -DCMAKE_CXX_COMPILER="$compiler" >/dev/null
 cmake --build "$build" -j 2 >/dev/null
-flags=(-std=c++17 -O1 -g -Wall -Wextra -I seqgen/runtime/native/include "$build/libseqgen_engine.so" -Wl,-rpath,"$build")
+flags=(-std=c++17 -O1 -g -Wall -Wextra -I seqgen/engine/include "$build/libseqgen_engine.so" -Wl,-rpath,"$build")
 export ASAN_OPTIONS=allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 
 if [ "$compiler" = clang++ ]; then

@@ -3,10 +3,10 @@
 # tests/engine/threads.cpp under thread.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-python="$PWD/.venv/bin/python" native=seqgen/runtime/native
+python="$PWD/.venv/bin/python" engine=seqgen/engine
 
 build() {  # FOLDER SANITIZERS
-  cmake -S "$native" -B "build/$1" -DSEQGEN_SANITIZE="$2" >/dev/null
+  cmake -S "$engine" -B "build/$1" -DSEQGEN_SANITIZE="$2" >/dev/null
   cmake --build "build/$1" -j 2 >/dev/null
 }
 
@@ -22,7 +22,7 @@ LD_PRELOAD="$(cc -print-file-name=libasan.so) $(cc -print-file-name=libstdc++.so
 
 build sanitize-threads thread
 folder=build/sanitize-threads
-c++ -std=c++17 -O1 -g -fsanitize=thread -pthread -I "$native/include" tests/engine/threads.cpp \
+c++ -std=c++17 -O1 -g -fsanitize=thread -pthread -I "$engine/include" tests/engine/threads.cpp \
   "$folder/libseqgen_engine.so" -Wl,-rpath,"$PWD/$folder" -o "$folder/threads"
 # The sanitizer wants its memory at fixed places, which some kernels' randomised addresses take.
 fixed=(); if setarch -R true 2>/dev/null; then fixed=(setarch -R); fi

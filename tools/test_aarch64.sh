@@ -3,7 +3,7 @@
 # Installs Debian's cross compiler and qemu where they are missing, which needs root.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-native="$PWD/seqgen/runtime/native"
+engine="$PWD/seqgen/engine"
 python="$PWD/.venv/bin/python"
 if ! command -v aarch64-linux-gnu-g++ qemu-aarch64 >/dev/null; then
   apt-get update && apt-get install -y --no-install-recommends g++-aarch64-linux-gnu qemu-user
@@ -11,11 +11,11 @@ fi
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 
-cmake -S "$native" --preset host -B "$work/here" >/dev/null && cmake --build "$work/here" >/dev/null
-cmake -S "$native" --preset aarch64-linux -B "$work/arm" >/dev/null && cmake --build "$work/arm" >/dev/null
-cc -O2 -I"$native/include" examples/vocode.c "$work/here/libseqgen_engine.so" \
+cmake -S "$engine" --preset host -B "$work/here" >/dev/null && cmake --build "$work/here" >/dev/null
+cmake -S "$engine" --preset aarch64-linux -B "$work/arm" >/dev/null && cmake --build "$work/arm" >/dev/null
+cc -O2 -I"$engine/include" examples/vocode.c "$work/here/libseqgen_engine.so" \
   -Wl,-rpath,"$work/here" -o "$work/here/vocode"
-aarch64-linux-gnu-gcc -O2 -I"$native/include" examples/vocode.c "$work/arm/libseqgen_engine.so" \
+aarch64-linux-gnu-gcc -O2 -I"$engine/include" examples/vocode.c "$work/arm/libseqgen_engine.so" \
   -Wl,-rpath,"$work/arm" -o "$work/arm/vocode"
 
 "$python" - "$work" <<'PYTHON'

@@ -6,8 +6,8 @@
 #include <random>
 #include <vector>
 
-#include "kernels.hpp"
-#include "pack.hpp"
+#include "kernels/kernels.hpp"
+#include "kernels/pack.hpp"
 
 int tile_products = 0;
 
@@ -46,13 +46,13 @@ std::vector<float> weights(const Kind& kind) {
 bool same(const Kernels& fast, const Kind& kind, int streams) {
     const std::vector<float> dense = weights(kind);
     const auto activations = between(0, 1) == 0 ? Activations::state : Activations::rectified;
-    const Source source =
-        Source::plain(dense.data(), static_cast<std::size_t>(kind.height), static_cast<std::size_t>(kind.width));
-    const Packed plain(source, SEQGEN_FORMAT_INT8, activations, *generic_kernels());
-    const Packed tiled(source, SEQGEN_FORMAT_INT8, activations, fast);
+    const MatrixSource source =
+        MatrixSource::plain(dense.data(), static_cast<std::size_t>(kind.height), static_cast<std::size_t>(kind.width));
+    const PackedMatrix plain(source, SEQGEN_FORMAT_INT8, activations, *generic_kernels());
+    const PackedMatrix tiled(source, SEQGEN_FORMAT_INT8, activations, fast);
     const auto rows = static_cast<std::size_t>(streams);
     const std::size_t stride = source.columns.size() + 16 * static_cast<std::size_t>(between(0, 2));
-    Aligned<std::uint8_t> signed_bytes(rows * stride), bytes(rows * stride);
+    AlignedArray<std::uint8_t> signed_bytes(rows * stride), bytes(rows * stride);
     for (std::size_t i = 0; i < bytes.size(); ++i) {
         const int q = between(0, 9) == 0 ? 127 : between(-127, 127);
         signed_bytes[i] = static_cast<std::uint8_t>(q);

@@ -1,5 +1,5 @@
 // Prints exponential, logarithm, normal_quantile and gelu of doubles read from standard input as hexadecimal numbers.
-#include "functions.hpp"
+#include "kernels/functions.hpp"
 
 #include <cstdio>
 

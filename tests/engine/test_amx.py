@@ -22,13 +22,14 @@ def test_products_by_tiles_have_the_bits_of_the_plain_loops(repository: Path, tm
     compiler = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
     if compiler is None or platform.machine() != "x86_64":
         pytest.skip("no C++ compiler, or this is another kind of machine")
-    native, tests = repository / "seqgen" / "runtime" / "native", repository / "tests" / "engine"
+    engine, tests = repository / "seqgen" / "engine", repository / "tests" / "engine"
     command = [compiler, "-std=c++17", "-O1", "-ffp-contract=off", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-c"]
-    command += [f"-I{native / 'src'}", f"-I{native / 'include'}", f"-I{tests}"]
+    command += [f"-I{engine}", f"-I{engine / 'include'}", f"-I{tests}"]
     tiles = ['-DSEQGEN_TILES="tiles_emulated.hpp"']
+    kernels = engine / "kernels"
     for source, options in {
-        tests / "amx.cpp": [], native / "src" / "pack.cpp": [], native / "src" / "generic.cpp": [],
-        native / "src" / "avx512.cpp": [*AVX512, "-w"], native / "src" / "amx.cpp": tiles,
+        tests / "amx.cpp": [], kernels / "pack.cpp": [], kernels / "generic.cpp": [],
+        kernels / "avx512.cpp": [*AVX512, "-w"], kernels / "amx.cpp": tiles,
     }.items():  # fmt: skip
         made = tmp_path / f"{source.parent.name}-{source.stem}.o"
         subprocess.run([*command, *options, str(source), "-o", str(made)], check=True, timeout=240)

@@ -293,6 +293,6 @@ def test_the_header_is_c99(repository: Path, tmp_path: Path) -> None:
     source.write_text(
         '#include "seqgen_engine.h"\nint main(void) { seqgen_call c; c.streams = 1; return c.streams; }\n'
     )
-    include = repository / "seqgen" / "runtime" / "native" / "include"
+    include = repository / "seqgen" / "engine" / "include"
     command = [compiler, "-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", f"-I{include}", "-c", str(source)]
     subprocess.run([*command, "-o", str(tmp_path / "use.o")], check=True, timeout=60)

@@ -30,7 +30,7 @@ def vocode(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("no C compiler")
     library, program = library_path().resolve(), tmp_path_factory.mktemp("example") / "vocode"
     command = [compiler, "-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O1"]
-    command += [f"-I{repository / 'seqgen' / 'runtime' / 'native' / 'include'}"]
+    command += [f"-I{repository / 'seqgen' / 'engine' / 'include'}"]
     command += [str(repository / "examples" / "vocode.c"), str(library), f"-Wl,-rpath,{library.parent}"]
     subprocess.run([*command, "-o", str(program)], check=True, timeout=60)
     return program

@@ -22,8 +22,8 @@ def compute(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     compiler = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
         pytest.skip("no C++ compiler")
-    source, program = repository / "seqgen/runtime/native/src", tmp_path_factory.mktemp("functions") / "functions"
-    files = [str(repository / "tests/engine/functions.cpp"), str(source / "functions.cpp")]
+    source, program = repository / "seqgen/engine", tmp_path_factory.mktemp("functions") / "functions"
+    files = [str(repository / "tests/engine/functions.cpp"), str(source / "kernels/functions.cpp")]
     command = [compiler, "-std=c++17", "-O2", "-ffp-contract=off", f"-I{source}", *files, "-o", str(program)]
     subprocess.run(command, check=True, timeout=120)
 

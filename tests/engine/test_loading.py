@@ -119,7 +119,7 @@ def test_mutated_bundles_load_or_say_why_not(repository: Path, tmp_path: Path) -
     if compiler is None:
         pytest.skip("no C++ compiler")
     folder, library = repository / "tests" / "engine" / "fuzz", library_path().resolve()
-    include = repository / "seqgen" / "runtime" / "native" / "include"
+    include = repository / "seqgen" / "engine" / "include"
     command = [compiler, "-std=c++17", "-O1", "-Wall", "-Wextra", f"-I{include}", str(folder / "load.cpp")]
     command += [str(folder / "driver.cpp"), str(library), f"-Wl,-rpath,{library.parent}", "-o", str(tmp_path / "fuzz")]
     subprocess.run(command, check=True, timeout=240)

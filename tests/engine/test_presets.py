@@ -22,7 +22,7 @@ def native(repository: Path) -> Path:
     assert version is not None
     if (int(version[1]), int(version[2])) < (3, 21):
         pytest.skip("presets of version 3 need CMake 3.21")
-    return repository / "seqgen" / "runtime" / "native"
+    return repository / "seqgen" / "engine"
 
 
 def test_all_are_listed(native: Path) -> None:

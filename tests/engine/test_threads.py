@@ -22,7 +22,7 @@ def threads(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("no C++ compiler")
     library, program = library_path().resolve(), tmp_path_factory.mktemp("threads") / "threads"
     command = [compiler, "-std=c++17", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-pthread"]
-    command += [f"-I{repository / 'seqgen' / 'runtime' / 'native' / 'include'}"]
+    command += [f"-I{repository / 'seqgen' / 'engine' / 'include'}"]
     command += [str(repository / "tests" / "engine" / "threads.cpp"), str(library), f"-Wl,-rpath,{library.parent}"]
     subprocess.run([*command, "-o", str(program)], check=True, timeout=240)
     return program

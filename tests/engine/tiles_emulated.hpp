@@ -8,7 +8,7 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "tile_shapes.hpp"
+#include "kernels/tile_shapes.hpp"
 
 extern int tile_products;  // how many times tiles were configured
 

@@ -1,0 +1,154 @@
+// Bodies: the networks that turn conditioning vectors into samples, one class for each kind of generator.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <new>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "call/helper_thread.hpp"
+#include "call/sample_io.hpp"
+#include "call/workspace.hpp"
+#include "kernels/pack.hpp"
+#include "layers/distribution.hpp"
+#include "program/json.hpp"
+#include "program/tensors.hpp"
+
+namespace seqgen {
+
+// The fixed part at the beginning of a state blob.
+struct StateHeader {
+    std::uint32_t magic, version;
+    std::uint64_t signature;     // of the program and the format: a blob fits one model only
+    std::uint32_t coarse, fine;  // the newest symbols, where samples consist of some
+    std::uint32_t ahead;         // conditioning vectors still to be dropped
+    float previous;              // the sample before, where samples are real numbers; else 0
+};
+
+// A body's parts of one stream's state blob: header fields of its own, and bytes on both sides of the conditioning
+// network's state.
+struct BodyState {
+    StateHeader& header;
+    unsigned char *before, *behind;
+};
+struct BodyStateBytes {
+    std::size_t before, behind;  // the first a multiple of 4
+};
+
+// What the rest of the engine has to know of a body.
+struct BodyTraits {
+    const char* codec;                 // the op that must follow: what its samples are
+    int classes = kClasses;            // of a symbol; 0 where samples are real numbers
+    int symbols = 1;                   // drawn for one sample; 1 where samples are real numbers
+    int uniforms = 1;                  // uniform numbers of a sample
+    std::size_t params = kClasses;     // numbers of an element's distribution
+    bool feeds_back = true;            // it reads the samples that it made
+    float most_value = 1;              // of what scoring is given in place of drawn real numbers
+    int lanes = 1;                     // samples of a stream made side by side
+    int ahead = 0;                     // samples under way beyond those given out
+    int streams = SEQGEN_MAX_STREAMS;  // that it takes side by side
+};
+
+// What a body is loaded from: an op of the program and what stands before it.
+struct BodySource {
+    const Json& op;
+    const Tensors& tensors;
+    seqgen_format format;
+    const Kernels& kernels;
+    std::optional<LogGain> gain;       // of an op before it
+    std::size_t hop, latency;          // samples
+    const std::vector<float>& vector;  // of conditioning, before the first frame
+    std::string where;
+
+    // Raise Failure(SEQGEN_FORMAT), the second where the conditioning vector has not so many numbers.
+    void expect(bool right, const std::string& otherwise) const;
+    void expect_channels(std::size_t channels) const;
+};
+
+// What a body works with in one call. It outlives the body's own part of the call.
+struct CallContext {
+    const SampleIO& io;
+    const HelperLease& helper;
+    const float* weights;  // [hop] how far each sample lies from one frame's conditioning vector to the next
+    std::size_t hop;
+    int streams;  // side by side
+};
+
+// A new frame's conditioning: `vectors` of the streams, `stride` floats apart.
+struct Frame {
+    const float* vectors;
+    std::size_t stride;
+    std::int64_t origin;  // sample of the call that the frame begins with; negative where samples are dropped
+
+    // Where in the frame its first sample that is made lies: at the hop or behind it where it makes none.
+    std::int64_t first() const { return origin < 0 ? -origin : 0; }
+};
+
+// A body's own part of a call, in the call's workspace. Each body derives its own.
+struct BodyCall {
+    explicit BodyCall(const CallContext& context) : context(context) {}
+    BodyCall(const BodyCall&) = delete;
+    BodyCall& operator=(const BodyCall&) = delete;
+    virtual ~BodyCall() = default;
+
+    const CallContext context;
+};
+
+// Makes a body's part of a call, `Call(memory, rest...)`, in the workspace. Null where that only counts.
+template <typename Call, typename... Rest>
+BodyCall* place_call(Workspace& memory, Rest&&... rest) {
+    void* place = memory.take(sizeof(Call));
+    if (place != nullptr) return new (place) Call(memory, std::forward<Rest>(rest)...);
+    const Call counted(memory, std::forward<Rest>(rest)...);
+    return nullptr;
+}
+
+// The weights of a generator, which never change, and how it goes on with the streams of a call. A call is
+//   open, then for some streams at a time: load each; for every frame: enter, while (advance) draw; save each.
+// Nothing of that fails, allocates or locks.
+class Body {
+   public:
+    Body() = default;
+    Body(const Body&) = delete;
+    Body& operator=(const Body&) = delete;
+    virtual ~Body() = default;
+
+    virtual BodyTraits traits() const = 0;
+
+    // Takes the op of a distribution, of which it is told one. False where that is of a kind that this body never
+    // draws. Raises Failure where it does not fit.
+    virtual bool draws_from(const std::string& name, const Json& op, const std::string& where) = 0;
+
+    // Numbers of a conditioning vector.
+    virtual std::size_t channels() const = 0;
+    // 64-byte blocks of weights that are not zero, and bytes of what is read for every sample, or for several at a
+    // time.
+    virtual std::size_t weight_blocks() const = 0;
+    virtual std::size_t weight_bytes() const = 0;
+    // Whether a helper thread makes it faster.
+    virtual bool divisible() const { return false; }
+
+    // The state of a stream: its size, that of a fresh one (from bytes that are zero), and whether some bytes can be
+    // one.
+    virtual BodyStateBytes state_bytes() const = 0;
+    virtual void init(const BodyState& state) const = 0;
+    virtual bool fits(const BodyState& state) const = 0;
+
+    // Lays out its part of a call; null where `memory` only counts.
+    virtual BodyCall* open(Workspace& memory, const CallContext& context) const = 0;
+    // A stream's state, which stays where it is until it is saved: what is large may be changed in place.
+    virtual void load(BodyCall& call, int stream, const BodyState& state) const = 0;
+    virtual void save(BodyCall& call, int stream, const BodyState& state) const = 0;
+    // Takes the conditioning of the next frame.
+    virtual void enter(BodyCall& call, const Frame& frame) const = 0;
+    // Runs the network until something can be drawn. False where the frame has no more.
+    virtual bool advance(BodyCall& call) const = 0;
+    // Draws that, or takes it from the caller and tells its distribution; hands out the samples that are complete.
+    virtual void draw(BodyCall& call) const = 0;
+};
+
+}  // namespace seqgen

@@ -1,0 +1,43 @@
+#include "bodies/table.hpp"
+
+namespace seqgen {
+namespace {
+
+constexpr BodyRow kBodies[] = {
+    {"wavernn", "interpolate", false, make_wavernn},
+    {"lanes", "wavernn", true, make_subscale},
+    {"wavenet", "interpolate", false, make_wavenet},
+    {"parallel-wavenet", "interpolate", false, make_parallel_wavenet},
+};
+
+constexpr const char* kOneByOne = "a cell that draws sample by sample";
+constexpr DistributionRow kDistributions[] = {
+    {"categorical", kOneByOne},
+    {"logistic-mixture", kOneByOne},
+    {"gaussian", kOneByOne},
+    {"logistic", "parallel-wavenet"},
+};
+
+template <typename Rows>
+auto find(const Rows& rows, const std::string& op) {
+    for (const auto& row : rows) {
+        if (op == row.op) return &row;
+    }
+    return decltype(&rows[0]){nullptr};
+}
+
+template <typename Rows>
+std::string names(const Rows& rows) {
+    std::string all;
+    for (const auto& row : rows) all += std::string(all.empty() ? "" : ", ") + row.op;
+    return all;
+}
+
+}  // namespace
+
+const BodyRow* find_body(const std::string& op) { return find(kBodies, op); }
+const DistributionRow* find_distribution(const std::string& op) { return find(kDistributions, op); }
+std::string known_bodies() { return names(kBodies); }
+std::string known_distributions() { return names(kDistributions); }
+
+}  // namespace seqgen

@@ -1,0 +1,93 @@
+// Samples of a call: uniform numbers or given elements in, audio and distributions out.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+#include "call/philox.hpp"
+#include "call/synthesis.hpp"
+#include "layers/codec.hpp"
+#include "layers/distribution.hpp"
+#include "seqgen_engine.h"
+
+namespace seqgen {
+
+// How many numbers a sample takes, and how many samples a call is given beyond those that it makes.
+struct SampleShape {
+    int symbols = 1, uniforms = 1, ahead = 0;
+};
+
+// One side of a body is its network, the other one this: it draws what the network's outputs tell, or takes what the
+// caller gives and hands out the distributions, and writes samples in the caller's arrays. `stream` counts from the
+// call's stream `first`; elements and samples count from the call's first one.
+class SampleIO {
+   public:
+    SampleIO(const seqgen_call& call, int first, bool drawing, const SampleShape& shape, const Synthesis& synthesis);
+
+    bool drawing() const { return drawing_; }
+    float temperature() const { return call_.temperature; }
+    std::int64_t samples() const { return call_.samples; }
+
+    // The generator of a stream's uniform numbers; it is never asked where the caller brings them.
+    Philox generator(int stream) const;
+
+    // A symbol of those that a stream's samples consist of.
+    int symbol(int stream, std::int64_t element, const Logits& logits, Philox& generator) const;
+
+    // A real-valued sample, from the parameters of its distribution.
+    float value(int stream, std::int64_t sample, const Distribution& distribution, const float* params,
+                Philox& generator) const;
+
+    // Where samples are made of noise: its uniform number, or the noise itself.
+    float uniform(int stream, std::int64_t sample, Philox& generator) const;
+    float given_noise(int stream, std::int64_t sample) const { return call_.values[at(stream, sample)]; }
+
+    // Where the parameters of a sample's distribution go; null where nobody asks.
+    float* params(int stream, std::int64_t sample, std::size_t count) const {
+        return drawing_ || call_.params == nullptr ? nullptr : call_.params + at(stream, sample) * count;
+    }
+
+    // A sample is there: a real number in [-1, 1]; or 16 bits, for the synthesis filter at vector `within` of its
+    // frame.
+    void put(int stream, std::int64_t sample, float value) const;
+    void put_pcm(int stream, std::int64_t sample, std::size_t within, int value) const;
+
+   private:
+    std::size_t at(int stream, std::int64_t sample) const {
+        return static_cast<std::size_t>((first_ + stream) * call_.samples + sample);
+    }
+    float uniform_number(int stream, std::size_t at, std::uint64_t number, Philox& generator) const;
+
+    const seqgen_call& call_;
+    const int first_;
+    const bool drawing_;
+    const SampleShape shape_;
+    const Synthesis& synthesis_;
+    const float sharpness_;
+};
+
+// Drawn for every sample, which some bodies make in a microsecond.
+inline float SampleIO::uniform_number(int stream, std::size_t at, std::uint64_t number, Philox& generator) const {
+    return call_.uniforms != nullptr ? call_.uniforms[at]
+                                     : generator.uniform(call_.positions[first_ + stream] + number);
+}
+
+inline int SampleIO::symbol(int stream, std::int64_t element, const Logits& logits, Philox& generator) const {
+    const std::int64_t each = shape_.symbols * (call_.samples + shape_.ahead);
+    const auto at = static_cast<std::size_t>((first_ + stream) * each + element);
+    if (!drawing_) {
+        if (call_.logits != nullptr) logits.write(call_.logits + at * kClasses);
+        return call_.elements[at];
+    }
+    return logits.draw(sharpness_, uniform_number(stream, at, static_cast<std::uint64_t>(element), generator));
+}
+
+inline void SampleIO::put_pcm(int stream, std::int64_t sample, std::size_t within, int value) const {
+    const std::size_t place = at(stream, sample);
+    const int made = synthesis_.filter(stream, within, value);
+    if (call_.audio != nullptr) call_.audio[place] = static_cast<float>(made) / 32768.0f;
+    if (call_.pcm != nullptr) call_.pcm[place] = static_cast<std::int16_t>(made);
+}
+
+}  // namespace seqgen

@@ -1,0 +1,126 @@
+// AMX: dense int8 products of some streams by tiles, all else as AVX-512 does it. One instruction multiplies the
+// activations of up to 16 streams with 16 blocks of a group.
+//
+// This has been tested with plain loops in place of the tiles (tests/engine/amx.cpp) and never run on a processor that
+// has them: neither the instructions nor their speed have been seen.
+#include "kernels/kernels.hpp"
+
+// The second name is that of clang before 15.
+#if defined(__AMX_INT8__) || defined(__AMXINT8__) || defined(SEQGEN_TILES)
+#if defined(SEQGEN_TILES)
+#include SEQGEN_TILES
+#else
+#include "kernels/tiles.hpp"
+#endif
+
+#include <cstring>
+#include <type_traits>
+
+namespace seqgen {
+namespace {
+
+constexpr int kMostRows = 16;        // of a tile
+constexpr int kFewest = 4;           // streams: a tile takes its time for any number of rows. A guess, see above
+constexpr std::uint32_t kDeep = 16;  // blocks of a tile
+constexpr int kTogether = 4;         // groups that share a tile of activations
+
+// Tiles 0-3 have the sums of four groups, stream by stream; then come activations and weights, for sixteen blocks and
+// for those that are left.
+enum Tile { kActivations = 4, kWeights, kLastActivations, kLastWeights };
+
+TileShapes shapes(const Matrix& m, int streams) {
+    TileShapes made;
+    const auto rows = static_cast<std::size_t>(streams);
+    const std::size_t rest = m.dense % kDeep;
+    for (int group = 0; group < kTogether; ++group) made.set(group, rows, kBlockBytes);
+    made.set(kActivations, rows, 4 * kDeep);
+    made.set(kWeights, kDeep, kBlockBytes);
+    if (rest > 0) {
+        made.set(kLastActivations, rows, 4 * rest);
+        made.set(kLastWeights, rest, kBlockBytes);
+    }
+    return made;
+}
+
+// Calls f with 0, 1 .. as constants: tiles are named by instructions, not by numbers.
+template <int N, typename F>
+inline void each(F&& f) {
+    if constexpr (N > 0) {
+        each<N - 1>(f);
+        f(std::integral_constant<int, N - 1>());
+    }
+}
+
+// What a tile's sums of a group are worth: as to_float(..) and a scale of the other sets.
+inline void write(const Matrix& m, std::uint32_t group, const std::int32_t* sums, Rows<float> y, int streams) {
+    const std::size_t row = group * kSimdWidth;
+    for (int s = 0; s < streams; ++s, sums += kSimdWidth) {
+        float made[kSimdWidth];
+        for (int i = 0; i < kSimdWidth; ++i) made[i] = static_cast<float>(m.base[row + i] + sums[i]) * m.scale[row + i];
+        std::memcpy(y.data + s * y.stride + row, made, sizeof made);
+    }
+}
+
+template <int G>
+inline void groups_of(const Matrix& m, std::uint32_t group, Rows<const std::uint8_t> x, Rows<float> y, int streams) {
+    const std::size_t apart = m.dense * kBlockBytes;
+    const std::uint8_t* weights = m.weights + group * apart;
+    each<G>([](auto g) { Tiles::zero<g>(); });
+    std::uint32_t left = m.dense;
+    for (; left >= kDeep; left -= kDeep, x.data += 4 * kDeep, weights += kDeep * kBlockBytes) {
+        Tiles::load<kActivations>(x.data, x.stride);
+        each<G>([&](auto g) {
+            Tiles::load<kWeights>(weights + g * apart, kBlockBytes);
+            Tiles::dot<g, kActivations, kWeights>();
+        });
+    }
+    if (left > 0) {
+        Tiles::load<kLastActivations>(x.data, x.stride);
+        each<G>([&](auto g) {
+            Tiles::load<kLastWeights>(weights + g * apart, kBlockBytes);
+            Tiles::dot<g, kLastActivations, kLastWeights>();
+        });
+    }
+    alignas(64) std::int32_t sums[kSimdWidth * kSimdWidth];
+    each<G>([&](auto g) {
+        Tiles::store<g>(sums, kBlockBytes);
+        write(m, group + g, sums, y, streams);
+    });
+}
+
+void product(const Matrix& m, Span groups, Rows<const std::uint8_t> x, Rows<float> y, int streams) {
+    while (m.dense > 0 && streams > kMostRows) {
+        product(m, groups, x, y, kMostRows);
+        streams -= kMostRows;
+        x.data += kMostRows * x.stride;
+        y.data += kMostRows * y.stride;
+    }
+    if (m.dense == 0 || streams < kFewest) return avx512_kernels()->product_i8(m, groups, x, y, streams);
+    Tiles::configure(shapes(m, streams));
+    std::uint32_t group = groups.first;
+    for (; group + kTogether <= groups.last; group += kTogether) groups_of<kTogether>(m, group, x, y, streams);
+    for (; group < groups.last; ++group) groups_of<1>(m, group, x, y, streams);
+    Tiles::release();  // tiles in use make every switch of threads save 8 KiB
+}
+
+}  // namespace
+
+const Kernels* amx_kernels() {
+    static const Kernels* const here = []() -> const Kernels* {
+        static Kernels made;
+        if (avx512_kernels() == nullptr || !Tiles::granted()) return nullptr;
+        made = *avx512_kernels();
+        made.name = "amx";
+        made.product_i8 = product;
+        return &made;
+    }();
+    return here;
+}
+
+}  // namespace seqgen
+
+#else
+
+const seqgen::Kernels* seqgen::amx_kernels() { return nullptr; }
+
+#endif

@@ -1,0 +1,126 @@
+// The inner loops, one set per instruction set; every set gives the very same bits.
+//
+// All sets are instances of kernel_templates.hpp over a vector of 16 floats; generic.cpp has that vector as plain loops
+// and so is the definition. Sums run in one order everywhere, products are fused only where std::fma stands, whole
+// numbers are exact: results depend neither on the instruction set, nor on batch-mates, nor on chunking.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace seqgen {
+
+constexpr int kSimdWidth = 16;           // rows of a block, floats of a vector
+constexpr std::size_t kBlockBytes = 64;  // one block of weights: 16x1 float32, 16x2 bfloat16 or 16x4 int8
+constexpr int kClasses = 256;
+constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number, kept in the low bits
+
+// A matrix of rows in groups of 16 that keeps only its blocks with a weight other than zero. Where those have too few
+// rows for this, a group is four strips of 4 rows instead, and a block four blocks of 4 x 4, one of each strip.
+struct Matrix {
+    std::uint32_t groups = 0;
+    const std::uint32_t* starts = nullptr;   // [groups + 1] first block of each group
+    const std::uint16_t* columns = nullptr;  // [blocks] first column of each block; of strips [blocks][4]
+    const std::uint8_t* weights = nullptr;  // [blocks][64], of strips [blocks][4 columns' bytes]; row by row in each 64
+    const float* scale = nullptr;           // int8: [groups][16] value of one unit
+    const std::int32_t* base = nullptr;     // int8: [groups][16] what the activations' zero points add up to
+    const std::uint32_t* strips = nullptr;  // of strips: [groups][4] the first row of y of each; otherwise null
+    std::uint32_t dense = 0;                // blocks of each group, where all have the same ones from column 0 on
+};
+
+// Groups of 16 rows, from `first` to before `last`.
+struct Span {
+    std::uint32_t first, last;
+};
+
+// Rows of activations, `stride` elements apart: one for each stream, or many of one stream.
+template <typename T>
+struct Rows {
+    T* data;
+    std::size_t stride;
+};
+
+// One half (coarse or fine) of one stream's gated cell. R h is that of the state before, of both halves.
+//   g = from + weight * delta + scale * context + Σ_k known_k * input_k
+//   r, u = σ(g_r + (R h)_r), σ(g_u + (R h)_u)
+//   n = tanh(g_n + r * (R h)_n)                            h' = u * h + (1 - u) * n
+// For `gates` all rows of r and u come multiplied by -1/ln 2, so that 2^x is the only function needed, for
+// `gates_quick` by 1/0.6, so that a piece of its sigmoid is one unit; those of n by twice as much, since
+// tanh(x) = 2 σ(2x) - 1.
+struct Gates {
+    const float* from;      // [3][units] conditioning of the frame before
+    const float* delta;     // [3][units] from there to this frame's
+    const float* input;     // [3 inputs][stride]: first the coarse byte before, then the fine one, then the coarse byte
+    std::size_t stride;     // between the columns of `input`
+    const float* products;  // [3][units] R h
+    const float* before;    // [units] h
+    float* after;           // [units] h'
+    std::uint8_t* bytes;    // [units] of `gates_quick`: h' in 8 bits
+    std::size_t units;      // a multiple of 16
+    float weight;
+    float known[3];
+    int inputs;            // how many of `known` count: 2 for the coarse half, 3 for the fine one
+    const float* context;  // [3][units] what the lanes before tell, or null
+    float scale;
+};
+
+// One stream's gated units of a WaveNet layer, padded to whole vectors.
+//   x, s = from + weight * delta + Σ_k sizes_k * products_k      z = tanh(x) * σ(s)
+// The rows come multiplied as those of Gates do, x as those of n.
+struct Filter {
+    const float* from;         // [2][units] conditioning of the frame before
+    const float* delta;        // [2][units] from there to this frame's
+    const float* products[8];  // [taps][2][units]
+    const float* sizes;        // [taps]
+    int taps;
+    float weight;
+    float* gated;         // [units] of `filter`: z
+    std::uint8_t* bytes;  // [units] of `filter_quick`: z in 8 bits
+    std::size_t units;    // a multiple of 16
+};
+
+struct Kernels {
+    const char* name;
+    // Activations in 8 bits are stored as q + 128 (true) or as two's complement q (false), q in -127 .. 127.
+    bool unsigned_activations;
+
+    // Some groups of y = W x, for `streams` rows of any number.
+    void (*product_f32)(const Matrix&, Span groups, Rows<const float> x, Rows<float> y, int streams);
+    void (*product_bf16)(const Matrix&, Span groups, Rows<const float> x, Rows<float> y, int streams);
+    void (*product_i8)(const Matrix&, Span groups, Rows<const std::uint8_t> x, Rows<float> y, int streams);
+
+    void (*gates)(const Gates&);        // σ and tanh within 2e-7
+    void (*gates_quick)(const Gates&);  // within 2e-4, a twentieth of what 8 bits of state resolve
+
+    // A state in 8 bits, as `gates_quick` writes it.
+    void (*state_bytes)(const float* hidden, std::size_t count, std::uint8_t* bytes);
+
+    // y = max(y + bias, 0).
+    void (*rectify)(float* y, const float* bias, std::size_t count);
+    // max(multiplier * y + bias, 0) in 8 bits, made * (q + 127); returns `made`, the largest number over 254.
+    float (*rectify_bytes)(const float* y, const float* bias, float multiplier, std::size_t count, std::uint8_t* bytes);
+
+    void (*filter)(const Filter&);        // as exact as `gates`
+    void (*filter_quick)(const Filter&);  // as exact as `gates_quick`
+    // sum += y + bias.
+    void (*accumulate)(float* sum, const float* y, const float* bias, std::size_t count);
+    // x in 8 bits as a state divided by `made`; returns `made`, the largest |x|.
+    float (*scaled_bytes)(const float* x, std::size_t count, std::uint8_t* bytes);
+
+    // The class drawn by `uniform` from softmax(sharpness * (multiplier * y + bias)): the first whose cumulative sum
+    // passes uniform * total. Each 16 classes are summed as a tree, their sums and then the 16 chosen ones cumulated.
+    int (*draw)(const float* y, const float* bias, float multiplier, float sharpness, float uniform);
+};
+
+// Each is null where the machine or the build lacks the instruction set.
+const Kernels* generic_kernels();
+const Kernels* avx2_kernels();
+const Kernels* avx512_kernels();
+const Kernels* neon_kernels();
+const Kernels* amx_kernels();
+
+// The named set; where `name` is null that of the environment's SEQGEN_ISA, and without it the fastest here.
+// Raises Failure(SEQGEN_UNSUPPORTED), with the names that are known, for any other.
+const Kernels& choose_kernels(const char* name);
+
+}  // namespace seqgen
