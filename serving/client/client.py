@@ -104,7 +104,7 @@ class Client:
                 with connect(**self._dial(init), open_timeout=self.timeout) as socket:
                     yield socket
             except InvalidStatus as error:
-                raise _refused(error) from None
+                raise _from_handshake(error) from None
 
         stream = ClientStream(dial, ClientProtocol(_init(init), resumes), self.timeout)
         try:
@@ -122,7 +122,7 @@ class Client:
             try:
                 return await connect(**self._dial(init), open_timeout=self.timeout)
             except InvalidStatus as error:
-                raise _refused(error) from None
+                raise _from_handshake(error) from None
 
         stream = AsyncClientStream(dial, ClientProtocol(_init(init), resumes))
         await stream.open()
@@ -151,7 +151,7 @@ class Client:
             connection.request(method, target, body, self._headers() | ({"Accept": sse.MEDIA_TYPE} if events else {}))
             answer = connection.getresponse()
             if answer.status != 200:
-                raise _refusal(answer.status, answer.headers, answer.read())
+                raise _server_error(answer.status, answer.headers, answer.read())
             yield answer
         except http.client.HTTPException as error:
             raise OSError(f"the connection broke ({error!r})") from error
@@ -183,12 +183,12 @@ def _init(given: dict[str, Any]) -> dict[str, Any]:
     return {"type": "init", "input": "features" if "signature" in given else "audio"} | given
 
 
-def _refused(error: InvalidStatus) -> ServerError:
+def _from_handshake(error: InvalidStatus) -> ServerError:
     answer = error.response
-    return _refusal(answer.status_code, answer.headers, answer.body or b"")
+    return _server_error(answer.status_code, answer.headers, answer.body or b"")
 
 
-def _refusal(status: int, headers: Any, body: bytes | bytearray) -> ServerError:
+def _server_error(status: int, headers: Any, body: bytes | bytearray) -> ServerError:
     try:
         fields = json.loads(body)["error"]
     except (ValueError, KeyError, TypeError):

@@ -46,17 +46,12 @@ class Histogram:
         return [*rows, f"{name}_sum{{{label}}} {self.total:.6f}", f"{name}_count{{{label}}} {below[-1]}"]
 
 
-@dataclass
 class _VoiceCounts:
-    """Counts of one voice's streams."""
+    """Counters and histograms of one voice's streams, by their names."""
 
-    streams: int = 0
-    underruns: int = 0
-    cancelled: int = 0
-    failed: int = 0
-    audio_seconds: float = 0.0
-    first_audio: Histogram = field(default_factory=Histogram)
-    lead: Histogram = field(default_factory=Histogram)
+    def __init__(self) -> None:
+        self.counters: dict[str, float] = dict.fromkeys(_COUNTERS, 0) | {"audio_seconds": 0.0}
+        self.histograms = {name: Histogram() for name in _HISTOGRAMS}
 
 
 class Metrics:
@@ -69,16 +64,17 @@ class Metrics:
     def record(self, lease: SlotLease, event: StreamEvent) -> None:
         """Count what an event tells."""
         voice = self._voices[lease.vocoder.name]
-        voice.underruns += event.underrun
-        voice.audio_seconds += event.seconds
+        counters, histograms = voice.counters, voice.histograms
+        counters["underruns"] += event.underrun
+        counters["audio_seconds"] += event.seconds
         if event.first is not None:
-            voice.first_audio.add(event.first)
+            histograms["first_audio"].add(event.first)
         if event.seconds:
-            voice.lead.add(event.lead)
+            histograms["lead"].add(event.lead)
         if event.over:
-            voice.streams += 1
-            voice.failed += event.failure is not None
-            voice.cancelled += lease.closed and event.failure is None
+            counters["streams"] += 1
+            counters["failed"] += event.failure is not None
+            counters["cancelled"] += lease.closed and event.failure is None
 
     def text(self) -> str:
         """All metrics in the text format."""
@@ -88,13 +84,13 @@ class Metrics:
             lines.extend([f"# HELP {name} {meaning}", f"# TYPE {name} {kind}", *rows])
 
         voices = {f'voice="{_escaped(name)}"': voice for name, voice in sorted(self._voices.items())}
-        for field_name, meaning in _COUNTERS.items():
-            name = f"seqgen_{field_name}_total"
-            rows = [f"{name}{{{label}}} {round(getattr(voice, field_name), 3)}" for label, voice in voices.items()]
+        for key, meaning in _COUNTERS.items():
+            name = f"seqgen_{key}_total"
+            rows = [f"{name}{{{label}}} {round(voice.counters[key], 3)}" for label, voice in voices.items()]
             block(name, "counter", meaning, rows)
-        for field_name, meaning in _HISTOGRAMS.items():
-            name = f"seqgen_{field_name}_seconds"
-            rows = [row for label, voice in voices.items() for row in getattr(voice, field_name).lines(name, label)]
+        for key, meaning in _HISTOGRAMS.items():
+            name = f"seqgen_{key}_seconds"
+            rows = [row for label, voice in voices.items() for row in voice.histograms[key].lines(name, label)]
             block(name, "histogram", meaning, rows)
         block("seqgen_admitted_total", "counter", "slots given", [f"seqgen_admitted_total {pool.admitted}"])
         block("seqgen_refused_total", "counter", "slots refused", [f"seqgen_refused_total {pool.admission.refused}"])

@@ -50,7 +50,7 @@ def error_response(status: int, message: str, code: str | None = None, param: st
 
 @cache
 def resource(name: str) -> bytes:
-    """A file that comes with the package."""
+    """Content of a file that comes with the package."""
     return files("serving.http").joinpath(name).read_bytes()
 
 

@@ -20,8 +20,8 @@ class PlaybackClock:
 
     Example:
         >>> clock = PlaybackClock(0.0)
-        >>> clock.ready(0.0); clock.feed(0.01, 0.1); clock.lead(0.05)
-        0.1
+        >>> clock.ready(0.0); late = clock.feed(0.01, 0.1); late, round(clock.lead(0.05), 3)
+        (False, 0.1)
     """
 
     def __init__(self, now: float) -> None:

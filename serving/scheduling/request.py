@@ -1,4 +1,4 @@
-"""The request for one stream: what a listener sends, and what it wants back."""
+"""Request for one stream: what a listener sends, and what it wants back."""
 
 from __future__ import annotations
 

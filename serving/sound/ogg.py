@@ -45,12 +45,12 @@ class OggPageWriter:
 
 
 def opus_head(rate: int, skip: int) -> bytes:
-    """The identification header: mono, the rate of the source, samples at 48 kHz to drop at the start."""
+    """Identification header of an Opus stream: mono, the rate of the source, samples at 48 kHz to drop at the start."""
     return struct.pack("<8sBBHIhB", b"OpusHead", 1, 1, skip, rate, 0, 0)
 
 
 def opus_tags(vendor: str, tags: Mapping[str, str]) -> bytes:
-    """The comment header."""
+    """Comment header of an Opus stream."""
     told = [f"{key}={value}".encode() for key, value in tags.items()]
     parts = [vendor.encode(), *told]
     packed = [struct.pack("<I", len(part)) + part for part in parts]

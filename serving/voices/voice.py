@@ -1,4 +1,4 @@
-"""A voice in memory, checked, measured and ready to be heard."""
+"""Voice in memory, checked, measured and ready to be heard."""
 
 from __future__ import annotations
 

@@ -12,24 +12,13 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from seqgen.errors import SeqgenError
-from serving.http import protocol
-from serving.http.protocol import HttpError, RequestLimits
+from serving.http.protocol import HttpError, RequestLimits, read_query
 from serving.http.responses import ClientDisconnected, deny_upgrade, find_voice, reserve_slot
 from serving.http.resume import ResumeClaim, ResumeTokens, require_same
 from serving.scheduling.request import StreamRequest
 from serving.voices.cache import VoiceCache
+from serving.websocket import protocol
 from serving.websocket.init_message import claim_of, read_init, read_stream_resumption
-from serving.websocket.protocol import (
-    Action,
-    BeginUtterance,
-    CloseConnection,
-    FinishInput,
-    OpenStream,
-    PushInput,
-    ReleaseSlot,
-    SendText,
-    StreamProtocol,
-)
 from serving.workers.pool import Abandoned, SlotLease, WorkerPool
 from serving.workers.worker import WorkerLost
 
@@ -50,7 +39,7 @@ class StreamEndpoint:
         if (await receive())["type"] != "websocket.connect":
             return
         try:
-            values = protocol.read_query(scope["query_string"], ("voice",))
+            values = read_query(scope["query_string"], ("voice",))
             voice = await find_voice(self._cache, values.get("voice"))
             reserved = reserve_slot(self._pool, voice)
         except HttpError as error:
@@ -93,7 +82,7 @@ class _Connection:
     ) -> None:
         self._streams, self._voice, self._send, self._id = streams, voice, send, request_id
         self._reserved: SlotLease | None = reserved
-        self._protocol = StreamProtocol()
+        self._protocol = protocol.StreamProtocol()
         self._leases: dict[int, tuple[SlotLease, StreamRequest]] = {}
         self._pumps: set[asyncio.Task[None]] = set()
         self._sending = asyncio.Lock()
@@ -128,21 +117,21 @@ class _Connection:
         else:
             await self._perform(self._protocol.receive_text(message["text"]))
 
-    async def _perform(self, actions: Sequence[Action]) -> None:
+    async def _perform(self, actions: Sequence[protocol.Action]) -> None:
         for action in actions:
-            if isinstance(action, SendText):
+            if isinstance(action, protocol.SendText):
                 await self._put({"type": "websocket.send", "text": action.text})
-            elif isinstance(action, CloseConnection):
+            elif isinstance(action, protocol.CloseConnection):
                 await self._put({"type": "websocket.close", "code": action.code})
-            elif isinstance(action, OpenStream):
+            elif isinstance(action, protocol.OpenStream):
                 await self._open(action)
-            elif isinstance(action, ReleaseSlot):
+            elif isinstance(action, protocol.ReleaseSlot):
                 if action.context in self._leases:
                     self._leases.pop(action.context)[0].close()
             else:
                 await self._step(action)
 
-    async def _open(self, action: OpenStream) -> None:
+    async def _open(self, action: protocol.OpenStream) -> None:
         fields, claim, tokens = action.fields, None, self._streams.tokens
         try:
             if "resume" in fields:
@@ -172,17 +161,17 @@ class _Connection:
         request.check(lease.vocoder)
         return request
 
-    async def _step(self, action: BeginUtterance | PushInput | FinishInput) -> None:
+    async def _step(self, action: protocol.BeginUtterance | protocol.PushInput | protocol.FinishInput) -> None:
         if action.context not in self._leases:
             return  # it failed while this was on its way
         lease, request = self._leases[action.context]
-        if isinstance(action, BeginUtterance):
+        if isinstance(action, protocol.BeginUtterance):
             lease.start(replace(request, settings=replace(request.settings, stream=action.utterance)))
             self._leases[action.context] = lease, replace(request, skip=0)  # of the first utterance only
             pump = asyncio.create_task(self._pump(action.context, lease))
             self._pumps.add(pump)
             pump.add_done_callback(self._pumps.discard)
-        elif isinstance(action, PushInput):
+        elif isinstance(action, protocol.PushInput):
             lease.push(action.data)
             await lease.room(MAX_INPUT_AHEAD)
         else:
