@@ -15,6 +15,7 @@ from serving.http.resume import ResumeClaim, ResumeTokens, read_resumption, read
 from serving.scheduling.batcher import MAX_LEAD, Batcher
 from serving.scheduling.events import FlowControl
 from serving.scheduling.request import InputFormat, StreamRequest
+from serving.sound import opus
 from serving.sound.formats import FORMATS
 from serving.workers.process_worker import process_workers
 from tests.serving.fakes import SPEC, audio_file, everything, fake_opener, fake_reference, fake_vocoder, tone
@@ -39,6 +40,8 @@ def servers():
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_the_rest_of_the_bytes_comes_from_another_server(servers, form):
+    if form == "opus" and opus.library() is None:
+        pytest.skip("there is no libopus here")
     one, other, _ = servers
     body = audio_file(tone(1.0))
     status, headers, whole = one.post(f"format={form}&seed=9&temperature=0.7", body)
