@@ -1,4 +1,4 @@
-"""The ASGI application: routes, request ids, readiness. It waits and passes bytes on; the workers compute."""
+"""ASGI application of the server: routes, request ids, readiness. It waits and passes bytes on; the workers compute."""
 
 from __future__ import annotations
 
@@ -14,62 +14,64 @@ from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import Message, Receive, Scope, Send
 
-from serving import pages, protocol
-from serving.bank import RING
-from serving.crew import SLOTS, Crew, summary
-from serving.metrics import Metrics
-from serving.protocol import Limits
-from serving.resume import Tokens
-from serving.shelf import Fixed, Place, Shelf, Voice
-from serving.stream import Streams
-from serving.vocode import Vocode
-from serving.vocoder import Vocoder
-from serving.worker import AnyWorker
+from serving.http import pages, protocol
+from serving.http.metrics import Metrics
+from serving.http.protocol import RequestLimits
+from serving.http.resume import ResumeTokens
+from serving.http.vocode import VocodeEndpoint
+from serving.scheduling.batcher import MAX_BUFFERED
+from serving.voices.cache import VoiceCache
+from serving.voices.store import FixedVoices, VoiceStore
+from serving.voices.vocoder import StreamingVocoder
+from serving.voices.voice import LoadedVoice
+from serving.websocket.endpoint import StreamEndpoint
+from serving.workers.pool import SLOTS_PER_WORKER, WorkerPool, summary
+from serving.workers.worker import Worker
 
 log = logging.getLogger("seqgen.serving")
 
 
 class App:
-    """The server, as an ASGI application.
+    """ASGI application that streams voices over HTTP and WebSocket.
 
     Args:
         voices: where they come from; or one that is open already. threads: workers. slots: streams at once; more get
             503, and so do those that the workers could not carry by what was measured of the voice. limits: what one
             request may cost. buffered: seconds of sound that may wait for a slow reader. memory: bytes of open voices.
-        make: makes the workers, see :class:`serving.crew.Crew`; threads of this process where it is not given.
+        make: makes the workers, see :class:`serving.workers.pool.WorkerPool`; by default threads of this process.
         secret: shared by replicas that take each other's resume tokens.
 
     Example:
-        >>> uvicorn.run(App(Vocoder(bundle, open_runtime(bundle)), threads=2))   # doctest: +SKIP
+        >>> uvicorn.run(App(StreamingVocoder(bundle, open_runtime(bundle)), threads=2))   # doctest: +SKIP
     """
 
     def __init__(
         self,
-        voices: Place | Vocoder,
+        voices: VoiceStore | StreamingVocoder,
         *,
         threads: int,
-        slots: int = SLOTS,
-        limits: Limits | None = None,
-        buffered: float = RING,
+        slots: int = SLOTS_PER_WORKER,
+        limits: RequestLimits | None = None,
+        buffered: float = MAX_BUFFERED,
         memory: int = 1 << 30,
-        make: Callable[[int, Crew], AnyWorker] | None = None,
+        make: Callable[[int, WorkerPool], Worker] | None = None,
         secret: bytes | None = None,
     ) -> None:
-        place = Fixed(Voice(voices)) if isinstance(voices, Vocoder) else voices
-        self.crew = Crew(workers=threads, slots=slots, ring=buffered, make=make)
-        self.shelf = Shelf(place, memory=memory, in_use=self.crew.vocoders)
+        store = FixedVoices(LoadedVoice(voices)) if isinstance(voices, StreamingVocoder) else voices
+        self.pool = WorkerPool(workers=threads, slots=slots, buffered=buffered, make=make)
+        self.cache = VoiceCache(store, memory=memory, in_use=self.pool.vocoders)
         self.ready = False
-        self.metrics = Metrics(self.crew)
-        self.crew.watch = self.metrics.heard
-        information = pages.Pages(self.shelf, self.metrics)
-        given = (self.shelf, self.crew, limits or Limits(), Tokens(secret))
+        self.metrics = Metrics(self.pool)
+        self.pool.observer = self.metrics.record
+        information = pages.InformationPages(self.cache, self.metrics)
+        given = (self.cache, self.pool, limits or RequestLimits(), ResumeTokens(secret))
         self._asgi = Starlette(
             routes=[
                 Route("/livez", self._livez, methods=["GET"]),
                 Route("/readyz", self._readyz, methods=["GET"]),
                 *information.routes(),
-                Route("/v1/vocode", Vocode(*given), methods=["POST"]),
-                WebSocketRoute("/v1/stream", Streams(*given)),
+                Route("/v1/vocode", VocodeEndpoint(*given), methods=["POST"]),
+                WebSocketRoute("/v1/stream", StreamEndpoint(*given)),
             ],
             exception_handlers={HTTPException: _http_error, Exception: _server_error},
             lifespan=self._lifespan,
@@ -93,30 +95,30 @@ class App:
     def drain(self) -> None:
         """Admit nobody from now on; who listens may go on."""
         self.ready = False
-        self.crew.draining = True
+        self.pool.draining = True
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
-        self.crew.start()
+        self.pool.start()
         try:
-            if self.shelf.names():
-                voice = await self.shelf.find()
-                self.crew.learn(voice.vocoder, voice.capacity)
-            await self.crew.ready()
+            if self.cache.names():
+                voice = await self.cache.find()
+                self.pool.set_capacity(voice.vocoder, voice.capacity)
+            await self.pool.ready()
             self.ready = True
             yield
         finally:
             self.ready = False
-            await asyncio.to_thread(self.crew.stop)
+            await asyncio.to_thread(self.pool.stop)
 
     async def _livez(self, _: Request) -> Response:
-        return pages.as_json({"status": "alive"})
+        return pages.json_response({"status": "alive"})
 
     async def _readyz(self, _: Request) -> Response:
-        state = {"voices": self.shelf.names(), "open": list(self.shelf.open), **summary(self.crew)}
+        state = {"voices": self.cache.names(), "open": list(self.cache.open), **summary(self.pool)}
         if not self.ready or not state["workers"]:
-            return pages.as_json({"status": "not ready"} | state, 503)
-        return pages.as_json({"status": "ready"} | state)
+            return pages.json_response({"status": "not ready"} | state, 503)
+        return pages.json_response({"status": "ready"} | state)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

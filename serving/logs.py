@@ -1,4 +1,4 @@
-"""Logs as one JSON object a line: what happened to which request, and never what a user sent."""
+"""Logging of every process, as text or as JSON lines: what happened to which request, and never what a user sent."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import sys
 import time
 
 
-class JsonLines(logging.Formatter):
-    """``{"time", "level", "logger", "message", "request", "trace"}``."""
+class JsonFormatter(logging.Formatter):
+    """Formatter of log records as ``{"time", "level", "logger", "message", "request", "trace"}``."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
@@ -28,13 +28,13 @@ class JsonLines(logging.Formatter):
 
 
 def form() -> str:
-    """How this process writes its logs, ``json`` or ``text``, for those that it starts."""
-    return "json" if any(isinstance(to.formatter, JsonLines) for to in logging.getLogger().handlers) else "text"
+    """Format of this process's logs, ``json`` or ``text``, for the processes that it starts."""
+    return "json" if any(isinstance(to.formatter, JsonFormatter) for to in logging.getLogger().handlers) else "text"
 
 
 def set_up(form: str, level: int = logging.INFO) -> None:
     """Send logs to standard error, as ``json`` or ``text``."""
     handler = logging.StreamHandler(sys.stderr)
     plain = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
-    handler.setFormatter(JsonLines() if form == "json" else plain)
+    handler.setFormatter(JsonFormatter() if form == "json" else plain)
     logging.basicConfig(level=level, handlers=[handler], force=True)

@@ -1,4 +1,4 @@
-"""The same application and voices as replicas on Ray Serve: ``pip install '.[serve,ray]'``.
+"""Replicas of the application on Ray Serve: ``pip install '.[serve,ray]'``.
 
     serve run serving.ray_app:application voices=voices/ replicas=2 workers=2 slots=16 secret=/etc/seqgen/resume
 
@@ -15,15 +15,16 @@ from typing import Any
 
 from seqgen.errors import SeqgenError
 from serving.app import App
-from serving.process_worker import in_processes
-from serving.resume import read_secret
-from serving.shelf import Fixed, open_voice
-from serving.voices import Store
+from serving.http.resume import read_secret
+from serving.voices.directory import VoiceDirectory
+from serving.voices.store import FixedVoices
+from serving.voices.voice import open_voice
+from serving.workers.process_worker import process_workers
 
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """One replica.
+    """Configuration of one replica.
 
     Attributes:
         voices: a store of voices, or one voice's bundle; the same path on every machine.
@@ -36,19 +37,21 @@ class Replica:
     secret: str = ""
 
     def build(self) -> App:
-        """The application, in the replica's own process.
+        """Application of the replica, in its own process.
 
         Raises:
             SeqgenError: for a damaged voice, or a secret that cannot be read.
         """
         directory = Path(self.voices)
-        place = Fixed(open_voice(directory)) if (directory / "manifest.json").exists() else Store(directory)
+        store = (
+            FixedVoices(open_voice(directory)) if (directory / "manifest.json").exists() else VoiceDirectory(directory)
+        )
         secret = read_secret(Path(self.secret)) if self.secret else None
-        return App(place, threads=self.workers, slots=self.slots, make=in_processes(), secret=secret)
+        return App(store, threads=self.workers, slots=self.slots, make=process_workers(), secret=secret)
 
 
 def builder(replica: Replica) -> Callable[[], App]:
-    """A plain function, which is what Ray sends to replicas."""
+    """Plain function that builds a replica's application, which is what Ray sends to replicas."""
 
     def build() -> App:
         return replica.build()
@@ -57,7 +60,7 @@ def builder(replica: Replica) -> Callable[[], App]:
 
 
 def application(arguments: Mapping[str, str]) -> Any:
-    """What ``serve run`` starts; arguments are ``replicas`` and the fields of :class:`Replica`.
+    """Ray Serve application that ``serve run`` starts; arguments are ``replicas`` and the fields of :class:`Replica`.
 
     Raises:
         SeqgenError: for other arguments, or where Ray is not installed.
@@ -82,7 +85,7 @@ def application(arguments: Mapping[str, str]) -> Any:
 
 
 def read(arguments: Mapping[str, str]) -> tuple[int, Replica]:
-    """How many replicas, and what each is.
+    """Number of replicas, and the configuration of each.
 
     Raises:
         SeqgenError: naming the argument that is wrong.

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from serving import bench
+from serving.client import bench
 
 SOURCE = Path(__file__).with_name("load_server.c")
 
@@ -51,10 +51,10 @@ def main(arguments: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         program = compiled(Path(folder))
         with bench.server(*which, "--threads", str(given.threads)) as (_, url):
-            target = bench.Target.of(url)
-            bench.load(target, 1, 1.0)  # what is set up lazily is neither's business
+            target = bench.BenchTarget.of(url)
+            bench.run_listeners(target, 1, 1.0)  # what is set up lazily is neither's business
             for _ in range(given.turns):
-                ours = bench.report(bench.load(target, given.streams, given.seconds))
+                ours = bench.report(bench.run_listeners(target, given.streams, given.seconds))
                 theirs = other(program, url, given.streams, given.seconds)
                 sys.stdout.write(json.dumps({"by": "seqgen-serve bench"} | ours) + "\n")
                 sys.stdout.write(json.dumps({"by": "load_server.c"} | theirs) + "\n")

@@ -26,7 +26,7 @@ import numpy as np
 from seqgen.audio.features import save_features
 from seqgen.bundle import Bundle
 from seqgen.errors import SeqgenError
-from serving import bench
+from serving.client import bench
 
 PEER = Path(__file__).with_name("peer_fastapi.py")
 
@@ -41,7 +41,7 @@ class Server:
     body: bytes
 
 
-async def utterance(server: Server, rate: int, heard: bench.Heard) -> None:
+async def utterance(server: Server, rate: int, heard: bench.ListenerReport) -> None:
     """One request, played to its end."""
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     try:
@@ -63,9 +63,9 @@ async def utterance(server: Server, rate: int, heard: bench.Heard) -> None:
     await asyncio.sleep(dry - time.monotonic())
 
 
-async def listen(server: Server, rate: int, listeners: int, seconds: float) -> tuple[bench.Heard, float]:
+async def listen(server: Server, rate: int, listeners: int, seconds: float) -> tuple[bench.ListenerReport, float]:
     """So many listeners for so long; also the server's processor time in percent of a core."""
-    heard, until = bench.Heard(), time.monotonic() + seconds
+    heard, until = bench.ListenerReport(), time.monotonic() + seconds
 
     async def one(number: int) -> None:
         await asyncio.sleep(number / listeners)
@@ -75,11 +75,11 @@ async def listen(server: Server, rate: int, listeners: int, seconds: float) -> t
             if heard.refused + len(heard.failed) > lost:
                 await asyncio.sleep(1.0)  # before asking again
 
-    before, began = bench.Usage.of(server.pid).seconds, time.monotonic()
+    before, began = bench.ProcessUsage.of(server.pid).seconds, time.monotonic()
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds + 2 * bench.UTTERANCE):  # a server that is far behind is not waited for
             await asyncio.gather(*(one(number) for number in range(listeners)))
-    used, wall = bench.Usage.of(server.pid).seconds - before, time.monotonic() - began
+    used, wall = bench.ProcessUsage.of(server.pid).seconds - before, time.monotonic() - began
     return heard, 100 * used / wall
 
 
@@ -131,7 +131,9 @@ def main(arguments: list[str]) -> None:
     for listeners in given.listeners:
         for name, start in SERVERS.items():
             with start(given.voice, frames, given.threads) as server:
-                asyncio.run(utterance(server, features.sample_rate, once := bench.Heard()))  # what is set up lazily
+                asyncio.run(
+                    utterance(server, features.sample_rate, once := bench.ListenerReport())
+                )  # what is set up lazily
                 if not once.first:
                     raise SeqgenError(f"{name} makes no sound ({once.failed or 'refused'})", remedy="see its log")
                 heard, used = asyncio.run(listen(server, features.sample_rate, listeners, given.seconds))

@@ -163,7 +163,7 @@ def check_defaults(source: Source) -> Iterator[Finding]:
 def check_prints(source: Source) -> Iterator[Finding]:
     """Library code reports through return values, exceptions and callbacks; only the command lines print."""
     library = source.path.startswith(("seqgen/", "serving/"))
-    if not library or source.path.startswith("seqgen/cli/") or source.path.startswith("serving/cli"):
+    if not library or source.path.startswith(("seqgen/cli/", "serving/cli/")):
         return
     for node in ast.walk(source.tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":

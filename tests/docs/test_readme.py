@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from seqgen.cli.main import parser
-from serving.cli import _parser as serving_parser
+from serving.cli.__main__ import parser as serving_parser
 
 DOCUMENTS = (
     "README.md",

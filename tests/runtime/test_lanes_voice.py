@@ -18,7 +18,7 @@ from seqgen.generation.subscale.generator import SubscaleConfig
 from seqgen.runtime import native, open_runtime, runnable
 from seqgen.runtime.contract import Runtime
 from seqgen.train import evaluation
-from serving.vocoder import Settings, Vocoder
+from serving.voices.vocoder import StreamingVocoder, VoiceSettings
 from tests.runtime.voices import export_tiny, inputs, tiny_run, tiny_system
 
 RUN = replace(tiny_run(hop=40), subscale=SubscaleConfig(lanes=4, horizon=2, channels=6, blocks=1))
@@ -104,8 +104,8 @@ def test_noise_without_what_lies_ahead_is_refused(runtime: Runtime) -> None:
 def test_the_server_streams_what_the_voice_makes_offline(runtime: Runtime, bundle: Bundle, block: int) -> None:
     """Frames arriving in any blocks; the same seed as a whole recording through torch."""
     frames = np.random.Generator(np.random.Philox(6)).normal(-5, 2, (23, 10)).astype(np.float32)
-    vocoder = Vocoder(bundle, runtime)
-    stream = vocoder.start(Settings(seed=5, stream=2, speaker="bo"), rate=None)
+    vocoder = StreamingVocoder(bundle, runtime)
+    stream = vocoder.start(VoiceSettings(seed=5, stream=2, speaker="bo"), rate=None)
     parts = []
     for start in range(0, 23, block):
         stream.push(frames[start : start + block])
@@ -127,7 +127,9 @@ def test_recordings_side_by_side_are_what_each_is_alone(runtime: Runtime, bundle
     features = [rng.normal(-5, 2, (frames, 10)).astype(np.float32) for frames in (9, 14)]
     made = evaluation.vocode(runtime, features, ["ann", "bo"], [3, 4], seed=6)
     for stream, (frames, speaker, audio) in enumerate(zip(features, SPEAKERS, made, strict=True), 3):
-        alone = Vocoder(bundle, runtime).start(Settings(seed=6, stream=stream, speaker=speaker), rate=None)
+        alone = StreamingVocoder(bundle, runtime).start(
+            VoiceSettings(seed=6, stream=stream, speaker=speaker), rate=None
+        )
         alone.push(frames)
         alone.finish()
         assert np.array_equal(np.concatenate(list(alone.chunks())), audio)

@@ -15,9 +15,10 @@ import soundfile
 from seqgen.audio.features import save_features
 from seqgen.runtime.contract import Runtime
 from seqgen.spec import FeatureSpec, StateLeaf, StreamSpec
-from serving.bank import Bank, Outlet
-from serving.vocoder import Vocoder
-from serving.work import Order, Work
+from serving.scheduling.batcher import Batcher
+from serving.scheduling.events import FlowControl
+from serving.scheduling.request import StreamRequest
+from serving.voices.vocoder import StreamingVocoder
 
 SPEC = FeatureSpec(sample_rate=8000, n_fft=256, window=80, hop=40, n_mels=10)
 
@@ -85,7 +86,7 @@ class FakeRuntime(Runtime):
 
 def fake_vocoder(
     *, latency: int = 100, speakers: tuple[str, ...] = (), uniforms: int = 2, name: str = "fake", batch: int = 1
-) -> Vocoder:
+) -> StreamingVocoder:
     """A vocoder over :class:`FakeRuntime`; it is reached as ``.runtime``."""
     dim = SPEC.n_mels + len(speakers)
     spec = StreamSpec(in_dim=dim, out_dim=1, up=SPEC.hop, latency=latency, context=None)
@@ -105,7 +106,7 @@ def fake_vocoder(
         state=(StateLeaf("history", (1, dim), "float32"),),
     )
     bundle: Any = SimpleNamespace(manifest=manifest)
-    return Vocoder(bundle, FakeRuntime(bundle), batch=batch)
+    return StreamingVocoder(bundle, FakeRuntime(bundle), batch=batch)
 
 
 class FileGate:
@@ -122,7 +123,7 @@ class FileGate:
         return os.path.exists(self._path)
 
 
-def fake_recipe(vocoder: Vocoder) -> dict[str, Any]:
+def fake_reference(vocoder: StreamingVocoder) -> dict[str, Any]:
     """How a worker process makes the same fake: the arguments of :func:`fake_vocoder`, and its runtime's options."""
     runtime, manifest = vocoder.runtime, vocoder.manifest
     return {
@@ -134,40 +135,40 @@ def fake_recipe(vocoder: Vocoder) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def fake_opener(recipe: dict[str, Any]) -> Vocoder:
-    """The fake of a recipe, in a worker process."""
-    if recipe["broken"]:
+def fake_opener(reference: dict[str, Any]) -> StreamingVocoder:
+    """The fake of a reference, in a worker process."""
+    if reference["broken"]:
         os._exit(3)
-    vocoder = fake_vocoder(**{**recipe["given"], "speakers": tuple(recipe["given"]["speakers"])})
-    for name, value in recipe["options"].items():
+    vocoder = fake_vocoder(**{**reference["given"], "speakers": tuple(reference["given"]["speakers"])})
+    for name, value in reference["options"].items():
         setattr(vocoder.runtime, name, value)
-    if recipe["gate"]:
-        vocoder.runtime.gate = FileGate(recipe["gate"])
+    if reference["gate"]:
+        vocoder.runtime.gate = FileGate(reference["gate"])
     return vocoder
 
 
-def everything(vocoder: Vocoder, order: Order, body: bytes) -> list[bytes]:
-    """The sound of one request, call by call, by a slot bank of its own.
+def everything(vocoder: StreamingVocoder, request: StreamRequest, body: bytes) -> list[bytes]:
+    """The sound of one request, call by call, by a batcher of its own.
 
     Raises:
         Exception: what the stream ended with.
     """
-    bank, outlet, made = Bank(slots=1), Outlet(), []
-    bank.open((0, 0), Work(vocoder, order), 0.0, outlet)
-    bank.push((0, 0), body)
-    bank.finish((0, 0))
+    batcher, flow, made = Batcher(slots=1), FlowControl(), []
+    batcher.open((0, 0), vocoder, request, 0.0, flow)
+    batcher.push((0, 0), body)
+    batcher.finish((0, 0))
     now, over = 0.0, False
     while not over:
-        if (batch := bank.plan(now)) is not None:
+        if (batch := batcher.plan(now)) is not None:
             batch.run()
-            bank.commit(batch, now)
+            batcher.commit(batch, now)
         now += 0.1  # a listener that never waits
-        for event in bank.events():
+        for event in batcher.events():
             made.append(event.data)
             over = event.over
             if event.failure is not None:
                 raise event.failure
-            outlet.taken = outlet.given
+            flow.consumed = flow.sent
     return made
 
 

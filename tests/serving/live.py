@@ -14,7 +14,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from serving.app import App
-from serving.draining import DrainingServer
+from serving.http.server import DrainingServer
 
 
 class Live:
@@ -41,7 +41,7 @@ class Live:
             timeout_graceful_shutdown=drain,
             loop="asyncio",
         )
-        self.server = DrainingServer(config, app)
+        self.server = DrainingServer(config, drain=app.drain, streaming=lambda: app.pool.streaming)
         self._thread = threading.Thread(target=self.server.run, args=([self._listener],))
 
     def __enter__(self) -> Live:
@@ -50,13 +50,13 @@ class Live:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for voice in self.app.shelf.open.values():
+        for voice in self.app.cache.open.values():
             if getattr(voice.vocoder.runtime, "gate", None) is not None:
                 voice.vocoder.runtime.gate.set()
         self.server.should_exit = True
         self._thread.join(60)
         assert not self._thread.is_alive(), "the server did not stop"
-        assert self.app.crew.busy == 0, "a slot was lost"
+        assert self.app.pool.busy == 0, "a slot was lost"
 
     def request(self, method: str, target: str, body: bytes | None = None, **headers: str):
         """A whole answer: status, headers (lower-case names), body."""
@@ -71,19 +71,19 @@ class Live:
 
     def connect(self, *, receive_buffer: int = 0) -> socket.socket:
         """A bare connection."""
-        plug = socket.socket()
+        sock = socket.socket()
         if receive_buffer:
-            plug.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        plug.settimeout(60)
-        plug.connect(("127.0.0.1", self.port))
-        return plug
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        sock.settimeout(60)
+        sock.connect(("127.0.0.1", self.port))
+        return sock
 
     def begin(self, body: bytes, query: str = "format=pcm", **options: int) -> socket.socket:
         """A vocoding request sent, its answer not yet read."""
-        plug = self.connect(**options)
+        sock = self.connect(**options)
         head = f"POST /v1/vocode?{query} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
-        plug.sendall(head.encode() + body)
-        return plug
+        sock.sendall(head.encode() + body)
+        return sock
 
 
 def message(body: bytes) -> str:

@@ -13,10 +13,10 @@ import pytest
 from seqgen import presets
 from seqgen.bundle import Bundle
 from seqgen.errors import SeqgenError
-from serving import bench
 from serving.app import App
-from serving.shelf import open_preset
-from serving.vocoder import Settings
+from serving.client import bench
+from serving.voices.preset import open_preset
+from serving.voices.vocoder import VoiceSettings
 from tests.serving.fakes import fake_vocoder
 from tests.serving.live import Live
 
@@ -40,7 +40,7 @@ def test_a_preset_speaks_without_torch(tmp_path):
     assert voice.vocoder.runtime.format == "bf16"
     assert voice.capacity.alone > 0
     assert voice.capacity.batch == 16
-    stream = voice.vocoder.start(Settings(seed=1), rate=None)
+    stream = voice.vocoder.start(VoiceSettings(seed=1), rate=None)
     stream.push(np.zeros((10, 80), np.float32))
     stream.finish()
     assert sum(map(len, stream.chunks())) == 3000
@@ -57,9 +57,9 @@ def test_other_presets_are_refused(tmp_path, name):
 
 def test_listeners_hear_everything_and_those_turned_away_are_counted():
     with Live(App(fake_vocoder(batch=16, speakers=("a", "b")), threads=1, slots=2)) as server:
-        target = bench.Target.of(f"http://127.0.0.1:{server.port}")
+        target = bench.BenchTarget.of(f"http://127.0.0.1:{server.port}")
         assert (target.voice, target.speaker, target.sample_rate) == ("fake", "a", 8000)
-        heard = bench.load(target, 3, 1.2)
+        heard = bench.run_listeners(target, 3, 1.2)
     assert (heard.refused, heard.failed) == (1, [])
     assert len(heard.first) >= 2
     assert heard.seconds >= 2 * bench.AHEAD
@@ -71,16 +71,16 @@ def test_a_target_has_to_be_there_and_have_the_voice():
     with Live(App(fake_vocoder(), threads=1)) as server:
         url = f"http://127.0.0.1:{server.port}"
         with pytest.raises(SeqgenError, match="no voice 'x'; voices: fake"):
-            bench.Target.of(url, "x")
+            bench.BenchTarget.of(url, "x")
     with pytest.raises(SeqgenError, match="no seqgen-serve answers there"):
-        bench.Target.of(url)
+        bench.BenchTarget.of(url)
 
 
 def test_a_voice_slower_than_its_listener_is_heard_to_break_off():
     vocoder = fake_vocoder(batch=16)
     vocoder.runtime.delay = 0.01  # twice as long as what it makes
     with Live(App(vocoder, threads=1)) as server:
-        heard = bench.load(bench.Target.of(f"http://127.0.0.1:{server.port}"), 1, 1.0)
+        heard = bench.run_listeners(bench.BenchTarget.of(f"http://127.0.0.1:{server.port}"), 1, 1.0)
         metrics = server.request("GET", "/metrics")[2].decode()
     assert heard.underruns > 3
     assert heard.late > 0

@@ -14,14 +14,17 @@ import soundfile
 from seqgen.audio.features import log_mel
 from seqgen.audio.io import read, wav_header
 from seqgen.errors import SeqgenError
-from serving import cli, cli_serve, cli_vocode, shelf
+from serving.cli import serve, vocode
+from serving.cli.__main__ import main
+from serving.voices import voice
+from serving.voices.voice import LoadedVoice
 from tests.serving.fakes import audio_file, fake_vocoder, features_file, tone
 
 
 @pytest.fixture
 def vocoder(monkeypatch):
     made = fake_vocoder(speakers=("a", "b"))
-    monkeypatch.setattr(cli_vocode, "open_vocoder", lambda _: made)
+    monkeypatch.setattr(vocode, "open_vocoder", lambda _: made)
     return made
 
 
@@ -34,7 +37,7 @@ def recording(tmp_path):
 
 
 def run(*arguments):
-    return cli.main(["vocode", *arguments, "--voice", "v", "--speaker", "b"])
+    return main(["vocode", *arguments, "--voice", "v", "--speaker", "b"])
 
 
 def test_a_file_is_written_whole_and_correct(vocoder, recording, tmp_path, capsys):
@@ -99,7 +102,7 @@ def test_errors_are_one_line_and_leave_nothing(tmp_path, monkeypatch, capsys, ar
     monkeypatch.chdir(tmp_path)
     (tmp_path / "cut.wav").write_bytes(audio_file(tone(1.0))[:999])
     before = sorted(os.listdir(tmp_path))
-    assert cli.main(["vocode", "--voice", "v", "--speaker", "b", *arguments]) == 1
+    assert main(["vocode", "--voice", "v", "--speaker", "b", *arguments]) == 1
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("error: ")
@@ -137,8 +140,8 @@ def test_a_voice_that_fails_is_one_line_too(vocoder, recording, tmp_path, capsys
 
 
 def test_a_missing_voice_is_one_line(tmp_path, capsys):
-    assert cli.main(["vocode", "a.wav", "-o", "b.wav", "--voice", str(tmp_path)]) == 1
-    assert cli.main(["serve", "--voice", str(tmp_path), "--port", "0"]) == 1
+    assert main(["vocode", "a.wav", "-o", "b.wav", "--voice", str(tmp_path)]) == 1
+    assert main(["serve", "--voice", str(tmp_path), "--port", "0"]) == 1
     lines = capsys.readouterr().err.splitlines()
     assert [line.startswith("error: ") and "no bundle here" in line for line in lines] == [True, True]
 
@@ -148,17 +151,17 @@ def test_a_voice_that_fails_its_golden_vectors_is_not_served(tiny_bundle, monkey
         assert runtime.manifest.name == "tiny"
         raise SeqgenError("voice: other audio", remedy="export it again")
 
-    monkeypatch.setattr(shelf, "require_golden", refuse)
-    assert cli.main(["serve", "--voice", str(tiny_bundle), "--port", "0"]) == 1
+    monkeypatch.setattr(voice, "require_golden", refuse)
+    assert main(["serve", "--voice", str(tiny_bundle), "--port", "0"]) == 1
     assert capsys.readouterr().err == "error: voice: other audio; export it again\n"
 
 
 def test_an_address_that_cannot_be_used_is_one_line(vocoder, monkeypatch, capsys):
-    monkeypatch.setattr(cli_serve, "open_voice", lambda _: shelf.Voice(vocoder))
+    monkeypatch.setattr(serve, "open_voice", lambda _: LoadedVoice(vocoder))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        assert cli.main(["serve", "--voice", "v", "--port", port]) == 1
-    assert cli.main(["serve", "--voice", "v", "--host", "203.0.113.1", "--port", "0"]) == 1
+        assert main(["serve", "--voice", "v", "--port", port]) == 1
+    assert main(["serve", "--voice", "v", "--host", "203.0.113.1", "--port", "0"]) == 1
     lines = capsys.readouterr().err.splitlines()
     assert lines[0].startswith(f"error: cannot listen on 127.0.0.1:{port} (Address already in use)")
     assert lines[1].startswith("error: cannot listen on 203.0.113.1:0")
@@ -171,12 +174,12 @@ def test_an_address_that_cannot_be_used_is_one_line(vocoder, monkeypatch, capsys
 )  # fmt: skip
 def test_usage_mistakes_exit_with_2(arguments, capsys):
     with pytest.raises(SystemExit) as caught:
-        cli.main(arguments)
+        main(arguments)
     assert caught.value.code == 2
 
 
 def test_help_teaches(capsys):
     for command in ("serve", "vocode"):
         with pytest.raises(SystemExit):
-            cli.main([command, "--help"])
+            main([command, "--help"])
         assert "examples:" in capsys.readouterr().out

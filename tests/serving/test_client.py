@@ -11,10 +11,10 @@ from seqgen.audio.features import log_mel
 from seqgen.audio.io import pcm16
 from serving.app import App
 from serving.client import Client, ServerError
-from serving.work import Order
+from serving.scheduling.request import StreamRequest
 from tests.serving.fakes import SPEC, audio_file, everything, fake_vocoder, tone
 from tests.serving.live import Live
-from tests.serving.test_stream import expected
+from tests.serving.test_websocket import expected
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def test_a_recording_is_vocoded(served):
     vocoder, _, client = served
     body = audio_file(tone(0.3))
     assert [row["id"] for row in client.voices()] == ["fake"]
-    assert b"".join(client.vocode(body, form="pcm")) == b"".join(everything(vocoder, Order(form="pcm"), body))
+    assert b"".join(client.vocode(body, form="pcm")) == b"".join(everything(vocoder, StreamRequest(form="pcm"), body))
     assert b"".join(client.vocode(body, seed=3))[:4] == b"RIFF"
     with pytest.raises(ServerError, match="seed -1 is out of range") as caught:
         list(client.vocode(body, seed=-1))
@@ -56,12 +56,12 @@ def test_utterances_are_streamed_one_after_the_other(served):
         with pytest.raises(ServerError, match="NaN") as caught:
             list(stream)
         assert caught.value.code == "invalid_input"
-    held = [server.app.crew.admit(vocoder) for _ in range(2)]
+    held = [server.app.pool.admit(vocoder) for _ in range(2)]
     with pytest.raises(ServerError, match="try again in a second") as caught, client.stream(rate=8000):
         pass
     assert (caught.value.status, caught.value.retry_after) == (503, 1.0)
-    for ticket in held:
-        ticket and ticket.close()
+    for lease in held:
+        lease and lease.close()
 
 
 def test_the_same_can_be_awaited(served):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from seqgen.bundle import Bundle
-from serving import bench
+from serving.client import bench
 from tools.compare_peers import SERVERS, listen
 
 

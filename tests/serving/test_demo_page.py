@@ -13,7 +13,7 @@ import pytest
 from websockets.sync.client import connect
 
 from serving.app import App
-from serving.keys import Guard, add_key, read_keys
+from serving.http.keys import ApiKeyMiddleware, add_key, read_keys
 from tests.serving.fakes import audio_file, fake_vocoder, tone
 from tests.serving.live import Live, wait_for
 
@@ -110,7 +110,7 @@ def test_a_recording_is_chosen_and_heard(tmp_path):
         assert page.text("underruns").isdigit()
         assert page.text("mark") == 'seqgen; kind=vocoder; voice="fake"; seed=0'
         wait(lambda: not page.ask("document.getElementById('play').disabled"))  # it was played to its end
-        wait_for(lambda: server.app.crew.busy == 0)
+        wait_for(lambda: server.app.pool.busy == 0)
         (tmp_path / "no.wav").write_bytes(b"no sound at all")
         choose(page, tmp_path / "no.wav")
         wait(lambda: page.ask("recording.byteLength") == len(b"no sound at all"))
@@ -127,7 +127,9 @@ def test_a_server_with_keys_asks_for_one(tmp_path):
         page.ask(f"document.getElementById('key').value = {json.dumps(key)}")
         page.ask("document.querySelector('#guarded button').click()")
 
-    with open_page(tmp_path, fake_vocoder(batch=16), lambda app: Guard(app, read_keys(tmp_path / "keys"))) as opened:
+    with open_page(
+        tmp_path, fake_vocoder(batch=16), lambda app: ApiKeyMiddleware(app, read_keys(tmp_path / "keys"))
+    ) as opened:
         server, page = opened
         wait(lambda: "API key" in str(page.text("error")))  # which is there once the page is
         assert not page.ask("document.getElementById('guarded').hidden")
@@ -138,7 +140,7 @@ def test_a_server_with_keys_asks_for_one(tmp_path):
         enter(secret)
         wait(lambda: page.ask("document.querySelectorAll('#voice option').length") == 1)
         hear_all(page, tmp_path / "in.wav")
-        wait_for(lambda: server.app.crew.busy == 0)
+        wait_for(lambda: server.app.pool.busy == 0)
         assert secret not in page.ask(
             "JSON.stringify([location.href, document.cookie, {...localStorage}, {...sessionStorage}])"
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from serving import cli
+from serving.cli.__main__ import parser
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def deploy(repository: Path) -> Path:
 
 
 def drain(words):
-    return cli._parser().parse_args(words).drain
+    return parser().parse_args(words).drain
 
 
 def test_pods_are_probed_drained_and_without_rights(deploy):
@@ -29,7 +29,7 @@ def test_pods_are_probed_drained_and_without_rights(deploy):
     # The process must have the time that it takes to drain, after the balancer's.
     pause = int(container["lifecycle"]["preStop"]["exec"]["command"][-1])
     assert pod["terminationGracePeriodSeconds"] > pause + drain(container["args"])
-    port = cli._parser().parse_args(container["args"]).port
+    port = parser().parse_args(container["args"]).port
     assert container["ports"][0]["containerPort"] == service["spec"]["ports"][0]["targetPort"] == port
     assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": port}
     assert container["livenessProbe"]["httpGet"] == {"path": "/livez", "port": port}

@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 
 from seqgen.errors import SeqgenError
-from serving import cli, voices
 from serving.app import App
-from serving.keys import add_key, read_keys
-from serving.voices import Store
-from serving.work import Order
+from serving.cli.__main__ import main
+from serving.http.keys import add_key, read_keys
+from serving.scheduling.request import StreamRequest
+from serving.voices import directory
+from serving.voices.directory import VoiceDirectory
 from tests.serving.fakes import SPEC, audio_file, everything, fake_vocoder, features_file, tone
 from tests.serving.live import Live, message, wait_for
 from tests.serving.test_isolation import children
@@ -48,12 +49,12 @@ CALLS = [("mkdtemp", 0), ("copyfile", 0), ("copyfile", 2), ("fsync", 0), ("fsync
 
 @pytest.mark.parametrize(("where", "call"), CALLS)
 def test_what_cannot_be_installed_leaves_the_old_voice_whole(tmp_path, tiny_bundle, monkeypatch, where, call):
-    store = Store(tmp_path / "voices")
+    store = VoiceDirectory(tmp_path / "voices")
     store.install(tiny_bundle, "zoe")
     before = store.version("zoe")
     module = {"copyfile": shutil, "mkdtemp": tempfile}.get(where, os)
     if where == "replace":  # a system where directories cannot change places, so the old one is moved away first
-        monkeypatch.setattr(voices, "_exchanged", lambda *_: False)
+        monkeypatch.setattr(directory, "_exchanged", lambda *_: False)
     inner = getattr(module, where)
     with monkeypatch.context() as patch:
         patch.setattr(module, where, at_call(call, inner, half if where == "copyfile" else full))
@@ -70,9 +71,9 @@ def test_a_command_tells_it_in_one_line(tmp_path, tiny_bundle, monkeypatch, caps
     place = ["--voices", str(tmp_path / "voices")]
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "copyfile", half)
-        assert cli.main(["voices", "install", str(tiny_bundle), "--name", "zoe", *place]) == 1
+        assert main(["voices", "install", str(tiny_bundle), "--name", "zoe", *place]) == 1
     assert capsys.readouterr().err.count("\n") == 1
-    assert cli.main(["voices", "install", str(tiny_bundle), "--name", "zoe", *place]) == 0
+    assert main(["voices", "install", str(tiny_bundle), "--name", "zoe", *place]) == 0
     add_key(tmp_path / "keys", "me", 1)
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
@@ -86,7 +87,7 @@ def test_a_command_tells_it_in_one_line(tmp_path, tiny_bundle, monkeypatch, caps
 def test_an_upload_that_finds_no_room_is_a_507_and_others_play(tmp_path, monkeypatch):
     vocoder, frames = fake_vocoder(batch=16), np.zeros((40, SPEC.n_mels), np.float32)
     body, sound = features_file(tmp_path, frames), audio_file(tone(0.5))
-    want = b"".join(everything(vocoder, Order(form="pcm"), sound))
+    want = b"".join(everything(vocoder, StreamRequest(form="pcm"), sound))
     vocoder.runtime.gate, vocoder.runtime.gate_from = threading.Event(), 2
     real, left = tempfile.mkstemp, []
 

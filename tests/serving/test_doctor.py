@@ -7,17 +7,18 @@ import socket
 
 import pytest
 
-from serving import cli, opus
-from serving.voices import Store
+from serving.cli.__main__ import main, parser
+from serving.sound import opus
+from serving.voices.directory import VoiceDirectory
 
 
 def look(capsys, *arguments):
-    status = cli.main(["doctor", "--json", *arguments])
+    status = main(["doctor", "--json", *arguments])
     return status, {row["subject"]: row for row in json.loads(capsys.readouterr().out)}
 
 
 def test_all_is_well(tmp_path, tiny_bundle, capsys):
-    Store(tmp_path).install(tiny_bundle, "zoe")
+    VoiceDirectory(tmp_path).install(tiny_bundle, "zoe")
     status, found = look(capsys, "--voices", str(tmp_path), "--port", "0")
     assert status == 0
     assert found["voice"]["message"] == "zoe: vocoder, 8000 Hz, sounds as exported"
@@ -25,7 +26,7 @@ def test_all_is_well(tmp_path, tiny_bundle, capsys):
 
 
 def test_a_damaged_voice_and_a_taken_port_are_bad(tmp_path, tiny_bundle, capsys):
-    store = Store(tmp_path)
+    store = VoiceDirectory(tmp_path)
     store.install(tiny_bundle, "zoe")
     (tmp_path / "zoe" / "weights.safetensors").write_bytes(b"x")
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -42,7 +43,7 @@ def test_a_missing_engine_is_bad_and_a_missing_codec_a_note(tmp_path, monkeypatc
     status, found = look(capsys, "--voices", str(tmp_path / "none"), "--port", "0")
     assert status == 1
     assert (found["engine"]["state"], found["opus"]["state"], found["voices"]["state"]) == ("bad", "note", "note")
-    assert cli.main(["doctor", "--voices", str(tmp_path), "--port", "0"]) == 1
+    assert main(["doctor", "--voices", str(tmp_path), "--port", "0"]) == 1
     assert "install libopus0" in capsys.readouterr().out
 
 
@@ -54,5 +55,5 @@ def test_what_is_deployed_starts_with_options_that_exist(repository, name):
     for line in lines:
         words = line.replace('"', " ").replace(",", " ").replace("[", " ").replace("]", " ").split()
         given = words[words.index("serve") :] if "serve" in words else []
-        options = cli._parser().parse_args(given)
+        options = parser().parse_args(given)
         assert options.voices

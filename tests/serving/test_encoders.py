@@ -13,10 +13,11 @@ import soxr
 
 from seqgen.audio.io import pcm16
 from seqgen.errors import SeqgenError
-from serving import opus
-from serving.encoders import FORMATS, byte_rate, content_type, encoder, g711, output_rate
-from serving.ogg import LAST, Pages, checksum
-from serving.resampling import RATES, Resampler
+from serving.sound import opus
+from serving.sound.encoders import g711
+from serving.sound.formats import FORMATS, byte_rate, content_type, encoder, output_rate
+from serving.sound.ogg import LAST_PAGE, OggPageWriter, checksum
+from serving.sound.resampling import RATES, Resampler
 from tests.serving.fakes import tone
 
 MARK = 'seqgen; kind=vocoder; voice="z"; seed=1'
@@ -82,7 +83,7 @@ def test_opus_pages_hold_20_ms_and_come_as_soon_as_they_are_full():
     data += made.push(tone(1.0, 24000)) + made.finish()
     positions = [int.from_bytes(page[6:14], "little") for page in pages(data)]
     assert positions[2:6] == [960, 1920, 2880, 3840]
-    assert [page[5] for page in pages(data)][-1] == LAST
+    assert [page[5] for page in pages(data)][-1] == LAST_PAGE
     for page in pages(data):
         assert checksum(page[:22] + bytes(4) + page[26:]) == int.from_bytes(page[22:26], "little")
 
@@ -106,10 +107,10 @@ def test_the_checksum_of_ogg_is_the_plain_crc_32():
 
 
 def test_long_packets_fill_a_page_and_no_more():
-    page = Pages(1).page(bytes(510), position=0)
+    page = OggPageWriter(1).page(bytes(510), position=0)
     assert page[26:30] == bytes([3, 255, 255, 0])
     with pytest.raises(ValueError, match="does not fit a page"):
-        Pages(1).page(bytes(255 * 255), position=0)
+        OggPageWriter(1).page(bytes(255 * 255), position=0)
 
 
 def test_mu_law_is_that_of_libsndfile():

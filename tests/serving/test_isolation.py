@@ -16,21 +16,22 @@ import pytest
 from seqgen.bundle import Bundle
 from seqgen.errors import SeqgenError
 from seqgen.runtime import open_runtime
-from serving import process_worker
-from serving.crew import Crew
-from serving.link import Link
-from serving.nursery import Nursery
-from serving.process_worker import in_processes, pause
-from serving.reopen import recipe
-from serving.vocoder import Settings, Vocoder, VoiceFailure
-from serving.work import Input, Order
-from serving.worker import WorkerLost
-from tests.serving.fakes import SPEC, audio_file, everything, fake_recipe, fake_vocoder, tone
+from serving.scheduling.request import InputFormat, StreamRequest
+from serving.voices.reference import reference_to
+from serving.voices.vocoder import StreamingVocoder, VoiceFailure, VoiceSettings
+from serving.workers import process_worker
+from serving.workers.connection import WorkerConnection
+from serving.workers.fork_server import ForkServer
+from serving.workers.pool import WorkerPool
+from serving.workers.process_worker import process_workers, restart_pause
+from serving.workers.worker import WorkerLost
+from tests.serving.fakes import SPEC, audio_file, everything, fake_reference, fake_vocoder, tone
 from tests.serving.live import wait_for
-from tests.serving.test_crew import chunks, listen, settles
+from tests.serving.test_worker_pool import chunks, listen, settles
 
-FAKES = in_processes("tests.serving.fakes:fake_opener", fake_recipe, beat=60.0)  # fakes may wait for their gates
-FRAMES = Order(form="pcm", input=Input("features"))
+# Fakes may wait for their gates.
+FAKES = process_workers("tests.serving.fakes:fake_opener", fake_reference, heartbeat=60.0)
+FRAMES = StreamRequest(form="pcm", input=InputFormat("features"))
 SILENCE = np.full((40, SPEC.n_mels), SPEC.silence, "<f4").tobytes()
 
 
@@ -49,82 +50,84 @@ def children(of=None):
 
 
 def isolated(body, vocoder, *, make=FAKES, patience=60.0, **options):
-    """Run a coroutine function with a crew of processes that know a voice; afterwards nothing of them may be left."""
+    """Run a coroutine function with a pool of processes that know a voice; afterwards nothing of them may be left."""
 
     async def main():
-        crew = Crew(**({"workers": 2, "slots": 4} | options), make=make)
-        for worker in crew.workers:
-            worker.prepare(vocoder, crew.capacity(vocoder))
-        crew.start()
+        pool = WorkerPool(**({"workers": 2, "slots": 4} | options), make=make)
+        for worker in pool.workers:
+            worker.prepare(vocoder, pool.capacity(vocoder))
+        pool.start()
         try:
             async with asyncio.timeout(patience):
-                await crew.ready()
-                assert Link.live == len(crew.workers)
-                await body(crew)
-                await settles(lambda: crew.busy == 0)
+                await pool.ready()
+                assert WorkerConnection.live == len(pool.workers)
+                await body(pool)
+                await settles(lambda: pool.busy == 0)
         finally:
-            await asyncio.to_thread(crew.stop)
-        assert (crew.busy, crew.ledger.load) == (0, [0.0] * len(crew.workers))
+            await asyncio.to_thread(pool.stop)
+        assert (pool.busy, pool.admission.load) == (0, [0.0] * len(pool.workers))
 
     before, files = set(children()), len(os.listdir("/proc/self/fd"))
     asyncio.run(main())
-    assert Link.live == 0
+    assert WorkerConnection.live == 0
     assert set(children()) <= before
     assert len(os.listdir("/proc/self/fd")) <= files
 
 
-def begin(ticket, body=SILENCE, order=FRAMES):
-    ticket.start(order)
-    ticket.push(body)
-    ticket.finish()
+def begin(lease, body=SILENCE, request=FRAMES):
+    lease.start(request)
+    lease.push(body)
+    lease.finish()
 
 
-async def collect(ticket, heard):
-    async for chunk in chunks(ticket):
+async def collect(lease, heard):
+    async for chunk in chunks(lease):
         heard.append(chunk)
 
 
 def test_the_sound_is_that_of_a_thread_and_mistakes_are_told_in_the_same_words():
     vocoder, body = fake_vocoder(batch=16, speakers=("a", "b")), audio_file(tone(0.4))
-    orders = [Order(Settings(seed, speaker="b"), form) for seed, form in enumerate(("pcm", "wav", "f32", "pcm"))]
+    requests = [
+        StreamRequest(VoiceSettings(seed, speaker="b"), form) for seed, form in enumerate(("pcm", "wav", "f32", "pcm"))
+    ]
 
-    async def main(crew):
-        tickets = [crew.admit(vocoder) for _ in orders]
-        for ticket, order in zip(tickets, orders, strict=True):
-            begin(ticket, body, order)
-        want = [b"".join(everything(vocoder, order, body)) for order in orders]
-        assert await asyncio.gather(*map(listen, tickets)) == want
-        begin(tickets[0], b"neither sound nor features", orders[0])
+    async def main(pool):
+        leases = [pool.admit(vocoder) for _ in requests]
+        for lease, request in zip(leases, requests, strict=True):
+            begin(lease, body, request)
+        want = [b"".join(everything(vocoder, request, body)) for request in requests]
+        assert await asyncio.gather(*map(listen, leases)) == want
+        begin(leases[0], b"neither sound nor features", requests[0])
         with pytest.raises(SeqgenError, match="neither audio nor") as caught:
-            await listen(tickets[0])
+            await listen(leases[0])
         assert caught.value.remedy
-        for ticket in tickets:
-            assert ticket.waiting == 0
-            ticket.close()
+        for lease in leases:
+            assert lease.waiting == 0
+            lease.close()
 
     isolated(main, vocoder)
 
 
 def test_a_real_voice_sounds_the_same_and_one_put_in_its_place_is_not_played(tiny_bundle, tmp_path):
     bundle = Bundle.open(tiny_bundle)
-    vocoder = Vocoder(bundle, open_runtime(bundle))
+    vocoder = StreamingVocoder(bundle, open_runtime(bundle))
     body = audio_file(tone(0.3, vocoder.sample_rate), vocoder.sample_rate)
-    order = Order(form="pcm")
+    request = StreamRequest(form="pcm")
 
-    async def main(crew):
-        with crew.admit(vocoder) as ticket:
-            begin(ticket, body, order)
-            assert await listen(ticket) == b"".join(everything(vocoder, order, body))
+    async def main(pool):
+        with pool.admit(vocoder) as lease:
+            begin(lease, body, request)
+            assert await listen(lease) == b"".join(everything(vocoder, request, body))
 
-    isolated(main, vocoder, make=in_processes(), workers=1)
+    isolated(main, vocoder, make=process_workers(), workers=1)
 
-    async def replaced(crew):
-        with crew.admit(vocoder) as ticket:
-            begin(ticket, body, order)
+    async def replaced(pool):
+        with pool.admit(vocoder) as lease:
+            begin(lease, body, request)
             with pytest.raises(VoiceFailure, match="has been replaced since"):
-                await listen(ticket)
+                await listen(lease)
 
-    other = in_processes(recipe=lambda vocoder: recipe(vocoder) | {"digest": "0" * 64})
+    other = process_workers(refer=lambda vocoder: reference_to(vocoder) | {"digest": "0" * 64})
     isolated(replaced, vocoder, make=other, workers=1)
 
 
@@ -133,39 +136,39 @@ def test_a_killed_worker_cuts_its_own_streams_only(tmp_path, caplog):
     vocoder.runtime.gate_file, vocoder.runtime.gate_from = str(tmp_path / "gate"), 3
     want = b"".join(everything(vocoder, FRAMES, SILENCE))
 
-    async def main(crew):
-        tickets = [crew.admit(vocoder) for _ in range(4)]
-        assert [ticket.worker for ticket in tickets] == [0, 1, 0, 1]
-        for ticket in tickets:
-            begin(ticket)
-        heard = [await ticket.take() for ticket in tickets]
-        victim, killed = crew.workers[1], crew.workers[1].pid
+    async def main(pool):
+        leases = [pool.admit(vocoder) for _ in range(4)]
+        assert [lease.worker for lease in leases] == [0, 1, 0, 1]
+        for lease in leases:
+            begin(lease)
+        heard = [await lease.take() for lease in leases]
+        victim, killed = pool.workers[1], pool.workers[1].pid
         os.kill(killed, signal.SIGKILL)
         for number in (1, 3):
             rest = []
             with pytest.raises(WorkerLost, match="worker 1 ended in the middle"):
-                await collect(tickets[number], rest)
+                await collect(leases[number], rest)
             assert want.startswith(b"".join([heard[number], *rest]))
         assert not victim.up
         # The slots come back at once, and nobody is sent to a worker that is gone.
-        tickets[1].close()
-        tickets[3].close()
-        assert crew.ledger.load[1] == 0
-        assert crew.busy == 2
-        begin(late := crew.admit(vocoder))
+        leases[1].close()
+        leases[3].close()
+        assert pool.admission.load[1] == 0
+        assert pool.busy == 2
+        begin(late := pool.admit(vocoder))
         assert late.worker == 0
         (tmp_path / "gate").touch()
         for number in (0, 2):
-            assert heard[number] + await listen(tickets[number]) == want
+            assert heard[number] + await listen(leases[number]) == want
         assert await listen(late) == want
         await victim.ready()
         assert victim.pid != killed
-        assert (victim.restarts, crew.workers[0].restarts) == (1, 0)
-        begin(anew := crew.admit(vocoder))
+        assert (victim.restarts, pool.workers[0].restarts) == (1, 0)
+        begin(anew := pool.admit(vocoder))
         assert anew.worker == 1
         assert await listen(anew) == want
-        for ticket in (*tickets, late, anew):
-            ticket.close()
+        for lease in (*leases, late, anew):
+            lease.close()
 
     isolated(main, vocoder, slots=6)
     told = [record.getMessage() for record in caplog.records if "ended by" in record.getMessage()]
@@ -176,17 +179,17 @@ def test_a_killed_worker_cuts_its_own_streams_only(tmp_path, caplog):
 
 def test_a_stream_begun_while_its_worker_is_away_is_told_so(monkeypatch):
     vocoder = fake_vocoder()
-    monkeypatch.setattr(process_worker, "pause", lambda _: 60.0)
+    monkeypatch.setattr(process_worker, "restart_pause", lambda _: 60.0)
 
-    async def main(crew):
-        with crew.admit(vocoder) as ticket:
-            os.kill(crew.workers[0].pid, signal.SIGKILL)
-            await settles(lambda: not crew.workers[0].up)
-            begin(ticket)
+    async def main(pool):
+        with pool.admit(vocoder) as lease:
+            os.kill(pool.workers[0].pid, signal.SIGKILL)
+            await settles(lambda: not pool.workers[0].up)
+            begin(lease)
             with pytest.raises(WorkerLost, match="is being started again"):
-                await listen(ticket)
-            assert crew.admit(vocoder) is None
-            assert crew.ledger.refused == 1
+                await listen(lease)
+            assert pool.admit(vocoder) is None
+            assert pool.admission.refused == 1
 
     isolated(main, vocoder, workers=1)
 
@@ -194,18 +197,18 @@ def test_a_stream_begun_while_its_worker_is_away_is_told_so(monkeypatch):
 def test_a_worker_that_ends_again_and_again_is_started_less_and_less_often(caplog):
     vocoder = fake_vocoder()
     vocoder.runtime.broken = True
-    assert [pause(ends) for ends in (1, 2, 3, 9, 10, 10**6)] == [0, 0.25, 0.5, 30, 30, 30]
+    assert [restart_pause(ends) for ends in (1, 2, 3, 9, 10, 10**6)] == [0, 0.25, 0.5, 30, 30, 30]
 
     async def main():
-        crew = Crew(workers=1, make=FAKES)
-        crew.learn(vocoder, crew.capacity(vocoder))
-        crew.start()
-        await settles(lambda: crew.workers[0].restarts == 3)
-        assert not crew.workers[0].up
-        await asyncio.to_thread(crew.stop)  # in the middle of a pause
+        pool = WorkerPool(workers=1, make=FAKES)
+        pool.set_capacity(vocoder, pool.capacity(vocoder))
+        pool.start()
+        await settles(lambda: pool.workers[0].restarts == 3)
+        assert not pool.workers[0].up
+        await asyncio.to_thread(pool.stop)  # in the middle of a pause
 
     asyncio.run(main())
-    assert Link.live == 0
+    assert WorkerConnection.live == 0
     told = [record.getMessage().split(" ended by ")[1] for record in caplog.records]
     assert told == [
         "exit status 3 and cut 0 streams; it is started again",
@@ -221,15 +224,15 @@ def test_a_worker_that_cannot_be_started_is_tried_again(monkeypatch, caplog):
         tries.append(1)
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
-    async def main(crew):
+    async def main(pool):
         with monkeypatch.context() as patch:
-            patch.setattr(Nursery, "spawn", refuse)
-            os.kill(crew.workers[0].pid, signal.SIGKILL)
+            patch.setattr(ForkServer, "spawn", refuse)
+            os.kill(pool.workers[0].pid, signal.SIGKILL)
             await settles(lambda: len(tries) == 2)
-        await crew.workers[0].ready()
-        with crew.admit(vocoder) as ticket:
-            begin(ticket)
-            assert await listen(ticket)
+        await pool.workers[0].ready()
+        with pool.admit(vocoder) as lease:
+            begin(lease)
+            assert await listen(lease)
 
     isolated(main, vocoder, workers=1)
     told = [record.getMessage() for record in caplog.records]
@@ -239,16 +242,16 @@ def test_a_worker_that_cannot_be_started_is_tried_again(monkeypatch, caplog):
 def test_a_worker_that_writes_nonsense_is_ended():
     vocoder = fake_vocoder()
 
-    async def main(crew):
-        with crew.admit(vocoder) as ticket:
-            crew.workers[0]._link._reader._number = 77
-            begin(ticket)
+    async def main(pool):
+        with pool.admit(vocoder) as lease:
+            pool.workers[0]._connection._reader._number = 77
+            begin(lease)
             with pytest.raises(WorkerLost):
-                await listen(ticket)
-        await settles(lambda: crew.workers[0].up)
-        with crew.admit(vocoder) as ticket:
-            begin(ticket)
-            await listen(ticket)
+                await listen(lease)
+        await settles(lambda: pool.workers[0].up)
+        with pool.admit(vocoder) as lease:
+            begin(lease)
+            await listen(lease)
 
     isolated(main, vocoder, workers=1)
 
@@ -258,24 +261,24 @@ def test_listeners_may_leave_at_any_time_and_no_slot_is_lost():
     vocoder.runtime.delay = 0.0002
     want = b"".join(everything(vocoder, FRAMES, SILENCE))
 
-    async def visit(crew):
-        while (ticket := crew.admit(vocoder)) is None:
+    async def visit(pool):
+        while (lease := pool.admit(vocoder)) is None:
             await asyncio.sleep(0.001)
-        with ticket:
+        with lease:
             stay = rng.choice((0, 0, 1, 2, 100))
             await asyncio.sleep(rng.choice((0, 0, 0.002)))
             if stay:
-                begin(ticket)
+                begin(lease)
             heard = b""
-            async for chunk in chunks(ticket) if stay else nothing():
+            async for chunk in chunks(lease) if stay else nothing():
                 heard += chunk
                 stay -= 1
                 if not stay:
                     break
             assert want.startswith(heard)
 
-    async def main(crew):
-        await asyncio.gather(*(visit(crew) for _ in range(60)))
+    async def main(pool):
+        await asyncio.gather(*(visit(pool) for _ in range(60)))
 
     isolated(main, vocoder)
 
@@ -289,9 +292,9 @@ def test_a_reader_that_stops_holds_two_seconds_and_no_more():
     vocoder = fake_vocoder(batch=16)
     long = np.full((4000, SPEC.n_mels), SPEC.silence, "<f4").tobytes()  # 20 s
 
-    async def main(crew):
-        with crew.admit(vocoder) as slow, crew.admit(vocoder) as quick:
-            begin(slow, long, Order(form="pcm", input=Input("features"), eager=True))
+    async def main(pool):
+        with pool.admit(vocoder) as slow, pool.admit(vocoder) as quick:
+            begin(slow, long, StreamRequest(form="pcm", input=InputFormat("features"), eager=True))
             for _ in range(3):  # the neighbour's streams pass by meanwhile
                 begin(quick)
                 await listen(quick)
@@ -305,14 +308,14 @@ def test_a_reader_that_stops_holds_two_seconds_and_no_more():
 def test_no_worker_outlives_its_server(repository):
     program = """
         import asyncio, sys
-        from serving.crew import Crew
-        from serving.process_worker import in_processes
+        from serving.workers.pool import WorkerPool
+        from serving.workers.process_worker import process_workers
 
         async def main():
-            crew = Crew(workers=2, make=in_processes())
-            crew.start()
-            await crew.ready()
-            print(*(worker.pid for worker in crew.workers), flush=True)
+            pool = WorkerPool(workers=2, make=process_workers())
+            pool.start()
+            await pool.ready()
+            print(*(worker.pid for worker in pool.workers), flush=True)
             await asyncio.sleep(600)
 
         asyncio.run(main())

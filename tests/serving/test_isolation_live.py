@@ -12,12 +12,12 @@ from websockets.exceptions import ConnectionClosed
 
 from serving.app import App
 from serving.client import Client, ServerError
-from serving.vocoder import Settings
-from serving.work import Order
+from serving.scheduling.request import StreamRequest
+from serving.voices.vocoder import VoiceSettings
 from tests.serving.fakes import SPEC, audio_file, everything, fake_vocoder, tone
 from tests.serving.live import Live, message, wait_for
 from tests.serving.test_isolation import FAKES
-from tests.serving.test_stream import INIT, dial, hear, push, say
+from tests.serving.test_websocket import INIT, dial, hear, push, say
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def gated(tmp_path):
 
 
 def kill(server):
-    os.kill(server.app.crew.workers[0].pid, signal.SIGKILL)
+    os.kill(server.app.pool.workers[0].pid, signal.SIGKILL)
 
 
 def test_over_http_a_lost_worker_is_a_503_or_a_body_without_its_end(gated):
@@ -52,52 +52,52 @@ def test_before_the_first_sound_a_lost_worker_is_a_503(tmp_path):
     vocoder = fake_vocoder(batch=16)
     vocoder.runtime.gate_file = str(tmp_path / "gate")
     with Live(App(vocoder, threads=1, slots=4, make=FAKES)) as server:
-        plug = server.begin(audio_file(tone(1.0)))
-        wait_for(lambda: server.app.crew.workers[0]._live)
+        sock = server.begin(audio_file(tone(1.0)))
+        wait_for(lambda: server.app.pool.workers[0]._live)
         kill(server)
-        answer = http.client.HTTPResponse(plug)
+        answer = http.client.HTTPResponse(sock)
         answer.begin()
         assert (answer.status, answer.getheader("retry-after")) == (503, "1")
         assert message(answer.read()) == "worker 0 ended in the middle of the stream; try again in a second"
-        plug.close()
-        wait_for(lambda: server.app.crew.busy == 0)
+        sock.close()
+        wait_for(lambda: server.app.pool.busy == 0)
 
 
 def test_over_a_websocket_a_lost_worker_is_an_error_and_then_the_end(gated):
-    with Live(gated) as server, dial(server) as plug:
+    with Live(gated) as server, dial(server) as sock:
         for context in (0, 1):
-            say(plug, **INIT, context=context)
-            hear(plug, "ready")
-        push(plug, np.full((40, SPEC.n_mels), SPEC.silence))
-        assert plug.recv(timeout=30)[:4] == bytes(4)
+            say(sock, **INIT, context=context)
+            hear(sock, "ready")
+        push(sock, np.full((40, SPEC.n_mels), SPEC.silence))
+        assert sock.recv(timeout=30)[:4] == bytes(4)
         kill(server)
-        _, told = hear(plug, "error")
+        _, told = hear(sock, "error")
         assert (told["context"], told["code"]) == (0, "worker_lost")
         assert told["message"] == "worker 0 ended in the middle of the stream; connect again"
         # The other context had no stream in the worker, so it lives, and plays once the worker is back.
-        wait_for(lambda: server.app.crew.workers[0].up)
-        push(plug, np.full((1, SPEC.n_mels), SPEC.silence), context=1)
-        wait_for(lambda: server.app.crew.workers[0]._live)
+        wait_for(lambda: server.app.pool.workers[0].up)
+        push(sock, np.full((1, SPEC.n_mels), SPEC.silence), context=1)
+        wait_for(lambda: server.app.pool.workers[0]._live)
         kill(server)
-        _, told = hear(plug, "error", context=1)
+        _, told = hear(sock, "error", context=1)
         assert told["code"] == "worker_lost"
         with pytest.raises(ConnectionClosed) as caught:
-            plug.recv(timeout=30)
+            sock.recv(timeout=30)
         assert caught.value.rcvd.code == 1011
 
 
 def test_the_client_goes_on_with_the_sound_that_a_lost_worker_began(tmp_path):
     vocoder, body = fake_vocoder(batch=16), audio_file(tone(1.0))
     vocoder.runtime.gate_file, vocoder.runtime.gate_from = str(tmp_path / "gate"), 3
-    whole = b"".join(everything(fake_vocoder(batch=16), Order(Settings(4)), body))
+    whole = b"".join(everything(fake_vocoder(batch=16), StreamRequest(VoiceSettings(4)), body))
     with Live(App(vocoder, threads=2, slots=4, make=FAKES)) as server:
         client = Client(f"http://127.0.0.1:{server.port}", timeout=30)
         for resumes, events in ((0, False), (1, False), (0, True), (1, True)):
             (tmp_path / "gate").unlink(missing_ok=True)
-            wait_for(lambda: all(worker.up for worker in server.app.crew.workers))
+            wait_for(lambda: all(worker.up for worker in server.app.pool.workers))
             sound = client.vocode(body, seed=4, resumes=resumes, events=events)
             heard = [next(sound)]
-            (busy,) = [worker for worker in server.app.crew.workers if worker._live]
+            (busy,) = [worker for worker in server.app.pool.workers if worker._live]
             os.kill(busy.pid, signal.SIGKILL)
             wait_for(lambda busy=busy: not busy.up)
             (tmp_path / "gate").touch()

@@ -11,14 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from serving import process_worker
-from serving.vocoder import Vocoder
-from serving.worker import WorkerLost
+from serving.voices.vocoder import StreamingVocoder
+from serving.workers import process_worker
+from serving.workers.worker import WorkerLost
 from tests.serving.fakes import SPEC, audio_file, everything, fake_vocoder, tone
 from tests.serving.live import wait_for
-from tests.serving.test_crew import chunks, settles
 from tests.serving.test_isolation import FRAMES, begin, children, isolated
 from tests.serving.test_real_voice import post, start
+from tests.serving.test_worker_pool import chunks, settles
 
 BODY = np.full((100, SPEC.n_mels), SPEC.silence, "<f4").tobytes()
 
@@ -29,14 +29,14 @@ def resident():
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-async def visit(crew, vocoder: Vocoder, want: bytes, outcomes: list[str]):
-    while (ticket := crew.admit(vocoder)) is None:
+async def visit(pool, vocoder: StreamingVocoder, want: bytes, outcomes: list[str]):
+    while (lease := pool.admit(vocoder)) is None:
         await asyncio.sleep(0.002)
     heard = bytearray()
-    with ticket:
-        begin(ticket, BODY)
+    with lease:
+        begin(lease, BODY)
         try:
-            async for chunk in chunks(ticket):
+            async for chunk in chunks(lease):
                 heard += chunk
                 await asyncio.sleep(0)
             assert heard == want
@@ -54,28 +54,28 @@ def kill_under_load(listeners: int, kills: int) -> int:
     want = b"".join(everything(fake_vocoder(batch=16), FRAMES, BODY))
     gained = []
 
-    async def kill(crew):
+    async def kill(pool):
         for number in range(kills):
             # The next one falls when so many have been served since the last.
             due = (number + 1) * listeners // (kills + 1)
             await settles(lambda due=due: len(outcomes) >= due)
-            worker = rng.choice(crew.workers)
+            worker = rng.choice(pool.workers)
             await worker.ready()
             os.kill(worker.pid, signal.SIGKILL)
             if number == kills // 4:
                 gained.append(resident())
 
-    async def main(crew):
+    async def main(pool):
         at_once = asyncio.Semaphore(8)
 
         async def one():
             async with at_once:
-                await visit(crew, vocoder, want, outcomes)
+                await visit(pool, vocoder, want, outcomes)
 
-        killer = asyncio.create_task(kill(crew))
+        killer = asyncio.create_task(kill(pool))
         await asyncio.gather(*(one() for _ in range(listeners)))
         await killer
-        assert sum(worker.restarts for worker in crew.workers) == kills
+        assert sum(worker.restarts for worker in pool.workers) == kills
 
     isolated(main, vocoder, slots=6, patience=60.0 + 4 * kills)
     assert len(outcomes) == listeners
@@ -86,13 +86,13 @@ def kill_under_load(listeners: int, kills: int) -> int:
 
 
 def test_kills_at_random_moments_cut_no_more_than_they_must(monkeypatch):
-    monkeypatch.setattr(process_worker, "pause", lambda _: 0.0)
+    monkeypatch.setattr(process_worker, "restart_pause", lambda _: 0.0)
     kill_under_load(40, 3)
 
 
 @pytest.mark.soak
 def test_three_hundred_kills_leave_nothing_behind(monkeypatch):
-    monkeypatch.setattr(process_worker, "pause", lambda _: 0.0)
+    monkeypatch.setattr(process_worker, "restart_pause", lambda _: 0.0)
     assert kill_under_load(6000, 300) < 4 << 20
 
 

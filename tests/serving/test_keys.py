@@ -11,9 +11,9 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from seqgen.errors import SeqgenError
-from serving import cli
 from serving.app import App
-from serving.keys import Guard, add_key, read_keys
+from serving.cli.__main__ import main
+from serving.http.keys import ApiKeyMiddleware, add_key, read_keys
 from tests.serving.fakes import audio_file, fake_vocoder, tone
 from tests.serving.live import Live, message, wait_for
 
@@ -21,17 +21,17 @@ from tests.serving.live import Live, message, wait_for
 def test_keys_are_made_listed_and_removed(tmp_path, capsys):
     path = tmp_path / "keys.jsonl"
     place = ["--keys", str(path)]
-    assert cli.main(["keys", "add", "radio", "--streams", "2", *place]) == 0
+    assert main(["keys", "add", "radio", "--streams", "2", *place]) == 0
     secret = capsys.readouterr().out.strip()
     assert len(secret) > 40
     assert secret not in path.read_text()
     assert os.stat(path).st_mode & 0o777 == 0o600
-    assert cli.main(["keys", "add", "radio", *place]) == 1
-    assert cli.main(["keys", "add", "../x", *place]) == 1
-    assert cli.main(["keys", "add", "tv", *place]) == 0
-    assert cli.main(["keys", "remove", "radio", *place]) == 0
-    assert cli.main(["keys", "remove", "radio", *place]) == 1
-    assert cli.main(["keys", "list", *place]) == 0
+    assert main(["keys", "add", "radio", *place]) == 1
+    assert main(["keys", "add", "../x", *place]) == 1
+    assert main(["keys", "add", "tv", *place]) == 0
+    assert main(["keys", "remove", "radio", *place]) == 0
+    assert main(["keys", "remove", "radio", *place]) == 1
+    assert main(["keys", "list", *place]) == 0
     assert capsys.readouterr().out.splitlines()[-1].split() == ["tv", "4", "streams"]
 
 
@@ -51,16 +51,16 @@ def guarded(tmp_path):
     path = tmp_path / "keys.jsonl"
     secrets = [add_key(path, "radio", 1), add_key(path, "tv", 3)]
     vocoder = fake_vocoder()
-    with Live(App(vocoder, threads=1), around=lambda app: Guard(app, read_keys(path))) as server:
+    with Live(App(vocoder, threads=1), around=lambda app: ApiKeyMiddleware(app, read_keys(path))) as server:
         yield server, vocoder, *secrets
 
 
 def test_a_browser_shows_its_key_as_a_protocol(guarded):
     server, _, radio, _ = guarded
     url = f"ws://127.0.0.1:{server.port}/v1/stream"
-    with connect(url, subprotocols=["seqgen", f"seqgen-key.{radio}"]) as plug:
-        assert plug.subprotocol == "seqgen"  # and not the key
-    wait_for(lambda: server.app.crew.busy == 0)
+    with connect(url, subprotocols=["seqgen", f"seqgen-key.{radio}"]) as sock:
+        assert sock.subprotocol == "seqgen"  # and not the key
+    wait_for(lambda: server.app.pool.busy == 0)
     for offered in (["seqgen"], ["seqgen", "seqgen-key.x"], ["seqgen", radio], ["seqgen-key."]):
         with pytest.raises(InvalidStatus) as caught:
             connect(url, subprotocols=offered).__enter__()
@@ -88,15 +88,15 @@ def test_a_key_has_so_many_streams_at_once(guarded):
     vocoder.runtime.gate = threading.Event()
     body = audio_file(tone(0.1))
     url = f"ws://127.0.0.1:{server.port}/v1/stream"
-    with connect(url, additional_headers={"Authorization": f"Bearer {radio}"}) as plug:
-        wait_for(lambda: server.app.crew.busy == 1)
+    with connect(url, additional_headers={"Authorization": f"Bearer {radio}"}) as sock:
+        wait_for(lambda: server.app.pool.busy == 1)
         status, headers, answer = server.post("", body, Authorization=f"Bearer {radio}")
         assert (status, headers["retry-after"]) == (429, "1")
         assert "all 1 streams of this key" in message(answer)
         vocoder.runtime.gate.set()
         assert server.post("", body, Authorization=f"Bearer {tv}")[0] == 200
-        plug.close()
-    wait_for(lambda: server.app.crew.busy == 0)
+        sock.close()
+    wait_for(lambda: server.app.pool.busy == 0)
     assert server.post("", body, Authorization=f"Bearer {radio}")[0] == 200
     with pytest.raises(InvalidStatus) as caught, connect(url):
         pass
@@ -105,13 +105,13 @@ def test_a_key_has_so_many_streams_at_once(guarded):
 
 def test_a_key_has_so_many_requests_a_minute(tmp_path, capsys):
     path, now = tmp_path / "keys.jsonl", [100.0]
-    assert cli.main(["keys", "add", "radio", "--per-minute", "3", "--keys", str(path)]) == 0
+    assert main(["keys", "add", "radio", "--per-minute", "3", "--keys", str(path)]) == 0
     secret = capsys.readouterr().out.strip()
     tv = add_key(path, "tv", 1)
-    assert cli.main(["keys", "list", "--keys", str(path)]) == 0
+    assert main(["keys", "list", "--keys", str(path)]) == 0
     assert capsys.readouterr().out.splitlines()[0].endswith("4 streams, 3 requests a minute")
     app = App(fake_vocoder(), threads=1)
-    with Live(app, around=lambda app: Guard(app, read_keys(path), clock=lambda: now[0])) as server:
+    with Live(app, around=lambda app: ApiKeyMiddleware(app, read_keys(path), clock=lambda: now[0])) as server:
 
         def ask(secret=secret):
             return server.request("GET", "/v1/models", Authorization=f"Bearer {secret}")

@@ -7,8 +7,8 @@ import subprocess
 
 import pytest
 
-from serving import bench
 from serving.app import App
+from serving.client import bench
 from tests.serving.fakes import fake_vocoder
 from tests.serving.live import Live
 from tools.check_load import compiled, other
@@ -25,7 +25,7 @@ def test_it_hears_everything_and_counts_who_is_turned_away(program):
     with Live(App(fake_vocoder(batch=16, speakers=("a", "b")), threads=1, slots=2)) as server:
         url = f"http://127.0.0.1:{server.port}"
         told = other(program, url, 3, 1.2)
-        ours = bench.report(bench.load(bench.Target.of(url), 3, 1.2))
+        ours = bench.report(bench.run_listeners(bench.BenchTarget.of(url), 3, 1.2))
         text = server.request("GET", "/metrics")[2].decode()
     assert told.keys() == ours.keys()
     assert (told["refused"], told["failed"]) == (1, 0)

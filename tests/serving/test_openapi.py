@@ -13,16 +13,16 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-import serving
+import serving.http
 from seqgen.audio.features import log_mel
 from serving.app import App
-from serving.protocol import Limits
+from serving.http.protocol import RequestLimits
 from tests.serving.fakes import SPEC, audio_file, fake_vocoder, features_file, tone
 from tests.serving.live import Live
 
-LIMITS = Limits(body=100_000, sound=5.0)
+LIMITS = RequestLimits(body=100_000, sound=5.0)
 SOUND = tone(0.05)
-schema = schemathesis.openapi.from_path(Path(serving.__path__[0]) / "openapi.json")
+schema = schemathesis.openapi.from_path(Path(serving.http.__path__[0]) / "openapi.json")
 for kind in ("wav", "flac", "ogg"):
     schemathesis.openapi.media_type(f"audio/{kind}", st.just(audio_file(SOUND, form=kind.upper())))
 schemathesis.openapi.media_type("application/octet-stream", st.just(audio_file(SOUND)))

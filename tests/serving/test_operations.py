@@ -11,8 +11,8 @@ import subprocess
 
 import pytest
 
-from serving import cli
-from serving.logs import JsonLines
+from serving.cli.__main__ import main
+from serving.logs import JsonFormatter
 from tests.serving.fakes import audio_file, tone
 from tests.serving.test_real_voice import start
 
@@ -69,7 +69,7 @@ def test_sound_and_listings_over_tls_and_logs_as_json(repository, tiny_bundle, c
 )
 def test_options_that_cannot_be_are_told_in_one_line(tmp_path, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["serve", "--voices", "voices", "--port", "0", *arguments]) == 1
+    assert main(["serve", "--voices", "voices", "--port", "0", *arguments]) == 1
     err = capsys.readouterr().err
     assert err.startswith("error: ")
     assert message in err
@@ -83,7 +83,7 @@ def test_a_log_line_is_one_json_object_with_its_request():
         trouble = (type(error), error, error.__traceback__)
     record = logging.LogRecord("seqgen.serving", logging.ERROR, "f.py", 1, "it %s", ("broke",), trouble)
     record.request = "id-1"
-    text = JsonLines().format(record)
+    text = JsonFormatter().format(record)
     line = json.loads(text)
     assert "\n" not in text
     assert (line["level"], line["message"], line["request"]) == ("error", "it broke", "id-1")

@@ -9,18 +9,19 @@ from types import SimpleNamespace
 import pytest
 
 from serving.app import App
-from serving.bank import Event
-from serving.crew import Crew
-from serving.metrics import Metrics
-from serving.pages import resource
-from serving.shelf import Fixed, Voice
+from serving.http.metrics import Metrics
+from serving.http.pages import resource
+from serving.scheduling.events import StreamEvent
+from serving.voices.store import FixedVoices
+from serving.voices.voice import LoadedVoice
+from serving.workers.pool import WorkerPool
 from tests.serving.fakes import SPEC, audio_file, fake_vocoder, tone
 from tests.serving.live import Live, message
 
 
 @pytest.fixture
 def server():
-    with Live(App(Fixed(Voice(fake_vocoder()), Voice(fake_vocoder(name="zoe"))), threads=1)) as live:
+    with Live(App(FixedVoices(LoadedVoice(fake_vocoder()), LoadedVoice(fake_vocoder(name="zoe"))), threads=1)) as live:
         yield live
 
 
@@ -89,14 +90,14 @@ def test_counts_are_there_for_prometheus(server):
 
 
 def test_every_event_of_a_stream_is_counted():
-    crew = Crew(workers=1)
-    metrics = Metrics(crew)
+    pool = WorkerPool(workers=1)
+    metrics = Metrics(pool)
     playing = SimpleNamespace(vocoder=SimpleNamespace(name='a"b'), closed=False)
     gone = SimpleNamespace(vocoder=playing.vocoder, closed=True)
-    metrics.heard(playing, Event((0, 1), b"xx", seconds=0.5, first=0.03, lead=0.6))
-    metrics.heard(playing, Event((0, 1), b"xx", seconds=0.25, underrun=True, lead=9.0))
-    metrics.heard(gone, Event((0, 1), over=True))
-    metrics.heard(playing, Event((1, 1), over=True, failure=ValueError()))
+    metrics.record(playing, StreamEvent((0, 1), b"xx", seconds=0.5, first=0.03, lead=0.6))
+    metrics.record(playing, StreamEvent((0, 1), b"xx", seconds=0.25, underrun=True, lead=9.0))
+    metrics.record(gone, StreamEvent((0, 1), over=True))
+    metrics.record(playing, StreamEvent((1, 1), over=True, failure=ValueError()))
     values = dict(line.rsplit(" ", 1) for line in metrics.text().splitlines() if not line.startswith("#"))
     label = '{voice="a\\"b"}'
     told = {name: values[f"seqgen_{name}_total{label}"] for name in ("streams", "underruns", "cancelled", "failed")}

@@ -21,15 +21,15 @@ from seqgen.audio.features import log_mel, save_features
 from seqgen.audio.io import pcm16, wav_header
 from seqgen.bundle import Bundle
 from seqgen.runtime import open_runtime
-from serving.cli_vocode import stream
-from serving.vocoder import Settings, Vocoder
+from serving.cli.vocode import stream
+from serving.voices.vocoder import StreamingVocoder, VoiceSettings
 from tests.serving.live import message, wait_for
 from tests.serving.test_vocoder import cut, streamed
 
 # Runs the command line as an installed script would, then tells which libraries the process had loaded.
 PROGRAM = """
 import json, sys
-from serving.cli import main
+from serving.cli.__main__ import main
 status = main(sys.argv[1:])
 sys.stderr.write(json.dumps(sorted({name.split(".")[0] for name in sys.modules})) + "\\n")
 sys.exit(status)
@@ -44,9 +44,9 @@ def voice(tiny_bundle: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def vocoder(voice) -> Vocoder:
+def vocoder(voice) -> StreamingVocoder:
     bundle = Bundle.open(voice)
-    return Vocoder(bundle, open_runtime(bundle, threads=1))
+    return StreamingVocoder(bundle, open_runtime(bundle, threads=1))
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def recording(vocoder, tmp_path_factory) -> Path:
 def expected(vocoder, recording, speaker) -> bytes:
     """The recording through the stream in one piece, seed 7, as PCM."""
     audio, rate = soundfile.read(recording, dtype="float32")
-    return pcm16(streamed(vocoder, [audio], Settings(7, 1.0, speaker), rate)).astype("<i2").tobytes()
+    return pcm16(streamed(vocoder, [audio], VoiceSettings(7, 1.0, speaker), rate)).astype("<i2").tobytes()
 
 
 def start(repository, *arguments, **options):
@@ -104,7 +104,7 @@ def test_any_chunking_gives_the_same_bytes_and_length(vocoder, recording, expect
     assert len(expected) == 2 * len(audio)
     rng = np.random.default_rng(1)
     for pieces in (3, 60):
-        got = streamed(vocoder, cut(rng, audio, pieces), Settings(7, 1.0, speaker), rate)
+        got = streamed(vocoder, cut(rng, audio, pieces), VoiceSettings(7, 1.0, speaker), rate)
         assert pcm16(got).astype("<i2").tobytes() == expected
 
 
@@ -115,10 +115,10 @@ def test_the_stream_equals_one_long_call_of_the_runtime(vocoder, recording, expe
     spec = vocoder.features
     silence = np.full((-(-vocoder.latency // spec.hop), spec.n_mels), spec.silence, np.float32)
     frames = np.concatenate([log_mel(audio, spec), silence])
-    cond = np.concatenate([frames, np.tile(vocoder.speaker_row(speaker), (len(frames), 1))], axis=1)
+    cond = np.concatenate([frames, np.tile(vocoder.speaker_one_hot(speaker), (len(frames), 1))], axis=1)
     count = len(frames) * spec.hop - vocoder.latency
     uniforms = noise.block(7, 0, 0, count * vocoder.uniforms)[None]
-    made, _ = vocoder.runtime.sample(uniforms, vocoder.fresh, cond[None], 1.0)
+    made, _ = vocoder.runtime.sample(uniforms, vocoder.initial_state, cond[None], 1.0)
     assert pcm16(made[0][: len(audio)]).astype("<i2").tobytes() == expected
 
 
@@ -230,8 +230,8 @@ def test_the_engine_draws_a_listeners_uniform_numbers_as_numpy_does(vocoder):
 
 
 def test_neighbours_in_a_call_change_no_sample_of_a_real_voice(vocoder, speaker):
-    """The bank's random schedules, with the engine in place of the fake."""
-    from tests.serving.test_bank import require_the_same_bytes
+    """The batcher's random schedules, with the engine in place of the fake."""
+    from tests.serving.test_batcher import require_the_same_bytes
 
     assert vocoder.batch == 16
     require_the_same_bytes(range(10), vocoder, speaker)

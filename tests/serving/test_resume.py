@@ -10,24 +10,26 @@ import pytest
 
 from seqgen.errors import SeqgenError
 from serving.app import App
-from serving.bank import LEAD, Bank, Outlet
-from serving.encoders import FORMATS
-from serving.process_worker import in_processes
-from serving.protocol import Refusal
-from serving.resume import Claim, Tokens, read_resumption, read_secret
-from serving.work import Input, Order, Work
-from tests.serving.fakes import SPEC, audio_file, everything, fake_opener, fake_recipe, fake_vocoder, tone
+from serving.http.protocol import HttpError
+from serving.http.resume import ResumeClaim, ResumeTokens, read_resumption, read_secret
+from serving.scheduling.batcher import MAX_LEAD, Batcher
+from serving.scheduling.events import FlowControl
+from serving.scheduling.request import InputFormat, StreamRequest
+from serving.sound import opus
+from serving.sound.formats import FORMATS
+from serving.workers.process_worker import process_workers
+from tests.serving.fakes import SPEC, audio_file, everything, fake_opener, fake_reference, fake_vocoder, tone
 from tests.serving.live import Live, message
 
 SECRET = b"s" * 32
-CLAIM = Claim(None, "0" * 64, "native int8", 2**64 - 1, 0.3, "ä", "flac", 8000, "1" * 64, 7)
+CLAIM = ResumeClaim(None, "0" * 64, "native int8", 2**64 - 1, 0.3, "ä", "flac", 8000, "1" * 64, 7)
 
 
 @pytest.fixture(scope="module")
 def servers():
     """Two servers that share a secret, one with a worker process; and one that shares nothing."""
-    assert fake_opener(fake_recipe(fake_vocoder(batch=16))).batch == 16
-    make = in_processes("tests.serving.fakes:fake_opener", fake_recipe)
+    assert fake_opener(fake_reference(fake_vocoder(batch=16))).batch == 16
+    make = process_workers("tests.serving.fakes:fake_opener", fake_reference)
     with (
         Live(App(fake_vocoder(batch=16), threads=1, secret=SECRET)) as one,
         Live(App(fake_vocoder(batch=16), threads=1, secret=SECRET, make=make)) as other,
@@ -38,6 +40,8 @@ def servers():
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_the_rest_of_the_bytes_comes_from_another_server(servers, form):
+    if form == "opus" and opus.library() is None:
+        pytest.skip("there is no libopus here")
     one, other, _ = servers
     body = audio_file(tone(1.0))
     status, headers, whole = one.post(f"format={form}&seed=9&temperature=0.7", body)
@@ -89,7 +93,7 @@ def test_another_voice_under_the_same_name_is_refused():
 
 
 def test_tokens_keep_every_field_and_no_other_secret_reads_them():
-    tokens = Tokens(SECRET)
+    tokens = ResumeTokens(SECRET)
     assert tokens.read(tokens.write(CLAIM)) == CLAIM
     values, claim = read_resumption({"resume": tokens.write(CLAIM), "offset": "5"}, tokens)
     assert claim == replace(CLAIM, offset=12)
@@ -101,10 +105,10 @@ def test_tokens_keep_every_field_and_no_other_secret_reads_them():
         "speaker": "ä",
     }
     for token in ("", ".", "a.b.c", "é.é", "AA.AA", tokens.write(CLAIM) * 10):
-        with pytest.raises(Refusal):
+        with pytest.raises(HttpError):
             tokens.read(token)
-    with pytest.raises(Refusal):
-        Tokens().read(tokens.write(CLAIM))
+    with pytest.raises(HttpError):
+        ResumeTokens().read(tokens.write(CLAIM))
 
 
 def test_a_secret_is_long_and_readable(tmp_path):
@@ -120,25 +124,25 @@ def test_a_secret_is_long_and_readable(tmp_path):
 def test_catching_up_waits_for_listeners_who_would_run_dry():
     vocoder = fake_vocoder(batch=1)
     frames = np.full((2000, SPEC.n_mels), SPEC.silence, "<f4").tobytes()
-    order = Order(form="pcm", input=Input("features"))
-    whole = b"".join(everything(vocoder, order, frames))
-    bank, outlets = Bank(slots=2), [Outlet(), Outlet()]
+    request = StreamRequest(form="pcm", input=InputFormat("features"))
+    whole = b"".join(everything(vocoder, request, frames))
+    batcher, flows = Batcher(slots=2), [FlowControl(), FlowControl()]
     skip = 100_000
-    for slot, chosen in enumerate((order, replace(order, skip=skip))):
-        bank.open((slot, 0), Work(vocoder, chosen), 0.0, outlets[slot])
-        bank.push((slot, 0), frames)
-        bank.finish((slot, 0))
+    for slot, chosen in enumerate((request, replace(request, skip=skip))):
+        batcher.open((slot, 0), vocoder, chosen, 0.0, flows[slot])
+        batcher.push((slot, 0), frames)
+        batcher.finish((slot, 0))
     turns, heard = [], [b"", b""]
-    while outlets[1].given == 0:
-        batch = bank.plan(0.0)
+    while flows[1].sent == 0:
+        batch = batcher.plan(0.0)
         turns.append(batch.keys[0][0])
         batch.run()
-        bank.commit(batch, 0.0)
-        for event in bank.events():
+        batcher.commit(batch, 0.0)
+        for event in batcher.events():
             heard[event.key[0]] += event.data
     # First the listener, until he has half a second in hand; then the other in one go, with no sound on the way.
     assert turns == sorted(turns)
-    assert 0.4 * 16000 <= len(heard[0]) < LEAD * 16000
+    assert 0.4 * 16000 <= len(heard[0]) < MAX_LEAD * 16000
     assert whole.startswith(heard[0])
     assert whole[skip:].startswith(heard[1])
     assert heard[1]

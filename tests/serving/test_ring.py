@@ -1,4 +1,4 @@
-"""The ring of sound and the wire of commands, without processes."""
+"""The ring of sound and the protocol of commands, without processes."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seqgen.errors import SeqgenError
-from serving.bank import Event
-from serving.ring import LARGEST, Reader, RingError, Writer, pieces
-from serving.source import NoRoom
-from serving.vocoder import Settings, VoiceFailure
-from serving.wire import (
-    PIECE,
+from serving.scheduling.events import StreamEvent
+from serving.scheduling.request import InputFormat, StreamRequest
+from serving.sound.source import DiskFull
+from serving.voices.vocoder import VoiceFailure, VoiceSettings
+from serving.workers.ipc import (
+    MAX_PIECE,
     Command,
-    Frames,
+    CommandDecoder,
+    CommandQueue,
     Notice,
-    Notices,
-    Outbox,
-    frame,
-    notice,
-    read_number,
-    read_order,
-    write_order,
+    NoticeDecoder,
+    decode_number,
+    decode_request,
+    encode_command,
+    encode_notice,
+    encode_request,
 )
-from serving.work import Input, Order
+from serving.workers.ring import MAX_RECORD, RingError, RingReader, RingWriter, records
 
 reals = st.floats(0, 1e6)
 events = st.builds(
-    Event,
+    StreamEvent,
     st.tuples(st.integers(0, 15), st.integers(0, 2**32 - 1)),
     st.binary(max_size=90),
     reals,
@@ -45,7 +45,7 @@ events = st.builds(
 @given(st.lists(events, max_size=20), st.integers(150, 400), st.randoms())
 def test_what_goes_in_comes_out_in_order_wherever_the_ring_wraps(sent, size, random):
     memory = memoryview(bytearray(size))
-    writer, reader = Writer(memory), Reader(memory)
+    writer, reader = RingWriter(memory), RingReader(memory)
     heard = []
     for event in sent:
         if not writer.put(event):
@@ -60,67 +60,67 @@ def test_what_goes_in_comes_out_in_order_wherever_the_ring_wraps(sent, size, ran
 
 def test_failures_keep_their_kind_and_words():
     memory = memoryview(bytearray(4096))
-    writer, reader = Writer(memory), Reader(memory)
+    writer, reader = RingWriter(memory), RingReader(memory)
     told = [SeqgenError("NaN in frame 3", remedy="mend it"), VoiceFailure("it broke"), ZeroDivisionError("x")]
-    for failure in (*told, NoRoom("full", remedy="wait")):
-        assert writer.put(Event((1, 2), over=True, failure=failure))
+    for failure in (*told, DiskFull("full", remedy="wait")):
+        assert writer.put(StreamEvent((1, 2), over=True, failure=failure))
     mistake, broke, other, full = (event.failure for event in reader.read(writer.head))
     assert isinstance(mistake, SeqgenError)
     assert (mistake.problem, mistake.remedy) == ("NaN in frame 3", "mend it")
     assert isinstance(broke, VoiceFailure)
     assert (str(broke), str(other)) == ("it broke", "x")
-    assert (type(mistake), type(full), str(full)) == (SeqgenError, NoRoom, "full; wait")
+    assert (type(mistake), type(full), str(full)) == (SeqgenError, DiskFull, "full; wait")
 
 
 def test_a_long_event_goes_in_pieces_and_tells_the_rest_with_the_last():
     data = bytes(range(256)) * 600
-    cut = list(pieces(Event((0, 1), data, 3.0, 0.5, True, 2.0, True)))
+    cut = list(records(StreamEvent((0, 1), data, 3.0, 0.5, True, 2.0, True)))
     assert b"".join(piece.data for piece in cut) == data
-    assert max(len(piece.data) for piece in cut) == LARGEST
+    assert max(len(piece.data) for piece in cut) == MAX_RECORD
     assert [(piece.seconds, piece.over) for piece in cut] == [(0.0, False), (0.0, False), (3.0, True)]
 
 
 def test_a_ring_that_cannot_be_is_refused():
     memory = memoryview(bytearray(400))
-    writer = Writer(memory)
-    assert writer.put(Event((0, 1), b"abc"))
+    writer = RingWriter(memory)
+    assert writer.put(StreamEvent((0, 1), b"abc"))
     with pytest.raises(RingError, match="writer is at 401"):
-        Reader(memory).read(401)
+        RingReader(memory).read(401)
     with pytest.raises(RingError, match="ends behind"):
-        Reader(memory).read(writer.head - 1)
-    skipped = Reader(memory)
+        RingReader(memory).read(writer.head - 1)
+    skipped = RingReader(memory)
     skipped.read(writer.head)
     memory[:4] = (7).to_bytes(4, "little")
     with pytest.raises(RingError, match="record 7 came where 0 was due"):
-        Reader(memory).read(writer.head)
+        RingReader(memory).read(writer.head)
 
 
 @given(st.lists(st.tuples(st.sampled_from(Command), st.binary(max_size=50))), st.integers(1, 40))
 def test_commands_survive_any_cut(said, size):
-    sent = b"".join(frame(command, (number, 5), data) for number, (command, data) in enumerate(said))
-    frames = Frames()
+    sent = b"".join(encode_command(command, (number, 5), data) for number, (command, data) in enumerate(said))
+    frames = CommandDecoder()
     heard = [got for at in range(0, len(sent), size) for got in frames.feed(sent[at : at + size])]
     assert heard == [(command, (number, 5), data) for number, (command, data) in enumerate(said)]
 
 
 def test_notices_survive_any_cut():
-    sent = notice(Notice.HELLO) + notice(Notice.HEAD, 2**40) + notice(Notice.LOADED, 3)
+    sent = encode_notice(Notice.HELLO) + encode_notice(Notice.HEAD, 2**40) + encode_notice(Notice.LOADED, 3)
     for size in range(1, len(sent)):
-        notices = Notices()
+        notices = NoticeDecoder()
         heard = [got for at in range(0, len(sent), size) for got in notices.feed(sent[at : at + size])]
         assert heard == [(Notice.HELLO, 0), (Notice.HEAD, 2**40), (Notice.LOADED, 3)]
 
 
 def taken(outbox):
-    frames = Frames()
+    frames = CommandDecoder()
     return [got for data in iter(outbox.take, b"") for got in frames.feed(data)]
 
 
 def test_a_cancel_overtakes_recordings_and_drops_its_own():
-    outbox = Outbox()
+    outbox = CommandQueue()
     for slot in (1, 2):
         outbox.put(Command.OPEN, (slot, 1), b"{}")
-        outbox.put(Command.PUSH, (slot, 1), bytes([slot]) * (2 * PIECE + 1))
+        outbox.put(Command.PUSH, (slot, 1), bytes([slot]) * (2 * MAX_PIECE + 1))
         outbox.put(Command.FINISH, (slot, 1))
     assert taken_one(outbox) == (Command.OPEN, (1, 1))
     outbox.put(Command.CANCEL, (2, 1))
@@ -131,30 +131,32 @@ def test_a_cancel_overtakes_recordings_and_drops_its_own():
         *[(Command.PUSH, 1)] * 3,
         (Command.FINISH, 1),
     ]
-    assert b"".join(data for command, _, data in rest if command is Command.PUSH) == bytes([1]) * (2 * PIECE + 1)
+    assert b"".join(data for command, _, data in rest if command is Command.PUSH) == bytes([1]) * (2 * MAX_PIECE + 1)
     assert not outbox
 
 
 def taken_one(outbox):
-    (only,) = Frames().feed(outbox.take())
+    (only,) = CommandDecoder().feed(outbox.take())
     return only[:2]
 
 
 def test_recordings_are_sent_in_turn():
-    outbox = Outbox()
+    outbox = CommandQueue()
     for slot in (1, 2):
-        outbox.put(Command.PUSH, (slot, 1), bytes(2 * PIECE))
+        outbox.put(Command.PUSH, (slot, 1), bytes(2 * MAX_PIECE))
         outbox.put(Command.FINISH, (slot, 1))
     assert [key[0] for _, key, _ in taken(outbox)] == [1, 2, 1, 2, 1, 2]
 
 
-def test_an_order_crosses_whole():
-    order = Order(Settings(2**64 - 1, 0.1, "ä", 3), "ulaw", Input("audio", 44100, "f32le", "x/y"), 0.1, True, 8000, 77)
-    plain = Order()
-    for field in fields(Order):
-        assert getattr(order, field.name) != getattr(plain, field.name), f"this test leaves {field.name} as it is"
-    assert read_order(json.loads(json.dumps(write_order(order)))) == order
+def test_a_request_crosses_whole():
+    request = StreamRequest(
+        VoiceSettings(2**64 - 1, 0.1, "ä", 3), "ulaw", InputFormat("audio", 44100, "f32le", "x/y"), 0.1, True, 8000, 77
+    )
+    plain = StreamRequest()
+    for field in fields(StreamRequest):
+        assert getattr(request, field.name) != getattr(plain, field.name), f"this test leaves {field.name} as it is"
+    assert decode_request(json.loads(json.dumps(encode_request(request)))) == request
 
 
 def test_numbers_cross_whole():
-    assert read_number((2**63 + 5).to_bytes(8, "little")) == 2**63 + 5
+    assert decode_number((2**63 + 5).to_bytes(8, "little")) == 2**63 + 5

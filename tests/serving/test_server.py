@@ -15,10 +15,10 @@ import pytest
 from seqgen.audio.features import log_mel
 from seqgen.audio.io import pcm16
 from serving.app import App
-from serving.encoders import wav_head
-from serving.protocol import Limits
-from serving.source import from_body
-from serving.vocoder import Settings
+from serving.http.protocol import RequestLimits
+from serving.sound.encoders import wav_head
+from serving.sound.source import from_body
+from serving.voices.vocoder import VoiceSettings
 from tests.serving.fakes import SPEC, audio_file, fake_vocoder, features_file, tone
 from tests.serving.live import Live, message, wait_for
 
@@ -26,7 +26,7 @@ from tests.serving.live import Live, message, wait_for
 def expected(vocoder, body, **settings):
     """The PCM bytes of a request, made without a server."""
     source = from_body(body, "", SPEC, longest=600)
-    return b"".join(pcm16(chunk).astype("<i2").tobytes() for chunk in vocoder.run(source, Settings(**settings)))
+    return b"".join(pcm16(chunk).astype("<i2").tobytes() for chunk in vocoder.run(source, VoiceSettings(**settings)))
 
 
 def app_for(vocoder, **options):
@@ -66,15 +66,15 @@ def test_raw_samples_and_features_and_speakers(tmp_path):
 def test_sound_starts_before_the_last_of_it_is_made(vocoder):
     vocoder.runtime.gate, vocoder.runtime.gate_from = threading.Event(), 2
     with Live(app_for(vocoder)) as server:
-        plug = server.begin(audio_file(tone(1.0)))
-        answer = http.client.HTTPResponse(plug)
+        sock = server.begin(audio_file(tone(1.0)))
+        answer = http.client.HTTPResponse(sock)
         answer.begin()  # status and headers are there, and so is sound, while the third chunk cannot be made
         early = answer.read(200)
         assert len(early) == 200
         assert vocoder.runtime.blocks == [3, 2]
         vocoder.runtime.gate.set()
         assert len(early + answer.read()) == 16000
-        plug.close()
+        sock.close()
 
 
 def test_streams_side_by_side_get_their_own_sound(vocoder):
@@ -92,23 +92,23 @@ def test_a_full_server_refuses_before_it_reads_the_body(vocoder):
     vocoder.runtime.gate = threading.Event()
     with Live(app_for(vocoder, slots=2)) as server:
         held = [server.begin(audio_file(tone(0.2))) for _ in range(2)]
-        wait_for(lambda: server.app.crew.busy == 2)
-        plug = server.connect()
+        wait_for(lambda: server.app.pool.busy == 2)
+        sock = server.connect()
         begin = time.monotonic()
-        plug.sendall(b"POST /v1/vocode HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000\r\n\r\nnot yet sent")
-        answer = http.client.HTTPResponse(plug)
+        sock.sendall(b"POST /v1/vocode HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000\r\n\r\nnot yet sent")
+        answer = http.client.HTTPResponse(sock)
         answer.begin()
         assert (answer.status, answer.headers["retry-after"]) == (503, "1")
         assert "all 2 streams are taken" in message(answer.read())
         assert time.monotonic() - begin < 10
-        plug.close()
+        sock.close()
         status, headers, body = server.post("", bytes(8 << 20))  # a sender that reads only when all is sent
         assert (status, headers["retry-after"]) == (503, "1")
         assert json.loads(body)["error"]["type"] == "overloaded_error"
         vocoder.runtime.gate.set()
-        for plug in held:
-            plug.close()
-        wait_for(lambda: server.app.crew.busy == 0)
+        for sock in held:
+            sock.close()
+        wait_for(lambda: server.app.pool.busy == 0)
         assert server.post("", audio_file(tone(0.2)))[0] == 200
 
 
@@ -116,13 +116,13 @@ def test_a_full_server_refuses_before_it_reads_the_body(vocoder):
 def test_hanging_up_frees_the_slot_within_two_chunks(vocoder, read_first):
     vocoder.runtime.delay = 0.03  # a chunk of 8 frames takes 0.24 s
     with Live(app_for(vocoder)) as server:
-        plug = server.begin(audio_file(tone(60.0)))
+        sock = server.begin(audio_file(tone(60.0)))
         if read_first:
-            assert plug.recv(100)
+            assert sock.recv(100)
         wait_for(lambda: len(vocoder.runtime.blocks) > 3)
-        plug.close()
+        sock.close()
         seen = len(vocoder.runtime.blocks)
-        wait_for(lambda: server.app.crew.busy == 0)
+        wait_for(lambda: server.app.pool.busy == 0)
         assert len(vocoder.runtime.blocks) <= seen + 2
         time.sleep(0.3)
         assert len(vocoder.runtime.blocks) <= seen + 2
@@ -134,20 +134,20 @@ def test_hanging_up_before_the_first_sound_or_in_the_body_frees_the_slot(vocoder
         waiting = server.begin(audio_file(tone(0.2)))
         sending = server.connect()
         sending.sendall(b"POST /v1/vocode HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nRIFF")
-        wait_for(lambda: server.app.crew.busy == 2)
+        wait_for(lambda: server.app.pool.busy == 2)
         sending.close()
-        wait_for(lambda: server.app.crew.busy == 1)
+        wait_for(lambda: server.app.pool.busy == 1)
         waiting.close()
         vocoder.runtime.gate.set()
-        wait_for(lambda: server.app.crew.busy == 0)
+        wait_for(lambda: server.app.pool.busy == 0)
 
 
 def test_a_slow_reader_stops_the_work_and_then_gets_it_all(vocoder):
     body = audio_file(np.zeros(8000 * 30, np.int16), form="FLAC")
     with Live(app_for(vocoder, buffered=0.5), send_buffer=1 << 14) as server:
-        plug = server.begin(body, receive_buffer=1 << 14)
-        wait_for(lambda: server.app.crew.busy == 1)
-        (slot,) = server.app.crew.tickets
+        sock = server.begin(body, receive_buffer=1 << 14)
+        wait_for(lambda: server.app.pool.busy == 1)
+        (slot,) = server.app.pool.leases
         made = -1
         while made != sum(vocoder.runtime.blocks) or slot.waiting < 8000:  # until the pipe is full to the last buffer
             made = sum(vocoder.runtime.blocks)
@@ -155,28 +155,28 @@ def test_a_slow_reader_stops_the_work_and_then_gets_it_all(vocoder):
         assert made * SPEC.hop * 2 < 300_000 < 2 * 8000 * 30
         assert slot.waiting <= 8000 + 8 * SPEC.hop * 2
         assert server.post("format=pcm", audio_file(tone(1.0)))[0] == 200
-        plug.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
-        answer = http.client.HTTPResponse(plug)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        answer = http.client.HTTPResponse(sock)
         answer.begin()
         assert answer.read() == expected(vocoder, body)
-        plug.close()
+        sock.close()
 
 
 def test_a_reader_that_stops_for_good_is_cut_off(vocoder):
-    with Live(app_for(vocoder, buffered=0.1, limits=Limits(stall=0.3)), send_buffer=1 << 12) as server:
-        plug = server.begin(audio_file(np.zeros(8000 * 60, np.int16), form="FLAC"), receive_buffer=1 << 12)
-        wait_for(lambda: server.app.crew.busy == 1)
-        wait_for(lambda: server.app.crew.busy == 0)
-        plug.close()
+    with Live(app_for(vocoder, buffered=0.1, limits=RequestLimits(stall=0.3)), send_buffer=1 << 12) as server:
+        sock = server.begin(audio_file(np.zeros(8000 * 60, np.int16), form="FLAC"), receive_buffer=1 << 12)
+        wait_for(lambda: server.app.pool.busy == 1)
+        wait_for(lambda: server.app.pool.busy == 0)
+        sock.close()
 
 
 def test_a_sender_that_stops_for_good_is_cut_off(vocoder):
-    with Live(app_for(vocoder, limits=Limits(upload=0.2))) as server:
-        plug = server.connect()
-        plug.sendall(b"POST /v1/vocode HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nRIFF")
-        answer = plug.recv(4096).decode()
+    with Live(app_for(vocoder, limits=RequestLimits(upload=0.2))) as server:
+        sock = server.connect()
+        sock.sendall(b"POST /v1/vocode HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nRIFF")
+        answer = sock.recv(4096).decode()
         assert answer.startswith("HTTP/1.1 408")
-        plug.close()
+        sock.close()
 
 
 def test_a_failure_before_the_first_sound_is_an_http_error(vocoder, caplog):
@@ -203,7 +203,7 @@ def test_a_failure_in_the_middle_is_no_clean_end(vocoder, caplog, option):
 
 
 def test_refusals_are_json_with_one_clear_line(vocoder, tmp_path):
-    limits = Limits(body=100_000, sound=5.0)
+    limits = RequestLimits(body=100_000, sound=5.0)
     nan = np.zeros(100, np.float32)
     nan[7] = np.nan
     cases = [
@@ -229,22 +229,22 @@ def test_refusals_are_json_with_one_clear_line(vocoder, tmp_path):
 
 
 def test_a_body_that_declares_too_much_is_not_waited_for(vocoder):
-    with Live(app_for(vocoder, limits=Limits(body=10_000))) as server:
-        plug = server.connect()
-        plug.sendall(b"POST /v1/vocode HTTP/1.1\r\nHost: x\r\nContent-Length: 10001\r\n\r\n")
-        answer = http.client.HTTPResponse(plug)
+    with Live(app_for(vocoder, limits=RequestLimits(body=10_000))) as server:
+        sock = server.connect()
+        sock.sendall(b"POST /v1/vocode HTTP/1.1\r\nHost: x\r\nContent-Length: 10001\r\n\r\n")
+        answer = http.client.HTTPResponse(sock)
         answer.begin()
         assert answer.status == 413
         answer.close()
-        plug.close()
+        sock.close()
 
 
 def test_a_body_without_a_length_is_capped_too(vocoder):
-    with Live(app_for(vocoder, limits=Limits(body=10_000))) as server:
+    with Live(app_for(vocoder, limits=RequestLimits(body=10_000))) as server:
         status, _, answer = server.request("POST", "/v1/vocode", iter([bytes(6000)] * 2))
         assert status == 413
         assert "larger than 10000 bytes" in message(answer)
-        wait_for(lambda: server.app.crew.busy == 0)
+        wait_for(lambda: server.app.pool.busy == 0)
 
 
 def test_live_ready_and_models(vocoder):
@@ -253,14 +253,14 @@ def test_live_ready_and_models(vocoder):
         assert server.request("GET", "/livez")[0] == 200
         status, _, body = server.request("GET", "/readyz")
         assert (status, json.loads(body)["status"]) == (200, "ready")
-        plug = server.begin(audio_file(tone(0.2)))
+        sock = server.begin(audio_file(tone(0.2)))
         wait_for(lambda: json.loads(server.request("GET", "/readyz")[2])["busy"] == 1)
         voice = json.loads(server.request("GET", "/v1/models")[2])["data"][0]
         assert (voice["id"], voice["sample_rate"], voice["feature_signature"]) == ("fake", 8000, SPEC.signature)
         server.app.ready = False
         assert server.request("GET", "/readyz")[0] == 503
         vocoder.runtime.gate.set()
-        plug.close()
+        sock.close()
 
 
 def test_other_methods_and_paths_are_refused_in_json(vocoder):
@@ -300,15 +300,15 @@ def test_stopping_lets_streams_finish(vocoder):
 def test_streams_that_outlast_the_drain_are_cut(vocoder):
     vocoder.runtime.delay = 0.01
     with Live(app_for(vocoder), drain=1) as server:
-        plug = server.begin(audio_file(tone(60.0)))
-        assert plug.recv(100)
+        sock = server.begin(audio_file(tone(60.0)))
+        assert sock.recv(100)
         begin = time.monotonic()
     assert time.monotonic() - begin < 20
     data = b""
-    while more := plug.recv(1 << 16):
+    while more := sock.recv(1 << 16):
         data += more
     assert not data.endswith(b"0\r\n\r\n")
-    plug.close()
+    sock.close()
 
 
 def test_the_event_loop_answers_while_the_workers_compute(vocoder):
@@ -320,5 +320,5 @@ def test_the_event_loop_answers_while_the_workers_compute(vocoder):
         for _ in range(20):
             assert server.request("GET", "/livez")[0] == 200
         assert time.monotonic() - begin < 8
-        for plug in plugs:
-            plug.close()
+        for sock in plugs:
+            sock.close()

@@ -9,11 +9,11 @@ import random
 import openai
 import pytest
 
-from serving import sse
 from serving.app import App
 from serving.client import Client, ServerError
-from serving.vocoder import Settings
-from serving.work import Order
+from serving.scheduling.request import StreamRequest
+from serving.sound import sse
+from serving.voices.vocoder import VoiceSettings
 from tests.serving.fakes import audio_file, everything, fake_vocoder, tone
 from tests.serving.live import Live
 
@@ -30,12 +30,12 @@ def served():
 def test_events_are_read_however_they_are_cut():
     text = (
         b': hello\r\ndata: {"a":\ndata: 1}\n\nevent: x\nid: 7\ndata:{"b": 2}\r\n\r\n\n\n'
-        + sse.delta(b"\0\1")
+        + sse.sound_event(b"\0\1")
         + b"data: {"
     )
     want = [{"a": 1}, {"b": 2}, {"type": "speech.audio.delta", "audio": "AAE="}]
     for seed in range(50):
-        rng, events, got, at = random.Random(seed), sse.Events(), [], 0
+        rng, events, got, at = random.Random(seed), sse.EventParser(), [], 0
         while at < len(text):
             size = rng.choice([1, 2, 7, 100])
             got += events.feed(text[at : at + size])
@@ -43,7 +43,7 @@ def test_events_are_read_however_they_are_cut():
         assert got == want, seed
     for wrong in (b"data: x\n\n", b"data: []\n\n"):
         with pytest.raises(ValueError):
-            list(sse.Events().feed(wrong))
+            list(sse.EventParser().feed(wrong))
 
 
 @pytest.mark.parametrize(
@@ -52,16 +52,16 @@ def test_events_are_read_however_they_are_cut():
      (b"text/event-streams", False)],
 )  # fmt: skip
 def test_who_names_events_gets_them(accept, wanted):
-    assert sse.wanted(accept) is wanted
+    assert sse.accepts_events(accept) is wanted
 
 
 def test_the_events_carry_the_same_bytes_and_end(served):
     vocoder, server, client = served
-    want = b"".join(everything(vocoder, Order(Settings(4), "pcm"), BODY))
+    want = b"".join(everything(vocoder, StreamRequest(VoiceSettings(4), "pcm"), BODY))
     status, headers, body = server.post("format=pcm&seed=4", BODY, Accept="text/event-stream")
     assert (status, headers["content-type"]) == (200, "text/event-stream")
     assert headers["x-synthetic"].startswith("seqgen; kind=vocoder")
-    *deltas, last = sse.Events().feed(body)
+    *deltas, last = sse.EventParser().feed(body)
     assert {fields["type"] for fields in deltas} == {"speech.audio.delta"}
     assert len(deltas) > 2
     assert b"".join(base64.b64decode(fields["audio"]) for fields in deltas) == want
@@ -69,7 +69,7 @@ def test_the_events_carry_the_same_bytes_and_end(served):
     assert b"".join(client.vocode(BODY, form="pcm", seed=4, events=True)) == want
     token = headers["x-resume-token"]
     status, _, body = server.post(f"resume={token}&offset=1001", BODY, Accept="text/event-stream")
-    sound = [fields["audio"] for fields in sse.Events().feed(body) if "audio" in fields]
+    sound = [fields["audio"] for fields in sse.EventParser().feed(body) if "audio" in fields]
     assert b"".join(map(base64.b64decode, sound)) == want[1001:]
     # What is refused is refused as ever.
     status, headers, body = server.post("seed=-1", BODY, Accept="text/event-stream")
@@ -80,7 +80,7 @@ def test_a_failure_in_the_middle_is_an_event(served):
     vocoder, server, client = served
     vocoder.runtime.fail_after = 1000
     status, headers, body = server.post("format=pcm", BODY, Accept="text/event-stream")
-    *deltas, last = sse.Events().feed(body)
+    *deltas, last = sse.EventParser().feed(body)
     assert (status, len(deltas) > 0) == (200, True)
     assert last["error"]["type"] == "server_error"
     assert headers["x-request-id"] in last["error"]["message"]
@@ -90,7 +90,7 @@ def test_a_failure_in_the_middle_is_an_event(served):
 
 def test_the_client_does_not_take_a_cut_for_the_end(served, monkeypatch):
     _, _, client = served
-    monkeypatch.setattr(sse, "done", lambda: b"")
+    monkeypatch.setattr(sse, "done_event", lambda: b"")
     with pytest.raises(OSError, match="the events ended before the sound did"):
         list(client.vocode(BODY, events=True))
 
@@ -102,7 +102,7 @@ def test_the_official_client_reads_them(served):
     with openai.OpenAI(base_url=f"http://127.0.0.1:{server.port}/v1", api_key="x", max_retries=0, timeout=30) as api:
         *deltas, last = api.post("/vocode?format=pcm", options={"headers": headers}, **options)
         sound = b"".join(base64.b64decode(fields["audio"]) for fields in deltas)
-        assert sound == b"".join(everything(vocoder, Order(form="pcm"), BODY))
+        assert sound == b"".join(everything(vocoder, StreamRequest(form="pcm"), BODY))
         assert last["type"] == "speech.audio.done"
         vocoder.runtime.fail_after = 1000
         with pytest.raises(openai.APIError, match="the voice failed"):

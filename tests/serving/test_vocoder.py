@@ -9,7 +9,7 @@ from seqgen import noise
 from seqgen.audio.features import log_mel
 from seqgen.audio.resample import resample
 from seqgen.errors import SeqgenError
-from serving.vocoder import PLAN, Settings, VoiceFailure
+from serving.voices.vocoder import CHUNK_FRAMES, VoiceFailure, VoiceSettings
 from tests.serving.fakes import SPEC, fake_vocoder, tone
 
 LATENCIES = [0, 1, 39, 40, 80, 100, 401]
@@ -47,7 +47,7 @@ def cut(rng, array, pieces):
 @pytest.mark.parametrize("latency", LATENCIES)
 def test_any_chunking_of_audio_gives_the_offline_waveform(latency):
     rng = np.random.default_rng(latency)
-    settings = Settings(seed=2**63 + latency, temperature=0.7, stream=5)
+    settings = VoiceSettings(seed=2**63 + latency, temperature=0.7, stream=5)
     for samples in [1, 39, 40, 41, 2000, 4017]:
         vocoder, audio = fake_vocoder(latency=latency), tone(0.6)[:samples]
         expected = offline(vocoder, log_mel(audio, SPEC), samples, settings)
@@ -59,7 +59,7 @@ def test_any_chunking_of_audio_gives_the_offline_waveform(latency):
 
 @pytest.mark.parametrize("latency", LATENCIES)
 def test_any_chunking_of_frames_gives_the_offline_waveform(latency):
-    rng, settings = np.random.default_rng(latency), Settings(seed=3, speaker="b")
+    rng, settings = np.random.default_rng(latency), VoiceSettings(seed=3, speaker="b")
     for count in [1, 2, 7, 60]:
         vocoder = fake_vocoder(latency=latency, speakers=("a", "b", "c"), uniforms=1)
         frames = rng.standard_normal((count, SPEC.n_mels)).astype(np.float32)
@@ -69,7 +69,7 @@ def test_any_chunking_of_frames_gives_the_offline_waveform(latency):
 
 
 def test_audio_at_another_rate_is_resampled_in_any_chunking():
-    rng, settings, vocoder = np.random.default_rng(0), Settings(), fake_vocoder(latency=0)
+    rng, settings, vocoder = np.random.default_rng(0), VoiceSettings(), fake_vocoder(latency=0)
     for rate, samples in [(16000, 8001), (44100, 4410), (44100, 221), (5512, 3001)]:  # 221: 40.09 samples, 41 owed
         audio = tone(1.0, rate)[:samples]
         there = resample(audio, rate, SPEC.sample_rate)
@@ -82,13 +82,13 @@ def test_audio_at_another_rate_is_resampled_in_any_chunking():
 
 def test_chunks_grow_as_planned_and_the_first_waits_for_the_look_ahead_only():
     vocoder = fake_vocoder(latency=100)
-    streamed(vocoder, [np.zeros((40, SPEC.n_mels), np.float32)], Settings(), None)
-    assert vocoder.runtime.blocks == [PLAN[0] + 2, 2, 4, 8, 8, 8, 8, 2]  # 40 frames and 3 of silence
+    streamed(vocoder, [np.zeros((40, SPEC.n_mels), np.float32)], VoiceSettings(), None)
+    assert vocoder.runtime.blocks == [CHUNK_FRAMES[0] + 2, 2, 4, 8, 8, 8, 8, 2]  # 40 frames and 3 of silence
 
 
 def test_audio_is_made_only_when_it_is_asked_for():
     vocoder = fake_vocoder()
-    stream = vocoder.start(Settings(), rate=None)
+    stream = vocoder.start(VoiceSettings(), rate=None)
     stream.push(np.zeros((100, SPEC.n_mels), np.float32))
     assert vocoder.runtime.blocks == []
     next(stream.chunks())
@@ -97,8 +97,8 @@ def test_audio_is_made_only_when_it_is_asked_for():
 
 def test_interleaved_streams_do_not_meet():
     vocoder, audio = fake_vocoder(), tone(0.4)
-    alone = [streamed(vocoder, [audio], Settings(seed=seed), SPEC.sample_rate) for seed in (1, 2)]
-    streams = [vocoder.start(Settings(seed=seed), rate=SPEC.sample_rate) for seed in (1, 2)]
+    alone = [streamed(vocoder, [audio], VoiceSettings(seed=seed), SPEC.sample_rate) for seed in (1, 2)]
+    streams = [vocoder.start(VoiceSettings(seed=seed), rate=SPEC.sample_rate) for seed in (1, 2)]
     out = [[], []]
     for block in np.array_split(audio, 9):
         for stream, made in zip(streams, out, strict=True):
@@ -111,11 +111,11 @@ def test_interleaved_streams_do_not_meet():
 
 
 def test_nothing_in_gives_nothing_out():
-    assert streamed(fake_vocoder(), [], Settings(), SPEC.sample_rate).size == 0
+    assert streamed(fake_vocoder(), [], VoiceSettings(), SPEC.sample_rate).size == 0
 
 
 def test_pushing_after_the_end_is_a_mistake():
-    stream = fake_vocoder().start(Settings(), rate=SPEC.sample_rate)
+    stream = fake_vocoder().start(VoiceSettings(), rate=SPEC.sample_rate)
     stream.finish()
     stream.finish()
     with pytest.raises(ValueError, match="finished"):
@@ -125,13 +125,13 @@ def test_pushing_after_the_end_is_a_mistake():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (Settings(seed=-1), "seed -1 is out of range"),
-        (Settings(seed=2**64), "out of range"),
-        (Settings(temperature=-0.1), "temperature -0.1 is out of range; choose 0 to 2"),
-        (Settings(temperature=2.1), "temperature 2.1 is out of range"),
-        (Settings(temperature=float("nan")), "temperature nan is out of range"),
-        (Settings(speaker="x"), "no speaker 'x'; its speakers are: a, b"),
-        (Settings(), "needs a speaker; choose one of: a, b"),
+        (VoiceSettings(seed=-1), "seed -1 is out of range"),
+        (VoiceSettings(seed=2**64), "out of range"),
+        (VoiceSettings(temperature=-0.1), "temperature -0.1 is out of range; choose 0 to 2"),
+        (VoiceSettings(temperature=2.1), "temperature 2.1 is out of range"),
+        (VoiceSettings(temperature=float("nan")), "temperature nan is out of range"),
+        (VoiceSettings(speaker="x"), "no speaker 'x'; its speakers are: a, b"),
+        (VoiceSettings(), "needs a speaker; choose one of: a, b"),
     ],
 )
 def test_settings_that_the_voice_cannot_follow_are_refused(settings, message):
@@ -140,9 +140,9 @@ def test_settings_that_the_voice_cannot_follow_are_refused(settings, message):
 
 
 def test_the_only_voice_may_not_be_called_by_another_name():
-    fake_vocoder().check(Settings())
+    fake_vocoder().check(VoiceSettings())
     with pytest.raises(SeqgenError, match="only one voice"):
-        fake_vocoder().check(Settings(speaker="x"))
+        fake_vocoder().check(VoiceSettings(speaker="x"))
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_the_only_voice_may_not_be_called_by_another_name():
     ],
 )
 def test_bad_blocks_are_refused(rate, block, message):
-    stream = fake_vocoder().start(Settings(), rate=rate)
+    stream = fake_vocoder().start(VoiceSettings(), rate=rate)
     with pytest.raises(SeqgenError, match=message):
         stream.push(block)
 
@@ -164,10 +164,10 @@ def test_a_broken_voice_is_told_apart_from_bad_input():
     vocoder = fake_vocoder()
     vocoder.runtime.nan_after = 100
     with pytest.raises(VoiceFailure, match="NaN"):
-        streamed(vocoder, [tone(0.2)], Settings(), SPEC.sample_rate)
+        streamed(vocoder, [tone(0.2)], VoiceSettings(), SPEC.sample_rate)
 
 
 @pytest.mark.parametrize("rate", [0, 1, 10**6])
 def test_unsupported_rates_are_refused(rate):
     with pytest.raises(SeqgenError, match=f"unsupported sample rate {rate} Hz"):
-        fake_vocoder().start(Settings(), rate=rate)
+        fake_vocoder().start(VoiceSettings(), rate=rate)

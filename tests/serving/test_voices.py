@@ -1,4 +1,4 @@
-"""The store: whole or not at all, and nothing outside of it; the shelf: versions, memory, reloading."""
+"""The store: whole or not at all, and nothing outside of it; the cache: versions, memory, reloading."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ import urllib.parse
 import pytest
 
 from seqgen.errors import SeqgenError
-from serving import cli
 from serving.app import App
-from serving.shelf import Shelf, Voice
-from serving.voices import Store
+from serving.cli.__main__ import main
+from serving.voices.cache import VoiceCache
+from serving.voices.directory import VoiceDirectory
+from serving.voices.voice import LoadedVoice
 from tests.serving.fakes import audio_file, fake_vocoder, tone
 from tests.serving.live import Live, message
 
 
 @pytest.fixture
 def store(tmp_path):
-    return Store(tmp_path / "voices")
+    return VoiceDirectory(tmp_path / "voices")
 
 
 def contents(folder):
@@ -33,10 +34,10 @@ def contents(folder):
 
 def test_a_voice_is_installed_listed_verified_and_removed(store, tiny_bundle, capsys):
     place = ["--voices", str(store.directory)]
-    assert cli.main(["voices", "install", str(tiny_bundle), "--name", "zoe", *place]) == 0
-    assert cli.main(["voices", "verify", *place]) == 0
-    assert cli.main(["voices", "list", *place]) == 0
-    assert cli.main(["voices", "list", "--json", *place]) == 0
+    assert main(["voices", "install", str(tiny_bundle), "--name", "zoe", *place]) == 0
+    assert main(["voices", "verify", *place]) == 0
+    assert main(["voices", "list", *place]) == 0
+    assert main(["voices", "list", "--json", *place]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[:2] == [f"installed 'zoe' in {store.directory}", "zoe: as it was exported"]
     assert lines[2].split() == ["zoe", "vocoder,", "8000", "Hz,", "one", "voice,", "CC0"]
@@ -44,9 +45,9 @@ def test_a_voice_is_installed_listed_verified_and_removed(store, tiny_bundle, ca
     assert row == {"id": "zoe"} | store.describe("zoe")
     assert row == {"id": "zoe"} | store.verify("zoe")  # the manifest read in full tells the same
     assert contents(store.directory / "zoe") == contents(tiny_bundle)
-    assert cli.main(["voices", "remove", "zoe", *place]) == 0
+    assert main(["voices", "remove", "zoe", *place]) == 0
     assert os.listdir(store.directory) == []
-    assert cli.main(["voices", "remove", "zoe", *place]) == 1
+    assert main(["voices", "remove", "zoe", *place]) == 1
 
 
 def test_a_damaged_bundle_changes_nothing(store, tiny_bundle, tmp_path, capsys):
@@ -67,27 +68,33 @@ def test_a_damaged_bundle_changes_nothing(store, tiny_bundle, tmp_path, capsys):
     assert store.version("zoe") == before
     assert os.listdir(store.directory) == ["zoe"]
     shutil.copyfile(bad / "weights.safetensors", store.directory / "zoe" / "weights.safetensors")
-    assert cli.main(["voices", "verify", "--voices", str(store.directory)]) == 1
+    assert main(["voices", "verify", "--voices", str(store.directory)]) == 1
     assert "sha256" in capsys.readouterr().err
     (store.directory / "zoe" / "manifest.json").write_text("[]")
     assert store.describe("zoe") == {"kind": "damaged"}
-    assert cli.main(["voices", "list", "--voices", str(store.directory)]) == 0
+    assert main(["voices", "list", "--voices", str(store.directory)]) == 0
 
 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from serving import voices
+from serving.voices import directory
 moment = int(sys.argv[3])
 # Dies at the given moment: in the copying, the checking, the syncing, before the exchange and after it.
-places = [(voices.shutil, "copyfile"), (voices.Bundle, "open"), (voices, "_sync"), (voices, "_exchanged"), None]
+places = [
+    (directory.shutil, "copyfile"),
+    (directory.Bundle, "open"),
+    (directory, "_sync"),
+    (directory, "_exchanged"),
+    None,
+]
 if places[moment]:
     setattr(*places[moment], lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL))
 else:
-    voices.Store._sweep = lambda self: None
-    inner = voices._exchanged
-    voices._exchanged = lambda *a: inner(*a) and os.kill(os.getpid(), signal.SIGKILL)
-voices.Store(Path(sys.argv[1])).install(Path(sys.argv[2]), "zoe")
+    directory.VoiceDirectory._sweep = lambda self: None
+    inner = directory._exchanged
+    directory._exchanged = lambda *a: inner(*a) and os.kill(os.getpid(), signal.SIGKILL)
+directory.VoiceDirectory(Path(sys.argv[1])).install(Path(sys.argv[2]), "zoe")
 """
 
 
@@ -158,7 +165,9 @@ def test_no_name_in_a_request_leads_out_of_the_store(tmp_path, store):
     (store.directory / "zoe").mkdir(parents=True)
     (store.directory / "zoe" / "manifest.json").write_text("{}")
     loaded = []
-    place = Store(store.directory, opener=lambda path: loaded.append(path) or Voice(fake_vocoder(name="zoe")))
+    place = VoiceDirectory(
+        store.directory, opener=lambda path: loaded.append(path) or LoadedVoice(fake_vocoder(name="zoe"))
+    )
     body = audio_file(tone(0.05))
     with Live(App(place, threads=1)) as server:
         for name in traversal_names():
@@ -184,52 +193,52 @@ class Library:
 
     def load(self, name):
         self.loads.append(name)
-        return Voice(fake_vocoder(name=name), size=self.sizes[name])
+        return LoadedVoice(fake_vocoder(name=name), size=self.sizes[name])
 
 
 def test_voices_are_loaded_once_and_the_oldest_unused_give_way():
     library, used, now = Library(a=40, b=40, c=40), set(), [0.0]
-    shelf = Shelf(library, memory=100, in_use=lambda: used, clock=lambda: now[0])
+    cache = VoiceCache(library, memory=100, in_use=lambda: used, clock=lambda: now[0])
 
     async def find(name):
         now[0] += 1
-        return (await shelf.find(name)).vocoder
+        return (await cache.find(name)).vocoder
 
     async def main():
-        first = await asyncio.gather(*(shelf.find("a") for _ in range(5)))
+        first = await asyncio.gather(*(cache.find("a") for _ in range(5)))
         assert library.loads == ["a"]
         assert len({id(voice) for voice in first}) == 1
         await find("b")
         await find("a")
         await find("c")
-        assert sorted(shelf.open) == ["a", "c"]  # b was not asked for longest
+        assert sorted(cache.open) == ["a", "c"]  # b was not asked for longest
         used.update([await find("a"), await find("c")])
         await find("b")
-        assert sorted(shelf.open) == ["a", "b", "c"]  # those in use stay, whatever they take
+        assert sorted(cache.open) == ["a", "b", "c"]  # those in use stay, whatever they take
         used.clear()
         await find("c")
         library.versions["d"], library.sizes["d"] = "1", 100
         await find("d")
-        assert sorted(shelf.open) == ["d"]
+        assert sorted(cache.open) == ["d"]
 
     asyncio.run(main())
 
 
 def test_a_changed_voice_is_opened_anew_and_a_removed_one_is_gone():
     library = Library(a=1)
-    shelf = Shelf(library)
+    cache = VoiceCache(library)
 
     async def main():
-        old = await shelf.find("a")
-        assert await shelf.find() is old
+        old = await cache.find("a")
+        assert await cache.find() is old
         library.versions["a"] = "2"
-        new = await shelf.find("a")
+        new = await cache.find("a")
         assert new is not old
-        assert await shelf.find("a") is new
+        assert await cache.find("a") is new
         del library.versions["a"]
         with pytest.raises(SeqgenError, match="there is no voice 'a'; voices here: none"):
-            await shelf.find("a")
-        assert shelf.open == {}
+            await cache.find("a")
+        assert cache.open == {}
 
     asyncio.run(main())
 
@@ -240,10 +249,10 @@ def test_a_running_server_takes_up_a_new_version(store, tiny_bundle):
         assert server.post("", body)[0] == 404
         store.install(tiny_bundle, "zoe")
         sound = server.post("format=pcm", body)[2]
-        (before,) = server.app.shelf.open.values()
+        (before,) = server.app.cache.open.values()
         store.install(tiny_bundle, "zoe")
         assert server.post("format=pcm", body)[2] == sound
-        (after,) = server.app.shelf.open.values()
+        (after,) = server.app.cache.open.values()
         assert before is not after
         store.remove("zoe")
         assert server.post("voice=zoe", body)[0] == 404

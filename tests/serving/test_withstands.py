@@ -19,12 +19,13 @@ from websockets.sync.client import connect
 
 from seqgen.audio.features import log_mel
 from serving.app import App
-from serving.protocol import Limits
-from serving.work import Order, Work
+from serving.http.protocol import RequestLimits
+from serving.scheduling.pipeline import StreamPipeline
+from serving.scheduling.request import StreamRequest
 from tests.serving.fakes import SPEC, audio_file, everything, fake_vocoder, features_file, tone
 from tests.serving.live import Live, wait_for
 
-LIMITS = Limits(body=200_000, sound=5.0, upload=5.0, stall=5.0, idle=5.0)
+LIMITS = RequestLimits(body=200_000, sound=5.0, upload=5.0, stall=5.0, idle=5.0)
 PATHS = ("/", "/livez", "/readyz", "/metrics", "/openapi.json", "/v1/models", "/v1/models/x", "/v1/audio/voices",
          "/v1/audio/speech", "/v1/vocode", "/v1/stream", "/v1/vocode/", "//", "/%00", "/../etc/passwd",
          "/v1/%76ocode")  # fmt: skip
@@ -71,13 +72,13 @@ def hostile_request(rng, bodies):
 
 def ask(server, request):
     """The status of the answer, or ``None`` where the server just closed."""
-    with server.connect() as plug:
-        plug.settimeout(20)
+    with server.connect() as sock:
+        sock.settimeout(20)
         answer = b""
         with contextlib.suppress(ConnectionError, TimeoutError):
-            plug.sendall(request)
-            plug.shutdown(socket.SHUT_WR)
-            while b"\r\n" not in answer and (more := plug.recv(4096)):
+            sock.sendall(request)
+            sock.shutdown(socket.SHUT_WR)
+            while b"\r\n" not in answer and (more := sock.recv(4096)):
                 answer += more
         return int(answer.split()[1]) if answer.startswith(b"HTTP/1.1 ") else None
 
@@ -95,7 +96,7 @@ def fuzz_requests(count, folder):
             seen.add(status)
             assert status is None or status < 500, request
         assert {200, 400, 404, 405, 422} <= seen
-        wait_for(lambda: server.app.crew.busy == 0)
+        wait_for(lambda: server.app.pool.busy == 0)
         assert ask(server, b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n") == 200
 
 
@@ -109,7 +110,7 @@ def test_ten_thousand_requests_are_answered_without_an_internal_error(tmp_path):
 
 
 def fuzz_streams(count):
-    from tests.serving.test_session import random_message
+    from tests.serving.test_websocket_protocol import random_message
 
     rng = random.Random(count)
     features = log_mel(tone(0.05), SPEC).astype("<f4").tobytes()
@@ -119,22 +120,22 @@ def fuzz_streams(count):
         while sent < count:
             with (
                 contextlib.suppress(ConnectionClosed, InvalidStatus, TimeoutError),
-                connect(url, compression=None) as plug,
+                connect(url, compression=None) as sock,
             ):
                 for _ in range(rng.randrange(1, 12)):
                     sent += 1
                     message = random_message(rng)
                     if isinstance(message, bytes) and rng.random() < 0.5:
                         message = message[:4] + features
-                    plug.send(message)
+                    sock.send(message)
                     if rng.random() < 0.3:
-                        for answer in iter(lambda: plug.recv(timeout=0), None):
+                        for answer in iter(lambda: sock.recv(timeout=0), None):
                             if isinstance(answer, str):
                                 assert json.loads(answer).get("code") != "internal_error"
                 if rng.random() < 0.3:
                     with contextlib.suppress(OSError):  # what it was sent may have closed it already
-                        plug.socket.shutdown(socket.SHUT_RDWR)
-        wait_for(lambda: server.app.crew.busy == 0)
+                        sock.socket.shutdown(socket.SHUT_RDWR)
+        wait_for(lambda: server.app.pool.busy == 0)
 
 
 def test_random_streams_leave_nothing_behind():
@@ -154,17 +155,17 @@ def leave(count):
     with Live(App(vocoder, threads=2, slots=8)) as server:
         for _ in range(count):
             cut = rng.choice([1, 30, 80, 500, None])
-            with server.connect() as plug:
+            with server.connect() as sock:
                 head = f"POST /v1/vocode HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
-                plug.sendall((head + body)[:cut])
+                sock.sendall((head + body)[:cut])
                 if rng.random() < 0.5:
                     time.sleep(rng.random() * 0.01)
                 if rng.random() < 0.3:
-                    plug.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # reset, no goodbye
-        wait_for(lambda: server.app.crew.busy == 0)
-        assert server.app.crew.ledger.load == [0.0, 0.0]
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # reset, no goodbye
+        wait_for(lambda: server.app.pool.busy == 0)
+        assert server.app.pool.admission.load == [0.0, 0.0]
         vocoder.runtime.delay = 0.0
-        assert server.post("format=pcm", body)[2] == b"".join(everything(vocoder, Order(form="pcm"), body))
+        assert server.post("format=pcm", body)[2] == b"".join(everything(vocoder, StreamRequest(form="pcm"), body))
 
 
 def test_those_who_leave_at_any_moment_keep_no_slot():
@@ -194,8 +195,8 @@ def test_memory_does_not_grow_and_a_leak_would_be_seen(monkeypatch):
     body, requests = audio_file(tone(1.0)), 3000
     assert growth(App(fake_vocoder(batch=16), threads=1), body, requests) < 4 << 20
     kept = []
-    inner = Work.encode
-    monkeypatch.setattr(Work, "encode", lambda self, audio: kept.append(made := inner(self, audio)) or made)
+    inner = StreamPipeline.encode
+    monkeypatch.setattr(StreamPipeline, "encode", lambda self, audio: kept.append(made := inner(self, audio)) or made)
     assert growth(App(fake_vocoder(batch=16), threads=1), body, requests) > 16 << 20
 
 
@@ -206,18 +207,18 @@ def read_slowly(readers, rounds, pause=0.0):
     app = App(fake_vocoder(batch=16), threads=threads, slots=slots, buffered=0.5)
     with Live(app, send_buffer=1 << 12) as server:
         plugs = [server.begin(body, receive_buffer=1 << 12) for _ in range(readers)]
-        wait_for(lambda: server.app.crew.busy == readers)
+        wait_for(lambda: server.app.pool.busy == readers)
         for _ in range(rounds):
             time.sleep(pause)
-            for plug in plugs:
-                assert len(plug.recv(1)) == 1
+            for sock in plugs:
+                assert len(sock.recv(1)) == 1
         # Rings of 0.5 s at 16 kB/s, and one call more.
-        wait_for(lambda: all(ticket.waiting >= 8000 for ticket in server.app.crew.tickets))
-        assert max(ticket.waiting for ticket in server.app.crew.tickets) <= 8000 + 2 * 8 * SPEC.hop
+        wait_for(lambda: all(lease.waiting >= 8000 for lease in server.app.pool.leases))
+        assert max(lease.waiting for lease in server.app.pool.leases) <= 8000 + 2 * 8 * SPEC.hop
         assert server.post("format=pcm", audio_file(tone(0.5)))[0] == 200
-        for plug in plugs:
-            plug.close()
-        wait_for(lambda: server.app.crew.busy == 0)
+        for sock in plugs:
+            sock.close()
+        wait_for(lambda: server.app.pool.busy == 0)
 
 
 def test_slow_readers_take_bounded_memory_and_nobody_elses_time():
@@ -231,32 +232,32 @@ def test_two_hundred_readers_of_a_byte_a_second_take_bounded_memory():
 
 def test_three_times_the_load_is_refused_and_those_inside_hear_all():
     vocoder, body = fake_vocoder(batch=16), audio_file(tone(0.3))
-    want = b"".join(everything(vocoder, Order(form="pcm"), body))
+    want = b"".join(everything(vocoder, StreamRequest(form="pcm"), body))
     vocoder.runtime.gate = threading.Event()
     with Live(App(vocoder, threads=1, slots=4)) as server:
         inside = [server.begin(body) for _ in range(4)]
-        wait_for(lambda: server.app.crew.busy == 4)
+        wait_for(lambda: server.app.pool.busy == 4)
         for _ in range(8):
             status, headers, _ = server.post("", body)
             assert (status, headers["retry-after"]) == (503, "1")
         vocoder.runtime.gate.set()
-        for plug in inside:
+        for sock in inside:
             answer = b""
             while not answer.endswith(b"\r\n0\r\n\r\n"):
-                answer += plug.recv(1 << 16)
+                answer += sock.recv(1 << 16)
             chunks, rest = [], answer.split(b"\r\n\r\n", 1)[1]
             while rest != b"0\r\n\r\n":
                 size, rest = rest.split(b"\r\n", 1)
                 chunks.append(rest[: int(size, 16)])
                 rest = rest[int(size, 16) + 2 :]
             assert b"".join(chunks) == want
-            plug.close()
+            sock.close()
         assert f"seqgen_refused_total {8}" in server.request("GET", "/metrics")[2].decode()
 
 
 def vocode_beside_a_wild_clock(monkeypatch, requests):
     vocoder, body = fake_vocoder(batch=16), audio_file(tone(0.3))
-    want = b"".join(everything(vocoder, Order(form="pcm"), body))
+    want = b"".join(everything(vocoder, StreamRequest(form="pcm"), body))
     jumps = iter(range(10**9))
     monkeypatch.setattr(time, "time", lambda: (-1) ** next(jumps) * 1e9)
     with Live(App(vocoder, threads=1)) as server:
@@ -284,8 +285,8 @@ def test_logs_tell_nothing_that_was_sent(caplog, tmp_path):
             "POST", "/v1/audio/speech", json.dumps({"model": "fake", "input": secret, "voice": "x"}).encode()
         )
         server.request("GET", f"/v1/models/{secret}", Authorization=f"Bearer {secret}")
-        with connect(f"ws://127.0.0.1:{server.port}/v1/stream") as plug:
-            plug.send(json.dumps({"type": "init", "input": secret}))
-            plug.recv(timeout=30)
-            plug.send(secret)
+        with connect(f"ws://127.0.0.1:{server.port}/v1/stream") as sock:
+            sock.send(json.dumps({"type": "init", "input": secret}))
+            sock.recv(timeout=30)
+            sock.send(secret)
     assert secret not in caplog.text

@@ -1,0 +1,46 @@
+"""``seqgen-serve bench``: measure a server under load."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from serving.cli.options import isolation_option, positive, voice_options
+
+EXAMPLES = """\
+examples:
+  seqgen-serve bench --preset NAME --streams 16 --seconds 60
+  seqgen-serve bench --voice exp/voice --streams 4 --seconds 10 --json
+
+A server is started in a process of its own. Each listener sends features a second ahead of their time, plays what
+comes in real time, beginning 40 ms after the first of it, and counts an under-run whenever it has nothing left in the
+middle of an utterance (5 s each)."""
+
+
+def options(bench: argparse.ArgumentParser) -> None:
+    """Options of ``seqgen-serve bench``."""
+    voice_options(bench)
+    bench.add_argument("--streams", type=positive, default=16, help="listeners (default: %(default)s)")
+    bench.add_argument("--seconds", type=positive, default=10, help="for how long (default: %(default)s)")
+    bench.add_argument("--threads", type=positive, default=1, help="workers of the server (default: %(default)s)")
+    isolation_option(bench)
+    bench.add_argument("--json", action="store_true", help="one JSON object instead of lines")
+    bench.set_defaults(command=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measure and tell; the exit status says whether every listener that was let in heard sound without a gap."""
+    from serving.client import bench
+
+    name = next(name for name in ("preset", "voice", "voices") if getattr(options, name))
+    report = bench.run(
+        (f"--{name}", getattr(options, name), "--threads", str(options.threads), "--isolation", options.isolation),
+        streams=options.streams,
+        seconds=options.seconds,
+    )
+    if options.json:
+        sys.stdout.write(json.dumps(report) + "\n")
+    else:
+        sys.stdout.writelines(f"{key:22} {value}\n" for key, value in report.items())
+    return 0

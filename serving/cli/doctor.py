@@ -1,0 +1,138 @@
+"""``seqgen-serve doctor``: what is here, what is missing, and what to do about it."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from seqgen.errors import SeqgenError
+from seqgen.runtime import native
+from serving.cli.options import port
+from serving.cli.serve import listen
+from serving.sound import opus
+from serving.voices.directory import VoiceDirectory
+
+EXAMPLES = """\
+examples:
+  seqgen-serve doctor
+  seqgen-serve doctor --voices voices/ --port 8080 --json
+
+The exit status is 1 where something needs mending; what could merely be better is only told."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """Result of one check: ``state`` is ``ok``, ``note`` or ``bad``."""
+
+    subject: str
+    state: str
+    message: str
+    remedy: str = ""
+
+
+def options(doctor: argparse.ArgumentParser) -> None:
+    """Options of ``seqgen-serve doctor``."""
+    doctor.add_argument("--voices", default="voices", metavar="DIR", help="the store (default: %(default)s)")
+    doctor.add_argument("--host", default="127.0.0.1", help="address to serve on (default: %(default)s)")
+    doctor.add_argument("--port", type=port, default=8080, help="port to serve on (default: %(default)s)")
+    doctor.add_argument("--json", action="store_true", help="as one JSON list")
+    doctor.set_defaults(command=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Look at everything and tell."""
+    found = list(check_results(Path(options.voices), options.host, options.port))
+    if options.json:
+        sys.stdout.write(json.dumps([asdict(finding) for finding in found]) + "\n")
+    else:
+        for finding in found:
+            remedy = f"; {finding.remedy}" if finding.remedy else ""
+            sys.stdout.write(f"{finding.state:5} {finding.subject:12} {finding.message}{remedy}\n")
+    return 1 if any(finding.state == "bad" for finding in found) else 0
+
+
+def check_results(voices: Path, host: str, port: int) -> Iterator[CheckResult]:
+    """Results of all checks."""
+    checks: tuple[Callable[[], Iterator[CheckResult]], ...] = (
+        _machine,
+        _packages,
+        _engine,
+        _formats,
+        lambda: _address(host, port),
+        lambda: _voices(voices),
+    )
+    for check in checks:
+        yield from check()
+
+
+def _machine() -> Iterator[CheckResult]:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    python = platform.python_version()
+    yield CheckResult("machine", "ok", f"{platform.machine()}, {cores} core(s), Python {python}, {platform.system()}")
+    flags = set()
+    if (info := Path("/proc/cpuinfo")).exists():
+        flags = {word for line in info.read_text().splitlines() if line.startswith("flags") for word in line.split()}
+    if platform.machine() == "x86_64" and flags and "avx2" not in flags:
+        yield CheckResult("machine", "note", "no AVX2: voices run through generic kernels", "expect fewer listeners")
+
+
+def _packages() -> Iterator[CheckResult]:
+    for name in ("numpy", "soundfile", "soxr", "starlette", "uvicorn", "websockets", "onnxruntime"):
+        why = "needed only by voices without a native program" if name == "onnxruntime" else ""
+        try:
+            yield CheckResult("package", "ok", f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            yield CheckResult(
+                "package", "note" if why else "bad", f"{name} is missing", why or "pip install '.[serve]'"
+            )
+
+
+def _engine() -> Iterator[CheckResult]:
+    try:
+        path = native.library_path()
+        native.load_library(path)
+        yield CheckResult("engine", "ok", f"{path}")
+    except SeqgenError as error:
+        yield CheckResult("engine", "bad", error.problem, error.remedy)
+
+
+def _formats() -> Iterator[CheckResult]:
+    if opus.library() is None:
+        yield CheckResult("opus", "note", "there is no libopus, so format=opus is refused", "install libopus0")
+    else:
+        yield CheckResult("opus", "ok", "libopus is there")
+
+
+def _address(host: str, port: int) -> Iterator[CheckResult]:
+    try:
+        listen(host, port).close()
+        yield CheckResult("address", "ok", f"{host}:{port} is free")
+    except SeqgenError as error:
+        yield CheckResult("address", "bad", error.problem, error.remedy)
+
+
+def _voices(directory: Path) -> Iterator[CheckResult]:
+    store = VoiceDirectory(directory)
+    if not directory.is_dir():
+        yield CheckResult("voices", "note", f"there is no store at {directory}", "seqgen-serve voices install BUNDLE")
+        return
+    if not os.access(directory, os.W_OK):
+        yield CheckResult(
+            "voices", "note", f"{directory} cannot be written by this user", "install voices as another one"
+        )
+    names = store.names()
+    if not names:
+        yield CheckResult("voices", "note", f"{directory} holds no voice", "seqgen-serve voices install BUNDLE")
+    for name in names:
+        try:
+            about = store.verify(name)
+            yield CheckResult("voice", "ok", f"{name}: {about['kind']}, {about['sample_rate']} Hz, sounds as exported")
+        except SeqgenError as error:
+            yield CheckResult("voice", "bad", f"{name}: {error.problem}", error.remedy)

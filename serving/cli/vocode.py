@@ -1,0 +1,117 @@
+"""``seqgen-serve vocode``: one file, without a server."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from seqgen.audio.io import pcm16, replacing, wav_header, write_blocks
+from seqgen.bundle import Bundle
+from seqgen.runtime import open_runtime
+from serving.sound.source import from_path
+from serving.voices.vocoder import StreamingVocoder, VoiceSettings
+
+EXAMPLES = """\
+examples:
+  seqgen-serve vocode in.wav -o out.wav --voice exp/voice
+  seqgen-serve vocode in.flac -o - --voice exp/voice | aplay
+  seqgen-serve vocode mel.safetensors -o - --raw --voice exp/voice | aplay -f S16_LE -r 16000"""
+
+
+def options(vocode: argparse.ArgumentParser) -> None:
+    """Options of ``seqgen-serve vocode``."""
+    vocode.add_argument("--voice", required=True, metavar="BUNDLE", help="directory made by `seqgen export`")
+    vocode.add_argument("input", help="WAV, FLAC or OGG of any rate, or log-mel features (.safetensors)")
+    vocode.add_argument(
+        "-o", "--output", required=True, help="file to write (.wav, .flac, .ogg), or - to stream to standard output"
+    )
+    vocode.add_argument("--seed", type=int, default=0, help="the same seed gives the same bytes (default: %(default)s)")
+    vocode.add_argument("--temperature", type=float, default=1.0, help="0 to 2; 1 is as trained (default: %(default)s)")
+    vocode.add_argument("--speaker", help="one of the voice's speakers, where it has several")
+    vocode.add_argument("--raw", action="store_true", help="16-bit little-endian samples without a WAV header")
+    vocode.add_argument(
+        "--json",
+        action="store_true",
+        help="give the times as one JSON object, on standard output unless the sound goes there",
+    )
+    vocode.set_defaults(command=run)
+
+
+def open_vocoder(voice: str) -> StreamingVocoder:
+    """Vocoder of the voice in a bundle's directory."""
+    bundle = Bundle.open(Path(voice))
+    return StreamingVocoder(bundle, open_runtime(bundle, threads=1))
+
+
+@dataclass
+class _Stopwatch:
+    """Stopwatch that passes audio on and notes when it came."""
+
+    rate: int
+    started: float = field(default_factory=time.perf_counter)
+    first: float = 0.0
+    last: float = 0.0
+    samples: int = 0
+
+    def watch(self, audio: Iterator[npt.NDArray[np.float32]]) -> Iterator[npt.NDArray[np.float32]]:
+        for chunk in audio:
+            self.last = time.perf_counter() - self.started
+            self.first = self.first or self.last
+            self.samples += len(chunk)
+            yield chunk
+
+    def report(self) -> dict[str, Any]:
+        seconds = self.samples / self.rate
+        return {
+            "audio_seconds": round(seconds, 4),
+            "wall_seconds": round(self.last, 4),
+            "real_time_factor": round(self.last / seconds, 4) if seconds else None,
+            "first_audio_ms": round(1000 * self.first, 2),
+            "samples": self.samples,
+            "sample_rate": self.rate,
+        }
+
+
+def run(options: argparse.Namespace) -> int:
+    """Vocode a file; tells how fast it went."""
+    began = time.perf_counter()
+    vocoder = open_vocoder(options.voice)
+    settings = VoiceSettings(options.seed, options.temperature, options.speaker)
+    vocoder.check(settings)
+    loaded = time.perf_counter() - began
+    clock = _Stopwatch(vocoder.sample_rate)
+    audio = clock.watch(vocoder.run(from_path(options.input, vocoder.features), settings))
+    if options.output == "-":
+        stream(sys.stdout.buffer, audio, b"" if options.raw else wav_header(vocoder.sample_rate, samples=None))
+    elif options.raw:
+        with replacing(options.output) as file:
+            stream(file, audio, b"")
+    else:
+        write_blocks(options.output, audio, vocoder.sample_rate)
+    report = clock.report() | {"load_seconds": round(loaded, 4)}
+    if options.json:
+        (sys.stderr if options.output == "-" else sys.stdout).write(json.dumps(report) + "\n")
+    else:
+        sys.stderr.write(
+            f"{report['audio_seconds']:.2f} s of audio in {report['wall_seconds']:.2f} s: real-time factor "
+            f"{report['real_time_factor']:.3f}, first audio after {report['first_audio_ms']:.1f} ms "
+            f"(voice loaded in {loaded:.2f} s)\n"
+        )
+    return 0
+
+
+def stream(out: BinaryIO | Any, audio: Iterator[npt.NDArray[np.float32]], prefix: bytes) -> None:
+    """Write each chunk when it is made; the prefix goes with the first, so an early failure writes nothing."""
+    for chunk in audio:
+        out.write(prefix + pcm16(chunk).astype("<i2").tobytes())
+        out.flush()
+        prefix = b""

@@ -1,0 +1,6 @@
+"""Python client of the server: :class:`Client` and what it gives."""
+
+from serving.client.client import Client
+from serving.client.stream import AsyncClientStream, ClientStream, ServerError
+
+__all__ = ["AsyncClientStream", "Client", "ClientStream", "ServerError"]

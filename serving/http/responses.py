@@ -1,0 +1,76 @@
+"""HTTP responses that refuse a request, and what leads to them: no such voice, no free slot."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from starlette.types import Receive, Scope, Send
+
+from seqgen.errors import SeqgenError
+from serving.http.protocol import HttpError, error_body
+from serving.voices.cache import VoiceCache
+from serving.voices.voice import LoadedVoice
+from serving.workers.pool import SlotLease, WorkerPool
+
+_LINGER = 2.0  # seconds to swallow the rest of a refused body, so that its sender gets to read the refusal
+CLOSE = (b"connection", b"close")
+TRY_AGAIN_LATER = 1013
+"""Close code of a WebSocket, of the registry that RFC 6455 founds."""
+
+
+class ClientDisconnected(Exception):
+    """Error for a client that hung up, or reads no more."""
+
+
+async def find_voice(cache: VoiceCache, name: str | None) -> LoadedVoice:
+    """Voice that a request names, loaded where it is not open.
+
+    Raises:
+        HttpError: 404 where there is none.
+    """
+    try:
+        return await cache.find(name)
+    except SeqgenError as error:
+        raise HttpError(404, str(error), code="voice_not_found") from None
+
+
+def reserve_slot(pool: WorkerPool, voice: LoadedVoice) -> SlotLease:
+    """Lease of a slot for one more listener of a voice.
+
+    Raises:
+        HttpError: 503 where the server has as many listeners as it can carry.
+    """
+    pool.set_capacity(voice.vocoder, voice.capacity)
+    lease = pool.admit(voice.vocoder)
+    if lease is None:
+        places = pool.max_listeners(voice.vocoder)
+        why = f"all {places} streams are taken" if pool.busy >= places else "no more streams are taken now"
+        raise HttpError(503, f"{why}; try again in a second", [(b"retry-after", b"1"), CLOSE])
+    return lease
+
+
+async def send_error(error: HttpError, receive: Receive, send: Send) -> None:
+    """Answer with an HTTP error; where the connection is to close, read what still comes for a moment."""
+    body = error_body(error.status, error.message, error.code)
+    usual = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": error.status, "headers": usual + error.headers})
+    await send({"type": "http.response.body", "body": body, "more_body": True})
+    if CLOSE in error.headers:
+        # Closing on unread bytes resets the connection, and the sender may never see why.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LINGER):
+                while (message := await receive())["type"] == "http.request" and message.get("more_body"):
+                    pass
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def deny_upgrade(error: HttpError, scope: Scope, send: Send) -> None:
+    """Refuse a WebSocket upgrade: as an HTTP answer where the server can, else by a close."""
+    if "websocket.http.response" not in scope.get("extensions", {}):
+        await send({"type": "websocket.close", "code": TRY_AGAIN_LATER, "reason": error.message[:120]})
+        return
+    body = error_body(error.status, error.message, error.code)
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *error.headers]
+    await send({"type": "websocket.http.response.start", "status": error.status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": body})

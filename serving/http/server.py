@@ -1,0 +1,64 @@
+"""Web server that lets streams end before it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import time
+from collections.abc import Callable
+
+import uvicorn
+
+_LOOK = 0.05  # seconds between two looks at what is still going on
+
+
+def _news(record: logging.LogRecord) -> bool:
+    """Filter against uvicorn's line about each upgrade refused by HTTP, which version 0.54 takes for a mistake."""
+    return record.getMessage() != "ASGI callable returned without completing handshake."
+
+
+class DrainingServer(uvicorn.Server):
+    """Web server that, asked to stop, takes no more connections and waits until no stream is under way.
+
+    Args:
+        config: its ``timeout_graceful_shutdown`` is how many seconds that may take.
+        drain: called once, to have nobody admitted any more. streaming: tells whether a stream is under way.
+        started: called once connections are taken.
+
+    uvicorn itself would close every WebSocket at once, in the middle of its sound.
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        *,
+        drain: Callable[[], None],
+        streaming: Callable[[], bool],
+        started: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__(config)
+        logging.getLogger("uvicorn.error").addFilter(_news)
+        self._drain, self._streaming, self._report_started = drain, streaming, started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take connections."""
+        await super().startup(sockets)
+        if self.started:
+            self._report_started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let streams end, then stop."""
+        for server in self.servers:
+            server.close()
+        for listener in sockets or []:
+            listener.close()
+        self._drain()
+        patience = self.config.timeout_graceful_shutdown
+        until = time.monotonic() + (float("inf") if patience is None else patience)
+        while self._streaming() and time.monotonic() < until and not self.force_exit:
+            await asyncio.sleep(_LOOK)
+        await asyncio.sleep(_LOOK)  # for the last words of what has just ended
+        if patience is not None:
+            self.config.timeout_graceful_shutdown = max(1, round(until - time.monotonic()))
+        await super().shutdown(sockets)

@@ -1,0 +1,150 @@
+"""``POST /v1/vocode``: a recording or features in, sound out while it is made."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from dataclasses import replace
+from typing import Any
+
+from starlette.types import Message, Receive, Scope, Send
+
+from seqgen.errors import SeqgenError
+from serving.http import protocol
+from serving.http.protocol import Headers, HttpError, RequestLimits
+from serving.http.responses import CLOSE, ClientDisconnected, find_voice, reserve_slot, send_error
+from serving.http.resume import ResumeClaim, ResumeTokens, read_resumption, require_same
+from serving.sound import sse
+from serving.sound.source import DiskFull
+from serving.voices.cache import VoiceCache
+from serving.workers.pool import Abandoned, SlotLease, WorkerPool
+from serving.workers.worker import WorkerLost
+
+log = logging.getLogger("seqgen.serving")
+
+
+class VocodeEndpoint:
+    """Endpoint ``POST /v1/vocode``.
+
+    A slot is taken before the body is read, and the status waits for the first chunk of sound, so every failure up
+    to there is an HTTP error. A failure after that ends the chunked body without its end mark; or, for a client that
+    accepts events, is the last of them.
+    """
+
+    def __init__(self, cache: VoiceCache, pool: WorkerPool, limits: RequestLimits, tokens: ResumeTokens) -> None:
+        self._cache, self._pool, self._limits, self._tokens = cache, pool, limits, tokens
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._serve(scope, receive, send)
+        except HttpError as error:
+            await send_error(error, receive, send)
+        except (Abandoned, ClientDisconnected):
+            log.debug("the client went away", extra={"request": scope["state"]["request_id"]})
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = dict(scope["headers"])
+        kind = headers.get(b"content-type", b"").decode("latin-1")
+        events = sse.accepts_events(headers.get(b"accept", b""))
+        values, claim = read_resumption(protocol.read_query(scope["query_string"]), self._tokens)
+        voice = await find_voice(self._cache, values.get("voice"))
+        request = protocol.read_request(values, voice.vocoder, content_type=kind, longest=self._limits.sound)
+        if protocol.declared_length(headers) > self._limits.body:
+            raise _too_big(self._limits)
+        lease = reserve_slot(self._pool, voice)
+        with lease:
+            body, digest = await _read_body(receive, self._limits)
+            asked = ResumeClaim.of(values.get("voice"), voice.vocoder, request, digest)
+            if claim is not None:
+                require_same(claim, asked)
+                request = replace(request, skip=claim.offset)
+            lease.start(request)
+            lease.push(bytes(body))
+            lease.finish()
+            del body
+            watch = asyncio.create_task(_close_when_gone(receive, lease))
+            try:
+                token = self._tokens.write(replace(asked, offset=request.skip))
+                head = protocol.sound_headers(request, lease.vocoder, events=events)
+                head.append((b"x-resume-token", token.encode()))
+                await self._answer(lease, head, scope["state"]["request_id"], send, events=events)
+            finally:
+                watch.cancel()
+
+    async def _answer(self, lease: SlotLease, head: Headers, request_id: str, send: Send, *, events: bool) -> None:
+        try:
+            chunk = await lease.take()
+        except DiskFull as error:
+            raise HttpError(507, str(error), code="insufficient_storage") from None
+        except SeqgenError as error:
+            raise HttpError(422, str(error)) from None
+        except Abandoned:
+            raise
+        except WorkerLost as error:
+            raise HttpError(503, f"{error}; try again in a second", [(b"retry-after", b"1"), CLOSE]) from None
+        except Exception as error:
+            log.exception("failed before the first sound", extra={"request": request_id})
+            raise HttpError(500, f"the voice failed; see the server's log for request {request_id}") from error
+        await self._send(send, {"type": "http.response.start", "status": 200, "headers": head})
+        last = sse.done_event() if events else b""
+        while chunk is not None:
+            body = sse.sound_event(chunk) if events else chunk
+            await self._send(send, {"type": "http.response.body", "body": body, "more_body": True})
+            try:
+                chunk = await lease.take()
+            except Abandoned:
+                raise
+            except Exception as error:
+                log.error("failed in the middle of the sound: %s", error, extra={"request": request_id})
+                if not events:
+                    raise  # the server cuts the connection: a player must not take this for the end
+                last, chunk = sse.json_event(_failure(error, request_id)), None
+        await send({"type": "http.response.body", "body": last, "more_body": False})
+
+    async def _send(self, send: Send, message: Message) -> None:
+        try:
+            async with asyncio.timeout(self._limits.stall):
+                await send(message)
+        except TimeoutError:
+            raise ConnectionAbortedError(f"nothing was read for {self._limits.stall:g} s") from None
+        except OSError:
+            raise ClientDisconnected from None
+
+
+def _failure(error: Exception, request_id: str) -> dict[str, Any]:
+    """Fields of the event that tells a listener of a failure in the middle of the sound."""
+    if isinstance(error, WorkerLost):
+        message = f"{error}; ask for the rest with the answer's X-Resume-Token"
+        return protocol.error_fields(503, message, "worker_lost")
+    return protocol.error_fields(500, f"the voice failed; see the server's log for request {request_id}")
+
+
+def _too_big(limits: RequestLimits) -> HttpError:
+    message = f"the request body is larger than {limits.body} bytes; send FLAC, or the recording in pieces"
+    return HttpError(413, message, [CLOSE])
+
+
+async def _read_body(receive: Receive, limits: RequestLimits) -> tuple[bytearray, str]:
+    """Body of a request and its hash, which is taken while it comes: all at once it would hold up the event loop."""
+    body, digest = bytearray(), hashlib.sha256()
+    try:
+        async with asyncio.timeout(limits.upload):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnected
+                body += message.get("body", b"")
+                digest.update(message.get("body", b""))
+                if len(body) > limits.body:
+                    raise _too_big(limits)
+                if not message.get("more_body", False):
+                    return body, digest.hexdigest()
+    except TimeoutError:
+        raise HttpError(408, f"the request body took longer than {limits.upload:g} s; send it again", [CLOSE]) from None
+
+
+async def _close_when_gone(receive: Receive, lease: SlotLease) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    lease.close()

@@ -1,0 +1,276 @@
+"""Batching of the streams of one worker: stepped together, the most urgent first. No threads and no clock in here.
+
+A turn is ``plan(now)``, which chooses streams for one call of the runtime, ``StreamBatch.run()``, which computes, and
+``commit(batch, now)``. What happened in between is taken from :meth:`Batcher.events`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from seqgen.errors import SeqgenError
+from serving.scheduling.admission import Pace
+from serving.scheduling.events import FlowControl, StreamEvent, StreamKey
+from serving.scheduling.pipeline import StreamPipeline
+from serving.scheduling.playback import PlaybackClock
+from serving.scheduling.request import StreamRequest
+from serving.voices.capacity import OVERHEAD, Capacity
+from serving.voices.vocoder import (
+    CHUNK_FRAMES,
+    Audio,
+    StreamingVocoder,
+    VocoderStep,
+    VocoderStream,
+    VoiceFailure,
+    advance,
+)
+
+MAX_LEAD = 3.0
+"""Seconds of sound beyond which a listener needs nothing more."""
+MAX_BUFFERED = 2.0
+"""Seconds of sound that may wait for a slow reader."""
+CALL_SECONDS = 0.010
+"""Seconds that one call should take: a newcomer or a cancel waits no longer."""
+FIRST_SOUND = 0.015
+"""Seconds within which a newcomer should have its first sound: that is its deadline."""
+CATCH_UP_LEAD = 0.5
+"""Seconds of lead beyond which others wait for those whose sound is made again from its beginning, after a break."""
+
+
+@dataclass
+class Slot:
+    """Slot of a worker with the stream that holds it."""
+
+    pipeline: StreamPipeline
+    clock: PlaybackClock
+    flow: FlowControl
+    held: bytearray = field(default_factory=bytearray)  # made, not handed over
+    held_seconds: float = 0.0
+    cancelled: bool = False
+    full: bool = False  # the reader was too slow when last looked at
+
+
+@dataclass
+class StreamBatch:
+    """Batch of streams that one call of the runtime advances."""
+
+    vocoder: StreamingVocoder
+    keys: list[StreamKey]
+    steps: list[tuple[VocoderStream, VocoderStep]]
+    planned: float  # when
+    due: float  # seconds that the call should take; 0 where the voice was not measured
+    made: list[Audio | VoiceFailure] = field(default_factory=list)
+
+    def run(self) -> None:
+        """Compute; long, and without any part of the batcher."""
+        self.made = advance(self.vocoder, self.steps)
+
+
+class Batcher:
+    """Batcher of one worker's streams: chooses those of the next call, and hands over what it made.
+
+    Args:
+        slots: streams at once. buffered: seconds of sound that may wait for a reader. capacity: of a voice, to keep
+            calls short.
+
+    Example:
+        >>> batcher.open((0, 1), vocoder, request, now=0.0); batcher.push((0, 1), body); batcher.finish((0, 1))
+        >>> while (batch := batcher.plan(now)) is not None: batch.run(); batcher.commit(batch, now); batcher.events()
+
+    Attributes:
+        pace: of its calls.
+    """
+
+    def __init__(
+        self,
+        *,
+        slots: int,
+        buffered: float = MAX_BUFFERED,
+        capacity: Callable[[StreamingVocoder], Capacity] = lambda _: Capacity(),
+    ) -> None:
+        self.slots = slots
+        self._buffered, self._capacity = buffered, capacity
+        self._occupied: dict[StreamKey, Slot] = {}
+        self._events: list[StreamEvent] = []
+        self.pace = Pace()
+
+    def __len__(self) -> int:
+        return len(self._occupied)
+
+    def open(
+        self,
+        key: StreamKey,
+        vocoder: StreamingVocoder,
+        request: StreamRequest,
+        now: float,
+        flow: FlowControl | None = None,
+    ) -> None:
+        """A stream takes a slot; its pipeline is built here, and where that fails the stream ends with the failure."""
+        if any(number == key[0] for number, _ in self._occupied) or len(self._occupied) >= self.slots:
+            raise ValueError(f"slot {key[0]} is taken")
+        try:
+            pipeline = StreamPipeline(vocoder, request)
+        except Exception as error:  # as in _attempt
+            self.reject(key, error)
+            return
+        self._occupied[key] = Slot(pipeline, PlaybackClock(now), flow or FlowControl())
+
+    def reject(self, key: StreamKey, failure: Exception) -> None:
+        """A stream ends before it has taken a slot."""
+        self._events.append(StreamEvent(key, over=True, failure=failure))
+
+    def push(self, key: StreamKey, data: bytes) -> None:
+        """More input for a stream; whoever is gone already gets none."""
+        self._attempt(key, lambda slot: slot.pipeline.push(data))
+
+    def finish(self, key: StreamKey) -> None:
+        """A stream's input is complete."""
+        self._attempt(key, lambda slot: slot.pipeline.finish())
+
+    def cancel(self, key: StreamKey) -> None:
+        """A stream is not wanted any more; it leaves at the next turn."""
+        if key in self._occupied:
+            self._occupied[key].cancelled = True
+
+    def clear(self) -> None:
+        """Every stream leaves, now."""
+        for key in tuple(self._occupied):
+            self._leave(key)
+
+    def events(self) -> list[StreamEvent]:
+        """Events since the last time."""
+        made, self._events = self._events, []
+        return made
+
+    def plan(self, now: float) -> StreamBatch | None:
+        """Batch of the next call: the stream that runs dry first, and all that can go with it."""
+        ready: list[tuple[float, StreamKey]] = []
+        spare: list[tuple[float, StreamKey]] = []
+        for key, slot in list(self._occupied.items()):
+            if slot.cancelled:
+                self._leave(key)
+            elif self._ready(key, slot, now):
+                if slot.pipeline.skipping:
+                    ready.append((CATCH_UP_LEAD, key))
+                    continue
+                dry = slot.clock.dry + slot.held_seconds if slot.clock.started else slot.clock.opened + FIRST_SOUND
+                lead = dry - now
+                if lead < MAX_LEAD:
+                    ready.append((lead, key))
+                elif slot.pipeline.request.eager:
+                    spare.append((lead, key))
+        chosen = sorted(ready or spare)
+        return self._batch([key for _, key in chosen], now) if chosen else None
+
+    def commit(self, batch: StreamBatch, now: float) -> None:
+        """Hand over what a call made, or hold it back until it is a chunk worth sending."""
+        self.pace.add(now=now, took=now - batch.planned, due=batch.due)
+        for key, made in zip(batch.keys, batch.made, strict=True):
+            slot = self._occupied.get(key)
+            if slot is None or slot.cancelled:
+                continue
+            if isinstance(made, VoiceFailure):
+                self._leave(key, made)
+                continue
+            try:
+                slot.held += slot.pipeline.encode(made)
+            except SeqgenError as error:
+                self._leave(key, VoiceFailure(str(error)))
+                continue
+            if not slot.pipeline.skipping:
+                slot.held_seconds += len(made) / slot.pipeline.vocoder.sample_rate
+            self._hand_over(key, slot, now)
+
+    def rest(self, now: float) -> float | None:
+        """Seconds until a turn may find work again after one that found none; ``None``: not before something comes."""
+        waits = [
+            slot.clock.lead(now) + slot.held_seconds - MAX_LEAD
+            for slot in self._occupied.values()
+            if slot.clock.started
+        ]
+        return min((wait for wait in waits if wait > 0), default=None)
+
+    def roomy(self) -> bool:
+        """Whether a reader has made room for a stream that was found without."""
+        return any(
+            slot.full and slot.flow.buffered < self._buffered * slot.pipeline.byte_rate
+            for slot in self._occupied.values()
+        )
+
+    def _attempt(self, key: StreamKey, action: Callable[[Slot], None]) -> None:
+        slot = self._occupied.get(key)
+        if slot is None or slot.cancelled:
+            return
+        try:
+            action(slot)
+        except Exception as error:  # whatever goes wrong is this listener's answer, and must not end the worker
+            self._leave(key, error)
+
+    def _ready(self, key: StreamKey, slot: Slot, now: float) -> bool:
+        """Whether a stream can be stepped; those that have ended or gone wrong leave."""
+        try:
+            shape = slot.pipeline.shape(1)
+        except Exception as error:  # as in _attempt
+            self._leave(key, error)
+            return False
+        if slot.pipeline.finished:
+            self._leave(key, now=now)
+            return False
+        slot.full = slot.flow.buffered >= self._buffered * slot.pipeline.byte_rate
+        if shape is None or slot.full:
+            slot.clock.wait()
+            if shape is None:
+                self._release(key, slot, now)  # more may never come; a listener must not wait for what is made
+            return False
+        slot.clock.ready(now)
+        return True
+
+    def _batch(self, keys: list[StreamKey], now: float) -> StreamBatch:
+        first = self._occupied[keys[0]]
+        vocoder = first.pipeline.vocoder
+        near = [key for key in keys if self._occupied[key].pipeline.vocoder is vocoder][: vocoder.batch]
+        frame = vocoder.features.hop / vocoder.sample_rate
+        wanted = CHUNK_FRAMES[-1] if first.pipeline.skipping else first.clock.chunk(now, frame)
+        capacity = self._capacity(vocoder)
+        while wanted > CHUNK_FRAMES[0] and capacity.cost(len(near), wanted * frame) > CALL_SECONDS:
+            wanted //= 2
+        shape = first.pipeline.shape(wanted) or first.pipeline.shape(1)
+        assert shape is not None
+        chosen = [
+            key for key in near if (stream := self._occupied[key].pipeline.stream) is not None and stream.fits(shape)
+        ]
+        streams = [stream for key in chosen if (stream := self._occupied[key].pipeline.stream) is not None]
+        due = capacity.cost(len(streams), shape[1] / vocoder.sample_rate) / OVERHEAD
+        return StreamBatch(vocoder, chosen, [(stream, stream.step(shape[0])) for stream in streams], now, due)
+
+    def _hand_over(self, key: StreamKey, slot: Slot, now: float) -> None:
+        vocoder = slot.pipeline.vocoder
+        frame = vocoder.features.hop / vocoder.sample_rate
+        if slot.pipeline.finished:
+            self._leave(key, now=now)
+        elif slot.held_seconds >= slot.clock.chunk(now, frame) * frame * (1 - 1e-9) or not slot.clock.started:
+            self._release(key, slot, now)
+
+    def _release(self, key: StreamKey, slot: Slot, now: float, *, over: bool = False) -> None:
+        """Give the listener what is held."""
+        if not slot.held and not slot.held_seconds and not over:
+            return
+        first = None if slot.clock.started or not slot.held_seconds else now - slot.clock.opened
+        seconds, data = slot.held_seconds, bytes(slot.held)
+        late = slot.clock.feed(now, seconds) if seconds else False
+        slot.held, slot.held_seconds = bytearray(), 0.0
+        slot.flow.sent += len(data)
+        self._events.append(StreamEvent(key, data, seconds, first, late, slot.clock.lead(now), over))
+
+    def _leave(self, key: StreamKey, failure: Exception | None = None, *, now: float | None = None) -> None:
+        slot = self._occupied.pop(key)
+        if now is not None:
+            try:
+                slot.held += slot.pipeline.ending()
+            except SeqgenError as error:
+                failure, now = error, None
+        if now is not None:
+            self._release(key, slot, now, over=True)
+        else:
+            self._events.append(StreamEvent(key, over=True, failure=failure))

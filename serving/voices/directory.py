@@ -1,0 +1,245 @@
+"""Directory of voices: installed whole or not at all, checked before they are served, found by name and nothing else.
+
+voices/<name>/            the present version, a bundle as `seqgen export` writes it
+voices/.<anything>        work in progress; swept away when it is an hour old
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from seqgen.bundle import LARGEST, MANIFEST, Bundle
+from seqgen.errors import SeqgenError
+from seqgen.runtime import open_runtime
+from seqgen.runtime.replay import require_golden
+from serving.voices.store import VoiceVersion
+from serving.voices.voice import LoadedVoice, description, open_voice
+
+VOICE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+"""Pattern of voice names: no separators, no leading dot, one case, so that a name is the same on every file system."""
+_STALE = 3600.0  # seconds after which work in progress was left by a crash
+_MOST_FILES = 64
+_HERE, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
+
+
+def require_name(name: str) -> str:
+    """Voice's name that may stand in a path.
+
+    Raises:
+        SeqgenError: for any other text.
+    """
+    if not VOICE_NAME.fullmatch(name):
+        raise SeqgenError(
+            f"{name[:60]!r} cannot be a voice's name",
+            remedy="use 1 to 64 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit",
+        )
+    return name
+
+
+class VoiceDirectory:
+    """Store of voices in a directory.
+
+    Example:
+        >>> store = VoiceDirectory(Path("voices"))
+        >>> store.install(Path("egs/demo/voice"), "demo")                  # doctest: +SKIP
+        >>> store.names()                                                  # doctest: +SKIP
+        ['demo']
+    """
+
+    def __init__(self, directory: Path, *, opener: Callable[[Path], LoadedVoice] = open_voice) -> None:
+        self.directory = directory
+        self._opener = opener
+
+    def names(self) -> list[str]:
+        """Names of the voices that are there."""
+        try:
+            with os.scandir(self.directory) as entries:
+                return sorted(entry.name for entry in entries if VOICE_NAME.fullmatch(entry.name) and _whole(entry))
+        except OSError:
+            return []
+
+    def path(self, name: str) -> Path:
+        """Path of a voice.
+
+        Raises:
+            SeqgenError: for a name that is none, or a voice that is not there.
+        """
+        path = self.directory / require_name(name)
+        if path.is_symlink() or not (path / MANIFEST).is_file():
+            known = ", ".join(self.names()) or "none"
+            raise SeqgenError(f"there is no voice '{name}' in {self.directory}", remedy=f"voices there: {known}")
+        return path
+
+    def version(self, name: str) -> VoiceVersion | None:
+        """Version of a voice, which changes with every installation; ``None`` where there is none."""
+        if not VOICE_NAME.fullmatch(name):
+            return None
+        path = self.directory / name
+        try:
+            if path.is_symlink():
+                return None
+            status = (path / MANIFEST).lstat()
+        except OSError:
+            return None
+        return status.st_ino, status.st_mtime_ns, status.st_size
+
+    def load(self, name: str) -> LoadedVoice:
+        """Open a voice for serving; see :func:`serving.voices.voice.open_voice`."""
+        return self._opener(self.path(name))
+
+    def describe(self, name: str) -> dict[str, Any]:
+        """Public description of a voice, by its manifest alone; its files are checked when it is opened."""
+        try:
+            manifest = json.loads((self.path(name) / MANIFEST).read_bytes())
+            features = manifest["features"]
+            return {
+                "kind": manifest["kind"],
+                "sample_rate": manifest["sample_rate"],
+                "feature_signature": manifest["feature_signature"],
+                "hop": features["hop"],
+                "bands": features["n_mels"],
+                "speakers": manifest["speakers"],
+                "licence": manifest["licence"],
+            }
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return {"kind": "damaged"}
+
+    def install(self, source: Path, name: str = "") -> str:
+        """Copy a bundle into the store, check the copy, and put it in place of what had its name; gives the name.
+
+        A crash at any moment leaves the old version or the new one; only where the system cannot let directories
+        change places (Linux can) there is an instant with neither.
+
+        Raises:
+            SeqgenError: where the bundle is damaged, sounds otherwise than it did, or does not fit on the disk.
+        """
+        _require_modest(source)
+        name = require_name(name or source.resolve().name.lower())
+        with self._working() as work:
+            copy = work / "voice"
+            try:
+                _copy(source, copy)
+                self._check(copy)
+                _sync(copy)
+                self._swap(copy, self.directory / name, work)
+            except OSError as error:
+                raise SeqgenError(
+                    f"cannot install {source} in {self.directory}: {error.strerror}",
+                    remedy="free some space, or choose a writable store; no voice was left half-written",
+                ) from None
+        return name
+
+    def verify(self, name: str) -> dict[str, Any]:
+        """Check hashes and golden vectors of a voice; tells what it is.
+
+        Raises:
+            SeqgenError: naming what is wrong with it.
+        """
+        return description(self._check(self.path(name)).manifest)
+
+    def remove(self, name: str) -> None:
+        """Take a voice away; streams that have it go on to their end.
+
+        Raises:
+            SeqgenError: where there is none.
+        """
+        path = self.path(name)
+        with self._working() as work:
+            os.replace(path, work / "gone")
+        _sync(self.directory)
+
+    def _check(self, directory: Path) -> Bundle:
+        bundle = Bundle.open(directory)
+        require_golden(open_runtime(bundle, threads=1))
+        return bundle
+
+    def _swap(self, copy: Path, target: Path, work: Path) -> None:
+        """Put a complete copy in place, in one step where the system has one."""
+        if not target.exists():
+            os.replace(copy, target)
+        elif not _exchanged(copy, target):
+            os.replace(target, work / "old")
+            try:
+                os.replace(copy, target)
+            except OSError:
+                os.replace(work / "old", target)
+                raise
+        _sync(self.directory)
+
+    @contextmanager
+    def _working(self) -> Iterator[Path]:
+        """Folder of our own in the store, which goes away whatever happens."""
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            work = Path(tempfile.mkdtemp(prefix=".work-", dir=self.directory))
+        except OSError as error:
+            raise SeqgenError(
+                f"cannot write {self.directory}: {error.strerror}", remedy="choose a writable store"
+            ) from None
+        try:
+            self._sweep()
+            yield work
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+    def _sweep(self) -> None:
+        """Remove what a crash left behind."""
+        for left in self.directory.glob(".work-*"):
+            with contextlib.suppress(OSError):
+                if time.time() - left.stat().st_mtime > _STALE:
+                    shutil.rmtree(left, ignore_errors=True)
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Let two directories change places in one step; ``False`` where the system cannot."""
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return False
+    done: int = rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE)
+    return done == 0
+
+
+def _whole(entry: os.DirEntry[str]) -> bool:
+    return entry.is_dir(follow_symlinks=False) and os.path.isfile(os.path.join(entry.path, MANIFEST))
+
+
+def _require_modest(source: Path) -> None:
+    """Refuse, before a byte is copied, what cannot be a bundle."""
+    if not (source / MANIFEST).is_file():
+        raise SeqgenError(f"{source}: no bundle here ({MANIFEST} is missing)", remedy="give an exported bundle")
+    files = list(source.iterdir())
+    if len(files) > _MOST_FILES:
+        raise SeqgenError(f"{source}: {len(files)} files are no bundle", remedy="give the bundle's own directory")
+    for file in files:
+        if file.is_symlink() or not file.is_file():
+            raise SeqgenError(f"{file}: not a plain file", remedy="give a bundle as it was exported")
+        if file.stat().st_size > LARGEST:
+            raise SeqgenError(f"{file}: {file.stat().st_size} bytes are too many", remedy="export the voice again")
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.mkdir()
+    for file in sorted(source.iterdir()):
+        shutil.copyfile(file, target / file.name, follow_symlinks=False)
+
+
+def _sync(directory: Path) -> None:
+    """Bring a directory and its files to the disk."""
+    for path in [*(path for path in directory.iterdir() if path.is_file()), directory]:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

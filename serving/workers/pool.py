@@ -1,0 +1,323 @@
+"""Pool of workers: admission of listeners, leases of slots, and the way of sound back to its listener."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from serving.scheduling.admission import RECENT, AdmissionControl
+from serving.scheduling.batcher import MAX_BUFFERED, Batcher
+from serving.scheduling.events import FlowControl, StreamEvent, StreamKey
+from serving.scheduling.request import StreamRequest
+from serving.voices.capacity import Capacity
+from serving.voices.vocoder import StreamingVocoder
+from serving.workers.worker import ThreadWorker, Worker
+
+log = logging.getLogger("seqgen.serving")
+SLOTS_PER_WORKER = 16
+"""Slots of one worker: as many as one call of the native engine takes."""
+
+
+class Abandoned(Exception):
+    """Error of a stream that was closed: the listener is gone, or the server is stopping."""
+
+
+class SlotLease:
+    """Lease of a worker's slot by one listener, taken before anything else of a request is read.
+
+    Use as a context manager on the event loop; leaving it, however that happens, gives the slot back once the worker
+    has let go of the stream. A lease may serve several streams, one after the other.
+
+    Example:
+        >>> with pool.admit(vocoder) as lease:
+        ...     lease.start(request); lease.push(body); lease.finish()
+        ...     while (chunk := await lease.take()) is not None: await send(chunk)
+    """
+
+    def __init__(self, pool: WorkerPool, worker: int, slot: int, vocoder: StreamingVocoder, cost: float) -> None:
+        self._pool, self.worker, self.slot, self.vocoder, self.cost = pool, worker, slot, vocoder, cost
+        self.generation = 0
+        self.running = False  # a worker has a stream of this lease
+        self.request = StreamRequest()
+        self.underruns = 0
+        self._ahead = 0.0  # seconds of input that no sound has been made of
+        self._flow = FlowControl()
+        self._chunks: deque[bytes] = deque()
+        self._arrived = asyncio.Event()
+        self._progress = asyncio.Event()
+        self._failure: Exception | None = None
+        self._ended = self._closed = False
+
+    def __enter__(self) -> SlotLease:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    @property
+    def key(self) -> StreamKey:
+        """Slot and generation of the present stream."""
+        return self.slot, self.generation
+
+    @property
+    def closed(self) -> bool:
+        """Whether the listener has left."""
+        return self._closed
+
+    @property
+    def waiting(self) -> int:
+        """Bytes of sound that wait to be taken."""
+        return self._flow.buffered
+
+    def start(self, request: StreamRequest) -> None:
+        """Begin a stream; the one before has ended.
+
+        Raises:
+            SeqgenError: for a request that the voice cannot follow.
+        """
+        if self.running:
+            raise ValueError("the stream before has not ended")
+        request.check(self.vocoder)
+        if self._closed:
+            return
+        self.generation += 1
+        self.request, self.underruns, self._ahead = request, 0, 0.0
+        self.running, self._ended, self._failure = True, False, None
+        self._flow = FlowControl()
+        self._pool.open(self, request, self._flow)
+
+    def push(self, data: bytes) -> None:
+        """More input."""
+        self._ahead += self.request.seconds(self.vocoder, len(data))
+        self._pool.workers[self.worker].push(self.key, data)
+
+    def finish(self) -> None:
+        """The input of the present stream is complete."""
+        self._pool.workers[self.worker].finish(self.key)
+
+    async def take(self) -> bytes | None:
+        """Next chunk of sound, or ``None`` at the end.
+
+        Raises:
+            Abandoned: when the lease was closed.
+            Exception: what went wrong, after the chunks that were made before.
+        """
+        while True:
+            if self._closed:
+                raise Abandoned
+            if self._chunks:
+                chunk = self._chunks.popleft()
+                self._flow.consumed += len(chunk)
+                self._pool.workers[self.worker].acknowledge(self.key, self._flow.consumed)
+                return chunk
+            if self._failure is not None:
+                raise self._failure
+            if self._ended:
+                return None
+            self._arrived.clear()
+            await self._arrived.wait()
+
+    async def room(self, seconds: float) -> None:
+        """Wait until no more than that much input is waiting, or the stream is over."""
+        while self._ahead > seconds and self.running and not self._closed:
+            self._progress.clear()
+            await self._progress.wait()
+
+    def close(self) -> None:
+        """The listener needs nothing more. May be repeated."""
+        if self._closed:
+            return
+        self._closed = True
+        self._chunks.clear()
+        self._arrived.set()
+        self._progress.set()
+        if self.running:
+            self._pool.workers[self.worker].cancel(self.key)
+        else:
+            self._pool.release(self)
+
+    def receive(self, event: StreamEvent) -> None:
+        """What the worker tells of the present stream, on the event loop."""
+        if event.data and not self._closed:
+            self._chunks.append(event.data)
+        self.underruns += event.underrun
+        self._ahead -= event.seconds
+        if event.over:
+            self.running, self._ended, self._failure = False, True, event.failure
+            if self._closed:
+                self._pool.release(self)
+        self._arrived.set()
+        self._progress.set()
+
+
+class WorkerPool:
+    """Pool of workers, and admission of listeners to their slots.
+
+    Args:
+        workers: one per core is all that can help. slots: streams admitted at once, over all of them.
+        buffered: seconds of sound that may wait for a slow reader. make: makes a worker, by its number; see
+            :func:`thread_worker` and :func:`serving.workers.process_worker.process_workers`.
+
+    Attributes:
+        observer: told of every event, on the event loop (for the metrics).
+    """
+
+    def __init__(
+        self,
+        *,
+        workers: int,
+        slots: int = SLOTS_PER_WORKER,
+        buffered: float = MAX_BUFFERED,
+        make: Callable[[int, WorkerPool], Worker] | None = None,
+    ) -> None:
+        self.slots, self.buffered = slots, buffered
+        each = min(SLOTS_PER_WORKER, -(-slots // workers))
+        self.admission = AdmissionControl(workers=workers, slots=each)
+        self._capacities: WeakKeyDictionary[StreamingVocoder, Capacity] = WeakKeyDictionary()
+        self.observer: Callable[[SlotLease, StreamEvent], None] = lambda lease, event: None
+        self.admitted = 0
+        self.draining = False  # nobody is admitted any more
+        self._dry = [-math.inf] * workers  # when a listener of each ran dry last
+        self._free = [list(range(each)) for _ in range(workers)]
+        self._leases: dict[tuple[int, int], SlotLease] = {}
+        self._held: set[SlotLease] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping = False
+        self.workers = [(make or thread_worker)(i, self) for i in range(workers)]
+
+    def capacity(self, vocoder: StreamingVocoder) -> Capacity:
+        """Measured capacity of a voice; without a measurement, no limit but the slots."""
+        return self._capacities.get(vocoder, Capacity())
+
+    def set_capacity(self, vocoder: StreamingVocoder, capacity: Capacity) -> None:
+        """Take note of what was measured of a voice."""
+        self._capacities[vocoder] = capacity
+        for worker in self.workers:
+            worker.prepare(vocoder, capacity)
+
+    def max_listeners(self, vocoder: StreamingVocoder) -> int:
+        """Number of listeners of this voice that an idle server would admit."""
+        share, cost = self.admission.share, self.capacity(vocoder).shared
+        each = max(1, int(share / cost + 1e-9)) if cost else self.admission.slots
+        return min(self.slots, min(each, self.admission.slots) * len(self.workers))
+
+    def start(self) -> None:
+        """Start the workers; called on the event loop."""
+        self._loop = asyncio.get_running_loop()
+        for worker in self.workers:
+            worker.start()
+
+    async def ready(self) -> None:
+        """Wait until every worker takes streams."""
+        for worker in self.workers:
+            await worker.ready()
+
+    def stop(self) -> None:
+        """Close every lease, wait for the calls under way and end the workers. Blocks: not for the event loop."""
+        self._stopping = True
+        assert self._loop is not None
+        closed = threading.Event()
+        self._loop.call_soon_threadsafe(self._close_all, closed)
+        closed.wait(5)
+        for worker in self.workers:
+            worker.stop()
+
+    @property
+    def busy(self) -> int:
+        """Slots that are taken."""
+        return len(self._held)
+
+    @property
+    def leases(self) -> frozenset[SlotLease]:
+        """Leases given out."""
+        return frozenset(self._held)
+
+    @property
+    def streaming(self) -> bool:
+        """Whether a stream is under way, or sound of one still waits for its listener."""
+        return any(lease.running or lease.waiting for lease in self._held)
+
+    def vocoders(self) -> set[StreamingVocoder]:
+        """Vocoders that have listeners."""
+        return {lease.vocoder for lease in self._held}
+
+    def admit(self, vocoder: StreamingVocoder) -> SlotLease | None:
+        """Lease for one more listener of a voice, or ``None`` where that would be too many."""
+        if self._stopping or self.draining or self.busy >= self.slots:
+            self.admission.refused += 1
+            return None
+        cost = self.capacity(vocoder).shared
+        worker = self.admission.admit(cost, self._pace)
+        if worker is None:
+            return None
+        lease = SlotLease(self, worker, self._free[worker].pop(), vocoder, cost)
+        self._held.add(lease)
+        self.admitted += 1
+        return lease
+
+    def _pace(self, number: int) -> float | None:
+        """Slowdown of a worker's calls; infinite while its listeners have just run dry, whatever its calls take."""
+        worker = self.workers[number]
+        if not worker.up:
+            return None
+        return math.inf if time.monotonic() - self._dry[number] < RECENT else worker.pace
+
+    def release(self, lease: SlotLease) -> None:
+        """Give a slot back, by its lease."""
+        if lease in self._held:
+            self._held.discard(lease)
+            self._leases.pop((lease.worker, lease.slot), None)
+            self._free[lease.worker].append(lease.slot)
+            self.admission.release(lease.worker, lease.cost)
+
+    def open(self, lease: SlotLease, request: StreamRequest, flow: FlowControl) -> None:
+        """Hand a stream to the worker of a lease."""
+        self._leases[lease.worker, lease.slot] = lease
+        self.workers[lease.worker].open(lease.key, lease.vocoder, request, flow)
+
+    def deliver_from_thread(self, worker: int) -> Callable[[list[StreamEvent]], None]:
+        """As :meth:`deliver`, for any thread."""
+
+        def post(events: list[StreamEvent]) -> None:
+            assert self._loop is not None
+            with contextlib.suppress(RuntimeError):  # the event loop has closed: nobody is left to hear it
+                self._loop.call_soon_threadsafe(self.deliver, worker, events)
+
+        return post
+
+    def deliver(self, worker: int, events: list[StreamEvent]) -> None:
+        """Events of a worker, on the event loop."""
+        for event in events:
+            lease = self._leases.get((worker, event.key[0]))
+            if lease is not None and lease.generation == event.key[1]:
+                self.observer(lease, event)
+                if event.underrun:
+                    self._dry[worker] = time.monotonic()
+                lease.receive(event)
+
+    def _close_all(self, closed: threading.Event) -> None:
+        for lease in tuple(self._held):
+            lease.close()
+        closed.set()
+
+
+def thread_worker(number: int, pool: WorkerPool) -> ThreadWorker:
+    """Factory of a pool's workers as threads of this process."""
+    batcher = Batcher(slots=pool.admission.slots, buffered=pool.buffered, capacity=pool.capacity)
+    return ThreadWorker(number, batcher, pool.deliver_from_thread(number))
+
+
+def summary(pool: WorkerPool) -> dict[str, Any]:
+    """State of the workers, as the readiness page shows it."""
+    up = sum(worker.up for worker in pool.workers)
+    pace = [round(worker.pace, 3) for worker in pool.workers]
+    return {"busy": pool.busy, "slots": pool.slots, "load": pool.admission.load, "pace": pace, "workers": up}

@@ -1,0 +1,311 @@
+"""Workers in processes of their own, supervised: a crash ends the streams of one worker, which is started again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import time
+from collections.abc import Callable
+from functools import partial
+from weakref import WeakKeyDictionary
+
+from serving.scheduling.admission import RECENT
+from serving.scheduling.events import FlowControl, StreamEvent, StreamKey
+from serving.scheduling.request import StreamRequest
+from serving.voices.capacity import Capacity
+from serving.voices.reference import VoiceReference, reference_to
+from serving.voices.vocoder import StreamingVocoder
+from serving.workers.connection import ConnectionCallbacks, WorkerConnection, WorkerOptions
+from serving.workers.fork_server import ForkedProcess, ForkServer
+from serving.workers.ipc import Command, Notice, encode_json, encode_number, encode_request
+from serving.workers.pool import WorkerPool
+from serving.workers.worker import EventSink, WorkerLost
+
+log = logging.getLogger("seqgen.serving")
+STABLE_AFTER = 60.0
+"""Seconds after which a worker that ends is no longer held to have ended at once."""
+MAX_PAUSE = 30.0
+"""Seconds that a worker which ends again and again waits at most for its next start."""
+HEARTBEAT = 1.0
+"""Seconds for a worker to give a sign of life; nobody is sent to one that owes it."""
+MISSED_HEARTBEATS = 5
+"""Heartbeats missed in a row after which a worker hangs: it is killed and started again."""
+_STARTUP_HEARTBEATS = 60  # the same, before it has said its first word
+_PATIENCE = 5.0  # seconds for a process to end by itself
+Refer = Callable[[StreamingVocoder], VoiceReference]
+"""Writes the reference by which a worker process opens a voice."""
+
+
+def restart_pause(ends: int) -> float:
+    """Seconds before the next start of a worker that has ended so often in a row: none, 0.25, 0.5, … ``MAX_PAUSE``.
+
+    Example:
+        >>> [restart_pause(ends) for ends in (1, 2, 3, 4)]
+        [0.0, 0.25, 0.5, 1.0]
+    """
+    return min(0.25 * 2.0 ** min(ends - 2, 20), MAX_PAUSE) if ends > 1 else 0.0
+
+
+class ProcessWorker:
+    """Worker that is a process of its own, with its supervisor; see :class:`serving.workers.worker.Worker`.
+
+    Args:
+        number: of the worker. options: what its process is started with. deliver: takes events, on the event loop.
+        refer: tells how the process can open a voice. heartbeat: see ``HEARTBEAT``.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        options: WorkerOptions,
+        deliver: EventSink,
+        *,
+        refer: Refer = reference_to,
+        heartbeat: float = HEARTBEAT,
+    ) -> None:
+        self.number, self._options, self._deliver, self._refer, self._heartbeat = (
+            number,
+            options,
+            deliver,
+            refer,
+            heartbeat,
+        )
+        self.restarts = 0
+        self._pace = 1.0, 0.0  # and when it was told
+        self._open = False  # it has its voices
+        self._missed = 0  # heartbeats in a row
+        self._alive = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._connection: WorkerConnection | None = None
+        self._live: dict[StreamKey, FlowControl] = {}
+        self._voices: WeakKeyDictionary[StreamingVocoder, tuple[int, Capacity]] = WeakKeyDictionary()
+        self._sent: set[int] = set()  # numbers of the voices that the process knows of
+        self._loading: set[int] = set()
+        self._count = 0  # of voices, for their numbers
+        self._streams_cut = 0  # streams that the last end of the process cut
+        self._started = False
+        self._ended = asyncio.Event()
+        self._ready = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._supervisor: asyncio.Task[None] | None = None
+
+    @property
+    def up(self) -> bool:
+        return self._open and not self._missed
+
+    @property
+    def pace(self) -> float:
+        value, told = self._pace
+        return value if time.monotonic() - told < RECENT else 1.0
+
+    @property
+    def pid(self) -> int | None:
+        """Number of the process that runs now."""
+        return self._connection.process.pid if self._connection else None
+
+    def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._options.fork_server.acquire()
+        self._supervisor = self._loop.create_task(self._supervise())
+
+    async def ready(self) -> None:
+        await self._ready.wait()
+
+    def stop(self) -> None:
+        assert self._loop is not None
+        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result()
+
+    def prepare(self, vocoder: StreamingVocoder, capacity: Capacity) -> None:
+        known = self._voices.get(vocoder)
+        if known is not None and known[1] == capacity:
+            return
+        self._count += 1
+        self._voices[vocoder] = self._count, capacity
+        self._send_voices()
+
+    def open(self, key: StreamKey, vocoder: StreamingVocoder, request: StreamRequest, flow: FlowControl) -> None:
+        assert self._loop is not None
+        if self._connection is None:
+            lost = WorkerLost(f"worker {self.number} is being started again")
+            self._loop.call_soon(self._deliver, [StreamEvent(key, over=True, failure=lost)])
+            return
+        if vocoder not in self._voices:
+            self.prepare(vocoder, Capacity())
+        self._live[key] = flow
+        voice, _ = self._voices[vocoder]
+        fields = {"voice": voice, "began": time.monotonic(), "request": encode_request(request)}
+        self._connection.send(Command.OPEN, key, encode_json(fields))
+
+    def push(self, key: StreamKey, data: bytes) -> None:
+        self._tell(Command.PUSH, key, data)
+
+    def finish(self, key: StreamKey) -> None:
+        self._tell(Command.FINISH, key)
+
+    def cancel(self, key: StreamKey) -> None:
+        self._tell(Command.CANCEL, key)
+
+    def acknowledge(self, key: StreamKey, consumed: int) -> None:
+        self._tell(Command.CONSUMED, key, encode_number(consumed))
+
+    def _tell(self, command: Command, key: StreamKey, data: bytes = b"") -> None:
+        """What concerns one stream; whoever is gone already gets none."""
+        if self._connection is not None and key in self._live:
+            self._connection.send(command, key, data)
+
+    async def _supervise(self) -> None:
+        ends = 0
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            try:
+                # Starting a process takes milliseconds, which the event loop does not have.
+                connection = await asyncio.to_thread(WorkerConnection, self._options)
+            except OSError as error:
+                told = f"worker {self.number} could not be started ({error})"
+            else:
+                status = await self._run(connection)
+                who = f"worker {self.number} (process {connection.process.pid})"
+                told = f"{who} ended by {status} and cut {self._streams_cut} streams"
+            if not self._stopping.is_set():
+                ends = ends + 1 if time.monotonic() - began < STABLE_AFTER else 1
+                await self._pause(told, ends)
+
+    async def _run(self, connection: WorkerConnection) -> str:
+        """Hold a process until it ends; tells how it did."""
+        self._ended.clear()
+        self._started = False
+        self._sent.clear()
+        self._loading.clear()
+        self._connection = connection
+        connection.attach(ConnectionCallbacks(self._on_notice, self._on_events, self._on_end))
+        self._send_voices()
+        if self._stopping.is_set():
+            connection.send(Command.STOP)
+        watch = asyncio.create_task(self._watch(connection))
+        await self._ended.wait()
+        watch.cancel()
+        return await asyncio.to_thread(_reap, connection.process)
+
+    async def _watch(self, connection: WorkerConnection) -> None:
+        """Ask the process for a sign of life again and again; kill it where none comes.
+
+        Heartbeats are counted, not seconds: who stops the server for a while stops its workers too, and then it wakes
+        up first.
+        """
+        self._missed = 0
+        self._alive.clear()
+        while self._missed < (MISSED_HEARTBEATS if self._started else _STARTUP_HEARTBEATS):
+            if not self._missed:
+                connection.send(Command.PING)
+            try:
+                await asyncio.wait_for(self._alive.wait(), self._heartbeat)
+            except TimeoutError:
+                self._missed += 1
+            else:
+                self._alive.clear()
+                self._missed = 0
+                await asyncio.sleep(self._heartbeat)
+        log.error("worker %d (process %d) gives no sign of life and is killed", self.number, connection.process.pid)
+        connection.process.kill()
+
+    async def _pause(self, told: str, ends: int) -> None:
+        """Tell of an end that nobody asked for, and wait before the next start."""
+        self.restarts += 1
+        wait = restart_pause(ends)
+        then = f"{ends} times in a row, the next start is in {wait:g} s" if ends > 1 else "it is started again"
+        log.error("%s; %s", told, then)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), wait)
+
+    def _send_voices(self) -> None:
+        """Tell the process of voices that it does not know, and of those that nobody holds any more."""
+        if self._connection is None:
+            return
+        current = {voice: (vocoder, capacity) for vocoder, (voice, capacity) in self._voices.items()}
+        for voice in self._sent - current.keys():
+            self._connection.send(Command.FORGET, data=encode_number(voice))
+        for voice in current.keys() - self._sent:
+            vocoder, capacity = current[voice]
+            measured = {"alone": capacity.alone, "shared": capacity.shared, "batch": capacity.batch}
+            fields = {"number": voice, "reference": self._refer(vocoder), "capacity": measured}
+            self._connection.send(Command.VOICE, data=encode_json(fields))
+            self._loading.add(voice)
+        self._sent = set(current)
+
+    def _on_notice(self, kind: Notice, value: int) -> None:
+        if kind is Notice.PACE:
+            self._pace = value / 1000, time.monotonic()
+            return
+        if kind is Notice.ALIVE:
+            self._alive.set()
+            return
+        if kind is Notice.HELLO:
+            self._started = True
+        else:
+            self._loading.discard(value)
+        if self._started and not self._loading and not self._open:
+            self._open = True
+            self._ready.set()
+
+    def _on_events(self, events: list[StreamEvent]) -> None:
+        for event in events:
+            flow = self._live.get(event.key)
+            if flow is not None:
+                flow.sent += len(event.data)
+            if event.over:
+                self._live.pop(event.key, None)
+        self._deliver(events)
+
+    def _on_end(self) -> None:
+        """The process is gone: so are its streams."""
+        self._connection, self._open, self._pace = None, False, (1.0, 0.0)
+        self._ready.clear()
+        live, self._live = self._live, {}
+        self._streams_cut = len(live)
+        lost = WorkerLost(f"worker {self.number} ended in the middle of the stream")
+        self._deliver([StreamEvent(key, over=True, failure=lost) for key in live])
+        self._ended.set()
+
+    async def _stop(self) -> None:
+        self._stopping.set()
+        if self._connection is not None:
+            connection = self._connection
+            connection.send(Command.STOP)
+            try:
+                await asyncio.wait_for(self._ended.wait(), _PATIENCE)
+            except TimeoutError:
+                connection.process.kill()
+        if self._supervisor is not None:
+            await self._supervisor
+            await asyncio.to_thread(self._options.fork_server.release)
+
+
+def process_workers(
+    opener: str = "serving.voices.reference:open_reference", refer: Refer = reference_to, heartbeat: float = HEARTBEAT
+) -> Callable[[int, WorkerPool], ProcessWorker]:
+    """Factory of a pool's workers as processes.
+
+    Args:
+        opener: ``module:function`` that opens there what ``refer`` writes here. heartbeat: see ``HEARTBEAT``.
+    """
+    fork_server = ForkServer()
+
+    def make(number: int, pool: WorkerPool) -> ProcessWorker:
+        options = WorkerOptions(pool.admission.slots, pool.buffered, fork_server, opener)
+        return ProcessWorker(number, options, partial(pool.deliver, number), refer=refer, heartbeat=heartbeat)
+
+    return make
+
+
+def _reap(process: ForkedProcess) -> str:
+    """Wait for a process that has let go of its socket; tells how it ended."""
+    try:
+        status = process.wait(_PATIENCE)
+    except TimeoutError:
+        process.kill()
+        status = -signal.SIGKILL  # whoever would tell may hang as well
+    if status >= 0:
+        return f"exit status {status}"
+    return f"signal {-status} ({signal.Signals(-status).name})"

@@ -1,0 +1,152 @@
+"""Workers: each steps a batcher; commands go in, events come out in batches. The one here is a thread."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from serving.scheduling.batcher import Batcher
+from serving.scheduling.events import FlowControl, StreamEvent, StreamKey
+from serving.scheduling.request import StreamRequest
+from serving.voices.capacity import Capacity
+from serving.voices.vocoder import StreamingVocoder
+
+EventSink = Callable[[list[StreamEvent]], None]
+"""Receiver of a worker's events."""
+
+
+class WorkerLost(RuntimeError):
+    """Error of a stream whose worker is gone: neither the caller's fault nor the voice's."""
+
+
+class Worker(Protocol):
+    """Worker as the event loop sees it; all of it but ``stop`` is called there and never blocks."""
+
+    @property
+    def up(self) -> bool:
+        """Whether it takes streams now."""
+
+    @property
+    def restarts(self) -> int:
+        """How often it had to be started again."""
+
+    @property
+    def pace(self) -> float:
+        """Slowdown of its calls, see :class:`serving.scheduling.admission.Pace`."""
+
+    def start(self) -> None:
+        """Begin; see :meth:`ready`."""
+
+    async def ready(self) -> None:
+        """Wait until it is up."""
+
+    def stop(self) -> None:
+        """Let the call under way end, then the worker. Blocks: not for the event loop."""
+
+    def prepare(self, vocoder: StreamingVocoder, capacity: Capacity) -> None:
+        """A voice that may be asked for soon. Cheap when repeated."""
+
+    def open(self, key: StreamKey, vocoder: StreamingVocoder, request: StreamRequest, flow: FlowControl) -> None:
+        """A stream takes a slot."""
+
+    def push(self, key: StreamKey, data: bytes) -> None:
+        """More input for a stream."""
+
+    def finish(self, key: StreamKey) -> None:
+        """A stream's input is complete."""
+
+    def cancel(self, key: StreamKey) -> None:
+        """A stream is not wanted any more."""
+
+    def acknowledge(self, key: StreamKey, consumed: int) -> None:
+        """A listener took sound, so there may be room again; ``consumed`` counts the bytes of it from the beginning."""
+
+
+def turn(batcher: Batcher, deliver: EventSink) -> bool:
+    """One turn of a batcher by the system's clock; tells whether there was anything to compute."""
+    batch = batcher.plan(time.monotonic())
+    if batch is not None:
+        batch.run()
+        batcher.commit(batch, time.monotonic())
+    if events := batcher.events():
+        deliver(events)
+    return batch is not None
+
+
+class ThreadWorker:
+    """Worker that is a thread of the server's own process.
+
+    Args:
+        batcher: touched by this thread only, once started. deliver: takes events, in this thread.
+    """
+
+    up = True
+    restarts = 0
+
+    def __init__(self, number: int, batcher: Batcher, deliver: EventSink) -> None:
+        self._batcher, self._deliver = batcher, deliver
+        self._commands: deque[Callable[[], None]] = deque()
+        self._wake = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name=f"worker-{number}", daemon=True)
+
+    @property
+    def pace(self) -> float:
+        return self._batcher.pace.at(time.monotonic())
+
+    def start(self) -> None:
+        self._thread.start()
+
+    async def ready(self) -> None:
+        pass
+
+    def prepare(self, vocoder: StreamingVocoder, capacity: Capacity) -> None:
+        pass
+
+    def stop(self) -> None:
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        self._thread.join()
+
+    def open(self, key: StreamKey, vocoder: StreamingVocoder, request: StreamRequest, flow: FlowControl) -> None:
+        began = time.monotonic()
+        self._tell(lambda: self._batcher.open(key, vocoder, request, began, flow))
+
+    def push(self, key: StreamKey, data: bytes) -> None:
+        self._tell(lambda: self._batcher.push(key, data))
+
+    def finish(self, key: StreamKey) -> None:
+        self._tell(lambda: self._batcher.finish(key))
+
+    def cancel(self, key: StreamKey) -> None:
+        self._tell(lambda: self._batcher.cancel(key))
+
+    def acknowledge(self, key: StreamKey, consumed: int) -> None:
+        with self._wake:
+            self._wake.notify()
+
+    def _tell(self, command: Callable[[], None]) -> None:
+        with self._wake:
+            self._commands.append(command)
+            self._wake.notify()
+
+    def _run(self) -> None:
+        batcher = self._batcher
+        while not self._stopping:
+            while self._commands:
+                self._commands.popleft()()
+            if not turn(batcher, self._deliver):
+                self._sleep()
+        batcher.clear()
+        self._deliver(batcher.events())
+
+    def _sleep(self) -> None:
+        with self._wake:
+            # Room that a reader made since the last look is told by ``acknowledge``, which may have come before this;
+            # the flow of every stream is looked at again under the lock.
+            if not self._commands and not self._stopping and not self._batcher.roomy():
+                self._wake.wait(self._batcher.rest(time.monotonic()))
