@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from seqgen.train.evaluation import ratio
+from seqgen.tasks.vocoder.evaluation import ratio
 
 NATS = math.log(2)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from seqgen.data.batches import Batch
+from seqgen.tasks.vocoder.batches import Batch
 
 from seqgen import config
 from seqgen.objectives.contract import Objective

@@ -28,7 +28,7 @@ LAYERS = (
 )
 RANKS = {piece: rank for rank, row in enumerate(LAYERS) for piece in row}
 # The runtime over torch rebuilds a run and runs its model: it stands beside training, and only those above may use it.
-RUNTIME_OVER_TORCH = "seqgen.runtime.torch"
+RUNTIME_OVER_TORCH = "seqgen.tasks.vocoder.runtime"
 RANK_OF_RUNTIME_OVER_TORCH = RANKS["train"]
 SERVING_MAY_IMPORT = frozenset({"runtime", "audio", "bundle", "spec", "noise", "errors", "presets"})
 TORCHAUDIO_LIVES_IN = "seqgen/audio/torchaudio_bridge.py"
@@ -127,7 +127,7 @@ def test_no_two_pieces_import_each_other(repository: Path) -> None:
         ("seqgen/cli/main.py", "import seqgen.newcomer", "no row"),
         ("seqgen/newcomer/a.py", "", "no row"),
         ("seqgen/runtime/onnx.py", "from seqgen.generation.autoregressive import AutoRegressive", "stands above"),
-        ("seqgen/runtime/onnx.py", "from seqgen.runtime.torch import TorchRuntime", "stands above"),
+        ("seqgen/runtime/onnx.py", "from seqgen.tasks.vocoder.runtime import TorchRuntime", "stands above"),
         ("seqgen/runtime/onnx.py", "from .torch import TorchRuntime", "stands above"),
         ("seqgen/export/onnx.py", "import serving.app", "stands above"),
         ("serving/app.py", "from seqgen.config import load", "serving imports"),
@@ -149,7 +149,7 @@ def test_a_wrong_arrow_is_seen(path: str, text: str, reason: str) -> None:
         ("seqgen/models/wavernn.py", "from seqgen.nets import gru\nfrom seqgen.distributions import categorical"),
         ("seqgen/data/batches.py", "from seqgen.audio import io\nimport torch"),
         ("seqgen/runtime/torch.py", "from seqgen.generation.autoregressive import AutoRegressive\nfrom seqgen.models import wavernn"),
-        ("seqgen/export/onnx.py", "from seqgen.runtime.torch import TorchRuntime"),
+        ("seqgen/export/onnx.py", "from seqgen.tasks.vocoder.runtime import TorchRuntime"),
         ("seqgen/audio/torchaudio_bridge.py", "import torchaudio"),
         ("serving/app.py", "from seqgen import runtime\nfrom seqgen.audio.io import pcm16\nimport serving.protocol"),
         ("seqgen/nets/gru.py", "from .mask import causal\nfrom seqgen.stream.contract import Streamable"),

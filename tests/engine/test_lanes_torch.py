@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from seqgen.runtime.torch import TorchRuntime
-from seqgen.train.run import RunConfig
-from tests.parity.num_uniforms import parted_rows
+from seqgen.tasks.vocoder.runtime import TorchRuntime
+from seqgen.tasks.run import RunConfig
+from tests.parity.draws import parted_rows
 
 from seqgen.bundle import Bundle
 from seqgen.errors import SeqgenError

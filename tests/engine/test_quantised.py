@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from seqgen.runtime.torch import TorchRuntime
+from seqgen.tasks.vocoder.runtime import TorchRuntime
 
 from seqgen.export.rounded import int8
 from seqgen.nets import quantization

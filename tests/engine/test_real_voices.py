@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from seqgen.runtime.torch import TorchRuntime
+from seqgen.tasks.vocoder.runtime import TorchRuntime
 
 from seqgen import noise
 from seqgen.bundle import Bundle

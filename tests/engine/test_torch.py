@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from seqgen.runtime.torch import TorchRuntime
-from tests.parity.num_uniforms import parted_rows
+from seqgen.tasks.vocoder.runtime import TorchRuntime
+from tests.parity.draws import parted_rows
 
 from seqgen.bundle import Bundle
 from seqgen.errors import SeqgenError

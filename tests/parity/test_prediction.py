@@ -10,8 +10,8 @@ import pytest
 import scipy.linalg
 import scipy.signal
 import torch
-from seqgen.data.batches import SegmentBatches, UtteranceBatches
-from seqgen.train.run import RunConfig
+from seqgen.tasks.vocoder.batches import SegmentBatches, UtteranceBatches
+from seqgen.tasks.run import RunConfig
 
 from seqgen import noise
 from seqgen.audio import io

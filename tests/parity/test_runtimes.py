@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.parity.num_uniforms import parted_rows
+from tests.parity.draws import parted_rows
 
 from seqgen.audio.codec import Bytes16
 from seqgen.bundle import Bundle
@@ -46,7 +46,7 @@ def close(got: Array, expected: Array) -> None:
 def same_audio(
     runtime: Runtime, first: Array, second: Array, uniforms: Array, cond: Array, temperature: float = 1.0
 ) -> int:
-    """Rows that part; asserts that each may (see :mod:`tests.parity.num_uniforms`)."""
+    """Rows that part; asserts that each may (see :mod:`tests.parity.draws`)."""
     if np.array_equal(first, second):
         return 0
     bytes_ = Bytes16().encode(first), Bytes16().encode(second)
@@ -163,7 +163,7 @@ def test_two_seconds_of_the_same_bytes(tmp_path: Path) -> None:
     """32,000 draws at 8 kHz: torch in one piece, onnxruntime in chunks of 100 ms.
 
     Logits of the two differ by about 1e-6, so about one draw in 10^5 lies where rounding decides; should one do so
-    here, it must be within the bound of :mod:`tests.parity.num_uniforms`, and all before it is equal.
+    here, it must be within the bound of :mod:`tests.parity.draws`, and all before it is equal.
     """
     opened = export_tiny(tmp_path / "voice", tiny_run(hidden=64, hop=80), seed=2)
     runtimes = open_runtime(opened, "onnx"), open_runtime(opened, "torch")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from seqgen.train.run import RunConfig, build, voice
+from seqgen.tasks.run import RunConfig, build, voice
 
 from seqgen import config
 

@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from seqgen.train.run import RunConfig
+from seqgen.tasks.run import RunConfig
 
 from seqgen import config, noise
 from seqgen.bundle import Bundle

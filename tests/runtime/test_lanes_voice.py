@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from seqgen.data.batches import Batch
+from seqgen.tasks.vocoder.batches import Batch
 
 from seqgen.bundle import Bundle
 from seqgen.cli import bench

@@ -13,9 +13,9 @@ import onnx
 import pytest
 import soundfile
 import torch
-from seqgen.train.evaluation import vocode
-from seqgen.train.experiment import Experiment
-from seqgen.train.run import RunConfig, Voice
+from seqgen.tasks.vocoder.evaluation import vocode
+from seqgen.tasks.experiment import Experiment
+from seqgen.tasks.run import RunConfig, Voice
 from torch import Tensor
 
 from seqgen import noise

@@ -7,31 +7,59 @@ from typing import Any
 
 import numpy as np
 import torch
-from seqgen.train.experiment import Experiment
-from seqgen.train.run import DataConfig, RunConfig, System
+from seqgen.tasks.experiment import Experiment
+from seqgen.tasks.run import DataConfig, RunConfig, System
 
 from seqgen import noise
 from seqgen.bundle import Bundle
 from seqgen.config import Component
-from seqgen.export import voice
+from seqgen.generation.contract import Generator
+from seqgen.generation.vocoder import Vocoder
 from seqgen.models.frames import with_speaker
 from seqgen.models.wavernn import scale
 from seqgen.runtime.contract import Runtime
 from seqgen.spec import FeatureSpec
+from seqgen.tasks import experiment
+from seqgen.tasks.contract import Exporting, System
+from seqgen.tasks.run import RunConfig
+from seqgen.tasks.vocoder.config import facts_of
+from seqgen.tasks.vocoder.task import Vocoding
 from seqgen.train.settings import TrainConfig
 
+FEATURES = {"sample_rate": 8000, "n_fft": 256, "window": 160, "n_mels": 10}
 
-def tiny_run(*, hidden: int = 16, hop: int = 40, conditioned: bool = True) -> RunConfig:
-    """An 8 kHz WaveRNN voice of ``hidden`` units with ten mel bands and one frame of look-ahead."""
+
+def run_of(generator: dict[str, Any], *, hop: int = 40, **task: Any) -> RunConfig:
+    """An 8 kHz voice with ten mel bands; ``generator``: the density of its YAML, ``task``: further keys of the task."""
+    data = {"train": "data/train", "valid": "data/valid", "test": "data/test", "segment": 4 * hop}
     return RunConfig(
         name="tiny",
-        data=DataConfig(train="data/train", valid="data/valid", test="data/test", segment=4 * hop),
-        features=FeatureSpec(sample_rate=8000, n_fft=256, window=160, hop=hop, n_mels=10),
-        model=Component("wavernn", {"hidden": hidden, "conditioned": conditioned}),
+        task=Component("vocoder", {**data, "features": {**FEATURES, "hop": hop}, **task}),
+        networks={"generator": Component(generator["name"], {k: v for k, v in generator.items() if k != "name"})},
         train=TrainConfig(steps=1),
-        conditioner=Component("frames", {"channels": 8, "blocks": 1, "look_ahead": 1}),
         licence="CC0",
     )
+
+
+def density(body: dict[str, Any], **options: Any) -> dict[str, Any]:
+    """An autoregressive density with one frame of look-ahead."""
+    conditioner = {"name": "frames", "channels": 8, "blocks": 1, "look_ahead": 1}
+    return {"name": "autoregressive", "body": body, "conditioner": conditioner, **options}
+
+
+def tiny_run(*, hidden: int = 16, hop: int = 40, conditioned: bool = True, **task: Any) -> RunConfig:
+    """An 8 kHz WaveRNN voice of ``hidden`` units with ten mel bands and one frame of look-ahead."""
+    return run_of(density({"name": "wavernn", "hidden": hidden, "conditioned": conditioned}), hop=hop, **task)
+
+
+def task_of(run: RunConfig, speakers: tuple[str, ...] = ()) -> Vocoding:
+    """The task of a vocoder run over recordings of these speakers, which need not exist."""
+    options = run.task.options
+    features = FeatureSpec(**options["features"])
+    facts = facts_of(options.get("codec", "bytes16"), features, speakers)
+    task = experiment.task_of(run, facts, source="config")
+    assert isinstance(task, Vocoding)
+    return task
 
 
 def lively(module: torch.nn.Module, seed: int) -> None:
@@ -46,18 +74,25 @@ def lively(module: torch.nn.Module, seed: int) -> None:
             parameter.copy_(gain * torch.randn(parameter.shape, generator=generator) / fan**0.5)
 
 
-def tiny_system(run: RunConfig, speakers: tuple[str, ...] = (), seed: int = 0) -> tuple[System, Experiment]:
-    """The untrained system of a run, and the experiment it would belong to (nothing is written)."""
-    experiment = Experiment(Path("exp/tiny"), run, speakers)
-    system = experiment.build()
-    lively(system.generator, seed)
-    return system, experiment
+def tiny_system(run: RunConfig, speakers: tuple[str, ...] = (), seed: int = 0) -> tuple[Vocoder, Vocoding]:
+    """The untrained voice of a run, and its task (nothing is written)."""
+    task = task_of(run, speakers)
+    vocoder = task.vocoder(experiment.build(task, source="config").networks)
+    lively(vocoder.generator, seed)
+    return vocoder, task
+
+
+def export(generator: Generator, task: Vocoding, directory: Path, **options: Any) -> Bundle:
+    """Export a generator under a task's configuration."""
+    notes = {"made": "by a test"}
+    system = System({"generator": generator}, label="no checkpoint")
+    return task.export(system, directory, Exporting(notes=notes, **options))
 
 
 def export_tiny(directory: Path, run: RunConfig, speakers: tuple[str, ...] = (), seed: int = 0) -> Bundle:
     """Export such a voice into ``directory``."""
-    system, experiment = tiny_system(run, speakers, seed)
-    return voice.write(system.voice, experiment, directory, {"made": "by a test"})
+    vocoder, task = tiny_system(run, speakers, seed)
+    return export(vocoder.generator, task, directory)
 
 
 def inputs(runtime: Runtime, rows: int, frames: int, seed: int = 0) -> tuple[Any, Any, Any]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from seqgen.subscale import SubscaleConfig
+from seqgen.generation.subscale.generator import SubscaleConfig
 
 from seqgen.audio import io
 from seqgen.cli import random_voices

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from seqgen.data.batches import Batch, SegmentBatches, UtteranceBatches, loader
+from seqgen.tasks.vocoder.batches import Batch, SegmentBatches, UtteranceBatches, loader
 
 from seqgen.audio import io
 from seqgen.audio.codec import Bytes16, Codec, Float, MuLaw8

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from seqgen.data.batches import Batch
+from seqgen.tasks.vocoder.batches import Batch
 from torch import Tensor, nn
 
 from seqgen import noise

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from seqgen.train.run import RunConfig
+from seqgen.tasks.run import RunConfig
 
 from seqgen import config
 from seqgen.audio import io

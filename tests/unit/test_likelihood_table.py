@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from seqgen.train.evaluation import ratio
+from seqgen.tasks.vocoder.evaluation import ratio
 
 
 def score(path: Path, each: dict[str, tuple[float, int]], name: str = "eval.json") -> Path:

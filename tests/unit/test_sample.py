@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from seqgen.train.run import DataConfig, RunConfig, build
-from tests.parity.num_uniforms import parted_rows
+from seqgen.tasks.run import DataConfig, RunConfig, build
+from tests.parity.draws import parted_rows
 from torch import Tensor
 
 from seqgen import noise

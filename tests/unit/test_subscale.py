@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from seqgen.train.run import RunConfig, build
+from seqgen.tasks.run import RunConfig, build
 from torch import Tensor
 
 from seqgen.distributions.categorical import Categorical

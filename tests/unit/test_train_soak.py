@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from seqgen.data.batches import Batch
-from seqgen.train.run import DataConfig, RunConfig, build
+from seqgen.tasks.vocoder.batches import Batch
+from seqgen.tasks.run import DataConfig, RunConfig, build
 
 from seqgen.audio.codec import Bytes16
 from seqgen.config import Component

@@ -12,10 +12,10 @@ import onnx
 import pytest
 import torch
 import torch.nn.functional as F
-from seqgen.train.experiment import Experiment
-from seqgen.train.run import RunConfig, System
-from seqgen.train.run import voice as training_voice
-from tests.parity.num_uniforms import parted_rows
+from seqgen.tasks.experiment import Experiment
+from seqgen.tasks.run import RunConfig, System
+from seqgen.tasks.run import voice as training_voice
+from tests.parity.draws import parted_rows
 from torch import Tensor
 
 from seqgen import noise

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from seqgen.data.batches import Batch
+from seqgen.tasks.vocoder.batches import Batch
 from torch import Tensor
 
 from egs.synthetic.parallel_wavenet import known
