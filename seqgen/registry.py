@@ -69,7 +69,14 @@ class Registry(Mapping[str, str]):
         return getattr(importlib.import_module(module), attribute)
 
 
-TASKS = Registry("task", "tasks", {"vocoder": "seqgen.tasks.vocoder.task:Vocoding"})
+TASKS = Registry(
+    "task",
+    "tasks",
+    {
+        "vocoder": "seqgen.tasks.vocoder.task:Vocoding",
+        "characters": "seqgen.tasks.text.characters:Characters",
+    },
+)
 MODELS = Registry(
     "model",
     "models",
@@ -77,6 +84,7 @@ MODELS = Registry(
         "wavernn": "seqgen.models.wavernn:WaveRNN",
         "wavenet": "seqgen.models.wavenet:WaveNet",
         "wavenet-context": "seqgen.models.wavenet_context:ContextWaveNet",
+        "recurrent": "seqgen.models.recurrent:Recurrent",
     },
 )
 DENSITIES = Registry(

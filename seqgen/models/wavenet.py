@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from seqgen.errors import SeqgenError
 from seqgen.nets.layers import CausalConv1d
 from seqgen.spec import StreamSpec
+from seqgen.stream.conditioning import Conditioning
 from seqgen.stream.contract import Streamable
 from seqgen.stream.lazy_interpolation import LazyInterpolation
 
@@ -91,10 +92,12 @@ class WaveNet(Streamable[WaveNetState]):
         """Options of the body. The paper gives none of the sizes; these are common choices.
 
         Attributes:
-            layers: dilated layers. cycle: how many until the dilation is 1 again (1, 2, 4, …, 2^(cycle - 1)).
-            kernel: taps of a dilated convolution. front: taps of the first convolution.
-            residual, gate, skip: channels of a, of z, and of the sum over z. head: of the layer before the last.
-                skip 0: no skip connections; the head reads a^L, and the last layer has a W_r too.
+            layers: dilated layers.
+            dilation_cycle: layers until the dilation is 1 again (1, 2, 4, …, 2^(dilation_cycle - 1)).
+            kernel: taps of a dilated convolution. input_kernel: taps of the first convolution.
+            residual_channels, gate_channels, skip_channels: of a, of z, and of the sum over z. Without skip channels there
+                are no skip connections: the head reads a^L, and the last layer has a W_r too.
+            head_channels: of the layer before the last.
             conditioned: whether the gates take a conditioning vector.
             vocab_size: size of the input alphabet (256 for µ-law); 0 where the input is real numbers.
             unit: amplitude that is one unit of real input. Samples in [-1, 1] are small numbers to fresh weights; 1/16
@@ -189,24 +192,30 @@ class WaveNet(Streamable[WaveNetState]):
         time = torch.zeros(batch, dtype=torch.int64, device=self._like.device)
         return WaveNetState(self.front.init_state(batch), self.zeros(batch, sum(self.lengths), self.residual), time)
 
-    def step(self, x: Tensor, state: WaveNetState, cond: Tensor | None = None) -> tuple[Tensor, WaveNetState]:
-        cond = self._conditioning(x, cond)
+    def step(self, x: Tensor, state: WaveNetState, cond: Conditioning | None = None) -> tuple[Tensor, WaveNetState]:
+        y, after, _ = self.observe(x, state, cond)
+        return y, after
+
+    @property
+    def observed_dims(self) -> tuple[int, ...]:
+        """The gated outputs z^l of every layer."""
+        return (self.gate,) * len(self.dilations)
+
+    def observe(
+        self, x: Tensor, state: WaveNetState, cond: Conditioning | None = None
+    ) -> tuple[Tensor, WaveNetState, list[Tensor]]:
+        cond, gated = self._conditioning(x, cond), list[Tensor]()
         with torch.autocast(x.device.type, enabled=False):  # half precision would drop half of a 16-bit sample
             embedded = x * (1 / self.unit) if self.embedding is None else self.embedding(x)
             entered, front = self.front.step(embedded, state.front)
-        run = self._element if x.shape[1] == 1 else self._block
-        y, queues = run(entered, state, cond)
-        return y, WaveNetState(front, queues, state.time + x.shape[1])
+        if x.shape[1] == 1:
+            y, queues = self._element(entered, state, cond, gated)
+            gated = [one[:, None] for one in gated]
+        else:
+            y, queues = self._block(entered, state, cond, gated)
+        return y, WaveNetState(front, queues, state.time + x.shape[1]), gated
 
-    def activations(self, x: Tensor, cond: Tensor | None = None) -> list[Tensor]:
-        """The gated outputs z^l of every layer over a whole sequence, ``[B, T, gate]`` each: what its features are."""
-        state, gated = self.init_state(x.shape[0]), list[Tensor]()
-        embedded = x * (1 / self.unit) if self.embedding is None else self.embedding(x)
-        entered, _ = self.front.step(embedded, state.front)
-        self._block(entered, state, self._conditioning(x, cond), gated)
-        return gated
-
-    def _conditioning(self, x: Tensor, cond: Tensor | None) -> Tensor | None:
+    def _conditioning(self, x: Tensor, cond: Conditioning | None) -> Conditioning | None:
         dim = self.spec.cond_dim
         if dim == 0:
             return None
@@ -219,7 +228,9 @@ class WaveNet(Streamable[WaveNetState]):
             )
         return cond
 
-    def _element(self, a: Tensor, state: WaveNetState, cond: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _element(
+        self, a: Tensor, state: WaveNetState, cond: Conditioning | None, gated: list[Tensor]
+    ) -> tuple[Tensor, Tensor]:
         """One element: of each ring ``kernel - 1`` rows are read and the oldest is replaced."""
         old = state.queues.gather(1, self._places(self.taps, state.time))
         rows = old.unflatten(1, (len(self.lengths), self.kernel - 1)).flatten(2).unbind(1)
@@ -229,12 +240,13 @@ class WaveNet(Streamable[WaveNetState]):
             entering.append(a)
             return torch.cat([rows[layer], a, *more], dim=1)
 
-        y = self._layers(a[:, 0], taps, None if cond is None else cond[:, 0])
+        assert cond is None or isinstance(cond, Tensor)
+        y = self._layers(a[:, 0], taps, None if cond is None else cond[:, 0], gated)
         entered = torch.stack(entering, dim=1).to(state.queues.dtype)
         return y[:, None], state.queues.scatter(1, self._places(self.newest, state.time), entered)
 
     def _block(
-        self, a: Tensor, state: WaveNetState, cond: Tensor | None, gated: list[Tensor] | None = None
+        self, a: Tensor, state: WaveNetState, cond: Conditioning | None, gated: list[Tensor]
     ) -> tuple[Tensor, Tensor]:
         """Many elements: every layer is one dilated convolution over its history and its new inputs, as a product."""
         length = a.shape[1]
@@ -256,16 +268,15 @@ class WaveNet(Streamable[WaveNetState]):
         self,
         a: Tensor,
         taps: Callable[..., Tensor],
-        cond: Tensor | None,
-        gated: list[Tensor] | None = None,
+        cond: Conditioning | None,
+        gated: list[Tensor],
     ) -> Tensor:
         """The stack; ``taps(l, a, …)`` is what layer ``l`` reads for each position of its input ``a [..., residual]``,
         and behind it whatever further columns are given.
 
-        An empty list given as ``gated`` holds every layer's z afterwards.
+        The empty list ``gated`` holds every layer's z afterwards.
         """
         added = None if cond is None else cond.split(2 * self.gate, dim=-1)
-        gated = [] if gated is None else gated
         for layer, gates in enumerate(self.gates):
             if layer:
                 a = a + self.residuals[layer - 1](gated[-1])

@@ -20,6 +20,7 @@ from seqgen.nets.downsample_hold import DownsampleHold, DownsampleHoldState
 from seqgen.nets.layers import Activation, CausalConv1d, Dense
 from seqgen.spec import StreamSpec
 from seqgen.stream.combinators import Residual, Serial
+from seqgen.stream.conditioning import Conditioning
 from seqgen.stream.contract import Streamable
 
 
@@ -39,7 +40,7 @@ class ContextWaveNet(Streamable[ContextState]):
         SeqgenError: for sizes that make no network.
 
     Example:
-        >>> small = WaveNet.Config(layers=2, dilation_cycle=2, residual_channels=8, gate_channels=8, skip_channels=8, head_channels=8, conditioned=False)
+        >>> small = WaveNet.Config(layers=2, dilation_cycle=2, conditioned=False)
         >>> net = ContextWaveNet(ContextWaveNet.Config(wavenet=small, rate=8, channels=8, layers=3))
         >>> net.spec.context  # the WaveNet alone would see 5
         73
@@ -95,14 +96,25 @@ class ContextWaveNet(Streamable[ContextState]):
     def init_state(self, batch: int, memory: Any = None) -> ContextState:
         return ContextState(self.context.init_state(batch), self.wavenet.init_state(batch))
 
-    def step(self, x: Tensor, state: ContextState, cond: Tensor | None = None) -> tuple[Tensor, ContextState]:
+    def step(self, x: Tensor, state: ContextState, cond: Conditioning | None = None) -> tuple[Tensor, ContextState]:
+        y, after, _ = self.observe(x, state, cond)
+        return y, after
+
+    @property
+    def observed_dims(self) -> tuple[int, ...]:
+        """Those of the WaveNet."""
+        return self.wavenet.observed_dims
+
+    def observe(
+        self, x: Tensor, state: ContextState, cond: Conditioning | None = None
+    ) -> tuple[Tensor, ContextState, list[Tensor]]:
         if self.spec.cond_dim and cond is None:
             raise SeqgenError("wavenet-context: got no conditioning", remedy=f"give cond [B, T, {self.spec.cond_dim}]")
         with torch.autocast(x.device.type, enabled=False):  # half precision would drop half of a 16-bit sample
             embedded = x * (1 / self.unit) if self.embedding is None else self.embedding(x)
             seen, context = self.context.step(embedded, state.context)
-        y, wavenet = self.wavenet.step(x, state.wavenet, seen if cond is None else seen + cond)
-        return y, ContextState(context, wavenet)
+        y, wavenet, gated = self.wavenet.observe(x, state.wavenet, seen if cond is None else seen + cond)
+        return y, ContextState(context, wavenet), gated
 
 
 def _block(channels: int, *, dilation: int) -> Residual:

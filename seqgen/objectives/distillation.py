@@ -22,6 +22,7 @@ from seqgen.objectives.distillation_metrics import BANDS, band_levels, level
 from seqgen.objectives.power import PowerConfig, power_loss
 from seqgen.objectives.style import StyleConfig, style_loss
 from seqgen.spec import Facts
+from seqgen.stream.contract import Streamable
 
 _OWN = 16  # recordings for which the teacher, sample by sample, draws too in an evaluation
 _UNITS = {"kl": "nats/sample", "cross_entropy": "nats/sample", "entropy": "nats/sample"}
@@ -93,13 +94,13 @@ class Distillation(Objective):
 
     players: Mapping[str, tuple[str, ...]] = MappingProxyType({"student": ("generator",)})
     requires: ClassVar[Mapping[str, Requirement]] = MappingProxyType({"generator": Parallel, "teacher": AutoRegressive})
-    optional: ClassVar[Mapping[str, Requirement]] = MappingProxyType({"classifier": nn.Module})
+    optional: ClassVar[Mapping[str, Requirement]] = MappingProxyType({"classifier": Streamable})
     evaluation_rows: ClassVar[int] = 1
     evaluation_context: ClassVar[bool] = True  # of a long recording the middle is judged, which is no stream's start
     config: Config
     generator: Parallel
     teacher: AutoRegressive
-    classifier: Any
+    classifier: Streamable[Any]
 
     def __init__(self, config: Config, networks: Mapping[str, nn.Module], facts: Facts) -> None:
         super().__init__(config, networks, facts)
@@ -171,9 +172,14 @@ class Distillation(Objective):
         found = [("power", power.weight, power_loss(made if power.weight else made.detach(), recorded, power))]
         if self.classifier is not None:
             with torch.set_grad_enabled(torch.is_grad_enabled() and style.weight > 0):
-                maps = self.classifier.activations(made[..., None])
-            found.append(("style", style.weight, style_loss(maps, self.classifier.activations(recorded[..., None]))))
+                maps = self._features(made)
+            found.append(("style", style.weight, style_loss(maps, self._features(recorded))))
         return found
+
+    def _features(self, audio: Tensor) -> list[Tensor]:
+        """What the classifier hears inside in audio ``[B, T]``."""
+        _, _, activations = self.classifier.observe(audio[..., None], self.classifier.init_state(len(audio)))
+        return activations
 
     def _density(self) -> LocationScale:
         assert isinstance(self.teacher.distribution, LocationScale)

@@ -51,6 +51,16 @@ class Streamable(nn.Module, ABC, Generic[S]):
     def step(self, x: Tensor, state: S, cond: Conditioning | None = None) -> tuple[Tensor, S]:
         """Outputs for one block, and the state after it."""
 
+    @property
+    def observed_dims(self) -> tuple[int, ...]:
+        """Channels of each inner activation that :meth:`observe` gives; none where nothing inside is worth looking at."""
+        return ()
+
+    def observe(self, x: Tensor, state: S, cond: Conditioning | None = None) -> tuple[Tensor, S, list[Tensor]]:
+        """:meth:`step`, and the inner activations ``[B, T, C]`` that led to its outputs, layer by layer."""
+        y, after = self.step(x, state, cond)
+        return y, after, []
+
     def advance(self, x: Tensor, state: S, cond: Conditioning | None = None) -> S:
         """The state after a block whose outputs nobody needs: ``step(…)[1]``, cheaper where a layer can be."""
         return self.step(x, state, cond)[1]

@@ -124,6 +124,12 @@ class Report:
             with _writing(self.out):
                 self._board.add_audio(name, np.clip(waveform, -1.0, 1.0)[None], step, sample_rate=rate)
 
+    def text(self, name: str, text: str, step: int) -> None:
+        """A text to read in TensorBoard, as it stands."""
+        if self.active:
+            with _writing(self.out):
+                self._board.add_text(name, "\n".join(f"    {line}" for line in text.splitlines()), step)
+
     def figure(self, name: str, figure: Any, step: int) -> None:
         """A matplotlib figure; it is closed."""
         if self.active:

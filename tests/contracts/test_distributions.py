@@ -127,7 +127,9 @@ def test_louder_is_a_change_of_variables(case: Case) -> None:
 def test_extreme_uniforms_give_lawful_values(case: Case, dtype: torch.dtype, temperature: float) -> None:
     """Every uniform that the noise can be must give a value that is no rarer than 2^-24 can make it."""
     model, params = case.make(), case.params(dtype)
-    u = torch.cartesian_prod(*[torch.tensor(EXTREMES, dtype=torch.float32)] * model.num_uniforms).view(-1, model.num_uniforms)
+    u = torch.cartesian_prod(*[torch.tensor(EXTREMES, dtype=torch.float32)] * model.num_uniforms).view(
+        -1, model.num_uniforms
+    )
     each = params.repeat_interleave(len(u), dim=0)
     value = model.sample(each, u.repeat(len(params), 1), temperature)
     if value.is_floating_point():
@@ -298,7 +300,9 @@ def test_real_valued_emissions_without_heat_give_a_mean(name: str) -> None:
     model = distribution(name, **({"mixtures": 1} if name == "logistic-mixture" else {}))
     params = torch.tensor([0.3, -2.0] if name == "gaussian" else [0.0, 0.3, -2.0])
     for u in EXTREMES:
-        assert float(model.sample(params, torch.full((model.num_uniforms,), u), 0.0)) == pytest.approx(0.3, abs=1 / 65535)
+        assert float(model.sample(params, torch.full((model.num_uniforms,), u), 0.0)) == pytest.approx(
+            0.3, abs=1 / 65535
+        )
 
 
 EDGE = {

@@ -44,7 +44,15 @@ def _wavernn(conditioned: bool) -> Streamable[Any]:
 
 def _wavenet(**options: Any) -> Streamable[Any]:
     cls = registry.MODELS.load("wavenet")
-    sizes = {"layers": 4, "dilation_cycle": 3, "residual_channels": 5, "gate_channels": 4, "skip_channels": 6, "head_channels": 7, "outputs": 3}
+    sizes = {
+        "layers": 4,
+        "dilation_cycle": 3,
+        "residual_channels": 5,
+        "gate_channels": 4,
+        "skip_channels": 6,
+        "head_channels": 7,
+        "outputs": 3,
+    }
     return cls(cls.Config(**(sizes | options)))
 
 
@@ -61,7 +69,15 @@ def _frames(speakers: int) -> Streamable[Any]:
 
 def _wavenet_context(**options: Any) -> Streamable[Any]:
     cls = registry.MODELS.load("wavenet-context")
-    sizes = {"layers": 3, "dilation_cycle": 2, "residual_channels": 5, "gate_channels": 4, "skip_channels": 6, "head_channels": 7, "outputs": 3}
+    sizes = {
+        "layers": 3,
+        "dilation_cycle": 2,
+        "residual_channels": 5,
+        "gate_channels": 4,
+        "skip_channels": 6,
+        "head_channels": 7,
+        "outputs": 3,
+    }
     return cls(cls.Config(wavenet=WaveNet.Config(**(sizes | options)), rate=3, channels=4, layers=2, embedding=3))
 
 

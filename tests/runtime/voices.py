@@ -7,9 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from seqgen.tasks.experiment import Experiment
-from seqgen.tasks.run import DataConfig, RunConfig, System
-
 from seqgen import noise
 from seqgen.bundle import Bundle
 from seqgen.config import Component

@@ -57,7 +57,9 @@ def known(mean: float, log_scale: float, slope: float = 0.0) -> Distillation:
     """An objective with such a teacher; the student is what a test makes of it."""
     distribution = LogisticMixture(LogisticMixture.Config(mixtures=1))
     teacher = AutoRegressive(Fixed(mean, log_scale, slope), distribution, None, start=0.0, symbols_per_sample=1)
-    student = ParallelWaveNet(ParallelWaveNet.Config(layers=(1,), residual_channels=2, gate_channels=2, head_channels=2, conditioned=False))
+    student = ParallelWaveNet(
+        ParallelWaveNet.Config(layers=(1,), residual_channels=2, gate_channels=2, head_channels=2, conditioned=False)
+    )
     return Distillation(Distillation.Config(), Parallel(student, None), left=0, teacher=teacher).double()
 
 
@@ -109,7 +111,9 @@ def slopes(student: tuple[float, float], teacher: tuple[float, float]) -> list[f
     return [(quadrature(up, teacher) - quadrature(down, teacher)) / (2 * h) for up, down in moved]
 
 
-def gradients(student: tuple[float, float], teacher: tuple[float, float], num_uniforms: int, samples: int) -> list[Tensor]:
+def gradients(
+    student: tuple[float, float], teacher: tuple[float, float], num_uniforms: int, samples: int
+) -> list[Tensor]:
     """The estimator's gradient in mean and log-scale, one of each row."""
     leaves = [torch.full((draws, 1, 1), value, dtype=torch.float64, requires_grad=True) for value in student]
     kl = judged(known(*teacher), leaves[0], leaves[1], samples)
@@ -166,11 +170,23 @@ def conditioner(channels: int) -> Streamable[Any]:
 def objective(*, teacher: AutoRegressive | None = None, **options: Any) -> Distillation:
     """A student of two flows and a WaveNet teacher, random and lively."""
     options = {"samples": 3, "power": PowerConfig(windows=(16,)), "longest": 100} | options
-    sizes: dict[str, Any] = {"layers": 3, "dilation_cycle": 3, "residual_channels": 6, "gate_channels": 5, "skip_channels": 7, "head_channels": 8, "vocab_size": 0}
+    sizes: dict[str, Any] = {
+        "layers": 3,
+        "dilation_cycle": 3,
+        "residual_channels": 6,
+        "gate_channels": 5,
+        "skip_channels": 7,
+        "head_channels": 8,
+        "vocab_size": 0,
+    }
     body = WaveNet(WaveNet.Config(**sizes, outputs=6))
     distribution = LogisticMixture(LogisticMixture.Config(mixtures=2, origin=-2))
-    made = teacher or AutoRegressive(body, distribution, conditioner(body.spec.cond_dim), start=0.0, symbols_per_sample=1)
-    student = ParallelWaveNet(ParallelWaveNet.Config(layers=(2, 3), residual_channels=6, gate_channels=5, head_channels=7))
+    made = teacher or AutoRegressive(
+        body, distribution, conditioner(body.spec.cond_dim), start=0.0, symbols_per_sample=1
+    )
+    student = ParallelWaveNet(
+        ParallelWaveNet.Config(layers=(2, 3), residual_channels=6, gate_channels=5, head_channels=7)
+    )
     generator = Parallel(student, conditioner(student.spec.cond_dim))
     listener = WaveNet(WaveNet.Config(**{**sizes, "conditioned": False}, outputs=2)) if "style" in options else None
     built = Distillation(Distillation.Config(**options), generator, left=0, teacher=made, classifier=listener)
@@ -270,9 +286,20 @@ def test_long_rows_are_cut_to_their_middle() -> None:
 
 
 def teacher_over(distribution: Any, **options: Any) -> AutoRegressive:
-    sizes: dict[str, Any] = {"layers": 1, "residual_channels": 2, "gate_channels": 2, "skip_channels": 2, "head_channels": 2, "conditioned": False}
+    sizes: dict[str, Any] = {
+        "layers": 1,
+        "residual_channels": 2,
+        "gate_channels": 2,
+        "skip_channels": 2,
+        "head_channels": 2,
+        "conditioned": False,
+    }
     return AutoRegressive(
-        WaveNet(WaveNet.Config(**(sizes | options), outputs=distribution.num_params)), distribution, None, start=0, symbols_per_sample=1
+        WaveNet(WaveNet.Config(**(sizes | options), outputs=distribution.num_params)),
+        distribution,
+        None,
+        start=0,
+        symbols_per_sample=1,
     )
 
 

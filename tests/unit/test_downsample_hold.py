@@ -42,7 +42,15 @@ def test_a_network_that_does_not_fit_is_refused(net: Dense | CausalConv1d) -> No
 
 def test_the_context_stack_sees_further_than_the_wavenet() -> None:
     torch.manual_seed(0)
-    sizes = {"layers": 2, "dilation_cycle": 2, "residual_channels": 6, "gate_channels": 6, "skip_channels": 6, "head_channels": 6, "outputs": 2}
+    sizes = {
+        "layers": 2,
+        "dilation_cycle": 2,
+        "residual_channels": 6,
+        "gate_channels": 6,
+        "skip_channels": 6,
+        "head_channels": 6,
+        "outputs": 2,
+    }
     small = WaveNet.Config(**sizes, vocab_size=0, conditioned=False)
     net = ContextWaveNet(ContextWaveNet.Config(wavenet=small, rate=4, channels=6, layers=3))
     x = torch.randn(1, 60, 1, requires_grad=True)

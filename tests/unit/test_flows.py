@@ -18,7 +18,13 @@ from seqgen.nets.layers import CausalConv1d, Dense
 from seqgen.stream.combinators import Delay, Repeat, Serial
 from tests.runtime.voices import lively
 
-SIZES: dict[str, Any] = {"layers": (3, 2, 4), "dilation_cycle": 3, "residual_channels": 6, "gate_channels": 5, "head_channels": 7}
+SIZES: dict[str, Any] = {
+    "layers": (3, 2, 4),
+    "dilation_cycle": 3,
+    "residual_channels": 6,
+    "gate_channels": 5,
+    "head_channels": 7,
+}
 
 
 def student(dtype: torch.dtype = torch.float64, **options: Any) -> ParallelWaveNet:
@@ -192,7 +198,15 @@ def test_flows_of_any_network_compose() -> None:
 
 def test_a_wavenet_without_skip_connections_reads_its_last_layer() -> None:
     """Against the definition: the head sees the residual stream behind the last layer, and every layer has a W_r."""
-    sizes: dict[str, Any] = {"layers": 3, "dilation_cycle": 2, "residual_channels": 4, "gate_channels": 3, "skip_channels": 0, "head_channels": 5, "outputs": 2}
+    sizes: dict[str, Any] = {
+        "layers": 3,
+        "dilation_cycle": 2,
+        "residual_channels": 4,
+        "gate_channels": 3,
+        "skip_channels": 0,
+        "head_channels": 5,
+        "outputs": 2,
+    }
     body = WaveNet(WaveNet.Config(vocab_size=0, input_kernel=1, conditioned=False, **sizes)).double()
     lively(body, seed=5)
     x = torch.randn(1, 9, 1, dtype=torch.float64)

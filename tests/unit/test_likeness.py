@@ -87,7 +87,16 @@ def test_impossible_losses_are_refused(make: Any) -> None:
 
 def test_a_classifier_learns_what_is_said() -> None:
     torch.manual_seed(0)
-    config = WaveNet.Config(layers=4, residual_channels=8, gate_channels=8, skip_channels=8, head_channels=8, vocab_size=0, conditioned=False, outputs=2)
+    config = WaveNet.Config(
+        layers=4,
+        residual_channels=8,
+        gate_channels=8,
+        skip_channels=8,
+        head_channels=8,
+        vocab_size=0,
+        conditioned=False,
+        outputs=2,
+    )
     built = Classification(Classification.Config(labels=("no", "yes")), WaveNet(config))
     batch = batch_of(4)
     t = torch.arange(40.0)

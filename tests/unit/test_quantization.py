@@ -46,7 +46,9 @@ def test_the_product_is_that_of_whole_numbers() -> None:
     peak = weight.abs().amax(1).double()
     whole = torch.round(weight.double() / peak[:, None] * 127)
     expected = torch.round(127 * x).double() @ whole.T * peak / 127 / 127
-    torch.testing.assert_close(quantization.product(x, weight, quantization.state), expected.float(), rtol=3e-7, atol=1e-7)
+    torch.testing.assert_close(
+        quantization.product(x, weight, quantization.state), expected.float(), rtol=3e-7, atol=1e-7
+    )
 
 
 def test_autocast_sums_the_same_whole_numbers() -> None:

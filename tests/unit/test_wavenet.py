@@ -19,7 +19,15 @@ from seqgen.stream.combinators import Interpolate
 from seqgen.stream.state import leaves, merge, rows
 from tests.runtime.voices import lively
 
-SIZES: dict[str, Any] = {"layers": 5, "dilation_cycle": 3, "residual_channels": 6, "gate_channels": 5, "skip_channels": 7, "head_channels": 8, "outputs": 4}
+SIZES: dict[str, Any] = {
+    "layers": 5,
+    "dilation_cycle": 3,
+    "residual_channels": 6,
+    "gate_channels": 5,
+    "skip_channels": 7,
+    "head_channels": 8,
+    "outputs": 4,
+}
 KINDS: dict[str, dict[str, Any]] = {
     "vocab_size": {"vocab_size": 11, "conditioned": False},
     "symbols-conditioned": {"vocab_size": 11, "kernel": 3, "input_kernel": 1},

@@ -77,7 +77,17 @@ def voice_run(
     levelled: bool = False,
     **options: Any,
 ) -> RunConfig:
-    run, sizes = tiny_run(hop=20), {"layers": 4, "dilation_cycle": 3, "residual_channels": 8, "gate_channels": 8, "skip_channels": 12, "head_channels": 12}
+    run, sizes = (
+        tiny_run(hop=20),
+        {
+            "layers": 4,
+            "dilation_cycle": 3,
+            "residual_channels": 8,
+            "gate_channels": 8,
+            "skip_channels": 12,
+            "head_channels": 12,
+        },
+    )
     wavenet = sizes | options
     model = Component("wavenet", wavenet)
     if context is not None:
@@ -228,7 +238,9 @@ def test_parts_that_do_not_fit_are_refused(kind: str, change: dict[str, Any], sa
         tiny_system(voice_run(**(VOICES[kind] | change)))
 
 
-@pytest.mark.parametrize("distribution", [Gaussian(Gaussian.Config()), LogisticMixture(LogisticMixture.Config(mixtures=1))])
+@pytest.mark.parametrize(
+    "distribution", [Gaussian(Gaussian.Config()), LogisticMixture(LogisticMixture.Config(mixtures=1))]
+)
 def test_a_generator_of_symbols_does_not_draw_real_numbers(distribution: Any) -> None:
     body = WaveNet(WaveNet.Config(layers=1, vocab_size=9, outputs=distribution.num_params, conditioned=False))
     with pytest.raises(SeqgenError, match="a distribution over what the model reads"):

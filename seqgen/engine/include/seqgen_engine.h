@@ -107,7 +107,7 @@ typedef struct seqgen_model_info {
     int32_t lanes;               /* samples of a stream made side by side, 1 to 16; see above */
     int32_t ahead;               /* samples under way beyond those of a call: 0 where there is one lane */
     int32_t uniforms_per_sample; /* uniform numbers that one sample takes: as many as symbols, or 1 or 2 for a real one */
-    int32_t params;              /* numbers that tell the distribution of one element: classes, or those of the emission */
+    int32_t params;              /* numbers that tell the distribution of one element: of symbols their classes */
     int32_t feeds_back;          /* 1; or 0 where flows make samples of noise and read none of them, see seqgen_step */
 } seqgen_model_info;
 
@@ -163,10 +163,10 @@ SEQGEN_API int32_t seqgen_state_samples(seqgen_model model, const void *state, s
 SEQGEN_API int32_t seqgen_sample(seqgen_model model, const seqgen_call *call, char *message, size_t message_bytes);
 
 /* Distributions of given elements: features and elements (or values) in; logits (or params) out, and audio and/or pcm
- * where wanted. Params are those of the emission as training has them: of a mixture of K logistics K logits, K means and
- * K log-scales, of a Gaussian mean and log-scale, all in units of full scale. Where nothing is fed back `values` are the
- * standard logistic noise behind the samples, at most 1000, and params mean and log-scale of the logistic distribution of
- * each sample given the noise before it. */
+ * where wanted. Params are those of the distribution as training has them: of a mixture of K logistics K logits, K means
+ * and K log-scales, of a Gaussian mean and log-scale, all in units of full scale. Where nothing is fed back `values` are
+ * the standard logistic noise behind the samples, at most 1000, and params mean and log-scale of the logistic distribution
+ * of each sample given the noise before it. */
 SEQGEN_API int32_t seqgen_step(seqgen_model model, const seqgen_call *call, char *message, size_t message_bytes);
 
 /* Uniform numbers in [0, 1) of a Philox stream, as the sampling call draws them: out[i] is position start + i. */

@@ -20,7 +20,7 @@ inline float exponential(float x) {
 double logarithm(double x);
 
 // The z that a standard normal number stays below with probability u, of u held in [2^-25, 1 - 2^-25].
-// Wichura 1988, "Algorithm AS 241", as seqgen/emissions/normal.py has it.
+// Wichura 1988, "Algorithm AS 241", as seqgen/distributions/normal_quantile.py has it.
 double normal_quantile(double u);
 
 // x Φ(x), Φ the normal distribution function; within 1e-7 of |x|.

@@ -1,7 +1,7 @@
 // Distributions of samples: what a network's outputs mean, and what uniform numbers draw from them.
 //
-// As seqgen/emissions has them. Those of real numbers are one portable implementation for all instruction sets: they
-// run once a sample.
+// As seqgen/distributions has them. Those of real numbers are one portable implementation for all instruction sets:
+// they run once a sample.
 #pragma once
 
 #include <cstddef>

@@ -104,8 +104,8 @@ void Model::add(const Json& op, const Tensors& tensors, const std::string& where
     } else if (const DistributionRow* row = find_distribution(name)) {
         load_distribution(*row, op, here);
     } else if (is_codec(name)) {
-        expect(draws_ && !decodes_, here, "it stands once, behind the emission");
-        expect(name == body->traits().codec, here, "it does not go with this cell and emission");
+        expect(draws_ && !decodes_, here, "it stands once, behind the distribution");
+        expect(name == body->traits().codec, here, "it does not go with this cell and distribution");
         decodes_ = true;
     } else if (name == "prediction") {
         const bool placed = decodes_ && !prediction && body->traits().symbols == 2 && body->traits().lanes == 1;

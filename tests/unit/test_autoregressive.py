@@ -7,12 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from seqgen.tasks.run import DataConfig, RunConfig, build
-from tests.parity.draws import parted_rows
 from torch import Tensor
 
 from seqgen import noise
-from seqgen.config import Component
 from seqgen.distributions.categorical import Categorical
 from seqgen.distributions.logistic_mixture import LogisticMixture
 from seqgen.errors import SeqgenError
@@ -21,20 +18,23 @@ from seqgen.models.frames import with_speaker
 from seqgen.models.wavernn import WaveRNN
 from seqgen.nets.gru import GRU
 from seqgen.nets.layers import Dense
-from seqgen.spec import FeatureSpec
 from seqgen.stream.combinators import Serial
+from seqgen.stream.conditioning import Frames
 from seqgen.stream.state import leaves
-from seqgen.train.settings import TrainConfig
-from tests.runtime.voices import lively, tiny_run, tiny_system
+from seqgen.tasks import experiment
+from tests.parity.draws import parted_rows
+from tests.runtime.voices import lively, run_of, task_of, tiny_run, tiny_system
 
 HOP, MELS, FRAMES = 10, 10, 8
-SILENCE = tiny_run().features.silence
+SILENCE = task_of(tiny_run()).options.features.silence
 
 
 def voice(speakers: int = 0) -> AutoRegressive:
     """A conditioned WaveRNN; its conditioning network looks one frame ahead and interpolates."""
     names = tuple(f"speaker-{i}" for i in range(speakers))
-    return tiny_system(tiny_run(hop=HOP), names)[0].generator.eval()
+    generator = tiny_system(tiny_run(hop=HOP), names)[0].generator.eval()
+    assert isinstance(generator, AutoRegressive)
+    return generator
 
 
 def plain() -> AutoRegressive:
@@ -48,7 +48,9 @@ def real_valued() -> AutoRegressive:
     """A recurrent net over real samples with a mixture of two logistics, which takes two uniforms."""
     torch.manual_seed(4)
     body = Serial(GRU(1, 6), Dense(6, 6))
-    return AutoRegressive(body, LogisticMixture(LogisticMixture.Config(mixtures=2)), None, start=0.0, symbols_per_sample=1)
+    return AutoRegressive(
+        body, LogisticMixture(LogisticMixture.Config(mixtures=2)), None, start=0.0, symbols_per_sample=1
+    )
 
 
 KINDS = {"voice": voice, "speakers": lambda: voice(3), "plain": plain, "real-valued": real_valued}
@@ -65,12 +67,16 @@ def features(model: AutoRegressive, rows: int, frames: int = FRAMES) -> tuple[Te
     return torch.randn(rows, frames, MELS, generator=draw) * 2 - 5, torch.arange(rows) % max(1, model.speakers)
 
 
+def cond_of(model: AutoRegressive, mel: Tensor, speaker: Tensor) -> Frames | None:
+    return Frames(mel, speaker) if model.conditioner is not None else None
+
+
 def frames_of(model: AutoRegressive, mel: Tensor, speaker: Tensor) -> Tensor | None:
     return with_speaker(mel, speaker, model.speakers) if model.conditioner is not None else None
 
 
 def stream(model: AutoRegressive, rows: int) -> tuple[Tensor, Tensor, Tensor, int]:
-    """Features, speakers, uniforms ``[B, T, draws]`` and the number of samples that a fresh stream can make."""
+    """Features, speakers, uniforms ``[B, T, num_uniforms]`` and the number of samples that a fresh stream can make."""
     mel, speaker = features(model, rows)
     samples = FRAMES * HOP - model.latency
     count = samples * model.symbols_per_sample * model.distribution.num_uniforms
@@ -81,7 +87,7 @@ def stream(model: AutoRegressive, rows: int) -> tuple[Tensor, Tensor, Tensor, in
 @torch.no_grad()
 def drawn(model: AutoRegressive, rows: int = 2) -> tuple[Tensor, Any]:
     mel, speaker, u, _ = stream(model, rows)
-    return model.sample(u, model.init_state(rows), frames_of(model, mel, speaker))
+    return model.generate(u, model.init_state(rows), frames_of(model, mel, speaker))
 
 
 @torch.no_grad()
@@ -89,7 +95,7 @@ def test_log_prob_is_the_sum_over_steps(generator: AutoRegressive) -> None:
     x, _ = drawn(generator)
     given = x if generator.body.spec.in_dim == 0 else x[..., None]
     mel, speaker = features(generator, 2)
-    whole = generator.log_prob(given, mel, speaker)
+    whole = generator.log_prob(given, cond_of(generator, mel, speaker))
     assert whole.shape == x.shape
     state, frame, element, scores = generator.init_state(2), 0, 0, []
     frames = frames_of(generator, mel, speaker)
@@ -133,7 +139,7 @@ def test_chunks_give_the_same_samples(generator: AutoRegressive, cuts: list[int]
         begin, end = (max(0, k * HOP - generator.latency) * generator.symbols_per_sample for k in (first, stop))
         before = [leaf.clone() for _, leaf in leaves(state)]
         old = state
-        values, state = generator.sample(u[:, begin:end], state, None if frames is None else frames[:, first:stop])
+        values, state = generator.generate(u[:, begin:end], state, None if frames is None else frames[:, first:stop])
         assert all(torch.equal(a, b) for a, (_, b) in zip(before, leaves(old), strict=True))
         made.append(values)
     values = torch.cat(made, dim=1)
@@ -153,7 +159,7 @@ def test_rows_of_a_batch_are_what_each_is_alone(generator: AutoRegressive) -> No
     alone = []
     for row in range(8):
         frames = frames_of(generator, mel[row : row + 1], speaker[row : row + 1])
-        alone.append(generator.sample(u[row : row + 1], generator.init_state(1), frames)[0])
+        alone.append(generator.generate(u[row : row + 1], generator.init_state(1), frames)[0])
     got = torch.cat(alone)
     if got.is_floating_point():
         assert (got - expected).abs().max() <= 2 / 65535
@@ -167,17 +173,17 @@ def test_a_segment_behind_its_context_is_conditioned_as_in_the_whole_utterance()
     model = voice(speakers=2)
     net = model.conditioner
     assert net is not None
-    ahead, left = -(-model.latency // HOP), (net.spec.context or 1) - 1
-    assert (ahead, left) == (2, net.spec.context - 1)
+    ahead, left = model.right, model.left
+    assert (ahead, left) == (-(-model.latency // HOP), (net.spec.context or 1) - 1) == (2, 5)
     mel, speaker = features(model, 2, frames=30 + ahead)
-    whole = model.condition(mel, speaker, left=0, vectors=30 * HOP)
+    whole = model.condition(Frames(mel, speaker), 30 * HOP)
     for start, length in ((left, 4), (left + 5, 1), (30 - 6, 6)):
         piece = mel[:, start - left : start + length + ahead]
-        part = model.condition(piece, speaker, left=left, vectors=length * HOP)
+        part = model.condition(Frames(piece, speaker, left), length * HOP)
         expected = whole[:, start * HOP : (start + length) * HOP]
         torch.testing.assert_close(part, expected, rtol=1e-5, atol=1e-5)
         if start > left:  # one frame less, and the start of the segment would notice
-            short = model.condition(piece[:, left:], speaker, left=0, vectors=length * HOP)
+            short = model.condition(Frames(piece[:, left:], speaker), length * HOP)
             assert (short - expected).abs().max() > 1e-3
 
 
@@ -189,8 +195,8 @@ def test_context_of_silence_is_what_a_fresh_stream_has_heard() -> None:
     mel, speaker = features(model, 1)
     left = (net.spec.context or 1) - 1
     padded = torch.cat([torch.full((1, left, MELS), SILENCE), mel], dim=1)
-    behind = model.condition(padded, speaker, left=left, vectors=6 * HOP)
-    torch.testing.assert_close(behind, model.condition(mel, speaker, left=0, vectors=6 * HOP), rtol=1e-5, atol=1e-5)
+    behind = model.condition(Frames(padded, speaker, left), 6 * HOP)
+    torch.testing.assert_close(behind, model.condition(Frames(mel, speaker), 6 * HOP), rtol=1e-5, atol=1e-5)
 
 
 @torch.no_grad()
@@ -200,7 +206,7 @@ def test_conditioning_is_aligned_with_its_samples() -> None:
     mel, speaker = features(model, 1)
     changed = mel.clone()
     changed[:, 5] += 1
-    first, second = (model.condition(f, speaker, left=0, vectors=6 * HOP) for f in (mel, changed))
+    first, second = (model.condition(Frames(f, speaker), 6 * HOP) for f in (mel, changed))
     different = (first - second).abs().amax(dim=(0, 2)) > 0
     # One frame of look-ahead, and half a hop of interpolation towards the next frame's centre.
     assert int(different.nonzero()[0]) == 5 * HOP - HOP - HOP // 2
@@ -212,7 +218,7 @@ def test_speakers_are_told_apart() -> None:
     model = voice(speakers=3)
     mel, _ = features(model, 1)
     x = torch.randint(256, (1, 6 * HOP * 2), generator=torch.Generator().manual_seed(0))
-    scores = [model.log_prob(x, mel, torch.tensor([s])).sum() for s in range(3)]
+    scores = [model.log_prob(x, Frames(mel, torch.tensor([s]))).sum() for s in range(3)]
     assert len({round(float(score), 3) for score in scores}) == 3
 
 
@@ -222,13 +228,13 @@ def test_too_few_frames_are_refused_by_number(left: int) -> None:
     speaker = torch.zeros(1, dtype=torch.int64)
     x = torch.zeros(1, 2 * 4 * HOP, dtype=torch.int64)
     enough = left + 4 + 2
-    assert model.log_prob(x, torch.zeros(1, enough, MELS), speaker, left=left).shape == x.shape
+    assert model.log_prob(x, Frames(torch.zeros(1, enough, MELS), speaker, left)).shape == x.shape
     made = 5 * HOP - model.latency
     problem = rf"{enough - 1} frames condition {made} samples, got {4 * HOP}; give 2 frames"
     with pytest.raises(SeqgenError, match=problem):
-        model.log_prob(x, torch.zeros(1, enough - 1, MELS), speaker, left=left)
+        model.log_prob(x, Frames(torch.zeros(1, enough - 1, MELS), speaker, left))
     with pytest.raises(SeqgenError, match="0 frames condition 0 samples"):
-        model.log_prob(x, torch.zeros(1, 0, MELS), speaker, left=left)
+        model.log_prob(x, Frames(torch.zeros(1, 0, MELS), speaker, left))
 
 
 def test_frames_and_samples_that_do_not_fit_are_refused() -> None:
@@ -236,18 +242,20 @@ def test_frames_and_samples_that_do_not_fit_are_refused() -> None:
     frames, state = torch.zeros(1, 5, MELS), model.init_state(1)
     for samples in (5 * HOP + 1, 5 * HOP - model.latency - 1):
         with pytest.raises(SeqgenError, match=rf"5 frames do not make {samples} samples; ask for {5 * HOP} samples"):
-            model.sample(torch.zeros(1, 2 * samples, 1), state, frames)
+            model.generate(torch.zeros(1, 2 * samples, 1), state, frames)
     with pytest.raises(SeqgenError, match="got 7 elements; give a multiple of 2"):
-        model.sample(torch.zeros(1, 7, 1), state, frames)
+        model.generate(torch.zeros(1, 7, 1), state, frames)
     with pytest.raises(SeqgenError, match="got no features"):
-        model.sample(torch.zeros(1, 2, 1), state, None)
+        model.generate(torch.zeros(1, 2, 1), state, None)
 
 
 def test_parts_that_do_not_fit_are_refused() -> None:
     model = voice()
     body = model.body
     with pytest.raises(SeqgenError, match="the body gives 256 outputs, the distribution takes 255"):
-        AutoRegressive(body, Categorical(Categorical.Config(classes=255)), model.conditioner, start=0, symbols_per_sample=2)
+        AutoRegressive(
+            body, Categorical(Categorical.Config(classes=255)), model.conditioner, start=0, symbols_per_sample=2
+        )
     with pytest.raises(SeqgenError, match="gives 0 channels, the body takes 48"):
         AutoRegressive(body, model.distribution, None, start=0, symbols_per_sample=2)
     with pytest.raises(SeqgenError, match="gives 48 channels, the body takes 0"):
@@ -260,12 +268,12 @@ def test_the_temperature_sharpens_what_is_drawn() -> None:
     model = plain()
     u = torch.from_numpy(noise.block(1, 0, 0, 80)).view(2, 40, 1)
     state = model.init_state(2)
-    cold, _ = model.sample(u, state, None, 0.0)
+    cold, _ = model.generate(u, state, None, 0.0)
     params, _ = model.step(cold, state, None)
     assert (params.gather(-1, cold[..., None])[..., 0] - params.amax(dim=-1)).min() > -0.02
-    warm, _ = model.sample(u, state, None, torch.tensor(1.0))
+    warm, _ = model.generate(u, state, None, torch.tensor(1.0))
     assert not torch.equal(warm, cold)
-    assert torch.equal(warm, model.sample(u, state, None)[0])
+    assert torch.equal(warm, model.generate(u, state, None)[0])
 
 
 @torch.no_grad()
@@ -274,11 +282,11 @@ def test_the_likelihood_is_what_sampling_costs() -> None:
     model = plain()
     rows, samples = 64, 24
     u = torch.from_numpy(noise.block(5, 0, 0, rows * samples * 2)).view(rows, -1, 1)
-    x, _ = model.sample(u, model.init_state(rows), None)
+    x, _ = model.generate(u, model.init_state(rows), None)
     params, _ = model.step(x, model.init_state(rows), None)
     log_p = torch.log_softmax(params.double(), dim=-1)
     entropy = -(log_p.exp() * log_p).sum(-1)
-    score = -model.log_prob(x, torch.zeros(rows, 0, 0), torch.zeros(rows, dtype=torch.int64)).double()
+    score = -model.log_prob(x).double()
     deviation = float((score - entropy).std()) / (score.numel() ** 0.5)
     assert abs(float((score - entropy).mean())) < 4 * deviation
     assert float(entropy.mean()) < np.log(256) - 0.1
@@ -290,20 +298,35 @@ def test_scoring_in_blocks_is_scoring_at_once(
     block: int, samples: int, left: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without gradients a stretch is streamed; the likelihoods are those of one pass."""
-    features = FeatureSpec(sample_rate=8000, n_fft=128, window=80, hop=40, n_mels=8)
-    run = RunConfig(
-        name="blocks",
-        data=DataConfig(train="", valid="", test="", segment=400),
-        features=features,
-        model=Component("wavernn", {"hidden": 32}),
-        train=TrainConfig(steps=1),
-    )
-    system = build(run, ("a", "b"))
-    frames = left + features.frames(samples) + system.right
-    x, cond = torch.randint(256, (3, 2 * samples)), torch.randn(3, frames, 8)
-    speaker = torch.tensor([0, 1, 0])
-    whole = system.generator.log_prob(x, cond, speaker, left=left).detach()
+    run = run_of({"name": "autoregressive", "body": {"name": "wavernn", "hidden": 32}})
+    generator = experiment.build(task_of(run, ("a", "b")), source="config").networks["generator"]
+    assert isinstance(generator, AutoRegressive)
+    torch.manual_seed(0)
+    frames = left + -(-samples // 40) + generator.right
+    x = torch.randint(256, (3, 2 * samples))
+    cond = Frames(torch.randn(3, frames, MELS), torch.tensor([0, 1, 0]), left)
+    whole, told = generator.log_prob(x, cond).detach(), generator.distributions(x, cond).detach()
     monkeypatch.setattr("seqgen.generation.autoregressive._BLOCK", block)
     with torch.no_grad():
-        streamed = system.generator.log_prob(x, cond, speaker, left=left)
-    torch.testing.assert_close(streamed, whole, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(generator.log_prob(x, cond), whole, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(generator.distributions(x, cond), told, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("samples", [1, HOP - 3, 3 * HOP, FRAMES * HOP])
+def test_whole_sequences_are_what_a_fresh_stream_makes(generator: AutoRegressive, samples: int) -> None:
+    """Also where the last samples hear frames beyond those that are given: the last one is repeated."""
+    mel, speaker = features(generator, 2)
+    per, width = generator.symbols_per_sample, generator.num_uniforms
+    u = torch.from_numpy(np.stack([noise.block(3, row, 0, samples * per * width) for row in range(2)]))
+    u = u.unflatten(1, (-1, width))
+    made = generator.sample(u, cond_of(generator, mel, speaker), 0.7)
+    assert made.shape == (2, samples * per)
+    longer = torch.cat([mel, mel[:, -1:].expand(-1, generator.right, -1)], dim=1)
+    longer = longer[:, : max(FRAMES, generator.alignment.frames(samples))]
+    spare = 0
+    if generator.conditioner is not None:
+        spare = generator.alignment.first_samples(longer.shape[1]) - samples
+    padded = torch.nn.functional.pad(u, (0, 0, 0, spare * per))
+    expected, _ = generator.generate(padded, generator.init_state(2), frames_of(generator, longer, speaker), 0.7)
+    assert torch.equal(made, expected[:, : samples * per])

@@ -20,7 +20,9 @@ from seqgen.stream.combinators import Repeat, Serial
 def test_a_teacher_is_as_sure_of_its_own_samples_as_its_entropy_says() -> None:
     settings = known.Teacher()
     teacher = known.generator(settings)
-    body = ParallelWaveNet(ParallelWaveNet.Config(layers=(2,), dilation_cycle=2, residual_channels=4, gate_channels=4, head_channels=4))
+    body = ParallelWaveNet(
+        ParallelWaveNet.Config(layers=(2,), dilation_cycle=2, residual_channels=4, gate_channels=4, head_channels=4)
+    )
     conditioner = Serial(Dense(1, body.spec.cond_dim), Repeat(settings.hop, dim=body.spec.cond_dim))
     options = Distillation.Config(samples=1, longest=4000)
     objective = Distillation(options, Parallel(body, conditioner), left=0, teacher=teacher)
@@ -38,7 +40,11 @@ def test_a_teacher_is_as_sure_of_its_own_samples_as_its_entropy_says() -> None:
 
 def test_a_fresh_student_is_no_louder_than_its_scales_say() -> None:
     torch.manual_seed(0)
-    body = ParallelWaveNet(ParallelWaveNet.Config(layers=(8, 8, 10), residual_channels=32, gate_channels=32, head_channels=32, conditioned=False))
+    body = ParallelWaveNet(
+        ParallelWaveNet.Config(
+            layers=(8, 8, 10), residual_channels=32, gate_channels=32, head_channels=32, conditioned=False
+        )
+    )
     with torch.no_grad():
         affine, _ = body.affine(torch.randn(4, 400, 1), body.init_state(4))
     assert affine.log_scale.exp().mean().item() == pytest.approx(0.5**3, rel=0.2)

@@ -1,0 +1,90 @@
+"""Recurrent language model: symbols in, distributions of the next symbol out.
+
+    e_t = E x_{t-1},    h^l_t = GRU_l(h^{l-1}_t, h^l_{t-1}),  h^0 = e,    y_t = W h^L_t + b
+
+Source: Mikolov et al., "Recurrent neural network based language model", Interspeech 2010; the gates are those of
+Cho et al., arXiv 1406.1078, with the reset gate after the product (:mod:`seqgen.nets.gru`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from seqgen.errors import SeqgenError
+from seqgen.nets.gru import GRU
+from seqgen.spec import StreamSpec
+from seqgen.stream.conditioning import Conditioning
+from seqgen.stream.contract import Streamable
+
+States = tuple[Tensor, ...]
+
+
+class Recurrent(Streamable[States]):
+    """The body of a recurrent language model: gated recurrent layers over embedded symbols.
+
+    Shapes: int64 ``[B, T]`` (the symbol before each position) → ``[B, T, outputs]``; the state is one ``[B, hidden]`` for
+    each layer. Its inner activations are the layers' states.
+
+    Raises:
+        SeqgenError: for sizes that make no network.
+
+    Example:
+        >>> Recurrent(Recurrent.Config(hidden=8, vocab_size=5, outputs=5)).spec.out_dim
+        5
+    """
+
+    @dataclass(frozen=True)
+    class Config:
+        """Options of the body.
+
+        Attributes:
+            vocab_size: size of the alphabet. outputs: numbers for each position (a logit per symbol: the alphabet's size).
+            hidden: width of each layer's state. layers: recurrent layers. embedding: channels of a symbol.
+        """
+
+        vocab_size: int
+        outputs: int
+        hidden: int = 256
+        layers: int = 1
+        embedding: int = 64
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        for name, value in vars(config).items():
+            if value < 1:
+                raise SeqgenError(f"recurrent: {name} is {value}", remedy="give 1 or more")
+        self.embedding = nn.Embedding(config.vocab_size, config.embedding)
+        widths = [config.embedding, *[config.hidden] * config.layers]
+        self.layers = nn.ModuleList(GRU(*pair) for pair in zip(widths, widths[1:], strict=False))
+        self.out = nn.Linear(config.hidden, config.outputs)
+        self.hidden = config.hidden
+        self.spec = StreamSpec(in_dim=0, out_dim=config.outputs, context=None, vocab_size=config.vocab_size)
+
+    def init_state(self, batch: int, memory: Any = None) -> States:
+        return tuple(layer.init_state(batch) for layer in self._layers())
+
+    def step(self, x: Tensor, state: States, cond: Conditioning | None = None) -> tuple[Tensor, States]:
+        y, after, _ = self.observe(x, state, cond)
+        return y, after
+
+    @property
+    def observed_dims(self) -> tuple[int, ...]:
+        """The layers' states."""
+        return (self.hidden,) * len(self.layers)
+
+    def observe(
+        self, x: Tensor, state: States, cond: Conditioning | None = None
+    ) -> tuple[Tensor, States, list[Tensor]]:
+        h = self.embedding(x)  # [B, T, embedding]
+        inside, after = [], []
+        for layer, before in zip(self._layers(), state, strict=True):
+            h, last = layer.step(h, before)  # [B, T, hidden]
+            inside.append(h)
+            after.append(last)
+        return self.out(h), tuple(after), inside
+
+    def _layers(self) -> list[GRU]:
+        return list(self.layers)  # type: ignore[arg-type]
