@@ -14,12 +14,14 @@ TORCH_INDEX ?=
 # `make test TESTS=tests/unit` runs a part; PYTEST holds more options, for example PYTEST='-k mulaw -x'.
 TESTS ?= tests
 PYTEST ?=
+# Processes that `make test` shares the tests among, one thread each.
+JOBS ?= 2
 # `make fuzz` runs the property tests this often, each time with the next seed, and the engine's loader this long.
 FUZZ_ROUNDS ?= 10
 FUZZ_SEED ?= $(shell date +%s)
 FUZZ_SECONDS ?= 60
 
-.PHONY: help setup test style demo soak fuzz sanitize clean
+.PHONY: help setup test style demo docs soak fuzz sanitize clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -49,13 +51,17 @@ $(STAMP): pyproject.toml constraints.txt tools/setup.py $(ENGINE)
 test: style ## style, ruff, mypy and all tests
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy $$($(VENV)/bin/python tools/style.py --torch-free)
-	$(VENV)/bin/python -m pytest $(PYTEST) $(TESTS)
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST) $(TESTS)
 
 style: $(STAMP) ## the house rules (sizes, names, imports)
 	$(VENV)/bin/python tools/style.py
 
 demo: $(STAMP) ## train a small voice, export it, stream it: demo/out.wav and demo/report
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" bash egs/demo/run.sh
+
+docs: $(STAMP) ## the documentation as a site: build/site/index.html
+	$(VENV)/bin/pip install -q -c constraints.txt -e '.[docs]'
+	$(VENV)/bin/mkdocs build -q --site-dir build/site
 
 soak: $(STAMP) ## the tests that run for many minutes
 	$(VENV)/bin/python -m pytest -m soak --timeout 3600 $(PYTEST) $(TESTS)

@@ -54,7 +54,7 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a bundle says of itself.
+    """Manifest of a bundle: what it says of itself.
 
     Attributes:
         name, kind: a label, and what the bundle does (``vocoder``: features in, audio out).

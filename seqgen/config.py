@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 @dataclasses.dataclass(frozen=True)
 class Component:
-    """A registered class and its options: ``{name: wavernn, hidden: 256}`` in YAML.
+    """A registered class and its options: ``{name: gaussian, origin: -4}`` in YAML.
 
     The options are checked against the class's own ``Config`` dataclass by :func:`options` when the run is put
     together, with the same strictness as every other key.
@@ -39,7 +39,7 @@ _DEEPEST = 50  # sections inside sections
 
 
 class _Place:
-    """A value with the file and line it came from, for messages."""
+    """Place of a value: the file and line it came from, for messages."""
 
     def __init__(self, source: str, line: int | None, value: Any) -> None:
         self.source, self.line, self.value = source, line, value
@@ -151,7 +151,7 @@ def _component(place: _Place, path: str) -> Component:
     if isinstance(value, str):
         return Component(value)
     if not isinstance(value, dict) or not isinstance(getattr(value.get("name"), "value", None), str):
-        raise place.error(f"'{path}' needs a name, got {_plain(place)!r}", "write e.g. `name: wavernn` and its options")
+        raise place.error(f"'{path}' needs a name, got {_plain(place)!r}", "write e.g. `name: adamw` and its options")
     return Component(value["name"].value, {key: _plain(item) for key, item in value.items() if key != "name"})
 
 
@@ -252,7 +252,7 @@ def load(
         SeqgenError: naming file, line, key and the remedy, for anything that does not fit.
 
     Example:
-        >>> load(Path("egs/fsdd/wavernn/conf/base.yaml"), RunConfig, ["train.steps=100"])  # doctest: +SKIP
+        >>> load(Path("egs/demo/conf/voice.yaml"), RunConfig, ["train.steps=100"])  # doctest: +SKIP
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -288,7 +288,8 @@ def construct(component: Component, table: Registry, *, source: str) -> Any:
     Raises:
         SeqgenError: as :func:`options`, and as the class itself.
     """
-    return table.load(component.name)(options(component, table, source=source))
+    given = options(component, table, source=source)
+    return table.load(component.name)(given)
 
 
 def plain(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The one exception a user is meant to read."""
+"""The exception that a user is meant to read."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ ArrayT = TypeVar("ArrayT")
 
 
 class Key(NamedTuple):
-    """Names one stream of randomness: a run's seed and what is drawn (a step, an utterance, a listener)."""
+    """Key of one stream of randomness: a run's seed and what is drawn (a step, an utterance, a listener)."""
 
     seed: int
     stream: int

@@ -163,7 +163,7 @@ def _teacher(found: Found) -> Preset:
 
 @dataclass(frozen=True)
 class Row:
-    """Presets whose names are alike.
+    """Row of the table: presets whose names are alike.
 
     Attributes:
         pattern: of their whole names. make: what a name means. examples: some of them, or all there are.

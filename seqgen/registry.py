@@ -1,4 +1,4 @@
-"""Hand-written tables from names to classes; nothing is imported before it is asked for."""
+"""Registries, hand-written tables from names to classes; nothing is imported before it is asked for."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def unknown(kind: str, name: str, known: Collection[str], source: str = "") -> S
 
 
 class Registry(Mapping[str, str]):
-    """Names of one kind and where each lives (``"module:Class"``).
+    """Registry of one kind: names and where each lives (``"module:Class"``).
 
     The table is written by hand; other packages add names by entry points of the group ``seqgen.<group>``, which are
     looked up when a name is not in the table, or when all names are asked for.
@@ -59,6 +59,11 @@ class Registry(Mapping[str, str]):
         added = {point.name: point.value for point in importlib.metadata.entry_points(group=f"seqgen.{self.group}")}
         return {**self._table, **{name: place for name, place in added.items() if name not in self._table}}
 
+    def name_of(self, kind: type[Any]) -> str:
+        """The name that a class is registered under, "" where it is not."""
+        here = f"{kind.__module__}:{kind.__qualname__}"
+        return next((name for name, place in self._every().items() if place == here), "")
+
     def load(self, name: str) -> Any:
         """The class registered under ``name``.
 
@@ -75,6 +80,10 @@ TASKS = Registry(
     {
         "vocoder": "seqgen.tasks.vocoder.task:Vocoding",
         "characters": "seqgen.tasks.text.characters:Characters",
+        "pairs": "seqgen.tasks.pairs.task:Pairs",
+        "grammar": "seqgen.tasks.processes.grammar:Grammar",
+        "seasonal": "seqgen.tasks.processes.seasonal:SeasonalSymbols",
+        "tuned-resonance": "seqgen.tasks.processes.tuned_resonance:TunedResonance",
     },
 )
 MODELS = Registry(
@@ -85,6 +94,9 @@ MODELS = Registry(
         "wavenet": "seqgen.models.wavenet:WaveNet",
         "wavenet-context": "seqgen.models.wavenet_context:ContextWaveNet",
         "recurrent": "seqgen.models.recurrent:Recurrent",
+        "separable-critic": "seqgen.models.separable_critic:SeparableCritic",
+        "concatenated-critic": "seqgen.models.concatenated_critic:ConcatenatedCritic",
+        "resonance": "seqgen.models.resonance:Resonance",
     },
 )
 DENSITIES = Registry(
@@ -96,7 +108,15 @@ DENSITIES = Registry(
         "subscale": "seqgen.generation.subscale.generator:Subscale",
     },
 )
-CONDITIONERS = Registry("conditioner", "conditioners", {"frames": "seqgen.models.frames:FrameConditioner"})
+CONDITIONERS = Registry(
+    "conditioner",
+    "conditioners",
+    {
+        "frames": "seqgen.models.frames:FrameConditioner",
+        "repeat": "seqgen.models.repeated_frames:RepeatedFrames",
+        "perceptron": "seqgen.models.repeated_frames:FramePerceptron",
+    },
+)
 CODECS = Registry(
     "codec",
     "codecs",
@@ -122,6 +142,17 @@ OBJECTIVES = Registry(
         "likelihood": "seqgen.objectives.likelihood:Likelihood",
         "distillation": "seqgen.objectives.distillation:Distillation",
         "classification": "seqgen.objectives.classification:Classification",
+        "information": "seqgen.objectives.information:Information",
+        "actual": "seqgen.objectives.actual:Actual",
+    },
+)
+ESTIMATORS = Registry(
+    "estimator",
+    "estimators",
+    {
+        "infonce": "seqgen.estimators.infonce:InfoNCE",
+        "nwj": "seqgen.estimators.nwj:NWJ",
+        "interpolated": "seqgen.estimators.interpolated:Interpolated",
     },
 )
 OPTIMISERS = Registry(
@@ -134,7 +165,14 @@ OPTIMISERS = Registry(
         "sgd": "seqgen.optim.torch_optimisers:SGD",
     },
 )
-FLOWS = Registry("flow", "flows", {"parallel-wavenet": "seqgen.models.parallel_wavenet:ParallelWaveNet"})
+FLOWS = Registry(
+    "flow",
+    "flows",
+    {
+        "parallel-wavenet": "seqgen.models.parallel_wavenet:ParallelWaveNet",
+        "independent": "seqgen.flows.independent:IndependentFlow",
+    },
+)
 CORPORA = Registry(
     "corpus",
     "corpora",
@@ -144,6 +182,26 @@ CORPORA = Registry(
         "ljspeech": "seqgen.data.corpora:LJSpeech",
         "yesno": "seqgen.data.corpora:YesNo",
         "folder": "seqgen.data.corpora:Folder",
+    },
+)
+# How densities and networks are exported, under the names that they are registered by.
+DENSITY_EXPORTERS = Registry(
+    "density exporter",
+    "density_exporters",
+    {
+        "autoregressive": "seqgen.export.autoregressive:AutoRegressiveExporter",
+        "parallel": "seqgen.export.parallel:ParallelExporter",
+        "subscale": "seqgen.export.subscale:SubscaleExporter",
+    },
+)
+NETWORK_EXPORTERS = Registry(
+    "network exporter",
+    "network_exporters",
+    {
+        "wavernn": "seqgen.export.wavernn:WaveRNNExporter",
+        "wavenet": "seqgen.export.wavenet:WaveNetExporter",
+        "wavenet-context": "seqgen.export.wavenet_context:ContextWaveNetExporter",
+        "parallel-wavenet": "seqgen.export.parallel_wavenet:ParallelWaveNetExporter",
     },
 )
 RUNTIMES = Registry(

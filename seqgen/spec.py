@@ -12,7 +12,7 @@ from seqgen.errors import SeqgenError
 
 @dataclass(frozen=True, slots=True)
 class StreamSpec:
-    """What a causal sequence model consumes and emits, per position.
+    """Description of a stream: what a causal sequence model consumes and emits, per position.
 
     A block of ``T`` inputs gives ``T · up / down`` outputs. Output ``t`` answers input position
     ``(t - latency) · down / up``: the first ``latency`` outputs of a fresh stream come from the zero padding on
@@ -57,7 +57,7 @@ class StreamSpec:
 
 @dataclass(frozen=True, slots=True)
 class Alignment:
-    """The arithmetic between frames and samples of a stream.
+    """Alignment of frames and samples of a stream.
 
     A frame makes ``hop`` samples. A stream waits before its first sample for ``latency`` samples' worth of frames, so
 
@@ -75,6 +75,11 @@ class Alignment:
     def look_ahead(self) -> int:
         """Frames beyond the end of a stretch that its last samples need."""
         return -(-self.latency // self.hop)
+
+    @property
+    def skipped(self) -> int:
+        """Frames whose samples are all waited for: a fresh stream makes its first sample of the next one."""
+        return self.latency // self.hop
 
     def frames(self, samples: int) -> int:
         """Frames that a fresh stream needs for ``samples`` samples."""
@@ -104,7 +109,7 @@ class Alignment:
 
 @dataclass(frozen=True, slots=True)
 class FeatureSpec:
-    """The one log-mel definition that training, evaluation, export and the streaming front end share.
+    """Definition of log-mel frames, the one that training, evaluation, export and the streaming front end share.
 
     Frame ``i`` is the Hann-windowed stretch of ``window`` samples centred on the middle of the hop block
     ``[i·hop, (i+1)·hop)``, zero-padded outside the recording and to ``n_fft`` for the transform:
@@ -195,19 +200,34 @@ def require_same_signature(got: FeatureSpec, expected: FeatureSpec, *, where: st
     )
 
 
+@dataclass(frozen=True, slots=True)
+class FrameSpec:
+    """Frames that a sequence is conditioned on, whatever they hold: ``channels`` of each, and the ``hop``, the samples
+    that one stands for."""
+
+    channels: int
+    hop: int
+
+    def __post_init__(self) -> None:
+        if min(self.channels, self.hop) < 1:
+            raise SeqgenError(f"frames: got {self}", remedy="give 1 or more of each")
+
+
 @dataclass(frozen=True)
 class Facts:
-    """What a task knows of its data before any network is built; networks and objectives are constructed with it.
+    """Facts that a task knows of its data before any network is built; networks and objectives are constructed with it.
 
     Attributes:
         examples: training examples (recordings, rows, images); 0 where they are drawn without end.
         vocab_size: alphabet of an element; 0 where elements are real numbers.
-        shape: of an element that is not a symbol; of images ``(channels, height, width)``.
+        shape: of an element that is not a symbol; of images ``(channels, height, width)``, of pairs of vectors their
+            two dimensions.
         symbols_per_sample: elements that make one sample.
         start: the element before the first one.
         unit: what a sample is called in reports.
         alphabet: the symbols by index, where they have names (characters, say).
-        speakers: in the order of their indices. features: definition of the frames, where there are any.
+        speakers: in the order of their indices.
+        features: definition of the frames, where they are log-mel. frames: channels and hop of frames of another kind.
     """
 
     examples: int = 0
@@ -219,6 +239,12 @@ class Facts:
     alphabet: tuple[str, ...] = ()
     speakers: tuple[str, ...] = ()
     features: FeatureSpec | None = None
+    frames: FrameSpec | None = None
+
+    @property
+    def frame_spec(self) -> FrameSpec | None:
+        """The frames that elements are conditioned on, of either kind; ``None`` where there are none."""
+        return self.frames if self.features is None else FrameSpec(self.features.n_mels, self.features.hop)
 
     @property
     def num_speakers(self) -> int:

@@ -1,6 +1,6 @@
 """The figures of `seqgen-serve bench` beside those of a load generator that shares no code with it, of one server.
 
-    python tools/check_load.py --preset wavernn-896-sparse95-int8 --threads 2 --streams 8 --seconds 20 --turns 2
+    python tools/check_load.py --preset NAME --threads 2 --streams 8 --seconds 20 --turns 2
 
 Compiles tools/load_server.c (needs a C compiler), starts the server once and lets the two listen in turn.
 """

@@ -78,7 +78,7 @@ def _page(out: Path, bundle: Bundle, sounds: dict[str, dict[str, Path]], stream:
     players.append(_player("three-minute model", sounds["quick"]["vocoded"], out))
     return f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>seqgen demo</title><style>{_STYLE}</style>
 <h1>From recordings to a streaming voice</h1>
-<p>A small WaveRNN was trained for about three minutes; then the voice that ships with the repository
+<p>A small voice was trained for about three minutes; then the voice that ships with the repository
 (<code>{html.escape(manifest.name)}</code>, {size:.1f} MB, {manifest.sample_rate} Hz) was streamed from a process
 without PyTorch: first audio after <b>{stream["first_audio_ms"]:.0f} ms</b>, real-time factor
 <b>{stream["real_time_factor"]:.2f}</b> ({stream["audio_seconds"]:.1f} s of audio in {stream["seconds"]:.1f} s).</p>

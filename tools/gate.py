@@ -18,12 +18,15 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
+import graphlib
 import hashlib
 import io
 import json
 import math
 import os
 import platform
+import re
 import shutil
 import sys
 import tempfile
@@ -36,8 +39,6 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 # Speakers, takes to test and takes to train on.
 SIZES = {"tiny": (("lucas", "theo"), 2, 6), "small": (("jackson", "lucas", "theo"), 3, 12)}
 DIGITS = (1, 4)
-# In this order: the student needs the WaveNet and the classifier.
-RUNS = ("wavernn", "pruned", "subscale", "wavenet", "mulaw", "digits", "student")
 SILENT = ("digits",)  # runs that make no audio
 PRECISIONS = {"pruned": "int8"}
 CLOCK = ("seconds", "elements_per_second")  # what a run tells about time
@@ -297,6 +298,13 @@ def shipped(size: str) -> Figures:
     return found
 
 
+def runs(size: str) -> Iterator[Path]:
+    """The runs of a size, each behind those whose networks it takes."""
+    found = {path.stem: path for path in sorted((REPOSITORY / "tools/gate" / size).glob("*.yaml"))}
+    needs = {name: re.findall(r"experiment: (\w+)", path.read_text(encoding="utf-8")) for name, path in found.items()}
+    return (found[name] for name in graphlib.TopologicalSorter(needs).static_order())
+
+
 def measure(recordings: Path, size: str) -> tuple[Figures, dict[str, float]]:
     """Every figure, and the seconds each part took; works in a temporary directory."""
     found: Figures = {}
@@ -307,12 +315,10 @@ def measure(recordings: Path, size: str) -> tuple[Figures, dict[str, float]]:
         try:
             began = time.perf_counter()
             corpus(recordings, size)
-            for name in (*RUNS, "shipped"):
-                conf = REPOSITORY / "tools/gate" / size / f"{name}.yaml"
-                if name == "shipped":
-                    found |= prefixed(name, shipped(size))
-                elif conf.is_file():
-                    found |= prefixed(name, voice(conf, name, SIZES[size][0][0]))
+            speaker = SIZES[size][0][0]
+            parts = {conf.stem: functools.partial(voice, conf, conf.stem, speaker) for conf in runs(size)}
+            for name, part in {**parts, "shipped": functools.partial(shipped, size)}.items():
+                found |= prefixed(name, part())
                 now = time.perf_counter()
                 seconds[name], began = round(now - began, 2), now
         finally:

@@ -18,21 +18,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from seqgen.tasks.vocoder.evaluation import ratio
+
+from seqgen.tasks.table import ratio
 
 NATS = math.log(2)
 
 
 def difference(ours: dict[str, Any], theirs: dict[str, Any]) -> str:
     """Paired difference in nats per sample with its 95 % interval."""
-    mine, other = ours["bits_and_samples"], theirs["bits_and_samples"]
+    mine, other = (report["examples"]["bits_per_sample"] for report in (ours, theirs))
     if mine.keys() != other.keys():
         raise SystemExit(
-            f"{ours['voice']} and {theirs['voice']} were scored on different recordings; score both on the same"
+            f"{ours['path']} and {theirs['path']} were scored on different recordings; score both on the same"
         )
     bits = np.array([mine[key][0] - other[key][0] for key in mine])
-    mean, half = ratio(bits * NATS, np.array([mine[key][1] for key in mine]))
-    return f"{mean:+.4f} ± {half:.4f}"
+    found = ratio(bits * NATS, np.array([mine[key][1] for key in mine]))
+    return f"{found.value:+.4f} ± {found.half_width:.4f}"
 
 
 def read(path: Path) -> dict[str, Any]:

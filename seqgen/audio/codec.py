@@ -1,4 +1,4 @@
-"""What a model emits per sample: codes between waveforms and the symbols (or reals) of a sequence model."""
+"""Codecs between waveforms and the symbols (or real numbers) that a sequence model reads and draws."""
 
 from __future__ import annotations
 
@@ -49,7 +49,8 @@ class Codec(ABC):
 
 @final
 class Bytes16(Codec):
-    """16-bit PCM as two bytes per sample, coarse first: ``s = pcm16 + 32768``, ``coarse = s >> 8``, ``fine = s & 255``.
+    """Codec of 16-bit PCM as two bytes per sample, coarse first: ``s = pcm16 + 32768``, ``coarse = s >> 8``, ``fine = s
+    & 255``.
 
     Lossless for 16-bit recordings. ``start`` is the fine byte of digital silence (32768 = 128·256 + 0).
 
@@ -79,7 +80,7 @@ class Bytes16(Codec):
 
 @final
 class MuLaw8(Codec):
-    """One 8-bit µ-law symbol per sample (see :mod:`seqgen.audio.mulaw`)."""
+    """Codec of one 8-bit µ-law symbol per sample (see :mod:`seqgen.audio.mulaw`)."""
 
     symbols_per_sample = 1
     alphabet = 256
@@ -97,7 +98,7 @@ class MuLaw8(Codec):
 
 @final
 class Float(Codec):
-    """The waveform itself, for real-valued distributions and flows."""
+    """Codec that leaves the waveform as it is, for real-valued distributions and flows."""
 
     symbols_per_sample = 1
     alphabet = 0

@@ -1,4 +1,4 @@
-"""Has a recording been cut short? libsndfile shortens such files silently, so their containers are read here."""
+"""Containers of recordings, read to tell whether a file was cut short: libsndfile shortens such files silently."""
 
 from __future__ import annotations
 

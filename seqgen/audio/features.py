@@ -1,4 +1,4 @@
-"""The one log-mel front end: offline and streaming in numpy, and the files that carry features."""
+"""Log-mel front end, the only one: offline and streaming in numpy, and the files that carry features."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def log_mel(audio: npt.NDArray[Any], spec: FeatureSpec) -> npt.NDArray[np.float3
 
 
 class MelState(NamedTuple):
-    """Where a stream stands: samples still needed (from the next frame's start on), samples and frames so far."""
+    """State of a log-mel stream: samples still needed (from the next frame's start on), samples and frames so far."""
 
     buffer: npt.NDArray[np.float32]
     samples: int
@@ -112,7 +112,7 @@ class MelState(NamedTuple):
 
 
 class MelStream:
-    """:func:`log_mel` over a stream of blocks of any length; state is a value and nothing given is changed.
+    """Log-mel features of a stream that comes in blocks of any length: :func:`log_mel` with a state that is a value.
 
     Frame ``i`` comes out once ``(i+1)·hop + pad`` samples are in; :meth:`flush` gives the rest at the end.
     Pushed and flushed frames together equal ``log_mel`` of the whole.

@@ -23,7 +23,7 @@ def encode(audio: npt.NDArray[Any], levels: int = 256) -> npt.NDArray[np.int64]:
     Returns:
         int64 ``[..., N]`` in ``[0, levels)``; zero becomes ``levels // 2``.
 
-    Source: ITU-T G.711 in its continuous form, as in van den Oord et al. 2016 (WaveNet), section 2.2.
+    Source: ITU-T G.711 in its continuous form, as in van den Oord et al., arXiv 1609.03499, section 2.2.
 
     Example:
         >>> encode(np.array([-1.0, 0.0, 1.0]))

@@ -10,7 +10,7 @@ from seqgen.spec import FeatureSpec
 
 
 class LogMel(nn.Module):
-    """:func:`seqgen.audio.features.log_mel` for batches, in the precision of its input.
+    """Log-mel features of batches, :func:`seqgen.audio.features.log_mel` in the precision of its input.
 
     Frame ``i`` sees the samples ``[i·hop - pad, (i+1)·hop + pad)``, zero outside the recording:
     ``feature = ln(max(|rfft(hann · x, n_fft)| @ mel_filters, floor))``.

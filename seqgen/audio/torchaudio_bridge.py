@@ -1,4 +1,4 @@
-"""The only module that imports torchaudio: batched (GPU) resampling and an independent mel filter bank."""
+"""Bridge to torchaudio, which no other module imports: batched (GPU) resampling and an independent mel filter bank."""
 
 from __future__ import annotations
 

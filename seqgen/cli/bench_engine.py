@@ -46,7 +46,7 @@ def resident_mb() -> float:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What is measured.
+    """Options of a measurement of the engine.
 
     Attributes:
         form: how weights are held. streams: side by side. seconds: how long. threads: of the engine.

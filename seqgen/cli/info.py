@@ -65,6 +65,7 @@ def _installation() -> dict[str, Any]:
     tables = (
         registry.TASKS,
         registry.OBJECTIVES,
+        registry.ESTIMATORS,
         registry.DENSITIES,
         registry.MODELS,
         registry.FLOWS,

@@ -1,4 +1,4 @@
-"""What the verbs work on: an experiment or a bundle, opened with the task of its run."""
+"""The argument of the verbs: an experiment or a bundle, opened with the task of its run."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ def is_bundle(path: Path) -> bool:
     return (path / MANIFEST).is_file()
 
 
-def opened(path: Path, runtime: str = "") -> tuple[Task, System]:
+def opened(path: Path, runtime: str = "", *, objective: bool = True) -> tuple[Task, System]:
     """The task and the trained system of an experiment (its best checkpoint), or of a bundle through a runtime.
+
+    Without ``objective`` an experiment is opened as its trained networks alone: those of other runs need not be at
+        hand.
 
     Raises:
         SeqgenError: for a path that is neither, and for a runtime asked of an experiment.
@@ -39,4 +42,4 @@ def opened(path: Path, runtime: str = "") -> tuple[Task, System]:
             f"--runtime {runtime} for an experiment, which torch runs", remedy="export it, and give the bundle"
         )
     found = experiment.Experiment.open(path)
-    return found.task(), found.load()
+    return found.task(), found.load() if objective else found.exported()

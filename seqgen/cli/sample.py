@@ -49,7 +49,7 @@ def run_sample(given: argparse.Namespace) -> int:
             f"--temperature {given.temperature:g}, --length {given.length}",
             remedy="give a temperature from 0 to 2 and a length that is not negative",
         )
-    task, system = opened(given.path, given.runtime)
+    task, system = opened(given.path, given.runtime, objective=False)
     began = time.perf_counter()
     options = Sampling(
         given=given.given,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # torch is imported when a command runs, so that help and ref
 _HELP = """\
 Train the run that a YAML file describes.
 
-  seqgen train egs/fsdd/wavernn/conf/base.yaml --out exp/fsdd
+  seqgen train egs/demo/conf/voice.yaml --out exp/demo
   seqgen train conf.yaml --out exp/a --set train.steps=2000 train.seed=7     # recorded in exp/a/config.yaml
   seqgen train conf.yaml --out exp/a --resume                                    # exactly as if never stopped
   seqgen train conf.yaml --out exp/b --init-from exp/a                           # fine-tune: weights only

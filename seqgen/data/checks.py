@@ -1,4 +1,4 @@
-"""What can be wrong with a Kaldi data directory, said by file and line."""
+"""Checks of a Kaldi data directory, whose problems are told by file and line."""
 
 from __future__ import annotations
 

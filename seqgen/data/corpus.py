@@ -1,4 +1,4 @@
-"""What a corpus is: recordings with ids and speakers, a fixed split, and perhaps a public archive to fetch."""
+"""The contract of a corpus: recordings with ids and speakers, a fixed split, and perhaps a public archive to fetch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Anybody's folder of recordings as a corpus."""
+"""The corpus that any folder of recordings is."""
 
 from __future__ import annotations
 

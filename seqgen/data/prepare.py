@@ -1,4 +1,4 @@
-"""From a corpus to three Kaldi data directories: train, valid, test."""
+"""Preparation of a corpus: three Kaldi data directories, train, valid and test."""
 
 from __future__ import annotations
 

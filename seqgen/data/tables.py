@@ -12,7 +12,7 @@ _GAP = re.compile(r"[ \t]+")
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong in a data directory; ``str()`` gives ``file:line: message`` (line 0: the file as a whole)."""
+    """Problem in a data directory; ``str()`` gives ``file:line: message`` (line 0: the file as a whole)."""
 
     file: Path
     line: int

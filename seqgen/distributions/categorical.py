@@ -11,7 +11,8 @@ from seqgen.distributions.contract import Distribution, full
 
 
 class Categorical(Distribution):
-    """``p(k) = softmax(logits)_k``; sampling inverts the cumulative sum: the first k with ``u < Σ_{j<=k} p(j)``.
+    """Categorical distribution ``p(k) = softmax(logits)_k``; sampling inverts the cumulative sum: the first k with ``u
+    < Σ_{j<=k} p(j)``.
 
     Shapes: logits ``[…, classes]``, value int64 ``[…]``, u ``[…, 1]``. The temperature divides the logits and is
     floored at 1e-3, where only near-ties are left to chance.

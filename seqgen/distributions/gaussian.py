@@ -13,7 +13,8 @@ from seqgen.distributions.normal_quantile import quantile
 
 
 class Gaussian(LocationScale):
-    """``ln p(x) = -½((x-m)/s)² - ln s - ½ ln 2π`` with ``s = exp(max(params_1 + origin, min_log_scale))``.
+    """Normal distribution ``ln p(x) = -½((x-m)/s)² - ln s - ½ ln 2π`` with ``s = exp(max(params_1 + origin,
+    min_log_scale))``.
 
     Sampling inverts the distribution function: ``x = m + τ·s·Φ⁻¹(u)``, clipped to [-1, 1].
 

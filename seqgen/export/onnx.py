@@ -1,199 +1,31 @@
 """A vocoder as two ONNX graphs: ``step.onnx`` (given elements → distributions) and ``loop.onnx`` (features → audio).
 
-Both are assembled from traces of the vocoder's own modules: a frame of the conditioning network and of the predictor,
-an audio sample of the body and of the synthesis filter. Each becomes the body of an ONNX ``Scan``, so a whole chunk is
-one call and time and batch are free.
+Each kind of density assembles its own (its exporter, :mod:`seqgen.export.contract`) from traces of the vocoder's own
+modules; what they share is in :mod:`seqgen.export.loops`.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import onnx
 import torch
-from onnx import TensorProto, helper
-from torch import Tensor, nn
 
-from seqgen.export import lanes, parallel
-from seqgen.export.graph import Piece, model, trace
-from seqgen.export.loops import (
-    EXAMPLE_BATCH,
-    TYPES,
-    Loop,
-    Names,
-    aligned,
-    conditioner,
-    decoding,
-    fixed,
-    frame_loop,
-    interface,
-    stored,
-)
-from seqgen.generation.autoregressive import AutoRegressive
-from seqgen.generation.parallel import Parallel
-from seqgen.generation.subscale.generator import Subscale
+from seqgen.export.contract import density_exporter
 from seqgen.generation.vocoder import Vocoder
-from seqgen.nets.synthesis import FrameCoefficients, LinearSynthesis
-from seqgen.stream.state import leaves, unflatten
-
-
-class _Sample(nn.Module):
-    """One audio sample: ``values`` drawn, or with ``score`` the distributions of given elements."""
-
-    def __init__(self, generator: AutoRegressive, score: bool) -> None:
-        super().__init__()
-        self.generator, self.score = generator, score
-
-    def forward(
-        self, cond: Tensor, given: Tensor, temperature: Tensor, previous: Tensor, *flat: Tensor
-    ) -> tuple[Tensor, ...]:
-        generator = self.generator
-        body, distribution = generator.body, generator.distribution
-        state: Any = unflatten(body.init_state(1), flat)
-        made = []
-        for index in range(generator.symbols_per_sample):
-            x = previous[:, None] if body.spec.in_dim == 0 else previous[:, None, None]
-            params, state = body.step(x, state, cond[:, None] if index == 0 else cond[:, None][:, :0])
-            if self.score:
-                previous = given[:, index]
-                made.append(params[:, 0])
-            else:
-                previous = distribution.sample(params[:, 0], given[:, index], temperature)
-                made.append(previous)
-        return (torch.stack(made, dim=1), previous, *(leaf for _, leaf in leaves(state)))
-
-
-def _trace_sample(generator: AutoRegressive, names: Names, score: bool) -> Piece:
-    state = generator.init_state(EXAMPLE_BATCH)
-    per, distribution = generator.symbols_per_sample, generator.distribution
-    noise = torch.full((EXAMPLE_BATCH, per, distribution.num_uniforms), 0.5)
-    given = state.previous[:, None].expand(-1, per).clone() if score else noise
-    example = {
-        "cond": torch.randn(EXAMPLE_BATCH, generator.body.spec.cond_dim),
-        "given": given,
-        "temperature": torch.tensor(1.0),
-        "state.previous": state.previous,
-    }
-    example |= {name: leaf for name, (_, leaf) in zip(names.body, leaves(state.body), strict=True)}
-    outputs = ["made", "state.previous.after", *(f"{name}.after" for name in names.body)]
-    axes = {name: {0: "batch"} for name in (*example, *outputs) if name != "temperature"}
-    return trace(_Sample(generator, score), example, outputs, axes)
-
-
-def _sample_loop(generator: AutoRegressive, names: Names, score: bool) -> Loop:
-    state = generator.init_state(1)
-    real, element = TensorProto.FLOAT, TYPES[state.previous.dtype]
-    carried = {"state.previous": element}
-    carried |= {name: TYPES[leaf.dtype] for name, (_, leaf) in zip(names.body, leaves(state.body), strict=True)}
-    cut = {"cond": real, "given": element if score else real}
-    made = {"made": real if score else element}
-    return Loop(_trace_sample(generator, names, score), carried, cut, ["aligned", "given"], made)
-
-
-class _Predictor(nn.Module):
-    """One frame: features ``[B, M]`` and the waiting coefficients in, ``[B, hop, order]`` and the waiting ones out."""
-
-    def __init__(self, coefficients: FrameCoefficients) -> None:
-        super().__init__()
-        self.coefficients = coefficients
-
-    def forward(self, frame: Tensor, waiting: Tensor) -> tuple[Tensor, Tensor]:
-        return self.coefficients.step(frame[:, None], waiting)
-
-
-class _Synthesis(nn.Module):
-    """One sample: excitation ``[B]`` in [-1, 1), its coefficients ``[B, order]`` and the history in, ``[B]`` out."""
-
-    def __init__(self, synthesis: LinearSynthesis) -> None:
-        super().__init__()
-        self.synthesis = synthesis
-
-    def forward(self, level: Tensor, predictor: Tensor, history: Tensor) -> tuple[Tensor, Tensor]:
-        made, history = self.synthesis.step(level[:, None, None] * 32768, history, predictor[:, None])
-        return made[:, 0, 0] / 32768, history
-
-
-def _trace_pair(module: nn.Module, example: dict[str, Tensor], made: str, carried: str) -> Piece:
-    outputs = [made, f"{carried}.after"]
-    return trace(module, example, outputs, {name: {0: "batch"} for name in (*example, *outputs)})
-
-
-def _synthesis(vocoder: Vocoder) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto], list[onnx.TensorProto]]:
-    """``features`` and ``excitation [B, N]`` to ``audio``: nodes, traced weights, constants; none for a plain codec."""
-    if vocoder.coefficients is None or vocoder.filter is None:
-        return [], [], []
-    real, order = TensorProto.FLOAT, vocoder.filter.spec.cond_dim
-    frame = torch.randn(EXAMPLE_BATCH, vocoder.coefficients.spec.in_dim)
-    state = vocoder.init_state(EXAMPLE_BATCH)
-    example = {"frame": frame, "state.coefficients": state.coefficients}
-    piece = _trace_pair(_Predictor(vocoder.coefficients), example, "made", "state.coefficients")
-    frames = Loop(
-        piece, {"state.coefficients": real}, {"frame": real}, ["features"], {"made": real}, "predictor.frames"
-    )
-    example = {
-        "level": torch.zeros(EXAMPLE_BATCH),
-        "predictor": torch.zeros(EXAMPLE_BATCH, order),
-        "state.history": state.history,
-    }
-    inner = _trace_pair(_Synthesis(vocoder.filter), example, "made", "state.history")
-    cut = {"level": real, "predictor": real}
-    samples = Loop(inner, {"state.history": real}, cut, ["excitation", "predictor"], {"made": real}, "audio")
-    nodes = [
-        *frames.nodes("predictor/"),
-        helper.make_node("Reshape", ["predictor.frames", "predictor.shape"], ["predictor.vectors"]),
-        *aligned("predictor.vectors", "predictor"),
-        *samples.nodes("synthesis/"),
-    ]
-    return nodes, [*piece.weights, *inner.weights], [fixed("predictor.shape", [0, -1, order])]
-
-
-def _assemble(vocoder: Vocoder, directory: Path, score: bool) -> onnx.ModelProto:
-    generator = vocoder.generator
-    assert isinstance(generator, AutoRegressive)
-    net = conditioner(generator)
-    state = vocoder.init_state(1)
-    names = Names.of(state.generator)
-    frames, samples = frame_loop(generator, names), _sample_loop(generator, names, score)
-    width = [generator.symbols_per_sample] if score else [generator.symbols_per_sample, generator.distribution.num_uniforms]
-    constants = [
-        fixed("axis.time", [1]),
-        fixed("given.shape", [0, -1, *width]),
-        fixed("cond.shape", [0, -1, net.spec.out_dim]),
-    ]
-    filtering, extra, more = _synthesis(vocoder)
-    tail: list[onnx.NodeProto] = []
-    if score:
-        tail.append(helper.make_node("Reshape", ["made", "params.shape"], ["params"]))
-        constants.append(fixed("params.shape", [0, -1, generator.distribution.num_params]))
-    if filtering or not score:
-        elements, audio = "given" if score else "made", "excitation" if filtering else "audio"
-        decoded, tables = decoding(vocoder.codec, elements, audio)
-        tail += [*decoded, *filtering]
-        constants += [*tables, *more]
-    nodes = [
-        *frames.nodes("frame/"),
-        helper.make_node("Reshape", ["frames", "cond.shape"], ["conditioning"]),
-        helper.make_node("Reshape", ["x" if score else "uniforms", "given.shape"], ["given"]),
-        *aligned("conditioning", "aligned"),
-        *samples.nodes("sample/", ["temperature"]),
-        *tail,
-    ]
-    initializers = stored([*frames.step.weights, *samples.step.weights, *extra], directory)
-    return model(interface(vocoder, state, nodes, [*initializers, *constants], score))
 
 
 def export_graphs(vocoder: Vocoder, directory: Path) -> None:
     """Write ``step.onnx`` and ``loop.onnx`` beside the safetensors files of ``directory``, which they point into.
 
     Raises:
+        SeqgenError: for a density of which there are no graphs.
         onnx.checker.ValidationError: where a graph is malformed (our own mistake).
     """
     vocoder.generator.eval()
+    exporter = density_exporter(vocoder.generator)
     for name, score in (("step.onnx", True), ("loop.onnx", False)):
         path = directory / name
-        kinds = {Parallel: parallel.assemble, Subscale: lanes.assemble}
-        assemble = kinds.get(type(vocoder.generator), _assemble)
         with torch.no_grad():
-            onnx.save(assemble(vocoder, directory, score), path)
+            onnx.save(exporter.assemble(vocoder, directory, score), path)
         onnx.checker.check_model(str(path))

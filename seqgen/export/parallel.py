@@ -1,4 +1,4 @@
-"""A voice that makes all samples of a chunk at once, as two ONNX graphs of the same form as any other vocoder's.
+"""A vocoder that makes all samples of a chunk at once, as two ONNX graphs of the same form as any other's, and as ops.
 
 ``loop.onnx`` turns features and uniforms into audio, ``step.onnx`` gives the distributions behind given noise. The
 conditioning network runs frame by frame in a ``Scan``, as everywhere; the flow takes the whole chunk in one pass, and
@@ -16,9 +16,15 @@ import torch
 from onnx import TensorProto, helper
 from torch import Tensor, nn
 
+from seqgen.audio.codec import Codec
 from seqgen.errors import SeqgenError
+from seqgen.export.contract import DensityExporter, Placed
 from seqgen.export.graph import Piece, model, rename, trace
 from seqgen.export.loops import EXAMPLE_BATCH, Loop, Names, conditioner, fixed, interface, stored
+from seqgen.export.network import Op
+from seqgen.flows.affine import TRUNCATION, Composed
+from seqgen.generation.contract import Generator
+from seqgen.generation.gain import GainFlow
 from seqgen.generation.parallel import Parallel
 from seqgen.generation.vocoder import Vocoder
 from seqgen.models.frames import FrameConditioner
@@ -98,22 +104,34 @@ def _trace_chunk(generator: Parallel, names: Names, score: bool) -> Piece:
     return trace(_Chunk(generator, score), example, outputs, axes)
 
 
-def assemble(vocoder: Vocoder, directory: Path, score: bool) -> onnx.ModelProto:
-    """``step.onnx`` where ``score``, else ``loop.onnx``.
+class ParallelExporter(DensityExporter):
+    """Graphs that run the flow once over a chunk; in front of the network the engine draws logistic noise."""
 
-    Raises:
-        SeqgenError: for a conditioning network other than :class:`~seqgen.models.frames.FrameConditioner`.
-    """
-    generator = vocoder.generator
-    assert isinstance(generator, Parallel)
-    state = vocoder.init_state(1)
-    names = Names.of(state.generator)
-    frames, chunk = _frame_loop(generator, names.conditioner[:-1]), _trace_chunk(generator, names, score)
-    made = rename(chunk, "chunk/", {name: name for name in (*chunk.inputs, *chunk.outputs)})
-    nodes = [
-        *frames.nodes("frame/"),
-        helper.make_node("Reshape", ["x" if score else "uniforms", "given.shape"], ["given"]),
-        *made.nodes,
-    ]
-    initializers = stored([*frames.step.weights, *chunk.weights], directory)
-    return model(interface(vocoder, state, nodes, [*initializers, fixed("given.shape", [0, -1, 1])], score))
+    def placed(self, generator: Generator, state: Any = None) -> Placed:
+        body: Any = generator.body
+        if isinstance(body, Composed) and len(body.flows) == 2 and isinstance(body.flows[1], GainFlow):
+            return Placed(body.flows[0], "body.flows.0", gained=True)
+        return Placed(body, "body")
+
+    def drawing(self, generator: Generator, codec: Codec) -> list[Op] | None:
+        return [{"op": "logistic", "truncation": TRUNCATION}]
+
+    def assemble(self, vocoder: Vocoder, directory: Path, score: bool) -> onnx.ModelProto:
+        """``step.onnx`` where ``score``, else ``loop.onnx``.
+
+        Raises:
+            SeqgenError: for a conditioning network other than :class:`~seqgen.models.frames.FrameConditioner`.
+        """
+        generator = vocoder.generator
+        assert isinstance(generator, Parallel)
+        state = vocoder.init_state(1)
+        names = Names.of(state.generator)
+        frames, chunk = _frame_loop(generator, names.conditioner[:-1]), _trace_chunk(generator, names, score)
+        made = rename(chunk, "chunk/", {name: name for name in (*chunk.inputs, *chunk.outputs)})
+        nodes = [
+            *frames.nodes("frame/"),
+            helper.make_node("Reshape", ["x" if score else "uniforms", "given.shape"], ["given"]),
+            *made.nodes,
+        ]
+        initializers = stored([*frames.step.weights, *chunk.weights], directory)
+        return model(interface(vocoder, state, nodes, [*initializers, fixed("given.shape", [0, -1, 1])], score))

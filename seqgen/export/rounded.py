@@ -1,12 +1,11 @@
 """A vocoder's tensors as small as the native engine reads them: ``engine.safetensors``.
 
-With int8 weights the cell's matrices have 8 bits, ``w = q · peak / 127`` with one peak a row and
-``q = round(127 w / peak)`` (:mod:`seqgen.nets.quantization`); where it is smaller, only their blocks of 4 × 4 that are not
-zero. Likewise the matrices of a WaveNet's stack, those of gates with a peak for each tap of a row. The matrix through
-which lanes are told of those before is stored like the cell's, the rest of their network in float32. Matrices of the
-conditioning network have bfloat16, as in the engine itself, and so do the last two of a stack that makes distributions
-of real numbers. All are the very numbers that the engine makes of float32 weights when it loads them, so nothing is
-rounded twice and the samples are the same.
+With int8 weights a network's matrices have 8 bits, ``w = q · peak / 127`` with one peak a row and
+``q = round(127 w / peak)`` (:mod:`seqgen.nets.quantization`); where it is smaller, only their blocks of 4 × 4 that are
+not zero. Those of dilated layers have a peak for each tap of a row. Matrices of the conditioning network have bfloat16,
+as in the engine itself, and so do the last two of a network that makes distributions of real numbers; which matrices
+those are the exporter of an op tells (:mod:`seqgen.export.contract`). All are the very numbers that the engine makes of
+float32 weights when it loads them, so nothing is rounded twice and the samples are the same.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from seqgen.export import contract
 from seqgen.nets import quantization
 
 FILE = "engine.safetensors"
@@ -61,24 +61,14 @@ def bfloat16(values: Array) -> Array:
 
 def uses(document: Mapping[str, Any]) -> tuple[dict[str, int], set[str]]:
     """Names of the matrices that have 8 bits, with how many each is of; and of those that have bfloat16."""
-    eighths, halves = dict[str, int](), set()
+    eighths, halves, exporters = dict[str, int](), set[str](), contract.exporters()
     for op in document["ops"]:
-        slow = [op, *op.get("context", {}).get("ops", [])]
-        halves |= {one["weight"] for one in slow if one["op"] in ("conv", "dense")}
-        if op["op"] == "lanes":
-            eighths[op["leave"]["weight"]] = 1
-        elif op["op"] == "wavernn":
-            eighths[op["recurrent"]] = 1
-            eighths |= {head[kind]: 1 for head in op["heads"] for kind in ("inner_weight", "outer_weight")}
-        for stack in {"wavenet": [op], "parallel-wavenet": op.get("flows", [])}.get(op["op"], []):
-            eighths |= dict.fromkeys(stack["gates"], stack["kernel"])
-            last = [stack["head"], stack["out"]]
-            pairs = [*stack["residuals"], *([stack["skip"]] if "skip" in stack else [])]
-            if "embedding" in stack:
-                pairs += last
-            else:
-                halves |= {weight for weight, _ in last}
-            eighths |= {weight: 1 for weight, _ in pairs}
+        if op["op"] in ("conv", "dense"):
+            halves.add(op["weight"])
+        elif op["op"] in exporters:
+            held = exporters[op["op"]].matrices(op)
+            eighths |= held.int8
+            halves |= held.bfloat16
     return eighths, halves
 
 

@@ -62,8 +62,8 @@ def write(
     """Write a voice as it stands as a bundle, golden vectors included.
 
     ``precision`` is how the native engine holds the weights when the bundle is opened. The file keeps float32 for the
-    other runtimes, unless it is for the engine only: with ``engine_only`` the bundle has what the native engine reads and
-    no more, its weights rounded to ``precision``.
+    other runtimes, unless it is for the engine only: with ``engine_only`` the bundle has what the native engine reads
+    and no more, its weights rounded to ``precision``.
 
     Raises:
         SeqgenError: where ``out`` cannot be written, or the engine cannot run the model.

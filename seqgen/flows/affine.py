@@ -22,6 +22,7 @@ from torch import Tensor
 from seqgen.errors import SeqgenError
 from seqgen.flows.contract import Bijector
 from seqgen.spec import StreamSpec
+from seqgen.stream.conditioning import Conditioning
 from seqgen.stream.contract import Streamable
 
 S = TypeVar("S")
@@ -47,7 +48,7 @@ def logistic_log_density(x: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
 
 
 class Affine(NamedTuple):
-    """``x = z · exp(log_scale) + mean`` element by element; both ``[B, T, 1]``."""
+    """Affine map ``x = z · exp(log_scale) + mean`` of each element; both ``[B, T, 1]``."""
 
     mean: Tensor
     log_scale: Tensor
@@ -58,14 +59,15 @@ class Affine(NamedTuple):
 
 
 class AffineStream(Streamable[S], Bijector):
-    """A causal map that is affine in the newest element. ``affine`` is the only abstract method; all else follows."""
+    """Streamable flow: a causal map that is affine in the newest element. ``affine`` is the only abstract method; all
+    else follows."""
 
     @abstractmethod
-    def affine(self, z: Tensor, state: S, cond: Tensor | None = None) -> tuple[Affine, S]:
+    def affine(self, z: Tensor, state: S, cond: Conditioning | None = None) -> tuple[Affine, S]:
         """Mean and log-scale of every element of a block, each from the ``z`` before it, and the state after."""
 
     @final
-    def step(self, z: Tensor, state: S, cond: Tensor | None = None) -> tuple[Tensor, S]:
+    def step(self, z: Tensor, state: S, cond: Conditioning | None = None) -> tuple[Tensor, S]:
         made, after = self.affine(z, state, cond)
         return made.of(z), after
 
@@ -91,7 +93,7 @@ class AffineStream(Streamable[S], Bijector):
 
 
 class AffineAutoregressive(AffineStream[Any]):
-    """One flow: mean and scale come from a network over the elements before.
+    """Inverse autoregressive flow whose means and scales come from a network over the elements before.
 
     ``(μ_t, r_t) = net(z_{t-1}, z_{t-2}, …)``,  ``s_t = floor + softplus(r_t + b)`` with b such that ``r = 0`` gives
     ``scale``. A product of several scales explodes unless they start below one, and collapses without a floor.
@@ -118,14 +120,14 @@ class AffineAutoregressive(AffineStream[Any]):
     def init_state(self, batch: int, memory: Any = None) -> Any:
         return self.net.init_state(batch, memory)
 
-    def affine(self, z: Tensor, state: Any, cond: Tensor | None = None) -> tuple[Affine, Any]:
+    def affine(self, z: Tensor, state: Any, cond: Conditioning | None = None) -> tuple[Affine, Any]:
         made, after = self.net.step(z, state, cond)
         mean, raw = made.to(z.dtype).split(1, dim=-1)
         return Affine(mean, torch.log(self.floor + F.softplus(raw + self.bias))), after
 
 
 class Composed(AffineStream[tuple[Any, ...]]):
-    """Flows one after the other, as one affine map of the first noise: ``x = z · s_tot + μ_tot`` with
+    """Composition of flows, one after the other, as one affine map of the first noise: ``x = z · s_tot + μ_tot`` with
 
         s_tot = Π_i s^i,        μ_tot = Σ_i μ^i · Π_{j>i} s^j.
 
@@ -150,7 +152,9 @@ class Composed(AffineStream[tuple[Any, ...]]):
     def init_state(self, batch: int, memory: Any = None) -> tuple[Any, ...]:
         return tuple(flow.init_state(batch, memory) for flow in self._parts())
 
-    def affine(self, z: Tensor, state: tuple[Any, ...], cond: Tensor | None = None) -> tuple[Affine, tuple[Any, ...]]:
+    def affine(
+        self, z: Tensor, state: tuple[Any, ...], cond: Conditioning | None = None
+    ) -> tuple[Affine, tuple[Any, ...]]:
         total, after = Affine(torch.zeros_like(z), torch.zeros_like(z)), []
         parts: list[Any] = [None] * len(state) if cond is None else list(cond.split(self.widths, dim=-1))
         for flow, inner, part in zip(self._parts(), state, parts, strict=True):

@@ -10,7 +10,8 @@ from torch import Tensor
 class Bijector(ABC):
     """An invertible map ``x = f(z | cond)`` of whole sequences, with the logarithm of its Jacobian's determinant.
 
-    The density of ``x`` follows from that of ``z``: ``ln p(x) = ln p(z) - ln|det ∂x/∂z|``. The logarithm is given as one
+    The density of ``x`` follows from that of ``z``: ``ln p(x) = ln p(z) - ln|det ∂x/∂z|``. The logarithm is given as
+        one
     share for each position, whose sum over T is the determinant's; for a triangular Jacobian a share is the logarithm
     of a diagonal entry. Maps of symbols have shares of 0.
 

@@ -24,7 +24,8 @@ _BLOCK = 8000  # samples of a block that is scored without gradients
 
 
 class AutoRegressive(Generator):
-    """``p(x | frames) = Π_t p(x_t | x_<t, cond_t)``: exact likelihood and sampling by the same ``step``.
+    """Autoregressive density ``p(x | frames) = Π_t p(x_t | x_<t, cond_t)``: exact likelihood and sampling by the same
+    ``step``.
 
     Args:
         body: previous element in, parameters of the next element's distribution out.

@@ -48,7 +48,7 @@ class Density(nn.Module, ABC):
 
 
 class GeneratorState(NamedTuple):
-    """Everything a running stream is: the conditioning network's state, the last element drawn (() where none is fed
+    """State of a running stream: the conditioning network's state, the last element drawn (() where none is fed
     back), the body's state."""
 
     conditioner: Any
@@ -135,7 +135,8 @@ class Generator(Density):
     def sample(self, u: Tensor, cond: Frames | None = None, temperature: Tensor | float = 1.0) -> Tensor:
         """Whole sequences from fresh streams.
 
-        Shapes: ``u [B, T + a, num_uniforms]``, a the elements of ``ahead`` samples beyond the end → elements ``[B, T]``.
+        Shapes: ``u [B, T + a, num_uniforms]``, a the elements of ``ahead`` samples beyond the end → elements ``[B,
+            T]``.
         """
         padded, features, samples = self.aligned(u, cond)
         values, _ = self.generate(padded, self.init_state(len(u)), features, temperature)

@@ -39,7 +39,8 @@ def log_gain(channel: Conditioning) -> Tensor:
 
 
 class GainNormalized(Streamable[S]):
-    """A body over real samples that reads ``x_{t-1} e^{-ℓ_t}``, with its distribution made ``e^{ℓ_t}`` times as wide.
+    """Gain-normalized body over real samples: it reads ``x_{t-1} e^{-ℓ_t}``, with its distribution made ``e^{ℓ_t}``
+    times as wide.
 
     Shapes: as the body's, with one conditioning channel more.
 
@@ -47,11 +48,8 @@ class GainNormalized(Streamable[S]):
         SeqgenError: for a body over symbols, or one that takes no conditioning.
 
     Example:
-        >>> from seqgen.distributions.gaussian import Gaussian
-        >>> from seqgen.models.wavenet import WaveNet
-        >>> sizes = WaveNet.Config(layers=2, gate_channels=4, vocab_size=0, outputs=2)
-        >>> GainNormalized(WaveNet(sizes), Gaussian(Gaussian.Config())).spec.cond_dim
-        17
+        >>> GainNormalized(body, Gaussian(Gaussian.Config())).spec.cond_dim - body.spec.cond_dim  # doctest: +SKIP
+        1
     """
 
     def __init__(self, body: Streamable[S], distribution: Distribution) -> None:
@@ -77,7 +75,7 @@ class GainNormalized(Streamable[S]):
 
 
 class GainFlow(AffineStream[tuple[()]]):
-    """``x_t = z_t e^{ℓ_t}``: the last flow of a composition that works on gain-normalized samples."""
+    """Gain as a flow, ``x_t = z_t e^{ℓ_t}``: the last one of a composition that works on gain-normalized samples."""
 
     def __init__(self) -> None:
         super().__init__()

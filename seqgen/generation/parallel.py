@@ -25,7 +25,8 @@ _BLOCK = 4096  # samples of a stretch that a flow makes at once: memory does not
 
 
 class Parallel(Generator):
-    """A flow from logistic noise: all samples of a stretch at once, ``x = flow(τ · logistic(u) | features)``.
+    """Density of a flow from logistic noise, which makes all samples of a stretch at once, ``x = flow(τ · logistic(u) |
+    features)``.
 
     What the body reads are the elements of the noise, not the samples that it makes, so nothing is fed back; the
     distributions that :meth:`step` gives are ``p(x_t | z_<t) = Logistic(mean, e^log_scale)``, as ``[B, T, 2]``. The

@@ -17,7 +17,8 @@ from seqgen.stream.conditioning import Frames
 
 
 class VocoderState(NamedTuple):
-    """A :class:`GeneratorState`, and for linear prediction the waiting coefficients and the last samples (else ())."""
+    """State of a vocoder: a :class:`GeneratorState`, and for linear prediction the waiting coefficients and the last
+    samples (else ())."""
 
     conditioner: Any
     previous: Any
@@ -32,7 +33,8 @@ class VocoderState(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """Audio that a vocoder made: ``audio [B, N]`` in [-1, 1), the generator's elements ``values [B, T]``, the state after."""
+    """Audio that a vocoder made: ``audio [B, N]`` in [-1, 1), the generator's elements ``values [B, T]``, the state
+    after."""
 
     audio: Tensor
     values: Tensor

@@ -1,4 +1,4 @@
-"""The baseline every vocoder must beat: phases by Griffin and Lim from the same mel features."""
+"""Griffin–Lim phases from mel features: the baseline every vocoder must beat."""
 
 from __future__ import annotations
 

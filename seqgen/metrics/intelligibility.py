@@ -1,4 +1,4 @@
-"""Predicted intelligibility of the resynthesis."""
+"""Intelligibility of speech as STOI predicts it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The form every metric takes its two waveforms in."""
+"""Pairs of waveforms in the form that every metric takes them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Spectrograms side by side, to see what distances do not say.
+"""Pictures of spectrograms side by side, to see what distances do not say.
 
-python -m seqgen.metrics.picture OUT.png recording=a.wav student=b.wav
+python -m seqgen.metrics.picture OUT.png recording=a.wav voice=b.wav
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Does the resynthesis keep the melody? Errors of fundamental frequency and voicing."""
+"""Errors of fundamental frequency and voicing: whether a resynthesis keeps the melody."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from seqgen.metrics.pair import aligned
 
 
 class F0Errors(NamedTuple):
-    """``log_f0_rmse`` in nats (0.0578 is a semitone; NaN without a common voiced frame), ``vuv_error`` in [0, 1]."""
+    """Errors of pitch: ``log_f0_rmse`` in nats (0.0578 is a semitone; NaN without a common voiced frame), ``vuv_error``
+    in [0, 1]."""
 
     log_f0_rmse: float
     vuv_error: float

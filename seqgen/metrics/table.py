@@ -46,7 +46,8 @@ def evaluate_pair(reference: npt.NDArray[Any], synthetic: npt.NDArray[Any], rate
 
 
 class Summary(NamedTuple):
-    """``mean`` ± ``half_width`` (95 % confidence) of the ``utterances`` in which the value is defined."""
+    """Mean over utterances: ``mean`` ± ``half_width`` (95 % confidence) of the ``utterances`` in which the value is
+    defined."""
 
     mean: float
     half_width: float

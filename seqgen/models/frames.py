@@ -12,6 +12,7 @@ from seqgen.errors import SeqgenError
 from seqgen.nets.layers import Activation, CausalConv1d, Dense
 from seqgen.spec import Facts, FeatureSpec, StreamSpec
 from seqgen.stream.combinators import Interpolate, Residual, Serial
+from seqgen.stream.conditioning import Conditioning
 from seqgen.stream.contract import Streamable
 from seqgen.stream.lazy_interpolation import LazyInterpolation
 
@@ -27,7 +28,8 @@ def _block(channels: int) -> Residual:
 
 
 class FrameConditioner(Streamable[tuple[Any, ...]]):
-    """``Interpolate(hop) ∘ Dense ∘ residual blocks ∘ relu(look-ahead convolution + speaker embedding)``.
+    """Conditioning network of frames, ``Interpolate(hop) ∘ Dense ∘ residual blocks ∘ relu(look-ahead convolution +
+    speaker embedding)``.
 
     All but the interpolation runs at the frame rate. The up-sampling factor is the features' hop. A fresh stream is
     one that has heard silence for ever: the initial state is what silent frames leave behind, which is also what a
@@ -95,12 +97,16 @@ class FrameConditioner(Streamable[tuple[Any, ...]]):
         fresh = (self.enter.init_state(1), self.rest.init_state(1))
         return _repeat(self.advance(silence, fresh), batch)
 
-    def step(self, x: Tensor, state: tuple[Any, ...], cond: Tensor | None = None) -> tuple[Tensor, tuple[Any, ...]]:
+    def step(
+        self, x: Tensor, state: tuple[Any, ...], cond: Conditioning | None = None
+    ) -> tuple[Tensor, tuple[Any, ...]]:
         entered, first = self._enter(x, state[0])
         y, second = self.rest.step(entered, state[1])
         return y, (first, second)
 
-    def lazy(self, x: Tensor, state: tuple[Any, ...], start: int, stop: int) -> tuple[LazyInterpolation, tuple[Any, ...]]:
+    def lazy(
+        self, x: Tensor, state: tuple[Any, ...], start: int, stop: int
+    ) -> tuple[LazyInterpolation, tuple[Any, ...]]:
         """Vectors ``start … stop - 1`` of :meth:`step`, not multiplied out."""
         made, (first, (*rest, waiting)) = self.frames(x, state)
         vectors, waiting = self.interpolate.lazy(made, waiting, start, stop)
@@ -123,7 +129,7 @@ class FrameConditioner(Streamable[tuple[Any, ...]]):
         assert isinstance(last, Interpolate)
         return last
 
-    def advance(self, x: Tensor, state: tuple[Any, ...], cond: Tensor | None = None) -> tuple[Any, ...]:
+    def advance(self, x: Tensor, state: tuple[Any, ...], cond: Conditioning | None = None) -> tuple[Any, ...]:
         entered, first = self._enter(x, state[0])
         return first, self.rest.advance(entered, state[1])
 

@@ -1,12 +1,12 @@
-"""Parallel WaveNet's student (van den Oord et al., "Parallel WaveNet: Fast High-Fidelity Speech Synthesis", 2017).
+"""Parallel WaveNet (van den Oord et al., "Parallel WaveNet: Fast High-Fidelity Speech Synthesis", 2017).
 
 Logistic noise goes through inverse autoregressive flows, each of which takes its means and scales from a WaveNet of its
 own over the samples before:
 
     x^0 = z,      x^i_t = x^{i-1}_t · s^i_t + μ^i_t,      (μ^i_t, s^i_t) = WaveNet_i(x^{i-1}_<t, c)
 
-All samples of a stretch are made at once, at the cost of one pass of each network. It is trained by distillation from
-a WaveNet that generates sample by sample (:mod:`seqgen.objectives.distillation`).
+All samples of a stretch are made at once, at the cost of one pass of each network. It learns from a WaveNet that
+generates sample by sample (section 3.1 of the paper).
 
 Source: arXiv 1711.10433, section 3; sections of the flows and of the WaveNet in their own files.
 """
@@ -24,9 +24,9 @@ from seqgen.stream.combinators import Delay, Serial
 
 
 class ParallelWaveNet(Composed):
-    """White logistic noise in, samples out: a composition of flows over WaveNets.
+    """Flow of a Parallel WaveNet, a composition of flows over WaveNets: white logistic noise in, samples out.
 
-    Shapes: ``z [B, T, 1]`` and, where conditioned, ``cond [B, T, Σ layers·2·gate]`` (flow by flow, as each
+    Shapes: ``z [B, T, 1]`` and, where conditioned, ``cond [B, T, Σ layers·2·gate_channels]`` (flow by flow, as each
     :class:`~seqgen.models.wavenet.WaveNet` takes it) → ``x [B, T, 1]``; no latency.
 
     Raises:
@@ -42,13 +42,13 @@ class ParallelWaveNet(Composed):
 
     @dataclass(frozen=True)
     class Config:
-        """Options of the student.
+        """Options of the flows.
 
         Attributes:
             layers: dilated layers of each flow's WaveNet.
-            cycle, kernel, residual, gate, skip, head, conditioned: of every WaveNet; see its own options. Without skip
-                connections by default.
-            scale: scale of each flow before training; the product over flows is how loud the student starts.
+            dilation_cycle, kernel, residual_channels, gate_channels, skip_channels, head_channels, conditioned: of
+                every WaveNet; see its own options. Without skip connections by default.
+            scale: scale of each flow before training; the product over flows is how loud a fresh one is.
             floor: smallest scale of each flow.
         """
 
@@ -75,7 +75,7 @@ class ParallelWaveNet(Composed):
 
 
 def _flow(config: ParallelWaveNet.Config, index: int) -> AffineStream[object]:
-    """Flow ``index``, whose input a fresh student scales by ``scale^index``."""
+    """Flow ``index``, whose input a fresh composition scales by ``scale^index``."""
     body = WaveNet(
         WaveNet.Config(
             layers=config.layers[index],
@@ -92,7 +92,7 @@ def _flow(config: ParallelWaveNet.Config, index: int) -> AffineStream[object]:
             outputs=2,
         )
     )
-    # Else the next flow makes louder what this one makes of the noise: a fresh student would be far louder than speech,
+    # Else the next flow makes louder what this one makes of the noise: a fresh one would be far louder than speech,
     # and its first steps would be about that alone.
     nn.init.normal_(body.out.weight, std=0.1 * config.head_channels**-0.5)
     nn.init.zeros_(body.out.bias)

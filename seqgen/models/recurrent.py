@@ -9,6 +9,7 @@ Cho et al., arXiv 1406.1078, with the reset gate after the product (:mod:`seqgen
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from torch import Tensor, nn
@@ -25,7 +26,8 @@ States = tuple[Tensor, ...]
 class Recurrent(Streamable[States]):
     """The body of a recurrent language model: gated recurrent layers over embedded symbols.
 
-    Shapes: int64 ``[B, T]`` (the symbol before each position) → ``[B, T, outputs]``; the state is one ``[B, hidden]`` for
+    Shapes: int64 ``[B, T]`` (the symbol before each position) → ``[B, T, outputs]``; the state is one ``[B, hidden]``
+        for
     each layer. Its inner activations are the layers' states.
 
     Raises:
@@ -41,7 +43,8 @@ class Recurrent(Streamable[States]):
         """Options of the body.
 
         Attributes:
-            vocab_size: size of the alphabet. outputs: numbers for each position (a logit per symbol: the alphabet's size).
+            vocab_size: size of the alphabet. outputs: numbers for each position (a logit per symbol: the alphabet's
+                size).
             hidden: width of each layer's state. layers: recurrent layers. embedding: channels of a symbol.
         """
 
@@ -58,7 +61,7 @@ class Recurrent(Streamable[States]):
                 raise SeqgenError(f"recurrent: {name} is {value}", remedy="give 1 or more")
         self.embedding = nn.Embedding(config.vocab_size, config.embedding)
         widths = [config.embedding, *[config.hidden] * config.layers]
-        self.layers = nn.ModuleList(GRU(*pair) for pair in zip(widths, widths[1:], strict=False))
+        self.layers = nn.ModuleList(GRU(*pair) for pair in pairwise(widths))
         self.out = nn.Linear(config.hidden, config.outputs)
         self.hidden = config.hidden
         self.spec = StreamSpec(in_dim=0, out_dim=config.outputs, context=None, vocab_size=config.vocab_size)

@@ -8,10 +8,10 @@ distribution. With ``*_d`` a causal convolution of ``kernel`` taps that lie ``d`
     a^l+1 = a^l + W_r z^l                                         section 2.4; the last layer has no W_r
     y     = W_2 relu(W_1 relu(Σ_l W_s z^l))                       section 2.4
 
-The dilation of layer ``l`` is ``2^(l mod dilation_cycle)``. All products with W_s are one: ``Σ_l W_s z^l`` is a matrix times the
-z^l side by side. All products with V are the conditioning network's last layer, at the rate of its frames: section 2.5
-projects the up-sampled features in every layer, and a projection of interpolated frames is the interpolation of
-projected ones. So a conditioning vector is added to the gates as it comes.
+The dilation of layer ``l`` is ``2^(l mod dilation_cycle)``. All products with W_s are one: ``Σ_l W_s z^l`` is a matrix
+times the z^l side by side. All products with V are the conditioning network's last layer, at the rate of its frames:
+section 2.5 projects the up-sampled features in every layer, and a projection of interpolated frames is the
+interpolation of projected ones. So a conditioning vector is added to the gates as it comes.
 
 A step of one element needs ``kernel - 1`` old inputs of each layer, not the tree of everything below: the queues of
 Le Paine et al., "Fast Wavenet Generation Algorithm", arXiv 1611.09482, here ring buffers inside the state.
@@ -39,12 +39,13 @@ LONGEST_CYCLE = 16
 
 
 class WaveNetState(NamedTuple):
-    """What the convolutions will look back on.
+    """State of a WaveNet: what its convolutions will look back on.
 
     Attributes:
         front: the last inputs of the first convolution, ``[B, input_kernel - 1, channels]``, oldest first.
-        queues: the last ``(kernel - 1)·d`` inputs of every layer, ``[B, Σ_l (kernel - 1)·d_l, residual_channels]``, one ring
-            buffer behind the other: what layer ``l`` read at time ``t`` lies at place ``t mod (kernel - 1)·d_l`` of its
+        queues: the last ``(kernel - 1)·d`` inputs of every layer, ``[B, Σ_l (kernel - 1)·d_l, residual_channels]``, one
+            ring buffer behind the other: what layer ``l`` read at time ``t`` lies at place ``t mod (kernel - 1)·d_l``
+                of its
             ring, so a step replaces one row per layer and moves none.
         time: int64 ``[B]``, positions seen so far; rows of one batch may differ.
     """
@@ -71,9 +72,10 @@ def receptive_field(dilations: tuple[int, ...], *, kernel: int, input_kernel: in
 class WaveNet(Streamable[WaveNetState]):
     """The body of a WaveNet: the element before in, parameters of the next element's distribution out.
 
-    Shapes: int64 ``[B, T]``, or float ``[B, T, 1]`` where ``vocab_size`` is 0 (teacher forcing is ``Delay(1)`` in front),
-    and, where conditioned, ``cond [B, T, layers·2·gate_channels]`` (of each layer the tanh's part, then the sigmoid's) →
-    ``[B, T, outputs]``. A fresh stream starts as if the input of every layer had been zero for ever.
+    Shapes: int64 ``[B, T]``, or float ``[B, T, 1]`` where ``vocab_size`` is 0 (teacher forcing is ``Delay(1)`` in
+        front),
+    and, where conditioned, ``cond [B, T, layers·2·gate_channels]`` (of each layer the tanh's part, then the sigmoid's)
+    → ``[B, T, outputs]``. A fresh stream starts as if the input of every layer had been zero for ever.
 
     Raises:
         SeqgenError: for sizes that make no network (see the message), and for missing conditioning or conditioning of
@@ -95,15 +97,15 @@ class WaveNet(Streamable[WaveNetState]):
             layers: dilated layers.
             dilation_cycle: layers until the dilation is 1 again (1, 2, 4, …, 2^(dilation_cycle - 1)).
             kernel: taps of a dilated convolution. input_kernel: taps of the first convolution.
-            residual_channels, gate_channels, skip_channels: of a, of z, and of the sum over z. Without skip channels there
-                are no skip connections: the head reads a^L, and the last layer has a W_r too.
+            residual_channels, gate_channels, skip_channels: of a, of z, and of the sum over z. Without skip channels
+                there are no skip connections: the head reads a^L, and the last layer has a W_r too.
             head_channels: of the layer before the last.
             conditioned: whether the gates take a conditioning vector.
             vocab_size: size of the input alphabet (256 for µ-law); 0 where the input is real numbers.
             unit: amplitude that is one unit of real input. Samples in [-1, 1] are small numbers to fresh weights; 1/16
                 is about the amplitude of speech, and learns sooner. Levelled input is of unit size as it is.
-            outputs: parameters of the distribution: a logit per symbol, 3 per component of a mixture of logistics, 2 for a
-                Gaussian.
+            outputs: parameters of the distribution: a logit per symbol, 3 per component of a mixture of logistics, 2
+                for a Gaussian.
         """
 
         layers: int = 20
@@ -298,14 +300,15 @@ def _require_sizes(config: WaveNet.Config) -> None:
     if not 0 < config.unit < math.inf:
         raise SeqgenError(f"wavenet: unit is {config.unit}", remedy="give a positive amplitude, e.g. 0.0625")
     least = {"kernel": 2, "skip_channels": 0, "vocab_size": 0}
-    sizes = ("layers", "dilation_cycle", "kernel", "input_kernel", "residual_channels", "gate_channels", "skip_channels",
-             "head_channels", "vocab_size", "outputs")  # fmt: skip
+    sizes = ("layers", "dilation_cycle", "kernel", "input_kernel", "residual_channels", "gate_channels",
+             "skip_channels", "head_channels", "vocab_size", "outputs")  # fmt: skip
     for name in sizes:
         value = getattr(config, name)
         if value < least.get(name, 1):
             raise SeqgenError(f"wavenet: {name} is {value}", remedy=f"give {least.get(name, 1)} or more")
-    if config.dilation_cycle > LONGEST_CYCLE:
+    cycle = config.dilation_cycle
+    if cycle > LONGEST_CYCLE:
         raise SeqgenError(
-            f"wavenet: dilation_cycle is {config.dilation_cycle}, the largest dilation would be 2^{config.dilation_cycle - 1}",
+            f"wavenet: dilation_cycle is {cycle}, the largest dilation would be 2^{cycle - 1}",
             remedy=f"choose at most {LONGEST_CYCLE}, e.g. 10 (dilations 1 to 512)",
         )

@@ -25,14 +25,14 @@ from seqgen.stream.contract import Streamable
 
 
 class ContextState(NamedTuple):
-    """States of the context stack and of the WaveNet."""
+    """State of a WaveNet with a context stack: that of the stack and that of the WaveNet."""
 
     context: DownsampleHoldState
     wavenet: WaveNetState
 
 
 class ContextWaveNet(Streamable[ContextState]):
-    """``y = WaveNet(x, cond + hold(context stack(x)))``.
+    """WaveNet with a context stack, ``y = WaveNet(x, cond + hold(context stack(x)))``.
 
     Shapes: those of :class:`WaveNet`.
 

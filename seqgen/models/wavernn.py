@@ -28,6 +28,7 @@ from seqgen.errors import SeqgenError
 from seqgen.nets import quantization
 from seqgen.nets.gru import gru_cell, gru_sequence
 from seqgen.spec import StreamSpec
+from seqgen.stream.conditioning import Conditioning
 from seqgen.stream.contract import Streamable
 
 BYTES = 256
@@ -37,7 +38,8 @@ LONG = 4
 
 
 class WaveRNNState(NamedTuple):
-    """Between two bytes of one sample ``top`` is already that of the new sample, ``bottom`` still of the old one.
+    """State of a WaveRNN. Between two bytes of one sample ``top`` is already that of the new sample, ``bottom`` still
+    of the old one.
 
     Attributes:
         top, bottom: coarse and fine half of h, ``[B, H/2]``.
@@ -148,7 +150,7 @@ class WaveRNN(Streamable[WaveRNNState], quantization.FakeQuantizable):
         phase = torch.zeros(batch, dtype=torch.int64, device=half.device)
         return WaveRNNState(half, half, gates, gates, phase[:, None] + SILENCE, phase)
 
-    def step(self, x: Tensor, state: WaveRNNState, cond: Tensor | None = None) -> tuple[Tensor, WaveRNNState]:
+    def step(self, x: Tensor, state: WaveRNNState, cond: Conditioning | None = None) -> tuple[Tensor, WaveRNNState]:
         if self.spec.cond_dim and cond is None:
             raise SeqgenError("wavernn: got no conditioning", remedy=f"give cond [B, samples, {self.spec.cond_dim}]")
         phase = self._phase(state)

@@ -9,12 +9,13 @@ from torch import Tensor
 
 from seqgen.errors import SeqgenError
 from seqgen.spec import StreamSpec
+from seqgen.stream.conditioning import Conditioning
 from seqgen.stream.contract import Streamable
 from seqgen.stream.state import map_leaves
 
 
 class DownsampleHoldState(NamedTuple):
-    """Between two inputs.
+    """State of a downsampled network between two inputs.
 
     Attributes:
         waiting: inputs of the group under way, the newest last, ``[B, down - 1, dim]``; older places mean nothing.
@@ -29,7 +30,8 @@ class DownsampleHoldState(NamedTuple):
 
 
 class DownsampleHold(Streamable[DownsampleHoldState]):
-    """``y_t = f(groups up to the last complete one)``: ``down`` inputs side by side make one input of ``f``.
+    """Downsampled network, ``y_t = f(groups up to the last complete one)``: ``down`` inputs side by side make one input
+    of ``f``.
 
     Zero until the first group is complete; then an output holds for ``down`` positions. Blocks of any length: unlike a
     Fold, nobody has to come in whole groups.
@@ -48,7 +50,8 @@ class DownsampleHold(Streamable[DownsampleHoldState]):
         spec = net.spec
         if down < 1 or spec.in_dim != down * dim or spec.up != spec.down or spec.latency or spec.cond_dim:
             raise SeqgenError(
-                f"DownsampleHold: {down} inputs of {dim} channels for a network of {spec.in_dim}, at rate {spec.up}/{spec.down} "
+                f"DownsampleHold: {down} inputs of {dim} channels for a network of {spec.in_dim}, at rate "
+                f"{spec.up}/{spec.down} "
                 f"with latency {spec.latency}",
                 remedy=f"give an unconditioned network of {down * dim} inputs, rate 1 and latency 0",
             )
@@ -62,7 +65,9 @@ class DownsampleHold(Streamable[DownsampleHoldState]):
         waiting, held = self.zeros(batch, self.down - 1, self.spec.in_dim), self.zeros(batch, self.spec.out_dim)
         return DownsampleHoldState(waiting, held, self.net.init_state(batch), phase)
 
-    def step(self, x: Tensor, state: DownsampleHoldState, cond: Tensor | None = None) -> tuple[Tensor, DownsampleHoldState]:
+    def step(
+        self, x: Tensor, state: DownsampleHoldState, cond: Conditioning | None = None
+    ) -> tuple[Tensor, DownsampleHoldState]:
         return self._one(x, state) if x.shape[1] == 1 else self._block(x, state)
 
     def _one(self, x: Tensor, state: DownsampleHoldState) -> tuple[Tensor, DownsampleHoldState]:
@@ -83,7 +88,8 @@ class DownsampleHold(Streamable[DownsampleHoldState]):
         phase = int(state.phase[0]) if state.phase.shape[0] else 0
         if bool((state.phase != phase).any()):
             raise SeqgenError(
-                "DownsampleHold: rows of one batch are at different places of their group", remedy="step rows of one phase"
+                "DownsampleHold: rows of one batch are at different places of their group",
+                remedy="step rows of one phase",
             )
         line = torch.cat([state.waiting, x], dim=1)
         fresh = line[:, down - 1 - phase :]  # what the group under way has, then the block

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from seqgen.nets import quantization
 from seqgen.spec import StreamSpec
+from seqgen.stream.conditioning import Conditioning
 from seqgen.stream.contract import Streamable
 
 
@@ -35,7 +36,7 @@ def gru_cell(inputs: Tensor, recurrent: Tensor, hidden: Tensor, *, fake_quantize
 
 
 class _Form(NamedTuple):
-    """How the recurrence is computed: see :class:`_Recurrence`."""
+    """Form of a recurrence's computation: see :class:`_Recurrence`."""
 
     groups: int
     half: bool
@@ -48,7 +49,8 @@ class _Recurrence(torch.autograd.Function):
     Autograd through a loop would add one ``3H x H`` weight gradient per sample; here the gates' gradients of all
     samples are kept and meet the states in one product at the end. Everything stays batch first, so that what comes
     in and goes out is never copied. ``half`` runs the recurrent products in bfloat16; the states stay as they are.
-    ``fake_quantized`` makes them of weights and states in 8 bits, and gates from a table (:mod:`seqgen.nets.quantization`).
+    ``fake_quantized`` makes them of weights and states in 8 bits, and gates from a table
+    (:mod:`seqgen.nets.quantization`).
 
     A state of H is made of ``groups`` pieces, each with its own (r, z, n) rows in succession.
     """
@@ -143,7 +145,9 @@ def _cudnn(inputs: Tensor, hidden: Tensor, weight: Tensor, groups: int) -> Tenso
     return output
 
 
-def gru_sequence(inputs: Tensor, hidden: Tensor, weight: Tensor, groups: int = 1, *, fake_quantized: bool = False) -> Tensor:
+def gru_sequence(
+    inputs: Tensor, hidden: Tensor, weight: Tensor, groups: int = 1, *, fake_quantized: bool = False
+) -> Tensor:
     """All states of a block: the fast path of every gated recurrence.
 
     Under autocast to bfloat16 on a CPU only the recurrent products are rounded; the states stay in float32.
@@ -157,7 +161,8 @@ def gru_sequence(inputs: Tensor, hidden: Tensor, weight: Tensor, groups: int = 1
     half = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
     with torch.autocast("cpu", enabled=False):
         wide = torch.float32 if half else weight.dtype
-        states: Tensor = _Recurrence.apply(inputs.to(wide), hidden.to(wide), weight, _Form(groups, half, fake_quantized))
+        form = _Form(groups, half, fake_quantized)
+        states: Tensor = _Recurrence.apply(inputs.to(wide), hidden.to(wide), weight, form)
     return states
 
 
@@ -174,7 +179,7 @@ class GRU(Streamable[Tensor]):
     def init_state(self, batch: int, memory: Any = None) -> Tensor:
         return self.zeros(batch, self.spec.out_dim)
 
-    def step(self, x: Tensor, state: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def step(self, x: Tensor, state: Tensor, cond: Conditioning | None = None) -> tuple[Tensor, Tensor]:
         inputs = self.input(x)
         if x.shape[1] == 1:
             hidden = gru_cell(inputs[:, 0], state @ self.recurrent.t(), state)

@@ -12,13 +12,14 @@ from torch import Tensor, nn
 
 from seqgen.errors import SeqgenError
 from seqgen.spec import StreamSpec
+from seqgen.stream.conditioning import Conditioning
 from seqgen.stream.contract import Streamable
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "tanh": torch.tanh, "gelu": F.gelu}
 
 
 class CausalConv1d(Streamable[Tensor]):
-    """``y_t = b + Σ_k W_k x_{t - (K-1-k)·dilation}``: zero padding on the left only.
+    """Causal convolution ``y_t = b + Σ_k W_k x_{t - (K-1-k)·dilation}``: zero padding on the left only.
 
     With ``look_ahead = n`` the output at position ``t`` answers input ``t - n``: a centred filter that waits, with
     declared latency ``n`` (``K // 2`` taps for a symmetric view of an odd kernel).
@@ -45,7 +46,7 @@ class CausalConv1d(Streamable[Tensor]):
     def init_state(self, batch: int, memory: Any = None) -> Tensor:
         return self.zeros(batch, self.left, self.spec.in_dim)
 
-    def step(self, x: Tensor, state: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def step(self, x: Tensor, state: Tensor, cond: Conditioning | None = None) -> tuple[Tensor, Tensor]:
         if x.shape[1] == 0:  # torch's convolution refuses what is shorter than its kernel
             return x.new_zeros(x.shape[0], 0, self.spec.out_dim), state
         line = torch.cat([state, x], dim=1)
@@ -54,7 +55,7 @@ class CausalConv1d(Streamable[Tensor]):
 
 
 class Dense(Streamable[tuple[()]]):
-    """``y_t = W x_t + b`` at every position. Shapes: ``[B, T, in_dim] → [B, T, out_dim]``."""
+    """Linear layer ``y_t = W x_t + b`` at every position. Shapes: ``[B, T, in_dim] → [B, T, out_dim]``."""
 
     def __init__(self, in_dim: int, out_dim: int) -> None:
         super().__init__()
@@ -64,7 +65,7 @@ class Dense(Streamable[tuple[()]]):
     def init_state(self, batch: int, memory: Any = None) -> tuple[()]:
         return ()
 
-    def step(self, x: Tensor, state: tuple[()], cond: Tensor | None = None) -> tuple[Tensor, tuple[()]]:
+    def step(self, x: Tensor, state: tuple[()], cond: Conditioning | None = None) -> tuple[Tensor, tuple[()]]:
         return self.linear(x), ()
 
 
@@ -79,7 +80,7 @@ class Activation(Streamable[tuple[()]]):
     def init_state(self, batch: int, memory: Any = None) -> tuple[()]:
         return ()
 
-    def step(self, x: Tensor, state: tuple[()], cond: Tensor | None = None) -> tuple[Tensor, tuple[()]]:
+    def step(self, x: Tensor, state: tuple[()], cond: Conditioning | None = None) -> tuple[Tensor, tuple[()]]:
         return self.function(x), ()
 
 
@@ -94,5 +95,5 @@ class Embedding(Streamable[tuple[()]]):
     def init_state(self, batch: int, memory: Any = None) -> tuple[()]:
         return ()
 
-    def step(self, x: Tensor, state: tuple[()], cond: Tensor | None = None) -> tuple[Tensor, tuple[()]]:
+    def step(self, x: Tensor, state: tuple[()], cond: Conditioning | None = None) -> tuple[Tensor, tuple[()]]:
         return self.table(x), ()

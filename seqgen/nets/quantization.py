@@ -57,7 +57,7 @@ def _half_sigmoid(y: Tensor) -> Tensor:
 
 
 class _Gate(torch.autograd.Function):
-    """A table's value forwards, the slope that the function has at that value backwards."""
+    """Gate from a table: the table's value forwards, the slope that the function has there backwards."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, squash: bool) -> Tensor:
@@ -85,7 +85,8 @@ def tanh(x: Tensor) -> Tensor:
 
 
 class Levels(NamedTuple):
-    """Whole numbers, the real number that ``top`` of them stand for (along rows or vectors), and ``top``."""
+    """Quantized tensor: whole numbers, the real number that ``top`` of them stand for (along rows or vectors), and
+    ``top``."""
 
     whole: Tensor
     absmax: Tensor
@@ -125,7 +126,8 @@ def rectified(y: Tensor) -> Levels:
 
 
 class _Product(torch.autograd.Function):
-    """``W x`` in 8 bits; under autocast the sums of whole numbers, which bfloat16 holds exactly, are rounded last."""
+    """Matrix product ``W x`` in 8 bits; under autocast the sums of whole numbers, which bfloat16 holds exactly, are
+    rounded last."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, small: Callable[[Tensor], Levels]) -> Tensor:
@@ -163,8 +165,8 @@ class FakeQuantizable(nn.Module):
     """A network that can make its products in 8 bits.
 
     Attributes:
-        fake_quantized: whether it does. Set by training (:mod:`seqgen.train.quantization`) and never saved: the weights stay real
-            numbers, of which an export makes whole ones.
+        fake_quantized: whether it does. Set by training (:mod:`seqgen.train.quantization`) and never saved: the weights
+            stay real numbers, of which an export makes whole ones.
     """
 
     fake_quantized: bool = False

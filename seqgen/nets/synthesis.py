@@ -1,4 +1,4 @@
-"""From excitation back to speech: the coefficients as a stream, and the all-pole filter."""
+"""Synthesis filter, from excitation back to speech: its coefficients as a stream, and the all-pole filter itself."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from torch import Tensor
 
 from seqgen.audio.prediction import PCM_HIGH, PCM_LOW, LinearPrediction, predicted
 from seqgen.spec import StreamSpec
+from seqgen.stream.conditioning import Conditioning
 from seqgen.stream.contract import Streamable
 
 
 class FrameCoefficients(Streamable[Tensor]):
-    """The predictor of every sample, in step with a conditioning network of the given latency.
+    """Stream of predictor coefficients for every sample, in step with a conditioning network of the given latency.
 
     Vector ``v`` of a stream is that of frame ``(v - latency) // hop``. The state holds the coefficients of the frames
     that wait; before the first frame they are those of silence.
@@ -39,7 +40,7 @@ class FrameCoefficients(Streamable[Tensor]):
         silence = torch.full((batch, self.waiting, features.n_mels), features.silence, device=self._like.device)
         return self.prediction.coefficients(silence).to(self._like.dtype)
 
-    def step(self, x: Tensor, state: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def step(self, x: Tensor, state: Tensor, cond: Conditioning | None = None) -> tuple[Tensor, Tensor]:
         features = self.prediction.spec
         made = self.prediction.coefficients(x[..., : features.n_mels])
         line = torch.cat([state, made.to(state.dtype)], dim=1)  # whole numbers below 2^15: exact in float32
@@ -50,7 +51,8 @@ class FrameCoefficients(Streamable[Tensor]):
 
 
 class LinearSynthesis(Streamable[Tensor]):
-    """``x_t = clip16(e_t + x̂_t)`` with ``x̂_t`` predicted from the last ``order`` outputs, newest first in the state.
+    """All-pole filter ``x_t = clip16(e_t + x̂_t)`` with ``x̂_t`` predicted from the last ``order`` outputs, newest
+    first in the state.
 
     Shapes: excitation ``[B, T, 1]`` and coefficients ``cond [B, T, order]``, PCM units → PCM ``[B, T, 1]``.
 
@@ -64,7 +66,7 @@ class LinearSynthesis(Streamable[Tensor]):
     def init_state(self, batch: int, memory: Any = None) -> Tensor:
         return self.zeros(batch, self.spec.cond_dim)
 
-    def step(self, x: Tensor, state: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def step(self, x: Tensor, state: Tensor, cond: Conditioning | None = None) -> tuple[Tensor, Tensor]:
         assert cond is not None
         made = [x[:, :0]]
         for t in range(x.shape[1]):

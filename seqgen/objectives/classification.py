@@ -19,7 +19,7 @@ from seqgen.stream.contract import Streamable
 
 
 class Classification(Objective):
-    """``L = -1/B Σ_b ln softmax(mean_t y_t)_label``: one label for each row, its transcript.
+    """Classification loss ``L = -1/B Σ_b ln softmax(mean_t y_t)_label``: one label for each row, its transcript.
 
     Terms: ``accuracy``, the share of rows whose label has the largest mean output.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ Requirement = type[Any] | tuple[type[Any], ...]
 
 
 class Loss(NamedTuple):
-    """What one player minimises on one batch.
+    """Loss of one player on one batch.
 
     The loop combines the parts of a global batch (micro-batches, processes) as ``Σ weight·total / Σ weight``, so that
     neither accumulation nor the number of processes changes the gradient. A part without elements has weight 0 and a
@@ -31,7 +32,8 @@ class Loss(NamedTuple):
         aux: sums over the batch that ``after_update`` needs, by name (counts of a codebook, say); added up over the
             parts of the global batch. None when the method has none.
         directions: for parameters (by full name) whose step does not follow the gradient of ``total``: what takes the
-            gradient's place, a mean over the same elements (a natural gradient, say). None when the method has none.
+            gradient's place, a mean over the same elements (a natural gradient, say). ``total`` has a gradient by them
+            all the same, for several processes wait for it. None when the method has none.
     """
 
     total: Tensor
@@ -57,12 +59,19 @@ class Part:
 class Measure(NamedTuple):
     """One figure of a trained method on a batch, row by row, for a report with an interval over rows.
 
-    The figure over many rows is ``Σ amounts / Σ weights``; ``amounts`` and ``weights`` are ``[B]``.
+    The figure over many rows is ``Σ amounts / Σ weights``; ``amounts`` and ``weights`` are ``[B]``, or ``[1]`` where
+    rows see each other and the batch is one example.
+
+    Attributes:
+        cap: the most that the figure can be whatever is there, and ``cap_formula`` why; a report warns of figures near
+            it.
     """
 
     amounts: Tensor
     weights: Tensor
     unit: str = ""
+    cap: float = math.inf
+    cap_formula: str = ""
 
 
 class Objective(nn.Module, ABC):
@@ -129,8 +138,8 @@ class Objective(nn.Module, ABC):
     def after_update(self, player: str, aux: Mapping[str, Tensor], moved: Mapping[str, Tensor]) -> None:
         """Change buffers after an update of ``player``: moving averages, codebooks, target networks.
 
-        ``aux`` is empty where its loss gave none. ``moved`` says by how much each of the player's parameters changed, by
-        full name; it is empty unless ``tracks_motion`` is set.
+        ``aux`` is empty where its loss gave none. ``moved`` says by how much each of the player's parameters changed,
+        by full name; it is empty unless ``tracks_motion`` is set.
         """
 
     def measure(self, batch: Any, rng: Key, index: int) -> dict[str, Measure]:

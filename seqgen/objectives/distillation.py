@@ -29,7 +29,7 @@ _UNITS = {"kl": "nats/sample", "cross_entropy": "nats/sample", "entropy": "nats/
 
 
 class Drawn(NamedTuple):
-    """One pass of the student: its noise and where that led, ``z, x [B, T, 1]``, and the map between the two."""
+    """Pass of the student: its noise and where that led, ``z, x [B, T, 1]``, and the map between the two."""
 
     z: Tensor
     x: Tensor
@@ -37,7 +37,8 @@ class Drawn(NamedTuple):
 
 
 class Distillation(Objective):
-    """``L = KL(P_S ‖ P_T) - γ KL(P_S ‖ P_T(other)) + λ_pow L_pow + λ_sty L_sty``, nats a sample of the student's own.
+    """Distillation loss ``L = KL(P_S ‖ P_T) - γ KL(P_S ‖ P_T(other)) + λ_pow L_pow + λ_sty L_sty``, nats a sample of
+    the student's own.
 
     The student draws x from noise z in one pass; x_t given the past is Logistic(μ_t, s_t). The teacher reads x in one
     pass and gives ``p_T(x_t | x_<t)`` for every t. Then
@@ -51,8 +52,8 @@ class Distillation(Objective):
     through what the teacher reads, and through μ and s; the teacher's weights have none. A divergence in this direction
     seeks modes: what is likely is often quiet, hence the other terms. The contrastive one is the divergence from the
     teacher under the conditioning of another row of the batch: what is as likely under any conditioning is no
-    answer to this one. So the rows of a batch see each other; a row that is alone is judged under its own conditioning of
-    another time.
+    answer to this one. So the rows of a batch see each other; a row that is alone is judged under its own conditioning
+    of another time.
 
     Terms: ``kl``, ``cross_entropy``, ``entropy`` (nats a sample), ``power``, ``style`` (see their files), ``other_kl``.
 
@@ -67,7 +68,7 @@ class Distillation(Objective):
 
     @dataclass(frozen=True)
     class Config:
-        """Options.
+        """Options of distillation.
 
         Attributes:
             samples: M, draws of every sample that the teacher judges.
@@ -111,7 +112,8 @@ class Distillation(Objective):
             )
         if config.style.weight and self.classifier is None:
             raise SeqgenError(
-                "a style loss without a classifier", remedy="add networks.classifier, or set objective.style.weight to 0"
+                "a style loss without a classifier",
+                remedy="add networks.classifier, or set objective.style.weight to 0",
             )
         self.couples_rows = config.contrast > 0
         for network in (self.teacher, self.classifier):

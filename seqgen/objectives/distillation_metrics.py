@@ -1,4 +1,4 @@
-"""How loud made audio is beside a recording: in all, and in equal bands of frequency."""
+"""Loudness of made audio beside a recording: in all, and in equal bands of frequency."""
 
 from __future__ import annotations
 

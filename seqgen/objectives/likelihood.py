@@ -1,4 +1,5 @@
-"""Maximum likelihood: the method that trains every density, element by element under teacher forcing where it is one."""
+"""Maximum likelihood: the method that trains every density, element by element under teacher forcing where it is
+one."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ from seqgen.objectives.contract import Loss, Measure, Objective, Requirement
 
 
 class Likelihood(Objective):
-    """``L = -1/N Σ_t ln p(x_t | x_<t, cond)`` over the N elements that are not padding, in nats.
+    """Negative log-likelihood ``L = -1/N Σ_t ln p(x_t | x_<t, cond)`` over the N elements that are not padding, in
+    nats.
 
     Batches have ``x``, ``lengths`` and ``cond``. Terms: nats and bits per sample (both bytes of a 16-bit one together),
     named by what the task calls a sample: ``nats_per_sample``, ``bits_per_character``.

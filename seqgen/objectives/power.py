@@ -1,4 +1,4 @@
-"""How far the power of made audio is from that of a recording, band by band."""
+"""Power loss: how far the power of made audio is from that of a recording, band by band."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class PowerConfig:
         spectrum: φ is the "power" |STFT|², as published, or the "magnitude" |STFT|, which loud bands dominate less.
         pooled: φ is averaged over a row's frames before it is compared: then a row may be another utterance of the
             same kind than the recording, for only the bands' mean power matters.
-        floor: recordings quieter than white noise of this deviation count as that loud: what a student makes of silence
+        floor: recordings quieter than white noise of this deviation count as that loud: what a network makes of silence
             would else outweigh all that it makes of speech.
     """
 

@@ -1,4 +1,4 @@
-"""How far made audio is from a recording in what a frozen network hears in it, wherever it hears it."""
+"""Style loss: how far made audio is from a recording in what a frozen network hears in it, wherever it hears it."""
 
 from __future__ import annotations
 

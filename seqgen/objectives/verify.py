@@ -31,7 +31,8 @@ def check_players(objective: Objective, batch: Any, rng: Key = _KEY) -> None:
     assert not orphans, f"no player owns {sorted(orphans)}"
     for player in objective.players:
         objective.zero_grad(set_to_none=True)
-        loss = objective(_part(objective, batch, rng), player)
+        with torch.random.fork_rng(devices=[]):
+            loss = objective(_part(objective, batch, rng), player)
         loss.total.backward()
         gradients = {
             name
@@ -42,6 +43,8 @@ def check_players(objective: Objective, batch: Any, rng: Key = _KEY) -> None:
         owned, reached = set(objective.owned(player)), gradients.union(directions)
         assert reached >= owned, f"player '{player}': no gradient reaches {sorted(owned - reached)}"
         assert reached <= owned, f"player '{player}' also moves {sorted(reached - owned)}"
+        apart = [name for name in directions if trainable[name].grad is None]
+        assert not apart, f"player '{player}': the loss has no gradient by {apart}, whose directions it gives"
         misshapen = [name for name, direction in directions.items() if direction.shape != trainable[name].shape]
         assert not misshapen, f"player '{player}': directions of {misshapen} have other shapes than the parameters"
 
@@ -59,8 +62,7 @@ def check_pure(objective: Objective, batch: Any, rng: Key = _KEY) -> None:
     parameters = dict(objective.named_parameters())
     before = {name: value.detach().clone() for name, value in {**parameters, **dict(objective.named_buffers())}.items()}
     for player in objective.players:
-        objective.train()
-        objective(_part(objective, batch, rng), player)
+        _in_training(objective, batch, player, rng)
         objective.eval()
         first, second = (objective(_part(objective, batch, rng), player) for _ in range(2))
         assert first.total.ndim == 0, f"player '{player}': total has shape {list(first.total.shape)}, expected a scalar"
@@ -142,7 +144,7 @@ def _values(loss: Loss) -> dict[str, Tensor]:
 def _moved(objective: Objective, batch: Any, player: str, rng: Key) -> dict[str, Tensor]:
     """The numbers of a loss with its gradients and directions."""
     objective.zero_grad(set_to_none=True)
-    loss: Loss = objective(_part(objective, batch, rng), player)
+    loss = objective(_part(objective, batch, rng), player)
     loss.total.backward()
     found = _values(loss)
     for name, parameter in objective.owned(player).items():

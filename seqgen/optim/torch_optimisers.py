@@ -28,7 +28,8 @@ def _require(holds: bool, problem: str, remedy: str) -> None:
 
 @dataclass(frozen=True)
 class AdamConfig:
-    """Options of Adam and AdamW: decay rates of the two moments, a term that keeps the division finite, weight decay."""
+    """Options of Adam and AdamW: decay rates of the two moments, a term that keeps the division finite, weight
+    decay."""
 
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
@@ -72,7 +73,7 @@ class Adam(Optimiser):
 
 
 class RMSprop(Optimiser):
-    """The gradient divided by a moving average of its magnitude.
+    """RMSprop: the gradient divided by a moving average of its magnitude.
 
     Source: Tieleman and Hinton, "Lecture 6.5: RMSProp", 2012.
     """

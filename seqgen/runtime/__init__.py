@@ -1,4 +1,4 @@
-"""Ways to run a bundle; nothing here imports torch unless the torch runtime is asked for."""
+"""Runtimes of bundles; nothing here imports torch unless the torch runtime is asked for."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ Floats = npt.NDArray[np.float32]
 
 
 class Runtime(ABC):
-    """Runs one bundle. Numpy in, numpy out; the state is a tuple of arrays, batch first, and is never changed.
+    """Runtime of one bundle. Numpy in, numpy out; the state is a tuple of arrays, batch first, and is never changed.
 
     Noise and elements: those of the samples that a call makes, and of ``manifest.ahead`` more.
 
@@ -95,11 +95,12 @@ class Runtime(ABC):
         if not np.isfinite(cond).all():
             raise SeqgenError("conditioning holds NaN or infinity", remedy="check what made the features")
         samples, rest = divmod(given.shape[1], symbols_per_sample)
-        made, samples = cond.shape[1] * spec.up, samples - self.manifest.ahead
-        if rest or not max(0, made - spec.latency) <= samples <= made:
+        samples, frames = samples - self.manifest.ahead, cond.shape[1]
+        if rest or not spec.alignment.fits(frames, samples):
             raise SeqgenError(
-                f"{cond.shape[1]} frames do not make {given.shape[1] / symbols_per_sample - self.manifest.ahead:g} samples",
-                remedy=f"ask for {made} samples, or {max(0, made - spec.latency)} at the start of a stream"
+                f"{frames} frames do not make {given.shape[1] / symbols_per_sample - self.manifest.ahead:g} samples",
+                remedy=f"ask for {frames * spec.up} samples, or {spec.alignment.first_samples(frames)} at the start of "
+                "a stream"
                 + (f", and give the noise of {self.manifest.ahead} more" if self.manifest.ahead else ""),
             )
         return int(samples)

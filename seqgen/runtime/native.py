@@ -264,8 +264,9 @@ class Engine:
 
 
 class NativeRuntime(Runtime):
-    """Runs ``program.json`` in the native engine. The state is one array, uint8 ``[B, state_bytes]``; behind a score of
-    a voice with lanes a second one has the distributions of the samples under way, float32 ``[B, elements, classes]``.
+    """Runtime that runs ``program.json`` in the native engine. The state is one array, uint8 ``[B, state_bytes]``;
+    behind a score of a voice with lanes a second one has the distributions of the samples under way, float32 ``[B,
+    elements, classes]``.
 
     Args:
         bundle: a verified bundle. threads, format, isa: see :class:`Engine`.

@@ -1,4 +1,4 @@
-"""Bundles through onnxruntime."""
+"""Runtime of bundles over onnxruntime."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PIECE = 2400
 
 
 class OnnxRuntime(Runtime):
-    """Runs ``loop.onnx`` (sampling) and ``step.onnx`` (likelihood; loaded when first used).
+    """Runtime that runs ``loop.onnx`` (sampling) and ``step.onnx`` (likelihood; loaded when first used).
 
     Args:
         bundle: a verified bundle. threads: cores one call may use; autoregressive loops gain nothing from more.

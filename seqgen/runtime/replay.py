@@ -1,4 +1,4 @@
-"""Replaying a bundle's golden vectors: does this runtime, on this machine, make what was exported?"""
+"""Replay of a bundle's golden vectors: whether a runtime, on this machine, makes what was exported."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REAL_TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class Verdict:
-    """What replaying the golden vectors showed.
+    """Verdict of a replay of golden vectors.
 
     Attributes:
         runtime: which one.
@@ -86,8 +86,8 @@ def replay(runtime: Runtime) -> Verdict:
     error = np.abs(params[:, : expected.shape[1]] - expected).max() / max(1.0, np.abs(expected).max())
     audio, _ = runtime.sample(uniforms, state, features)
     spec, per = runtime.manifest.spec, runtime.manifest.uniforms_per_sample
-    frames = (features.shape[1] + spec.latency // spec.up) // 2
-    cut = (frames * spec.up - spec.latency) * per
+    frames = (features.shape[1] + spec.alignment.skipped) // 2
+    cut = spec.alignment.first_samples(frames) * per
     first, between = runtime.sample(uniforms[:, : cut + runtime.manifest.ahead * per], state, features[:, :frames])
     second, _ = runtime.sample(uniforms[:, cut:], between, features[:, frames:])
     allowed = _allowed(runtime, params, audio)

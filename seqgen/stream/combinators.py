@@ -1,4 +1,4 @@
-"""Ways to put Streamables together; each carries the laws of its parts to the whole."""
+"""Combinators of Streamables; each carries the laws of its parts to the whole."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from seqgen.errors import SeqgenError
 from seqgen.spec import StreamSpec
+from seqgen.stream.conditioning import Conditioning
 from seqgen.stream.contract import Streamable
 from seqgen.stream.lazy_interpolation import LazyInterpolation, hats
 
@@ -85,7 +86,8 @@ def _serial(specs: Sequence[StreamSpec]) -> StreamSpec:
 
 
 class Serial(Streamable[tuple[Any, ...]]):
-    """One layer after the other: ``y = fn(… f1(x))``. Conditioning goes to the layer that declares ``cond_dim``.
+    """Composition of layers, one after the other: ``y = fn(… f1(x))``. Conditioning goes to the layer that declares
+    ``cond_dim``.
 
     Example:
         >>> Serial(Delay(1, dim=4), Delay(2, dim=4)).spec.context
@@ -100,14 +102,16 @@ class Serial(Streamable[tuple[Any, ...]]):
     def init_state(self, batch: int, memory: Any = None) -> tuple[Any, ...]:
         return tuple(layer.init_state(batch, memory) for layer in self._parts())
 
-    def step(self, x: Tensor, state: tuple[Any, ...], cond: Tensor | None = None) -> tuple[Tensor, tuple[Any, ...]]:
+    def step(
+        self, x: Tensor, state: tuple[Any, ...], cond: Conditioning | None = None
+    ) -> tuple[Tensor, tuple[Any, ...]]:
         after = []
         for layer, inner in zip(self._parts(), state, strict=True):
             x, inner = layer.step(x, inner, cond if layer.spec.cond_dim else None)
             after.append(inner)
         return x, tuple(after)
 
-    def advance(self, x: Tensor, state: tuple[Any, ...], cond: Tensor | None = None) -> tuple[Any, ...]:
+    def advance(self, x: Tensor, state: tuple[Any, ...], cond: Conditioning | None = None) -> tuple[Any, ...]:
         *front, last = self._parts()
         after = []
         for layer, inner in zip(front, state[:-1], strict=True):
@@ -120,7 +124,8 @@ class Serial(Streamable[tuple[Any, ...]]):
 
 
 class Delay(Streamable[Tensor]):
-    """``y_t = x_{t-n}``, and ``fill`` before the start: teacher forcing is ``Delay(1)`` before the body.
+    """Delay of n positions, ``y_t = x_{t-n}``, and ``fill`` before the start: teacher forcing is ``Delay(1)`` before
+    the body.
 
     Shapes: ``[B, T, dim] → [B, T, dim]``, or int64 symbols ``[B, T] → [B, T]`` when ``dim`` is 0. The declared latency
     is 0: a delay is part of what the model computes, not time that a listener waits for an answer.
@@ -138,20 +143,22 @@ class Delay(Streamable[Tensor]):
             return torch.full((batch, self.steps), int(self.fill), device=self._like.device, dtype=torch.int64)
         return self.zeros(batch, self.steps, self.spec.in_dim) + self.fill
 
-    def step(self, x: Tensor, state: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def step(self, x: Tensor, state: Tensor, cond: Conditioning | None = None) -> tuple[Tensor, Tensor]:
         line = torch.cat([state, x], dim=1)
         return line[:, : x.shape[1]], line[:, x.shape[1] :]
 
 
 class ResidualState(NamedTuple):
-    """The body's state, and the inputs that wait for the body's look-ahead (nothing where it has none)."""
+    """State of a residual block: the body's, and the inputs that wait for the body's look-ahead (nothing where it has
+    none)."""
 
     body: Any
     waiting: Any
 
 
 class Residual(Streamable[ResidualState]):
-    """``y = x + f(x)``, with ``x`` held back by the latency of ``f`` so that the two answer the same position.
+    """Residual block ``y = x + f(x)``, with ``x`` held back by the latency of ``f`` so that the two answer the same
+    position.
 
     Raises:
         SeqgenError: where ``f`` changes the rate or the dimension.
@@ -170,9 +177,10 @@ class Residual(Streamable[ResidualState]):
 
     def init_state(self, batch: int, memory: Any = None) -> ResidualState:
         ahead = self.spec.latency
-        return ResidualState(self.body.init_state(batch, memory), self.zeros(batch, ahead, self.spec.in_dim) if ahead else ())
+        waiting = self.zeros(batch, ahead, self.spec.in_dim) if ahead else ()
+        return ResidualState(self.body.init_state(batch, memory), waiting)
 
-    def step(self, x: Tensor, state: ResidualState, cond: Tensor | None = None) -> tuple[Tensor, ResidualState]:
+    def step(self, x: Tensor, state: ResidualState, cond: Conditioning | None = None) -> tuple[Tensor, ResidualState]:
         y, inner = self.body.step(x, state.body, cond)
         if not self.spec.latency:
             return x + y, ResidualState(inner, ())
@@ -182,7 +190,7 @@ class Residual(Streamable[ResidualState]):
 
 
 class Repeat(Streamable[tuple[()]]):
-    """Each input ``up`` times: ``y_t = x_{t // up}``. Shapes: ``[B, T, dim] → [B, T·up, dim]``."""
+    """Repetition of each input ``up`` times: ``y_t = x_{t // up}``. Shapes: ``[B, T, dim] → [B, T·up, dim]``."""
 
     def __init__(self, up: int, *, dim: int) -> None:
         super().__init__()
@@ -191,13 +199,14 @@ class Repeat(Streamable[tuple[()]]):
     def init_state(self, batch: int, memory: Any = None) -> tuple[()]:
         return ()
 
-    def step(self, x: Tensor, state: tuple[()], cond: Tensor | None = None) -> tuple[Tensor, tuple[()]]:
+    def step(self, x: Tensor, state: tuple[()], cond: Conditioning | None = None) -> tuple[Tensor, tuple[()]]:
         batch, length, dim = x.shape
         return x[:, :, None].expand(batch, length, self.spec.up, dim).reshape(batch, -1, dim), ()
 
 
 class _Lerp(torch.autograd.Function):
-    """``y = (1-w)·left + w·right`` for ``up`` weights at once, ``line [B, T + 1, dim] → [B, T, up, dim]``.
+    """Linear interpolation ``y = (1-w)·left + w·right`` for ``up`` weights at once, ``line [B, T + 1, dim] → [B, T, up,
+    dim]``.
 
     Its backward pass is one small product per input, where autograd would write two gradients as large as the output.
     """
@@ -236,7 +245,7 @@ class Interpolate(Streamable[Tensor]):
     def init_state(self, batch: int, memory: Any = None) -> Tensor:
         return self.zeros(batch, 1, self.spec.in_dim)
 
-    def step(self, x: Tensor, state: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def step(self, x: Tensor, state: Tensor, cond: Conditioning | None = None) -> tuple[Tensor, Tensor]:
         line = torch.cat([state, x], dim=1)
         batch, length, dim = x.shape
         weight = self.weight.to(line.dtype)
@@ -251,12 +260,13 @@ class Interpolate(Streamable[Tensor]):
         line, length = torch.cat([state, x], dim=1), x.shape[1]
         return LazyInterpolation(hats(start, stop, length, self.spec.up, line), line), line[:, length:]
 
-    def advance(self, x: Tensor, state: Tensor, cond: Tensor | None = None) -> Tensor:
+    def advance(self, x: Tensor, state: Tensor, cond: Conditioning | None = None) -> Tensor:
         return torch.cat([state, x], dim=1)[:, x.shape[1] :]
 
 
 class Fold(Streamable[tuple[()]]):
-    """``down`` successive inputs side by side: ``[B, T, dim] → [B, T/down, dim·down]``, blocks in whole groups."""
+    """Folding of ``down`` successive inputs side by side: ``[B, T, dim] → [B, T/down, dim·down]``, blocks in whole
+    groups."""
 
     def __init__(self, down: int, *, dim: int) -> None:
         super().__init__()
@@ -265,7 +275,7 @@ class Fold(Streamable[tuple[()]]):
     def init_state(self, batch: int, memory: Any = None) -> tuple[()]:
         return ()
 
-    def step(self, x: Tensor, state: tuple[()], cond: Tensor | None = None) -> tuple[Tensor, tuple[()]]:
+    def step(self, x: Tensor, state: tuple[()], cond: Conditioning | None = None) -> tuple[Tensor, tuple[()]]:
         if x.shape[1] % self.spec.down:
             raise SeqgenError(
                 f"Fold: got a block of {x.shape[1]} inputs", remedy=f"give a multiple of {self.spec.down}"
@@ -283,12 +293,12 @@ class Unfold(Streamable[tuple[()]]):
     def init_state(self, batch: int, memory: Any = None) -> tuple[()]:
         return ()
 
-    def step(self, x: Tensor, state: tuple[()], cond: Tensor | None = None) -> tuple[Tensor, tuple[()]]:
+    def step(self, x: Tensor, state: tuple[()], cond: Conditioning | None = None) -> tuple[Tensor, tuple[()]]:
         return x.reshape(x.shape[0], -1, self.spec.out_dim), ()
 
 
 class ConditionedState(NamedTuple):
-    """The states of the conditioning network and of the body."""
+    """State of a conditioned body: that of the conditioning network and its own."""
 
     conditioner: Any
     body: Any
@@ -302,7 +312,8 @@ class Conditioned(Streamable[ConditionedState]):
 
     Raises:
         SeqgenError: where dimensions disagree, or where the conditioner looks ahead: a body that must not start
-            before its conditioning arrives is aligned by who runs it (see :class:`seqgen.generation.autoregressive.AutoRegressive`).
+            before its conditioning arrives is aligned by who runs it (see
+            :class:`seqgen.generation.autoregressive.AutoRegressive`).
     """
 
     def __init__(self, conditioner: Streamable[Any], body: Streamable[Any]) -> None:
@@ -331,7 +342,9 @@ class Conditioned(Streamable[ConditionedState]):
     def init_state(self, batch: int, memory: Any = None) -> ConditionedState:
         return ConditionedState(self.conditioner.init_state(batch), self.body.init_state(batch, memory))
 
-    def step(self, x: Tensor, state: ConditionedState, cond: Tensor | None = None) -> tuple[Tensor, ConditionedState]:
+    def step(
+        self, x: Tensor, state: ConditionedState, cond: Conditioning | None = None
+    ) -> tuple[Tensor, ConditionedState]:
         if cond is None or x.shape[1] != cond.shape[1] * self.spec.cond_every:
             got = 0 if cond is None else cond.shape[1]
             raise SeqgenError(

@@ -1,4 +1,4 @@
-"""What a sequence is conditioned on: vectors beside its elements, or the slower frames that they are made of."""
+"""Conditioning of a sequence: vectors beside its elements, or the slower frames that they are made of."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Frames:
     """Frames that a stretch of samples is conditioned on.
 
     Attributes:
-        features: ``[B, left + F + right, M]``; frame ``left`` covers the first sample of the stretch, what follows the F
-            frames of the stretch is look-ahead.
+        features: ``[B, left + F + right, M]``; frame ``left`` covers the first sample of the stretch, what follows the
+            F frames of the stretch is look-ahead.
         speaker: int64 ``[B]``, index of each row's speaker.
         left: frames of context from before the stretch.
     """

@@ -1,4 +1,4 @@
-"""The contract that every causal sequence model keeps."""
+"""The contract of a Streamable, which every causal sequence model keeps."""
 
 from __future__ import annotations
 
@@ -53,7 +53,8 @@ class Streamable(nn.Module, ABC, Generic[S]):
 
     @property
     def observed_dims(self) -> tuple[int, ...]:
-        """Channels of each inner activation that :meth:`observe` gives; none where nothing inside is worth looking at."""
+        """Channels of each inner activation that :meth:`observe` gives; none where nothing inside is worth looking
+        at."""
         return ()
 
     def observe(self, x: Tensor, state: S, cond: Conditioning | None = None) -> tuple[Tensor, S, list[Tensor]]:

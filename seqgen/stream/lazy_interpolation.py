@@ -1,4 +1,4 @@
-"""Conditioning between frames that is multiplied out only where it is used.
+"""Lazy interpolation: conditioning between frames that is multiplied out only where it is used.
 
 A network of many layers takes thousands of conditioning channels a sample, each a line between two frames. Written out
 they are most of what such a network reads and writes. As a product of a small basis and of the frames themselves each
@@ -14,10 +14,12 @@ from torch import Tensor
 
 
 class LazyInterpolation:
-    """``basis [T, F] · line [B, F, C]``, standing for ``[B, T, C]``: it may be split, cast and added to a tensor.
+    """Product ``basis [T, F] · line [B, F, C]`` that is not multiplied out, standing for ``[B, T, C]``: it may be
+    split, cast and added to a tensor.
 
     Example:
-        >>> float(torch.zeros(1, 1, 1) + LazyInterpolation(torch.tensor([[0.25, 0.75]]), torch.tensor([[[0.0], [4.0]]])))
+        >>> lazy = LazyInterpolation(torch.tensor([[0.25, 0.75]]), torch.tensor([[[0.0], [4.0]]]))
+        >>> float(torch.zeros(1, 1, 1) + lazy)
         3.0
     """
 

@@ -16,7 +16,7 @@ S = TypeVar("S")
 
 
 class Observed(Streamable[S]):
-    """``y ‖ a^1 ‖ … ‖ a^L``: the outputs of a body and its inner activations side by side, as a stream.
+    """Observed body, ``y ‖ a^1 ‖ … ‖ a^L``: the outputs of a body and its inner activations side by side, as a stream.
 
     Shapes: as the body's, with ``Σ observed_dims`` output channels more; :meth:`parted` takes them apart again.
 
@@ -24,10 +24,9 @@ class Observed(Streamable[S]):
         SeqgenError: for a body that shows nothing of its inside.
 
     Example:
-        >>> from seqgen.models.recurrent import Recurrent
-        >>> seen = Observed(Recurrent(Recurrent.Config(hidden=8, layers=2, vocab_size=5, outputs=5)))
-        >>> y, inside = seen.parted(seen(torch.zeros(1, 3, dtype=torch.int64)))
-        >>> y.shape, [one.shape for one in inside]
+        >>> seen = Observed(body)  # of 5 outputs and two layers of 8 channels  # doctest: +SKIP
+        >>> y, inside = seen.parted(seen(torch.zeros(1, 3, dtype=torch.int64)))  # doctest: +SKIP
+        >>> y.shape, [one.shape for one in inside]  # doctest: +SKIP
         (torch.Size([1, 3, 5]), [torch.Size([1, 3, 8]), torch.Size([1, 3, 8])])
     """
 

@@ -15,7 +15,7 @@ TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 
 
 class LawBroken(AssertionError):
-    """A Streamable does not keep a law; the message says which, where and by how much."""
+    """Breach of a law by a Streamable; the message says which, where and by how much."""
 
 
 def _close(law: str, got: Tensor, expected: Tensor, tolerance: float) -> None:

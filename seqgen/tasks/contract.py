@@ -25,7 +25,7 @@ Split = Literal["train", "valid", "test"]
 
 @dataclass(frozen=True)
 class System:
-    """Trained or fresh networks of a run.
+    """System of a run: its networks, trained or fresh.
 
     Attributes:
         networks: by name, as the run defines them. objective: what trains them; of a bundle there is none.
@@ -93,7 +93,7 @@ class Exporting:
 
 
 class Task(ABC):
-    """What a run learns from and is judged by. It owns nothing that is trained.
+    """Task of a run: what it learns from and is judged by. It owns nothing that is trained.
 
     Args:
         run: the run. config: the task's own part of it. facts: what was known when the run was trained; by default they

@@ -26,7 +26,7 @@ FACTS = "facts.yaml"
 
 @dataclass(frozen=True)
 class Experiment:
-    """One run on disk: its configuration, and the facts of the data that it was trained on."""
+    """Experiment, one run on disk: its configuration, and the facts of the data that it was trained on."""
 
     directory: Path
     run: RunConfig
@@ -77,20 +77,34 @@ class Experiment:
         Raises:
             SeqgenError: where the run trains no network of this name, or has no checkpoint.
         """
-        trained = {key: one for key, one in self.run.networks.items() if one.name != networks.PRETRAINED}
-        if name not in trained:
-            raise SeqgenError(
-                f"{self.directory} trains no network '{name}'", remedy=f"choose {' or '.join(trained) or 'another run'}"
-            )
-        made = networks.network(trained[name], self.facts, source=self.source)
+        made = self._fresh(name)
         found = weights.load(self.directory, made, prefix=f"{name}.")
         return made.eval(), found
+
+    @property
+    def trained(self) -> list[str]:
+        """Names of the networks that the run trains, those that another run has begun to train included."""
+        return [
+            name
+            for name, one in self.run.networks.items()
+            if one.name != networks.PRETRAINED or not _options(name, one, self.source).frozen
+        ]
+
+    def _fresh(self, name: str) -> nn.Module:
+        """A network that the run trains, as it was built where its training began."""
+        if name not in self.trained:
+            known = " or ".join(self.trained)
+            raise SeqgenError(f"{self.directory} trains no network '{name}'", remedy=f"choose {known or 'another run'}")
+        component = self.run.networks[name]
+        if component.name != networks.PRETRAINED:
+            return networks.network(component, self.facts, source=self.source)
+        experiment, its_name = _options(name, component, self.source).found()
+        return experiment._fresh(its_name)
 
     def exported(self) -> System:
         """The trained networks alone, in evaluation mode: what :meth:`load` gives, without the objective and what that
         would need."""
-        trained = [key for key, one in self.run.networks.items() if one.name != networks.PRETRAINED]
-        found = {name: self.network(name) for name in trained}
+        found = {name: self.network(name) for name in self.trained}
         label = next((path.name for _, path in found.values()), "")
         return System({name: made for name, (made, _) in found.items()}, None, label, self.directory)
 
@@ -146,25 +160,42 @@ class Pretrained:
 
     Attributes:
         experiment: directory of that run. network: its name there (by default the only one that it trains).
+        frozen: whether it stays as it is; if not, this run goes on training it.
     """
 
     experiment: str
     network: str = ""
+    frozen: bool = True
+
+    def found(self) -> tuple[Experiment, str]:
+        """That run, and the network's name there.
+
+        Raises:
+            SeqgenError: where it trains several networks and none is named.
+        """
+        experiment = Experiment.open(Path(self.experiment))
+        if not self.network and len(experiment.trained) != 1:
+            raise SeqgenError(
+                f"{self.experiment} trains {len(experiment.trained)} networks",
+                remedy=f"give network: {' or '.join(experiment.trained) or 'its name'}",
+            )
+        return experiment, self.network or experiment.trained[0]
+
+
+def _options(name: str, component: config.Component, source: str) -> Pretrained:
+    return config.from_plain(component.options, Pretrained, source=f"{source}: networks.{name}")
 
 
 def _pretrained(name: str, component: config.Component, task: Task, source: str) -> nn.Module:
-    """A network of another run, frozen and in evaluation mode."""
-    options = config.from_plain(component.options, Pretrained, source=f"{source}: networks.{name}")
-    where = f"networks.{name} {options.experiment}"
-    experiment = Experiment.open(Path(options.experiment))
-    trained = [key for key, one in experiment.run.networks.items() if one.name != networks.PRETRAINED]
-    if not options.network and len(trained) != 1:
-        raise SeqgenError(
-            f"{where} trains {len(trained)} networks", remedy=f"give network: {' or '.join(trained) or 'its name'}"
-        )
-    network, _ = experiment.network(options.network or trained[0])
-    task.adopt(network, experiment.facts, where)
-    return network.requires_grad_(False).eval()
+    """A network of another run, in evaluation mode, and frozen unless this run goes on training it."""
+    options = _options(name, component, source)
+    try:
+        experiment, its_name = options.found()
+    except SeqgenError as error:
+        raise SeqgenError(f"networks.{name} {error.problem}", remedy=error.remedy) from None
+    network, _ = experiment.network(its_name)
+    task.adopt(network, experiment.facts, f"networks.{name} {options.experiment}")
+    return network.requires_grad_(False) if options.frozen else network
 
 
 def _unfit(

@@ -9,6 +9,8 @@ from torch import nn
 
 from seqgen import config, registry
 from seqgen.config import Component
+from seqgen.errors import SeqgenError
+from seqgen.generation.contract import Generator
 from seqgen.spec import Facts
 
 PRETRAINED = "pretrained"
@@ -39,4 +41,20 @@ def network(component: Component, facts: Facts, *, source: str) -> nn.Module:
             plain: nn.Module = config.construct(component, table, source=source)
             return plain
     tables = (registry.DENSITIES, registry.MODELS, registry.FLOWS)
-    raise registry.unknown("network", component.name, [PRETRAINED, *(name for table in tables for name in table)], source)
+    known = [PRETRAINED, *(name for table in tables for name in table)]
+    raise registry.unknown("network", component.name, known, source)
+
+
+def require_vocab_size(networks: Mapping[str, nn.Module], vocab_size: int) -> None:
+    """Refuse networks that read another alphabet than the data's.
+
+    Raises:
+        SeqgenError: naming the network and the options to set.
+    """
+    for name, made in networks.items():
+        spec = getattr(made.body if isinstance(made, Generator) else made, "spec", None)
+        if spec is not None and spec.vocab_size != vocab_size:
+            raise SeqgenError(
+                f"networks.{name} reads {spec.vocab_size} symbols, the data have {vocab_size}",
+                remedy=f"set vocab_size and outputs to {vocab_size}",
+            )

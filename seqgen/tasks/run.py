@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from seqgen import config
+from seqgen import config, registry
 from seqgen.config import Component
 from seqgen.errors import SeqgenError
 from seqgen.train.settings import PlayerConfig, QuantizationConfig, SparsityConfig, TrainConfig
@@ -19,20 +19,20 @@ FORMER = {
     "conditioner": "put it into the density, beside `body:`",
     "emission": "put it into the density as `distribution:`",
     "levelled": "put it into the density as `gain_normalized: true`",
-    "subscale": "name the density `subscale`, with lanes, horizon, channels and blocks beside `body:`",
     "quantise": "call it `quantization:`",
 }
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One YAML file: everything that decides a run.
+    """Configuration of a run, one YAML file: everything that decides it.
 
     Attributes:
         name: label in reports and of what is exported.
         task: registered task: what is learnt from and judged by, with its options.
         networks: networks of the objective by name: a registered density, model or flow with its options, or one that
-            another run has trained, ``{name: pretrained, experiment: DIRECTORY}``.
+            another run has trained, ``{name: pretrained, experiment: DIRECTORY}``: frozen, or with ``frozen: false``
+            trained further.
         objective: registered training method and its options.
         players: how single players are trained, where it differs from ``train``.
         train: settings of the loop.
@@ -68,4 +68,8 @@ def load(path: Path, overrides: tuple[str, ...] | list[str] = ()) -> RunConfig:
         SeqgenError: naming file, line, key and the remedy, for anything that does not fit; keys of former versions are
             named with their present place.
     """
-    return config.load(path, RunConfig, overrides, former=FORMER)
+    densities = {
+        name: f"make it a network: networks: {{generator: {{name: {name}, …}}}}, with its options beside `body:`"
+        for name in registry.DENSITIES
+    }
+    return config.load(path, RunConfig, overrides, former=densities | FORMER)

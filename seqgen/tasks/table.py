@@ -12,22 +12,36 @@ import numpy.typing as npt
 
 from seqgen.objectives.contract import Measure
 
+_NEAR = 0.1  # share of a cap that a figure must stay below it by
+
 
 class Figure(NamedTuple):
-    """A value with half of its 95 % interval (NaN where there is none) and its unit ("" where the name says it)."""
+    """Figure of a table: a value with half of its 95 % interval (NaN where there is none) and its unit ("" where the
+    name says it).
+
+    ``cap`` is the most that it can be whatever is there, and ``cap_formula`` why.
+    """
 
     value: float
     half_width: float = math.nan
     unit: str = ""
+    cap: float = math.inf
+    cap_formula: str = ""
 
     def __str__(self) -> str:
         interval = f" ± {self.half_width:.3f}" if math.isfinite(self.half_width) else ""
-        return f"{self.value:.3f}{interval}" + (f" {self.unit}" if self.unit else "")
+        most = f", at most {self.cap:.3f} ({self.cap_formula})" if math.isfinite(self.cap) else ""
+        return f"{self.value:.3f}{interval}" + (f" {self.unit}" if self.unit else "") + most
+
+    @property
+    def leans(self) -> bool:
+        """Whether the value is so near its cap that it tells of the cap more than of what is measured."""
+        return math.isfinite(self.cap) and self.value > (1 - _NEAR) * self.cap
 
 
 @dataclass(frozen=True)
 class Table:
-    """What an evaluation found.
+    """Table of what an evaluation found.
 
     Attributes:
         title: the first line of the text.
@@ -46,7 +60,16 @@ class Table:
     def text(self) -> str:
         """The table for the eye."""
         named = (f"{name.replace('_', ' ')} {figure}" for name, figure in self.figures.items())
-        return "\n".join([self.title, *named, *self.lines]) + "\n"
+        return "\n".join([self.title, *named, *self.lines, *self.warnings]) + "\n"
+
+    @property
+    def warnings(self) -> list[str]:
+        """A line for each figure that leans on its cap."""
+        return [
+            f"warning: {name.replace('_', ' ')} leans on its cap of {figure.cap:.3f}: what is there may be more"
+            for name, figure in self.figures.items()
+            if figure.leans
+        ]
 
     def plain(self) -> dict[str, Any]:
         """The table for programs: plain values, with null where something is not defined (JSON has no NaN)."""
@@ -54,6 +77,8 @@ class Table:
             **self.record,
             **{name: figure.value for name, figure in self.figures.items()},
             **{f"{name}_95": figure.half_width for name, figure in self.figures.items()},
+            **{f"{name}_cap": figure.cap for name, figure in self.figures.items() if math.isfinite(figure.cap)},
+            **({"warnings": self.warnings} if self.warnings else {}),
             **({"examples": {name: dict(rows) for name, rows in self.examples.items()}} if self.examples else {}),
             **self.further,
         }
@@ -76,27 +101,31 @@ def ratio(amounts: npt.NDArray[np.float64], weights: npt.NDArray[Any], unit: str
 
 
 class Gathered:
-    """Measures of many batches, joined: a figure with an interval for each name, and every example's share."""
+    """Collector of the measures of many batches: a figure with an interval for each name, and every example's share."""
 
     def __init__(self) -> None:
         self._rows: dict[str, dict[str, tuple[float, float]]] = {}
-        self._units: dict[str, str] = {}
+        self._last: dict[str, Measure] = {}
 
     def add(self, measures: Mapping[str, Measure], ids: Iterable[str]) -> None:
-        """Take in one batch; ``ids`` name its rows."""
+        """Take in one batch; ``ids`` name its rows. An amount of a whole batch is that of its first and last row."""
         names = list(ids)
         for name, one in measures.items():
-            rows = zip(names, one.amounts.tolist(), one.weights.tolist(), strict=True)
+            whole = len(one.amounts) == 1 < len(names)
+            keys = [f"{names[0]}…{names[-1]}"] if whole else names
+            rows = zip(keys, one.amounts.tolist(), one.weights.tolist(), strict=True)
             self._rows.setdefault(name, {}).update({key: (amount, weight) for key, amount, weight in rows})
-            self._units[name] = one.unit
+            self._last[name] = one
 
     @property
     def figures(self) -> dict[str, Figure]:
         """The figures, in the order in which they were met."""
-        return {
-            name: ratio(*(np.array(column) for column in zip(*rows.values(), strict=True)), unit=self._units[name])
-            for name, rows in self._rows.items()
-        }
+        return {name: self._figure(name, list(rows.values())) for name, rows in self._rows.items()}
+
+    def _figure(self, name: str, rows: list[tuple[float, float]]) -> Figure:
+        amounts, weights = (np.array(column) for column in zip(*rows, strict=True))
+        last = self._last[name]
+        return ratio(amounts, weights, last.unit)._replace(cap=last.cap, cap_formula=last.cap_formula)
 
     @property
     def examples(self) -> dict[str, dict[str, tuple[float, float]]]:

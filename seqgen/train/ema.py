@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class Ema:
-    """Averages the parameters of a module over training steps.
+    """Exponential moving average of a module's parameters over training steps.
 
     After update n (counted from 1), with decay d:
 

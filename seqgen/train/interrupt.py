@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a question that the loop asks between two steps."""
+"""Interruption by Ctrl-C or SIGTERM as a question that the loop asks between two steps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupt:
-    """While entered, the first SIGINT or SIGTERM only sets ``requested``; a second one acts as usual.
+    """Signal handler: while entered, the first SIGINT or SIGTERM only sets ``requested``; a second one acts as usual.
 
     Processes forked inside (data-loading workers) inherit the handler, so a Ctrl-C at a terminal, which reaches them
     too, does not take the data away from the step that is being finished. Outside the main thread Python delivers no

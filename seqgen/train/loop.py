@@ -35,7 +35,7 @@ _VALIDATION = 1 << 63  # streams of validation lie beyond those of any step
 
 
 class Outcome(NamedTuple):
-    """How training ended, after how many steps, and the best validation."""
+    """Outcome of a training: how it ended, after how many steps, and the best validation."""
 
     status: Status
     step: int
@@ -44,7 +44,7 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True)
 class Recipe:
-    """How an objective is trained, beside the loop's own settings.
+    """Recipe of a training: how an objective is trained, beside the loop's own settings.
 
     Attributes:
         settings: of the loop. players: of single players, where they differ.
@@ -59,7 +59,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class _Sources:
-    """Where batches come from, and who is called after each validation."""
+    """Sources of a training, and who is called after each validation."""
 
     training: Source
     validation: Source | None
@@ -80,11 +80,12 @@ def train(
     prepare: Callable[[], None] | None = None,
     device: str = "auto",
 ) -> Outcome:
-    """Train ``objective`` for ``settings.steps`` steps; in each, the players have their turns in the order they stand in.
+    """Train ``objective`` for ``settings.steps`` steps; in each, the players have their turns in the order they stand
+    in.
 
     The global batches of step i and everything drawn in it are functions of (seed, i), and a checkpoint holds the rest
-    (weights, averages, moments, the state of the source), so a resumed run goes through the same numbers as one that was
-    never stopped.
+    (weights, averages, moments, the state of the source), so a resumed run goes through the same numbers as one that
+    was never stopped.
 
     Args:
         objective: the method with its networks; trained in place.
@@ -111,9 +112,10 @@ def train(
     fabric = processes.start(recipe.settings, device=device, players=len(objective.players))
     if init_from is not None:
         weights.load(init_from, objective)
+    run = _Run(fabric, objective, recipe, out, identity)
     if prepare is not None and fabric.global_rank == 0:
         prepare()
-    outcome = _Run(fabric, objective, recipe, out, identity).go(_Sources(source, validation, on_validate), resume)
+    outcome = run.go(_Sources(source, validation, on_validate), resume)
     processes.stop()
     return outcome
 
@@ -212,7 +214,7 @@ class _Run:
         settings = self.settings
         if self.quantizer is not None and self.quantizer.begin(step):
             self.progress = replace(self.progress, best=None, stale=0)  # what was validated is another network
-        processes.reseed(self.fabric, settings.seed, step)
+        processes.reseed(self.fabric, settings.seed, step, self._share()[0])
         parts = [self._parts(step * len(batches) + index, batch) for index, batch in enumerate(batches)]
         for player in self.objective.players:
             for turn in range(self.players.turns(player, step)):

@@ -14,7 +14,8 @@ _NEVER = 2**62
 
 
 class Reading(NamedTuple):
-    """Means by name, the number of elements under the first name, and the first step with a value not finite."""
+    """Reading of a meter: means by name, the number of elements under the first name, and the first step with a value
+    not finite."""
 
     means: dict[str, float]
     elements: float
@@ -22,7 +23,8 @@ class Reading(NamedTuple):
 
 
 class Meter:
-    """Sums ``weight · value`` and ``weight`` by name; constant memory, and no waiting for the device in ``add``.
+    """Meter of weighted means: sums ``weight · value`` and ``weight`` by name; constant memory, and no waiting for the
+    device in ``add``.
 
     It also notes the first step at which something was not finite, so that the step can be named although values are
     looked at only now and then.

@@ -21,7 +21,7 @@ from seqgen.train.settings import PlayerConfig, TrainConfig
 
 
 class Update(NamedTuple):
-    """The loss of each part, detached, and the L2 norm of the gradient before clipping."""
+    """Record of an update: the loss of each part, detached, and the L2 norm of the gradient before clipping."""
 
     losses: list[Loss]
     norm: Tensor
@@ -73,7 +73,8 @@ class Players:
     def turns(self, player: str, step: int) -> int:
         """Updates of ``player`` in a step."""
         one = self.configs[player]
-        return one.repeat if step % one.every == 0 else 0
+        waited = step - one.after
+        return one.repeat if waited >= 0 and waited % one.every == 0 else 0
 
     def begin(self, batch: Any, rng: Key) -> Part:
         """A batch, which may still be in the host's memory, with what the players share of it."""
@@ -122,7 +123,13 @@ class Players:
         for name in sorted({name for loss in losses for name in loss.directions or {}}):
             shares = [loss.directions[name] * w for loss, w in zip(losses, weights, strict=True) if loss.directions]
             total = processes.total(torch.stack(weights).sum()).clamp_min(1.0)
-            owned[name].grad = (processes.total(torch.stack(shares).sum(dim=0)) / total).to(owned[name].dtype)
+            direction = processes.total(torch.stack(shares).sum(dim=0)) / total
+            owned[name].grad = (direction * self._loss_scale()).to(owned[name].dtype)
+
+    def _loss_scale(self) -> float:
+        """What the loss scaler of half precision will divide gradients by."""
+        scaler = getattr(self.fabric.strategy.precision, "scaler", None)
+        return 1.0 if scaler is None else float(scaler.get_scale())
 
     def _move(self, player: str, losses: Sequence[Loss], step: int) -> Tensor:
         """Clip the gradient and let the optimiser follow it; returns the norm before clipping."""
@@ -137,7 +144,8 @@ class Players:
         before = self._positions(player)
         self._wrapped[player].step()
         with torch.no_grad():
-            moved = {name: self._parameters(player)[name] - place for name, place in before.items()}
+            after = self._parameters(player) if before else {}
+            moved = {name: after[name] - place for name, place in before.items()}
             self.objective.after_update(player, self._summed(losses), moved)
         return norm
 

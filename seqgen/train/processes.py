@@ -1,4 +1,4 @@
-"""The few things that the processes of one run must agree on."""
+"""Agreement of the processes of one run, on the few things that need it."""
 
 from __future__ import annotations
 
@@ -100,12 +100,13 @@ def any_of(fabric: Fabric, flag: bool) -> bool:
     return bool(total(torch.tensor(int(flag), device=fabric.device)))
 
 
-def reseed(fabric: Fabric, seed: int, step: int) -> None:
-    """Give torch's generators a state that depends on nothing but (seed, step, rank).
+def reseed(fabric: Fabric, seed: int, step: int, share: int) -> None:
+    """Give torch's generators a state that depends on nothing but (seed, step, share of the global batch).
 
-    What a step draws from them (dropout) is then the same after a resumption, whatever was drawn before it.
+    What a step draws from them (dropout) is then the same after a resumption, whatever was drawn before it, and in all
+    processes that work on the same rows.
     """
-    key = name_to_stream(f"{seed}/{step}/{fabric.global_rank}")
+    key = name_to_stream(f"{seed}/{step}/{share}")
     # torch.manual_seed would also queue a stack trace for every kind of accelerator that is not there
     torch.default_generator.manual_seed(key)
     if fabric.device.type == "cuda":

@@ -1,4 +1,4 @@
-"""Training against the rounding of int8 weights."""
+"""Quantization-aware training: training against the rounding of int8 weights."""
 
 from __future__ import annotations
 

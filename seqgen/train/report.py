@@ -1,4 +1,4 @@
-"""What a run tells: metrics as JSON lines, TensorBoard, and a progress bar or plain lines on stderr."""
+"""Reports of a run: metrics as JSON lines, TensorBoard, and a progress bar or plain lines on stderr."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ METRICS = "metrics.jsonl"
 
 
 class Report:
-    """Writes the history of one run; silent in every process but the first.
+    """Report that writes the history of one run; silent in every process but the first.
 
     Args:
         out: the experiment directory; ``metrics.jsonl`` and ``tensorboard/`` lie in it.

@@ -10,8 +10,8 @@ from seqgen.train.settings import TrainConfig
 def learning_rate(settings: TrainConfig, step: int, peak: float | None = None) -> float:
     """Rate of the update that follows ``step`` finished updates (``0 <= step < settings.steps``).
 
-    With peak rate a (that of the settings unless another is given), warm-up W and N steps, for t = step + 1 (so the first
-    update has a rate above 0):
+    With peak rate a (that of the settings unless another is given), warm-up W and N steps, for t = step + 1 (so the
+    first update has a rate above 0):
 
         t <= W:        a · t / W
         constant:      a

@@ -73,12 +73,13 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class PlayerConfig:
-    """How one player is trained, where it differs from what ``train`` says for all.
+    """Settings of one player, where they differ from what ``train`` says for all.
 
     Attributes:
         optimiser: registered optimiser and its options; by default AdamW with the betas and weight decay of ``train``.
         learning_rate: peak rate (null: that of ``train``); the schedule is that of ``train``.
         clip_norm: largest L2 norm of the gradient (0: no clipping; null: that of ``train``).
+        after: steps before the player's first turn, in which only the others are trained.
         every: steps from one turn of the player to the next.
         repeat: updates of a turn, each on a batch of its own.
     """
@@ -86,12 +87,15 @@ class PlayerConfig:
     optimiser: Component | None = None
     learning_rate: float | None = None
     clip_norm: float | None = None
+    after: int = 0
     every: int = 1
     repeat: int = 1
 
     def __post_init__(self) -> None:
         if self.every < 1 or self.repeat < 1:
             raise SeqgenError(f"'every' is {self.every}, 'repeat' {self.repeat}", remedy="give 1 or more of each")
+        if self.after < 0:
+            raise SeqgenError(f"'after' is {self.after}", remedy="give a number of steps from 0")
         if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
             raise SeqgenError(f"'learning_rate' is {self.learning_rate}", remedy="give a rate above 0, or null")
         if self.clip_norm is not None and self.clip_norm < 0:
@@ -100,7 +104,7 @@ class PlayerConfig:
 
 @dataclass(frozen=True)
 class SparsityConfig:
-    """Which weight matrices end up block-sparse, and when; see :mod:`seqgen.train.sparsity`.
+    """Settings of pruning: which weight matrices end up block-sparse, and when; see :mod:`seqgen.train.sparsity`.
 
     Attributes:
         matrices: names of weight matrices with the share of blocks that is zero in the end (none: dense training).
@@ -130,7 +134,8 @@ class SparsityConfig:
 
 @dataclass(frozen=True)
 class QuantizationConfig:
-    """Whether training meets the rounding of the weights that an export makes; see :mod:`seqgen.train.quantization`.
+    """Settings of quantization-aware training, which meets the rounding that an export makes; see
+    :mod:`seqgen.train.quantization`.
 
     Attributes:
         precision: what the weights are rounded to; float32 is no rounding.

@@ -12,8 +12,8 @@ from torch import Tensor
 class Source(ABC):
     """Batches of one split of the data: without end for training, once over the whole for validation and evaluation.
 
-    A batch is a dataclass of the task. The batch of a number is a function of the number, so training resumes at any step
-    by asking for it; a source that depends on what was learnt (an environment) keeps that in its state.
+    A batch is a dataclass of the task. The batch of a number is a function of the number, so training resumes at any
+    step by asking for it; a source that depends on what was learnt (an environment) keeps that in its state.
     """
 
     @abstractmethod

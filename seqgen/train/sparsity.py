@@ -1,4 +1,4 @@
-"""Training to block-sparse weights: magnitude pruning on a cubic schedule."""
+"""Magnitude pruning on a cubic schedule: training to block-sparse weights."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def block_mask(weight: Tensor, zeros: float, block: tuple[int, int]) -> Tensor:
 
 
 class Pruner:
-    """Holds the masks of a module's sparse matrices, and makes them sparser as training goes on.
+    """Pruner that holds the masks of a module's sparse matrices, and makes them sparser as training goes on.
 
     A matrix whose module says (``row_groups``) that it is several stacked ones, as the gates of a recurrent layer are,
     has each of them pruned by itself, so that no gate starves.

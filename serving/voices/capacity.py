@@ -12,7 +12,8 @@ from serving.voices.vocoder import StreamingVocoder, VocoderStream, VoiceFailure
 
 OVERHEAD = 1.5
 """Cost of a listener in all over what the engine's full calls cost for it: calls that are not full, encoding,
-sending, the interpreter. Measured with a sparse WaveRNN-896: 5.0 % of a core in the engine, 7.4 % in all processes."""
+sending, the interpreter. Measured with a sparse voice of 896 units: 5.0 % of a core in the engine, 7.4 % in all
+processes."""
 _FRAMES = 2
 _CALLS = 5
 
@@ -61,7 +62,7 @@ def _measure(vocoder: StreamingVocoder, streams: int, clock: Callable[[], float]
     spec = vocoder.features
     speaker = vocoder.speakers[0] if vocoder.speakers else None
     rng = np.random.default_rng(0)
-    ahead = vocoder.latency // spec.hop
+    ahead = vocoder.alignment.skipped
     running: list[VocoderStream] = []
     for number in range(streams):
         stream = vocoder.start(VoiceSettings(speaker=speaker, stream=number), rate=None)

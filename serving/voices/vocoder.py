@@ -94,7 +94,7 @@ class StreamingVocoder:
         self.features = manifest.features
         self.sample_rate = manifest.sample_rate
         self.uniforms = manifest.uniforms_per_sample
-        self.latency, self.ahead = manifest.spec.latency, manifest.ahead
+        self.alignment, self.ahead = manifest.spec.alignment, manifest.ahead
         self.speakers = tuple(manifest.speakers)
         self.runtime = runtime
         self.batch = batch or (MAX_STREAMS if runtime.name == "native" else 1)
@@ -218,7 +218,7 @@ class VocoderStream:
         self._total = self._extractor.samples
         if self._total:
             spec = self._vocoder.features
-            flush = -(-self._vocoder.latency // spec.hop)
+            flush = self._vocoder.alignment.look_ahead
             self._queue(np.full((flush, spec.n_mels), spec.silence, np.float32))
 
     def chunks(self) -> Iterator[Audio]:
@@ -258,7 +258,7 @@ class VocoderStream:
         if vocoder.batch == 1:
             wanted = CHUNK_FRAMES[min(self._calls, len(CHUNK_FRAMES) - 1)]
         if self._calls == 0:
-            wanted += vocoder.latency // vocoder.features.hop
+            wanted += vocoder.alignment.skipped
         if self.finished or not self._pending or (self._pending < wanted and self._total is None):
             return None
         frames = min(wanted, self._pending)
@@ -302,7 +302,8 @@ class VocoderStream:
         return self._state
 
     def _samples(self, frames: int) -> int:
-        return frames * self._vocoder.features.hop - (0 if self._calls else self._vocoder.latency)
+        alignment = self._vocoder.alignment
+        return frames * alignment.hop if self._calls else alignment.first_samples(frames)
 
     def _queue(self, frames: Audio) -> None:
         if len(frames):

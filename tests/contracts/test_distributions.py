@@ -13,7 +13,8 @@ from scipy import stats
 from torch import Tensor
 
 from seqgen import noise, registry
-from seqgen.distributions.contract import Distribution
+from seqgen.distributions.contract import Distribution, LocationScale
+from seqgen.distributions.logistic_mixture import LogisticMixture
 from seqgen.errors import SeqgenError
 
 FLOATS = [torch.float32, torch.float64]
@@ -55,7 +56,9 @@ class Case:
 
 CASES = {
     "categorical": Case(lambda: distribution("categorical"), categorical, lambda _: torch.tensor([0, 7, 128, 255])),
-    "gaussian": Case(lambda: distribution("gaussian"), gaussian, lambda d: torch.tensor([-1.0, 0.31, -0.2, 1.0], dtype=d)),
+    "gaussian": Case(
+        lambda: distribution("gaussian"), gaussian, lambda d: torch.tensor([-1.0, 0.31, -0.2, 1.0], dtype=d)
+    ),
     "logistic-mixture": Case(
         lambda: distribution("logistic-mixture"), mixture,
         lambda d: torch.tensor([0, 40000, 65535, 32768], dtype=torch.float64).mul(2 / 65535).sub(1).to(d),
@@ -77,7 +80,7 @@ def levels(count: int, dtype: torch.dtype) -> Tensor:
     return (2 * torch.arange(count, dtype=torch.float64) / (count - 1) - 1).to(dtype)
 
 
-def test_every_registered_emission_is_under_the_laws() -> None:
+def test_every_registered_distribution_is_under_the_laws() -> None:
     assert set(CASES) == set(registry.DISTRIBUTIONS)
 
 
@@ -88,7 +91,7 @@ def test_shapes_follow_the_leading_axes(case: Case) -> None:
     value = model.sample(params, u)
     score = model.log_prob(params, value)
     assert value.shape == score.shape == (4,)
-    assert value.dtype == (torch.int64 if model.levels and not value.is_floating_point() else torch.float32)
+    assert value.dtype == (torch.int64 if model.vocab_size else torch.float32)
     square = model.sample(params.view(2, 2, -1), u.view(2, 2, -1))
     assert torch.equal(square, value.view(2, 2))
     assert torch.equal(model.log_prob(params.view(2, 2, -1), square), score.view(2, 2))
@@ -108,18 +111,17 @@ def test_sampling_depends_on_nothing_but_what_is_given(case: Case) -> None:
     assert torch.equal(alone, first)
 
 
-def test_louder_is_a_change_of_variables(case: Case) -> None:
-    """What is g times as loud has the density of what it was, less ln g; symbols have no amplitude."""
+def test_scaling_is_a_change_of_variables(case: Case) -> None:
+    """What is g times as large has the density of what it was, less ln g; symbols have no scale."""
     model, params = case.make(), case.params(torch.float64)[:3]
     gain = torch.tensor([[-1.0], [0.5], [2.0]], dtype=torch.float64)
-    if model.vocab_size:
-        with pytest.raises(SeqgenError, match="no amplitude"):
-            model.scaled(params, gain)
+    assert isinstance(model, LocationScale) == (model.vocab_size == 0)
+    if not isinstance(model, LocationScale):
         return
     params[..., -1] = params[..., -1].clamp_min(-6)  # above the least scale before and after
     value = case.value(torch.float64)[:3] / 16
-    louder = model.log_density(model.scaled(params, gain), value * gain[:, 0].exp())
-    torch.testing.assert_close(louder, model.log_density(params, value) - gain[:, 0], rtol=1e-9, atol=1e-9)
+    larger = model.log_density(model.scaled(params, gain), value * gain[:, 0].exp())
+    torch.testing.assert_close(larger, model.log_density(params, value) - gain[:, 0], rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.5, 0.0])
@@ -136,13 +138,33 @@ def test_extreme_uniforms_give_lawful_values(case: Case, dtype: torch.dtype, tem
         assert torch.isfinite(value).all()
         assert value.abs().max() <= 1
     else:
-        assert (value.min(), value.max()) >= (0, 0)
-        assert value.max() < model.levels
+        assert value.min() >= 0
+        assert value.max() < model.vocab_size
     assert torch.isfinite(model.log_prob(each, value)).all()
     if temperature:
         score = model.log_prob(each, value)
         # The last component of a mixture may itself have a small weight.
         assert score.min() > -24 * np.log(2) - 20
+
+
+def test_the_divergence_is_the_mean_difference_of_log_probabilities(case: Case) -> None:
+    """Of draws, within their noise; nothing from a distribution to itself; refused where there is no closed form."""
+    model, params = case.make(), case.params(torch.float64)[:2]
+    if isinstance(model, LogisticMixture):
+        with pytest.raises(SeqgenError, match="two LogisticMixture distributions has no closed form; estimate it"):
+            model.kl(params, params)
+        return
+    p, q = params
+    assert model.kl(params, params).abs().max() <= 1e-12
+    count = 40_000
+    drawn = model.sample(p.expand(count, -1), draws(model, count))
+    difference = model.log_prob(p.expand(count, -1), drawn) - model.log_prob(q.expand(count, -1), drawn)
+    found, error = float(model.kl(p, q)), float(difference.std()) / count**0.5
+    assert abs(float(difference.mean()) - found) < 4 * error < 0.05 * found
+    assert found > 0.1
+    square = model.kl(params.view(2, 1, -1), params.view(1, 2, -1))
+    assert square.shape == (2, 2)
+    assert float(square[0, 1]) == pytest.approx(found, rel=1e-12)
 
 
 def quantile(u: float) -> float:
@@ -267,11 +289,11 @@ def test_mixture_samples_lie_on_levels_and_follow_the_mixture() -> None:
     weight = torch.softmax(logits, 0)
     middle = value[value.abs() < 1].numpy()
 
-    def distribution(x: np.ndarray) -> np.ndarray:
+    def below(x: np.ndarray) -> np.ndarray:
         return (weight * torch.sigmoid((torch.as_tensor(x)[:, None] - mean) / scale.exp())).sum(1).numpy()
 
-    low, high = distribution(np.array([-1.0, 1.0]))
-    assert stats.kstest(middle, lambda x: (distribution(x) - low) / (high - low)).pvalue > 1e-3
+    low, high = below(np.array([-1.0, 1.0]))
+    assert stats.kstest(middle, lambda x: (below(x) - low) / (high - low)).pvalue > 1e-3
 
 
 def test_gaussian_samples_follow_the_normal_distribution() -> None:
@@ -296,7 +318,7 @@ def test_categorical_never_draws_the_impossible() -> None:
 
 
 @pytest.mark.parametrize("name", ["gaussian", "logistic-mixture"])
-def test_real_valued_emissions_without_heat_give_a_mean(name: str) -> None:
+def test_real_valued_distributions_without_heat_give_a_mean(name: str) -> None:
     model = distribution(name, **({"mixtures": 1} if name == "logistic-mixture" else {}))
     params = torch.tensor([0.3, -2.0] if name == "gaussian" else [0.0, 0.3, -2.0])
     for u in EXTREMES:

@@ -1,4 +1,4 @@
-"""The laws of a Streamable over every registered model and layer, in float32 and float64."""
+"""The laws of a Streamable over every registered model, flow, conditioner and layer, in float32 and float64."""
 
 from __future__ import annotations
 
@@ -11,16 +11,19 @@ from torch import Tensor
 
 from seqgen import registry
 from seqgen.distributions.gaussian import Gaussian
+from seqgen.errors import SeqgenError
 from seqgen.flows.affine import Composed
 from seqgen.generation.gain import GainFlow, GainNormalized
 from seqgen.generation.subscale.context import LaneContext
+from seqgen.models.critic import Critic
 from seqgen.models.frames import FrameConditioner
 from seqgen.models.wavenet import WaveNet
 from seqgen.nets.downsample_hold import DownsampleHold
 from seqgen.nets.gru import GRU
 from seqgen.nets.layers import Activation, CausalConv1d, Dense, Embedding
 from seqgen.nets.synthesis import LinearSynthesis
-from seqgen.spec import FeatureSpec, StreamSpec
+from seqgen.registry import Registry
+from seqgen.spec import Facts, FeatureSpec, StreamSpec
 from seqgen.stream.combinators import (
     Conditioned,
     Delay,
@@ -32,9 +35,15 @@ from seqgen.stream.combinators import (
     Unfold,
 )
 from seqgen.stream.contract import Streamable
-from seqgen.stream.verify import LawBroken, verify
+from seqgen.stream.observed import Observed
+from seqgen.stream.verify import LawBroken, inputs, verify
 
 FEATURES = FeatureSpec(sample_rate=8000, n_fft=64, window=12, hop=4, n_mels=6)
+
+
+def _made(table: Registry, name: str, **options: Any) -> Streamable[Any]:
+    cls = table.load(name)
+    return cls(cls.Config(**options))
 
 
 def _wavernn(conditioned: bool) -> Streamable[Any]:
@@ -57,14 +66,24 @@ def _wavenet(**options: Any) -> Streamable[Any]:
 
 
 def _parallel_wavenet(**options: Any) -> Streamable[Any]:
-    cls = registry.MODELS.load("parallel-wavenet")
+    cls = registry.FLOWS.load("parallel-wavenet")
     sizes = {"layers": (2, 3), "dilation_cycle": 2, "residual_channels": 5, "gate_channels": 4, "head_channels": 6}
     return cls(cls.Config(**(sizes | options)))
 
 
+def _recurrent(**options: Any) -> Streamable[Any]:
+    cls = registry.MODELS.load("recurrent")
+    return cls(cls.Config(vocab_size=7, outputs=6, hidden=5, embedding=3, **options))
+
+
+def _conditioner(name: str, speakers: int, *, out_dim: int = 4, **options: Any) -> Streamable[Any]:
+    cls = registry.CONDITIONERS.load(name)
+    facts = Facts(features=FEATURES, speakers=tuple("abc"[:speakers]))
+    return cls.build(cls.Config(**options), facts, out_dim=out_dim)
+
+
 def _frames(speakers: int) -> Streamable[Any]:
-    cls = registry.CONDITIONERS.load("frames")
-    return cls(cls.Config(channels=5, blocks=1, look_ahead=1), features=FEATURES, speakers=speakers, out_dim=4)
+    return _conditioner("frames", speakers, channels=5, blocks=1, look_ahead=1)
 
 
 def _wavenet_context(**options: Any) -> Streamable[Any]:
@@ -82,11 +101,6 @@ def _wavenet_context(**options: Any) -> Streamable[Any]:
 
 
 MODELS: dict[str, list[Callable[[], Streamable[Any]]]] = {
-    "parallel-wavenet": [
-        lambda: _parallel_wavenet(conditioned=False, layers=(1, 2, 1)),
-        lambda: _parallel_wavenet(kernel=3),
-        lambda: _parallel_wavenet(skip_channels=7, layers=(4,)),
-    ],
     "wavenet-context": [
         lambda: _wavenet_context(vocab_size=9),
         lambda: _wavenet_context(vocab_size=0, conditioned=False, kernel=3),
@@ -98,8 +112,25 @@ MODELS: dict[str, list[Callable[[], Streamable[Any]]]] = {
         lambda: _wavenet(vocab_size=0, skip_channels=0),
     ],
     "wavernn": [lambda: _wavernn(False), lambda: _wavernn(True)],
+    "recurrent": [lambda: _recurrent(), lambda: _recurrent(layers=2)],
+    "resonance": [lambda: _made(registry.MODELS, "resonance", radius=0.7)],
 }
-CONDITIONERS: dict[str, list[Callable[[], Streamable[Any]]]] = {"frames": [lambda: _frames(0), lambda: _frames(3)]}
+FLOWS: dict[str, list[Callable[[], Streamable[Any]]]] = {
+    "parallel-wavenet": [
+        lambda: _parallel_wavenet(conditioned=False, layers=(1, 2, 1)),
+        lambda: _parallel_wavenet(kernel=3),
+        lambda: _parallel_wavenet(skip_channels=7, layers=(4,)),
+    ],
+    "independent": [lambda: _made(registry.FLOWS, "independent", scale=0.5)],
+}
+CONDITIONERS: dict[str, list[Callable[[], Streamable[Any]]]] = {
+    "frames": [lambda: _frames(0), lambda: _frames(3)],
+    "repeat": [lambda: _conditioner("repeat", 0, out_dim=6), lambda: _conditioner("repeat", 3, out_dim=9)],
+    "perceptron": [
+        lambda: _conditioner("perceptron", 3, hidden=()),
+        lambda: _conditioner("perceptron", 0, hidden=(5, 3), activation="gelu"),
+    ],
+}
 LAYERS: dict[str, Callable[[], Streamable[Any]]] = {
     "conv": lambda: CausalConv1d(3, 4, kernel=3, dilation=2),
     "conv-look-ahead": lambda: CausalConv1d(3, 3, kernel=5, look_ahead=2),
@@ -114,27 +145,32 @@ LAYERS: dict[str, Callable[[], Streamable[Any]]] = {
     "interpolate-odd": lambda: Interpolate(5, dim=2),
     "fold": lambda: Fold(3, dim=2),
     "unfold": lambda: Unfold(3, dim=2),
-    "residual_channels": lambda: Residual(CausalConv1d(3, 3, kernel=5, look_ahead=2)),
+    "residual": lambda: Residual(CausalConv1d(3, 3, kernel=5, look_ahead=2)),
     "serial": lambda: Serial(CausalConv1d(3, 4, kernel=2), Repeat(2, dim=4), CausalConv1d(4, 2, kernel=4)),
     "serial-fold": lambda: Serial(CausalConv1d(2, 2, kernel=3), Fold(2, dim=2), Delay(1, dim=4)),
     "fold-unfold": lambda: Serial(Fold(2, dim=3), Dense(6, 6), Unfold(2, dim=3)),
     "lane-context": lambda: LaneContext(lanes=3, horizon=2, channels=4, blocks=1, out_dim=3),
-    "levelled": lambda: GainNormalized(_wavenet(vocab_size=0, outputs=2, layers=2), Gaussian(Gaussian.Config())),
-    "louder": lambda: Composed([_parallel_wavenet(), GainFlow()]),
-    "slow": lambda: DownsampleHold(Serial(CausalConv1d(6, 4, kernel=2), Dense(4, 3)), down=3, dim=2),
-    "slow-recurrent": lambda: DownsampleHold(GRU(4, 3), down=2, dim=2),
+    "gain-normalized": lambda: GainNormalized(_wavenet(vocab_size=0, outputs=2, layers=2), Gaussian(Gaussian.Config())),
+    "gain-flow": lambda: Composed([_parallel_wavenet(), GainFlow()]),
+    "downsample-hold": lambda: DownsampleHold(Serial(CausalConv1d(6, 4, kernel=2), Dense(4, 3)), down=3, dim=2),
+    "downsample-hold-recurrent": lambda: DownsampleHold(GRU(4, 3), down=2, dim=2),
     "linear-synthesis": lambda: LinearSynthesis(3),
     "conditioned": lambda: Conditioned(Serial(Dense(3, 24), Repeat(2, dim=24)), _wavernn(True)),
 }
 ALL = {
-    **{f"{name}-{i}": make for name, makes in (MODELS | CONDITIONERS).items() for i, make in enumerate(makes)},
+    **{f"{name}-{i}": make for name, makes in (MODELS | FLOWS | CONDITIONERS).items() for i, make in enumerate(makes)},
     **LAYERS,
 }
 
 
-def test_every_registered_model_is_under_the_laws() -> None:
-    assert set(MODELS) == set(registry.MODELS)
-    assert set(CONDITIONERS) == set(registry.CONDITIONERS)
+def test_every_registered_model_flow_and_conditioner_is_under_the_laws() -> None:
+    for rows, table in ((MODELS, registry.MODELS), (FLOWS, registry.FLOWS), (CONDITIONERS, registry.CONDITIONERS)):
+        others = {name for name in table if not issubclass(table.load(name), Streamable)}
+        assert all(issubclass(registry.MODELS.load(name), Critic) for name in others)  # they score pairs, not sequences
+        assert set(rows) == set(table) - others
+        for name, makes in rows.items():
+            assert makes, name
+            assert all(type(make()) is table.load(name) for make in makes)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
@@ -147,6 +183,21 @@ def test_laws(name: str, dtype: torch.dtype) -> None:
     verify(model, length=30)
 
 
+@pytest.mark.parametrize("make", [make for makes in MODELS.values() for make in makes])
+def test_what_a_model_shows_of_its_inside_keeps_the_laws(make: Callable[[], Streamable[Any]]) -> None:
+    torch.manual_seed(1)
+    model = make().double()
+    x, cond = inputs(model, 2, 12, seed=3)
+    y, _, inside = model.observe(x, model.init_state(2), cond)
+    assert torch.equal(y, model(x, cond))
+    assert [one.shape for one in inside] == [(2, 12, channels) for channels in model.observed_dims]
+    if model.observed_dims:
+        verify(Observed(model), length=30)
+    else:
+        with pytest.raises(SeqgenError, match="shows no inner activations"):
+            Observed(model)
+
+
 class _Broken(Streamable[Tensor]):
     """A first-order filter with one law broken at a time."""
 
@@ -156,7 +207,7 @@ class _Broken(Streamable[Tensor]):
         self.kept = torch.zeros(1)
         self.spec = StreamSpec(in_dim=2, out_dim=2, context=3 if law == "context" else 2)
 
-    def init_state(self, batch: int) -> Tensor:
+    def init_state(self, batch: int, memory: Any = None) -> Tensor:
         return self.zeros(batch, 1, 2)
 
     def step(self, x: Tensor, state: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:

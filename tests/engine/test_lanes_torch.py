@@ -2,37 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from seqgen.tasks.vocoder.runtime import TorchRuntime
-from seqgen.tasks.run import RunConfig
-from tests.parity.draws import parted_rows
 
 from seqgen.bundle import Bundle
 from seqgen.errors import SeqgenError
 from seqgen.export import voice
-from seqgen.generation.subscale.generator import SubscaleConfig
 from seqgen.runtime.native import NativeRuntime
 from seqgen.runtime.onnx import OnnxRuntime
 from seqgen.runtime.replay import replay
+from seqgen.tasks.run import RunConfig
+from seqgen.tasks.vocoder.runtime import TorchRuntime
 from tests.engine.programs import Array
 from tests.engine.voices import in_two_processes
-from tests.runtime.voices import export_tiny, inputs, tiny_run, tiny_system
+from tests.parity.draws import parted_rows
+from tests.runtime.voices import export, export_tiny, inputs, subscale_run, tiny_system
 
 TOLERANCE = 1e-5  # of logits, relative to the largest
 SPEAKERS = ("ann", "bo")
 
-
-def run_of(hidden: int, hop: int, **options: int) -> RunConfig:
-    return replace(tiny_run(hidden=hidden, hop=hop), subscale=SubscaleConfig(**options))
-
-
-VOICES = {
-    "three without horizon": run_of(30, 24, lanes=3, horizon=0, channels=19, blocks=2),
-    "sixteen": run_of(64, 80, lanes=16, horizon=1, channels=16, blocks=2),
+VOICES: dict[str, RunConfig] = {
+    "three without horizon": subscale_run(hidden=30, hop=24, lanes=3, horizon=0, channels=19, blocks=2),
+    "sixteen": subscale_run(hidden=64, hop=80, lanes=16, horizon=1, channels=16, blocks=2),
 }
 
 
@@ -131,9 +124,9 @@ def test_a_state_is_small(engine: NativeRuntime, reference: TorchRuntime) -> Non
 @pytest.mark.parametrize("precision", ["int8", "bf16"])
 def test_rounded_weights(precision: str, tmp_path: Path) -> None:
     """Near the distributions of float32, and the same samples from a bundle for the engine alone."""
-    system, experiment = tiny_system(VOICES["sixteen"], SPEAKERS)
-    whole = voice.write(system.voice, experiment, tmp_path / "whole", {}, "float32", engine_only=True)
-    small = voice.write(system.voice, experiment, tmp_path / "small", {}, precision, engine_only=True)
+    vocoder, task = tiny_system(VOICES["sixteen"], SPEAKERS)
+    whole = export(vocoder.generator, task, tmp_path / "whole", engine_only=True)
+    small = export(vocoder.generator, task, tmp_path / "small", precision=precision, engine_only=True)
     exact = NativeRuntime(whole)
     uniforms, x, cond = given(exact, 2, 300)
     expected, _ = exact.step(x, exact.init(2), cond)

@@ -1,4 +1,4 @@
-"""What training with `quantise:` computes is what the engine makes of the exported int8 weights."""
+"""What training with `quantization:` computes is what the engine makes of the exported int8 weights."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from seqgen.tasks.vocoder.runtime import TorchRuntime
 
 from seqgen.export.rounded import int8
 from seqgen.nets import quantization
 from seqgen.runtime.native import NativeRuntime
+from seqgen.tasks.vocoder.runtime import TorchRuntime
 from tests.engine.voices import native_voice
 from tests.runtime.voices import inputs
 

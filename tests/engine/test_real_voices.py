@@ -8,19 +8,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from seqgen.tasks.vocoder.runtime import TorchRuntime
 
 from seqgen import noise
 from seqgen.bundle import Bundle
 from seqgen.errors import SeqgenError
-from seqgen.export import program, voice
+from seqgen.export import program
 from seqgen.runtime import open_runtime
 from seqgen.runtime.contract import Runtime
 from seqgen.runtime.native import NativeRuntime
 from seqgen.runtime.replay import replay
+from seqgen.tasks.vocoder.runtime import TorchRuntime
+from tests.runtime.voices import export
 from tests.unit.test_wavenet_voices import first_difference, tiny_voice
 
-KINDS = ("mixture", "levelled", "gaussian", "levelled context")
+KINDS = ("mixture", "gain-normalized", "gaussian", "gain-normalized context")
 TOLERANCE = 1e-5  # of parameters, relative to the largest
 LEVEL = 2 / 65535
 # What parameters within TOLERANCE move a cumulative probability by, with a margin; as tests/parity/draws.py has it.
@@ -31,11 +32,11 @@ Array = Any
 @pytest.fixture(scope="module", params=KINDS)
 def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """Exported for int8 weights; other runtimes read the float32 ones beside them."""
-    system, experiment = tiny_voice(request.param)
-    if request.param.startswith("levelled"):
-        with torch.no_grad():  # a level of some e^±2: a random one is e^±20
-            system.generator.conditioner.rest.layers[-2].linear.weight[-1] *= 0.1
-    return voice.write(system.voice, experiment, tmp_path_factory.mktemp(request.param) / "voice", {}, "int8")
+    vocoder, task = tiny_voice(request.param)
+    if request.param.startswith("gain-normalized"):
+        with torch.no_grad():  # a gain of some e^±2: a random one is e^±20
+            vocoder.generator.conditioner.rest.layers[-2].linear.weight[-1] *= 0.1
+    return export(vocoder.generator, task, tmp_path_factory.mktemp(request.param) / "voice", precision="int8")
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +70,7 @@ def test_one_distribution(bundle: Bundle, runtimes: dict[str, Runtime]) -> None:
 
 def excused(bundle: Bundle, params: Array, uniforms: Array, wrong: Array) -> bool:
     """Whether the first uniform of each wrong sample lies at an edge between two components of its mixture."""
-    distribution = TorchRuntime(bundle).voice.generator.distribution  # type: ignore[attr-defined]
+    distribution = TorchRuntime(bundle).generator.distribution  # type: ignore[attr-defined]
     if distribution.num_params == 2:
         return not wrong.any()
     logits = params[wrong][:, : distribution.mixtures].astype(np.float64)
@@ -94,7 +95,8 @@ def test_a_second_of_samples(bundle: Bundle, runtimes: dict[str, Runtime]) -> No
     audio = np.concatenate(parts, axis=1)
     params, _ = runtimes["torch"].step(audio, runtimes["torch"].init(1), features)
     u = torch.from_numpy(uniforms).unflatten(1, (-1, width))
-    expected = TorchRuntime(bundle).voice.generator.distribution.sample(torch.from_numpy(params), u).numpy()  # type: ignore[attr-defined]
+    distribution = TorchRuntime(bundle).generator.distribution  # type: ignore[attr-defined]
+    expected = distribution.sample(torch.from_numpy(params), u).numpy()
     apart = np.abs(audio - expected)
     assert audio.shape[1] >= 8000
     assert len(np.unique(audio)) > 1000
@@ -122,7 +124,7 @@ def test_what_8_bits_cost(bundle: Bundle, runtimes: dict[str, Runtime]) -> None:
     trained voice's cost is in its RESULTS.md."""
     uniforms, features = stream(bundle, 4, 60)
     audio, _ = runtimes["native"].sample(uniforms, runtimes["native"].init(4), features)
-    distribution = TorchRuntime(bundle).voice.generator.distribution  # type: ignore[attr-defined]
+    distribution = TorchRuntime(bundle).generator.distribution  # type: ignore[attr-defined]
 
     def nats(runtime: Runtime) -> Array:
         params, _ = runtime.step(audio, runtime.init(4), features)
@@ -145,7 +147,7 @@ def test_elements_out_of_range_are_refused(bundle: Bundle, runtimes: dict[str, R
 
 
 def test_what_the_engine_lacks_is_named(tmp_path: Path) -> None:
-    system, _ = tiny_voice("wide")
+    vocoder, _ = tiny_voice("wide")
     with pytest.raises(SeqgenError, match=r"no ops for WaveNet with LogisticMixture; it runs .* logistic mixtures"):
-        program.write(system.vocoder, tmp_path)
+        program.write(vocoder, tmp_path)
     assert list(tmp_path.iterdir()) == []

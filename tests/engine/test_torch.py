@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from seqgen.tasks.vocoder.runtime import TorchRuntime
-from tests.parity.draws import parted_rows
 
 from seqgen.bundle import Bundle
 from seqgen.errors import SeqgenError
 from seqgen.runtime.native import NativeRuntime
 from seqgen.runtime.replay import replay
+from seqgen.tasks.vocoder.runtime import TorchRuntime
 from tests.engine.voices import in_two_processes, native_voice
+from tests.parity.draws import parted_rows
 from tests.runtime.voices import inputs
 
 VOICES: dict[str, dict[str, Any]] = {

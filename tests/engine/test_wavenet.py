@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from seqgen import noise
-from seqgen.config import Component
 from seqgen.errors import SeqgenError
 from seqgen.export import program
 from seqgen.generation.vocoder import Vocoder
@@ -24,20 +23,27 @@ from seqgen.runtime.native import MAX_STREAMS, Engine, Format
 from seqgen.stream.state import leaves
 from seqgen.train import weights
 from tests.engine.calls import draw, draw_by_two, score
-from tests.runtime.voices import tiny_run, tiny_system
+from tests.runtime.voices import density, run_of, tiny_system
 
 FORMATS: tuple[Format, ...] = ("float32", "bf16", "int8")
+
+
+def sizes(layers: int, cycle: int, **channels: int) -> dict[str, int]:
+    """Options of a WaveNet; ``channels`` by the names without ``_channels``."""
+    return {"layers": layers, "dilation_cycle": cycle, **{f"{name}_channels": n for name, n in channels.items()}}
+
+
 MODELS: dict[str, dict[str, Any]] = {
-    "plain": {"layers": 6, "dilation_cycle": 3, "residual_channels": 16, "gate_channels": 16, "skip_channels": 32, "head_channels": 16},
-    "ragged": {"layers": 5, "dilation_cycle": 4, "residual_channels": 10, "gate_channels": 7, "skip_channels": 20, "head_channels": 9, "kernel": 3, "input_kernel": 1},
-    "one layer": {"layers": 1, "dilation_cycle": 1, "residual_channels": 24, "gate_channels": 40, "skip_channels": 16, "head_channels": 256, "input_kernel": 4},
-    "no skips": {"layers": 5, "dilation_cycle": 5, "residual_channels": 20, "gate_channels": 16, "skip_channels": 0, "head_channels": 16},
+    "plain": sizes(6, 3, residual=16, gate=16, skip=32, head=16),
+    "ragged": sizes(5, 4, residual=10, gate=7, skip=20, head=9) | {"kernel": 3, "input_kernel": 1},
+    "one layer": sizes(1, 1, residual=24, gate=40, skip=16, head=256) | {"input_kernel": 4},
+    "no skips": sizes(5, 5, residual=20, gate=16, skip=0, head=16),
     "context": {
         "rate": 7,
         "channels": 12,
         "layers": 2,
         "embedding": 3,
-        "wavenet": {"layers": 5, "dilation_cycle": 5, "residual_channels": 10, "gate_channels": 7, "skip_channels": 20, "head_channels": 9},
+        "wavenet": sizes(5, 5, residual=10, gate=7, skip=20, head=9),
     },
 }
 TOLERANCE = {"float32": 1e-5, "bf16": 0.1, "int8": 0.2}  # relative to the largest logit; the latter rule out mistakes
@@ -63,22 +69,18 @@ class Voice:
 
 
 def make(directory: Path, options: dict[str, Any], seed: int = 1, precision: program.Precision = "float32") -> Voice:
-    run = tiny_run(hop=20)
-    run = replace(
-        run,
-        data=replace(run.data, codec="mulaw8"),
-        model=Component("wavenet-context" if "wavenet" in options else "wavenet", dict(options)),
-    )
-    system, _ = tiny_system(run, (), seed)
+    body = {"name": "wavenet-context" if "wavenet" in options else "wavenet", **options}
+    vocoder, _ = tiny_system(run_of(density(body), hop=20, codec="mulaw8"), (), seed)
+    generator = vocoder.generator
     with torch.no_grad():
-        for table in (p for name, p in system.generator.named_parameters() if name.endswith("embedding.weight")):
+        for table in (p for name, p in generator.named_parameters() if name.endswith("embedding.weight")):
             table.normal_(generator=torch.Generator().manual_seed(seed))
     directory.mkdir(exist_ok=True)
-    save_file({k: v.contiguous() for k, v in weights.of(system.generator).items()}, directory / "weights.safetensors")
-    fresh = {name: leaf.clone().contiguous() for name, leaf in leaves(system.vocoder.init_state(1))}
+    save_file({k: v.contiguous() for k, v in weights.of(generator).items()}, directory / "weights.safetensors")
+    fresh = {name: leaf.clone().contiguous() for name, leaf in leaves(vocoder.init_state(1))}
     save_file(fresh, directory / "initial.safetensors")
-    program.write(system.vocoder, directory, precision)
-    return Voice(directory, system.vocoder)
+    program.write(vocoder, directory, precision)
+    return Voice(directory, vocoder)
 
 
 @pytest.fixture(scope="module", params=MODELS)
@@ -108,7 +110,7 @@ def test_the_samples_are_those_of_torch(voice: Voice) -> None:
     vocoder = voice.vocoder
     with torch.no_grad():
         cond, u = torch.from_numpy(features), torch.from_numpy(uniforms)
-        expected = vocoder.sample(u[..., None], vocoder.init_state(3), cond, 1.0)[0].numpy()
+        expected = vocoder.generate(u[..., None], vocoder.init_state(3), cond, 1.0).audio.numpy()
     assert len(np.unique(expected)) > 50
     assert (got == expected).all(axis=1).sum() >= 2
 

@@ -3,51 +3,38 @@
 from __future__ import annotations
 
 import pickle
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from seqgen import bundle
 from seqgen.bundle import Bundle
-from seqgen.export import program, voice
 from seqgen.runtime.native import NativeRuntime
 from tests.engine.programs import Array
-from tests.runtime.voices import tiny_run, tiny_system
+from tests.runtime.voices import export_tiny, tiny_run
 
 
 def native_voice(
     directory: Path, *, hidden: int, hop: int, speakers: Sequence[str] = (), prediction: int = 0, seed: int = 1
 ) -> Bundle:
     """A bundle with ``program.json``; see :func:`tests.runtime.voices.tiny_run` for its shape."""
-    run = tiny_run(hidden=hidden, hop=hop)
-    run = replace(run, data=replace(run.data, prediction=prediction))
-    system, experiment = tiny_system(run, tuple(speakers), seed)
-    plain = voice.write(system.voice, experiment, directory / "plain", {})
-
-    def fill(work: Path) -> None:
-        for entry in plain.manifest.files:
-            shutil.copy(plain.path(entry.name), work / entry.name)
-        program.write(system.vocoder, work)
-
-    return bundle.write(directory / "voice", replace(plain.manifest, files=(), digest=""), fill)
+    run = tiny_run(hidden=hidden, hop=hop, prediction=prediction)
+    return export_tiny(directory / "voice", run, tuple(speakers), seed)
 
 
 def in_two_processes(
     runtime: NativeRuntime, uniforms: Array, cond: Array, frames: int, folder: Path
 ) -> tuple[Array, Array]:
     """Audio of fresh streams in one call, and with another process, free of torch, going on after so many frames."""
-    spec, symbols_per_sample, ahead = runtime.manifest.spec, runtime.manifest.uniforms_per_sample, runtime.manifest.ahead
+    spec, uniforms_per_sample, ahead = runtime.manifest.spec, runtime.manifest.uniforms_per_sample, runtime.manifest.ahead
     cut = frames * spec.up - spec.latency
     assert cut > 0
     fresh = runtime.init(len(cond))
     whole, _ = runtime.sample(uniforms, fresh, cond)
-    begun, state = runtime.sample(uniforms[:, : symbols_per_sample * (cut + ahead)], fresh, cond[:, :frames])
-    (folder / "given").write_bytes(pickle.dumps((state, uniforms[:, symbols_per_sample * cut :], cond[:, frames:])))
+    begun, state = runtime.sample(uniforms[:, : uniforms_per_sample * (cut + ahead)], fresh, cond[:, :frames])
+    (folder / "given").write_bytes(pickle.dumps((state, uniforms[:, uniforms_per_sample * cut :], cond[:, frames:])))
     source = (
         "import pathlib, pickle, sys, numpy as np; from seqgen.bundle import Bundle;"
         "from seqgen.runtime.native import NativeRuntime; voice, given, out = map(pathlib.Path, sys.argv[1:]);"

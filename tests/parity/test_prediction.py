@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,8 +9,6 @@ import pytest
 import scipy.linalg
 import scipy.signal
 import torch
-from seqgen.tasks.vocoder.batches import SegmentBatches, UtteranceBatches
-from seqgen.tasks.run import RunConfig
 
 from seqgen import noise
 from seqgen.audio import io
@@ -26,6 +23,7 @@ from seqgen.export import voice
 from seqgen.nets.synthesis import FrameCoefficients, LinearSynthesis
 from seqgen.runtime import open_runtime
 from seqgen.spec import FeatureSpec
+from seqgen.tasks.vocoder.batches import SegmentBatches, UtteranceBatches
 from tests.runtime.voices import export_tiny, tiny_run
 
 SPEC = FeatureSpec(16000, 512, 320, 160, 40)
@@ -40,11 +38,6 @@ def speech(samples: int, seed: int = 0) -> np.ndarray[Any, Any]:
         source = scipy.signal.lfilter([1], [1, -2 * radius * np.cos(angle), radius**2], source)
     source *= 0.4 / np.abs(source).max()
     return (np.round(source * 32768) / 32768).astype(np.float32)
-
-
-def run_of(order: int = 6, hop: int = 20) -> RunConfig:
-    run = tiny_run(hop=hop)
-    return replace(run, data=replace(run.data, prediction=order))
 
 
 @pytest.mark.parametrize("order", [1, 16, 24])
@@ -114,7 +107,7 @@ def test_segments_hold_the_excitation_of_the_whole_recording(recordings: DataDir
     assert any(len(one.unique()) > 20 for one in excitations.values())
     segments = SegmentBatches(recordings, segment=160, batch_size=4, seed=3, **options)
     for step in range(4):
-        for (utterance, offset), row in zip(segments.num_uniforms(step), segments[step].x, strict=True):
+        for (utterance, offset), row in zip(segments.draws(step), segments[step].x, strict=True):
             expected = excitations[utterance.id][2 * offset :][:320]
             assert torch.equal(row[: len(expected)], expected)
 
@@ -133,7 +126,7 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> DataDir:
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return export_tiny(tmp_path_factory.mktemp("voice") / "voice", run_of(), seed=2)
+    return export_tiny(tmp_path_factory.mktemp("voice") / "voice", tiny_run(hop=20, prediction=6), seed=2)
 
 
 def given(bundle: Bundle, rows: int, frames: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:

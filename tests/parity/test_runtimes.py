@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.parity.draws import parted_rows
 
 from seqgen.audio.codec import Bytes16
 from seqgen.bundle import Bundle
 from seqgen.models.wavernn import mixing, scale
 from seqgen.runtime import open_runtime
 from seqgen.runtime.contract import Runtime
+from tests.parity.draws import parted_rows
 from tests.parity.wavernn_reference import reference_logits
 from tests.runtime.voices import export_tiny, inputs, tiny_run
 

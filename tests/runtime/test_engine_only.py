@@ -12,16 +12,16 @@ from seqgen.errors import SeqgenError
 from seqgen.export import voice
 from seqgen.runtime import native, open_runtime
 from seqgen.runtime.native import NativeRuntime
-from tests.runtime.voices import tiny_run, tiny_system
+from tests.runtime.voices import export, tiny_run, tiny_system
 
 pytestmark = pytest.mark.skipif(not native.built(), reason="the native engine is not built")
 
 
 @pytest.mark.parametrize("precision", ["int8", "bf16", "float32"])
 def test_a_bundle_for_the_engine_only_is_small_and_sounds_the_same(tmp_path: Path, precision: Any) -> None:
-    system, experiment = tiny_system(tiny_run(hidden=32, hop=20), ("ann", "bo"))
-    whole = voice.write(system.voice, experiment, tmp_path / "whole", {}, precision)
-    small = voice.write(system.voice, experiment, tmp_path / "small", {}, precision, engine_only=True)
+    vocoder, task = tiny_system(tiny_run(hidden=32, hop=20), ("ann", "bo"))
+    whole = export(vocoder.generator, task, tmp_path / "whole", precision=precision)
+    small = export(vocoder.generator, task, tmp_path / "small", precision=precision, engine_only=True)
     names = {entry.name for entry in small.manifest.files}
     assert names == {"config.yaml", "engine.safetensors", "golden.safetensors", "program.json"}
     golden = whole.tensors("golden.safetensors")
@@ -38,8 +38,8 @@ def test_a_bundle_for_the_engine_only_is_small_and_sounds_the_same(tmp_path: Pat
 
 
 def test_a_bundle_for_the_engine_only_says_that_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    system, experiment = tiny_system(tiny_run(hidden=32, hop=20))
-    small = voice.write(system.voice, experiment, tmp_path / "small", {}, "int8", engine_only=True)
+    vocoder, task = tiny_system(tiny_run(hidden=32, hop=20))
+    small = export(vocoder.generator, task, tmp_path / "small", precision="int8", engine_only=True)
     monkeypatch.setenv("SEQGEN_ENGINE", str(tmp_path / "nothing.so"))
     with pytest.raises(SeqgenError, match="the native engine is not built"):
         open_runtime(small)

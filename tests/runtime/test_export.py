@@ -6,9 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +14,18 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from seqgen.tasks.run import RunConfig
 
-from seqgen import config, noise
+from seqgen import noise
 from seqgen.bundle import Bundle
-from seqgen.config import Component
 from seqgen.errors import SeqgenError
 from seqgen.export import voice
 from seqgen.runtime import open_runtime
 from seqgen.runtime.contract import Runtime
 from seqgen.runtime.native import NativeRuntime
 from seqgen.runtime.replay import require_golden
+from seqgen.tasks.run import RunConfig, load
 from seqgen.train import weights
-from tests.runtime.voices import tiny_run, tiny_system
+from tests.runtime.voices import density, export, export_tiny, run_of, tiny_run, tiny_system
 
 
 @pytest.fixture(scope="module", params=["native", "onnx", "torch"])
@@ -48,15 +45,15 @@ def inputs(runtime: Runtime, rows: int, frames: int) -> tuple[Any, Any]:
 
 def test_the_manifest_says_what_was_exported(tiny_bundle: Path) -> None:
     manifest, run = Bundle.open(tiny_bundle).manifest, tiny_run()
-    generator = tiny_system(run)[0].generator
+    vocoder, task = tiny_system(run)
     assert (manifest.name, manifest.kind, manifest.licence) == ("tiny", "vocoder", "CC0")
-    assert (manifest.sample_rate, manifest.features) == (8000, run.features)
+    assert (manifest.sample_rate, manifest.features) == (8000, task.facts.features)
     assert (manifest.codec, manifest.symbols_per_sample, manifest.uniforms_per_sample) == ("bytes16", 2, 2)
     assert (manifest.spec.in_dim, manifest.spec.out_dim, manifest.spec.up) == (10, 1, 40)
     # One frame of look-ahead, and half a frame to the centre of the next.
-    assert manifest.spec.latency == generator.latency == 40 + 20
+    assert manifest.spec.latency == vocoder.generator.latency == 40 + 20
     assert manifest.speakers == ()
-    assert config.load(tiny_bundle / "config.yaml", RunConfig) == run
+    assert load(tiny_bundle / "config.yaml") == run
 
 
 def test_weights_are_stored_once_and_are_the_generators(tiny_bundle: Path) -> None:
@@ -95,8 +92,7 @@ def test_states_are_named_and_batch_and_time_are_free(tiny_bundle: Path) -> None
 
 
 def test_writing_twice_gives_the_same_bytes(tiny_bundle: Path, tmp_path: Path) -> None:
-    system, experiment = tiny_system(tiny_run())
-    again = voice.write(system.voice, experiment, tmp_path / "again", {"made": "by a test"})
+    again = export_tiny(tmp_path / "again", tiny_run())
     old = {entry.name: entry.sha256 for entry in Bundle.open(tiny_bundle).manifest.files}
     assert {entry.name: entry.sha256 for entry in again.manifest.files} == old
 
@@ -111,26 +107,25 @@ def test_check_replays_the_golden_vectors(tiny_bundle: Path) -> None:
 
 def test_check_finds_graphs_of_other_weights(tmp_path: Path) -> None:
     """Every hash is right, and yet the golden vectors are those of another network."""
-    system, experiment = tiny_system(tiny_run(hop=20))
     real = voice._golden
 
-    def of_others(system: Any, channels: int) -> Any:
+    def of_others(vocoder: Any, channels: int) -> Any:
         with torch.no_grad():
-            system.generator.body.recurrent.mul_(1.01)
-        return real(system, channels)
+            vocoder.generator.body.recurrent.mul_(1.01)
+        return real(vocoder, channels)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(voice, "_golden", of_others)
-        voice.write(system.voice, experiment, tmp_path / "voice", {})
+        export_tiny(tmp_path / "voice", tiny_run(hop=20))
     with pytest.raises(SeqgenError, match=r"native .* does not reproduce the golden vectors"):
         voice.check(tmp_path / "voice")
 
 
 def test_an_unconditioned_model_is_exported_or_refused_in_words(tmp_path: Path) -> None:
-    system, experiment = tiny_system(tiny_run(conditioned=False))
+    vocoder, task = tiny_system(tiny_run(conditioned=False))
     refusal = ""
     try:
-        voice.write(system.voice, experiment, tmp_path / "voice", {})
+        export(vocoder.generator, task, tmp_path / "voice")
     except SeqgenError as error:
         refusal = str(error)
     if refusal:
@@ -141,8 +136,7 @@ def test_an_unconditioned_model_is_exported_or_refused_in_words(tmp_path: Path) 
 
 
 def test_the_only_speaker_needs_no_one_hot(tmp_path: Path) -> None:
-    system, experiment = tiny_system(tiny_run(hop=20), ("jo",))
-    made = voice.write(system.voice, experiment, tmp_path / "voice", {})
+    made = export_tiny(tmp_path / "voice", tiny_run(hop=20), ("jo",))
     assert made.manifest.spec.in_dim == made.manifest.features.n_mels
     assert all(verdict.ok for verdict in voice.check(made.directory))
 
@@ -286,25 +280,26 @@ def test_a_chunk_too_short_for_a_sample_fills_the_look_ahead(tiny_bundle: Path, 
 
 
 @pytest.mark.parametrize(
-    ("change", "match"),
+    ("run", "match"),
     [
-        (lambda run: replace(run, model=Component("wavernn", {"hidden": 15})), "hidden is 15"),
-        (lambda run: replace(run, model=Component("wavernn", {"hiden": 16})), "hiden"),
-        (lambda run: replace(run, model=Component("wavern")), "did you mean 'wavernn'"),
-        (lambda run: replace(run, data=replace(run.data, codec="mulaw8")), "set data.codec to bytes16"),
-        (lambda run: replace(run, distribution=Component("gaussian")), "the body gives 256 outputs, the distribution takes 2"),
+        (run_of(density({"name": "wavernn", "hidden": 15})), "hidden is 15"),
+        (run_of(density({"name": "wavernn", "hiden": 16})), "hiden"),
+        (run_of(density({"name": "wavern"})), "did you mean 'wavernn'"),
+        (run_of(density({"name": "wavernn"}), codec="mulaw8"), "set task.codec to bytes16"),
+        (run_of(density({"name": "wavernn"}, distribution={"name": "gaussian"})),
+            "the body gives 256 outputs, the distribution takes 2"),
     ],
-)
-def test_parts_that_do_not_fit_are_refused(change: Callable[[RunConfig], RunConfig], match: str) -> None:
+)  # fmt: skip
+def test_parts_that_do_not_fit_are_refused(run: RunConfig, match: str) -> None:
     with pytest.raises(SeqgenError, match=match):
-        tiny_system(change(tiny_run()))
+        tiny_system(run)
 
 
 @pytest.mark.parametrize("precision", ["int8", "bf16"])
 def test_rounded_weights_have_golden_vectors_of_their_own(tmp_path: Path, precision: Any) -> None:
     """Kept to the bit, whatever kernels run them; the other runtimes keep float32."""
-    system, experiment = tiny_system(tiny_run(hidden=32, hop=20))
-    bundle = voice.write(system.voice, experiment, tmp_path / "voice", {}, precision)
+    vocoder, task = tiny_system(tiny_run(hidden=32, hop=20))
+    bundle = export(vocoder.generator, task, tmp_path / "voice", precision=precision)
     first, *others = voice.check(bundle.directory)
     assert (first.runtime.split()[-1], first.params_error, first.flips) == (f"{precision})", 0.0, 0)
     assert [verdict.runtime for verdict in others] == ["onnx", "torch"]
@@ -324,7 +319,7 @@ def test_another_rounding_than_the_bundles_cannot_be_checked(tiny_bundle: Path) 
 
 def test_a_rounded_voice_that_differs_by_one_step_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No rounding flip is an excuse where the sums are whole numbers."""
-    system, experiment = tiny_system(tiny_run(hidden=32, hop=20))
+    vocoder, task = tiny_system(tiny_run(hidden=32, hop=20))
     real = voice._engine_golden
 
     def other(*arguments: Any) -> Any:
@@ -333,6 +328,6 @@ def test_a_rounded_voice_that_differs_by_one_step_is_refused(tmp_path: Path, mon
         return made
 
     monkeypatch.setattr(voice, "_engine_golden", other)
-    voice.write(system.voice, experiment, tmp_path / "voice", {}, "int8")
+    export(vocoder.generator, task, tmp_path / "voice", precision="int8")
     with pytest.raises(SeqgenError, match="1 unexplained"):
         voice.check(tmp_path / "voice")

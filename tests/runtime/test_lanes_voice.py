@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from seqgen.tasks.vocoder.batches import Batch
 
 from seqgen.bundle import Bundle
-from seqgen.cli import bench
+from seqgen.cli import bench_generation
 from seqgen.errors import SeqgenError
 from seqgen.export import program, voice
-from seqgen.generation.subscale.generator import SubscaleConfig
 from seqgen.runtime import native, open_runtime, runnable
 from seqgen.runtime.contract import Runtime
-from seqgen.train import evaluation
+from seqgen.stream.conditioning import Frames
+from seqgen.tasks.vocoder import evaluation
+from seqgen.tasks.vocoder.batches import Batch
+from seqgen.tasks.vocoder.runtime import TorchRuntime
 from serving.voices.vocoder import StreamingVocoder, VoiceSettings
-from tests.runtime.voices import export_tiny, inputs, tiny_run, tiny_system
+from tests.runtime.voices import export, export_tiny, inputs, subscale_run, tiny_run, tiny_system
 
-RUN = replace(tiny_run(hop=40), subscale=SubscaleConfig(lanes=4, horizon=2, channels=6, blocks=1))
+RUN = subscale_run(lanes=4, horizon=2, channels=6, blocks=1)
 SPEAKERS = ("ann", "bo")
 AHEAD = 36
 RUNTIMES = [*(["native"] if native.built() else []), "onnx", "torch"]
@@ -113,10 +114,11 @@ def test_the_server_streams_what_the_voice_makes_offline(runtime: Runtime, bundl
     stream.finish()
     parts += stream.chunks()
     streamed = np.concatenate(parts)
-    made = open_runtime(bundle, "torch").voice
-    ahead = np.full((made.right, 10), RUN.features.silence, np.float32)
+    made = TorchRuntime(bundle).vocoder
+    ahead = np.full((made.generator.right, 10), bundle.manifest.features.silence, np.float32)
     u = torch.from_numpy(vocoder.runtime.uniforms(5, 2, 0, 2 * (23 * 40 + AHEAD))).reshape(1, -1, 1)
-    whole = made.make(u, torch.from_numpy(np.concatenate([frames, ahead]))[None], torch.tensor([1]))[0].numpy()
+    heard = Frames(torch.from_numpy(np.concatenate([frames, ahead]))[None], torch.tensor([1]))
+    whole = made.make(u, heard)[0].numpy()
     assert len(streamed) == 23 * 40
     assert np.array_equal(streamed, whole)
 
@@ -137,31 +139,34 @@ def test_recordings_side_by_side_are_what_each_is_alone(runtime: Runtime, bundle
 
 def test_likelihood_through_a_runtime_is_that_of_training(runtime: Runtime, bundle: Bundle) -> None:
     """Recordings end: what lanes would hear of beyond is silence, to a runtime too."""
-    voice_of = open_runtime(bundle, "torch").voice
+    vocoder = TorchRuntime(bundle).vocoder
     rng = np.random.Generator(np.random.Philox(9))
     x = torch.from_numpy(np.stack([126 + rng.integers(0, 4, (2, 130)), rng.integers(0, 256, (2, 130))], 2)).flatten(1)
-    cond = torch.from_numpy(rng.normal(-5, 2, (2, 4 + voice_of.right, 10)).astype(np.float32))
-    speaker = torch.tensor([1, 0])
-    batch = Batch(x, torch.tensor([260, 260]), cond, x, speaker, ("a", "b"))
-    scored = evaluation._log_prob_of(runtime, voice_of, batch)
+    features = torch.from_numpy(rng.normal(-5, 2, (2, 4 + vocoder.generator.right, 10)).astype(np.float32))
+    cond = Frames(features, torch.tensor([1, 0]))
+    batch = Batch(x, torch.tensor([260, 200]), cond, ("a", "b"))
+    scored = -evaluation._judged(runtime, vocoder, batch)["nats"]
     with torch.no_grad():
-        expected = voice_of.generator.log_prob(x, cond, speaker)
+        expected = vocoder.generator.log_prob(x, cond)
     torch.testing.assert_close(scored, expected, rtol=0, atol=1e-3)
     assert float(expected.std()) > 1
+    examples = evaluation.measured_by(runtime, vocoder, [batch]).examples["bits_per_sample"]
+    for row, (name, samples) in enumerate((("a", 130), ("b", 100))):
+        bits = -float(expected[row, : 2 * samples].sum()) / math.log(2)
+        assert examples[name] == (pytest.approx(bits, abs=0.05), samples)
 
 
 def test_more_lanes_than_the_engine_takes_stay_with_the_others(tmp_path: Path) -> None:
-    many = replace(tiny_run(hop=40), subscale=SubscaleConfig(lanes=20, horizon=0, channels=2, blocks=0))
-    system, experiment = tiny_system(many)
-    assert runnable(voice.write(system.voice, experiment, tmp_path / "voice", {})) == ["onnx", "torch"]
-    with pytest.raises(SeqgenError, match=r"cannot run wavernn with subscale.lanes 20; export it in float32"):
-        voice.write(system.voice, experiment, tmp_path / "other", {}, "int8")
+    vocoder, task = tiny_system(subscale_run(lanes=20, horizon=0, channels=2, blocks=0))
+    assert runnable(export(vocoder.generator, task, tmp_path / "voice")) == ["onnx", "torch"]
+    with pytest.raises(SeqgenError, match=r"cannot run a Subscale density over WaveRNN of 20 lanes; export it in float32"):
+        export(vocoder.generator, task, tmp_path / "other", precision="int8")
     with pytest.raises(SeqgenError, match=r"over bytes, of up to 16 lanes, .* through onnxruntime"):
-        program.program(system.vocoder)
+        program.program(vocoder)
 
 
 def test_bench_streams_it(bundle: Bundle) -> None:
     for name in RUNTIMES[:-1]:
-        chunks, samples = bench._paced(open_runtime(bundle, name), 1, 1, 1e-9)
+        chunks, samples = bench_generation._paced(open_runtime(bundle, name), 1, 1, 1e-9)
         assert len(chunks) == 3
         assert samples == 80

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,70 +12,82 @@ import onnx
 import pytest
 import soundfile
 import torch
-from seqgen.tasks.vocoder.evaluation import vocode
-from seqgen.tasks.experiment import Experiment
-from seqgen.tasks.run import RunConfig, Voice
 from torch import Tensor
 
-from seqgen import noise
+from seqgen import config, noise
 from seqgen.audio.features import log_mel
 from seqgen.bundle import Bundle
-from seqgen.config import Component
 from seqgen.errors import SeqgenError
 from seqgen.export import program, voice
 from seqgen.flows.affine import logistic, logistic_log_density
 from seqgen.generation.parallel import Parallel
+from seqgen.generation.vocoder import Vocoder
 from seqgen.runtime import onnx as onnx_runtime
 from seqgen.runtime import open_runtime
 from seqgen.runtime.contract import Runtime
 from seqgen.runtime.native import NativeRuntime
 from seqgen.runtime.replay import replay
+from seqgen.stream.conditioning import Frames
 from seqgen.stream.state import leaves
-from seqgen.train import run as training
+from seqgen.tasks import experiment
+from seqgen.tasks.run import RunConfig
+from seqgen.tasks.vocoder.evaluation import vocode
+from seqgen.tasks.vocoder.task import Vocoding
 from tests.runtime.test_replay import Altered
-from tests.runtime.voices import lively, tiny_run
+from tests.runtime.voices import CONDITIONER, density, export, run_of, task_of, tiny_system
 
 HOP = 20
 SPEAKERS = ("ann", "bo")
 TOLERANCE = 1e-5
 
 
-def parallel_run(**changes: Any) -> RunConfig:
-    run = tiny_run(hop=HOP)
-    sizes = {"layers": [3, 4], "dilation_cycle": 3, "kernel": 3, "residual_channels": 8, "gate_channels": 8, "head_channels": 8}
-    model = Component("parallel-wavenet", sizes)
-    run = replace(run, data=replace(run.data, codec="float"), model=model)
-    return replace(run, **{"objective": Component("distillation")} | changes)
+CHANNELS = {"residual_channels": 8, "gate_channels": 8, "head_channels": 8}
 
 
-def parallel_voice(run: RunConfig) -> Voice:
+def student(*, gain_normalized: bool = False, **sizes: Any) -> dict[str, Any]:
+    flow = {"name": "parallel-wavenet", "layers": [3, 4], "dilation_cycle": 3, "kernel": 3, **CHANNELS, **sizes}
+    return {"name": "parallel", "flow": flow, "conditioner": CONDITIONER, "gain_normalized": gain_normalized}
+
+
+def parallel_run(**options: Any) -> RunConfig:
+    return run_of(student(**options), hop=HOP, codec="float")
+
+
+def parallel_voice(run: RunConfig) -> tuple[Vocoder, Vocoding]:
     """A random student whose samples stay below full scale, so that nothing hides behind the clipping."""
-    made = training.voice(run, SPEAKERS)
-    lively(made.generator, 2)
-    body = made.generator.body
+    vocoder, task = tiny_system(run, SPEAKERS, seed=2)
+    body: Any = vocoder.generator.body
+    gain_normalized = run.networks["generator"].options["gain_normalized"]
     with torch.no_grad():
-        for flow in (body.flows[0] if run.levelled else body).flows:
+        for flow in (body.flows[0] if gain_normalized else body).flows:
             flow.net.layers[1].out.weight.mul_(0.03)
             flow.net.layers[1].out.bias[1] -= 1
-        if run.levelled:
-            made.generator.conditioner.rest.layers[-2].linear.weight[-1].mul_(0.1)
-    return made
+        if gain_normalized:
+            vocoder.generator.conditioner.rest.layers[-2].linear.weight[-1].mul_(0.1)
+    return vocoder, task
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["plain", "levelled"])
+@pytest.fixture(scope="module", params=[False, True], ids=["plain", "gain-normalized"])
 def run(request: pytest.FixtureRequest) -> RunConfig:
-    return parallel_run(levelled=request.param)
+    return parallel_run(gain_normalized=request.param)
 
 
 @pytest.fixture(scope="module")
-def made(run: RunConfig) -> Voice:
+def made(run: RunConfig) -> tuple[Vocoder, Vocoding]:
     return parallel_voice(run)
 
 
 @pytest.fixture(scope="module")
-def bundle(run: RunConfig, made: Voice, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    experiment = Experiment(Path("exp/tiny"), run, SPEAKERS)
-    return voice.write(made, experiment, tmp_path_factory.mktemp("parallel") / "voice", {})
+def generator(made: tuple[Vocoder, Vocoding]) -> Parallel:
+    student = made[0].generator
+    assert isinstance(student, Parallel)
+    return student
+
+
+@pytest.fixture(scope="module")
+def bundle(made: tuple[Vocoder, Vocoding], tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    vocoder, task = made
+    return export(vocoder.generator, task, tmp_path_factory.mktemp("parallel") / "voice")
 
 
 @pytest.fixture(scope="module", params=["native", "onnx", "torch"])
@@ -98,7 +109,8 @@ def test_all_runtimes_reproduce_it_and_states_have_names(run: RunConfig, bundle:
     assert [verdict.runtime.split()[0] for verdict in verdicts] == ["native", "onnx", "torch"]
     assert all(verdict.ok and verdict.params_error <= 1e-5 for verdict in verdicts)
     names = [leaf.name for leaf in bundle.manifest.state]
-    first, second = ("body.0.0.", "body.0.1.") if run.levelled else ("body.0.", "body.1.")
+    composed = run.networks["generator"].options["gain_normalized"]
+    first, second = ("body.0.0.", "body.0.1.") if composed else ("body.0.", "body.1.")
     assert {f"{first}0", f"{first}1.queues", f"{second}1.time", "conditioner.0"} <= set(names)
     assert not bundle.manifest.feeds_back
     assert (bundle.manifest.uniforms_per_sample, bundle.manifest.codec) == (1, "float")
@@ -129,20 +141,18 @@ def test_a_long_call_is_made_in_pieces(bundle: Bundle, monkeypatch: pytest.Monke
     u, cond = stream(bundle, 40)
     once, _ = open_runtime(bundle, "onnx").sample(u, bundle.initial_state(2), cond)
     monkeypatch.setattr(onnx_runtime, "PIECE", 3 * HOP)
-    monkeypatch.setattr("seqgen.generation.contract._BLOCK", 2 * HOP)
+    monkeypatch.setattr("seqgen.generation.parallel._BLOCK", 2 * HOP)
     for name in ("onnx", "torch"):
         runtime = open_runtime(bundle, name)
         np.testing.assert_allclose(runtime.sample(u, runtime.init(2), cond)[0], once, rtol=0, atol=TOLERANCE)
 
 
-def test_audio_is_the_flow_of_the_uniforms(made: Voice, bundle: Bundle) -> None:
+def test_audio_is_the_flow_of_the_uniforms(generator: Parallel, bundle: Bundle) -> None:
     """The same student by hand: conditioning, logistic noise, one pass over everything."""
     u, cond = stream(bundle, 9)
-    features, speaker = torch.from_numpy(cond[..., :10]), torch.tensor([0, 1])
-    generator = made.generator
-    assert isinstance(generator, Parallel)
+    frames = Frames(torch.from_numpy(cond[..., :10]), torch.tensor([0, 1]))
     with torch.no_grad():
-        vectors = generator.condition(features, speaker, left=0, vectors=u.shape[1])
+        vectors = generator.condition(frames, u.shape[1])
         z = logistic(torch.from_numpy(u))[..., None]
         expected = generator.body(z, vectors)[..., 0]
         cold = generator.body(0 * z, vectors)[..., 0]
@@ -186,11 +196,10 @@ def test_a_wrong_sample_anywhere_is_noticed(bundle: Bundle) -> None:
 
 def test_a_sample_may_be_as_far_off_as_its_mean_rounds(tmp_path: Path) -> None:
     """Frames of noise lead a trained voice far beyond full scale; what comes back has roundings of that size."""
-    run = parallel_run(levelled=True)
-    loud = parallel_voice(run)
+    loud, task = parallel_voice(parallel_run(gain_normalized=True))
     with torch.no_grad():
         loud.generator.conditioner.rest.layers[-2].linear.bias[-1] += 3
-    bundle = voice.write(loud, Experiment(Path("exp/tiny"), run, SPEAKERS), tmp_path / "voice", {})
+    bundle = export(loud.generator, task, tmp_path / "voice")
     golden = dict(bundle.tensors("golden.safetensors"))
     altered = Altered(open_runtime(bundle, "onnx"), golden)
     altered.manifest = bundle.manifest
@@ -224,41 +233,45 @@ def test_the_streaming_command_gives_the_offline_audio(bundle: Bundle, repositor
     assert streamed.std() > 0.005
 
 
-def test_blocks_without_samples_leave_the_flow_alone(made: Voice) -> None:
-    generator = made.generator
+def test_blocks_without_samples_leave_the_flow_alone(generator: Parallel) -> None:
     state = generator.init_state(1)
     empty: Tensor = torch.zeros(1, 0, 1)
-    values, after = generator.sample(empty, state, torch.zeros(1, 1, 12))
+    values, after = generator.generate(empty, state, torch.zeros(1, 1, 12))
     assert values.shape == (1, 0)
     times = [[leaf for name, leaf in leaves(at.body) if name.endswith("time")] for at in (after, state)]
     assert len(times[0]) == 2
     assert all(torch.equal(one, other) for one, other in zip(*times, strict=True))
     with pytest.raises(SeqgenError, match="3 frames do not make 10 samples"):
-        generator.sample(torch.zeros(1, 10, 1), state, torch.zeros(1, 3, 12))
+        generator.generate(torch.zeros(1, 10, 1), state, torch.zeros(1, 3, 12))
+
+
+TEACHER = density({"name": "wavenet", "layers": 2, "vocab_size": 0, "outputs": 2}, distribution="gaussian")
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("objective", "networks", "said"),
     [
-        ({"distribution": Component("gaussian")}, "makes samples from noise; distribution 'gaussian' has no use; remove"),
-        (
-            {"objective": Component("likelihood")},
-            "likelihood does not train model parallel-wavenet; set objective to dis",
-        ),
-        ({"objective": Component("distillation")}, "a student without a teacher; set objective.teacher"),
-        ({"objective": Component("distillation", {"sampels": 3})}, "unknown key 'sampels'"),
-        ({"objective": Component("distillation", {"teacher": "nowhere"})}, "nowhere: no experiment here"),
+        ({}, {"generator": student() | {"distribution": "gaussian"}}, "unknown key 'distribution'"),
+        ({}, {"generator": TEACHER, "teacher": TEACHER}, "network 'generator' is an? AutoRegressive; give .*Parallel"),
+        ({"name": "likelihood"}, {"teacher": TEACHER}, "no network 'teacher'; .*; or set objective to distillation"),
+        ({}, {}, "has no network 'teacher'; add networks.teacher; or set objective to likelihood"),
+        ({}, {"teacher": student()}, "network 'teacher' is a Parallel; give .*AutoRegressive"),
+        ({"sampels": 3}, {"teacher": TEACHER}, "unknown key 'sampels'"),
+        ({}, {"teacher": {"name": "pretrained", "experiment": "nowhere"}}, "nowhere: no experiment here"),
     ],
 )
-def test_what_trains_no_student_is_refused(changes: dict[str, Any], said: str) -> None:
+def test_what_trains_no_student_is_refused(objective: dict[str, Any], networks: dict[str, Any], said: str) -> None:
+    plain = {"objective": {"name": "distillation"} | objective, "networks": {"generator": student()} | networks}
+    run = config.from_plain(config.plain(parallel_run()) | plain, RunConfig, source="test")
     with pytest.raises(SeqgenError, match=said):
-        training.build(parallel_run(**changes), SPEAKERS)
+        experiment.build(task_of(run, SPEAKERS), source="test")
 
 
-def test_a_student_in_8_bits(made: Voice, run: RunConfig, tmp_path: Path) -> None:
+def test_a_student_in_8_bits(made: tuple[Vocoder, Vocoding], tmp_path: Path) -> None:
     """Every instruction set has the bits that the bundle names. What they cost is the divergence of one logistic from
     another, ``E_z[ln p(x) - ln q(x)]`` on what the float32 student makes; a trained student's is in its RESULTS.md."""
-    rounded = voice.write(made, Experiment(Path("exp/tiny"), run, SPEAKERS), tmp_path / "voice", {}, "int8")
+    vocoder, task = made
+    rounded = export(vocoder.generator, task, tmp_path / "voice", precision="int8")
     verdicts = voice.check(rounded.directory)
     assert [(one.params_error, one.unexplained, one.chunked) for one in verdicts[:1]] == [(0, 0, True)]
     u, cond = stream(rounded, 40)
@@ -277,7 +290,5 @@ def test_a_student_in_8_bits(made: Voice, run: RunConfig, tmp_path: Path) -> Non
     ids=["flows", "units", "taps", "floor"],
 )
 def test_a_student_that_the_engine_lacks_runs_elsewhere(sizes: dict[str, Any]) -> None:
-    plain = parallel_run()
-    assert program.runnable(training.voice(plain, SPEAKERS).vocoder)
-    model = Component("parallel-wavenet", plain.model.options | sizes)
-    assert not program.runnable(training.voice(replace(plain, model=model), SPEAKERS).vocoder)
+    assert program.runnable(tiny_system(parallel_run(), SPEAKERS)[0])
+    assert not program.runnable(tiny_system(parallel_run(**sizes), SPEAKERS)[0])

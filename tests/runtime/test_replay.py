@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,10 @@ import pytest
 
 from seqgen.bundle import Bundle
 from seqgen.errors import SeqgenError
-from seqgen.generation.subscale.generator import SubscaleConfig
 from seqgen.runtime import open_runtime
 from seqgen.runtime.contract import Runtime
 from seqgen.runtime.replay import replay, require_golden
-from tests.runtime.voices import export_tiny, tiny_run
+from tests.runtime.voices import export_tiny, subscale_run
 
 Array = Any
 
@@ -81,7 +79,7 @@ def test_only_draws_beside_an_edge_may_differ(altered: Altered, byte: int, dista
     assert verdict.ok == excused
 
 
-RUN = dataclasses.replace(tiny_run(hop=40), subscale=SubscaleConfig(lanes=4, horizon=2, channels=6, blocks=1))
+RUN = subscale_run(lanes=4, horizon=2, channels=6, blocks=1)
 AHEAD = 36
 
 

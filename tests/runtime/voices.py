@@ -24,6 +24,7 @@ from seqgen.tasks.vocoder.task import Vocoding
 from seqgen.train.settings import TrainConfig
 
 FEATURES = {"sample_rate": 8000, "n_fft": 256, "window": 160, "n_mels": 10}
+CONDITIONER = {"name": "frames", "channels": 8, "blocks": 1, "look_ahead": 1}
 
 
 def run_of(generator: dict[str, Any], *, hop: int = 40, **task: Any) -> RunConfig:
@@ -40,13 +41,18 @@ def run_of(generator: dict[str, Any], *, hop: int = 40, **task: Any) -> RunConfi
 
 def density(body: dict[str, Any], **options: Any) -> dict[str, Any]:
     """An autoregressive density with one frame of look-ahead."""
-    conditioner = {"name": "frames", "channels": 8, "blocks": 1, "look_ahead": 1}
-    return {"name": "autoregressive", "body": body, "conditioner": conditioner, **options}
+    return {"name": "autoregressive", "body": body, "conditioner": CONDITIONER, **options}
 
 
 def tiny_run(*, hidden: int = 16, hop: int = 40, conditioned: bool = True, **task: Any) -> RunConfig:
     """An 8 kHz WaveRNN voice of ``hidden`` units with ten mel bands and one frame of look-ahead."""
     return run_of(density({"name": "wavernn", "hidden": hidden, "conditioned": conditioned}), hop=hop, **task)
+
+
+def subscale_run(*, hidden: int = 16, hop: int = 40, **options: int) -> RunConfig:
+    """As :func:`tiny_run`, with lanes: ``options`` of the subscale density."""
+    lanes = density({"name": "wavernn", "hidden": hidden}, **options) | {"name": "subscale"}
+    return run_of(lanes, hop=hop)
 
 
 def task_of(run: RunConfig, speakers: tuple[str, ...] = ()) -> Vocoding:

@@ -127,7 +127,7 @@ def fake_reference(vocoder: StreamingVocoder) -> dict[str, Any]:
     """How a worker process makes the same fake: the arguments of :func:`fake_vocoder`, and its runtime's options."""
     runtime, manifest = vocoder.runtime, vocoder.manifest
     return {
-        "given": {"latency": vocoder.latency, "speakers": manifest.speakers, "uniforms": vocoder.uniforms,
+        "given": {"latency": vocoder.alignment.latency, "speakers": manifest.speakers, "uniforms": vocoder.uniforms,
                   "name": vocoder.name, "batch": vocoder.batch},
         "options": {name: getattr(runtime, name) for name in ("delay", "fail_after", "nan_after", "gate_from")},
         "gate": getattr(runtime, "gate_file", None),

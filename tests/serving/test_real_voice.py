@@ -113,10 +113,10 @@ def test_the_stream_equals_one_long_call_of_the_runtime(vocoder, recording, expe
 
     audio, _ = soundfile.read(recording, dtype="float32")
     spec = vocoder.features
-    silence = np.full((-(-vocoder.latency // spec.hop), spec.n_mels), spec.silence, np.float32)
+    silence = np.full((vocoder.alignment.look_ahead, spec.n_mels), spec.silence, np.float32)
     frames = np.concatenate([log_mel(audio, spec), silence])
     cond = np.concatenate([frames, np.tile(vocoder.speaker_one_hot(speaker), (len(frames), 1))], axis=1)
-    count = len(frames) * spec.hop - vocoder.latency
+    count = vocoder.alignment.first_samples(len(frames))
     uniforms = noise.block(7, 0, 0, count * vocoder.uniforms)[None]
     made, _ = vocoder.runtime.sample(uniforms, vocoder.initial_state, cond[None], 1.0)
     assert pcm16(made[0][: len(audio)]).astype("<i2").tobytes() == expected

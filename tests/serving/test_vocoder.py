@@ -17,7 +17,7 @@ LATENCIES = [0, 1, 39, 40, 80, 100, 401]
 
 def offline(vocoder, frames, samples, settings):
     """The same audio by one call into the runtime, without any of the streaming code."""
-    hop, latency = SPEC.hop, vocoder.latency
+    hop, latency = SPEC.hop, vocoder.alignment.latency
     flush = np.full((-(-latency // hop), SPEC.n_mels), SPEC.silence, np.float32)
     cond = np.concatenate([frames, flush])
     hot = np.float32([[name == settings.speaker for name in vocoder.speakers]] * len(cond))

@@ -15,10 +15,18 @@ from seqgen.cli.main import main
 
 CONFIG = """\
 name: tiny
-data: {{train: {root}/data/train, valid: {root}/data/valid, test: {root}/data/test, segment: 160}}
-features: {{sample_rate: 8000, n_fft: 256, window: 160, hop: 80, n_mels: 16}}
-model: {{name: wavernn, hidden: 16}}
-conditioner: {{name: frames, channels: 8, blocks: 1, look_ahead: 1}}
+task:
+  name: vocoder
+  train: {root}/data/train
+  valid: {root}/data/valid
+  test: {root}/data/test
+  segment: 160
+  features: {{sample_rate: 8000, n_fft: 256, window: 160, hop: 80, n_mels: 16}}
+networks:
+  generator:
+    name: autoregressive
+    body: {{name: wavernn, hidden: 16}}
+    conditioner: {{name: frames, channels: 8, blocks: 1, look_ahead: 1}}
 train:
   steps: 3
   batch_size: 2

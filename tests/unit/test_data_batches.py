@@ -9,15 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from seqgen.tasks.vocoder.batches import Batch, SegmentBatches, UtteranceBatches, loader
 
 from seqgen.audio import io
 from seqgen.audio.codec import Bytes16, Codec, Float, MuLaw8
 from seqgen.audio.features import log_mel
 from seqgen.data import directory
 from seqgen.data.directory import DataDir, Utterance
+from seqgen.data.loader import loader
 from seqgen.errors import SeqgenError
 from seqgen.spec import FeatureSpec
+from seqgen.tasks.vocoder.batches import Batch, Recordings, SegmentBatches, UtteranceBatches
+from seqgen.train.batch import rows, to_device
 
 SPEC = FeatureSpec(sample_rate=8000, n_fft=512, window=320, hop=80, n_mels=20)
 LENGTHS = {"anna-1": 1000, "anna-2": 4007, "ben-1": 333, "ben-2": 8000, "cleo-1": 79}
@@ -42,8 +44,10 @@ def segments(data: DataDir, **changes: object) -> SegmentBatches:
 
 
 def same(one: Batch, other: Batch) -> bool:
-    tensors = ("x", "lengths", "cond", "target", "speaker")
-    return one.ids == other.ids and all(torch.equal(getattr(one, name), getattr(other, name)) for name in tensors)
+    pairs = [(getattr(one, name), getattr(other, name)) for name in ("x", "lengths")]
+    pairs += [(getattr(one.cond, name), getattr(other.cond, name)) for name in ("features", "speaker")]
+    plain = [(batch.ids, batch.texts, batch.cond.left) for batch in (one, other)]
+    return plain[0] == plain[1] and all(torch.equal(a, b) and a.dtype == b.dtype for a, b in pairs)
 
 
 def expected_frames(audio: np.ndarray, first: int, count: int) -> np.ndarray:
@@ -65,13 +69,17 @@ def test_shapes_and_types(data: DataDir) -> None:
         batch = segments(data, codec=codec)[0]
         assert tuple(batch.x.shape) == shape
         assert batch.x.dtype == kind
-        assert batch.target is batch.x
-        assert tuple(batch.cond.shape) == (8, 4 + 6 + 3, 20)
-        assert batch.cond.dtype == torch.float32
-        assert batch.lengths.dtype == batch.speaker.dtype == torch.int64
-        moved = batch.to("cpu")
-        assert same(moved, batch)
-        assert moved.target is moved.x
+        assert tuple(batch.cond.features.shape) == (8, 4 + 6 + 3, 20)
+        assert batch.cond.features.dtype == torch.float32
+        assert batch.cond.left == 4
+        assert batch.lengths.dtype == batch.cond.speaker.dtype == torch.int64
+        cpu = torch.device("cpu")
+        assert same(to_device(batch, cpu, torch.float32), batch)
+        exact = to_device(batch, cpu, torch.float64)
+        assert exact.cond.features.dtype == torch.float64
+        assert exact.x.dtype == (torch.float64 if kind.is_floating_point else kind)
+        assert exact.lengths.dtype == torch.int64
+        assert same(to_device(exact, cpu, torch.float32), batch)
 
 
 @pytest.mark.parametrize("codec", [Bytes16(), MuLaw8(), Float()])
@@ -86,7 +94,7 @@ def test_each_row_is_a_stretch_of_its_recording(data: DataDir, codec: Codec) -> 
             audio = recordings[utterance.id]
             assert batch.ids[row] == utterance.id
             assert offset % SPEC.hop == 0
-            assert batches.speakers[int(batch.speaker[row])] == utterance.speaker
+            assert batches.speakers[int(batch.cond.speaker[row])] == utterance.speaker
             stretch = np.zeros(480, np.float32)
             real = audio[offset : offset + 480]
             stretch[: len(real)] = real
@@ -94,7 +102,7 @@ def test_each_row_is_a_stretch_of_its_recording(data: DataDir, codec: Codec) -> 
             assert np.array_equal(batch.x[row].numpy().reshape(-1), codec.encode(stretch))
             ragged += len(real) < 480
             frames = _stretch(mels[utterance.id], offset // SPEC.hop - 4, 13)
-            assert np.array_equal(batch.cond[row].numpy(), frames)
+            assert np.array_equal(batch.cond.features[row].numpy(), frames)
     assert ragged > 0
 
 
@@ -104,7 +112,7 @@ def test_frames_for_any_window(data: DataDir, window: int) -> None:
     batches = segments(data, features=spec, left=0, right=0)
     for row, (utterance, offset) in enumerate(batches.draws(5)):
         whole = log_mel(io.read(utterance.path)[0], spec)[offset // 80 : offset // 80 + 6]
-        assert np.array_equal(batches[5].cond[row, : len(whole)].numpy(), whole)
+        assert np.array_equal(batches[5].cond.features[row, : len(whole)].numpy(), whole)
 
 
 def test_utterances_of_one_recording_do_not_hear_each_other(data: DataDir, tmp_path: Path) -> None:
@@ -116,7 +124,7 @@ def test_utterances_of_one_recording_do_not_hear_each_other(data: DataDir, tmp_p
         batch = batches[step]
         for row, (utterance, offset) in enumerate(batches.draws(step)):
             audio, _ = io.read(path, start=utterance.start, count=utterance.samples)
-            assert np.array_equal(batch.cond[row].numpy(), expected_frames(audio, offset // 80 - 4, 13))
+            assert np.array_equal(batch.cond.features[row].numpy(), expected_frames(audio, offset // 80 - 4, 13))
             padded = np.pad(audio, (0, 480))[offset : offset + 480]
             assert np.array_equal(batch.x[row].numpy(), Bytes16().encode(padded))
 
@@ -149,8 +157,21 @@ def test_shards_make_up_the_global_batch(data: DataDir, world: int) -> None:
         part, index = parts[row % world], row // world
         assert part.ids[index] == whole.ids[row]
         assert torch.equal(part.x[index], whole.x[row])
-        assert torch.equal(part.cond[index], whole.cond[row])
+        assert torch.equal(part.cond.features[index], whole.cond.features[row])
+        assert int(part.cond.speaker[index]) == int(whole.cond.speaker[row])
     assert sum(len(part.ids) for part in parts) == 8
+    assert all(same(part, rows(whole, rank, world)) for rank, part in enumerate(parts))
+
+
+def test_a_source_gives_shards_of_global_batches_and_the_whole_once(data: DataDir) -> None:
+    whole = UtteranceBatches(data, features=SPEC, codec=Bytes16(), batch_size=2)
+    for workers in (0, 1):
+        source = Recordings(segments(data), whole, workers)
+        found = list(source.batches(5, 8, 1, 2))
+        assert len(found) == 3
+        assert all(same(one, segments(data).shard(1, 2)[5 + index]) for index, one in enumerate(found))
+        assert all(same(one, other) for one, other in zip(source.whole(), whole, strict=True))
+    assert source.state() == {}
 
 
 def test_uneven_shards_are_refused(data: DataDir) -> None:
@@ -207,7 +228,7 @@ def test_speakers(data: DataDir) -> None:
     batches = segments(data, speakers=("zoe", "cleo", "ben", "anna"))
     assert batches.speakers == ("zoe", "cleo", "ben", "anna")
     batch = batches[0]
-    assert [batches.speakers[int(index)] for index in batch.speaker] == [name.split("-")[0] for name in batch.ids]
+    assert [batches.speakers[int(index)] for index in batch.cond.speaker] == [name.split("-")[0] for name in batch.ids]
     with pytest.raises(SeqgenError, match=r"'cleo-1' is spoken by 'cleo', whom the model does not know"):
         segments(data, speakers=("anna", "ben"))
 
@@ -244,13 +265,13 @@ def test_whole_utterances(data: DataDir) -> None:
     assert [one.ids for one in batches[1:]] == [("anna-1", "ben-1"), ("cleo-1",)]
     for batch in batches:
         frames = batch.x.shape[1] // 2 // SPEC.hop
-        assert batch.cond.shape[1] == 1 + frames + 3
+        assert batch.cond.features.shape[1] == 1 + frames + 3
         for row, name in enumerate(batch.ids):
             audio, _ = io.read(data.path.parent / f"{name}.flac")
             assert int(batch.lengths[row]) == 2 * len(audio)
             padded = np.pad(audio, (0, frames * SPEC.hop - len(audio)))
             assert np.array_equal(batch.x[row].numpy(), Bytes16().encode(padded))
-            assert np.array_equal(batch.cond[row].numpy(), expected_frames(audio, -1, 1 + frames + 3))
+            assert np.array_equal(batch.cond.features[row].numpy(), expected_frames(audio, -1, 1 + frames + 3))
     for one, other in zip(loader(batches, 0, 3, workers=1), batches, strict=True):
         assert same(one, other)
     with pytest.raises(IndexError):
@@ -272,4 +293,6 @@ def test_real_recordings(shared_data: Path, tmp_path: Path) -> None:
     batches = segments(data, segment=960)
     for row, (utterance, offset) in enumerate(batches.draws(0)):
         audio, _ = io.read(utterance.path)
-        assert np.array_equal(batches[0].cond[row].numpy(), expected_frames(audio, offset // SPEC.hop - 4, 4 + 12 + 3))
+        assert np.array_equal(
+            batches[0].cond.features[row].numpy(), expected_frames(audio, offset // SPEC.hop - 4, 4 + 12 + 3)
+        )

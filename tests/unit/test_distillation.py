@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from seqgen.tasks.vocoder.batches import Batch
 from torch import Tensor, nn
 
 from seqgen import noise
@@ -23,13 +24,20 @@ from seqgen.models.parallel_wavenet import ParallelWaveNet
 from seqgen.models.wavenet import WaveNet
 from seqgen.nets.layers import Dense
 from seqgen.noise import Key
+from seqgen.objectives.contract import Loss, Part
 from seqgen.objectives.distillation import Distillation, Drawn, another, middle
 from seqgen.objectives.power import PowerConfig
 from seqgen.objectives.style import StyleConfig
-from seqgen.objectives.verify import check_players, check_pure
-from seqgen.spec import StreamSpec
+from seqgen.objectives.verify import check_evaluation, check_players, check_pure
+from seqgen.spec import Facts, StreamSpec
 from seqgen.stream.combinators import Repeat, Serial
+from seqgen.stream.conditioning import Frames
 from seqgen.stream.contract import Streamable
+from seqgen.tasks.vocoder.batches import Batch
+from seqgen.train.checkpoint import CheckpointIdentity
+from seqgen.train.loop import Recipe, train
+from seqgen.train.settings import TrainConfig
+from seqgen.train.source import Source
 from tests.runtime.voices import lively
 
 HOP = 4
@@ -45,7 +53,7 @@ class Fixed(Streamable[tuple[()]]):
         self.params = nn.Parameter(torch.tensor([0.0, mean, log_scale], dtype=torch.float64))
         self.slope = slope
 
-    def init_state(self, batch: int) -> tuple[()]:
+    def init_state(self, batch: int, memory: Any = None) -> tuple[()]:
         return ()
 
     def step(self, x: Tensor, state: tuple[()], cond: Tensor | None = None) -> tuple[Tensor, tuple[()]]:
@@ -60,7 +68,8 @@ def known(mean: float, log_scale: float, slope: float = 0.0) -> Distillation:
     student = ParallelWaveNet(
         ParallelWaveNet.Config(layers=(1,), residual_channels=2, gate_channels=2, head_channels=2, conditioned=False)
     )
-    return Distillation(Distillation.Config(), Parallel(student, None), left=0, teacher=teacher).double()
+    networks = {"generator": Parallel(student, None), "teacher": teacher}
+    return Distillation(Distillation.Config(), networks, Facts()).double()
 
 
 def judged(objective: Distillation, mean: Tensor, log_scale: Tensor, samples: int, stream: int = 0) -> Tensor:
@@ -70,8 +79,8 @@ def judged(objective: Distillation, mean: Tensor, log_scale: Tensor, samples: in
     fresh = logistic(u).view(rows, steps, -1)
     made = Affine(mean, log_scale)
     drawn = Drawn(fresh[..., :1], made.of(fresh[..., :1]), made)
-    nothing = torch.zeros(rows, steps, 0, dtype=torch.float64)
-    batch = Batch(drawn.x, torch.full((rows,), steps), nothing, drawn.x, torch.zeros(rows, dtype=torch.int64), ())
+    nothing = Frames(torch.zeros(rows, steps, 0, dtype=torch.float64), torch.zeros(rows, dtype=torch.int64))
+    batch = Batch(drawn.x, torch.full((rows,), steps), nothing, ())
     return objective.divergence(drawn, fresh[..., 1:], batch)[0]
 
 
@@ -111,9 +120,7 @@ def slopes(student: tuple[float, float], teacher: tuple[float, float]) -> list[f
     return [(quadrature(up, teacher) - quadrature(down, teacher)) / (2 * h) for up, down in moved]
 
 
-def gradients(
-    student: tuple[float, float], teacher: tuple[float, float], num_uniforms: int, samples: int
-) -> list[Tensor]:
+def gradients(student: tuple[float, float], teacher: tuple[float, float], draws: int, samples: int) -> list[Tensor]:
     """The estimator's gradient in mean and log-scale, one of each row."""
     leaves = [torch.full((draws, 1, 1), value, dtype=torch.float64, requires_grad=True) for value in student]
     kl = judged(known(*teacher), leaves[0], leaves[1], samples)
@@ -157,10 +164,10 @@ def test_its_gradient_through_what_the_teacher_reads_is_unbiased() -> None:
 def batch_of(rows: int = 3, frames: int = 10, *, left: int = 0) -> Batch:
     draw = torch.Generator().manual_seed(2)
     x = 0.3 * torch.randn(rows, frames * HOP, 1, generator=draw)
-    cond = torch.randn(rows, left + frames, 2, generator=draw)
+    features = torch.randn(rows, left + frames, 2, generator=draw)
     lengths = torch.tensor([frames * HOP, frames * HOP - 5, 3 * HOP, 11][:rows])
-    speaker = torch.zeros(rows, dtype=torch.int64)
-    return Batch(x, lengths, cond, x, speaker, tuple("abcd"[:rows]), ("yes", "no", "yes", "no")[:rows])
+    cond = Frames(features, torch.zeros(rows, dtype=torch.int64), left)
+    return Batch(x, lengths, cond, tuple("abcd"[:rows]), ("yes", "no", "yes", "no")[:rows])
 
 
 def conditioner(channels: int) -> Streamable[Any]:
@@ -187,23 +194,29 @@ def objective(*, teacher: AutoRegressive | None = None, **options: Any) -> Disti
     student = ParallelWaveNet(
         ParallelWaveNet.Config(layers=(2, 3), residual_channels=6, gate_channels=5, head_channels=7)
     )
-    generator = Parallel(student, conditioner(student.spec.cond_dim))
-    listener = WaveNet(WaveNet.Config(**{**sizes, "conditioned": False}, outputs=2)) if "style" in options else None
-    built = Distillation(Distillation.Config(**options), generator, left=0, teacher=made, classifier=listener)
+    networks: dict[str, nn.Module] = {"generator": Parallel(student, conditioner(student.spec.cond_dim))}
+    networks["teacher"] = made
+    if "style" in options:
+        networks["classifier"] = WaveNet(WaveNet.Config(**{**sizes, "conditioned": False}, outputs=2))
+    built = Distillation(Distillation.Config(**options), networks, Facts())
     lively(built, seed=6)
     return built
 
 
+def asked(built: Distillation, batch: Batch, key: Key = KEY) -> Loss:
+    return built(Part(batch, key), "student")
+
+
 def test_it_keeps_the_laws_of_objectives() -> None:
-    options = {"contrast": 0.3, "style": StyleConfig(weight=1.0)}
-    check_players(objective(**options), batch_of())
-    check_pure(objective(**options), batch_of())
+    for options in ({"contrast": 0.3, "style": StyleConfig(weight=1.0)}, {"contrast": 0.0}):
+        check_players(objective(**options), batch_of())
+        check_pure(objective(**options), batch_of())
+        check_evaluation(objective(**options), batch_of())
 
 
 def test_the_terms_make_up_the_loss() -> None:
-    loss = objective(contrast=0.3, power=PowerConfig(weight=2.0, windows=(16,)), style=StyleConfig(weight=0.5))(
-        batch_of(), "student", KEY
-    )
+    built = objective(contrast=0.3, power=PowerConfig(weight=2.0, windows=(16,)), style=StyleConfig(weight=0.5))
+    loss = asked(built, batch_of())
     terms = loss.terms
     total = terms["kl"] - 0.3 * terms["other_kl"] + 2.0 * terms["power"] + 0.5 * terms["style"]
     torch.testing.assert_close(loss.total, total)
@@ -214,25 +227,63 @@ def test_the_terms_make_up_the_loss() -> None:
 
 def test_without_contrast_it_is_the_divergence_and_against_itself_it_is_nothing() -> None:
     quiet = PowerConfig(weight=0.0, windows=(16,))
-    plain = objective(contrast=0.0, power=quiet)(batch_of(), "student", KEY)
+    plain = asked(objective(contrast=0.0, power=quiet), batch_of())
     assert torch.equal(plain.total, plain.terms["kl"])
     assert "other_kl" not in plain.terms
     same = batch_of()
-    same = replace(same, cond=same.cond[:1].expand(3, -1, -1))
-    assert objective(contrast=1.0, power=quiet)(same, "student", KEY).total.tolist() == 0.0
-    different = objective(contrast=1.0, power=quiet)(batch_of(), "student", KEY)
+    same = replace(same, cond=replace(same.cond, features=same.cond.features[:1].expand(3, -1, -1)))
+    assert asked(objective(contrast=1.0, power=quiet), same).total.tolist() == 0.0
+    different = asked(objective(contrast=1.0, power=quiet), batch_of())
     assert different.total.tolist() != 0.0
-    alone = batch_of(1)
-    assert torch.equal(objective(contrast=1.0, power=quiet)(alone, "student", KEY).total,
-                       objective(contrast=0.0, power=quiet)(alone, "student", KEY).total)  # fmt: skip
+
+
+def test_a_row_that_is_alone_is_judged_under_its_own_features_of_another_time() -> None:
+    quiet, alone = PowerConfig(weight=0.0, windows=(16,)), batch_of(1)
+    built = objective(contrast=0.7, power=quiet)
+    loss = asked(built, alone)
+    assert {"kl", "other_kl"} <= set(loss.terms)
+    assert float(loss.terms["other_kl"]) != float(loss.terms["kl"])
+    torch.testing.assert_close(loss.total, loss.terms["kl"] - 0.7 * loss.terms["other_kl"])
+    features = torch.cat([alone.cond.features[:, 5:], alone.cond.features[:, :5]], dim=1)
+    drawn, epsilon = built.draw(alone, KEY)
+    rotated = replace(alone, cond=replace(alone.cond, features=features))
+    torch.testing.assert_close(loss.terms["other_kl"], built.divergence(drawn, epsilon, rotated)[0].mean())
+    still = replace(alone, cond=replace(alone.cond, features=alone.cond.features[:, :1].expand(-1, 10, -1)))
+    assert asked(objective(contrast=1.0, power=quiet), still).total.tolist() == 0.0
+
+
+class Same(Source):
+    """One batch, over and over."""
+
+    def batches(self, start: int, stop: int, rank: int, world: int) -> Iterator[Batch]:
+        return (batch_of(4) for _ in range(start, stop))
+
+    def whole(self) -> list[Batch]:
+        return [batch_of(4)]
+
+
+@pytest.mark.parametrize("contrast", [0.0, 0.3])
+def test_rows_that_are_compared_are_not_parted(contrast: float, tmp_path: Path) -> None:
+    built = objective(contrast=contrast)
+    assert built.couples_rows == (contrast > 0)
+    identity, recipe = CheckpointIdentity("", "", ""), Recipe(TrainConfig(steps=1, batch_size=4, accumulate=2))
+    out = tmp_path / "parts"
+    if contrast:
+        with pytest.raises(SeqgenError, match=r"'train.accumulate' is 2, but Distillation compares the rows .* to 1"):
+            train(built, recipe, out=out, source=Same(), identity=identity, device="cpu")
+        assert not out.exists()
+        recipe = Recipe(TrainConfig(steps=1, batch_size=4))
+    assert train(built, recipe, out=out, source=Same(), identity=identity, device="cpu").step == 1
 
 
 def test_another_row_is_never_the_same_row() -> None:
-    batch = replace(batch_of(4), speaker=torch.arange(4))
-    turns = {tuple(another(batch, Key(1, stream)).speaker.tolist()) for stream in range(40)}
+    batch = batch_of(4)
+    batch = replace(batch, cond=replace(batch.cond, speaker=torch.arange(4)))
+    turns = {tuple(another(batch, Key(1, stream)).cond.speaker.tolist()) for stream in range(40)}
     assert turns == {(3, 0, 1, 2), (2, 3, 0, 1), (1, 2, 3, 0)}
     moved = another(batch, KEY)
-    assert all(torch.equal(moved.cond[i], batch.cond[int(moved.speaker[i])]) for i in range(4))
+    given, after = batch.cond.features, moved.cond.features
+    assert all(torch.equal(after[i], given[int(moved.cond.speaker[i])]) for i in range(4))
     assert torch.equal(moved.x, batch.x)
 
 
@@ -242,7 +293,7 @@ def test_the_teacher_is_read_but_never_moved() -> None:
     student = {name: value.clone() for name, value in built.generator.state_dict().items()}
     optimiser = torch.optim.AdamW([p for p in built.parameters() if p.requires_grad], lr=1e-2)
     for step in range(3):
-        built(batch_of(), "student", Key(1, step)).total.backward()
+        asked(built, batch_of(), Key(1, step)).total.backward()
         optimiser.step()
         optimiser.zero_grad()
     assert all(parameter.grad is None and not parameter.requires_grad for parameter in built.teacher.parameters())
@@ -270,18 +321,20 @@ def test_samples_beyond_the_end_of_a_recording_do_not_count() -> None:
     changed = batch.x.clone()
     changed[2, 12:] = 5.0
     built = objective(style=StyleConfig(weight=1.0))
-    assert torch.equal(built(batch, "student", KEY).total, built(replace(batch, x=changed), "student", KEY).total)
+    assert torch.equal(asked(built, batch).total, asked(built, replace(batch, x=changed)).total)
 
 
 def test_long_rows_are_cut_to_their_middle() -> None:
     batch = batch_of(2, 10)
-    framed = replace(batch, cond=torch.arange(15.0).view(1, 15, 1).expand(2, -1, 2))  # 3 before, 2 after
-    cut = middle(framed, 4 * HOP - 1, hop=HOP, left=3)
+    frames = torch.arange(15.0).view(1, 15, 1).expand(2, -1, 2)  # 3 before, 2 after
+    framed = replace(batch, cond=replace(batch.cond, features=frames, left=3))
+    cut = middle(framed, 4 * HOP - 1, hop=HOP)
     assert torch.equal(cut.x, batch.x[:, 3 * HOP : 7 * HOP])
-    assert cut.cond[0, :, 0].tolist() == [3, 4, 5, 6, 7, 8, 9, 10, 11]
+    assert cut.cond.left == 3
+    assert cut.cond.features[0, :, 0].tolist() == [3, 4, 5, 6, 7, 8, 9, 10, 11]
     assert cut.lengths.tolist() == [16, 16]
-    assert middle(framed, 10 * HOP, hop=HOP, left=3) is framed
-    ended = middle(replace(framed, lengths=torch.tensor([40, 13])), 16, hop=HOP, left=3)
+    assert middle(framed, 10 * HOP, hop=HOP) is framed
+    ended = middle(replace(framed, lengths=torch.tensor([40, 13])), 16, hop=HOP)
     assert ended.lengths.tolist() == [16, 1]
 
 
@@ -305,16 +358,19 @@ def teacher_over(distribution: Any, **options: Any) -> AutoRegressive:
 
 def test_a_teacher_with_a_density_is_needed() -> None:
     student = Parallel(ParallelWaveNet(ParallelWaveNet.Config(layers=(1,), conditioned=False)), None)
-    with pytest.raises(SeqgenError, match="a student without a teacher"):
-        Distillation(Distillation.Config(), student, left=0)
+    with pytest.raises(SeqgenError, match=r"Distillation has no network 'teacher'; add networks\.teacher"):
+        Distillation(Distillation.Config(), {"generator": student}, Facts())
     symbols = teacher_over(Categorical(Categorical.Config(classes=9)), vocab_size=9)
     with pytest.raises(SeqgenError, match="no generator over real numbers, but has Categorical; train one with codec"):
-        Distillation(Distillation.Config(), student, left=0, teacher=symbols)
+        Distillation(Distillation.Config(), {"generator": student, "teacher": symbols}, Facts())
     normal = teacher_over(Gaussian(Gaussian.Config()), vocab_size=0)
-    with pytest.raises(SeqgenError, match="a style loss without a classifier"):
-        Distillation(Distillation.Config(style=StyleConfig(weight=1.0)), student, left=0, teacher=normal)
-    with pytest.raises(SeqgenError, match="Categorical has no density"):
-        Categorical(Categorical.Config()).log_density(torch.zeros(256), torch.tensor(0.1))
+    networks = {"generator": student, "teacher": normal}
+    with pytest.raises(SeqgenError, match=r"a style loss without a classifier; add networks\.classifier"):
+        Distillation(Distillation.Config(style=StyleConfig(weight=1.0)), networks, Facts())
+    with pytest.raises(SeqgenError, match=r"network 'teacher' is a Parallel; give an? AutoRegressive"):
+        Distillation(Distillation.Config(), {"generator": student, "teacher": student}, Facts())
+    with pytest.raises(SeqgenError, match="no network 'critic'; it takes generator, teacher, classifier"):
+        Distillation(Distillation.Config(), networks | {"critic": student}, Facts())
 
 
 @pytest.mark.parametrize(

@@ -4,47 +4,73 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
+from string import Template
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from seqgen.tasks.run import RunConfig
 
-from seqgen import config
+from seqgen import presets
 from seqgen.audio import io
-from seqgen.cli import random_voices
+from seqgen.spec import FeatureSpec
 from tests.unit.cli_workspace import done, record, refused
 
 HEAD = """\
-name: {name}
-data: {{train: {root}/data/train, valid: {root}/data/valid, test: {root}/data/test, codec: {codec}, segment: 160}}
-features: {{sample_rate: 8000, n_fft: 256, window: 160, hop: 80, n_mels: 16}}
-train: {{steps: 2, batch_size: 3, validate_every: 2, checkpoint_every: 1, log_every: 1, ema: 0.5}}
+name: $name
+task:
+  name: vocoder
+  train: $data/train
+  valid: $data/valid
+  test: $data/test
+  codec: $codec
+  segment: 160
+  features: {sample_rate: $rate, n_fft: 256, window: 160, hop: 80, n_mels: 16}
+train: {steps: 2, batch_size: 3, validate_every: 2, checkpoint_every: 1, log_every: 1, ema: 0.5}
 """
-FRAMES = "conditioner: {name: frames, channels: 8, blocks: 1, look_ahead: 1}\n"
-STACK = "name: wavenet, layers: 3, cycle: 3, residual: 6, gate: 6, skip: 8, head: 8"
-TEACHER = (
-    HEAD + FRAMES.replace("{", "{{").replace("}", "}}")
-    + "model: {{" + STACK + ", symbols: 0, outputs: 6}}\n"
-    "distribution: {{name: logistic-mixture, mixtures: 2, origin: -4}}\n"
-)  # fmt: skip
-LISTENER = (
-    HEAD + "model: {{" + STACK + ", symbols: 0, conditioned: false, outputs: 2}}\n"
-    "objective: {{name: classification, labels: [high, low]}}\n"
-)  # fmt: skip
-STUDENT = (
-    HEAD + FRAMES.replace("look_ahead: 1", "look_ahead: 2").replace("{", "{{").replace("}", "}}")
-    + "model: {{name: parallel-wavenet, layers: [2, 3], cycle: 3, residual: 6, gate: 6, head: 6}}\n"
-    "objective: {{name: distillation, teacher: {root}/teacher, classifier: {root}/listener, samples: 2, contrast: 0.3, "
-    "power: {{weight: 1.0, windows: [64]}}, style: {{weight: 0.1}}, longest: 800}}\n"
-)  # fmt: skip
+SIZES = "dilation_cycle: 3, residual_channels: 6, gate_channels: 6"
+TEACHER = """
+networks:
+  generator:
+    name: autoregressive
+    body: {name: wavenet, layers: 3, $sizes, skip_channels: 8, head_channels: 8, vocab_size: 0, outputs: 6}
+    distribution: {name: logistic-mixture, mixtures: 2, origin: -4}
+    conditioner: {name: frames, channels: 8, blocks: 1, look_ahead: 1}
+"""
+LISTENER = """
+networks:
+  classifier:
+    {name: wavenet, layers: 3, $sizes, skip_channels: 8, head_channels: 8, vocab_size: 0, conditioned: no, outputs: 2}
+objective: {name: classification, labels: [high, low]}
+"""
+STUDENT = """
+networks:
+  generator:
+    name: parallel
+    flow: {name: parallel-wavenet, layers: [2, 3], $sizes, head_channels: 6}
+    conditioner: {name: frames, channels: 8, blocks: 1, look_ahead: 2}
+  teacher: {name: pretrained, experiment: $root/teacher}
+  classifier: {name: pretrained, experiment: $root/listener}
+objective:
+  name: distillation
+  samples: 2
+  contrast: 0.3
+  power: {weight: 1.0, windows: [64]}
+  style: {weight: 0.1}
+  longest: 800
+"""
 
 
-def written(root: Path, name: str, text: str, codec: str = "float") -> Path:
-    path = root / f"{name}.yaml"
-    path.write_text(text.format(name=name, root=root, codec=codec))
+def written(root: Path, name: str, text: str, *, data: str = "data", codec: str = "float", rate: int = 8000) -> Path:
+    path, values = root / f"{name}.yaml", {"name": name, "codec": codec, "rate": rate}
+    path.write_text(Template(HEAD + text).substitute(values, root=root, data=root / data, sizes=SIZES))
     return path
+
+
+def without(text: str, key: str) -> str:
+    """Without the lines of a key."""
+    return "".join(line for line in text.splitlines(keepends=True) if not line.strip().startswith(f"{key}:"))
 
 
 @pytest.fixture(scope="module")
@@ -123,19 +149,21 @@ def start(work: Path, out: Path, *changes: str, config: str = "student") -> tupl
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        (["objective.teacher=''"], ["a student without a teacher", "objective.teacher"]),
-        (["objective.teacher=nowhere"], ["nowhere: no experiment here"]),
-        (["objective.classifier=''"], ["a style loss without a classifier"]),
-        (["objective.classifier={root}/teacher"], ["objective.classifier", "a run of objective likelihood"]),
-        (["objective.teacher={root}/listener"], ["a run of objective classification makes no audio"]),
-        (["features.floor=1e-4"], ["objective.teacher", "floor 0.0001 instead of 1e-05", "signature"]),
-        (["objective.teacher={root}/symbols"], ["no generator over real numbers, but has Categorical"]),
-        (["objective.teacher={root}/alone"], ["speakers anna; this run has anna, ben"]),
-        (["objective.teacher={root}/fast"], ["fast has a sample rate of 16000 Hz, this run 8000 Hz"]),
+        (["networks.teacher.experiment=nowhere"], ["networks.teacher", "nowhere: no experiment here"]),
+        (["networks.teacher.network=classifier"], ["trains no network 'classifier'; choose generator"]),
+        (["networks.classifier.experiment={root}/teacher"], ["network 'classifier' is a AutoRegressive"]),
+        (["networks.teacher.experiment={root}/listener"], ["network 'teacher' is a WaveNet; give a AutoRegressive"]),
+        (["networks.teacher.experiment={root}/student"], ["network 'teacher' is a Parallel; give a AutoRegressive"]),
+        (["task.features.floor=1e-4"], ["networks.teacher", "floor 0.0001 instead of 1e-05", "signature"]),
+        (["networks.teacher.experiment={root}/symbols"], ["no generator over real numbers, but has Categorical"]),
+        (["networks.teacher.experiment={root}/alone"], ["speakers anna; this run has anna, ben"]),
+        (["networks.teacher.experiment={root}/fast"], ["fast has a sample rate of 16000 Hz, this run 8000 Hz"]),
+        (["networks.teacher.checkpoint=3"], ["networks.teacher: unknown key 'checkpoint'", "experiment, network"]),
         (["objective.name=likelihood"], ["unknown key"]),
-        (["model.layers=[]"], ["no flows"]),
-        (["distribution=gaussian"], ["distribution 'gaussian' has no use"]),
-        (["data.codec=mulaw8"], ["parallel-wavenet reads real numbers", "set data.codec to float"]),
+        (["objective=likelihood"], ["Likelihood has no network 'teacher'", "set objective to distillation"]),
+        (["networks.generator.flow.layers=[]"], ["no flows"]),
+        (["networks.generator.distribution=gaussian"], ["density parallel: unknown key 'distribution'"]),
+        (["task.codec=mulaw8"], ["networks.generator reads real numbers", "set task.codec to float"]),
     ],
     ids=lambda value: value[0][:40] if isinstance(value, list) else "",
 )  # fmt: skip
@@ -146,41 +174,83 @@ def test_what_does_not_fit_is_one_clear_line(
     assert not (tmp_path / "x").exists()
 
 
+def test_rows_that_are_compared_are_not_parted(work: Path, tmp_path: Path) -> None:
+    problem = "'train.accumulate' is 2, but Distillation compares the rows of a batch with each other"
+    refused(*start(work, tmp_path / "x", "train.accumulate=2"), named=(problem, "to 1"), quiet=False)
+    assert not (tmp_path / "x").exists()
+    done(*start(work, tmp_path / "x", "train.accumulate=2", "objective.contrast=0", "train.steps=1"))
+
+
+@pytest.mark.parametrize(
+    ("network", "named"),
+    [
+        ("teacher", ["Distillation has no network 'teacher'", "add networks.teacher"]),
+        ("classifier", ["a style loss without a classifier", "add networks.classifier"]),
+    ],
+)
+def test_networks_that_are_missing_are_named(work: Path, tmp_path: Path, network: str, named: list[str]) -> None:
+    less = written(work, f"without-{network}", without(STUDENT, network))
+    refused("train", less, "--out", tmp_path / "x", named=tuple(named))
+    assert not (tmp_path / "x").exists()
+
+
 @pytest.fixture(scope="module")
 def others(work: Path) -> None:
     """Teachers of another kind, of one speaker, of another rate."""
-    symbols = TEACHER.replace("symbols: 0, outputs: 6", "symbols: 256, outputs: 256").split("distribution:")[0]
-    done("train", written(work, "symbols", symbols, codec="mulaw8"), "--out", work / "symbols")
+    symbols = TEACHER.replace("vocab_size: 0, outputs: 6", "vocab_size: 256, outputs: 256")
+    done("train", written(work, "symbols", without(symbols, "distribution"), codec="mulaw8"), "--out", work / "symbols")
     record(work / "one", speakers=("anna",))
     done("data", "prepare", "folder", "--corpus", work / "one", "--out", work / "lone/data", "--sample-rate", 8000)
     record(work / "sharp", rate=16000)
     done("data", "prepare", "folder", "--corpus", work / "sharp", "--out", work / "wide/data", "--sample-rate", 16000)
-    for name, data, text in (("alone", "lone", TEACHER), ("fast", "wide", TEACHER.replace("8000", "16000"))):
-        made = written(work, name, text.replace("{root}/data", "{root}/" + data + "/data"))
+    for name, data, rate in (("alone", "lone", 8000), ("fast", "wide", 16000)):
+        made = written(work, name, TEACHER, data=f"{data}/data", rate=rate)
         done("train", made, "--out", work / name)
 
 
 def test_a_listener_is_no_voice(work: Path, tmp_path: Path) -> None:
+    """It has no audio to be judged by, but its method's own figures."""
     for words in (
         ("export", work / "listener", "--out", tmp_path / "v"),
-        ("eval", work / "listener", "--utterances", 1),
+        ("sample", work / "listener", work / "in/anna/u0.wav", "-o", tmp_path / "a.wav", "--speaker", "anna"),
     ):
         refused(*words, named=("makes no audio; name the run of a voice",))
-    assert not (tmp_path / "v").exists()
+    assert list(tmp_path.iterdir()) == []
+    found = done("eval", work / "listener", "--json").json()
+    assert 0 <= found["accuracy"] <= 1
+    assert len(found["examples"]["accuracy"]) == found["utterances"]
+    assert (found["scores"], found["griffin_lim"]) == ({}, {})
     refused(
         *start(work, tmp_path / "x", "objective.labels=[high]", config="listener"), named=("2 outputs for 1 labels",)
     )
 
 
-def test_bench_puts_a_stepped_teacher_beside_its_student(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@dataclass(frozen=True)
+class Small(presets.Preset):
+    """A preset of 8 kHz."""
+
+    @property
+    def features(self) -> FeatureSpec:
+        return FeatureSpec(sample_rate=8000, n_fft=256, window=160, hop=self.hop, n_mels=16)
+
+
+def small(name: str) -> Small:
+    """A preset of few layers and channels."""
+    found = presets.find(name)
+    sizes = {"dilation_cycle": 3, "residual_channels": 6, "gate_channels": 6, "head_channels": 6}
+    layers = {"pwn-student": [2, 3], "pwn-teacher": 3}[name]
+    return Small(**{**vars(found), "model": {**found.model, **sizes, "layers": layers}, "hop": 80})
+
+
+def test_bench_puts_a_stepped_teacher_beside_its_student(monkeypatch: pytest.MonkeyPatch) -> None:
     """The command as it is, on small networks: every runtime of the student, then the teacher."""
-    runs = {name: config.load(work / f"{name[4:]}.yaml", RunConfig) for name in ("pwn-student", "pwn-teacher")}
-    monkeypatch.setattr(random_voices, "run_of", lambda preset: runs[preset.name])
+    known = {name: small(name) for name in ("pwn-student", "pwn-teacher")}
+    monkeypatch.setattr(presets, "find", lambda name: known[name])
     rows = done("bench", "--preset", "pwn-student", "--compare", "--seconds", 0.01, "--json").json()
     assert [(row["preset"], row["runtime"]) for row in rows] == [
-        *[("student", "native")] * 3,
-        ("student", "onnx"),
-        ("student", "torch"),
+        *[("pwn-student", "native")] * 3,
+        ("pwn-student", "onnx"),
+        ("pwn-student", "torch"),
         ("pwn-teacher", "torch"),
     ]
     assert all(row["samples_per_second"] > 0 for row in rows)

@@ -115,10 +115,10 @@ def test_bfloat16_products_stay_close_and_states_stay_float32(groups: int) -> No
         given[2].mul_(0.25)  # products of the size that a trained network has
     exact = gru_sequence(*given, groups=groups)
     with torch.autocast("cpu", torch.bfloat16):
-        fake_quantized = gru_sequence(*given, groups=groups)
-    assert fake_quantized.dtype == torch.float32
-    assert 0 < (fake_quantized - exact).abs().max() < 0.05
-    for got, wanted in zip(gradients(fake_quantized, given), gradients(exact, given), strict=True):
+        rounded = gru_sequence(*given, groups=groups)
+    assert rounded.dtype == torch.float32
+    assert 0 < (rounded - exact).abs().max() < 0.05
+    for got, wanted in zip(gradients(rounded, given), gradients(exact, given), strict=True):
         assert got.dtype == torch.float32
         assert (got - wanted).abs().max() < 0.05 * wanted.abs().max()
 

@@ -11,6 +11,7 @@ from seqgen.models.frames import FrameConditioner
 from seqgen.models.parallel_wavenet import ParallelWaveNet
 from seqgen.spec import FeatureSpec
 from seqgen.stream.combinators import Interpolate
+from seqgen.stream.conditioning import Frames
 from seqgen.stream.lazy_interpolation import LazyInterpolation, hats
 from tests.runtime.voices import lively
 
@@ -73,7 +74,7 @@ def test_a_student_takes_it_for_training_as_for_sampling(monkeypatch: pytest.Mon
     z = torch.randn(2, 30, 1, dtype=torch.float64)
 
     def run() -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-        x = generator.body(z, generator.condition(mel, speaker, left=2, vectors=30))
+        x = generator.body(z, generator.condition(Frames(mel, speaker, left=2), 30))
         return x, torch.autograd.grad(x.square().sum(), list(generator.parameters()), allow_unused=True)
 
     lazy, gradients = run()

@@ -14,10 +14,14 @@ from seqgen.errors import SeqgenError
 from seqgen.models.wavenet import WaveNet
 from seqgen.noise import Key
 from seqgen.objectives.classification import Classification
+from seqgen.objectives.contract import Loss, Part
 from seqgen.objectives.power import PowerConfig, power_loss, spectrum
 from seqgen.objectives.style import StyleConfig, gram, style_loss
-from seqgen.objectives.verify import check_players, check_pure
-from tests.unit.test_distillation import KEY, batch_of
+from seqgen.objectives.verify import check_accumulation, check_evaluation, check_players, check_pure
+from seqgen.spec import Facts
+from seqgen.tasks.vocoder.batches import Batch
+from seqgen.train.batch import rows
+from tests.unit.test_distillation import batch_of
 
 
 def tones(rows: int = 2, length: int = 400) -> Tensor:
@@ -97,26 +101,34 @@ def test_a_classifier_learns_what_is_said() -> None:
         conditioned=False,
         outputs=2,
     )
-    built = Classification(Classification.Config(labels=("no", "yes")), WaveNet(config))
+    built = Classification(Classification.Config(labels=("no", "yes")), {"classifier": WaveNet(config)}, Facts())
     batch = batch_of(4)
     t = torch.arange(40.0)
     high, low = torch.sin(2.5 * t), torch.sin(0.5 * t)
     batch = replace(batch, x=torch.stack([high, low, high, low])[..., None], lengths=torch.tensor([40, 30, 20, 40]))
     check_players(built, batch)
     check_pure(built, batch)
+    check_evaluation(built, batch)
+    check_accumulation(built, batch, [rows(batch, part, 2) for part in range(2)])
     optimiser = torch.optim.AdamW(built.parameters(), lr=1e-2)
     for step in range(40):
         optimiser.zero_grad()
-        loss = built(batch, "classifier", Key(0, step))
+        loss = built(Part(batch, Key(0, step)), "classifier")
         loss.total.backward()
         optimiser.step()
     assert float(loss.terms["accuracy"]) == 1.0
     assert float(loss.total.detach()) < 0.3
+
+    def asked(batch: Batch) -> Loss:
+        return built(Part(batch, Key(3, 5)), "classifier")
+
+    found = built.measure(batch, Key(3, 5), 0)["accuracy"]
+    assert found.amounts.tolist() == found.weights.tolist() == [1.0] * 4
     junk = batch.x.clone()
     junk[2, 20:] = 9.0
-    assert torch.equal(built(replace(batch, x=junk), "classifier", KEY).total, built(batch, "classifier", KEY).total)
-    assert len(built.classifier.activations(batch.x)) == 4
+    assert torch.equal(asked(replace(batch, x=junk)).total, asked(batch).total)
+    assert len(built.classifier.observe(batch.x, built.classifier.init_state(4))[2]) == 4
     with pytest.raises(SeqgenError, match="the transcript 'maybe' is no label; known: no, yes"):
-        built(replace(batch, texts=("maybe",) * 4), "classifier", KEY)
+        asked(replace(batch, texts=("maybe",) * 4))
     with pytest.raises(SeqgenError, match="2 outputs for 3 labels"):
-        Classification(Classification.Config(labels=("a", "b", "c")), WaveNet(config))
+        Classification(Classification.Config(labels=("a", "b", "c")), {"classifier": WaveNet(config)}, Facts())

@@ -17,7 +17,7 @@ def draw(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def test_a_row_reaches_from_minus_127_to_127_by_its_peak() -> None:
+def test_a_row_reaches_from_minus_127_to_127_by_its_absmax() -> None:
     matrix = torch.tensor([[0.5, -1.0, 0.25], [0.0, 0.0, 0.0], [3e-3, 1e-3, -1.5e-3]])
     levels = quantization.weights(matrix)
     assert levels.whole.tolist() == [[64, -127, 32], [0, 0, 0], [127, 42, -64]]
@@ -43,9 +43,9 @@ def test_states_and_rectified_vectors() -> None:
 
 def test_the_product_is_that_of_whole_numbers() -> None:
     x, weight = torch.tanh(draw(3, 5, 40)), draw(7, 40, seed=1)
-    peak = weight.abs().amax(1).double()
-    whole = torch.round(weight.double() / peak[:, None] * 127)
-    expected = torch.round(127 * x).double() @ whole.T * peak / 127 / 127
+    absmax = weight.abs().amax(1).double()
+    whole = torch.round(weight.double() / absmax[:, None] * 127)
+    expected = torch.round(127 * x).double() @ whole.T * absmax / 127 / 127
     torch.testing.assert_close(
         quantization.product(x, weight, quantization.state), expected.float(), rtol=3e-7, atol=1e-7
     )

@@ -59,7 +59,7 @@ def test_the_loop_is_plain_adamw(tmp_path: Path) -> None:
     for step, batch in enumerate(toy.batches(0, 6, 0, 1)):
         optimiser.param_groups[0]["lr"] = optimiser.param_groups[1]["lr"] = 0.01 * min(1, (step + 1) / 3)
         optimiser.zero_grad()
-        theirs(batch, "model", Key(0, step)).total.backward()
+        theirs.asked(batch, "model", Key(0, step)).total.backward()
         nn.utils.clip_grad_norm_(theirs.parameters(), 0.5)
         optimiser.step()
         average.lerp_(theirs.net[0].weight.detach(), 1 - min(0.9, (2 + step) / (11 + step)))
@@ -86,12 +86,14 @@ class Scripted:
     weight: Tensor
 
 
-class Obedient(Objective):
+class Obedient(toy.Toy):
+    """Its loss is what the batch says."""
+
     def __init__(self) -> None:
         super().__init__()
         self.net = nn.Linear(1, 1)
 
-    def loss(self, batch: Scripted, player: str, rng: Key) -> Loss:
+    def loss(self, batch: Scripted, player: str, rng: Key, shared: Any) -> Loss:
         return Loss(batch.value.sum() + 0 * self.net.weight.sum(), {}, batch.weight.sum())
 
 
@@ -164,8 +166,8 @@ class Spoiled(toy.Regression):
         super().__init__()
         self.where = where
 
-    def loss(self, batch: toy.Batch, player: str, rng: Key) -> Loss:
-        loss = super().loss(batch, player, rng)
+    def loss(self, batch: toy.Batch, player: str, rng: Key, shared: Any) -> Loss:
+        loss = super().loss(batch, player, rng, shared)
         if not batch.ids[0].startswith("6-"):
             return loss
         if self.where == "loss":
@@ -192,10 +194,10 @@ def test_data_that_end(tmp_path: Path) -> None:
 class Curious(toy.Regression):
     """Notes the types that reach the loss."""
 
-    def loss(self, batch: toy.Batch, player: str, rng: Key) -> Loss:
+    def loss(self, batch: toy.Batch, player: str, rng: Key, shared: Any) -> Loss:
         self.types = (batch.x.dtype, self.net[0].weight.dtype, self.net(batch.x).dtype)
         self.first = batch.x[0, 0, 0].item()
-        return super().loss(batch, player, rng)
+        return super().loss(batch, player, rng, shared)
 
 
 @pytest.mark.parametrize(
@@ -258,7 +260,7 @@ def test_metrics_and_tensorboard(tmp_path: Path) -> None:
     toy.run(tmp_path, steps=10)
     record = lines(tmp_path)[-1]
     assert set(record) == {
-        *("step", "split", "loss", "root", "gradient_norm", "learning_rate", "elements_per_second", "seconds")
+        *("step", "split", "loss", "distance", "gradient_norm", "learning_rate", "elements_per_second", "seconds")
     }
     assert [line["step"] for line in lines(tmp_path)] == [4, 5, 8, 10]
     assert lines(tmp_path, "valid")[0]["step"] == 10

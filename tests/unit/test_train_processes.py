@@ -29,24 +29,25 @@ def records(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_two_processes_equal_one(tmp_path: Path) -> None:
-    """Two players, rows of unequal weight, two micro-batches per process, any number of validation batches."""
+@pytest.mark.parametrize(("name", "accumulate"), [("rivals", 2), ("contrast", 1), ("natural", 2)])
+def test_two_processes_equal_one(tmp_path: Path, name: str, accumulate: int) -> None:
+    """Two players, rows of unequal weight, micro-batches in each process, any number of validation batches; rows that
+    see each other, dropout and buffers included; directions in the place of gradients."""
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-addr=127.0.0.1"]
     command += [f"--master-port={free_port()}", "-m", "tests.unit.train_toy", str(tmp_path / "two")]
-    command += ["--objective=rivals", "--accumulate=2"]
+    command += [f"--objective={name}", f"--accumulate={accumulate}"]
     two = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=280)
     assert two.returncode == 0, two.stderr
-    one = toy.Rivals()
-    toy.run(tmp_path / "one", one, valid=toy.growing_valid())
+    toy.run(tmp_path / "one", toy.TOYS[name](), valid=toy.growing_valid())
     expected, got = records(tmp_path / "one"), records(tmp_path / "two")
     assert [(line["step"], line["split"]) for line in got] == [(line["step"], line["split"]) for line in expected]
     for here, there in zip(got, expected, strict=True):
-        for name in here:
-            if name.endswith(("loss", "gradient_norm")):
-                assert here[name] == pytest.approx(there[name], rel=1e-5), (here["step"], name)
-    for name in ("model", "ema"):
+        for value in here:
+            if value.endswith(("loss", "gradient_norm")):
+                assert here[value] == pytest.approx(there[value], rel=1e-5), (here["step"], value)
+    for kind in ("model", "ema"):
         first, second = (
-            load_file(Checkpoints(tmp_path / which).path(30) / f"{name}.safetensors") for which in ("one", "two")
+            load_file(Checkpoints(tmp_path / which).path(30) / f"{kind}.safetensors") for which in ("one", "two")
         )
         assert first.keys() == second.keys()
         for key, value in first.items():

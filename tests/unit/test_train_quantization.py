@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import make_dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from seqgen import config
 from seqgen.errors import SeqgenError
 from seqgen.nets import quantization
+from seqgen.noise import Key
 from seqgen.objectives.contract import Loss
 from seqgen.train.checkpoint import Checkpoints
-from seqgen.train.quantization import Quantiser
+from seqgen.train.quantization import FakeQuantizer
 from seqgen.train.settings import QuantizationConfig, SparsityConfig
 from tests.runtime.voices import tiny_run
 from tests.unit import train_toy as toy
@@ -49,28 +50,28 @@ class Rounded(toy.Regression):
         self.net = Net()
         self.trained_rounded: list[bool] = []
 
-    def loss(self, batch: toy.Batch, player: str, rng: Any) -> Loss:
+    def loss(self, batch: toy.Batch, player: str, rng: Key, shared: Any) -> Loss:
         if torch.is_grad_enabled():
             self.trained_rounded.append(self.net.fake_quantized)
-        return super().loss(batch, player, rng)
+        return super().loss(batch, player, rng, shared)
 
 
 def test_rounding_begins_where_it_should_and_stays(tmp_path: Path) -> None:
     objective = Rounded()
-    toy.run(tmp_path, objective, quantise=AFTER)
+    toy.run(tmp_path, objective, quantization=AFTER)
     assert objective.trained_rounded == [False] * 12 + [True] * 18
 
 
 def test_the_first_update_may_be_rounded_and_none_need_be(tmp_path: Path) -> None:
     for name, given, expected in (("all", replace(AFTER, after=0), True), ("none", QuantizationConfig(), False)):
         objective = Rounded()
-        toy.run(tmp_path / name, objective, quantise=given)
+        toy.run(tmp_path / name, objective, quantization=given)
         assert objective.trained_rounded == [expected] * 30
 
 
 def test_only_rounded_validations_choose_the_best(tmp_path: Path) -> None:
     """A network that was better before it was fake_quantized is not what is exported."""
-    toy.run(tmp_path, Rounded(), quantise=replace(AFTER, after=29), validate_every=29)
+    toy.run(tmp_path, Rounded(), quantization=replace(AFTER, after=29), validate_every=29)
     state = json.loads((Checkpoints(tmp_path).path(30) / "state.json").read_text())
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     values = {line["step"]: line["loss"] for line in lines if line["split"] == "valid"}
@@ -83,7 +84,7 @@ def test_only_rounded_validations_choose_the_best(tmp_path: Path) -> None:
 def test_a_resumed_run_is_rounded_the_same(tmp_path: Path, death: int) -> None:
     """With pruning on the way; stopped before, at and after the step that rounding begins with."""
     sparsity = SparsityConfig(matrices={"last.weight": 0.5}, block=(4, 4), start=4, ramp=20, every=4)
-    options: dict[str, Any] = {"quantise": AFTER, "sparsity": sparsity}
+    options: dict[str, Any] = {"quantization": AFTER, "sparsity": sparsity}
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     toy.run(whole, Rounded(), **options)
 
@@ -105,26 +106,18 @@ def test_a_resumed_run_is_rounded_the_same(tmp_path: Path, death: int) -> None:
 
 def test_what_cannot_be_rounded_is_refused() -> None:
     with pytest.raises(SeqgenError, match="trains no network that can be rounded to int8"):
-        Quantiser(toy.Regression(), AFTER)
+        FakeQuantizer(toy.Regression(), AFTER)
     frozen = Rounded()
     frozen.net.requires_grad_(False)
     with pytest.raises(SeqgenError, match="trains no network"):
-        Quantiser(frozen, AFTER)
+        FakeQuantizer(frozen, AFTER)
     with pytest.raises(SeqgenError, match="'after' is -1"):
         QuantizationConfig(after=-1)
 
 
-def from_before(settings: dict[str, Any]) -> Any:
-    """A configuration as it was when there was no such section, nor others that came since."""
-    del settings["subscale"], settings["levelled"]
-    return make_dataclass("Before", settings)(**settings)
-
-
-def test_a_run_without_it_keeps_its_digest_and_one_that_never_rounds_is_refused() -> None:
+def test_a_run_that_never_rounds_is_refused() -> None:
     run = tiny_run()
-    plain = config.plain(run)
-    assert plain.pop("quantise") == {"precision": "float32", "after": 0}
-    assert config.digest(run) == config.digest(from_before(plain))
-    assert config.digest(run) != config.digest(replace(run, quantise=QuantizationConfig("int8")))
+    assert config.plain(run)["quantization"] == {"precision": "float32", "after": 0}
+    assert config.digest(run) != config.digest(replace(run, quantization=QuantizationConfig("int8")))
     with pytest.raises(SeqgenError, match="nothing is rounded"):
-        replace(run, quantise=QuantizationConfig("int8", after=run.train.steps))
+        replace(run, quantization=QuantizationConfig("int8", after=run.train.steps))

@@ -7,16 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from seqgen.tasks.vocoder.batches import Batch
-from seqgen.tasks.run import DataConfig, RunConfig, build
 
-from seqgen.audio.codec import Bytes16
-from seqgen.config import Component
 from seqgen.noise import Key
-from seqgen.spec import FeatureSpec
-from seqgen.train.settings import TrainConfig
+from seqgen.objectives.contract import Part
+from seqgen.stream.conditioning import Frames
+from seqgen.tasks import experiment
+from seqgen.tasks.vocoder.batches import Batch
+from tests.runtime.voices import run_of, task_of
 
-FEATURES = FeatureSpec(sample_rate=8000, n_fft=128, window=80, hop=40, n_mels=8)
+HOP, LENGTH = 40, 400
 
 
 def _resident() -> float:
@@ -28,23 +27,21 @@ def _resident() -> float:
 @pytest.mark.soak
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads Linux's /proc")
 def test_memory_is_constant_over_a_thousand_steps() -> None:
-    run = RunConfig(
-        name="soak",
-        data=DataConfig(train="", valid="", test="", segment=400),
-        features=FEATURES,
-        model=Component("wavernn", {"hidden": 64}),
-        train=TrainConfig(steps=1000),
-    )
-    system = build(run, ("one",))
-    optimiser = torch.optim.AdamW(system.objective.parameters())
-    frames = system.left + 400 // FEATURES.hop + system.right
+    task = task_of(run_of({"name": "autoregressive", "body": {"name": "wavernn", "hidden": 64}}, hop=HOP), ("one",))
+    system = experiment.build(task, source="test")
+    objective, voice = system.objective, task.vocoder(system.networks).generator
+    assert objective is not None
+    symbols, bands = LENGTH * voice.symbols_per_sample, task.options.features.n_mels
+    optimiser = torch.optim.AdamW(objective.parameters())
+    frames = voice.left + LENGTH // HOP + voice.right
     marks = []
     for step in range(1000):
         generator = torch.Generator().manual_seed(step)
-        x = torch.randint(256, (8, 400 * Bytes16.symbols_per_sample), generator=generator)
-        cond = torch.randn(8, frames, FEATURES.n_mels, generator=generator)
-        batch = Batch(x, torch.full((8,), 800), cond, x, torch.zeros(8, dtype=torch.int64), ("",) * 8)
-        loss = system.objective(batch, "generator", Key(0, step))
+        x = torch.randint(256, (8, symbols), generator=generator)
+        mel = torch.randn(8, frames, bands, generator=generator)
+        cond = Frames(mel, torch.zeros(8, dtype=torch.int64), voice.left)
+        batch = Batch(x, torch.full((8,), symbols), cond, ("",) * 8)
+        loss = objective(Part(batch, Key(0, step)), "generator")
         optimiser.zero_grad()
         loss.total.backward()
         optimiser.step()

@@ -29,7 +29,7 @@ SIZES: dict[str, Any] = {
     "outputs": 4,
 }
 KINDS: dict[str, dict[str, Any]] = {
-    "vocab_size": {"vocab_size": 11, "conditioned": False},
+    "symbols": {"vocab_size": 11, "conditioned": False},
     "symbols-conditioned": {"vocab_size": 11, "kernel": 3, "input_kernel": 1},
     "real": {"vocab_size": 0, "conditioned": False, "kernel": 3, "input_kernel": 3},
     "real-conditioned": {"vocab_size": 0, "unit": 0.25},
@@ -269,8 +269,7 @@ def test_probabilities_of_all_sequences_sum_to_one() -> None:
     body = make(vocab_size=3, outputs=3, conditioned=False, dtype=torch.float32)
     generator = AutoRegressive(body, Categorical(Categorical.Config(classes=3)), None, start=1, symbols_per_sample=1)
     every = torch.tensor(list(itertools.product(range(3), repeat=4)))
-    none = torch.zeros(len(every), 0, 0), torch.zeros(len(every), dtype=torch.int64)
-    scores = generator.log_prob(every, *none).detach().double().sum(dim=1)
+    scores = generator.log_prob(every).detach().double().sum(dim=1)
     assert abs(float(scores.exp().sum()) - 1) <= 1e-6
     assert scores.std() > 0.1
 
@@ -286,7 +285,7 @@ def test_probabilities_of_all_sequences_sum_to_one() -> None:
         ({"input_kernel": 0}, "input_kernel is 0"),
         ({"residual_channels": -1}, "residual_channels is -1"),
         ({"outputs": 0}, "outputs is 0"),
-        ({"vocab_size": -1}, "symbols is -1; give 0 or more"),
+        ({"vocab_size": -1}, "vocab_size is -1; give 0 or more"),
         ({"dilation_cycle": 0}, "dilation_cycle is 0"),
         ({"unit": 0.0}, "unit is 0.0; give a positive amplitude"),
         ({"unit": float("nan")}, "unit is nan"),

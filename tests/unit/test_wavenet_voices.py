@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,59 +11,60 @@ import onnx
 import pytest
 import torch
 import torch.nn.functional as F
-from seqgen.tasks.experiment import Experiment
-from seqgen.tasks.run import RunConfig, System
-from seqgen.tasks.run import voice as training_voice
-from tests.parity.draws import parted_rows
 from torch import Tensor
 
 from seqgen import noise
 from seqgen.audio.codec import MuLaw8
 from seqgen.bundle import Bundle
-from seqgen.config import Component
+from seqgen.distributions.contract import LocationScale
 from seqgen.distributions.gaussian import Gaussian
 from seqgen.distributions.logistic_mixture import LogisticMixture
 from seqgen.errors import SeqgenError
 from seqgen.export import program, voice
 from seqgen.generation.autoregressive import AutoRegressive
 from seqgen.generation.gain import SPREAD, GainFlow, GainNormalized
+from seqgen.generation.vocoder import Vocoder
 from seqgen.models.wavenet import WaveNet
 from seqgen.models.wavenet_context import ContextWaveNet
 from seqgen.runtime import open_runtime
 from seqgen.runtime.native import built
-from tests.runtime.voices import tiny_run, tiny_system
+from seqgen.stream.conditioning import Frames
+from seqgen.tasks.run import RunConfig
+from seqgen.tasks.vocoder.task import Vocoding
+from tests.parity.draws import parted_rows
+from tests.runtime.voices import density, export, run_of, tiny_system
 
 VOICES: dict[str, dict[str, Any]] = {
-    "mulaw": {"codec": "mulaw8", "distribution": Component("categorical"), "vocab_size": 256, "outputs": 256},
+    "mulaw": {"codec": "mulaw8", "distribution": {"name": "categorical"}, "vocab_size": 256, "outputs": 256},
     "mixture": {
         "codec": "float",
-        "distribution": Component("logistic-mixture", {"mixtures": 2, "origin": -4.0}),
+        "distribution": {"name": "logistic-mixture", "mixtures": 2, "origin": -4.0},
         "vocab_size": 0,
         "outputs": 6,
         "kernel": 3,
     },
     "context": {
         "codec": "mulaw8",
-        "distribution": Component("categorical"),
+        "distribution": {"name": "categorical"},
         "context": {"rate": 3, "channels": 6, "layers": 2, "embedding": 4},
         "vocab_size": 256,
         "outputs": 256,
     },
-    "levelled": {
+    "gain-normalized": {
         "codec": "float",
-        "distribution": Component("logistic-mixture", {"mixtures": 2, "origin": -2.0}),
+        "distribution": {"name": "logistic-mixture", "mixtures": 2, "origin": -2.0},
         "vocab_size": 0,
         "outputs": 6,
-        "levelled": True,
+        "gain_normalized": True,
     },
     "gaussian": {
         "codec": "float",
-        "distribution": Component("gaussian", {"origin": -4.0}),
+        "distribution": {"name": "gaussian", "origin": -4.0},
         "vocab_size": 0,
         "outputs": 2,
     },
 }
-VOICES["levelled context"] = VOICES["levelled"] | {"context": VOICES["context"]["context"]}
+VOICES["gain-normalized context"] = VOICES["gain-normalized"] | {"context": VOICES["context"]["context"]}
 SLOW = {"rate": 4097, "channels": 1, "layers": 1, "embedding": 1}  # reads more at a time than the engine does
 VOICES["wide"] = VOICES["mixture"] | {"kernel": 9}  # more taps than the native engine has
 
@@ -72,53 +72,48 @@ VOICES["wide"] = VOICES["mixture"] | {"kernel": 9}  # more taps than the native 
 def voice_run(
     *,
     codec: str,
-    distribution: Component,
+    distribution: dict[str, Any],
     context: dict[str, Any] | None = None,
-    levelled: bool = False,
+    gain_normalized: bool = False,
     **options: Any,
 ) -> RunConfig:
-    run, sizes = (
-        tiny_run(hop=20),
-        {
-            "layers": 4,
-            "dilation_cycle": 3,
-            "residual_channels": 8,
-            "gate_channels": 8,
-            "skip_channels": 12,
-            "head_channels": 12,
-        },
-    )
-    wavenet = sizes | options
-    model = Component("wavenet", wavenet)
+    sizes = {"layers": 4, "dilation_cycle": 3, "residual_channels": 8, "gate_channels": 8}
+    wavenet = sizes | {"skip_channels": 12, "head_channels": 12} | options
+    body: dict[str, Any] = {"name": "wavenet", **wavenet}
     if context is not None:
-        model = Component("wavenet-context", context | {"wavenet": wavenet})
-    return replace(run, data=replace(run.data, codec=codec), model=model, distribution=distribution, levelled=levelled)
+        body = {"name": "wavenet-context", **context, "wavenet": wavenet}
+    generator = density(body, distribution=distribution, gain_normalized=gain_normalized)
+    return run_of(generator, hop=20, codec=codec)
 
 
-def tiny_voice(kind: str) -> tuple[System, Experiment]:
+def generator_of(vocoder: Vocoder) -> AutoRegressive:
+    assert isinstance(vocoder.generator, AutoRegressive)
+    return vocoder.generator
+
+
+def tiny_voice(kind: str) -> tuple[Vocoder, Vocoding]:
     """A random voice; one of real numbers with narrow distributions, which would else lie beyond full scale."""
-    system, experiment = tiny_system(voice_run(**VOICES[kind]), ("ann", "bo"), seed=2)
-    if system.generator.body.spec.in_dim:
+    vocoder, task = tiny_system(voice_run(**VOICES[kind]), ("ann", "bo"), seed=2)
+    body: Any = vocoder.generator.body
+    if body.spec.in_dim:
         with torch.no_grad():
-            body = system.generator.body
             inner = body.body if isinstance(body, GainNormalized) else body
             (inner.wavenet if isinstance(inner, ContextWaveNet) else inner).out.weight.mul_(0.3)
-    return system, experiment
+    return vocoder, task
 
 
 @pytest.fixture(scope="module", params=VOICES)
-def system(request: pytest.FixtureRequest) -> System:
-    return tiny_voice(request.param)[0]
+def generator(request: pytest.FixtureRequest) -> AutoRegressive:
+    return generator_of(tiny_voice(request.param)[0])
 
 
-def stream(system: System, batch: int, frames: int) -> tuple[Tensor, Tensor]:
-    """Uniforms ``[B, T, draws]`` for all that a fresh stream can make, and frames with a one-hot."""
-    generator = system.generator
-    samples, draws = frames * 20 - generator.latency, generator.distribution.num_uniforms
+def stream(generator: AutoRegressive, batch: int, frames: int) -> tuple[Tensor, Tensor]:
+    """Uniforms ``[B, T, num_uniforms]`` for all that a fresh stream can make, and frames with a one-hot."""
+    samples, width = generator.alignment.first_samples(frames), generator.num_uniforms
     mel = torch.randn(batch, frames, 10, generator=torch.Generator().manual_seed(3)) * 2 - 5
     hot = F.one_hot(torch.arange(batch) % 2, 2).float()[:, None].expand(-1, frames, -1)
-    u = np.stack([noise.block(5, row, 0, samples * draws) for row in range(batch)])
-    return torch.from_numpy(u).unflatten(1, (-1, draws)), torch.cat([mel, hot], dim=2)
+    u = np.stack([noise.block(5, row, 0, samples * width) for row in range(batch)])
+    return torch.from_numpy(u).unflatten(1, (-1, width)), torch.cat([mel, hot], dim=2)
 
 
 def first_difference(first: Any, second: Any) -> float:
@@ -129,14 +124,13 @@ def first_difference(first: Any, second: Any) -> float:
 
 @torch.no_grad()
 @pytest.mark.parametrize("cuts", [(2, 3, 4, 5, 6, 7, 8), (5,)], ids=str)
-def test_samples_are_the_same_in_chunks(system: System, cuts: tuple[int, ...]) -> None:
-    generator = system.generator
-    u, frames = stream(system, 2, 9)
-    whole, _ = generator.sample(u, generator.init_state(2), frames)
+def test_samples_are_the_same_in_chunks(generator: AutoRegressive, cuts: tuple[int, ...]) -> None:
+    u, frames = stream(generator, 2, 9)
+    whole, _ = generator.generate(u, generator.init_state(2), frames)
     state, made = generator.init_state(2), []
     for first, stop in zip((0, *cuts), (*cuts, 9), strict=True):
         begin, end = (max(0, k * 20 - generator.latency) for k in (first, stop))
-        values, state = generator.sample(u[:, begin:end], state, frames[:, first:stop])
+        values, state = generator.generate(u[:, begin:end], state, frames[:, first:stop])
         made.append(values)
     assert len(whole.unique()) > 50
     values = torch.cat(made, dim=1)
@@ -148,18 +142,17 @@ def test_samples_are_the_same_in_chunks(system: System, cuts: tuple[int, ...]) -
         assert first_difference(whole, values) <= 2.1 / 65535
 
 
-def test_likelihood_in_blocks_is_that_of_one_pass(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_likelihood_in_blocks_is_that_of_one_pass(generator: AutoRegressive, monkeypatch: pytest.MonkeyPatch) -> None:
     """Validation streams the recording through ``step``; training runs it at once."""
-    generator = system.generator
-    u, frames = stream(system, 2, 9)
-    mel, speaker = frames[..., :10], torch.tensor([0, 1])
+    u, frames = stream(generator, 2, 9)
+    cond = Frames(frames[..., :10], torch.tensor([0, 1]))
     with torch.no_grad():
-        values, _ = generator.sample(u, generator.init_state(2), frames)
+        values, _ = generator.generate(u, generator.init_state(2), frames)
     x = values if generator.distribution.vocab_size else values[..., None]
-    once = generator.log_prob(x, mel, speaker)
+    once = generator.log_prob(x, cond)
     monkeypatch.setattr("seqgen.generation.autoregressive._BLOCK", 40)
     with torch.no_grad():
-        streamed = generator.log_prob(x, mel, speaker)
+        streamed = generator.log_prob(x, cond)
         params, _ = generator.step(values, generator.init_state(2), frames)
     torch.testing.assert_close(streamed, once.detach(), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(generator.distribution.log_prob(params, values), once.detach(), rtol=1e-4, atol=1e-4)
@@ -171,8 +164,8 @@ def test_likelihood_in_blocks_is_that_of_one_pass(system: System, monkeypatch: p
 
 @pytest.fixture(scope="module", params=VOICES)
 def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    system, experiment = tiny_voice(request.param)
-    return voice.write(system.voice, experiment, tmp_path_factory.mktemp(request.param) / "voice", {})
+    vocoder, task = tiny_voice(request.param)
+    return export(vocoder.generator, task, tmp_path_factory.mktemp(request.param) / "voice")
 
 
 def test_a_voice_is_reproduced_by_every_runtime(bundle: Bundle) -> None:
@@ -224,13 +217,15 @@ def test_a_voice_sounds_the_same_in_chunks_and_continues_elsewhere(bundle: Bundl
 @pytest.mark.parametrize(
     ("kind", "change", "said"),
     [
-        ("mulaw", {"codec": "float"}, "reads 256 symbols, 1 to a sample; .* 'float' .* set data.codec to mulaw8"),
-        ("mulaw", {"codec": "bytes16"}, "1 to a sample; data.codec 'bytes16' gives others; set data.codec to mulaw8"),
-        ("mulaw", {"vocab_size": 0}, "reads real numbers, 1 to a sample; data.codec 'mulaw8' .* set data.codec to float"),
-        ("mulaw", {"vocab_size": 5}, "reads 5 symbols, .*; choose a model that reads what it gives"),
+        ("mulaw", {"codec": "float"}, "reads 256 symbols, 1 to a sample; .* 'float' .* set task.codec to mulaw8"),
+        ("mulaw", {"codec": "bytes16"}, "1 to a sample; task.codec 'bytes16' gives others; set task.codec to mulaw8"),
+        ("mixture", {"codec": "mulaw8"}, "reads real numbers, 1 to a sample; .* 'mulaw8' .* set task.codec to float"),
+        ("mulaw", {"vocab_size": 5, "outputs": 5}, "reads 5 symbols, .*; choose a model that reads what it gives"),
+        ("mulaw", {"vocab_size": 5}, "the body gives 256 outputs, the distribution takes 5"),
+        ("mulaw", {"vocab_size": 0}, "reads real numbers, the distribution draws 256 symbols"),
         ("mulaw", {"outputs": 30}, "the body gives 30 outputs, the distribution takes 256"),
-        ("mulaw", {"outputs": 2, "distribution": Component("gaussian")}, "reads 256 symbols, the distribution draws real numb"),
-        ("mixture", {"outputs": 256, "distribution": Component("categorical")}, "real numbers, .* draws 256 symbols"),
+        ("mulaw", {"outputs": 2, "distribution": {"name": "gaussian"}}, "reads 256 symbols, the distribution draws"),
+        ("mixture", {"outputs": 256, "distribution": {"name": "categorical"}}, "real numbers, .* draws 256 symbols"),
     ],
 )  # fmt: skip
 def test_parts_that_do_not_fit_are_refused(kind: str, change: dict[str, Any], said: str) -> None:
@@ -247,32 +242,35 @@ def test_a_generator_of_symbols_does_not_draw_real_numbers(distribution: Any) ->
         AutoRegressive(body, distribution, None, start=0, symbols_per_sample=1)
 
 
-def test_a_model_that_the_engine_lacks_is_not_quantised(tmp_path: Path) -> None:
-    system, experiment = tiny_voice("wide")
+def test_a_model_that_the_engine_lacks_is_exported_in_float32_only(tmp_path: Path) -> None:
+    vocoder, task = tiny_voice("wide")
     slow = tiny_system(voice_run(**VOICES["context"] | {"context": SLOW}), ("ann", "bo"))[0]
-    assert not program.runnable(slow.vocoder)
-    with pytest.raises(SeqgenError, match="the native engine cannot run wavenet; export it in float32"):
-        voice.write(system.voice, experiment, tmp_path / "voice", {}, "int8")
+    assert not program.runnable(slow)
+    with pytest.raises(SeqgenError, match="cannot run an AutoRegressive density over WaveNet; export it in float32"):
+        export(vocoder.generator, task, tmp_path / "voice", precision="int8")
     assert list(tmp_path.iterdir()) == []
-    made = voice.write(system.voice, experiment, tmp_path / "voice", {})
+    made = export(vocoder.generator, task, tmp_path / "voice")
     assert "program.json" not in {entry.name for entry in made.manifest.files}
     assert str(open_runtime(made)) == "onnx"
 
 
-def test_what_has_no_level_is_refused() -> None:
-    run = replace(voice_run(**VOICES["mulaw"]), levelled=True)
-    with pytest.raises(SeqgenError, match="'levelled' is set for a model of symbols or without conditioning; remove"):
-        training_voice(run, ("ann", "bo"))
-    with pytest.raises(SeqgenError, match="levelled: got no conditioning; give cond"):
-        tiny_voice("levelled")[0].generator.body(torch.zeros(1, 3, 1))
-    with pytest.raises(SeqgenError, match="louder: got no conditioning; give cond"):
+def test_what_has_no_gain_is_refused() -> None:
+    problem = "'gain_normalized' is set for a model of symbols or without conditioning; remove"
+    for kind, change in (("mulaw", {}), ("mixture", {"conditioned": False})):
+        with pytest.raises(SeqgenError, match=problem):
+            tiny_system(voice_run(**VOICES[kind] | change | {"gain_normalized": True}), ("ann", "bo"))
+    with pytest.raises(SeqgenError, match="gain-normalized: got no conditioning; give cond"):
+        tiny_voice("gain-normalized")[0].generator.body(torch.zeros(1, 3, 1))
+    with pytest.raises(SeqgenError, match="gain: got no conditioning; give cond"):
         GainFlow()(torch.zeros(1, 3, 1))
 
 
-def test_a_level_scales_what_is_read_and_what_is_drawn() -> None:
-    """Samples g times as loud under a level g times as high are as likely as before, less ln g each."""
-    body = tiny_voice("levelled")[0].generator.body.double()
+def test_a_gain_scales_what_is_read_and_what_is_drawn() -> None:
+    """Samples g times as loud under a gain g times as high are as likely as before, less ln g each."""
+    body = tiny_voice("gain-normalized")[0].generator.body.double()
+    assert isinstance(body, GainNormalized)
     distribution = body.distribution
+    assert isinstance(distribution, LocationScale)
     generator = torch.Generator().manual_seed(4)
     cond = torch.randn(1, 30, body.spec.cond_dim, generator=generator, dtype=torch.float64)
     cond[..., -1:] = torch.linspace(-0.3, 0.1, 30)[None, :, None]

@@ -6,7 +6,7 @@ import argparse
 import itertools
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -14,13 +14,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from seqgen.noise import Key
-from seqgen.objectives.contract import Loss, Objective
+from seqgen.objectives.contract import Loss, Objective, Part
+from seqgen.spec import Facts
 from seqgen.train import checkpoint
 from seqgen.train.checkpoint import CheckpointIdentity
-from seqgen.train.loop import Outcome, train
+from seqgen.train.loop import Outcome, Recipe, train
 from seqgen.train.settings import TrainConfig
+from seqgen.train.source import Source
 
 ROWS, TIME, WIDTH = 8, 5, 3
 IDENTITY = CheckpointIdentity("train:\n  steps: 30\n  learning_rate: 0.01\n", "0123456789ab", "features-1")
@@ -54,48 +57,131 @@ def growing_valid() -> Callable[[], list[Batch]]:
     return lambda: list(batches(10_000, next(stops), 0, 1))
 
 
-def _mean(error: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+def parts(batch: Batch, *sizes: int) -> list[Batch]:
+    """Rows of a batch in parts of these sizes."""
+    stops = list(itertools.accumulate(sizes))
+    cut = zip([0, *stops], stops, strict=False)
+    return [Batch(batch.x[a:b], batch.lengths[a:b], batch.ids[a:b]) for a, b in cut]
+
+
+class Toys(Source):
+    """A source of such batches, made by functions."""
+
+    def __init__(
+        self, make: Callable[..., Iterator[Any]] = batches, every: Callable[[], Iterable[Any]] = valid
+    ) -> None:
+        self.make, self.every = make, every
+
+    def batches(self, start: int, stop: int, rank: int, world: int) -> Iterator[Any]:
+        return self.make(start, stop, rank, world)
+
+    def whole(self) -> Iterable[Any]:
+        return self.every()
+
+
+def mean(error: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean of ``error [B, T]`` over what is real, and how much that is."""
     real = (torch.arange(error.shape[1])[None] < lengths[:, None]).to(error.dtype)
     return (error * real).sum() / real.sum(), real.sum()
 
 
-class Regression(Objective):
+class Toy(Objective):
+    """A method whose networks are its own."""
+
+    def __init__(self) -> None:
+        super().__init__(None, {}, Facts())
+        torch.manual_seed(0)
+
+    def asked(self, batch: Any, player: str, rng: Key) -> Loss:
+        """The loss as the loop asks for it."""
+        with torch.no_grad():
+            part = Part(batch, rng, self.begin(batch, rng))
+        return self(part, player)
+
+
+class Regression(Toy):
     """Predicts the sum of a frame; counts the frames it has seen, as an objective with buffers would."""
 
     def __init__(self, dropout: float = 0.2) -> None:
         super().__init__()
-        torch.manual_seed(0)
         self.net = nn.Sequential(nn.Linear(WIDTH, 8), nn.Tanh(), nn.Dropout(dropout), nn.Linear(8, 1))
         self.register_buffer("seen", torch.zeros(()))
 
-    def loss(self, batch: Batch, player: str, rng: Key) -> Loss:
-        error = (self.net(batch.x) - batch.x.sum(-1, keepdim=True))[..., 0] ** 2
-        total, weight = _mean(error, batch.lengths)
-        return Loss(total, {"root": total.detach().sqrt()}, weight, {"seen": weight.detach()})
+    def loss(self, batch: Batch, player: str, rng: Key, shared: Any) -> Loss:
+        error = (self.net(batch.x) - batch.x.sum(-1, keepdim=True))[..., 0]
+        total, weight = mean(error**2, batch.lengths)
+        distance, _ = mean(error.detach().abs(), batch.lengths)
+        return Loss(total, {"distance": distance}, weight, {"seen": weight.detach()})
 
-    def after_update(self, aux: dict[str, Tensor]) -> None:
+    def after_update(self, player: str, aux: Mapping[str, Tensor], moved: Mapping[str, Tensor]) -> None:
         self.seen += aux["seen"]
 
 
-class Rivals(Objective):
+class Rivals(Toy):
     """Two players: a forger whose loss runs through the judge, and the judge; each update counts."""
 
     players = MappingProxyType({"judge": ("judge",), "forger": ("forger",)})
 
     def __init__(self) -> None:
         super().__init__()
-        torch.manual_seed(0)
         self.judge, self.forger = nn.Linear(WIDTH, 1), nn.Linear(WIDTH, WIDTH)
         self.register_buffer("seen", torch.zeros(()))
 
-    def loss(self, batch: Batch, player: str, rng: Key) -> Loss:
+    def loss(self, batch: Batch, player: str, rng: Key, shared: Any) -> Loss:
         forged = self.judge(self.forger(batch.x))[..., 0]
         error = (forged - 1) ** 2 if player == "forger" else (self.judge(batch.x)[..., 0] - 1) ** 2 + forged**2
-        total, weight = _mean(error, batch.lengths)
+        total, weight = mean(error, batch.lengths)
         return Loss(total, {}, weight, {"seen": weight.detach()})
 
-    def after_update(self, aux: dict[str, Tensor]) -> None:
+    def after_update(self, player: str, aux: Mapping[str, Tensor], moved: Mapping[str, Tensor]) -> None:
         self.seen += aux["seen"]
+
+
+class Contrast(Toy):
+    """Each row's later frames are to be told from those of all other rows; buffers follow, and dropout is drawn."""
+
+    couples_rows = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(WIDTH, 8), nn.Dropout(0.3), nn.Linear(8, 4))
+        self.register_buffer("seen", torch.zeros(()))
+        self.register_buffer("centre", torch.zeros(4))
+
+    def loss(self, batch: Batch, player: str, rng: Key, shared: Any) -> Loss:
+        found = self.net(batch.x)
+        early, late = found[:, :2].mean(dim=1), found[:, 2:].mean(dim=1)
+        total = functional.cross_entropy(early @ late.T, torch.arange(len(early)))
+        aux = {"seen": total.new_tensor(len(early)), "centre": early.detach().mean(dim=0)}
+        return Loss(total, {}, total.new_tensor(len(early)), aux)
+
+    def after_update(self, player: str, aux: Mapping[str, Tensor], moved: Mapping[str, Tensor]) -> None:
+        self.seen += aux["seen"]
+        self.centre.lerp_(aux["centre"], 0.1)
+
+
+class Natural(Toy):
+    """``½ Σ_i m_i (x_i - w_i)²`` along its natural gradient ``(w - x)``, whatever the metric m is; a gain beside it
+    follows its own gradient."""
+
+    directed: bool = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.place, self.gain = nn.Parameter(torch.zeros(WIDTH)), nn.Parameter(torch.ones(()))
+        self.register_buffer("metric", torch.tensor([0.25, 2.0, 8.0]))
+
+    def loss(self, batch: Batch, player: str, rng: Key, shared: Any) -> Loss:
+        away = self.place - batch.x
+        error = 0.5 * (self.metric * away**2).sum(-1) + 0.5 * (self.gain * batch.x[..., 0] - batch.x[..., 1]) ** 2
+        total, weight = mean(error, batch.lengths)
+        columns = [mean(column, batch.lengths)[0] for column in away.detach().unbind(dim=-1)]
+        return Loss(total, {}, weight, directions={"place": torch.stack(columns)} if self.directed else None)
+
+
+TOYS: Mapping[str, type[Toy]] = MappingProxyType(
+    {"regression": Regression, "rivals": Rivals, "contrast": Contrast, "natural": Natural}
+)
 
 
 def settings(**changes: Any) -> TrainConfig:
@@ -104,12 +190,23 @@ def settings(**changes: Any) -> TrainConfig:
     return TrainConfig(**{**given, **every, **changes})
 
 
+_RECIPE = ("players", "sparsity", "quantization")
+_TRAIN = ("identity", "resume", "init_from", "on_validate", "device")
+
+
 def run(out: Path, objective: Objective | None = None, **options: Any) -> Outcome:
-    """Train with the toy defaults; fields of TrainConfig and arguments of ``train`` may be given."""
-    arguments = {"batches": batches, "valid": valid, "identity": IDENTITY, "device": "cpu"}
-    names = ("batches", "valid", "identity", "sparsity", "quantise", "resume", "init_from", "on_validate", "device")
-    arguments.update({name: options.pop(name) for name in names if name in options})
-    return train(objective or Regression(), settings(**options), out=out, **arguments)
+    """Train with the toy defaults.
+
+    ``options`` are fields of TrainConfig and of Recipe, and arguments of ``train``; ``batches`` and ``valid`` are functions
+    that make a source (``valid=None``: no validation).
+    """
+    make, every = options.pop("batches", batches), options.pop("valid", valid)
+    source = options.pop("source", Toys(make))
+    validation = options.pop("validation", Toys(every=every) if every is not None else None)
+    recipe = {name: options.pop(name) for name in _RECIPE if name in options}
+    given = {name: options.pop(name) for name in _TRAIN if name in options}
+    arguments = {"identity": IDENTITY, "device": "cpu", "source": source, "validation": validation, **given}
+    return train(objective or Regression(), Recipe(settings(**options), **recipe), out=out, **arguments)
 
 
 def die() -> None:
@@ -145,18 +242,18 @@ def die_while_writing(count: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("out", type=Path)
-    parser.add_argument("--objective", choices=["regression", "rivals"], default="regression")
+    parser.add_argument("--objective", choices=TOYS, default="regression")
     parser.add_argument("--accumulate", type=int, default=1)
     parser.add_argument("--die-at-step", type=int, default=-1)
     parser.add_argument("--die-at-file", type=int, default=0)
     given = parser.parse_args()
     if given.die_at_file:
         die_while_writing(given.die_at_file)
-    objective = Regression() if given.objective == "regression" else Rivals()
+    objective = TOYS[given.objective]()
     with torch.no_grad():  # processes that start from different numbers must still train as one
         for tensor in (*objective.parameters(), *objective.buffers()):
             tensor += int(os.environ.get("RANK", "0"))
-    data = growing_valid() if given.objective == "rivals" else valid
+    data = valid if given.objective == "regression" else growing_valid()
     run(given.out, objective, accumulate=given.accumulate, batches=dying_at(given.die_at_step), valid=data)
 
 

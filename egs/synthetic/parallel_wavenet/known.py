@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from seqgen.flows.affine import logistic_log_density
 from seqgen.generation.autoregressive import AutoRegressive
 from seqgen.spec import StreamSpec
 from seqgen.stream.combinators import Repeat
+from seqgen.stream.conditioning import Frames
 from seqgen.stream.contract import Streamable
 
 
@@ -43,7 +45,7 @@ class Resonance(Streamable[Tensor]):
         self.teacher = teacher
         self.spec = StreamSpec(in_dim=1, out_dim=6, cond_dim=1, context=2)
 
-    def init_state(self, batch: int) -> Tensor:
+    def init_state(self, batch: int, memory: Any = None) -> Tensor:
         return self.zeros(batch, 1, 1)
 
     def step(self, x: Tensor, state: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -72,9 +74,9 @@ def features(teacher: Teacher, rows: int, frames: int, stream: int) -> Tensor:
 @torch.no_grad()
 def recordings(made: AutoRegressive, tuned: Tensor, stream: int) -> Tensor:
     """What the teacher says to these features: ``[rows, frames·hop, 1]``, by its own sampling loop."""
-    rows, samples = len(tuned), tuned.shape[1] * (made.conditioner.spec.up if made.conditioner else 1)
+    rows, samples = len(tuned), tuned.shape[1] * made.hop
     u = torch.from_numpy(noise.block(18, stream, 0, rows * samples * 2)).view(rows, samples, 2)
-    return made.sample(u, made.init_state(rows), tuned)[0][..., None]
+    return made.sample(u, Frames(tuned, torch.zeros(rows, dtype=torch.int64)))[..., None]
 
 
 def _mixture(x: Tensor, teacher: Teacher) -> Tensor:

@@ -11,6 +11,7 @@ from seqgen.errors import SeqgenError
 from seqgen.nets.layers import Activation, CausalConv1d, Dense
 from seqgen.spec import StreamSpec
 from seqgen.stream.combinators import Residual, Serial
+from seqgen.stream.conditioning import Conditioning
 from seqgen.stream.contract import Streamable
 
 # Lane steps of the past that the first convolution reads next to the look-ahead.
@@ -18,7 +19,8 @@ BEHIND = 2
 
 
 class LaneContext(Streamable[Any]):
-    """``Dense ∘ residual blocks ∘ convolution`` over lane time; row by row for the lane that is to be made.
+    """Context network of lanes, ``Dense ∘ residual blocks ∘ convolution`` over lane time; row by row for the lane that
+    is to be made.
 
     What it reads at lane step k is one vector of ``2·lanes - 1`` numbers (:meth:`inputs`): the samples ``u_{Bk+z}`` of
     the lanes before this one, the nearest first, 0 where there is no such lane; then the lane's one-hot. Its output at
@@ -57,7 +59,7 @@ class LaneContext(Streamable[Any]):
     def init_state(self, batch: int, memory: Any = None) -> Any:
         return self.net.init_state(batch)
 
-    def step(self, x: Tensor, state: Any, cond: Tensor | None = None) -> tuple[Tensor, Any]:
+    def step(self, x: Tensor, state: Any, cond: Conditioning | None = None) -> tuple[Tensor, Any]:
         with torch.autocast(x.device.type, enabled=False):  # half precision would drop half of a 16-bit sample
             return self.net.step(x.to(self._like.dtype), state)
 

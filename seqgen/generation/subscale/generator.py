@@ -4,9 +4,9 @@ Lane s holds every B-th sample, ``u_{Bi+s}`` for lane steps i = 0, 1, …; with 
 
     p(u) = Π_s Π_i p(u_{Bi+s} | u_{Bk+s}, k < i ;  u_{Bk+z}, z < s, k <= i + F ;  features)
 
-The body runs along each lane, and :class:`~seqgen.generation.subscale.context.LaneContext` tells it of the lanes before.
-A lane may start when the lane before is ``F + 1`` steps ahead. So at step τ the samples ``(i, s)`` with ``i = τ - s·(F + 1)`` are
-made together, one of each lane under way, in ``L/B + (B - 1)·(F + 1)`` steps for L samples.
+The body runs along each lane, and :class:`~seqgen.generation.subscale.context.LaneContext` tells it of the lanes
+before. A lane may start when the lane before is ``F + 1`` steps ahead. So at step τ the samples ``(i, s)`` with ``i = τ
+- s·(F + 1)`` are made together, one of each lane under way, in ``L/B + (B - 1)·(F + 1)`` steps for L samples.
 
 That streams: the samples ``B·i … B·i + B - 1`` are all there after step ``i + D``, ``D = (B - 1)·(F + 1)``, so what is
 given out is ``D·B`` samples behind what is being made (``latency``), and their noise is used that early (``ahead``).
@@ -64,7 +64,7 @@ class SubscaleConfig:
 
 
 class _Scored(NamedTuple):
-    """What scoring carries from stretch to stretch; rows are lane-major, ``lane · B + row of the batch``."""
+    """State of scoring between two stretches; rows are lane-major, ``lane · B + row of the batch``."""
 
     previous: Tensor
     body: Any

@@ -1,4 +1,5 @@
-"""Lanes side by side, each some steps behind the one before: when a sample is made, what a stream of them holds."""
+"""Stagger of lanes that are made side by side, each some steps behind the one before, and the state of such a
+stream."""
 
 from __future__ import annotations
 
@@ -12,14 +13,15 @@ from seqgen.stream.state import map_leaves
 
 
 class Waiting(NamedTuple):
-    """The conditioning network's state, and its vectors for samples that are not given out yet, ``[B, H, C]``."""
+    """Conditioning of a staggered stream: the network's state, and its vectors for samples not given out yet,
+    ``[B, H, C]``."""
 
     network: Any
     vectors: Tensor
 
 
 class LanesState(NamedTuple):
-    """The lanes of a stream between two steps; ``D = (lanes - 1)·(horizon + 1)``.
+    """State of the lanes of a stream between two steps; ``D = (lanes - 1)·(horizon + 1)``.
 
     Attributes:
         tape: int64 ``[B]``, steps made, from ``-horizon`` (lane 0 looks ahead) up to D, where it stays.
@@ -37,7 +39,7 @@ class LanesState(NamedTuple):
 
 @dataclass(frozen=True)
 class Stagger:
-    """Lane s makes its i-th sample in step ``i + s·lag``, ``lag = horizon + 1``, of ``lanes`` lanes.
+    """Schedule of lanes: lane s makes its i-th sample in step ``i + s·lag``, ``lag = horizon + 1``, of ``lanes`` lanes.
 
     Source: Kalchbrenner et al., arXiv 1802.08435, section 4.2 (batched sampling of the lanes).
 

@@ -19,6 +19,7 @@ from seqgen.generation.contract import Generator
 from seqgen.noise import Key
 from seqgen.spec import Facts
 from seqgen.tasks.contract import Evaluation, Sampling, Split, System, Task
+from seqgen.tasks.networks import require_vocab_size
 from seqgen.tasks.table import Gathered, Table
 from seqgen.train.report import Report
 from seqgen.train.source import Source
@@ -27,13 +28,14 @@ _STREAM = noise.name_to_stream("seqgen.text.segments")
 _EVALUATION = 1 << 62  # streams of an evaluation lie beyond those of any step
 _PREVIEW = 200  # characters
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"
-"""Stands for every character that the training text does not have; it is the first symbol, and the one before the first."""
+"""Stands for every character that the training text does not have; it is the first symbol, and the one before the
+first."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """B stretches of text: ``x [B, T]`` int64 symbols, ``lengths [B]`` of what is no padding, ``ids`` of the stretches;
-    nothing to be conditioned on."""
+    """Batch of B stretches of text: ``x [B, T]`` int64 symbols, ``lengths [B]`` of what is no padding, ``ids`` of the
+    stretches; nothing to be conditioned on."""
 
     x: Tensor
     lengths: Tensor
@@ -43,7 +45,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class CharactersConfig:
-    """Text that a run learns from.
+    """Options of the character task: text that a run learns from.
 
     Attributes:
         train, valid, test: UTF-8 text files. The same file may be given for all: ``split`` then cuts it.
@@ -65,8 +67,8 @@ class CharactersConfig:
 
 
 class Stretches(Source):
-    """Stretches of one text: for training at random places, which are a function of the batch's number; once over the
-    whole in order.
+    """Source of stretches of one text: for training at random places, which are a function of the batch's number; once
+    over the whole in order.
 
     Args:
         symbols: the text, int64 ``[N]``. segment: symbols of a row. rows: of a batch. seed: of the run.
@@ -96,7 +98,7 @@ class Stretches(Source):
 
 
 class Characters(Task):
-    """Networks learn from text; a network called ``generator`` is a language model."""
+    """Task of characters: networks learn from text; a network called ``generator`` is a language model."""
 
     Config = CharactersConfig
     config: CharactersConfig
@@ -111,13 +113,7 @@ class Characters(Task):
 
     def require_fit(self, networks: Mapping[str, nn.Module]) -> None:
         """Refuse models of another alphabet."""
-        for name, network in networks.items():
-            spec = getattr(network.body if isinstance(network, Generator) else network, "spec", None)
-            if spec is not None and spec.vocab_size != self.facts.vocab_size:
-                raise SeqgenError(
-                    f"networks.{name} reads {spec.vocab_size} symbols, the text has {self.facts.vocab_size}",
-                    remedy=f"set vocab_size and outputs to {self.facts.vocab_size}",
-                )
+        require_vocab_size(networks, self.facts.vocab_size)
 
     def source(self, split: Split, networks: Mapping[str, nn.Module]) -> Stretches:
         return self._stretches(_part(self.config, split))

@@ -32,7 +32,7 @@ LONGEST_UTTERANCE = 600.0
 
 @dataclass(frozen=True)
 class Batch:
-    """B recordings, or stretches of them, and what they are conditioned on.
+    """Batch of B recordings, or stretches of them, and what they are conditioned on.
 
     Attributes:
         x: ``[B, T]`` int64 symbols, or ``[B, T, 1]`` float32 where the codec is real-valued.
@@ -60,7 +60,7 @@ def _samples(utterance: Utterance, first: int, last: int) -> npt.NDArray[np.floa
 
 @dataclass(frozen=True)
 class _Window:
-    """Cuts stretches of ``segment`` samples with their frames: ``left`` before, ``right`` after."""
+    """Window on recordings: stretches of ``segment`` samples with their frames, ``left`` before, ``right`` after."""
 
     features: FeatureSpec
     codec: Codec
@@ -236,7 +236,8 @@ class SegmentBatches:
 
 
 class UtteranceBatches(Sequence[Batch]):
-    """Whole utterances, longest first so that lack of memory shows at once, padded to the longest of their batch.
+    """Batches of whole utterances, longest first so that lack of memory shows at once, padded to the longest of their
+    batch.
 
     Shapes: ``x`` ``[B, F · hop · symbols_per_sample]``, ``cond`` ``[B, left + F + right, n_mels]`` with F the frames of
     the longest; frames outside the recording are ``features.silence``.
@@ -288,9 +289,10 @@ class UtteranceBatches(Sequence[Batch]):
 
 @dataclass(frozen=True)
 class Recordings(Source):
-    """A split of recordings: stretches drawn at random for training, or whole utterances once.
+    """Source of a split of recordings: stretches drawn at random for training, or whole utterances once.
 
-    ``segments`` and ``utterances`` may be missing where nobody asks for such batches; ``workers`` are loading processes.
+    ``segments`` and ``utterances`` may be missing where nobody asks for such batches; ``workers`` are loading
+    processes.
     """
 
     segments: SegmentBatches | None

@@ -12,7 +12,7 @@ from seqgen.spec import Facts, FeatureSpec
 
 @dataclass(frozen=True)
 class VocoderConfig:
-    """Recordings that a run learns from.
+    """Options of the vocoder task: recordings that a run learns from.
 
     Attributes:
         train, valid, test: data directories; a relative path is taken from the working directory.

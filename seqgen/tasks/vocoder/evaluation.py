@@ -71,7 +71,8 @@ def _judged(runtime: Runtime, vocoder: Vocoder, batch: Batch) -> dict[str, Tenso
     frames = _frames(runtime, vocoder, batch)
     values = batch.x if batch.x.dim() == 2 else batch.x[..., 0]
     count = spec.alignment.first_samples(frames.shape[1]) + manifest.ahead
-    silence = torch.from_numpy(vocoder.codec.encode(np.zeros((len(values), count - values.shape[1] // per), np.float32)))
+    beyond = np.zeros((len(values), count - values.shape[1] // per), np.float32)
+    silence = torch.from_numpy(vocoder.codec.encode(beyond))
     line = torch.cat([values, silence.to(values.dtype)], dim=1)
     width = generator.num_uniforms
     u = np.stack([noise.block(0, noise.name_to_stream(name), 0, count * per * width) for name in batch.ids])
@@ -131,7 +132,8 @@ def vocode(
 
 @dataclass(frozen=True)
 class Pair:
-    """One held-out utterance: reference, the voice's audio, Griffin–Lim's audio, and the distances of both."""
+    """Comparison of one held-out utterance: reference, the voice's audio, Griffin–Lim's audio, and the distances of
+    both."""
 
     utterance: Utterance
     reference: Floats1

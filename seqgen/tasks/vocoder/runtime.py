@@ -22,7 +22,8 @@ from seqgen.tasks.vocoder.config import facts_of
 
 
 class TorchRuntime(Runtime):
-    """Rebuilds the generator from ``config.yaml`` and ``weights.safetensors`` and runs its own ``step``."""
+    """Runtime over torch: rebuilds the generator from ``config.yaml`` and ``weights.safetensors`` and runs its own
+    ``step``."""
 
     def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
         super().__init__(bundle)

@@ -43,9 +43,11 @@ _GENERATOR = "generator"  # the network that is exported, streamed and listened 
 
 
 class Vocoding(Task):
-    """Networks learn from recordings; a network called ``generator`` is a voice, which is judged by what it makes.
+    """Task of a vocoder: networks learn from recordings; a network called ``generator`` is a voice, which is judged by
+    what it makes.
 
-    A run without one trains a network that makes no audio (a classifier, say); it is judged by its method's own figures.
+    A run without one trains a network that makes no audio (a classifier, say); it is judged by its method's own
+    figures.
     """
 
     Config = VocoderConfig
@@ -73,7 +75,8 @@ class Vocoding(Task):
             )
 
     def require_fit(self, networks: Mapping[str, nn.Module]) -> None:
-        """Refuse a codec whose elements are not what the networks read, and a filter that lanes cannot be led through."""
+        """Refuse a codec whose elements are not what the networks read, and a filter that lanes cannot be led
+        through."""
         for name, network in networks.items():
             body = network.body if isinstance(network, Generator) else network
             spec = getattr(body, "spec", None)
@@ -95,7 +98,9 @@ class Vocoding(Task):
         what = f"{reads[0]} symbols" if reads[0] else "real numbers"
         raise SeqgenError(
             f"networks.{name} reads {what}, {reads[1]} to a sample; task.codec '{self.options.codec}' gives others",
-            remedy=f"set task.codec to {' or '.join(fitting)}" if fitting else "choose a model that reads what it gives",
+            remedy=f"set task.codec to {' or '.join(fitting)}"
+            if fitting
+            else "choose a model that reads what it gives",
         )
 
     def adopt(self, network: nn.Module, facts: Facts, where: str) -> None:

@@ -1,4 +1,4 @@
-"""Lanes side by side as two ONNX graphs of the same form as any other vocoder's.
+"""Subscale generation as two ONNX graphs of the same form as any other vocoder's, and as an op of the native engine.
 
 The conditioning network runs frame by frame in a ``Scan``, as everywhere; its vectors and the noise are put into the
 order of the steps; a second ``Scan`` makes a sample of every lane in each step. How many steps a call takes depends on
@@ -17,6 +17,9 @@ import torch
 from onnx import TensorProto, helper
 from torch import Tensor, nn
 
+from seqgen.audio.codec import Codec
+from seqgen.export.contract import DensityExporter, Matrices, Placed
+from seqgen.export.distributions import distribution
 from seqgen.export.graph import Piece, model, rename, trace
 from seqgen.export.loops import (
     EXAMPLE_BATCH,
@@ -30,11 +33,15 @@ from seqgen.export.loops import (
     interface,
     stored,
 )
+from seqgen.export.network import Op
+from seqgen.generation.contract import Generator
 from seqgen.generation.subscale.generator import Subscale
 from seqgen.generation.subscale.stagger import LanesState
 from seqgen.generation.vocoder import Vocoder
+from seqgen.nets.layers import CausalConv1d, Dense
 from seqgen.stream.state import leaves, unflatten
 
+MOST_LANES = 16  # that the engine makes side by side
 _EXAMPLE_STEPS = 3  # complete ones of a trace; the graph takes any number
 PARAMS, VECTORS, TAPE = "state.body.params", "state.conditioner.vectors", "state.body.tape"
 
@@ -151,38 +158,86 @@ def _own(piece: Piece, prefix: str) -> list[onnx.NodeProto]:
     return rename(piece, prefix, {name: name for name in (*piece.inputs, *piece.outputs)}).nodes
 
 
-def assemble(vocoder: Vocoder, directory: Path, score: bool) -> onnx.ModelProto:
-    """``step.onnx`` where ``score``, else ``loop.onnx``."""
-    generator = vocoder.generator
-    assert isinstance(generator, Subscale)
-    traces = _Traces(generator, score)
-    frames = frame_loop(generator, Names(traces.names.conditioner[:-1], traces.names.body))
-    enter, step, leave = traces.enter(), traces.step(), traces.leave()
-    constants = [
-        fixed("axis.time", [1]),
-        fixed("first", [0]),
-        fixed("horizon", [generator.config.horizon]),
-        fixed("last", [np.iinfo(np.int64).max]),
-        fixed("given.shape", [0, -1, *traces.width]),
-        fixed("cond.shape", [0, -1, conditioner(generator).spec.out_dim]),
-    ]
-    tail: list[onnx.NodeProto] = []
-    if not score:
-        tail, tables = decoding(vocoder.codec, "elements", "audio")
-        constants += tables
-    nodes = [
-        *frames.nodes("frame/"),
-        helper.make_node("Reshape", ["frames", "cond.shape"], ["conditioning"]),
-        helper.make_node("Reshape", ["x" if score else "uniforms", "given.shape"], ["given"]),
-        *_own(enter, "enter/"),
-        # Steps that lie behind: all rows are at the same one.
-        helper.make_node("Gather", [TAPE, "first"], ["tape"]),
-        helper.make_node("Add", ["tape", "horizon"], ["begin"]),
-        helper.make_node("Slice", ["vectors", "begin", "last", "axis.time"], ["cond.steps"]),
-        helper.make_node("Slice", ["numbers", "begin", "last", "axis.time"], ["given.steps"]),
-        *step.nodes("sample/", ["temperature"]),
-        *_own(leave, "leave/"),
-        *tail,
-    ]
-    initializers = stored([*frames.step.weights, *enter.weights, *step.step.weights, *leave.weights], directory)
-    return model(interface(vocoder, vocoder.init_state(1), nodes, [*initializers, *constants], score))
+def _lanes(generator: Subscale) -> Op:
+    name, config = "context.net.layers", generator.config
+    enter, *blocks, leave = generator.context.net.layers
+    assert isinstance(enter, CausalConv1d)
+    assert isinstance(leave, Dense)
+
+    def pair(part: str, kind: str = "") -> dict[str, str]:
+        return {f"{kind}{one}": f"{name}.{part}.{one}" for one in ("weight", "bias")}
+
+    return {
+        "op": "lanes",
+        "lanes": config.lanes,
+        "horizon": config.horizon,
+        "look_ahead": generator.look_ahead,
+        "unit": config.unit,
+        "enter": pair("0"),
+        "blocks": [
+            {
+                "dilation": 2**k,
+                **pair(f"{k + 1}.body.layers.1", "conv_"),
+                **pair(f"{k + 1}.body.layers.3.linear", "dense_"),
+            }
+            for k in range(len(blocks))
+        ],
+        "leave": pair(f"{len(blocks) + 1}.linear"),
+    }
+
+
+class SubscaleExporter(DensityExporter):
+    """Graphs whose second loop makes a sample of every lane; behind the network the engine reads the lanes before."""
+
+    op = "lanes"
+
+    def placed(self, generator: Generator, state: Any = None) -> Placed:
+        return Placed(generator.body, "body", None if state is None else state.body.body)
+
+    def drawing(self, generator: Generator, codec: Codec) -> list[Op] | None:
+        assert isinstance(generator, Subscale)
+        drawn = distribution(generator.distribution, codec) if generator.lanes <= MOST_LANES else None
+        return None if drawn is None else [_lanes(generator), *drawn]
+
+    def conditioner_state(self, state: Any) -> Any:
+        return state.conditioner.network
+
+    def matrices(self, op: Op) -> Matrices:
+        """What lanes are told of those before is held like the network's own; the rest of their network in float32."""
+        return Matrices({op["leave"]["weight"]: 1})
+
+    def assemble(self, vocoder: Vocoder, directory: Path, score: bool) -> onnx.ModelProto:
+        """``step.onnx`` where ``score``, else ``loop.onnx``."""
+        generator = vocoder.generator
+        assert isinstance(generator, Subscale)
+        traces = _Traces(generator, score)
+        frames = frame_loop(generator, Names(traces.names.conditioner[:-1], traces.names.body))
+        enter, step, leave = traces.enter(), traces.step(), traces.leave()
+        constants = [
+            fixed("axis.time", [1]),
+            fixed("first", [0]),
+            fixed("horizon", [generator.config.horizon]),
+            fixed("last", [np.iinfo(np.int64).max]),
+            fixed("given.shape", [0, -1, *traces.width]),
+            fixed("cond.shape", [0, -1, conditioner(generator).spec.out_dim]),
+        ]
+        tail: list[onnx.NodeProto] = []
+        if not score:
+            tail, tables = decoding(vocoder.codec, "elements", "audio")
+            constants += tables
+        nodes = [
+            *frames.nodes("frame/"),
+            helper.make_node("Reshape", ["frames", "cond.shape"], ["conditioning"]),
+            helper.make_node("Reshape", ["x" if score else "uniforms", "given.shape"], ["given"]),
+            *_own(enter, "enter/"),
+            # Steps that lie behind: all rows are at the same one.
+            helper.make_node("Gather", [TAPE, "first"], ["tape"]),
+            helper.make_node("Add", ["tape", "horizon"], ["begin"]),
+            helper.make_node("Slice", ["vectors", "begin", "last", "axis.time"], ["cond.steps"]),
+            helper.make_node("Slice", ["numbers", "begin", "last", "axis.time"], ["given.steps"]),
+            *step.nodes("sample/", ["temperature"]),
+            *_own(leave, "leave/"),
+            *tail,
+        ]
+        initializers = stored([*frames.step.weights, *enter.weights, *step.step.weights, *leave.weights], directory)
+        return model(interface(vocoder, vocoder.init_state(1), nodes, [*initializers, *constants], score))

@@ -1,0 +1,36 @@
+"""InfoNCE: how well a critic picks the x that belongs to a y out of K."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from seqgen.estimators.contract import Estimator
+
+
+class InfoNCE(Estimator):
+    """``1/K Σ_i [F_ii - ln 1/K Σ_j e^{F_ij}]``: ln K less the cross-entropy of choosing among the K columns of a row.
+
+    It varies little, but no batch gives more than ln K, however much information there is.
+
+    Source: van den Oord, Li and Vinyals, "Representation learning with contrastive predictive coding", arXiv 1807.03748,
+    equation 4 and section 2.3.
+    """
+
+    ignores_marginal: ClassVar[bool] = True
+    cap_formula: ClassVar[str] = "ln K"
+
+    @dataclass(frozen=True)
+    class Config:
+        """Options of InfoNCE: none."""
+
+    def value(self, scores: Tensor) -> Tensor:
+        chosen = scores.diagonal(dim1=-2, dim2=-1)  # […, K]
+        return (chosen - torch.logsumexp(scores, dim=-1)).mean(dim=-1) + math.log(scores.shape[-1])
+
+    def cap(self, pairs: int) -> float:
+        return math.log(pairs)

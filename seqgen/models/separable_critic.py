@@ -1,0 +1,53 @@
+"""A critic of two encoders, whose scores are scalar products.
+
+    f(x, y) = g(x) · h(y)
+
+Source: Poole et al., "On variational bounds of mutual information", arXiv 1905.06922, section 3; van den Oord, Li and
+Vinyals, arXiv 1807.03748, equation 3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from seqgen.models.critic import Critic, perceptron
+
+
+class SeparableCritic(Critic):
+    """Perceptrons g and h over x and y, and the scalar product of what they give: 2K passes for K² scores.
+
+    Raises:
+        SeqgenError: for sizes that make no network.
+
+    Example:
+        >>> SeparableCritic(SeparableCritic.Config(x_dim=3, y_dim=2))(torch.zeros(5, 3), torch.zeros(4, 2)).shape
+        torch.Size([4, 5])
+    """
+
+    @dataclass(frozen=True)
+    class Config:
+        """Options.
+
+        Attributes:
+            x_dim, y_dim: dimensions of x and y.
+            hidden: width of each hidden layer. layers: hidden layers. embedding: dimensions of the scalar product.
+        """
+
+        x_dim: int
+        y_dim: int
+        hidden: int = 256
+        layers: int = 2
+        embedding: int = 32
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config.x_dim, config.y_dim)
+        inside = [config.hidden] * config.layers
+        self.g = perceptron([config.x_dim, *inside, config.embedding])
+        self.h = perceptron([config.y_dim, *inside, config.embedding])
+
+    def scores(self, x: Tensor, y: Tensor) -> Tensor:
+        of_x: Tensor = self.g(x)  # [J, embedding]
+        of_y: Tensor = self.h(y)  # [I, embedding]
+        return of_y @ of_x.T  # [I, J]

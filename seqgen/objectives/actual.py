@@ -1,0 +1,260 @@
+"""Actor-critic under adversarial learning: a generator follows a critic that foresees what a discriminator will say.
+
+ACtuAL-style: the losses are a reconstruction from the abstract and from the actor-critic paper that the method builds on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seqgen import noise
+from seqgen.distributions.categorical import Categorical
+from seqgen.distributions.contract import full
+from seqgen.errors import SeqgenError
+from seqgen.generation.autoregressive import AutoRegressive
+from seqgen.noise import Key
+from seqgen.objectives.contract import Loss, Measure, Objective, Requirement
+from seqgen.objectives.targets import Target
+from seqgen.spec import Facts
+from seqgen.stream.contract import Streamable
+
+Gradient = Literal["all-actions", "reinforce", "advantage"]
+_MEASURED = 8  # batches of an evaluation whose gradients are taken row by row
+
+
+class Rollout(NamedTuple):
+    """Free-running sequences and what they teach, every part ``[B, T]``.
+
+    Attributes:
+        y: drawn symbols. real: 1 where a sequence still goes on, 0 behind its end.
+        reward: r_t, at the last symbol alone. target: q_t, what the critic is to say of y_t.
+    """
+
+    y: Tensor
+    real: Tensor
+    reward: Tensor
+    target: Tensor
+
+
+class Actual(Objective):
+    """Three players over sequences Y of an alphabet, Y_t being the first t symbols:
+
+        discriminator  L_D = E_data softplus(-D(Y)) + E_p softplus(D(Y))                 means over the prefixes of Y
+        reward         r_T = D(Y_T), limited; r_t = 0 before
+        TD target      q_t = r_t + γ Σ_a p'(a | Y_t) Q'(a; Y_t),    q_T = r_T            p', Q': target networks
+        critic         L_Q = E_p Σ_t (Q(y_t; Y_{t-1}) - q_t)² + λ_C Σ_a (Q(a; Y_{t-1}) - mean_b Q(b; Y_{t-1}))²
+        actor          L_A = -E_p Σ_t Σ_a p(a | Y_{t-1}) sg[Q(a; Y_{t-1})] - λ_LL E_data ln p(Y)
+
+    D is a logit; at its best it is ``ln p_data(Y) / p(Y)``, so that the actor ascends ``-KL(p ‖ p_data)``. The
+    discriminator judges every prefix, but rewards the whole alone: a sum over prefixes would reward early confidence.
+    Sequences are as long as the rows of the batch; what lies behind an end counts nothing, and nothing is foreseen there.
+
+    ``gradient: reinforce`` has the sampled symbol's score in the place of the sum over actions, with the return G_t for Q;
+    ``advantage`` subtracts ``Σ_a p Q`` from the return.
+
+    Terms: ``accuracy`` of the discriminator on whole sequences; ``td_error``, a mean over symbols; ``reward`` of a
+    sequence; ``nats_per_sequence``, ``-ln p`` of given ones; ``entropy_per_sequence``, ``-ln p`` of drawn ones. Checkpoints
+    are ranked by ``nats_per_sequence``, which no other player's progress moves. Adversarial training gives some of it
+    for better samples, so a run that is after its samples validates at its end only.
+
+    Networks: ``generator`` (the actor), ``critic`` with an output for each symbol, ``discriminator`` with one.
+    Batches have ``x`` and ``lengths``.
+
+    Raises:
+        SeqgenError: for networks over other alphabets, of other numbers of outputs, or conditioned ones.
+
+    Source: Goyal et al., "ACtuAL: Actor-critic under adversarial learning", arXiv 1711.04755 (abstract); Bahdanau et
+    al., "An actor-critic algorithm for sequence prediction", arXiv 1607.07086, section 3 (target networks, λ_C).
+    """
+
+    @dataclass(frozen=True)
+    class Config:
+        """Options.
+
+        Attributes:
+            gradient: how the actor's gradient is estimated. discount: γ.
+            spread: λ_C, weight of the critic's spread over actions, which holds those that are seldom drawn.
+            likelihood: λ_LL, weight of the negative log-likelihood of the data in the actor's loss.
+            target_rate: τ, share of the way that target networks go after an update.
+            reward_limit: largest magnitude of a reward.
+        """
+
+        gradient: Gradient = "all-actions"
+        discount: float = 1.0
+        spread: float = 1e-3
+        likelihood: float = 0.1
+        target_rate: float = 1e-2
+        reward_limit: float = 10.0
+
+        def __post_init__(self) -> None:
+            shares = 0 <= self.discount <= 1 and 0 < self.target_rate <= 1
+            if not shares or min(self.spread, self.likelihood) < 0 or self.reward_limit <= 0:
+                raise SeqgenError(
+                    f"actual: {self}",
+                    remedy="give discount and target_rate up to 1, weights from 0 and a reward_limit above 0",
+                )
+
+    players: Mapping[str, tuple[str, ...]] = MappingProxyType(
+        {"discriminator": ("discriminator",), "critic": ("critic",), "actor": ("generator",)}
+    )
+    requires: ClassVar[Mapping[str, Requirement]] = MappingProxyType(
+        {"generator": AutoRegressive, "critic": Streamable, "discriminator": Streamable}
+    )
+    evaluation_rows: ClassVar[int] = 64
+    config: Config
+    generator: AutoRegressive
+    critic: Streamable[Any]
+    discriminator: Streamable[Any]
+
+    def __init__(self, config: Config, networks: Mapping[str, nn.Module], facts: Facts) -> None:
+        super().__init__(config, networks, facts)
+        if not isinstance(self.generator.distribution, Categorical) or self.generator.conditioner is not None:
+            raise SeqgenError(
+                "actual: the generator is conditioned, or its distribution is not over symbols",
+                remedy="give a body without conditioning and distribution categorical",
+            )
+        symbols = self.generator.distribution.vocab_size
+        for name, network, outputs in (("critic", self.critic, symbols), ("discriminator", self.discriminator, 1)):
+            spec = network.spec
+            if (spec.in_dim, spec.vocab_size, spec.cond_dim, spec.out_dim) != (0, symbols, 0, outputs):
+                raise SeqgenError(
+                    f"actual: the {name} reads {spec.vocab_size} symbols and gives {spec.out_dim} outputs",
+                    remedy=f"give it vocab_size {symbols} and outputs {outputs}, without conditioning",
+                )
+        self.target_generator, self.target_critic = Target(self.generator), Target(self.critic)
+
+    @property
+    def monitor(self) -> str:
+        return "actor/nats_per_sequence"
+
+    def begin(self, batch: Any, rng: Key) -> Rollout:
+        rows, length = batch.x.shape
+        u = noise.block(rng.seed, rng.stream, 0, rows * length * self.generator.num_uniforms)
+        like = self.generator.body.zeros(0)
+        y = self.generator.sample(torch.from_numpy(u).view(rows, length, -1).to(like))
+        real = torch.arange(length, device=y.device)[None] < batch.lengths[:, None]
+        return self.rollout(y, real.to(like.dtype))
+
+    @torch.no_grad()
+    def rollout(self, y: Tensor, real: Tensor) -> Rollout:
+        """Rewards and TD targets of sequences ``y [B, T]``, which are ``real [B, T]`` up to their ends."""
+        goes_on = torch.cat([real[:, 1:], torch.zeros_like(real[:, :1])], dim=1)  # [B, T], whether y_{t+1} is real
+        limit = self.config.reward_limit
+        reward = self.discriminator(y)[..., 0].clamp(-limit, limit) * (real - goes_on)  # [B, T]
+        policy = full(self.target_generator.network.distributions(y)).softmax(dim=-1)  # [B, T, A], p'(a | Y_{t-1})
+        value = (policy * self.target_critic.network(self._prefixes(y))).sum(dim=-1)  # [B, T], of Y_{t-1}
+        following = torch.cat([value[:, 1:], torch.zeros_like(value[:, :1])], dim=1)  # [B, T], of Y_t
+        return Rollout(y, real, reward, reward + self.config.discount * goes_on * following)
+
+    def loss(self, batch: Any, player: str, rng: Key, shared: Rollout) -> Loss:
+        losses = {"discriminator": self._discriminate, "critic": self._evaluate, "actor": self._act}
+        total, terms = losses[player](batch, shared)
+        return Loss(total.mean(), {name: value.detach() for name, value in terms.items()}, total.new_tensor(len(total)))
+
+    def after_update(self, player: str, aux: Mapping[str, Tensor], moved: Mapping[str, Tensor]) -> None:
+        if player == "critic":
+            self.target_critic.follow(self.critic, self.config.target_rate)
+        if player == "actor":
+            self.target_generator.follow(self.generator, self.config.target_rate)
+
+    def _discriminate(self, batch: Any, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
+        """L_D of each row, ``[B]``."""
+        real, last = rollout.real, (batch.lengths - 1).clamp_min(0)[:, None]
+        given, drawn = (self.discriminator(one)[..., 0] for one in (batch.x, rollout.y))  # [B, T]
+        error = (F.softplus(-given) + F.softplus(drawn)) * real
+        right = (given.gather(1, last) > 0).float() + (drawn.gather(1, last) <= 0).float()
+        return error.sum(dim=1) / real.sum(dim=1).clamp_min(1), {"accuracy": right.mean() / 2}
+
+    def _evaluate(self, batch: Any, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
+        """L_Q of each row, ``[B]``."""
+        q = full(self.critic(self._prefixes(rollout.y)))  # [B, T, A]
+        error = (_chosen(q, rollout.y) - rollout.target) ** 2  # [B, T]
+        spread = ((q - q.mean(dim=-1, keepdim=True)) ** 2).sum(dim=-1)
+        total = ((error + self.config.spread * spread) * rollout.real).sum(dim=1)
+        return total, {"td_error": (error * rollout.real).sum() / rollout.real.sum().clamp_min(1)}
+
+    def _act(self, batch: Any, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
+        """L_A of each row, ``[B]``."""
+        gain = self._gain(rollout, self.config.gradient)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.config.likelihood > 0):
+            nats = -(self.generator.log_prob(batch.x) * rollout.real).sum(dim=1)
+        with torch.no_grad():
+            surprise = -(self.generator.log_prob(rollout.y) * rollout.real).sum(dim=1)
+        terms = {
+            "reward": rollout.reward.sum(dim=1).mean(),
+            "nats_per_sequence": nats.mean(),
+            "entropy_per_sequence": surprise.mean(),
+        }
+        return self.config.likelihood * nats - gain, terms
+
+    def _gain(self, rollout: Rollout, gradient: Gradient) -> Tensor:
+        """What has the policy gradient of each row as its gradient, ``[B]``."""
+        log_p = full(self.generator.distributions(rollout.y)).log_softmax(dim=-1)  # [B, T, A]
+        with torch.no_grad():
+            q = full(self.critic(self._prefixes(rollout.y)))  # [B, T, A]
+        expected = (log_p.exp() * q).sum(dim=-1)  # [B, T]
+        if gradient == "all-actions":
+            return (expected * rollout.real).sum(dim=1)
+        returns = discounted(rollout.reward, self.config.discount)
+        baseline = expected.detach() if gradient == "advantage" else 0.0
+        return (_chosen(log_p, rollout.y) * (returns - baseline) * rollout.real).sum(dim=1)
+
+    def _prefixes(self, y: Tensor) -> Tensor:
+        """What a network reads to have Y_{t-1} at position t: every symbol one later."""
+        delay = self.generator.delay
+        return delay.step(y, delay.init_state(len(y)))[0]
+
+    def measure(self, batch: Any, rng: Key, index: int) -> dict[str, Measure]:
+        """``gradient_variance_*``: of a single sequence's policy gradient by each estimator, ``E ‖g - E g‖²`` with the same
+        networks and sequences; ``critic_error``: the share of the rewards' variance that the critic misses at the last
+        symbol, where the reward is settled (0: it knows the discriminator, 1: no better than the mean)."""
+        if index >= _MEASURED or len(batch.x) < 2:
+            return {}
+        with torch.no_grad():
+            rollout = self.begin(batch, rng)
+            q = full(self.critic(self._prefixes(rollout.y)))
+        reward, last = rollout.reward.sum(dim=1), (batch.lengths - 1).clamp_min(0)[:, None]
+        missed = (_chosen(q, rollout.y).gather(1, last)[:, 0] - reward) ** 2
+        found = {"critic_error": Measure(missed, (reward - reward.mean()) ** 2)}
+        for gradient in ("all-actions", "reinforce", "advantage"):
+            distances = self._distances(rollout, gradient)
+            found[f"gradient_variance_{gradient.replace('-', '_')}"] = Measure(distances, torch.ones_like(distances))
+        return found
+
+    @torch.enable_grad()  # type: ignore[untyped-decorator]
+    def _distances(self, rollout: Rollout, gradient: Gradient) -> Tensor:
+        """Squared distance of each row's policy gradient to the mean over rows, ``[B]``, without bias."""
+        parameters, rows = list(self.owned("actor").values()), len(rollout.y)
+        each = []
+        for row in range(rows):
+            gain = self._gain(Rollout(*(part[row : row + 1] for part in rollout)), gradient)
+            gradients = torch.autograd.grad(gain.sum(), parameters)
+            each.append(torch.cat([one.flatten() for one in gradients]))
+        stacked = torch.stack(each)  # [B, parameters]
+        return ((stacked - stacked.mean(dim=0)) ** 2).sum(dim=1) * rows / (rows - 1)
+
+
+def discounted(reward: Tensor, discount: float) -> Tensor:
+    """Returns ``G_t = Σ_{s>=t} γ^{s-t} r_s`` of rewards ``[B, T]``.
+
+    Example:
+        >>> discounted(torch.tensor([[0.0, 0.0, 4.0]]), 0.5)
+        tensor([[1., 2., 4.]])
+    """
+    returns, ahead = [], torch.zeros_like(reward[:, 0])
+    for one in reversed(reward.unbind(dim=1)):
+        ahead = one + discount * ahead
+        returns.append(ahead)
+    return torch.stack(returns[::-1], dim=1)
+
+
+def _chosen(table: Tensor, y: Tensor) -> Tensor:
+    """Entries of the symbols themselves: ``[B, T, A]``, ``[B, T] → [B, T]``."""
+    return table.gather(-1, y[..., None])[..., 0]

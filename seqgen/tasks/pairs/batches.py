@@ -1,0 +1,101 @@
+"""Batches of pairs, as pure functions of their number: drawn without end, or taken from what there is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from seqgen import noise
+from seqgen.errors import SeqgenError
+from seqgen.estimators.correlated_gaussians import CorrelatedGaussians
+from seqgen.noise import Key
+from seqgen.tasks.pairs.arrays import VectorPairs
+from seqgen.train.source import Source
+
+_ORDER = noise.name_to_stream("seqgen.pairs.order")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """K pairs: ``x [K, x_dim]`` and ``y [K, y_dim]`` float32, row by row drawn together, and ``ids`` of the pairs."""
+
+    x: Tensor
+    y: Tensor
+    ids: tuple[str, ...]
+
+
+class DrawnPairs(Source):
+    """Pairs of correlated Gaussians, no pair ever twice.
+
+    Args:
+        process: what is drawn from. key: of the split's randomness. rows: pairs of a batch. count: pairs that count as the
+            whole.
+    """
+
+    def __init__(self, process: CorrelatedGaussians, *, key: Key, rows: int, count: int) -> None:
+        self.process, self.key, self.rows = process, key, rows
+        self.count = _require_a_batch(count, rows, "pairs are drawn")
+
+    def batches(self, start: int, stop: int, rank: int, world: int) -> Iterator[Batch]:
+        return (self._batch(number, rank, world) for number in range(start, stop))
+
+    def whole(self) -> Iterator[Batch]:
+        """Whole batches only: with fewer pairs a bound is another one."""
+        return self.batches(0, self.count // self.rows, 0, 1)
+
+    def _batch(self, number: int, rank: int, world: int) -> Batch:
+        first = number * self.rows
+        x, y = (side[rank::world].float() for side in self.process.draw(self.key, first, self.rows))
+        return Batch(x, y, tuple(f"{pair:09d}" for pair in range(first + rank, first + self.rows, world)))
+
+
+class StoredPairs(Source):
+    """Pairs that are there: all in another order each time, so that no batch holds a pair twice.
+
+    Args:
+        pairs: all of the files. numbers: rows of them that are this split's, int64 ``[N]``. rows: pairs of a batch.
+        seed: of the run.
+    """
+
+    def __init__(self, pairs: VectorPairs, numbers: npt.NDArray[np.int64], *, rows: int, seed: int) -> None:
+        self.pairs, self.numbers, self.rows, self.seed = pairs, numbers, rows, seed
+        self.count = _require_a_batch(len(numbers), rows, "pairs are there")
+
+    def batches(self, start: int, stop: int, rank: int, world: int) -> Iterator[Batch]:
+        each = self.count // self.rows  # whole batches of a pass; those left over are others in the next
+        order, current = self.numbers, -1
+        for number in range(start, stop):
+            turn, place = divmod(number, each)
+            if turn != current:
+                order, current = self.numbers[shuffled(self.count, self.seed, turn)], turn
+            yield self._batch(order[place * self.rows : (place + 1) * self.rows][rank::world])
+
+    def whole(self) -> Iterator[Batch]:
+        """Whole batches only: with fewer pairs a bound is another one."""
+        last = self.count - self.rows
+        return (self._batch(self.numbers[first : first + self.rows]) for first in range(0, last + 1, self.rows))
+
+    def _batch(self, numbers: npt.NDArray[np.int64]) -> Batch:
+        chosen = torch.from_numpy(numbers)
+        return Batch(self.pairs.x[chosen], self.pairs.y[chosen], tuple(f"{number:09d}" for number in numbers))
+
+
+def shuffled(count: int, seed: int, turn: int) -> npt.NDArray[np.int64]:
+    """The numbers below ``count`` in an order of its own for each (seed, turn)."""
+    places = turn * count + np.arange(count, dtype=np.int64)
+    return np.argsort(noise.words(seed, _ORDER, places), kind="stable")
+
+
+def _require_a_batch(count: int, rows: int, what: str) -> int:
+    if rows < 2:
+        raise SeqgenError(f"'train.batch_size' is {rows}", remedy="give 2 or more: pairs are told apart from each other")
+    if count < rows:
+        raise SeqgenError(
+            f"{count:,} {what}, fewer than a batch of {rows:,}", remedy="lower train.batch_size or give more pairs"
+        )
+    return count

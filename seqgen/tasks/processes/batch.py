@@ -1,0 +1,45 @@
+"""Batches of rows that a process draws."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from seqgen.errors import SeqgenError
+from seqgen.stream.conditioning import Frames
+from seqgen.tasks.contract import Evaluation
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B rows of a process.
+
+    Attributes:
+        x: ``[B, T]`` int64 symbols, or real samples ``[B, T, 1]``. lengths: ``[B]``, T for each row.
+        ids: the rows by their numbers. cond: frames that they are conditioned on, where the process has any.
+    """
+
+    x: Tensor
+    lengths: Tensor
+    ids: tuple[str, ...]
+    cond: Frames | None = None
+
+
+def numbered(rows: range) -> tuple[str, ...]:
+    """Names of rows that sort as their numbers do."""
+    return tuple(f"{row:06d}" for row in rows)
+
+
+def require_own_data(options: Evaluation) -> None:
+    """Refuse the options of an evaluation that a process cannot heed.
+
+    Raises:
+        SeqgenError: for data of somewhere else, and for a directory for samples.
+    """
+    if options.data is not None:
+        raise SeqgenError(f"--data {options.data}: a process draws its own data", remedy="leave --data out")
+    if options.keep is not None:
+        raise SeqgenError(
+            f"--keep {options.keep}: nothing is kept of this evaluation", remedy="see `seqgen sample EXPERIMENT`"
+        )

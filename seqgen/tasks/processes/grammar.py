@@ -1,0 +1,240 @@
+"""The grammar task: short sequences of a known hidden Markov model, so that a generator can be judged exactly."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from seqgen import config as configs
+from seqgen import noise
+from seqgen.errors import SeqgenError
+from seqgen.generation.contract import Generator
+from seqgen.noise import Key
+from seqgen.spec import Facts
+from seqgen.tasks.contract import Evaluation, Sampling, Split, System, Task
+from seqgen.tasks.processes.hidden_markov import HiddenMarkov, Reals, Symbols, every_sequence
+from seqgen.tasks.table import Figure, Gathered, Table, ratio
+from seqgen.train.report import Report
+from seqgen.train.source import Source
+
+_EVALUATION = 1 << 62  # streams of an evaluation lie beyond those of any step
+_ENUMERABLE = 200_000  # sequences that are gone through one by one
+_UNIT = "nats/sequence"
+_BLOCK = 4096  # sequences that a generator scores at once
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B sequences: ``x [B, T]`` int64 symbols, ``lengths [B]``, all T, ``ids`` of the rows; nothing to be conditioned on."""
+
+    x: Tensor
+    lengths: Tensor
+    ids: tuple[str, ...]
+    cond: None = None
+
+
+@dataclass(frozen=True)
+class GrammarConfig:
+    """A hidden Markov model, and how much is drawn from it.
+
+    Attributes:
+        symbols: size of the alphabet. length: of every sequence. states: of the model.
+        sharpness: how sure its steps are (0: all alike, 1: any probabilities are as likely as any others).
+        seed: of its probabilities, and of the validation and test sequences.
+        held_out: validation sequences, and as many test sequences. Training sequences are drawn without end.
+        samples: sequences of a generator that an evaluation looks at.
+    """
+
+    symbols: int = 4
+    length: int = 8
+    states: int = 12
+    sharpness: float = 5.0
+    seed: int = 0
+    held_out: int = 4096
+    samples: int = 16_384
+
+    def __post_init__(self) -> None:
+        for name in ("symbols", "length", "states", "held_out", "samples"):
+            if getattr(self, name) < 1:
+                raise SeqgenError(f"'{name}' is {getattr(self, name)}", remedy="give 1 or more")
+
+
+class Drawn(Source):
+    """Sequences of a process, each a function of the noise's key and of its number.
+
+    Args:
+        process: what draws. length: of a sequence. rows: of a batch. key: of the noise.
+        count: sequences of the whole.
+    """
+
+    def __init__(self, process: HiddenMarkov, *, length: int, rows: int, key: Key, count: int) -> None:
+        self.process, self.length, self.rows, self.key, self.count = process, length, rows, key, count
+
+    def batches(self, start: int, stop: int, rank: int, world: int) -> Iterator[Batch]:
+        return (self._rows(number * self.rows + np.arange(rank, self.rows, world)) for number in range(start, stop))
+
+    def whole(self) -> Iterator[Batch]:
+        firsts = range(0, self.count, self.rows)
+        return (self._rows(np.arange(first, min(first + self.rows, self.count))) for first in firsts)
+
+    def _rows(self, numbers: npt.NDArray[np.int64]) -> Batch:
+        positions = 2 * self.length * numbers[:, None] + np.arange(2 * self.length)
+        u = noise.uniforms(*self.key, positions).reshape(len(numbers), self.length, 2)
+        lengths = torch.full((len(numbers),), self.length)
+        return Batch(torch.from_numpy(self.process.draw(u)), lengths, tuple(f"{number:09d}" for number in numbers))
+
+
+class Grammar(Task):
+    """Networks learn from sequences of a known process; a network called ``generator`` is judged by it."""
+
+    Config = GrammarConfig
+    config: GrammarConfig
+
+    def read_facts(self) -> Facts:
+        return Facts(vocab_size=self.config.symbols, unit="symbol")
+
+    def describe(self) -> str:
+        config = self.config
+        return f"sequences of {config.length} from {config.symbols} symbols, drawn from {config.states} hidden states"
+
+    @property
+    def process(self) -> HiddenMarkov:
+        """What the sequences are drawn from."""
+        config = self.config
+        return HiddenMarkov.of_seed(config.states, config.symbols, sharpness=config.sharpness, seed=config.seed)
+
+    def require_fit(self, networks: Mapping[str, nn.Module]) -> None:
+        """Refuse models of another alphabet."""
+        for name, network in networks.items():
+            spec = getattr(network.body if isinstance(network, Generator) else network, "spec", None)
+            if spec is not None and spec.vocab_size != self.facts.vocab_size:
+                raise SeqgenError(
+                    f"networks.{name} reads {spec.vocab_size} symbols, the grammar has {self.facts.vocab_size}",
+                    remedy=f"set vocab_size to {self.facts.vocab_size}",
+                )
+
+    def adopt(self, network: nn.Module, facts: Facts, where: str) -> None:
+        """Refuse networks of another alphabet."""
+        if facts.vocab_size != self.facts.vocab_size:
+            raise SeqgenError(
+                f"{where} was trained on {facts.vocab_size} symbols, this grammar has {self.facts.vocab_size}",
+                remedy="give both the same task",
+            )
+
+    def source(self, split: Split, networks: Mapping[str, nn.Module]) -> Drawn:
+        seed = self.run.train.seed if split == "train" else self.config.seed  # all runs are judged by the same sequences
+        key = Key(seed, noise.name_to_stream(f"seqgen.grammar.{split}"))
+        return Drawn(
+            self.process,
+            length=self.config.length,
+            rows=self.run.train.batch_size,
+            key=key,
+            count=self.config.held_out,
+        )
+
+    @torch.no_grad()
+    def evaluate(self, system: System, options: Evaluation) -> Table:
+        """Figures of the method on the test sequences; of a generator what it finds of them likely, and what the process
+        finds likely of its samples."""
+        assert system.objective is not None
+        if options.data is not None:
+            raise SeqgenError(f"--data {options.data}: a grammar draws its own", remedy="leave it out")
+        given, found = [], Gathered()
+        for index, batch in enumerate(self.source("test", system.networks).whole()):
+            if options.limit and index * len(batch.x) >= options.limit:
+                break
+            key = Key(self.run.train.seed, _EVALUATION + index)
+            found.add(system.objective.measure(batch, key, index), batch.ids)
+            given.append(batch.x.numpy())
+        figures = found.figures
+        generator = system.networks.get("generator")
+        if isinstance(generator, Generator):
+            figures |= self._judged(generator, np.concatenate(given), options)
+        return Table(
+            title=f"{sum(map(len, given)):,} sequences, checkpoint {system.label}",
+            figures=figures,
+            record={
+                "config_digest": configs.digest(self.run),
+                "checkpoint": system.label,
+                "sequences": sum(map(len, given)),
+            },
+        )
+
+    def _judged(self, generator: Generator, given: Symbols, options: Evaluation) -> dict[str, Figure]:
+        """Figures of a generator, in nats a sequence: estimates with intervals, and exact values where all sequences can
+        be gone through.
+
+        ``nll`` of given sequences, ``oracle_nll`` of its own under the process, its ``entropy``; the divergences
+        ``KL(p ‖ p_data)`` of its samples and ``KL(p_data ‖ p)`` of given sequences are means of log-ratios.
+        """
+        likely, known = scored(generator, given), self.process.log_prob(given)
+        figures = {"nll": _mean(-likely), "nll_process": _mean(-known), "kl_process_generator": _mean(known - likely)}
+        if not options.likelihood_only:
+            drawn = self._drawn(generator, self.config.samples, options.seed, options.temperature)
+            likely, known = scored(generator, drawn), self.process.log_prob(drawn)
+            figures |= {"oracle_nll": _mean(-known), "entropy": _mean(-likely)}
+            if options.temperature == 1:
+                figures["kl_generator_process"] = _mean(likely - known)
+            if options.keep is not None:
+                np.savetxt(options.keep / "samples.txt", drawn, fmt="%d")
+        return figures | self._exact(generator)
+
+    def _exact(self, generator: Generator) -> dict[str, Figure]:
+        """Divergences and entropies by enumeration; nothing where there are too many sequences."""
+        if self.config.symbols**self.config.length > _ENUMERABLE:
+            return {}
+        every = every_sequence(self.config.symbols, self.config.length)
+        log_p, log_data = scored(generator, every), self.process.log_prob(every)
+        p, data = np.exp(log_p), np.exp(log_data)
+        values = {
+            "exact_kl_generator_process": p @ (log_p - log_data),
+            "exact_kl_process_generator": data @ (log_data - log_p),
+            "exact_oracle_nll": -(p @ log_data),
+            "exact_entropy": -(p @ log_p),
+            "exact_entropy_process": -(data @ log_data),
+        }
+        return {name: Figure(float(value), unit=_UNIT) for name, value in values.items()}
+
+    def _drawn(self, generator: Generator, count: int, seed: int, temperature: float) -> Symbols:
+        """Sequences of a generator; the noise of each is its own."""
+        each = self.config.length * generator.num_uniforms
+        u = torch.from_numpy(noise.block(seed, 0, 0, count * each)).view(count, self.config.length, -1)
+        drawn: Symbols = generator.sample(u.to(generator.body.zeros(0)), None, temperature).cpu().numpy()
+        return drawn
+
+    @torch.no_grad()
+    def sample(self, system: System, options: Sampling) -> str:
+        """Write sequences, one a line, until they have the length that is asked for."""
+        generator = system.networks.get("generator")
+        if not isinstance(generator, Generator):
+            raise SeqgenError("this run trains no generator", remedy="name the run of one")
+        count = -(-options.length // self.config.length)
+        drawn = self._drawn(generator, count, options.seed, options.temperature)
+        np.savetxt(options.out or sys.stdout, drawn, fmt="%d")
+        return f"{options.out or 'standard output'}: {count} sequences"
+
+    def previews(self, system: System, report: Report, step: int) -> None:
+        """Exact figures of a generator, where there are any."""
+        generator = system.networks.get("generator")
+        if isinstance(generator, Generator) and (exact := self._exact(generator)):
+            report.scalars("exact", step, {name.removeprefix("exact_"): one.value for name, one in exact.items()})
+
+
+@torch.no_grad()
+def scored(generator: Generator, x: Symbols) -> Reals:
+    """``ln p(x)`` of whole sequences ``[N, T]`` under a generator in nats, ``[N]``."""
+    device = generator.body.zeros(0).device
+    blocks = torch.from_numpy(x).to(device).split(_BLOCK)
+    sums = [generator.log_prob(block).double().sum(dim=1) for block in blocks]
+    found: Reals = torch.cat(sums).cpu().numpy()
+    return found
+
+
+def _mean(values: Reals) -> Figure:
+    return ratio(values, np.ones(len(values)), _UNIT)
