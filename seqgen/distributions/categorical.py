@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -31,6 +32,10 @@ class Categorical(Distribution):
     def __init__(self, config: Config) -> None:
         self.num_params, self.num_uniforms = config.classes, 1
         self.vocab_size = config.classes
+
+    @classmethod
+    def examples(cls) -> Iterable[Categorical]:
+        return [cls(cls.Config(classes)) for classes in (1, 2, 7, 256)]
 
     def log_prob(self, params: Tensor, value: Tensor) -> Tensor:
         flat = torch.nn.functional.cross_entropy(

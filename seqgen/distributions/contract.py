@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -31,6 +33,11 @@ class Distribution(ABC):
     num_uniforms: int
     vocab_size: int
 
+    @classmethod
+    def examples(cls) -> Iterable[Self]:
+        """Small instances that the laws are run over; by default one of default options."""
+        return [cls(cls.Config())]  # type: ignore[attr-defined,call-arg]  # registered classes take their Config
+
     @abstractmethod
     def log_prob(self, params: Tensor, value: Tensor) -> Tensor:
         """``ln p(value)`` in nats: ``[…, num_params]``, ``[…] → […]``; a density where values are continuous."""
@@ -53,7 +60,13 @@ class Distribution(ABC):
 
 
 class LocationScale(Distribution):
-    """A distribution of real numbers that has a density, and whose values can be made larger or smaller."""
+    """A distribution of real numbers that has a density, and whose values can be made larger or smaller.
+
+    Attributes:
+        levels: equal levels of [-1, 1] that values are, the first at -1; 0 where they are real numbers.
+    """
+
+    levels: int = 0
 
     @abstractmethod
     def log_density(self, params: Tensor, value: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -31,6 +32,10 @@ class Gaussian(LocationScale):
     def __init__(self, config: Config) -> None:
         self.num_params, self.num_uniforms, self.vocab_size = 2, 1, 0
         self.min_log_scale, self.origin = config.min_log_scale, config.origin
+
+    @classmethod
+    def examples(cls) -> Iterable[Gaussian]:
+        return [cls(cls.Config()), cls(cls.Config(origin=-3.0))]
 
     def _log_scale(self, params: Tensor) -> Tensor:
         return (params[..., 1] + self.origin).clamp_min(self.min_log_scale)

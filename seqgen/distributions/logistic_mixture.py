@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -46,6 +47,10 @@ class LogisticMixture(LocationScale):
         self.mixtures, self.levels, self.vocab_size = config.mixtures, config.levels, 0
         self.num_params, self.num_uniforms = 3 * config.mixtures, 2
         self.min_log_scale, self.origin = config.min_log_scale, config.origin
+
+    @classmethod
+    def examples(cls) -> Iterable[LogisticMixture]:
+        return [cls(cls.Config(*sizes)) for sizes in ((1, 16), (3, 256), (2, 65536))]
 
     def _split(self, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         logits, means, log_scales = params.chunk(3, dim=-1)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, final
+from collections.abc import Iterable
+from typing import Any, ClassVar, Self, final
 
 import torch
 from torch import Tensor
@@ -40,6 +41,11 @@ class Estimator(ABC):
 
     def __init__(self, config: Any) -> None:
         self.config = config
+
+    @classmethod
+    def examples(cls) -> Iterable[Self]:
+        """Instances that the laws are run over; by default one of default options."""
+        return [cls(cls.Config())]
 
     @abstractmethod
     def value(self, scores: Tensor) -> Tensor:

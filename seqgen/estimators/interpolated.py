@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -42,6 +43,10 @@ class Interpolated(Estimator):
         self.alpha = config.alpha
         self.ignores_marginal = config.alpha == 1
         self.cap_formula = f"1 + ln (K-1)/{config.alpha:g}" if config.alpha else ""
+
+    @classmethod
+    def examples(cls) -> Iterable[Interpolated]:
+        return [cls(cls.Config(alpha)) for alpha in (0.0, 0.01, 1.0)]
 
     def value(self, scores: Tensor) -> Tensor:
         pairs = scores.shape[-1]

@@ -12,6 +12,7 @@ from seqgen.flows.affine import AffineAutoregressive
 from seqgen.spec import StreamSpec
 from seqgen.stream.conditioning import Conditioning
 from seqgen.stream.contract import Streamable
+from seqgen.stream.lazy_interpolation import LazyInterpolation
 
 
 class _Conditioning(Streamable[tuple[()]]):
@@ -27,7 +28,7 @@ class _Conditioning(Streamable[tuple[()]]):
     def step(self, x: Tensor, state: tuple[()], cond: Conditioning | None = None) -> tuple[Tensor, tuple[()]]:
         if cond is None:
             raise SeqgenError("an independent flow got no conditioning", remedy="give two channels for each element")
-        return cond, ()
+        return cond.dense() if isinstance(cond, LazyInterpolation) else cond, ()
 
 
 class IndependentFlow(AffineAutoregressive):

@@ -11,16 +11,15 @@ from torch import Tensor
 
 from seqgen import config, registry
 from seqgen.config import Component
-from seqgen.distributions.contract import Distribution
+from seqgen.distributions.contract import Distribution, LocationScale
 from seqgen.errors import SeqgenError
-from seqgen.generation.contract import Generator, GeneratorState
+from seqgen.generation import examples
+from seqgen.generation.contract import DensityExample, Generator, GeneratorState
 from seqgen.generation.gain import GainNormalized
 from seqgen.spec import Facts
 from seqgen.stream.combinators import Delay
 from seqgen.stream.conditioning import Conditioning, Frames
 from seqgen.stream.contract import Streamable
-
-_BLOCK = 8000  # samples of a block that is scored without gradients
 
 
 class AutoRegressive(Generator):
@@ -58,15 +57,38 @@ class AutoRegressive(Generator):
         gain_normalized: bool = False
 
     @classmethod
+    def examples(cls) -> Iterator[DensityExample]:
+        for gained in (False, True):
+            for body in examples.networks(registry.MODELS):
+                drawn, facts = examples.distribution(body.spec), examples.facts(body.spec)
+                real = isinstance(drawn, LocationScale) and body.spec.cond_dim > 0
+                if drawn is not None and real >= gained:
+                    inner = GainNormalized(body, drawn) if gained else body
+                    yield examples.scored(cls.over(inner, drawn, examples.CONDITIONER, facts), drawn)
+
+    @classmethod
     def build(cls, options: Config, facts: Facts, *, source: str = "config") -> AutoRegressive:
         """Construct body, distribution and conditioning network for what the facts tell of the data."""
         body: Streamable[Any] = config.construct(options.body, registry.MODELS, source=source)
         distribution = _distribution(options.distribution, body.spec.vocab_size, source)
         body = GainNormalized(body, distribution) if options.gain_normalized else body
+        return cls.over(body, distribution, options.conditioner, facts, source=source)
+
+    @classmethod
+    def over(
+        cls,
+        body: Streamable[Any],
+        distribution: Distribution,
+        conditioning: Component,
+        facts: Facts,
+        *,
+        source: str = "config",
+    ) -> AutoRegressive:
+        """The density over a body, with the conditioning network that it needs."""
         return cls(
             body,
             distribution,
-            conditioner(options.conditioner, body, facts, source=source),
+            conditioner(conditioning, body, facts, source=source),
             start=facts.start,
             symbols_per_sample=facts.symbols_per_sample,
             speakers=facts.num_speakers,
@@ -133,8 +155,8 @@ class AutoRegressive(Generator):
             yield piece if piece.dim() == 2 else piece[..., 0], params
 
     def _block_size(self) -> int:
-        """Elements of about ``_BLOCK`` samples, whole frames."""
-        return max(1, _BLOCK // self.hop) * self.hop * self.symbols_per_sample
+        """Elements of about ``block`` samples, whole frames."""
+        return max(1, self.block // self.hop) * self.hop * self.symbols_per_sample
 
     @property
     def num_uniforms(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, final
 
 import torch
@@ -29,6 +29,16 @@ class Density(nn.Module, ABC):
 
     symbols_per_sample: int = 1
 
+    @classmethod
+    def examples(cls) -> Iterable[DensityExample]:
+        """Small densities with sequences that they can score, one for each way that the code can go: what the laws of
+        :mod:`seqgen.generation.verify` are run over. A registered class has to say.
+
+        Raises:
+            SeqgenError: where it does not.
+        """
+        raise SeqgenError(f"{cls.__name__} gives no examples", remedy="define examples(), small ones with what to score")
+
     @property
     @abstractmethod
     def num_uniforms(self) -> int:
@@ -45,6 +55,20 @@ class Density(nn.Module, ABC):
     @abstractmethod
     def sample(self, u: Tensor, cond: Any = None, temperature: Tensor | float = 1.0) -> Tensor:
         """Whole sequences, a function of the uniforms: ``[B, T, num_uniforms] → [B, T]``."""
+
+
+class DensityExample(NamedTuple):
+    """Example of a density, with sequences to score.
+
+    Attributes:
+        density: a small one. x, cond: as :meth:`Density.log_prob` takes them.
+        values: every value that an element can take, ``[V]``; ``None`` where they are the real numbers.
+    """
+
+    density: Density
+    x: Tensor
+    cond: Any = None
+    values: Tensor | None = None
 
 
 class GeneratorState(NamedTuple):
@@ -68,9 +92,15 @@ class Generator(Density):
     Frames and elements are aligned here: the first ``conditioner.spec.latency`` conditioning vectors of a stream
     are dropped, so the body starts when the look-ahead it needs has arrived.
 
+    Attributes:
+        block: samples that are worked on at once where gradients do not need all of them, so that memory does not grow
+            with T.
+
     Raises:
         SeqgenError: where conditioning network and body do not fit.
     """
+
+    block: int = 8000
 
     def __init__(
         self, body: Streamable[Any], conditioner: Streamable[Any] | None, *, symbols_per_sample: int, speakers: int

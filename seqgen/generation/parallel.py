@@ -12,16 +12,15 @@ from torch import Tensor
 from seqgen import config, registry
 from seqgen.config import Component
 from seqgen.flows.affine import AffineStream, Composed, logistic, logistic_log_density
+from seqgen.generation import examples
 from seqgen.generation.autoregressive import conditioner
-from seqgen.generation.contract import Generator, GeneratorState
+from seqgen.generation.contract import DensityExample, Generator, GeneratorState
 from seqgen.generation.gain import GainFlow
 from seqgen.models.frames import FrameConditioner
 from seqgen.spec import Facts
 from seqgen.stream.conditioning import Conditioning, Frames
 from seqgen.stream.contract import Streamable
 from seqgen.stream.lazy_interpolation import LazyInterpolation
-
-_BLOCK = 4096  # samples of a stretch that a flow makes at once: memory does not grow with the length of an utterance
 
 
 class Parallel(Generator):
@@ -36,6 +35,7 @@ class Parallel(Generator):
     """
 
     body: AffineStream[Any]
+    block = 4096
 
     @dataclass(frozen=True)
     class Config:
@@ -49,6 +49,16 @@ class Parallel(Generator):
         flow: Component
         conditioner: Component = field(default_factory=lambda: Component("frames"))
         gain_normalized: bool = False
+
+    @classmethod
+    def examples(cls) -> Iterator[DensityExample]:
+        for gained in (False, True):
+            for flow in examples.networks(registry.FLOWS):
+                if isinstance(flow, AffineStream):
+                    facts = examples.facts(flow.spec)
+                    inner = Composed([flow, GainFlow()]) if gained else flow
+                    net = conditioner(examples.CONDITIONER, inner, facts, source="example")
+                    yield examples.scored(cls(inner, net, speakers=facts.num_speakers))
 
     @classmethod
     def build(cls, options: Config, facts: Facts, *, source: str = "config") -> Parallel:
@@ -141,12 +151,12 @@ class Parallel(Generator):
         """First and last sample, first and last frame of each stretch of a block."""
         net = self.conditioner
         if net is None or features is None:
-            for start in range(0, max(samples, 1), _BLOCK):
-                yield start, min(start + _BLOCK, samples), 0, 0
+            for start in range(0, max(samples, 1), self.block):
+                yield start, min(start + self.block, samples), 0, 0
             return
         up, frames = net.spec.up, features.shape[1]
         self.alignment.require_fit(frames, samples)
-        ahead, block = frames * up - samples, max(1, _BLOCK // up)
+        ahead, block = frames * up - samples, max(1, self.block // up)
         for first in range(0, max(frames, 1), block):
             last = min(first + block, frames)
             yield max(0, first * up - ahead), max(0, last * up - ahead), first, last

@@ -8,6 +8,7 @@ arXiv 1801.04062.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -35,6 +36,10 @@ class ConcatenatedCritic(Critic):
         y_dim: int
         hidden: int = 256
         layers: int = 2
+
+    @classmethod
+    def examples(cls) -> Iterable[ConcatenatedCritic]:
+        return [cls(cls.Config(x_dim=3, y_dim=2, hidden=6, layers=layers)) for layers in (1, 2)]
 
     def __init__(self, config: Config) -> None:
         super().__init__(config.x_dim, config.y_dim)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import final
+from collections.abc import Iterable, Sequence
+from typing import Self, final
 
 from torch import Tensor, nn
 
@@ -23,6 +23,11 @@ class Critic(nn.Module, ABC):
     def __init__(self, x_dim: int, y_dim: int) -> None:
         super().__init__()
         self.x_dim, self.y_dim = x_dim, y_dim
+
+    @classmethod
+    def examples(cls) -> Iterable[Self]:
+        """Small instances that the laws are run over; by default one of three and two dimensions."""
+        return [cls(cls.Config(x_dim=3, y_dim=2))]  # type: ignore[attr-defined,call-arg]  # classes take their Config
 
     @abstractmethod
     def scores(self, x: Tensor, y: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,6 +67,12 @@ class FrameConditioner(Streamable[tuple[Any, ...]]):
                 remedy="set conditioned: false",
             )
         return cls(options, features=facts.features, speakers=facts.num_speakers, out_dim=out_dim)
+
+    @classmethod
+    def examples(cls) -> Iterable[FrameConditioner]:
+        features = FeatureSpec(sample_rate=8000, n_fft=64, window=12, hop=4, n_mels=6)
+        small = cls.Config(channels=5, blocks=1, look_ahead=1)
+        return [cls(small, features=features, speakers=speakers, out_dim=4) for speakers in (0, 3)]
 
     def __init__(self, config: Config, *, features: FeatureSpec, speakers: int, out_dim: int) -> None:
         super().__init__()

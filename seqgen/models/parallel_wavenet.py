@@ -13,7 +13,8 @@ Source: arXiv 1711.10433, section 3; sections of the flows and of the WaveNet in
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from torch import nn
 
@@ -62,6 +63,16 @@ class ParallelWaveNet(Composed):
         conditioned: bool = True
         scale: float = 0.5
         floor: float = 1e-3
+
+    @classmethod
+    def examples(cls) -> Iterable[ParallelWaveNet]:
+        sizes = cls.Config(layers=(2, 3), dilation_cycle=2, residual_channels=5, gate_channels=4, head_channels=6)
+        kinds = (
+            replace(sizes, layers=(1, 2, 1), conditioned=False),
+            replace(sizes, kernel=3),
+            replace(sizes, layers=(4,), skip_channels=7),
+        )
+        return [cls(config) for config in kinds]
 
     def __init__(self, config: Config) -> None:
         if not config.layers:

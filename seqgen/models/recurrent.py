@@ -8,6 +8,7 @@ Cho et al., arXiv 1406.1078, with the reset gate after the product (:mod:`seqgen
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -53,6 +54,10 @@ class Recurrent(Streamable[States]):
         hidden: int = 256
         layers: int = 1
         embedding: int = 64
+
+    @classmethod
+    def examples(cls) -> Iterable[Recurrent]:
+        return [cls(cls.Config(vocab_size=4, outputs=4, hidden=5, layers=layers, embedding=3)) for layers in (1, 2)]
 
     def __init__(self, config: Config) -> None:
         super().__init__()

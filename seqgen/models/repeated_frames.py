@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -25,6 +26,10 @@ class RepeatedFrames(Repeat):
     @dataclass(frozen=True)
     class Config:
         """Options of repeated frames: none."""
+
+    @classmethod
+    def examples(cls) -> Iterable[RepeatedFrames]:
+        return [cls(3, dim=2)]
 
     @classmethod
     def build(cls, options: Config, facts: Facts, *, out_dim: int) -> RepeatedFrames:
@@ -62,6 +67,11 @@ class FramePerceptron(Serial):
 
         hidden: tuple[int, ...] = (64,)
         activation: Literal["relu", "tanh", "gelu"] = "tanh"
+
+    @classmethod
+    def examples(cls) -> Iterable[FramePerceptron]:
+        frames = FrameSpec(channels=2, hop=3)
+        return [cls(cls.Config(hidden), frames=frames, speakers=2, out_dim=4) for hidden in ((5,), ())]
 
     @classmethod
     def build(cls, options: Config, facts: Facts, *, out_dim: int) -> FramePerceptron:

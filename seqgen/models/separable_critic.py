@@ -8,6 +8,7 @@ Vinyals, arXiv 1807.03748, equation 3.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -40,6 +41,10 @@ class SeparableCritic(Critic):
         hidden: int = 256
         layers: int = 2
         embedding: int = 32
+
+    @classmethod
+    def examples(cls) -> Iterable[SeparableCritic]:
+        return [cls(cls.Config(x_dim=3, y_dim=2, hidden=6, layers=layers, embedding=4)) for layers in (0, 2)]
 
     def __init__(self, config: Config) -> None:
         super().__init__(config.x_dim, config.y_dim)

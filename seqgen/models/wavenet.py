@@ -20,8 +20,8 @@ Le Paine et al., "Fast Wavenet Generation Algorithm", arXiv 1611.09482, here rin
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -120,6 +120,19 @@ class WaveNet(Streamable[WaveNetState]):
         vocab_size: int = 256
         unit: float = 1.0
         outputs: int = 256
+
+    @classmethod
+    def examples(cls) -> Iterable[WaveNet]:
+        sizes = cls.Config(layers=4, dilation_cycle=3, residual_channels=5, gate_channels=4, skip_channels=6,
+                           head_channels=7, vocab_size=6, outputs=6)  # fmt: skip
+        real = replace(sizes, vocab_size=0, outputs=2)
+        kinds = (
+            replace(sizes, conditioned=False),
+            replace(sizes, kernel=3, input_kernel=1),
+            replace(real, input_kernel=3, outputs=3),
+            replace(real, skip_channels=0, unit=0.5),
+        )
+        return [cls(config) for config in kinds]
 
     def __init__(self, config: Config) -> None:
         super().__init__()

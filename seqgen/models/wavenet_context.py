@@ -8,7 +8,8 @@ at a lower frequency; sizes and the kind of its layers are not given there.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -61,6 +62,13 @@ class ContextWaveNet(Streamable[ContextState]):
         channels: int = 32
         layers: int = 6
         embedding: int = 16
+
+    @classmethod
+    def examples(cls) -> Iterable[ContextWaveNet]:
+        sizes = WaveNet.Config(layers=3, dilation_cycle=2, residual_channels=5, gate_channels=4, skip_channels=6,
+                               head_channels=7, vocab_size=6, outputs=6)  # fmt: skip
+        real = replace(sizes, vocab_size=0, outputs=2, conditioned=False, kernel=3)
+        return [cls(cls.Config(wavenet, rate=3, channels=4, layers=2, embedding=3)) for wavenet in (sizes, real)]
 
     def __init__(self, config: Config) -> None:
         super().__init__()

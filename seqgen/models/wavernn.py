@@ -16,6 +16,7 @@ The star masks the column of ``c_t`` in the first half of every gate, so ``c_t``
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -104,6 +105,10 @@ class WaveRNN(Streamable[WaveRNNState], quantization.FakeQuantizable):
         hidden: int = 512
         conditioned: bool = True
         unit: float = 256.0
+
+    @classmethod
+    def examples(cls) -> Iterable[WaveRNN]:
+        return [cls(cls.Config(hidden=8, conditioned=conditioned)) for conditioned in (False, True)]
 
     def __init__(self, config: Config) -> None:
         super().__init__()

@@ -1,6 +1,7 @@
 """Actor-critic under adversarial learning: a generator follows a critic that foresees what a discriminator will say.
 
-ACtuAL-style: the losses are a reconstruction from the abstract and from the actor-critic paper that the method builds on.
+ACtuAL-style: the losses are a reconstruction from the abstract and from the actor-critic paper that the method builds
+on.
 """
 
 from __future__ import annotations
@@ -54,15 +55,16 @@ class Actual(Objective):
 
     D is a logit; at its best it is ``ln p_data(Y) / p(Y)``, so that the actor ascends ``-KL(p ‖ p_data)``. The
     discriminator judges every prefix, but rewards the whole alone: a sum over prefixes would reward early confidence.
-    Sequences are as long as the rows of the batch; what lies behind an end counts nothing, and nothing is foreseen there.
+    Sequences are as long as the rows of the batch; what lies behind an end counts nothing, and nothing is foreseen
+    there.
 
-    ``gradient: reinforce`` has the sampled symbol's score in the place of the sum over actions, with the return G_t for Q;
-    ``advantage`` subtracts ``Σ_a p Q`` from the return.
+    ``gradient: reinforce`` has the drawn symbol's score in the place of the sum over actions, with the return G_t for
+    Q; ``advantage`` subtracts ``Σ_a p Q`` from the return.
 
     Terms: ``accuracy`` of the discriminator on whole sequences; ``td_error``, a mean over symbols; ``reward`` of a
-    sequence; ``nats_per_sequence``, ``-ln p`` of given ones; ``entropy_per_sequence``, ``-ln p`` of drawn ones. Checkpoints
-    are ranked by ``nats_per_sequence``, which no other player's progress moves. Adversarial training gives some of it
-    for better samples, so a run that is after its samples validates at its end only.
+    sequence; ``nats_per_sequence``, ``-ln p`` of given ones; ``entropy_per_sequence``, ``-ln p`` of drawn ones.
+    Checkpoints are ranked by ``nats_per_sequence``, which no other player's progress moves. Adversarial training gives
+    some of it for better samples, so a run that is after its samples validates at its end only.
 
     Networks: ``generator`` (the actor), ``critic`` with an output for each symbol, ``discriminator`` with one.
     Batches have ``x`` and ``lengths``.
@@ -212,9 +214,10 @@ class Actual(Objective):
         return delay.step(y, delay.init_state(len(y)))[0]
 
     def measure(self, batch: Any, rng: Key, index: int) -> dict[str, Measure]:
-        """``gradient_variance_*``: of a single sequence's policy gradient by each estimator, ``E ‖g - E g‖²`` with the same
-        networks and sequences; ``critic_error``: the share of the rewards' variance that the critic misses at the last
-        symbol, where the reward is settled (0: it knows the discriminator, 1: no better than the mean)."""
+        """Figures of the policy gradient: ``gradient_variance_*``, of a single sequence's by each estimator, ``E ‖g - E
+        g‖²`` with the same networks and sequences; and ``critic_error``, the share of the rewards' variance that the
+        critic misses at the last symbol, where the reward is settled (0: it knows the discriminator, 1: no better than
+        the mean)."""
         if index >= _MEASURED or len(batch.x) < 2:
             return {}
         with torch.no_grad():
@@ -228,7 +231,7 @@ class Actual(Objective):
             found[f"gradient_variance_{gradient.replace('-', '_')}"] = Measure(distances, torch.ones_like(distances))
         return found
 
-    @torch.enable_grad()  # type: ignore[untyped-decorator]
+    @torch.enable_grad()
     def _distances(self, rollout: Rollout, gradient: Gradient) -> Tensor:
         """Squared distance of each row's policy gradient to the mean over rows, ``[B]``, without bias."""
         parameters, rows = list(self.owned("actor").values()), len(rollout.y)

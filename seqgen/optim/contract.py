@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import nn
@@ -17,6 +17,14 @@ class Optimiser(ABC):
     """
 
     Config: ClassVar[type[Any]]
+
+    def __init__(self, config: Any) -> None:
+        self.config = config
+
+    @classmethod
+    def examples(cls) -> Iterable[Self]:
+        """Instances that the laws are run over; by default one of default options."""
+        return [cls(cls.Config())]
 
     @abstractmethod
     def make(self, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:

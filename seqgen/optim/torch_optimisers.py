@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from torch import nn
@@ -48,8 +48,9 @@ class AdamW(Optimiser):
 
     Config = AdamConfig
 
-    def __init__(self, config: AdamConfig) -> None:
-        self.config = config
+    @classmethod
+    def examples(cls) -> Iterable[Self]:
+        return [cls(AdamConfig()), cls(AdamConfig(weight_decay=0.1))]
 
     def make(self, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
         groups = decay_groups(parameters, self.config.weight_decay)
@@ -64,8 +65,9 @@ class Adam(Optimiser):
 
     Config = AdamConfig
 
-    def __init__(self, config: AdamConfig) -> None:
-        self.config = config
+    @classmethod
+    def examples(cls) -> Iterable[Self]:
+        return [cls(AdamConfig()), cls(AdamConfig(weight_decay=0.1))]
 
     def make(self, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
         groups = decay_groups(parameters, self.config.weight_decay)
@@ -86,8 +88,9 @@ class RMSprop(Optimiser):
         momentum: float = 0.0
         weight_decay: float = 0.0
 
-    def __init__(self, config: Config) -> None:
-        self.config = config
+    @classmethod
+    def examples(cls) -> Iterable[Self]:
+        return [cls(cls.Config()), cls(cls.Config(momentum=0.5))]
 
     def make(self, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
         groups = decay_groups(parameters, self.config.weight_decay)
@@ -109,8 +112,9 @@ class SGD(Optimiser):
         form: Literal["heavy-ball", "nesterov"] = "heavy-ball"
         weight_decay: float = 0.0
 
-    def __init__(self, config: Config) -> None:
-        self.config = config
+    @classmethod
+    def examples(cls) -> Iterable[Self]:
+        return [cls(cls.Config()), cls(cls.Config(0.5)), cls(cls.Config(0.5, "nesterov", 0.1))]
 
     def make(self, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
         momentum, nesterov = self.config.momentum, self.config.form == "nesterov"

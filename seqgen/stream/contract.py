@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Generic, TypeVar, final
+from collections.abc import Iterable
+from typing import Any, Generic, Self, TypeVar, final
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +39,12 @@ class Streamable(nn.Module, ABC, Generic[S]):
         super().__init__()
         # Follows .to(device, dtype), so that a layer without parameters still knows where its state belongs.
         self.register_buffer("_like", torch.empty(0), persistent=False)
+
+    @classmethod
+    def examples(cls) -> Iterable[Self]:
+        """Small instances that the laws are run over, one for each way that the code can go; by default one of default
+        options. A registered class that has others says so here, and is under the laws without a test of its own."""
+        return [cls(cls.Config())]  # type: ignore[attr-defined,call-arg]  # registered classes take their Config
 
     @abstractmethod
     def init_state(self, batch: int, memory: Any = None) -> S:

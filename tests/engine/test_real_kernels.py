@@ -239,7 +239,8 @@ DOCUMENTS: dict[str, tuple[Callable[[Document], Any], tuple[str, ...]]] = {
         lambda d: d["ops"].__setitem__(-2, {"op": "categorical", "classes": 256}),
         ("draws symbols, the cell reads real numbers",),
     ),
-    "a codec of symbols": (lambda d: op(d, "float").update(op="mulaw8"), ("does not go with this cell and distribution",)),
+    "a codec of symbols": (
+        lambda d: op(d, "float").update(op="mulaw8"), ("does not go with this cell and distribution",)),
     "two distributions": (lambda d: d["ops"].insert(-1, d["ops"][-2]), ("once",)),
     "a negative unit": (lambda d: op(d, "wavenet").update(unit=-1), ("'unit' is -1",)),
     "no unit at all": (lambda d: op(d, "wavenet").pop("unit"), ("'unit' is missing",)),
@@ -264,7 +265,7 @@ def test_programs_that_are_wrong(name: str, tmp_path: Path) -> None:
         assert word in said
 
 
-def test_an_emission_for_another_cell_is_refused(tmp_path: Path) -> None:
+def test_a_distribution_for_another_cell_is_refused(tmp_path: Path) -> None:
     document = programs.program(Shape())
     document["ops"][-2] = dict(stacks.GAUSSIAN)
     with pytest.raises(SeqgenError, match="it draws real numbers, the cell reads symbols"):

@@ -28,7 +28,8 @@ def in_two_processes(
     runtime: NativeRuntime, uniforms: Array, cond: Array, frames: int, folder: Path
 ) -> tuple[Array, Array]:
     """Audio of fresh streams in one call, and with another process, free of torch, going on after so many frames."""
-    spec, uniforms_per_sample, ahead = runtime.manifest.spec, runtime.manifest.uniforms_per_sample, runtime.manifest.ahead
+    manifest = runtime.manifest
+    spec, uniforms_per_sample, ahead = manifest.spec, manifest.uniforms_per_sample, manifest.ahead
     cut = frames * spec.up - spec.latency
     assert cut > 0
     fresh = runtime.init(len(cond))

@@ -141,7 +141,7 @@ def test_a_long_call_is_made_in_pieces(bundle: Bundle, monkeypatch: pytest.Monke
     u, cond = stream(bundle, 40)
     once, _ = open_runtime(bundle, "onnx").sample(u, bundle.initial_state(2), cond)
     monkeypatch.setattr(onnx_runtime, "PIECE", 3 * HOP)
-    monkeypatch.setattr("seqgen.generation.parallel._BLOCK", 2 * HOP)
+    monkeypatch.setattr("seqgen.generation.parallel.Parallel.block", 2 * HOP)
     for name in ("onnx", "torch"):
         runtime = open_runtime(bundle, name)
         np.testing.assert_allclose(runtime.sample(u, runtime.init(2), cond)[0], once, rtol=0, atol=TOLERANCE)

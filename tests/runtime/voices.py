@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+
 from seqgen import noise
 from seqgen.bundle import Bundle
 from seqgen.config import Component

@@ -306,7 +306,7 @@ def test_scoring_in_blocks_is_scoring_at_once(
     x = torch.randint(256, (3, 2 * samples))
     cond = Frames(torch.randn(3, frames, MELS), torch.tensor([0, 1, 0]), left)
     whole, told = generator.log_prob(x, cond).detach(), generator.distributions(x, cond).detach()
-    monkeypatch.setattr("seqgen.generation.autoregressive._BLOCK", block)
+    monkeypatch.setattr("seqgen.generation.autoregressive.AutoRegressive.block", block)
     with torch.no_grad():
         torch.testing.assert_close(generator.log_prob(x, cond), whole, atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(generator.distributions(x, cond), told, atol=1e-5, rtol=1e-5)

@@ -8,20 +8,20 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from seqgen.generation.subscale.generator import SubscaleConfig
-
+from seqgen import config, registry
 from seqgen.audio import io
 from seqgen.cli import random_voices
+from seqgen.spec import Facts, FeatureSpec
 from seqgen.train import checkpoint
-from tests.runtime.voices import tiny_run
+from tests.runtime.voices import FEATURES, density, run_of, tiny_run
 from tests.unit.cli_workspace import CONFIG, done, seqgen
 
+BODY = "networks.generator.body"
 COMMANDS = [
     (), ("data",), ("data", "prepare"), ("data", "check"), ("data", "stats"), ("train",), ("eval",), ("sample",),
     ("export",), ("check",), ("bench",), ("info",),
@@ -56,8 +56,10 @@ def test_a_wrong_call_is_a_usage_error(words: tuple[str, ...]) -> None:
 
 def test_train_leaves_an_experiment(work: Path) -> None:
     names = {path.name for path in (work / "exp").iterdir()}
-    assert {"config.yaml", "speakers.txt", "checkpoints", "metrics.jsonl", "tensorboard"} <= names
-    assert (work / "exp/speakers.txt").read_text() == "anna\nben\n"
+    assert {"config.yaml", "facts.yaml", "checkpoints", "metrics.jsonl", "tensorboard"} <= names
+    facts = config.load(work / "exp/facts.yaml", Facts)
+    assert (facts.speakers, facts.vocab_size, facts.symbols_per_sample) == (("anna", "ben"), 256, 2)
+    assert facts.features == FeatureSpec(sample_rate=8000, n_fft=256, window=160, hop=80, n_mels=16)
     rows = [json.loads(line) for line in (work / "exp/metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows if row["split"] == "train"] == [1, 2, 3]
     assert [row["step"] for row in rows if row["split"] == "valid"] == [2, 3]
@@ -89,9 +91,10 @@ def test_a_bundle_is_scored_by_its_runtime(work: Path) -> None:
     bundled = done("eval", work / "voice", "--data", work / "data/test", "--likelihood-only", "--json").json()
     assert "through native" in bundled["checkpoint"]
     assert trained["scores"] == bundled["scores"] == {}
-    assert trained["bits_and_samples"].keys() == bundled["bits_and_samples"].keys()
-    for key, (bits, samples) in trained["bits_and_samples"].items():
-        assert bundled["bits_and_samples"][key] == [pytest.approx(bits, rel=2e-7), samples]
+    ours, theirs = (found["examples"]["bits_per_sample"] for found in (trained, bundled))
+    assert ours.keys() == theirs.keys()
+    for key, (bits, samples) in ours.items():
+        assert theirs[key] == [pytest.approx(bits, rel=2e-7), samples]
     other = ("--runtime", "onnx", "--utterances", 1, "--likelihood-only", "--json")
     assert "through onnx" in done("eval", work / "voice", "--data", work / "data/test", *other).json()["checkpoint"]
     done("export", work / "exp", "--out", work / "rounded", "--quantise", "int8")
@@ -129,12 +132,18 @@ def test_info(work: Path) -> None:
     assert run["digest"] == experiment["digest"]
     assert experiment["checkpoints"][-1] == 3
     assert experiment["last metrics"]["step"] == 3
+    assert (run["task"]["name"], run["task"]["codec"] if "codec" in run["task"] else "") == ("vocoder", "")
+    assert run["networks"]["generator"]["body"] == {"name": "wavernn", "hidden": 16}
+    assert run["objective"] == {"name": "likelihood"}
+    assert (experiment["speakers"], experiment["examples"]) == (["anna", "ben"], 6)
     bundle = done("info", work / "voice", "--json").json()
     assert bundle["speakers"] == ["anna", "ben"]
     assert (bundle["provenance"]["who"], bundle["provenance"]["why"]) == ("me", "a test")
     assert bundle["provenance"]["config_digest"] == run["digest"]
     here = done("info", "--json").json()
-    assert here["model"] == ["wavernn", "wavenet", "wavenet-context", "parallel-wavenet"]
+    for kind, table in (("task", registry.TASKS), ("model", registry.MODELS), ("optimiser", registry.OPTIMISERS)):
+        assert here[kind] == list(table)
+    assert {"wavernn", "wavenet", "wavenet-context"} <= set(here["model"])
     for path in ("run.yaml", "exp", "voice"):
         assert "tiny" in done("info", work / path).out
 
@@ -166,11 +175,12 @@ def test_bench_of_training(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_bench_of_whole_recordings(monkeypatch: pytest.MonkeyPatch) -> None:
-    run = replace(tiny_run(hop=20), subscale=SubscaleConfig(lanes=4, horizon=8))
+    body = {"name": "wavernn", "hidden": 16}
+    run = run_of(density(body, lanes=4, horizon=8) | {"name": "subscale"}, hop=20)
     monkeypatch.setattr(random_voices, "run_of", lambda preset: run)
     found = done("bench", "--preset", "wavernn-256-subscale4", "--json", "--seconds", 0.01).json()
     assert (found["runtime"], found["format"]) == ("torch", "float32")
-    assert found["steps_per_second_of_audio"] == run.features.sample_rate // 4 + 3 * (8 + 1)
+    assert found["steps_per_second_of_audio"] == FEATURES["sample_rate"] // 4 + 3 * (8 + 1)
 
 
 def test_bench_of_a_wavenet_through_every_runtime() -> None:
@@ -203,10 +213,10 @@ def test_bench(work: Path) -> None:
 
 def test_overrides_are_recorded(work: Path) -> None:
     out = work / "wider"
-    done("train", work / "run.yaml", "--out", out, "--set", "train.steps=1", "model.hidden=24", "--set", "name=w")
+    done("train", work / "run.yaml", "--out", out, "--set", "train.steps=1", f"{BODY}.hidden=24", "--set", "name=w")
     assert "hidden: 24" in (out / "config.yaml").read_text()
     found = done("info", out, "--json").json()
-    assert (found["run"], found["steps"], found["model"]["hidden"]) == ("w", 1, 24)
+    assert (found["run"], found["steps"], found["networks"]["generator"]["body"]["hidden"]) == ("w", 1, 24)
     assert found["digest"] != done("info", work / "exp", "--json").json()["digest"]
     # The recorded file is the whole run: no override is needed again.
     assert "finished at step 1" in done("train", out / "config.yaml", "--out", out, "--resume").err

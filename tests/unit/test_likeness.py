@@ -89,46 +89,55 @@ def test_impossible_losses_are_refused(make: Any) -> None:
         make()
 
 
-def test_a_classifier_learns_what_is_said() -> None:
+def classifier(*labels: str) -> Classification:
+    """A small WaveNet of two outputs that is to learn these labels."""
     torch.manual_seed(0)
-    config = WaveNet.Config(
-        layers=4,
-        residual_channels=8,
-        gate_channels=8,
-        skip_channels=8,
-        head_channels=8,
-        vocab_size=0,
-        conditioned=False,
-        outputs=2,
-    )
-    built = Classification(Classification.Config(labels=("no", "yes")), {"classifier": WaveNet(config)}, Facts())
-    batch = batch_of(4)
+    sizes = {"layers": 4, "residual_channels": 8, "gate_channels": 8, "skip_channels": 8, "head_channels": 8}
+    net = WaveNet(WaveNet.Config(**sizes, vocab_size=0, conditioned=False, outputs=2))
+    return Classification(Classification.Config(labels=labels), {"classifier": net}, Facts())
+
+
+def high_and_low() -> Batch:
+    """Two tones that say "yes" and "no" in turn, of which the third ends early."""
     t = torch.arange(40.0)
     high, low = torch.sin(2.5 * t), torch.sin(0.5 * t)
-    batch = replace(batch, x=torch.stack([high, low, high, low])[..., None], lengths=torch.tensor([40, 30, 20, 40]))
-    check_players(built, batch)
-    check_pure(built, batch)
-    check_evaluation(built, batch)
-    check_accumulation(built, batch, [rows(batch, part, 2) for part in range(2)])
+    x = torch.stack([high, low, high, low])[..., None]
+    return replace(batch_of(4), x=x, lengths=torch.tensor([40, 30, 20, 40]))
+
+
+def asked(built: Classification, batch: Batch, step: int = 0) -> Loss:
+    return built(Part(batch, Key(0, step)), "classifier")
+
+
+def test_a_classifier_learns_what_is_said() -> None:
+    built, batch = classifier("no", "yes"), high_and_low()
     optimiser = torch.optim.AdamW(built.parameters(), lr=1e-2)
     for step in range(40):
         optimiser.zero_grad()
-        loss = built(Part(batch, Key(0, step)), "classifier")
+        loss = asked(built, batch, step)
         loss.total.backward()
         optimiser.step()
     assert float(loss.terms["accuracy"]) == 1.0
     assert float(loss.total.detach()) < 0.3
-
-    def asked(batch: Batch) -> Loss:
-        return built(Part(batch, Key(3, 5)), "classifier")
-
     found = built.measure(batch, Key(3, 5), 0)["accuracy"]
     assert found.amounts.tolist() == found.weights.tolist() == [1.0] * 4
+
+
+def test_a_classifier_keeps_the_laws_of_objectives_and_hears_no_padding() -> None:
+    built, batch = classifier("no", "yes"), high_and_low()
+    check_players(built, batch)
+    check_pure(built, batch)
+    check_evaluation(built, batch)
+    check_accumulation(built, batch, [rows(batch, part, 2) for part in range(2)])
     junk = batch.x.clone()
     junk[2, 20:] = 9.0
-    assert torch.equal(asked(replace(batch, x=junk)).total, asked(batch).total)
+    assert torch.equal(asked(built, replace(batch, x=junk)).total, asked(built, batch).total)
     assert len(built.classifier.observe(batch.x, built.classifier.init_state(4))[2]) == 4
+
+
+def test_labels_that_do_not_fit_are_refused() -> None:
+    batch = replace(high_and_low(), texts=("maybe",) * 4)
     with pytest.raises(SeqgenError, match="the transcript 'maybe' is no label; known: no, yes"):
-        asked(replace(batch, texts=("maybe",) * 4))
+        asked(classifier("no", "yes"), batch)
     with pytest.raises(SeqgenError, match="2 outputs for 3 labels"):
-        Classification(Classification.Config(labels=("a", "b", "c")), {"classifier": WaveNet(config)}, Facts())
+        classifier("a", "b", "c")

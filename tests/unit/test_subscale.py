@@ -98,7 +98,7 @@ def test_scoring_in_stretches_changes_nothing(monkeypatch: pytest.MonkeyPatch) -
     cond = given(2, samples)
     x = waveform(2, samples)
     whole = model.log_prob(x, cond)
-    monkeypatch.setattr("seqgen.generation.subscale.generator._BLOCK", 20)
+    monkeypatch.setattr("seqgen.generation.subscale.generator.Subscale.block", 20)
     with torch.no_grad():
         torch.testing.assert_close(model.log_prob(x, cond), whole)
 

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+from torch import Tensor, nn
 
 from seqgen.errors import SeqgenError
 from seqgen.objectives.contract import Loss
-from seqgen.train import weights
+from seqgen.train import batch, weights
 from seqgen.train.ema import Ema
 from seqgen.train.meter import Meter
 from seqgen.train.schedule import learning_rate
 from seqgen.train.settings import TrainConfig
+from tests.unit import train_toy as toy
 
 
 @pytest.mark.parametrize(
@@ -39,6 +44,7 @@ from seqgen.train.settings import TrainConfig
 def test_learning_rate(schedule: Any, step: int, expected: float) -> None:
     settings = TrainConfig(steps=100, learning_rate=2.0, warmup=4, schedule=schedule)
     assert learning_rate(settings, step) == pytest.approx(2.0 * expected)
+    assert learning_rate(settings, step, 0.5) == pytest.approx(0.5 * expected)  # the peak of a player's own
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "inverse-sqrt"])
@@ -101,6 +107,68 @@ def test_meter_names_the_first_bad_step() -> None:
     assert meter.read().bad_step == 2
 
 
+@dataclasses.dataclass(frozen=True)
+class Around:
+    """What rows are conditioned on: a batch inside a batch."""
+
+    features: Tensor
+    left: int = 0
+    memory: Tensor | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """Every kind of field that a batch may have."""
+
+    x: Tensor
+    symbols: Tensor
+    ids: tuple[str, ...]
+    cond: Around | None = None
+    rate: int = 8000
+    scale: float = 0.5
+    name: str = "rows"
+    texts: tuple[str, ...] = ()
+
+
+def rows_of(number: int, cond: Around | None) -> Rows:
+    ids = tuple(f"r{row}" for row in range(number))
+    return Rows(torch.randn(number, 3, 2), torch.arange(number), ids, cond)
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.booleans(), st.booleans())
+def test_rows_of_nested_batches(number: int, parts: int, nested: bool, memory: bool) -> None:
+    """Every row lands in one part, with all that belongs to it; what is not by row is in each."""
+    inner = Around(torch.randn(number, 4), 2, torch.randn(number, 1) if memory else None)
+    whole = rows_of(number, inner if nested else None)
+    for part in range(parts):
+        cut = batch.rows(whole, part, parts)
+        mine = list(range(number))[part::parts]
+        assert torch.equal(cut.x, whole.x[mine])
+        assert cut.symbols.tolist() == mine
+        assert cut.ids == tuple(f"r{row}" for row in mine)
+        assert (cut.rate, cut.scale, cut.name, cut.texts) == (8000, 0.5, "rows", ())
+        if nested:
+            assert torch.equal(cut.cond.features, inner.features[mine])
+            assert cut.cond.left == 2
+            assert cut.cond.memory is None if not memory else torch.equal(cut.cond.memory, inner.memory[mine])
+        else:
+            assert cut.cond is None
+    assert batch.rows(whole, 0, 1) is whole
+
+
+def test_batches_of_nested_fields_are_moved() -> None:
+    """Floating-point tensors take the type, however deep they lie; symbols, texts and numbers stay."""
+    whole = rows_of(3, Around(torch.randn(3, 4), 2, torch.arange(3)))
+    moved = batch.to_device(whole, torch.device("meta"), torch.float64)
+    assert [one.device.type for one in (moved.x, moved.symbols, moved.cond.features, moved.cond.memory)] == ["meta"] * 4
+    types = (moved.x.dtype, moved.symbols.dtype, moved.cond.features.dtype, moved.cond.memory.dtype)
+    assert types == (torch.float64, torch.int64, torch.float64, torch.int64)
+    assert (moved.ids, moved.rate, moved.cond.left) == (("r0", "r1", "r2"), 8000, 2)
+    assert whole.x.dtype == torch.float32
+    alone = batch.to_device(rows_of(2, None), torch.device("cpu"), torch.float32)
+    assert alone.cond is None
+
+
 class Tied(nn.Module):
     """Two names for one tensor, and a buffer that is not saved."""
 
@@ -125,3 +193,18 @@ def test_weights_of_tied_modules() -> None:
         weights.assign(other, {"one.weight": saved["one.weight"]}, source="there")
     with pytest.raises(SeqgenError, match="the model has no tensor 'extra'"):
         weights.assign(other, {**saved, "extra": torch.zeros(1)}, source="there")
+
+
+def test_weights_of_one_network_of_many(tmp_path: Path) -> None:
+    """By the prefix of its name in a checkpoint of more; the averaged ones where there are any."""
+    toy.run(tmp_path, toy.Rivals(), steps=4, valid=None)
+    judge = nn.Linear(toy.WIDTH, 1)
+    found = weights.load(tmp_path, judge, prefix="judge.")
+    assert found == tmp_path / "checkpoints" / "step-000004"
+    averages = load_file(found / "ema.safetensors")
+    assert torch.equal(judge.weight, averages["judge.weight"])
+    assert not torch.equal(judge.weight, load_file(found / "model.safetensors")["judge.weight"])
+    with pytest.raises(SeqgenError, match=r"has no tensor 'weight' \(loading .*step-000004"):
+        weights.load(tmp_path, judge, prefix="jud")
+    with pytest.raises(SeqgenError, match="no checkpoint"):
+        weights.load(tmp_path / "nowhere", judge)

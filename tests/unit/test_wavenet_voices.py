@@ -150,7 +150,7 @@ def test_likelihood_in_blocks_is_that_of_one_pass(generator: AutoRegressive, mon
         values, _ = generator.generate(u, generator.init_state(2), frames)
     x = values if generator.distribution.vocab_size else values[..., None]
     once = generator.log_prob(x, cond)
-    monkeypatch.setattr("seqgen.generation.autoregressive._BLOCK", 40)
+    monkeypatch.setattr("seqgen.generation.autoregressive.AutoRegressive.block", 40)
     with torch.no_grad():
         streamed = generator.log_prob(x, cond)
         params, _ = generator.step(values, generator.init_state(2), frames)

@@ -197,8 +197,8 @@ _TRAIN = ("identity", "resume", "init_from", "on_validate", "device")
 def run(out: Path, objective: Objective | None = None, **options: Any) -> Outcome:
     """Train with the toy defaults.
 
-    ``options`` are fields of TrainConfig and of Recipe, and arguments of ``train``; ``batches`` and ``valid`` are functions
-    that make a source (``valid=None``: no validation).
+    ``options`` are fields of TrainConfig and of Recipe, and arguments of ``train``. The functions ``batches`` and
+    ``valid`` make a source (``valid=None``: no validation).
     """
     make, every = options.pop("batches", batches), options.pop("valid", valid)
     source = options.pop("source", Toys(make))

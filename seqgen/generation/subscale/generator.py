@@ -16,6 +16,7 @@ Source: Kalchbrenner et al., "Efficient Neural Audio Synthesis", arXiv 1802.0843
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import lcm
 from typing import Any, NamedTuple
@@ -23,19 +24,20 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from seqgen import registry
 from seqgen.audio.codec import Bytes16
 from seqgen.config import Component
 from seqgen.errors import SeqgenError
+from seqgen.generation import examples
 from seqgen.generation.autoregressive import AutoRegressive, draw
-from seqgen.generation.contract import Generator, GeneratorState
+from seqgen.generation.contract import DensityExample, Generator, GeneratorState
 from seqgen.generation.subscale.context import LaneContext
 from seqgen.generation.subscale.stagger import LanesState, Stagger, Waiting, chosen, together
-from seqgen.spec import Facts
+from seqgen.spec import Facts, StreamSpec
 from seqgen.stream.conditioning import Frames
 from seqgen.stream.state import map_leaves
 
 _SILENT = Bytes16.silence  # bytes of a zero sample
-_BLOCK = 8000  # samples of a stretch that is scored without gradients
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,16 @@ class Subscale(Generator):
         conditioner: Component = field(default_factory=lambda: Component("frames"))
 
     @classmethod
+    def examples(cls) -> Iterator[DensityExample]:
+        for body in examples.networks(registry.MODELS):
+            drawn, spec = examples.distribution(body.spec), body.spec
+            if drawn is not None and _fits(spec.cond_every, spec):
+                plain = AutoRegressive.over(body, drawn, examples.CONDITIONER, examples.facts(spec))
+                for lanes, horizon in ((2, 1), (4, 0)):
+                    small = SubscaleConfig(lanes=lanes, horizon=horizon, channels=3, blocks=1)
+                    yield examples.scored(cls(small, plain), drawn)
+
+    @classmethod
     def build(cls, options: Config, facts: Facts, *, source: str = "config") -> Generator:
         """Construct all networks for what the facts tell of the data; a single lane is the plain density itself."""
         inner = AutoRegressive.Config(options.body, options.distribution, options.conditioner)
@@ -108,8 +120,7 @@ class Subscale(Generator):
 
     def __init__(self, config: SubscaleConfig, plain: Generator) -> None:
         spec = plain.body.spec
-        fits = (plain.symbols_per_sample, spec.vocab_size) == (2, 256) and spec.cond_dim > 0
-        if not isinstance(plain, AutoRegressive) or not fits:
+        if not isinstance(plain, AutoRegressive) or not _fits(plain.symbols_per_sample, spec):
             raise SeqgenError(
                 "subscale: the model does not read conditioned samples as two bytes",
                 remedy="choose a conditioned model over bytes with codec bytes16, or lanes: 1",
@@ -321,9 +332,9 @@ class Subscale(Generator):
         return _Scored(previous, self.body.init_state(every), self.context.init_state(every))
 
     def _stretch(self) -> int:
-        """Lane steps that are whole frames, about ``_BLOCK`` samples."""
+        """Lane steps that are whole frames, about ``block`` samples."""
         whole = lcm(self.hop, self.config.lanes)
-        return max(1, _BLOCK // whole) * whole // self.config.lanes
+        return max(1, self.block // whole) * whole // self.config.lanes
 
     def _condition(self, cond: Frames, part: tuple[int, int]) -> Tensor:
         """Conditioning of samples ``[first, last)``, first at the start of a frame: ``[lanes·B, n, C]``."""
@@ -356,6 +367,11 @@ class Subscale(Generator):
         """Bytes ``[…, 2]`` of samples as real numbers, silence as 0: ``(256·c + f - 32768) / unit``."""
         pcm = 256 * elements[..., 0] + elements[..., 1] - 32768
         return pcm.to(self.context.zeros(0).dtype) / self.config.unit
+
+
+def _fits(symbols_per_sample: int, spec: StreamSpec) -> bool:
+    """Whether a body reads conditioned samples as two bytes."""
+    return (symbols_per_sample, spec.vocab_size) == (2, 256) and spec.cond_dim > 0
 
 
 def _filled(x: Tensor, lanes: int, *, each: int = 2) -> Tensor:

@@ -31,7 +31,8 @@ _BLOCK = 4096  # sequences that a generator scores at once
 
 @dataclass(frozen=True)
 class Batch:
-    """B sequences: ``x [B, T]`` int64 symbols, ``lengths [B]``, all T, ``ids`` of the rows; nothing to be conditioned on."""
+    """B sequences: ``x [B, T]`` int64 symbols, ``lengths [B]``, all T, ``ids`` of the rows; nothing to be conditioned
+    on."""
 
     x: Tensor
     lengths: Tensor
@@ -128,7 +129,8 @@ class Grammar(Task):
             )
 
     def source(self, split: Split, networks: Mapping[str, nn.Module]) -> Drawn:
-        seed = self.run.train.seed if split == "train" else self.config.seed  # all runs are judged by the same sequences
+        # All runs of a grammar are judged by the same sequences.
+        seed = self.run.train.seed if split == "train" else self.config.seed
         key = Key(seed, noise.name_to_stream(f"seqgen.grammar.{split}"))
         return Drawn(
             self.process,
@@ -140,8 +142,8 @@ class Grammar(Task):
 
     @torch.no_grad()
     def evaluate(self, system: System, options: Evaluation) -> Table:
-        """Figures of the method on the test sequences; of a generator what it finds of them likely, and what the process
-        finds likely of its samples."""
+        """Figures of the method on the test sequences; of a generator how likely it finds them, and how likely the
+        process finds its samples."""
         assert system.objective is not None
         if options.data is not None:
             raise SeqgenError(f"--data {options.data}: a grammar draws its own", remedy="leave it out")
@@ -167,11 +169,11 @@ class Grammar(Task):
         )
 
     def _judged(self, generator: Generator, given: Symbols, options: Evaluation) -> dict[str, Figure]:
-        """Figures of a generator, in nats a sequence: estimates with intervals, and exact values where all sequences can
+        """Figures of a generator in nats a sequence: estimates with intervals, and exact values where all sequences can
         be gone through.
 
-        ``nll`` of given sequences, ``oracle_nll`` of its own under the process, its ``entropy``; the divergences
-        ``KL(p ‖ p_data)`` of its samples and ``KL(p_data ‖ p)`` of given sequences are means of log-ratios.
+        They are ``nll`` of given sequences, ``oracle_nll`` of its samples under the process, its ``entropy``, and as
+        means of log-ratios ``KL(p ‖ p_data)`` over its samples and ``KL(p_data ‖ p)`` over given sequences.
         """
         likely, known = scored(generator, given), self.process.log_prob(given)
         figures = {"nll": _mean(-likely), "nll_process": _mean(-known), "kl_process_generator": _mean(known - likely)}
@@ -230,8 +232,8 @@ class Grammar(Task):
 def scored(generator: Generator, x: Symbols) -> Reals:
     """``ln p(x)`` of whole sequences ``[N, T]`` under a generator in nats, ``[N]``."""
     device = generator.body.zeros(0).device
-    blocks = torch.from_numpy(x).to(device).split(_BLOCK)
-    sums = [generator.log_prob(block).double().sum(dim=1) for block in blocks]
+    blocks = np.split(x, range(_BLOCK, len(x), _BLOCK))
+    sums = [generator.log_prob(torch.from_numpy(block).to(device)).double().sum(dim=1) for block in blocks]
     found: Reals = torch.cat(sums).cpu().numpy()
     return found
 

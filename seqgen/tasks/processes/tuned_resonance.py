@@ -20,6 +20,7 @@ from seqgen.generation.contract import Density, Generator
 from seqgen.models.resonance import Resonance
 from seqgen.noise import Key
 from seqgen.objectives.contract import Measure, Objective
+from seqgen.objectives.distillation_metrics import band_levels, level
 from seqgen.spec import Facts, FrameSpec
 from seqgen.stream.combinators import Repeat
 from seqgen.stream.conditioning import Frames
@@ -32,7 +33,7 @@ from seqgen.train.source import Source
 
 _TUNINGS, _SAMPLES = 17, 18  # seeds of the recordings, which are the same for every run
 _SPLITS: Mapping[str, int] = {"train": 0, "test": 1, "valid": 2}
-_ROWS = noise.name_to_stream("rows")
+_ROWS, _GENERATED = noise.name_to_stream("rows"), noise.name_to_stream("generated")
 _PIECE = 64  # the rows of a batch are drawn from whole stretches of so many uniforms
 _EVALUATION = 1 << 62  # streams of an evaluation lie beyond those of any step
 
@@ -158,7 +159,8 @@ class TunedResonance(Task):
 
     @torch.no_grad()
     def evaluate(self, system: System, options: Evaluation) -> Table:
-        """Figures of the method over held-out rows, each judged in several passes, beside those that are known."""
+        """Figures of the method over held-out rows, each judged in several passes; the power of what the generator makes
+        for them, in all and in eight bands, over that of the recordings; and what is known of the process."""
         require_own_data(options)
         assert system.objective is not None
         pool = self._pool("test", system.objective.evaluation_rows, options.limit)
@@ -174,7 +176,7 @@ class TunedResonance(Task):
             known["excess_kl"] = Figure(figures["kl"].value - least, figures["kl"].half_width, "nats/sample")
         return Table(
             title=f"{rows} rows, {self.config.passes} times each, checkpoint {system.label}",
-            figures={**figures, **known},
+            figures={**figures, **self._overall(system, pool.recordings, options), **known},
             record={
                 "config_digest": configs.digest(self.run),
                 "checkpoint": system.label,
@@ -193,6 +195,22 @@ class TunedResonance(Task):
                 before = found.get(name, Measure(torch.zeros(()), torch.zeros(()), one.unit))
                 found[name] = Measure(before.amounts + one.amounts, before.weights + one.weights, one.unit)
         return found
+
+    def _overall(self, system: System, recorded: Batch, options: Evaluation) -> dict[str, Figure]:
+        """Power of samples of all rows together over that of the recordings, in dB."""
+        density = system.networks.get("generator")
+        if options.likelihood_only or not isinstance(density, Density):
+            return {}
+        rows, samples = recorded.x.shape[:2]
+        count = rows * samples * density.num_uniforms
+        made = [
+            density.sample(torch.from_numpy(u).view(rows, samples, -1), recorded.cond, options.temperature)
+            for u in (noise.block(options.seed, _GENERATED, turn * count, count) for turn in range(self.config.passes))
+        ]
+        x, y = torch.cat(made)[..., None], recorded.x
+        bands = enumerate(band_levels(x, y).tolist(), start=1)
+        decibels = {"overall_level": level(x, y), **{f"overall_band_{number}": value for number, value in bands}}
+        return {name: Figure(value, unit="dB") for name, value in decibels.items()}
 
     @torch.no_grad()
     def sample(self, system: System, options: Sampling) -> str:

@@ -1,0 +1,74 @@
+"""Small generators over every registered network, with sequences to score: what the laws of densities are run over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from seqgen import noise, registry
+from seqgen.config import Component
+from seqgen.distributions.categorical import Categorical
+from seqgen.distributions.contract import Distribution
+from seqgen.distributions.gaussian import Gaussian
+from seqgen.distributions.logistic_mixture import LogisticMixture
+from seqgen.generation.contract import DensityExample, Generator
+from seqgen.registry import Registry
+from seqgen.spec import Facts, FeatureSpec, StreamSpec
+from seqgen.stream.conditioning import Frames
+from seqgen.stream.contract import Streamable
+
+CONDITIONER = Component("frames", {"channels": 4, "blocks": 1, "look_ahead": 1})
+_FEATURES = FeatureSpec(sample_rate=8000, n_fft=32, window=8, hop=4, n_mels=3)
+_ROWS, _SAMPLES = 2, 24
+_LEVELS = 64
+
+
+def networks(table: Registry) -> Iterator[Streamable[Any]]:
+    """The small streams that the registered classes of a table give as their examples."""
+    for name in table:
+        kind = table.load(name)
+        if issubclass(kind, Streamable):
+            yield from kind.examples()
+
+
+def facts(spec: StreamSpec) -> Facts:
+    """Facts of data that a body of this spec can be conditioned on: frames of four samples and two speakers."""
+    per, speakers = spec.cond_every, ("ann", "bo")
+    return Facts(vocab_size=spec.vocab_size, symbols_per_sample=per, speakers=speakers, features=_FEATURES)
+
+
+def distribution(spec: StreamSpec) -> Distribution | None:
+    """A distribution of what a body reads that takes as many parameters as it gives; ``None`` where there is none."""
+    if spec.vocab_size:
+        return Categorical(Categorical.Config(spec.vocab_size)) if spec.out_dim == spec.vocab_size else None
+    if spec.out_dim == 2:
+        return Gaussian(Gaussian.Config(origin=-1.0))
+    mixtures, rest = divmod(spec.out_dim, 3)
+    return None if rest else LogisticMixture(LogisticMixture.Config(mixtures, _LEVELS, origin=-1.0))
+
+
+@torch.no_grad()
+def scored(generator: Generator, drawn: Distribution | None = None) -> DensityExample:
+    """The generator with sequences that it drew itself, and frames for a stretch beyond them."""
+    ahead, per = generator.ahead, generator.symbols_per_sample
+    line = generator.alignment  # as many samples as a fresh stream makes of whole frames
+    samples = line.first_samples(line.frames(_SAMPLES))
+    rng = torch.Generator().manual_seed(0)
+    cond = None
+    if generator.conditioner is not None:
+        frames = line.frames(samples + 2 * ahead) + generator.right
+        features = torch.randn(_ROWS, frames, _FEATURES.n_mels, generator=rng) - 4
+        cond = Frames(features, torch.arange(_ROWS) % 2)
+    count = (samples + ahead) * per * generator.num_uniforms
+    u = torch.from_numpy(noise.block(0, 0, 0, _ROWS * count)).view(_ROWS, -1, generator.num_uniforms)
+    x = generator.sample(u, cond)
+    return DensityExample(generator, x[..., None] if x.is_floating_point() else x, cond, values(drawn))
+
+
+def values(drawn: Distribution | None) -> torch.Tensor | None:
+    """Every value of an element, where they can be counted."""
+    if drawn is not None and drawn.vocab_size:
+        return torch.arange(drawn.vocab_size)
+    return torch.linspace(-1, 1, _LEVELS, dtype=torch.float64) if isinstance(drawn, LogisticMixture) else None

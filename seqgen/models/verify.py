@@ -1,0 +1,42 @@
+"""The laws of models as library code, to be run over every registered one: those of the contract that it keeps."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from seqgen.models.critic import Critic
+from seqgen.stream import verify as streams
+from seqgen.stream.contract import Streamable
+
+_TOLERANCE = 1e-5
+
+
+def verify(model: nn.Module) -> None:
+    """Every law of a model.
+
+    Raises:
+        AssertionError: naming the law that does not hold, or for a model that keeps no contract.
+    """
+    if isinstance(model, Streamable):
+        streams.verify(model, length=30)
+        return
+    assert isinstance(model, Critic), f"{type(model).__name__} is neither a Streamable nor a Critic"
+    check_scores(model)
+
+
+def check_scores(critic: Critic) -> None:
+    """Law of pairings: ``F[i, j]`` is the score of x_j with y_i as if there were no others; a row for each y, a column
+    for each x; and both matter."""
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(3, critic.x_dim, generator=generator), torch.randn(4, critic.y_dim, generator=generator)
+    with torch.no_grad():
+        scores = critic(x, y)
+        assert scores.shape == (4, 3), f"4 y and 3 x give scores {list(scores.shape)}, expected [4, 3]"
+        for i in range(4):
+            for j in range(3):
+                alone = critic(x[j : j + 1], y[i : i + 1])[0, 0]
+                near = torch.allclose(alone, scores[i, j], rtol=_TOLERANCE, atol=_TOLERANCE)
+                assert near, f"F[{i}, {j}] is {float(scores[i, j])}, of the pair alone {float(alone)}"
+    assert float(scores.std(dim=0).min()) > 0, "the scores do not depend on y"
+    assert float(scores.std(dim=1).min()) > 0, "the scores do not depend on x"
