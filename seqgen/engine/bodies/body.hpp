@@ -119,7 +119,7 @@ class Body {
 
     virtual BodyTraits traits() const = 0;
 
-    // Takes the op of a distribution, of which it is told one. False where that is of a kind that this body never
+    // Takes the op of a distribution, of which a program has one. False where that is of a kind that this body never
     // draws. Raises Failure where it does not fit.
     virtual bool draws_from(const std::string& name, const Json& op, const std::string& where) = 0;
 
@@ -147,7 +147,7 @@ class Body {
     virtual void enter(BodyCall& call, const Frame& frame) const = 0;
     // Runs the network until something can be drawn. False where the frame has no more.
     virtual bool advance(BodyCall& call) const = 0;
-    // Draws that, or takes it from the caller and tells its distribution; hands out the samples that are complete.
+    // Draws that, or takes it from the caller and hands out its distribution; hands out the samples that are complete.
     virtual void draw(BodyCall& call) const = 0;
 };
 

@@ -73,7 +73,7 @@ void Subscale::condition(const float* residual, std::uint8_t* bytes, Rows<float>
     std::fill_n(scales, rows, 1.0f);
     if (format_ != SEQGEN_FORMAT_INT8) return output_(output_.all(), Rows<const float>{residual, channels}, made, rows);
     for (std::size_t row = 0; row < static_cast<std::size_t>(rows); ++row) {
-        scales[row] = kernels_.scaled_bytes(residual + row * channels, channels, bytes + row * channels);
+        scales[row] = kernels_.quantise_scaled(residual + row * channels, channels, bytes + row * channels);
     }
     output_(output_.all(), Rows<const std::uint8_t>{bytes, channels}, made, rows);
 }

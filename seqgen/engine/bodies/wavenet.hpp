@@ -1,4 +1,4 @@
-// The WaveNet: weights and a pass of it, over one sample of streams side by side, or, where its inputs are known, over
+// WaveNet: its weights, and a pass over one sample of streams side by side, or, where its inputs are known, over
 // some samples that follow each other. One sample after the other, what is known of the next ones is prepared for a few
 // of them.
 #pragma once

@@ -1,6 +1,5 @@
-// The context stack of a WaveNet: a network at a fraction of the rate, which reads `rate` elements at a time and adds
-// its newest output to what the gates of all layers are told, until the next is due. As
-// seqgen/models/wavenet_context.py.
+// Context stack of a WaveNet: a network at a fraction of the rate, which reads `rate` elements at a time and adds its
+// newest output to the conditioning of all layers' gates, until the next is due. As seqgen/models/wavenet_context.py.
 #pragma once
 
 #include <cstddef>

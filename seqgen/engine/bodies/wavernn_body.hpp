@@ -8,6 +8,7 @@
 
 namespace seqgen {
 
+// The op `wavernn`.
 class WaveRnnBody final : public Body {
    public:
     // Raises Failure for missing or unfitting tensors, or a gain.

@@ -18,7 +18,7 @@ struct SampleShape {
     int symbols = 1, uniforms = 1, ahead = 0;
 };
 
-// One side of a body is its network, the other one this: it draws what the network's outputs tell, or takes what the
+// Draws samples from the distributions that a body's network makes; or, where a call scores, takes those that the
 // caller gives and hands out the distributions, and writes samples in the caller's arrays. `stream` counts from the
 // call's stream `first`; elements and samples count from the call's first one.
 class SampleIO {

@@ -1,4 +1,4 @@
-// From dense float32 weights to the blocks that the kernels read.
+// Packed matrices: dense float32 weights in the blocks that the kernels read.
 #pragma once
 
 #include <cstddef>
