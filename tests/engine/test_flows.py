@@ -16,7 +16,7 @@ from tests.engine.calls import TOLERANCE, draw, goes_on_from_another_set, same_o
 from tests.engine.flows import Flows, inputs, small
 from tests.engine.programs import Array, Shape
 from tests.engine.stacks import Document, op
-from tests.engine.test_team import needs_two_cores
+from tests.engine.test_helper_thread import needs_two_cores
 
 FORMATS: tuple[Format, ...] = ("float32", "bf16", "int8")
 STUDENTS = {
