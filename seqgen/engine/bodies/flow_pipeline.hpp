@@ -9,6 +9,7 @@
 
 namespace seqgen {
 
+// Two blocks and the memory of their passes. Without a helper each block goes through all flows at once.
 class FlowPipeline {
    public:
     // This must stay where it is.

@@ -47,7 +47,7 @@ class ParallelWaveNetBody final : public Body {
     BodyTraits traits() const override {
         BodyTraits traits{"float"};
         traits.classes = 0;
-        traits.params = kMeanAndLogScale;
+        traits.num_params = kMeanAndLogScale;
         traits.feeds_back = false;
         traits.most_value = kMostNoise;
         return traits;
@@ -72,7 +72,7 @@ class ParallelWaveNetBody final : public Body {
         std::memcpy(state.before + flows_.state_bytes(), vector_.data(), vector_.size() * sizeof(float));
     }
 
-    bool fits(const BodyState& state) const override { return flows_.fits(state.before); }
+    bool fits(const StateHeader&, const unsigned char* before) const override { return flows_.fits(before); }
 
     BodyCall* open(Workspace& memory, const CallContext& context) const override {
         return place_call<ParallelWaveNetCall>(memory, context, flows_);

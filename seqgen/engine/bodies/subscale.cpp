@@ -95,12 +95,12 @@ void Subscale::init(const BodyState& state, const float* vector, const std::uint
     for (std::size_t frame = 0; frame < frames_; ++frame) std::memcpy(vectors + frame * bytes, vector, bytes);
 }
 
-bool Subscale::fits(const BodyState& state) const {
+bool Subscale::fits(const unsigned char* before, bool waits) const {
     Place place;
-    std::memcpy(&place, state.before, sizeof place);
+    std::memcpy(&place, before, sizeof place);
     if (place.step >= steps() || place.frame >= frames_) return false;
     if (place.taken == 0) return place.step == 0;
-    return place.taken >= depth() + horizon_ && place.taken <= settled() && state.header.ahead == 0;
+    return place.taken >= depth() + horizon_ && place.taken <= settled() && !waits;
 }
 
 }  // namespace seqgen

@@ -74,7 +74,7 @@ class SubscaleBody final : public Body {
         BodyTraits traits = inner_->traits();
         traits.lanes = static_cast<int>(subscale_.lanes());
         traits.ahead = static_cast<int>(subscale_.ahead());
-        traits.streams = 1;
+        traits.max_streams = 1;
         return traits;
     }
 
@@ -94,7 +94,9 @@ class SubscaleBody final : public Body {
         subscale_.init(state, vector_.data(), inner_->start());
     }
 
-    bool fits(const BodyState& state) const override { return subscale_.fits(state); }
+    bool fits(const StateHeader& header, const unsigned char* before) const override {
+        return subscale_.fits(before, header.ahead > 0);
+    }
 
     BodyCall* open(Workspace& memory, const CallContext& context) const override {
         return place_call<SubscaleCall>(memory, context, network_, subscale_);

@@ -24,7 +24,7 @@ namespace seqgen {
 struct WaveNetBuffers {
     static constexpr std::size_t kMostTaps = 8;
 
-    // What a stream carries besides its rings, which stay in the caller's state blob.
+    // State of a stream besides its rings, which stay in the caller's blob.
     struct Stream {
         unsigned char* rings;
         std::uint64_t time;

@@ -55,8 +55,8 @@ class WaveNetBody final : public Body {
         BodyTraits traits{"float"};
         traits.classes = 0;
         if (distribution_ == nullptr) return traits;
-        traits.uniforms = distribution_->num_uniforms();
-        traits.params = distribution_->num_params();
+        traits.num_uniforms = distribution_->num_uniforms();
+        traits.num_params = distribution_->num_params();
         return traits;
     }
 
@@ -90,7 +90,7 @@ class WaveNetBody final : public Body {
         std::memcpy(state.before + network_.state_bytes(), vector_.data(), vector_.size() * sizeof(float));
     }
 
-    bool fits(const BodyState& state) const override { return network_.fits(state.before); }
+    bool fits(const StateHeader&, const unsigned char* before) const override { return network_.fits(before); }
 
     BodyCall* open(Workspace& memory, const CallContext& context) const override {
         return place_call<WaveNetCall>(memory, context, network_);

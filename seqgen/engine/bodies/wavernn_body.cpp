@@ -50,7 +50,7 @@ WaveRnnBody::WaveRnnBody(const BodySource& source) : network_(read_network(sourc
 
 BodyTraits WaveRnnBody::traits() const {
     BodyTraits traits{"bytes16"};
-    traits.symbols = traits.uniforms = 2;
+    traits.symbols_per_sample = traits.num_uniforms = 2;
     return traits;
 }
 

@@ -57,7 +57,7 @@ class HelperThread {
     std::thread helper_;
 };
 
-// What a call works with: the helper that it found free, or nobody.
+// Lease of a model's helper for one call: of the helper, where it is free, or of nobody.
 class HelperLease {
    public:
     explicit HelperLease(HelperThread* helper) : helper_(helper != nullptr && helper->enter() ? helper : nullptr) {}

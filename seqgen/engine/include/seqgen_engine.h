@@ -36,7 +36,7 @@
  * recurrent network half of its products, of several flows the last ones, for some samples, while the caller takes the next
  * samples through the first. A call that finds it at work for another call does without. The samples are the same either
  * way. The helper looks for work during a call and for less than a millisecond after it, then sleeps. Models that would gain
- * nothing by it have none (recurrent ones with less than 512 KiB of weights, stacks, a single flow): seqgen_describe tells.
+ * nothing by it have none (recurrent ones with less than 512 KiB of weights, WaveNets, a single flow): seqgen_describe tells.
  *
  * Structures that the caller fills begin with struct_size = sizeof(the structure); later versions only append fields.
  */
@@ -101,7 +101,7 @@ typedef struct seqgen_model_info {
     char isa[16];                /* the kernels in use */
     size_t state_bytes;          /* of one stream's state blob */
     size_t workspace_bytes;      /* of a call with SEQGEN_MAX_STREAMS streams; enough for any call */
-    size_t weight_bytes;         /* of what is read for every sample; of stacks in part, of flows all of it, for several at a time */
+    size_t weight_bytes;         /* of what is read for every sample; of WaveNets in part, of flows all of it, for several at a time */
     size_t weight_blocks;        /* 64-byte blocks of weights that are not zero */
     int32_t threads;             /* that a call uses: 1, or 2 where they were asked for and the model is worth it */
     int32_t lanes;               /* samples of a stream made side by side, 1 to 16; see above */
