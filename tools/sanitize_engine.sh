@@ -17,7 +17,7 @@ LD_PRELOAD="$(cc -print-file-name=libasan.so) $(cc -print-file-name=libstdc++.so
   ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1 \
   SEQGEN_ENGINE=build/sanitize/libseqgen_engine.so \
   "$python" -m pytest -q --timeout 3600 tests/engine/test_kernels.py tests/engine/test_bad_input.py \
-  tests/engine/test_rounded.py tests/engine/test_team.py tests/engine/test_lanes.py tests/engine/test_lanes_bad_input.py \
+  tests/engine/test_rounded.py tests/engine/test_helper_thread.py tests/engine/test_lanes.py tests/engine/test_lanes_bad_input.py \
   tests/engine/test_real_kernels.py tests/engine/test_flows.py "$@"
 
 build sanitize-threads thread

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+from pathlib import Path
+
 import numpy as np
 
-from seqgen.runtime.native import Engine
+from seqgen.runtime.native import Engine, Format
 from tests.engine.programs import Array
 
 # Relative to the largest parameter. Weights of 8 and 16 bits are what they are: the bound only rules out mistakes.
@@ -49,3 +52,26 @@ def draw_by_two(engines: tuple[Engine, Engine], features: Array, uniforms: Array
     begun, states = draw(first, features[:, :half], uniforms[:, :cut])
     ended, _ = draw(second, features[:, half:], uniforms[:, cut:], states)
     return np.concatenate([begun, ended], axis=1)
+
+
+def same_on_all_sets(
+    where: Path, form: Format, sets: list[str], features: Array, uniforms: Array, elements: Array
+) -> tuple[Array, ...]:
+    """Every set of kernels gives the bits of the generic one; returns parameters, audio and the states after both."""
+
+    def everything(name: str) -> tuple[Array, ...]:
+        engine = Engine(where, format=form, isa=name)
+        return score(engine, features, elements) + draw(engine, features, uniforms)
+
+    expected = everything("generic")
+    for name in sets[1:]:
+        assert [part.tobytes() for part in everything(name)] == [part.tobytes() for part in expected], name
+    return expected
+
+
+def goes_on_from_another_set(where: Path, form: Format, sets: list[str], features: Array, uniforms: Array) -> None:
+    """Numbers of 8 bits lie in a state as every set reads them, whatever its own kernels take."""
+    engines = [Engine(where, format=form, isa=name) for name in sets]
+    whole, _ = draw(engines[0], features, uniforms)
+    for pair in permutations(engines, 2):
+        assert draw_by_two(pair, features, uniforms).tobytes() == whole.tobytes()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,11 @@ import pytest
 from seqgen.errors import SeqgenError
 from seqgen.runtime.native import MAX_STREAMS, Engine, Format
 from tests.engine import flows, stacks
-from tests.engine.calls import TOLERANCE, draw, draw_by_two, score
+from tests.engine.calls import TOLERANCE, draw, goes_on_from_another_set, same_on_all_sets, score
 from tests.engine.flows import Flows, inputs, small
 from tests.engine.programs import Array, Shape
 from tests.engine.stacks import Document, op
-from tests.engine.test_team import needs_two_cores
+from tests.engine.test_helper_thread import needs_two_cores
 
 FORMATS: tuple[Format, ...] = ("float32", "bf16", "int8")
 STUDENTS = {
@@ -69,22 +68,13 @@ def test_a_sample_is_its_noise_times_scale_plus_mean(student: Flows, where: Path
 @pytest.mark.parametrize("form", FORMATS)
 def test_all_sets_give_the_same_bits(student: Flows, where: Path, form: Format, sets: list[str]) -> None:
     features, uniforms, z = inputs(student, MAX_STREAMS, 3, seed=1)
-    plain = Engine(where, format=form, isa="generic")
-    expected = score(plain, features, z)[0], draw(plain, features, uniforms)[0]
-    for name in sets[1:]:
-        engine = Engine(where, format=form, isa=name)
-        got = score(engine, features, z)[0], draw(engine, features, uniforms)[0]
-        assert [part.tobytes() for part in got] == [part.tobytes() for part in expected]
+    same_on_all_sets(where, form, sets, features, uniforms, z)
 
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_another_set_goes_on_from_a_state(student: Flows, where: Path, form: Format, sets: list[str]) -> None:
-    """Numbers of 8 bits lie in a state as every set reads them, whatever its own kernels take."""
     features, uniforms, _ = inputs(student, 2, 6)
-    engines = [Engine(where, format=form, isa=name) for name in sets]
-    whole, _ = draw(engines[0], features, uniforms)
-    for pair in permutations(engines, 2):
-        assert draw_by_two(pair, features, uniforms).tobytes() == whole.tobytes()
+    goes_on_from_another_set(where, form, sets, features, uniforms)
 
 
 @pytest.mark.parametrize("form", FORMATS)

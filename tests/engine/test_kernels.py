@@ -11,7 +11,7 @@ from seqgen import noise
 from seqgen.errors import SeqgenError
 from seqgen.runtime.native import MAX_STREAMS, Engine, Format
 from tests.engine import programs
-from tests.engine.calls import TOLERANCE, draw, score
+from tests.engine.calls import TOLERANCE, draw, same_on_all_sets, score
 from tests.engine.programs import Shape, inputs
 
 FORMATS: tuple[Format, ...] = ("float32", "bf16", "int8")
@@ -51,13 +51,7 @@ def test_generic_kernels_compute_the_equations(shape: Shape, where: Path, form: 
 @pytest.mark.parametrize("form", FORMATS)
 def test_all_sets_give_the_same_bits(shape: Shape, where: Path, form: Format, sets: list[str]) -> None:
     features, uniforms, elements = inputs(shape, MAX_STREAMS, 9, seed=1)
-    plain = Engine(where, format=form, isa="generic")
-    logits, audio = score(plain, features, elements), draw(plain, features, uniforms)
-    for name in sets[1:]:
-        engine = Engine(where, format=form, isa=name)
-        for got, expected in zip(score(engine, features, elements) + draw(engine, features, uniforms), logits + audio,
-                                 strict=True):  # fmt: skip
-            assert got.tobytes() == expected.tobytes()
+    same_on_all_sets(where, form, sets, features, uniforms, elements)
 
 
 def test_a_unit_whose_update_gate_saturates_keeps_its_state(tmp_path: Path, sets: list[str]) -> None:

@@ -10,7 +10,7 @@ import pytest
 from seqgen import noise
 from seqgen.runtime.native import FORMATS, MAX_STREAMS, Engine, Format
 from tests.engine import lanes
-from tests.engine.calls import TOLERANCE, draw, score
+from tests.engine.calls import TOLERANCE, draw, same_on_all_sets, score
 from tests.engine.lanes import Staggered, frames_of, inputs
 from tests.engine.programs import Shape
 
@@ -59,14 +59,8 @@ def test_the_model_says_what_it_needs(sizes: Staggered, where: Path) -> None:
 @pytest.mark.parametrize("form", PRECISIONS)
 def test_all_sets_give_the_same_bits(sizes: Staggered, where: Path, form: Format, sets: list[str]) -> None:
     features, uniforms, elements = inputs(sizes, 2, frames_of(sizes, 6), seed=1)
-    plain = Engine(where, format=form, isa="generic")
-    expected = score(plain, features, elements) + draw(plain, features, uniforms)
+    expected = same_on_all_sets(where, form, sets, features, uniforms, elements)
     assert len(np.unique(expected[2])) > 20
-    for name in sets[1:]:
-        engine = Engine(where, format=form, isa=name)
-        for got, same in zip(score(engine, features, elements) + draw(engine, features, uniforms), expected,
-                             strict=True):  # fmt: skip
-            assert got.tobytes() == same.tobytes()
 
 
 def pieces(sizes: Staggered, cuts: list[int]) -> list[tuple[slice, slice]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 from collections.abc import Callable
-from itertools import permutations
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -17,7 +16,7 @@ from seqgen.errors import SeqgenError
 from seqgen.export.rounded import bfloat16
 from seqgen.runtime.native import MAX_STREAMS, Engine, Format, ModelInfo
 from tests.engine import programs, stacks
-from tests.engine.calls import TOLERANCE, draw, draw_by_two, score
+from tests.engine.calls import TOLERANCE, draw, goes_on_from_another_set, same_on_all_sets, score
 from tests.engine.programs import Array, Shape
 from tests.engine.stacks import Document, Stack, inputs, op
 
@@ -112,22 +111,13 @@ def test_a_sample_is_what_its_uniforms_draw(stack: Stack, where: Path, temperatu
 @pytest.mark.parametrize("form", FORMATS)
 def test_all_sets_give_the_same_bits(stack: Stack, where: Path, form: Format, sets: list[str]) -> None:
     features, uniforms, values = inputs(stack, MAX_STREAMS, 5, seed=1)
-    plain = Engine(where, format=form, isa="generic")
-    expected = score(plain, features, values)[0], draw(plain, features, uniforms)[0]
-    for name in sets[1:]:
-        engine = Engine(where, format=form, isa=name)
-        got = score(engine, features, values)[0], draw(engine, features, uniforms)[0]
-        assert [part.tobytes() for part in got] == [part.tobytes() for part in expected]
+    same_on_all_sets(where, form, sets, features, uniforms, values)
 
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_another_set_goes_on_from_a_state(stack: Stack, where: Path, form: Format, sets: list[str]) -> None:
-    """Numbers of 8 bits lie in a state as every set reads them, whatever its own kernels take."""
     features, uniforms, _ = inputs(stack, 2, 12)
-    engines = [Engine(where, format=form, isa=name) for name in sets]
-    whole, _ = draw(engines[0], features, uniforms)
-    for pair in permutations(engines, 2):
-        assert draw_by_two(pair, features, uniforms).tobytes() == whole.tobytes()
+    goes_on_from_another_set(where, form, sets, features, uniforms)
 
 
 @pytest.mark.parametrize("form", FORMATS)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
-from itertools import permutations
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from seqgen.generation.vocoder import Vocoder
 from seqgen.runtime.native import MAX_STREAMS, Engine, Format
 from seqgen.stream.state import leaves
 from seqgen.train import weights
-from tests.engine.calls import draw, draw_by_two, score
+from tests.engine.calls import draw, goes_on_from_another_set, same_on_all_sets, score
 from tests.runtime.voices import density, run_of, tiny_system
 
 FORMATS: tuple[Format, ...] = ("float32", "bf16", "int8")
@@ -118,22 +117,13 @@ def test_the_samples_are_those_of_torch(voice: Voice) -> None:
 @pytest.mark.parametrize("form", FORMATS)
 def test_all_sets_give_the_same_bits(voice: Voice, form: Format, sets: list[str]) -> None:
     features, uniforms, elements = voice.inputs(MAX_STREAMS, 5, seed=1)
-    plain = Engine(voice.where, format=form, isa="generic")
-    expected = score(plain, features, elements)[0], draw(plain, features, uniforms)[0]
-    for name in sets[1:]:
-        engine = Engine(voice.where, format=form, isa=name)
-        got = score(engine, features, elements)[0], draw(engine, features, uniforms)[0]
-        assert [part.tobytes() for part in got] == [part.tobytes() for part in expected]
+    same_on_all_sets(voice.where, form, sets, features, uniforms, elements)
 
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_another_set_goes_on_from_a_state(voice: Voice, form: Format, sets: list[str]) -> None:
-    """Numbers of 8 bits lie in a state as every set reads them, whatever its own kernels take."""
     features, uniforms, _ = voice.inputs(2, 12)
-    engines = [Engine(voice.where, format=form, isa=name) for name in sets]
-    whole, _ = draw(engines[0], features, uniforms)
-    for pair in permutations(engines, 2):
-        assert draw_by_two(pair, features, uniforms).tobytes() == whole.tobytes()
+    goes_on_from_another_set(voice.where, form, sets, features, uniforms)
 
 
 @pytest.mark.parametrize("form", FORMATS)

@@ -20,7 +20,7 @@
 
 namespace seqgen {
 
-// The fixed part at the beginning of a state blob.
+// Header of a state blob: its fixed part, which comes first.
 struct StateHeader {
     std::uint32_t magic, version;
     std::uint64_t signature;     // of the program and the format: a blob fits one model only
@@ -29,8 +29,8 @@ struct StateHeader {
     float previous;              // the sample before, where samples are real numbers; else 0
 };
 
-// A body's parts of one stream's state blob: header fields of its own, and bytes on both sides of the conditioning
-// network's state.
+// State of one stream as its body sees it: the blob's header, of which some fields are the body's, and bytes on both
+// sides of the conditioning network's state.
 struct BodyState {
     StateHeader& header;
     unsigned char *before, *behind;
@@ -39,21 +39,21 @@ struct BodyStateBytes {
     std::size_t before, behind;  // the first a multiple of 4
 };
 
-// What the rest of the engine has to know of a body.
+// Traits of a body: all that the rest of the engine has to know of it.
 struct BodyTraits {
-    const char* codec;                 // the op that must follow: what its samples are
-    int classes = kClasses;            // of a symbol; 0 where samples are real numbers
-    int symbols = 1;                   // drawn for one sample; 1 where samples are real numbers
-    int uniforms = 1;                  // uniform numbers of a sample
-    std::size_t params = kClasses;     // numbers of an element's distribution
-    bool feeds_back = true;            // it reads the samples that it made
-    float most_value = 1;              // of what scoring is given in place of drawn real numbers
-    int lanes = 1;                     // samples of a stream made side by side
-    int ahead = 0;                     // samples under way beyond those given out
-    int streams = SEQGEN_MAX_STREAMS;  // that it takes side by side
+    const char* codec;                     // the op that must follow: what its samples are
+    int classes = kClasses;                // of a symbol; 0 where samples are real numbers
+    int symbols_per_sample = 1;            // 1 where samples are real numbers
+    int num_uniforms = 1;                  // that a sample takes
+    std::size_t num_params = kClasses;     // numbers that tell the distribution of a symbol or a real number
+    bool feeds_back = true;                // it reads the samples that it made
+    float most_value = 1;                  // of what scoring is given in place of drawn real numbers
+    int lanes = 1;                         // samples of a stream made side by side
+    int ahead = 0;                         // samples under way beyond those given out
+    int max_streams = SEQGEN_MAX_STREAMS;  // that it takes side by side
 };
 
-// What a body is loaded from: an op of the program and what stands before it.
+// Source of a body: an op of the program, and what the program has before it.
 struct BodySource {
     const Json& op;
     const Tensors& tensors;
@@ -69,7 +69,7 @@ struct BodySource {
     void expect_channels(std::size_t channels) const;
 };
 
-// What a body works with in one call. It outlives the body's own part of the call.
+// Context of a call, which a body works with; it outlives the body's own part of the call.
 struct CallContext {
     const SampleIO& io;
     const HelperLease& helper;
@@ -88,7 +88,7 @@ struct Frame {
     std::int64_t first() const { return origin < 0 ? -origin : 0; }
 };
 
-// A body's own part of a call, in the call's workspace. Each body derives its own.
+// Activations and places of one call, in its workspace; each body derives its own.
 struct BodyCall {
     explicit BodyCall(const CallContext& context) : context(context) {}
     BodyCall(const BodyCall&) = delete;
@@ -98,7 +98,7 @@ struct BodyCall {
     const CallContext context;
 };
 
-// Makes a body's part of a call, `Call(memory, rest...)`, in the workspace. Null where that only counts.
+// Makes `Call(memory, rest...)`, derived of BodyCall, in the workspace. Null where that only counts.
 template <typename Call, typename... Rest>
 BodyCall* place_call(Workspace& memory, Rest&&... rest) {
     void* place = memory.take(sizeof(Call));
@@ -107,8 +107,9 @@ BodyCall* place_call(Workspace& memory, Rest&&... rest) {
     return nullptr;
 }
 
-// The weights of a generator, which never change, and how it goes on with the streams of a call. A call is
-//   open, then for some streams at a time: load each; for every frame: enter, while (advance) draw; save each.
+// Body of a model: the generator between conditioning vectors and samples. It has the weights, which never change; what
+// changes is in a BodyCall and in the streams' states. A call for some streams is
+//   open; load each; for every frame: enter, while (advance) draw; save each.
 // Nothing of that fails, allocates or locks.
 class Body {
    public:
@@ -119,7 +120,7 @@ class Body {
 
     virtual BodyTraits traits() const = 0;
 
-    // Takes the op of a distribution, of which it is told one. False where that is of a kind that this body never
+    // Takes the op of a distribution, of which a program has one. False where that is of a kind that this body never
     // draws. Raises Failure where it does not fit.
     virtual bool draws_from(const std::string& name, const Json& op, const std::string& where) = 0;
 
@@ -136,9 +137,9 @@ class Body {
     // one.
     virtual BodyStateBytes state_bytes() const = 0;
     virtual void init(const BodyState& state) const = 0;
-    virtual bool fits(const BodyState& state) const = 0;
+    virtual bool fits(const StateHeader& header, const unsigned char* before) const = 0;
 
-    // Lays out its part of a call; null where `memory` only counts.
+    // Makes its part of a call; null where `memory` only counts.
     virtual BodyCall* open(Workspace& memory, const CallContext& context) const = 0;
     // A stream's state, which stays where it is until it is saved: what is large may be changed in place.
     virtual void load(BodyCall& call, int stream, const BodyState& state) const = 0;
@@ -147,7 +148,7 @@ class Body {
     virtual void enter(BodyCall& call, const Frame& frame) const = 0;
     // Runs the network until something can be drawn. False where the frame has no more.
     virtual bool advance(BodyCall& call) const = 0;
-    // Draws that, or takes it from the caller and tells its distribution; hands out the samples that are complete.
+    // Draws that, or takes it from the caller and hands out its distribution; hands out the samples that are complete.
     virtual void draw(BodyCall& call) const = 0;
 };
 

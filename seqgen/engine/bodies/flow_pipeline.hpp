@@ -1,5 +1,5 @@
-// The blocks of a call on their way through the flows, where there is a helper two at a time: it takes one through the
-// last flows while the caller takes the next one through the first.
+// Pipeline of two halves of the flows: where there is a helper thread, it takes one block of samples through the last
+// flows while the caller takes the next one through the first.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +9,7 @@
 
 namespace seqgen {
 
+// Two blocks and the memory of their passes. Without a helper each block goes through all flows at once.
 class FlowPipeline {
    public:
     // This must stay where it is.

@@ -30,6 +30,7 @@ struct FlowBlock {
     float noise[kMost], mean[kMost], scale[kMost];
 };
 
+// Flows of a model, one behind the other, and their weights.
 class Flows {
    public:
     // Raises Failure for missing or unfitting tensors.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "layers/bias.hpp"
 #include "program/failure.hpp"
 
 namespace seqgen {
@@ -47,7 +48,7 @@ void LaneContext::enter(const Json& op, const Tensors& tensors, const std::strin
     MatrixSource source = MatrixSource::plain(weight.data(), width_, read * taps_);
     arrange(source, before, taps_, before, 1);
     enter_ = PackedMatrix(source, SEQGEN_FORMAT_FLOAT32, Activations::state, *kernels_);
-    const AlignedArray<float> own = bias(op, "bias", tensors, where);
+    const AlignedArray<float> own = read_bias(tensors, op.at("bias", where).string(where), width_);
     hot_ = AlignedArray<float>(taps_ * lanes_ * channels_);
     for (std::size_t lane = 0; lane < lanes_; ++lane) {
         for (std::size_t channel = 0; channel < width_; ++channel) {
@@ -59,15 +60,6 @@ void LaneContext::enter(const Json& op, const Tensors& tensors, const std::strin
             }
         }
     }
-}
-
-AlignedArray<float> LaneContext::bias(const Json& op, const char* name, const Tensors& tensors,
-                                      const std::string& where) const {
-    std::vector<std::int64_t> shape = {static_cast<std::int64_t>(width_)};
-    const std::vector<float> values = tensors.floats(op.at(name, where).string(where), shape);
-    AlignedArray<float> made(channels_);
-    std::copy(values.begin(), values.end(), made.data());
-    return made;
 }
 
 LaneContext::Block LaneContext::block(const Json& op, const Tensors& tensors, const std::string& where) {
@@ -93,8 +85,8 @@ LaneContext::Block LaneContext::block(const Json& op, const Tensors& tensors, co
     const std::vector<float> dense = tensors.floats(op.at("dense_weight", where).string(where), shape);
     made.dense =
         PackedMatrix(MatrixSource::plain(dense.data(), width_, width_), format, Activations::rectified, *kernels_);
-    made.conv_bias = bias(op, "conv_bias", tensors, where);
-    made.dense_bias = bias(op, "dense_bias", tensors, where);
+    made.conv_bias = read_bias(tensors, op.at("conv_bias", where).string(where), width_);
+    made.dense_bias = read_bias(tensors, op.at("dense_bias", where).string(where), width_);
     return made;
 }
 
@@ -200,13 +192,13 @@ void LaneContext::apply_small(const Block& block, Arrays& arrays, int rows) cons
             std::copy_n(from, channels_, arrays.line + tap * channels_);
         }
         arrays.scales[lane] =
-            kernels_->rectify_bytes(arrays.line, nothing_.data(), 1.0f, width, arrays.bytes + lane * width);
+            kernels_->rectify_and_quantise(arrays.line, nothing_.data(), 1.0f, width, arrays.bytes + lane * width);
     }
     block.conv(block.conv.all(), Rows<const std::uint8_t>{arrays.bytes, width}, {arrays.inner, channels_}, rows);
     for (std::size_t lane = 0; lane < static_cast<std::size_t>(rows); ++lane) {
         const std::size_t at = lane * channels_;
-        arrays.scales[lane] = kernels_->rectify_bytes(arrays.inner + at, block.conv_bias.data(), arrays.scales[lane],
-                                                      channels_, arrays.bytes + at);
+        arrays.scales[lane] = kernels_->rectify_and_quantise(arrays.inner + at, block.conv_bias.data(),
+                                                             arrays.scales[lane], channels_, arrays.bytes + at);
     }
     block.dense(block.dense.all(), Rows<const std::uint8_t>{arrays.bytes, channels_}, {arrays.outer, channels_}, rows);
     for (std::size_t lane = 0; lane < static_cast<std::size_t>(rows); ++lane) {

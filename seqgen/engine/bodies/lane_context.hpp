@@ -16,7 +16,7 @@ namespace seqgen {
 // none, and of the lane's one-hot; then residual blocks, as seqgen/models/lanes.py has it:
 //   x_k = b + Σ_t W_t [u_{k-(K-1-t)}, one-hot]      x_k += b'' + V relu(b' + Σ_t W'_t relu(x_{k-(K'-1-t) dilation}))
 // Before its first step a lane has read nothing, not even its one-hot. The first convolution has float32 weights
-// whatever the cell's: a sample has 16 bits.
+// whatever the recurrent network's: a sample has 16 bits.
 class LaneContext {
    public:
     // Arrays in a call's workspace, each lane after lane and zero at first.
@@ -63,7 +63,6 @@ class LaneContext {
 
     void enter(const Json& op, const Tensors& tensors, const std::string& where);
     Block block(const Json& op, const Tensors& tensors, const std::string& where);
-    AlignedArray<float> bias(const Json& op, const char* name, const Tensors& tensors, const std::string& where) const;
     std::size_t window() const { return (taps_ - 1 + kSlide) * (lanes_ - 1); }
     std::size_t window(const Block& block) const { return (block.left() + kSlide) * channels_; }
     void slide(Arrays& arrays) const;

@@ -6,6 +6,7 @@
 
 namespace seqgen {
 
+// Product of the recurrent matrix with the states of a call, half by half.
 class SharedProduct {
    public:
     // `buffers` must stay where they are.

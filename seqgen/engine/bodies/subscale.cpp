@@ -73,7 +73,7 @@ void Subscale::condition(const float* residual, std::uint8_t* bytes, Rows<float>
     std::fill_n(scales, rows, 1.0f);
     if (format_ != SEQGEN_FORMAT_INT8) return output_(output_.all(), Rows<const float>{residual, channels}, made, rows);
     for (std::size_t row = 0; row < static_cast<std::size_t>(rows); ++row) {
-        scales[row] = kernels_.scaled_bytes(residual + row * channels, channels, bytes + row * channels);
+        scales[row] = kernels_.quantise_scaled(residual + row * channels, channels, bytes + row * channels);
     }
     output_(output_.all(), Rows<const std::uint8_t>{bytes, channels}, made, rows);
 }
@@ -95,12 +95,12 @@ void Subscale::init(const BodyState& state, const float* vector, const std::uint
     for (std::size_t frame = 0; frame < frames_; ++frame) std::memcpy(vectors + frame * bytes, vector, bytes);
 }
 
-bool Subscale::fits(const BodyState& state) const {
+bool Subscale::fits(const unsigned char* before, bool waits) const {
     Place place;
-    std::memcpy(&place, state.before, sizeof place);
+    std::memcpy(&place, before, sizeof place);
     if (place.step >= steps() || place.frame >= frames_) return false;
     if (place.taken == 0) return place.step == 0;
-    return place.taken >= depth() + horizon_ && place.taken <= settled() && state.header.ahead == 0;
+    return place.taken >= depth() + horizon_ && place.taken <= settled() && !waits;
 }
 
 }  // namespace seqgen

@@ -53,8 +53,8 @@ class Subscale {
     BodyStateBytes state_bytes() const;
     // `vector`: of conditioning, before the first frame; `start`: the bytes before the first sample.
     void init(const BodyState& state, const float* vector, const std::uint32_t (&start)[2]) const;
-    // Whether this can be a stream's place.
-    bool fits(const BodyState& state) const;
+    // Whether this can be the first part; `waits`: conditioning vectors are still to be dropped.
+    bool fits(const unsigned char* before, bool waits) const;
 
    private:
     void read_sizes(const BodySource& source);

@@ -55,11 +55,29 @@ SubscaleCall::SubscaleCall(Workspace& memory, const CallContext& context, const 
 
 SubscaleCall& own(BodyCall& call) { return static_cast<SubscaleCall&>(call); }
 
+// The op `lanes`, around the body of the op `wavernn`.
 class SubscaleBody final : public Body {
    public:
-    SubscaleBody(const BodySource& source, std::unique_ptr<WaveRnnBody> inner);
+    SubscaleBody(const BodySource& source, std::unique_ptr<WaveRnnBody> inner)
+        : inner_(std::move(inner)),
+          network_(inner_->network()),
+          subscale_(source, network_),
+          vector_(network_.gates()),
+          lanes_(static_cast<std::int64_t>(subscale_.lanes())),
+          lag_(static_cast<std::int64_t>(subscale_.lag())),
+          depth_(static_cast<std::int64_t>(subscale_.depth())),
+          horizon_(static_cast<std::int64_t>(subscale_.horizon())) {
+        subscale_.arrange(source.vector.data(), vector_.data());
+    }
 
-    BodyTraits traits() const override;
+    BodyTraits traits() const override {
+        BodyTraits traits = inner_->traits();
+        traits.lanes = static_cast<int>(subscale_.lanes());
+        traits.ahead = static_cast<int>(subscale_.ahead());
+        traits.max_streams = 1;
+        return traits;
+    }
+
     bool draws_from(const std::string& name, const Json& op, const std::string& where) override {
         return inner_->draws_from(name, op, where);
     }
@@ -69,15 +87,83 @@ class SubscaleBody final : public Body {
     bool divisible() const override { return inner_->divisible(); }
 
     BodyStateBytes state_bytes() const override { return subscale_.state_bytes(); }
-    void init(const BodyState& state) const override;
-    bool fits(const BodyState& state) const override { return subscale_.fits(state); }
 
-    BodyCall* open(Workspace& memory, const CallContext& context) const override;
-    void load(BodyCall& call, int stream, const BodyState& state) const override;
-    void save(BodyCall& call, int stream, const BodyState& state) const override;
-    void enter(BodyCall& call, const Frame& frame) const override;
-    bool advance(BodyCall& call) const override;
-    void draw(BodyCall& call) const override;
+    void init(const BodyState& state) const override {
+        state.header.coarse = inner_->start()[0];
+        state.header.fine = inner_->start()[1];
+        subscale_.init(state, vector_.data(), inner_->start());
+    }
+
+    bool fits(const StateHeader& header, const unsigned char* before) const override {
+        return subscale_.fits(before, header.ahead > 0);
+    }
+
+    BodyCall* open(Workspace& memory, const CallContext& context) const override {
+        return place_call<SubscaleCall>(memory, context, network_, subscale_);
+    }
+
+    void load(BodyCall& given, int stream, const BodyState& state) const override {
+        SubscaleCall& call = own(given);
+        call.buffers.now = 0;
+        each_part(call, state,
+                  [](void* array, const void* part, std::size_t bytes) { std::memcpy(array, part, bytes); });
+        restore(call);
+        for (Philox& generator : call.generators) generator = call.context.io.generator(stream);
+    }
+
+    void save(BodyCall& given, int, const BodyState& state) const override {
+        SubscaleCall& call = own(given);
+        const LaneContext& context = subscale_.context();
+        for (std::size_t lane = 0; lane < subscale_.lanes(); ++lane) {
+            context.save(call.lane_context, lane, call.carried + lane * context.carried());
+        }
+        each_part(call, state,
+                  [](const void* array, void* part, std::size_t bytes) { std::memcpy(part, array, bytes); });
+    }
+
+    // The vector takes the place of the oldest one. What is made of the frame are the steps whose samples it completes,
+    // and those of a fresh stream's beginning before them.
+    void enter(BodyCall& given, const Frame& frame) const override {
+        SubscaleCall& call = own(given);
+        const std::size_t gates = network_.gates(), count = subscale_.frames(), newest = call.place.frame;
+        float *vector = call.vectors + newest * gates, *delta = call.deltas + newest * gates;
+        const float* before = call.vectors + (newest + count - 1) % count * gates;
+        subscale_.arrange(frame.vectors, vector);
+        for (std::size_t i = 0; i < gates; ++i) delta[i] = vector[i] - before[i];
+        call.place.frame = static_cast<std::uint32_t>((newest + 1) % count);
+        call.frame = frame;
+        const bool makes = frame.first() < static_cast<std::int64_t>(call.context.hop);
+        call.along = frame.first() - (makes && call.place.taken == 0 ? lanes_ * (depth_ + horizon_) : 0);
+    }
+
+    bool advance(BodyCall& given) const override {
+        SubscaleCall& call = own(given);
+        if (call.along >= static_cast<std::int64_t>(call.context.hop)) return false;
+        if (call.half == 0) begin_step(call);
+        if (call.buffers.rows == 0) return true;
+        if (call.half == 1) call.product.multiply(1);
+        network_.advance(call.buffers, call.half);
+        return true;
+    }
+
+    void draw(BodyCall& given) const override {
+        SubscaleCall& call = own(given);
+        if (call.buffers.rows == 0) return finish_step(call);
+        for (int lane = 0; lane < call.buffers.rows; ++lane) {
+            // The noise of what lane 0 makes now lies D lane steps beyond what is given out.
+            const std::int64_t sample = call.frame.origin + call.along + lanes_ * (depth_ - lag_ * lane) + lane;
+            std::uint8_t(&bytes)[2] = call.place.bytes[lane];
+            const Logits logits = network_.logits(call.buffers, call.half, lane);
+            const int drawn = call.context.io.symbol(0, 2 * sample + call.half, logits, call.generators[lane]);
+            if (call.half == 0) network_.set_inputs(call.buffers, lane, bytes[0], bytes[1], drawn);
+            bytes[call.half] = static_cast<std::uint8_t>(drawn);
+            if (call.half == 1) enter_sample(call, static_cast<std::size_t>(lane));
+        }
+        call.half = 1 - call.half;
+        if (call.half == 1) return;
+        call.buffers.now = 1 - call.buffers.now;
+        finish_step(call);
+    }
 
    private:
     template <typename Move>
@@ -97,36 +183,6 @@ class SubscaleBody final : public Body {
     const std::int64_t lanes_, lag_, depth_, horizon_;
 };
 
-SubscaleBody::SubscaleBody(const BodySource& source, std::unique_ptr<WaveRnnBody> inner)
-    : inner_(std::move(inner)),
-      network_(inner_->network()),
-      subscale_(source, network_),
-      vector_(network_.gates()),
-      lanes_(static_cast<std::int64_t>(subscale_.lanes())),
-      lag_(static_cast<std::int64_t>(subscale_.lag())),
-      depth_(static_cast<std::int64_t>(subscale_.depth())),
-      horizon_(static_cast<std::int64_t>(subscale_.horizon())) {
-    subscale_.arrange(source.vector.data(), vector_.data());
-}
-
-BodyTraits SubscaleBody::traits() const {
-    BodyTraits traits = inner_->traits();
-    traits.lanes = static_cast<int>(subscale_.lanes());
-    traits.ahead = static_cast<int>(subscale_.ahead());
-    traits.streams = 1;
-    return traits;
-}
-
-void SubscaleBody::init(const BodyState& state) const {
-    state.header.coarse = inner_->start()[0];
-    state.header.fine = inner_->start()[1];
-    subscale_.init(state, vector_.data(), inner_->start());
-}
-
-BodyCall* SubscaleBody::open(Workspace& memory, const CallContext& context) const {
-    return place_call<SubscaleCall>(memory, context, network_, subscale_);
-}
-
 // Calls `move(array, part of the blob, bytes)` for every array of a state blob, in its order.
 template <typename Move>
 void SubscaleBody::each_part(SubscaleCall& call, const BodyState& state, Move&& move) const {
@@ -142,14 +198,6 @@ void SubscaleBody::each_part(SubscaleCall& call, const BodyState& state, Move&& 
     next(call.carried, lanes * subscale_.context().carried() * sizeof(float));
     blob = state.behind;
     next(call.samples, call.ring * lanes * sizeof(std::int16_t));
-}
-
-void SubscaleBody::load(BodyCall& given, int stream, const BodyState& state) const {
-    SubscaleCall& call = own(given);
-    call.buffers.now = 0;
-    each_part(call, state, [](void* array, const void* part, std::size_t bytes) { std::memcpy(array, part, bytes); });
-    restore(call);
-    for (Philox& generator : call.generators) generator = call.context.io.generator(stream);
 }
 
 // What follows from a state and is not in it.
@@ -179,43 +227,9 @@ void SubscaleBody::restore(SubscaleCall& call) const {
     }
 }
 
-void SubscaleBody::save(BodyCall& given, int, const BodyState& state) const {
-    SubscaleCall& call = own(given);
-    const LaneContext& context = subscale_.context();
-    for (std::size_t lane = 0; lane < subscale_.lanes(); ++lane) {
-        context.save(call.lane_context, lane, call.carried + lane * context.carried());
-    }
-    each_part(call, state, [](const void* array, void* part, std::size_t bytes) { std::memcpy(part, array, bytes); });
-}
-
-// The vector takes the place of the oldest one. What is made of the frame are the steps whose samples it completes, and
-// those of a fresh stream's beginning before them.
-void SubscaleBody::enter(BodyCall& given, const Frame& frame) const {
-    SubscaleCall& call = own(given);
-    const std::size_t gates = network_.gates(), count = subscale_.frames(), newest = call.place.frame;
-    float *vector = call.vectors + newest * gates, *delta = call.deltas + newest * gates;
-    const float* before = call.vectors + (newest + count - 1) % count * gates;
-    subscale_.arrange(frame.vectors, vector);
-    for (std::size_t i = 0; i < gates; ++i) delta[i] = vector[i] - before[i];
-    call.place.frame = static_cast<std::uint32_t>((newest + 1) % count);
-    call.frame = frame;
-    const bool makes = frame.first() < static_cast<std::int64_t>(call.context.hop);
-    call.along = frame.first() - (makes && call.place.taken == 0 ? lanes_ * (depth_ + horizon_) : 0);
-}
-
 // Lanes that begin within so many steps of lane 0.
 int SubscaleBody::started(std::int64_t steps) const {
     return steps < 0 ? 0 : static_cast<int>(std::min(lanes_, steps / lag_ + 1));
-}
-
-bool SubscaleBody::advance(BodyCall& given) const {
-    SubscaleCall& call = own(given);
-    if (call.along >= static_cast<std::int64_t>(call.context.hop)) return false;
-    if (call.half == 0) begin_step(call);
-    if (call.buffers.rows == 0) return true;
-    if (call.half == 1) call.product.multiply(1);
-    network_.advance(call.buffers, call.half);
-    return true;
 }
 
 // The context of all lanes that have begun to read, and what goes into the coarse half of those that make samples.
@@ -261,25 +275,6 @@ void SubscaleBody::condition(SubscaleCall& call) const {
             call.vectors + before * gates, call.deltas + at * gates, call.context.weights[vector + back * hop],
             call.conditioning + static_cast<std::size_t>(lane) * gates, call.scales[lane]};
     }
-}
-
-void SubscaleBody::draw(BodyCall& given) const {
-    SubscaleCall& call = own(given);
-    if (call.buffers.rows == 0) return finish_step(call);
-    for (int lane = 0; lane < call.buffers.rows; ++lane) {
-        // The noise of what lane 0 makes now lies D lane steps beyond what is given out.
-        const std::int64_t sample = call.frame.origin + call.along + lanes_ * (depth_ - lag_ * lane) + lane;
-        std::uint8_t(&bytes)[2] = call.place.bytes[lane];
-        const Logits logits = network_.logits(call.buffers, call.half, lane);
-        const int drawn = call.context.io.symbol(0, 2 * sample + call.half, logits, call.generators[lane]);
-        if (call.half == 0) network_.set_inputs(call.buffers, lane, bytes[0], bytes[1], drawn);
-        bytes[call.half] = static_cast<std::uint8_t>(drawn);
-        if (call.half == 1) enter_sample(call, static_cast<std::size_t>(lane));
-    }
-    call.half = 1 - call.half;
-    if (call.half == 1) return;
-    call.buffers.now = 1 - call.buffers.now;
-    finish_step(call);
 }
 
 // The newest sample of a lane takes its place in the rings.

@@ -8,6 +8,7 @@
 
 namespace seqgen {
 
+// Row of a body: the op that stands for it in a program, and what makes it of that.
 struct BodyRow {
     const char* op;
     const char* behind;  // what must stand before it: an op of the program, or a body that it wraps
@@ -16,6 +17,7 @@ struct BodyRow {
     std::unique_ptr<Body> (*make)(const BodySource& source, std::unique_ptr<Body> inner);
 };
 
+// Row of a distribution: its op, and the bodies behind which that may stand.
 struct DistributionRow {
     const char* op;
     const char* behind;

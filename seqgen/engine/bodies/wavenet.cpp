@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "layers/bias.hpp"
 #include "program/failure.hpp"
 
 namespace seqgen {
@@ -95,10 +96,7 @@ void WaveNet::read_front(const Json& op, const Tensors& tensors, const std::stri
     residual_ = padded(channels_);
     front_ = static_cast<std::size_t>(shape[2]);
     symbols ? read_tables(op, tensors, weight, where) : read_columns(op, weight, where);
-    shape = {static_cast<std::int64_t>(channels_)};
-    const std::vector<float> bias = tensors.floats(op.at("front_bias", where).string(where), shape);
-    front_bias_ = AlignedArray<float>(residual_);
-    std::copy(bias.begin(), bias.end(), front_bias_.data());
+    front_bias_ = read_bias(tensors, op.at("front_bias", where).string(where), channels_);
 }
 
 // Of each tap there is one row of numbers for each symbol.
@@ -174,11 +172,8 @@ WaveNet::Layer WaveNet::layer(const Json& names, const Tensors& tensors, const s
     const auto height = static_cast<std::size_t>(rows_of(shape));
     MatrixSource source = MatrixSource::plain(weights.data(), height, static_cast<std::size_t>(width));
     source.columns = columns;
-    shape = {static_cast<std::int64_t>(height)};
-    const std::vector<float> bias = tensors.floats(pair[1].string(where), shape);
-    Layer made{PackedMatrix(source, format, activations, *kernels_), AlignedArray<float>(padded(height)), height};
-    std::copy(bias.begin(), bias.end(), made.bias.data());
-    return made;
+    return {PackedMatrix(source, format, activations, *kernels_), read_bias(tensors, pair[1].string(where), height),
+            height};
 }
 
 void WaveNet::arrange(const float* vector, float* made) const {

@@ -1,4 +1,4 @@
-// The WaveNet: weights and a pass of it, over one sample of streams side by side, or, where its inputs are known, over
+// WaveNet: its weights, and a pass over one sample of streams side by side, or, where its inputs are known, over
 // some samples that follow each other. One sample after the other, what is known of the next ones is prepared for a few
 // of them.
 #pragma once
@@ -24,7 +24,7 @@ namespace seqgen {
 struct WaveNetBuffers {
     static constexpr std::size_t kMostTaps = 8;
 
-    // What a stream carries besides its rings, which stay in the caller's state blob.
+    // State of a stream besides its rings, which stay in the caller's blob.
     struct Stream {
         unsigned char* rings;
         std::uint64_t time;

@@ -1,6 +1,5 @@
-// The context stack of a WaveNet: a network at a fraction of the rate, which reads `rate` elements at a time and adds
-// its newest output to what the gates of all layers are told, until the next is due. As
-// seqgen/models/wavenet_context.py.
+// Context stack of a WaveNet: a network at a fraction of the rate, which reads `rate` elements at a time and adds its
+// newest output to the conditioning of all layers' gates, until the next is due. As seqgen/models/wavenet_context.py.
 #pragma once
 
 #include <cstddef>
@@ -14,6 +13,7 @@
 
 namespace seqgen {
 
+// Weights of a context stack: an embedding of symbols, where it reads those, and a network over `rate` of them.
 class WaveNetContext {
    public:
     // `vector`: numbers that the network must make. Raises Failure for missing or unfitting tensors.
@@ -26,7 +26,7 @@ class WaveNetContext {
     bool fits(const unsigned char* state) const;
     bool reads_symbols() const { return !embedding_.empty(); }
 
-    // One stream's in a call's workspace.
+    // State of one stream, in a call's workspace.
     struct Stream {
         float *waiting, *held, *net, *scratch;
         std::uint32_t phase;  // elements that wait

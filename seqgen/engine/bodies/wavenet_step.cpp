@@ -59,7 +59,7 @@ void WaveNet::enter(WaveNetBuffers& buffers, const int* before) const {
     buffers.new_frame = false;
 }
 
-// What the gates are told besides the frames: the context's newest output, which may have read this very element.
+// Conditioning of the gates besides that by frames: the context's newest output, which may have read this very element.
 void WaveNet::add_context(WaveNetBuffers& buffers, int stream, int symbol) const {
     WaveNetBuffers::Stream& own = buffers.stream[stream];
     const bool made =
@@ -155,7 +155,7 @@ void WaveNet::recall(WaveNetBuffers& buffers, const Ring& ring, int stream, int 
     sizes[newest] = 1.0f;
     if (small) {
         std::uint8_t* bytes = buffers.tap_bytes[newest] + at;
-        sizes[newest] = kernels_->scaled_bytes(buffers.residual + at, residual_, bytes);
+        sizes[newest] = kernels_->quantise_scaled(buffers.residual + at, residual_, bytes);
         copy_bytes(row, bytes, residual_, offset);
         std::memcpy(row + residual_, sizes + newest, sizeof(float));
     } else {
@@ -202,7 +202,7 @@ void WaveNet::rectify(WaveNetBuffers& buffers, const Layer& layer, const Layer& 
         const std::size_t at = static_cast<std::size_t>(row) * count;
         float& multiplier = buffers.multiplier[row];
         if (next.matrix.takes_bytes()) {
-            multiplier = kernels_->rectify_bytes(y + at, layer.bias.data(), multiplier, count, bytes + at);
+            multiplier = kernels_->rectify_and_quantise(y + at, layer.bias.data(), multiplier, count, bytes + at);
         } else {
             kernels_->rectify(y + at, layer.bias.data(), count);
         }

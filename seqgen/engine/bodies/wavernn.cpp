@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "layers/bias.hpp"
 #include "program/failure.hpp"
 
 namespace seqgen {
@@ -104,18 +105,12 @@ WaveRnn::Head WaveRnn::head(const Json& described, const Tensors& tensors, const
     const std::vector<float> inner = tensors.floats(named("inner_weight"), shape);
     made.inner =
         PackedMatrix(MatrixSource::plain(inner.data(), units_, units_), format_, Activations::state, *kernels_);
-    shape = {half};
-    const std::vector<float> inner_bias = tensors.floats(named("inner_bias"), shape);
-    made.inner_bias = AlignedArray<float>(half_);
-    std::copy(inner_bias.begin(), inner_bias.end(), made.inner_bias.data());
+    made.inner_bias = read_bias(tensors, named("inner_bias"), units_);
     shape = {kClasses, half};
     const std::vector<float> outer = tensors.floats(named("outer_weight"), shape);
     made.outer =
         PackedMatrix(MatrixSource::plain(outer.data(), kClasses, units_), format_, Activations::rectified, *kernels_);
-    shape = {kClasses};
-    const std::vector<float> outer_bias = tensors.floats(named("outer_bias"), shape);
-    made.outer_bias = AlignedArray<float>(kClasses);
-    std::copy(outer_bias.begin(), outer_bias.end(), made.outer_bias.data());
+    made.outer_bias = read_bias(tensors, named("outer_bias"), kClasses);
     return made;
 }
 
@@ -151,7 +146,7 @@ void WaveRnn::reserve(WaveRnnBuffers& buffers, Workspace& memory, std::size_t ro
 void WaveRnn::refresh(WaveRnnBuffers& buffers, std::size_t row) const {
     if (format_ != SEQGEN_FORMAT_INT8) return;
     const std::size_t width = 2 * half_, at = row * width;
-    kernels_->state_bytes(buffers.hidden[buffers.now] + at, width, buffers.bytes[buffers.now] + at);
+    kernels_->quantise_state(buffers.hidden[buffers.now] + at, width, buffers.bytes[buffers.now] + at);
 }
 
 void WaveRnn::apply(const PackedMatrix& matrix, Span groups, Rows<const float> x, Rows<const std::uint8_t> bytes,
@@ -227,7 +222,7 @@ void WaveRnn::advance(WaveRnnBuffers& buffers, int half) const {
         buffers.multiplier[r] = 1.0f;
         if (small) {
             buffers.multiplier[r] =
-                kernels_->rectify_bytes(inner, head.inner_bias.data(), 1.0f, half_, buffers.inner_bytes + at);
+                kernels_->rectify_and_quantise(inner, head.inner_bias.data(), 1.0f, half_, buffers.inner_bytes + at);
         } else {
             kernels_->rectify(inner, head.inner_bias.data(), half_);
         }

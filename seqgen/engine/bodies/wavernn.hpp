@@ -1,4 +1,4 @@
-// The WaveRNN network: weights and one sample of it, for rows side by side: streams, or the lanes of one.
+// WaveRNN: its weights, and one sample of rows side by side: streams, or the lanes of one.
 #pragma once
 
 #include <cstddef>

@@ -27,7 +27,7 @@ struct WaveRnnCall final : BodyCall {
     Philox generators[SEQGEN_MAX_STREAMS];
     int bytes[SEQGEN_MAX_STREAMS][2];  // the newest coarse and fine byte
     Frame frame{};
-    std::int64_t within = 0;  // the frame
+    std::int64_t within = 0;  // vector of the frame that the next sample takes
     int half = 0;             // that is drawn next: coarse or fine
 };
 
@@ -50,7 +50,7 @@ WaveRnnBody::WaveRnnBody(const BodySource& source) : network_(read_network(sourc
 
 BodyTraits WaveRnnBody::traits() const {
     BodyTraits traits{"bytes16"};
-    traits.symbols = traits.uniforms = 2;
+    traits.symbols_per_sample = traits.num_uniforms = 2;
     return traits;
 }
 

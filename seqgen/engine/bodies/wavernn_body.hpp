@@ -8,6 +8,7 @@
 
 namespace seqgen {
 
+// The op `wavernn`.
 class WaveRnnBody final : public Body {
    public:
     // Raises Failure for missing or unfitting tensors, or a gain.
@@ -25,7 +26,7 @@ class WaveRnnBody final : public Body {
 
     BodyStateBytes state_bytes() const override;
     void init(const BodyState& state) const override;
-    bool fits(const BodyState&) const override { return true; }
+    bool fits(const StateHeader&, const unsigned char*) const override { return true; }
 
     BodyCall* open(Workspace& memory, const CallContext& context) const override;
     void load(BodyCall& call, int stream, const BodyState& state) const override;

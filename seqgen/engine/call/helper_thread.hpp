@@ -1,4 +1,4 @@
-// A second thread for one call at a time, which does some of its work ahead.
+// Helper thread of a model: it works for one call at a time, and does some of its work ahead.
 #pragma once
 
 #include <atomic>
@@ -57,20 +57,20 @@ class HelperThread {
     std::thread helper_;
 };
 
-// What a call works with: a team that it entered, or nobody.
+// Lease of a model's helper for one call: of the helper, where it is free, or of nobody.
 class HelperLease {
    public:
-    explicit HelperLease(HelperThread* team) : team_(team != nullptr && team->enter() ? team : nullptr) {}
+    explicit HelperLease(HelperThread* helper) : helper_(helper != nullptr && helper->enter() ? helper : nullptr) {}
     ~HelperLease() {
-        if (team_ != nullptr) team_->leave();
+        if (helper_ != nullptr) helper_->leave();
     }
     HelperLease(const HelperLease&) = delete;
     HelperLease& operator=(const HelperLease&) = delete;
-    HelperThread* operator->() const { return team_; }
-    explicit operator bool() const { return team_ != nullptr; }
+    HelperThread* operator->() const { return helper_; }
+    explicit operator bool() const { return helper_ != nullptr; }
 
    private:
-    HelperThread* team_;
+    HelperThread* helper_;
 };
 
 }  // namespace seqgen

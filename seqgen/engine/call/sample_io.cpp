@@ -23,7 +23,7 @@ float SampleIO::value(int stream, std::int64_t sample, const Distribution& distr
         if (float* made = this->params(stream, sample, count)) std::copy_n(params, count, made);
         return call_.values[at(stream, sample)];
     }
-    const auto count = static_cast<std::size_t>(shape_.uniforms), first = at(stream, sample) * count;
+    const auto count = static_cast<std::size_t>(shape_.num_uniforms), first = at(stream, sample) * count;
     float uniforms[2];
     for (std::size_t i = 0; i < count; ++i) {
         const std::uint64_t number = static_cast<std::uint64_t>(sample) * count + i;

@@ -13,12 +13,12 @@
 
 namespace seqgen {
 
-// How many numbers a sample takes, and how many samples a call is given beyond those that it makes.
+// Shape of what a call is given: symbols and uniform numbers of a sample, and samples beyond those that the call makes.
 struct SampleShape {
-    int symbols = 1, uniforms = 1, ahead = 0;
+    int symbols_per_sample = 1, num_uniforms = 1, ahead = 0;
 };
 
-// One side of a body is its network, the other one this: it draws what the network's outputs tell, or takes what the
+// Draws samples from the distributions that a body's network makes; or, where a call scores, takes those that the
 // caller gives and hands out the distributions, and writes samples in the caller's arrays. `stream` counts from the
 // call's stream `first`; elements and samples count from the call's first one.
 class SampleIO {
@@ -74,7 +74,7 @@ inline float SampleIO::uniform_number(int stream, std::size_t at, std::uint64_t 
 }
 
 inline int SampleIO::symbol(int stream, std::int64_t element, const Logits& logits, Philox& generator) const {
-    const std::int64_t each = shape_.symbols * (call_.samples + shape_.ahead);
+    const std::int64_t each = shape_.symbols_per_sample * (call_.samples + shape_.ahead);
     const auto at = static_cast<std::size_t>((first_ + stream) * each + element);
     if (!drawing_) {
         if (call_.logits != nullptr) logits.write(call_.logits + at * kClasses);

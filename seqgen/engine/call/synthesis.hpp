@@ -10,7 +10,7 @@
 
 namespace seqgen {
 
-// Samples are passed on as they are where the model has no prediction.
+// State of every stream's filter. Samples are passed on as they are where the model has no prediction.
 class Synthesis {
    public:
     Synthesis(const Prediction* prediction, Workspace& memory, std::size_t streams) : prediction_(prediction) {

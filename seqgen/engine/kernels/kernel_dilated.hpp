@@ -1,4 +1,4 @@
-// The gated units of a WaveNet layer and what stands around them; part of kernel_templates.hpp.
+// Gated units of a dilated convolution and what stands around them; part of kernel_templates.hpp.
 
 inline Vec entering(const Filter& f, std::size_t row) {
     Vec sum = fma(splat(f.weight), load(f.delta + row), load(f.from + row));
@@ -29,7 +29,7 @@ void accumulate(float* sum, const float* y, const float* bias, std::size_t count
     }
 }
 
-float scaled_bytes(const float* x, std::size_t count, std::uint8_t* bytes) {
+float quantise_scaled(const float* x, std::size_t count, std::uint8_t* bytes) {
     Vec most = splat(1e-30f);  // where all is zero, so that the quotient stays finite
     for (std::size_t at = 0; at < count; at += kSimdWidth) most = max(magnitude(load(x + at)), most);
     const float largest = largest_element(most);

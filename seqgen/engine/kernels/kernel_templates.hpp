@@ -27,13 +27,13 @@ inline void small_state(std::uint8_t* to, Vec hidden) {
     store_bytes(to, fma(hidden, splat(127.0f), splat(kRound + kZeroPoint)), 0);
 }
 
-void state_bytes(const float* hidden, std::size_t count, std::uint8_t* bytes) {
+void quantise_state(const float* hidden, std::size_t count, std::uint8_t* bytes) {
     for (std::size_t at = 0; at < count; at += kSimdWidth) small_state(bytes + at, load(hidden + at));
 }
 
 // σ(0.6 y) - 1/2 in 16 pieces [k - 1/2, k + 1/2] of |y|: quadratics of least error (1e-4), the first one through zero.
 // The last one leads to 1/2 itself: an update gate that ended at 0.9999 would have every unit forget within 10,000
-// steps, which cost a dense WaveRNN 0.015 nats a sample.
+// steps, which cost a dense recurrent network 0.015 nats a sample.
 alignas(64) constexpr float kPiece0[kSimdWidth] = {
     0.0f,         0.145646676f, 0.268516302f, 0.358145535f, 0.416827738f, 0.452575684f, 0.473404437f, 0.485226959f,
     0.491838038f, 0.495504081f, 0.497527629f, 0.49864164f,  0.499254048f, 0.499590456f, 0.499775201f, 0.499900105f};
@@ -157,7 +157,8 @@ void rectify(float* y, const float* bias, std::size_t count) {
     }
 }
 
-float rectify_bytes(const float* y, const float* bias, float multiplier, std::size_t count, std::uint8_t* bytes) {
+float rectify_and_quantise(const float* y, const float* bias, float multiplier, std::size_t count,
+                           std::uint8_t* bytes) {
     const Vec times = splat(multiplier);
     const auto positive = [&](std::size_t at) { return max(fma(load(y + at), times, load(bias + at)), splat(0.0f)); };
     Vec most = splat(1e-30f);  // where all is zero, so that the quotient stays finite
@@ -196,5 +197,5 @@ int draw(const float* y, const float* bias, float multiplier, float sharpness, f
 #include "kernels/kernel_dilated.hpp"
 
 const Kernels kKernels = {kName,        kZeroPoint == 128, product<Float32>, product<BFloat16>, product<Int8>,
-                          gates<Exact>, gates<Quick>,      state_bytes,      rectify,           rectify_bytes,
-                          filter,       filter_quick,      accumulate,       scaled_bytes,      draw};
+                          gates<Exact>, gates<Quick>,      quantise_state,   rectify,           rectify_and_quantise,
+                          filter,       filter_quick,      accumulate,       quantise_scaled,   draw};

@@ -1,4 +1,4 @@
-// The inner loops, one set per instruction set; every set gives the very same bits.
+// Kernels: the inner loops of all networks, one set per instruction set; every set gives the very same bits.
 //
 // All sets are instances of kernel_templates.hpp over a vector of 16 floats; generic.cpp has that vector as plain loops
 // and so is the definition. Sums run in one order everywhere, products are fused only where std::fma stands, whole
@@ -40,7 +40,8 @@ struct Rows {
     std::size_t stride;
 };
 
-// One half (coarse or fine) of one stream's gated cell. R h is that of the state before, of both halves.
+// Gates of a recurrent layer: one half of its units, coarse or fine, of one stream. R h is that of the state before, of
+// both halves.
 //   g = from + weight * delta + scale * context + Σ_k known_k * input_k
 //   r, u = σ(g_r + (R h)_r), σ(g_u + (R h)_u)
 //   n = tanh(g_n + r * (R h)_n)                            h' = u * h + (1 - u) * n
@@ -60,11 +61,11 @@ struct Gates {
     float weight;
     float known[3];
     int inputs;            // how many of `known` count: 2 for the coarse half, 3 for the fine one
-    const float* context;  // [3][units] what the lanes before tell, or null
+    const float* context;  // [3][units] conditioning of the sample alone, or null
     float scale;
 };
 
-// One stream's gated units of a WaveNet layer, padded to whole vectors.
+// Gated units of a dilated convolution, of one stream, padded to whole vectors.
 //   x, s = from + weight * delta + Σ_k sizes_k * products_k      z = tanh(x) * σ(s)
 // The rows come multiplied as those of Gates do, x as those of n.
 struct Filter {
@@ -93,19 +94,20 @@ struct Kernels {
     void (*gates_quick)(const Gates&);  // within 2e-4, a twentieth of what 8 bits of state resolve
 
     // A state in 8 bits, as `gates_quick` writes it.
-    void (*state_bytes)(const float* hidden, std::size_t count, std::uint8_t* bytes);
+    void (*quantise_state)(const float* hidden, std::size_t count, std::uint8_t* bytes);
 
     // y = max(y + bias, 0).
     void (*rectify)(float* y, const float* bias, std::size_t count);
     // max(multiplier * y + bias, 0) in 8 bits, made * (q + 127); returns `made`, the largest number over 254.
-    float (*rectify_bytes)(const float* y, const float* bias, float multiplier, std::size_t count, std::uint8_t* bytes);
+    float (*rectify_and_quantise)(const float* y, const float* bias, float multiplier, std::size_t count,
+                                  std::uint8_t* bytes);
 
     void (*filter)(const Filter&);        // as exact as `gates`
     void (*filter_quick)(const Filter&);  // as exact as `gates_quick`
     // sum += y + bias.
     void (*accumulate)(float* sum, const float* y, const float* bias, std::size_t count);
     // x in 8 bits as a state divided by `made`; returns `made`, the largest |x|.
-    float (*scaled_bytes)(const float* x, std::size_t count, std::uint8_t* bytes);
+    float (*quantise_scaled)(const float* x, std::size_t count, std::uint8_t* bytes);
 
     // The class drawn by `uniform` from softmax(sharpness * (multiplier * y + bias)): the first whose cumulative sum
     // passes uniform * total. Each 16 classes are summed as a tree, their sums and then the 16 chosen ones cumulated.

@@ -1,4 +1,4 @@
-// From dense float32 weights to the blocks that the kernels read.
+// Packed matrices: dense float32 weights in the blocks that the kernels read.
 #pragma once
 
 #include <cstddef>
@@ -43,14 +43,14 @@ class AlignedArray {
     std::unique_ptr<T, Free> data_;
 };
 
-// What a matrix is applied to, which decides how its 8-bit activations stand for numbers.
+// Activations that a matrix is applied to: they decide how 8 bits stand for numbers.
 enum class Activations {
     state,     // x = q / 127, in [-1, 1]
     rectified  // x = multiplier * (q + 127), not negative
 };
 
-// A dense matrix and how its rows and columns are laid out: row r of the packed matrix is `factor[r]` times row
-// `rows[r]` of `weights`, or zero where that is -1; the same for columns.
+// Source of a packed matrix: a dense one, and where its rows and columns go. Row r of the packed matrix is `factor[r]`
+// times row `rows[r]` of `weights`, or zero where that is -1; the same for columns.
 struct MatrixSource {
     const float* weights;
     std::size_t width;  // columns of `weights`
@@ -65,7 +65,7 @@ struct MatrixSource {
     static MatrixSource plain(const float* weights, std::size_t height, std::size_t width);
 };
 
-// Owns the arrays that a Matrix points to.
+// Matrix of weights in the blocks that kernels read; it owns the arrays that a Matrix points to.
 class PackedMatrix {
    public:
     PackedMatrix() = default;

@@ -1,4 +1,4 @@
-// What LDTILECFG reads: 64 bytes.
+// Tile configuration of AMX, the 64 bytes that LDTILECFG reads.
 #pragma once
 
 #include <cstdint>

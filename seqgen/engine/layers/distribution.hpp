@@ -49,7 +49,7 @@ class Distribution {
 };
 
 // Gain normalisation: samples are divided by e^gain before the network reads them, its distribution made e^gain times
-// as wide. gain = spread * c + ln typical, c the last conditioning channel (seqgen/models/levelled.py).
+// as wide. gain = spread * c + ln typical, c the last conditioning channel (seqgen/generation/gain.py).
 struct LogGain {
     float spread, origin;
 

@@ -1,4 +1,4 @@
-// The synthesis filter behind the codec: PCM from its linear prediction error.
+// Linear prediction: a synthesis filter behind the codec, which makes PCM of the prediction error.
 #pragma once
 
 #include <cstddef>

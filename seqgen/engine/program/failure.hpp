@@ -1,4 +1,4 @@
-// How the inside of the engine reports what went wrong; the C functions turn it into a status and a message.
+// Failures of loading and of calls: a status and a message, thrown inside the engine and returned by the C functions.
 #pragma once
 
 #include <stdexcept>

@@ -150,7 +150,7 @@ void describe(const Model& model, seqgen_model_info& info) {
     info.hop = static_cast<std::int32_t>(model.hop);
     info.latency = static_cast<std::int32_t>(model.latency);
     const BodyTraits traits = model.body->traits();
-    info.elements_per_sample = traits.symbols;
+    info.elements_per_sample = traits.symbols_per_sample;
     info.classes = traits.classes;
     info.format = model.format;
     tell(info.isa, sizeof info.isa, model.kernels.name);
@@ -161,8 +161,8 @@ void describe(const Model& model, seqgen_model_info& info) {
     info.threads = model.helper ? 2 : 1;
     info.lanes = traits.lanes;
     info.ahead = traits.ahead;
-    info.uniforms_per_sample = traits.uniforms;
-    info.params = static_cast<std::int32_t>(traits.params);
+    info.uniforms_per_sample = traits.num_uniforms;
+    info.params = static_cast<std::int32_t>(traits.num_params);
     info.feeds_back = traits.feeds_back ? 1 : 0;
 }
 

@@ -108,7 +108,8 @@ void Model::add(const Json& op, const Tensors& tensors, const std::string& where
         expect(name == body->traits().codec, here, "it does not go with this cell and distribution");
         decodes_ = true;
     } else if (name == "prediction") {
-        const bool placed = decodes_ && !prediction && body->traits().symbols == 2 && body->traits().lanes == 1;
+        const bool placed =
+            decodes_ && !prediction && body->traits().symbols_per_sample == 2 && body->traits().lanes == 1;
         expect(placed, here, "it stands once, behind bytes16 without lanes");
         prediction = std::make_unique<Prediction>(op, tensors, channels, hop, latency, here);
     } else if (interpolates_ || !conditioner.append(op, tensors, here)) {
@@ -184,9 +185,8 @@ StateHeader Model::header(const void* blob) const {
     }
     const bool held = found.previous >= -1 && found.previous <= 1;
     const bool known = found.coarse <= 255 && found.fine <= 255 && found.ahead <= latency && held;
-    // `fits` only looks.
-    auto* bytes = static_cast<unsigned char*>(const_cast<void*>(blob));
-    if (!known || !body->fits(parts(found, bytes).body)) throw Failure(SEQGEN_STATE, "the state is damaged");
+    const auto* before = static_cast<const unsigned char*>(blob) + sizeof found;
+    if (!known || !body->fits(found, before)) throw Failure(SEQGEN_STATE, "the state is damaged");
     return found;
 }
 

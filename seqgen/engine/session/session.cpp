@@ -6,7 +6,9 @@
 namespace seqgen {
 namespace {
 
-SampleShape shape_of(const BodyTraits& traits) { return {traits.symbols, traits.uniforms, traits.ahead}; }
+SampleShape shape_of(const BodyTraits& traits) {
+    return {traits.symbols_per_sample, traits.num_uniforms, traits.ahead};
+}
 
 }  // namespace
 
@@ -14,13 +16,14 @@ std::size_t Session::workspace(const Model& model, int streams) {
     seqgen_call call{};
     Workspace counted;
     const HelperLease nobody(nullptr);
-    const Session session(model, call, false, {0, std::min(streams, model.body->traits().streams)}, nobody, counted);
+    const Session session(model, call, false, {0, std::min(streams, model.body->traits().max_streams)}, nobody,
+                          counted);
     return counted.size() + Workspace::kAlignment;
 }
 
 void Session::run(const Model& model, const seqgen_call& call, bool drawing) {
     const HelperLease helper(model.helper.get());
-    const int most = model.body->traits().streams;
+    const int most = model.body->traits().max_streams;
     for (int first = 0; first < call.streams; first += most) {
         Workspace memory(call.workspace);
         Session(model, call, drawing, {first, std::min(most, call.streams - first)}, helper, memory).run();

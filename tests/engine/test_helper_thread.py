@@ -85,7 +85,7 @@ def test_a_fork_goes_on_without_the_helper(tmp_path: Path) -> None:
     program = (
         "import os, sys, pathlib, numpy as np; from seqgen.runtime.native import Engine;"
         "from tests.engine.calls import draw; from tests.engine.programs import inputs;"
-        "from tests.engine.test_team import LARGE;"
+        "from tests.engine.test_helper_thread import LARGE;"
         "engine = Engine(pathlib.Path(sys.argv[1]), format='int8', threads=2);"
         "features, uniforms, _ = inputs(LARGE['int8'], 1, 10); expected = draw(engine, features, uniforms)[0];"
         "child = os.fork();"
