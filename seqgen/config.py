@@ -41,12 +41,27 @@ _DEEPEST = 50  # sections inside sections
 class _Place:
     """Place of a value: the file and line it came from, for messages."""
 
-    def __init__(self, source: str, line: int | None, value: Any) -> None:
-        self.source, self.line, self.value = source, line, value
+    def __init__(self, source: str, line: int | None, value: Any, owner: str = "") -> None:
+        self.source, self.line, self.value, self.owner = source, line, value, owner
 
     def error(self, problem: str, remedy: str) -> SeqgenError:
         where = self.source if self.line is None else f"{self.source}:{self.line}"
-        return SeqgenError(f"{where}: {problem}", remedy=remedy)
+        return SeqgenError(f"{where}: {self.owner and f'{self.owner}: '}{problem}", remedy=remedy)
+
+    def owned(self, owner: str) -> _Place:
+        """The same with all that lies below as options of ``owner``, whom messages name."""
+        value = self.value
+        if isinstance(value, dict):
+            value = {key: item.owned(owner) for key, item in value.items()}
+        elif isinstance(value, list):
+            value = [item.owned(owner) for item in value]
+        return _Place(self.source, self.line, value, owner)
+
+
+class _Options(dict[str, Any]):
+    """Options of a component as plain data, with the place where they were written."""
+
+    place: _Place | None = None
 
 
 def _constructed(node: Any, source: str) -> Any:
@@ -149,10 +164,13 @@ def _dataclass(cls: type[Any], place: _Place, path: str, former: Mapping[str, st
 def _component(place: _Place, path: str) -> Component:
     value = place.value
     if isinstance(value, str):
-        return Component(value)
+        value = {"name": _Place(place.source, place.line, value)}
     if not isinstance(value, dict) or not isinstance(getattr(value.get("name"), "value", None), str):
         raise place.error(f"'{path}' needs a name, got {_plain(place)!r}", "write e.g. `name: adamw` and its options")
-    return Component(value["name"].value, {key: _plain(item) for key, item in value.items() if key != "name"})
+    given = {key: item for key, item in value.items() if key != "name"}
+    options = _Options({key: _plain(item) for key, item in given.items()})
+    options.place = _Place(place.source, place.line, given)
+    return Component(value["name"].value, options)
 
 
 def _sequence(hint: Any, place: _Place, path: str) -> tuple[Any, ...]:
@@ -272,14 +290,17 @@ def from_plain(value: Mapping[str, Any], cls: type[T], *, source: str) -> T:
 def options(component: Component, table: Registry, *, source: str) -> Any:
     """The ``Config`` dataclass of a registered class, filled from ``component.options``.
 
+    Messages name file and line of a component that was read from a file, ``source`` of any other.
+
     Raises:
         SeqgenError: for an unknown name, option or type.
     """
+    place = getattr(component.options, "place", None) or _wrap(component.options, source)
     try:
         cls = table.load(component.name)
     except SeqgenError as error:
-        raise SeqgenError(f"{source}: {error.problem}", remedy=error.remedy) from None
-    return from_plain(component.options, cls.Config, source=f"{source}: {table.kind} {component.name}")
+        raise place.error(error.problem, error.remedy) from None
+    return _dataclass(cls.Config, place.owned(f"{table.kind} {component.name}"), "")
 
 
 def construct(component: Component, table: Registry, *, source: str) -> Any:

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Time how fast the generators of a run are drawn from in torch, one stream on one thread, with fresh weights.
 
-Every generator of the run is timed: one that makes a stretch at once, and one that goes element by element, side by side.
-With ``--windowed`` those that go element by element are also run without a state, by a pass over the receptive field for
-every element; both must draw the same elements. ``--vary KEY … --over VALUE …`` does it again for each value of these keys.
+Every generator of the run is timed, those that make a stretch at once and those that go element by element. With
+``--windowed`` the latter are also run without a state, by a pass over the receptive field for every element; both must
+draw the same. ``--vary KEY … --over VALUE …`` does it again for each value of these keys.
 
 Example:
     $ tools/generation_speed.py RUN.yaml --elements 4096
@@ -101,7 +101,8 @@ def measured(conf: Path, settings: list[str], options: argparse.Namespace) -> li
     for name, network in experiment.build(task, source=str(conf)).networks.items():
         if isinstance(network, Generator):
             network.eval()
-            row = {"network": name, "samples_per_second": options.elements / streamed(network, task.facts, options.elements)}
+            speed = options.elements / streamed(network, task.facts, options.elements)
+            row: dict[str, Any] = {"network": name, "samples_per_second": speed}
             if options.windowed and isinstance(network, AutoRegressive):
                 row |= windowed(network, options.elements)
             rows.append(row)

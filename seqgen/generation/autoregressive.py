@@ -11,6 +11,7 @@ from torch import Tensor
 
 from seqgen import config, registry
 from seqgen.config import Component
+from seqgen.distributions.categorical import Categorical
 from seqgen.distributions.contract import Distribution, LocationScale
 from seqgen.errors import SeqgenError
 from seqgen.generation import examples
@@ -226,6 +227,12 @@ def draw(
     if not drawn:
         return previous[:, None][:, :0], body.zeros(len(previous), 0, distribution.num_params), state
     return torch.stack(drawn, dim=1), torch.cat(told, dim=1), state
+
+
+def language_model(symbols: int) -> AutoRegressive:
+    """A small density over symbols with fresh weights, for the laws of what needs one."""
+    drawn = Categorical(Categorical.Config(symbols))
+    return AutoRegressive(examples.body(symbols, symbols), drawn, None, start=0, symbols_per_sample=1)
 
 
 def conditioner(

@@ -7,15 +7,18 @@ from typing import Any
 
 import torch
 
-from seqgen import noise, registry
+from seqgen import noise
 from seqgen.config import Component
 from seqgen.distributions.categorical import Categorical
 from seqgen.distributions.contract import Distribution
 from seqgen.distributions.gaussian import Gaussian
 from seqgen.distributions.logistic_mixture import LogisticMixture
 from seqgen.generation.contract import DensityExample, Generator
+from seqgen.nets.gru import GRU
+from seqgen.nets.layers import Dense, Embedding
 from seqgen.registry import Registry
 from seqgen.spec import Facts, FeatureSpec, StreamSpec
+from seqgen.stream.combinators import Serial
 from seqgen.stream.conditioning import Frames
 from seqgen.stream.contract import Streamable
 
@@ -31,6 +34,11 @@ def networks(table: Registry) -> Iterator[Streamable[Any]]:
         kind = table.load(name)
         if issubclass(kind, Streamable):
             yield from kind.examples()
+
+
+def body(symbols: int, outputs: int) -> Streamable[Any]:
+    """A small recurrent body over symbols."""
+    return Serial(Embedding(symbols, 3), GRU(3, 5), Dense(5, outputs))
 
 
 def facts(spec: StreamSpec) -> Facts:

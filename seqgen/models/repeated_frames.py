@@ -19,7 +19,8 @@ class RepeatedFrames(Repeat):
     Shapes: ``[B, F, channels + speakers] → [B, F·hop, channels + speakers]``; no latency.
 
     Example:
-        >>> RepeatedFrames.build(RepeatedFrames.Config(), Facts(frames=FrameSpec(channels=1, hop=16)), out_dim=1).spec.up
+        >>> facts = Facts(frames=FrameSpec(channels=1, hop=16))
+        >>> RepeatedFrames.build(RepeatedFrames.Config(), facts, out_dim=1).spec.up
         16
     """
 
@@ -57,7 +58,8 @@ class FramePerceptron(Serial):
         SeqgenError: for a layer without channels.
 
     Example:
-        >>> FramePerceptron(FramePerceptron.Config(), frames=FrameSpec(channels=1, hop=16), speakers=0, out_dim=6).spec.up
+        >>> facts = Facts(frames=FrameSpec(channels=1, hop=16))
+        >>> FramePerceptron.build(FramePerceptron.Config(), facts, out_dim=6).spec.up
         16
     """
 
@@ -85,7 +87,7 @@ class FramePerceptron(Serial):
 
     def __init__(self, config: Config, *, frames: FrameSpec, speakers: int, out_dim: int) -> None:
         if min(config.hidden, default=1) < 1:
-            raise SeqgenError(f"perceptron: hidden is {list(config.hidden)}", remedy="give each layer 1 channel or more")
+            raise SeqgenError(f"perceptron: hidden is {list(config.hidden)}", remedy="give each layer a channel")
         widths = [frames.channels + speakers, *config.hidden, out_dim]
         layers = [
             part

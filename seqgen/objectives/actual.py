@@ -6,7 +6,8 @@ on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import typing
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -19,9 +20,10 @@ from seqgen import noise
 from seqgen.distributions.categorical import Categorical
 from seqgen.distributions.contract import full
 from seqgen.errors import SeqgenError
-from seqgen.generation.autoregressive import AutoRegressive
+from seqgen.generation.autoregressive import AutoRegressive, language_model
+from seqgen.generation.examples import body
 from seqgen.noise import Key
-from seqgen.objectives.contract import Loss, Measure, Objective, Requirement
+from seqgen.objectives.contract import Loss, Measure, Objective, ObjectiveExample, Requirement, Rows
 from seqgen.objectives.targets import Target
 from seqgen.spec import Facts
 from seqgen.stream.contract import Streamable
@@ -114,6 +116,14 @@ class Actual(Objective):
     generator: AutoRegressive
     critic: Streamable[Any]
     discriminator: Streamable[Any]
+
+    @classmethod
+    def examples(cls) -> Iterable[ObjectiveExample]:
+        batch = Rows(torch.tensor([[0, 3, 1, 2, 0], [2, 2, 1, 0, 3], [1, 0, 3, 3, 1]]), torch.tensor([5, 2, 4]))
+        for gradient in typing.get_args(Gradient):
+            judges = {"critic": body(4, 4), "discriminator": body(4, 1)}
+            networks = {"generator": language_model(4), **judges}
+            yield ObjectiveExample(cls(cls.Config(gradient), networks, Facts(vocab_size=4)), batch)
 
     def __init__(self, config: Config, networks: Mapping[str, nn.Module], facts: Facts) -> None:
         super().__init__(config, networks, facts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -12,9 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqgen.errors import SeqgenError
+from seqgen.nets.layers import Activation, CausalConv1d, Dense
 from seqgen.noise import Key
-from seqgen.objectives.contract import Loss, Measure, Objective, Requirement
+from seqgen.objectives.contract import Loss, Measure, Objective, ObjectiveExample, Requirement, Rows
 from seqgen.spec import Facts
+from seqgen.stream.combinators import Serial
 from seqgen.stream.contract import Streamable
 
 
@@ -38,6 +40,14 @@ class Classification(Objective):
     players: Mapping[str, tuple[str, ...]] = MappingProxyType({"classifier": ("classifier",)})
     requires: ClassVar[Mapping[str, Requirement]] = MappingProxyType({"classifier": Streamable})
     classifier: Streamable[Any]
+
+    @classmethod
+    def examples(cls) -> Iterable[ObjectiveExample]:
+        labels = ("low", "high")
+        network = Serial(CausalConv1d(1, 4, kernel=3), Activation("tanh", dim=4), Dense(4, len(labels)))
+        x = torch.randn(4, 9, 1, generator=torch.Generator().manual_seed(0))
+        batch = Rows(x, torch.tensor([9, 4, 7, 1]), texts=("high", "low", "low", "high"))
+        return [ObjectiveExample(cls(cls.Config(labels), {"classifier": network}, Facts()), batch)]
 
     def __init__(self, config: Config, networks: Mapping[str, nn.Module], facts: Facts) -> None:
         super().__init__(config, networks, facts)

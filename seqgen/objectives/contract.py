@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, final
 
+import torch
 from torch import Tensor, nn
 
+from seqgen import registry
 from seqgen.errors import SeqgenError
+from seqgen.generation.contract import Density
 from seqgen.noise import Key
 from seqgen.spec import Facts
 
@@ -74,6 +78,34 @@ class Measure(NamedTuple):
     cap_formula: str = ""
 
 
+@dataclass(frozen=True)
+class Rows:
+    """Rows of a small batch, as examples have them.
+
+    Attributes:
+        x: elements ``[B, T]`` or ``[B, T, C]``, or vectors ``[B, D]``. lengths: ``[B]``, of what is no padding.
+        cond: what they are conditioned on. y: vectors ``[B, E]`` that belong to x. texts: labels of the rows.
+    """
+
+    x: Tensor
+    lengths: Tensor
+    cond: Any = None
+    y: Tensor | None = None
+    texts: tuple[str, ...] = ()
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The rows by their numbers."""
+        return tuple(f"row {number}" for number in range(len(self.x)))
+
+
+class ObjectiveExample(NamedTuple):
+    """Example of a method over small networks, with a batch to learn from (rows of unequal length show more)."""
+
+    objective: Objective
+    batch: Any
+
+
 class Objective(nn.Module, ABC):
     """A training method: owns its networks and says what each of its players minimises.
 
@@ -120,6 +152,24 @@ class Objective(nn.Module, ABC):
         self.config, self.facts = config, facts
         for name in (*self.requires, *self.optional):
             setattr(self, name, networks.get(name))
+
+    @classmethod
+    def examples(cls) -> Iterable[ObjectiveExample]:
+        """Small instances with batches, one for each way that the code can go: what the laws of
+        :mod:`seqgen.objectives.verify` are run over. By default, for a method of one density and default options, those
+        over the examples of every registered density.
+
+        Raises:
+            SeqgenError: for a method of other networks, which has to say.
+        """
+        if list(cls.requires.values()) != [Density]:
+            raise SeqgenError(f"{cls.__name__} gives no examples", remedy="define examples(), small ones with batches")
+        for name in registry.DENSITIES:
+            for density, x, cond, _ in registry.DENSITIES.load(name).examples():
+                if next(density.parameters(), None) is not None:
+                    lengths = x.shape[1] - torch.arange(len(x)) * density.symbols_per_sample
+                    made = cls(cls.Config(), dict.fromkeys(cls.requires, density), Facts())  # type: ignore[attr-defined]
+                    yield ObjectiveExample(made, Rows(x, lengths, cond))
 
     @property
     def monitor(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
@@ -10,14 +10,15 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from seqgen import noise
+from seqgen import noise, registry
 from seqgen.distributions.contract import LocationScale
 from seqgen.errors import SeqgenError
 from seqgen.flows.affine import Affine, logistic
 from seqgen.generation.autoregressive import AutoRegressive, draw
+from seqgen.generation.examples import networks as networks_of
 from seqgen.generation.parallel import Parallel
 from seqgen.noise import Key
-from seqgen.objectives.contract import Loss, Measure, Objective, Requirement
+from seqgen.objectives.contract import Loss, Measure, Objective, ObjectiveExample, Requirement, Rows
 from seqgen.objectives.distillation_metrics import BANDS, band_levels, level
 from seqgen.objectives.power import PowerConfig, power_loss
 from seqgen.objectives.style import StyleConfig, style_loss
@@ -102,6 +103,20 @@ class Distillation(Objective):
     generator: Parallel
     teacher: AutoRegressive
     classifier: Streamable[Any]
+
+    @classmethod
+    def examples(cls) -> Iterable[ObjectiveExample]:
+        classifiers = (one for one in networks_of(registry.MODELS) if one.observed_dims and one.spec.in_dim == 1)
+        classifier = next(one for one in classifiers if not one.spec.cond_dim)
+        power, style = PowerConfig(windows=(8, 16)), StyleConfig(weight=0.1)
+        plain = cls.Config(samples=3, power=power)
+        students = (one.density for one in Parallel.examples() if one.cond is not None)
+        teachers = (one for one in AutoRegressive.examples() if one.cond is not None and one.x.dim() == 3)
+        for student, (teacher, x, cond, _) in zip(students, teachers, strict=False):
+            batch = Rows(x, torch.tensor([x.shape[1], 11]), cond)
+            for options in (plain, replace(plain, contrast=0.5, style=style, longest=16)):
+                given = {"generator": student, "teacher": teacher, "classifier": classifier}
+                yield ObjectiveExample(cls(options, given, Facts()), batch)
 
     def __init__(self, config: Config, networks: Mapping[str, nn.Module], facts: Facts) -> None:
         super().__init__(config, networks, facts)

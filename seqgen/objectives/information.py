@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from seqgen import config as configs
@@ -16,7 +17,7 @@ from seqgen.config import Component
 from seqgen.estimators.contract import Estimator
 from seqgen.models.critic import Critic
 from seqgen.noise import Key
-from seqgen.objectives.contract import Loss, Measure, Objective, Requirement
+from seqgen.objectives.contract import Loss, Measure, Objective, ObjectiveExample, Requirement, Rows
 from seqgen.spec import Facts
 
 
@@ -39,6 +40,15 @@ class Information(Objective):
     requires: ClassVar[Mapping[str, Requirement]] = MappingProxyType({"critic": Critic})
     couples_rows = True
     critic: Critic
+
+    @classmethod
+    def examples(cls) -> Iterable[ObjectiveExample]:
+        drawn = torch.randn(5, 5, generator=torch.Generator().manual_seed(0))
+        batch = Rows(drawn[:, :3], torch.ones(5, dtype=torch.int64), y=drawn[:, 3:])
+        for name in registry.MODELS:
+            kind = registry.MODELS.load(name)
+            for critic in kind.examples() if issubclass(kind, Critic) else ():
+                yield ObjectiveExample(cls(cls.Config(), {"critic": critic}, Facts()), batch)
 
     def __init__(self, config: Config, networks: Mapping[str, nn.Module], facts: Facts) -> None:
         super().__init__(config, networks, facts)

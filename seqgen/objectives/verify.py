@@ -17,6 +17,19 @@ _GRADIENT, _SUM, _WEIGHT = "the gradient of", "aux", "the weight"
 _TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-10}
 
 
+def verify(objective: Objective, batch: Any, parts: Sequence[Any] = ()) -> None:
+    """Every law of a method on a batch, which ``parts`` are the parts of, where it was cut.
+
+    Raises:
+        AssertionError: naming the law that does not hold.
+    """
+    check_players(objective, batch)
+    check_pure(objective, batch)
+    check_evaluation(objective, batch)
+    if parts:
+        check_accumulation(objective, batch, parts)
+
+
 def check_players(objective: Objective, batch: Any, rng: Key = _KEY) -> None:
     """Law of players: gradients, or directions, reach all that a player owns and nothing else, and all has an owner.
 

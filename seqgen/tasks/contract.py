@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple, final
 
 from torch import nn
 
+from seqgen import config, registry
 from seqgen.bundle import Bundle
 from seqgen.errors import SeqgenError
 from seqgen.objectives.contract import Objective
@@ -92,6 +93,18 @@ class Exporting:
     notes: Mapping[str, str] = field(default_factory=dict)
 
 
+class TaskExample(NamedTuple):
+    """Example of a task over small data.
+
+    Attributes:
+        rows: how many examples the whole of a split has. networks: those that an evaluation needs, by name.
+    """
+
+    task: Task
+    rows: Mapping[Split, int]
+    networks: Mapping[str, nn.Module] = {}
+
+
 class Task(ABC):
     """Task of a run: what it learns from and is judged by. It owns nothing that is trained.
 
@@ -110,6 +123,28 @@ class Task(ABC):
     def __init__(self, run: RunConfig, config: Any, facts: Facts | None = None) -> None:
         self.run, self.config = run, config
         self.facts = facts if facts is not None else self.read_facts()
+
+    @classmethod
+    def examples(cls, directory: Path) -> Iterable[TaskExample]:
+        """Tasks over small data, one for each way that the code can go: what the laws of :mod:`seqgen.tasks.verify` are
+        run over. Files that a task reads are written into ``directory``. A registered class has to say.
+
+        Raises:
+            SeqgenError: where it does not.
+        """
+        raise SeqgenError(f"{cls.__name__} gives no examples", remedy="define examples(directory), over small data")
+
+    @classmethod
+    @final
+    def example(
+        cls, options: Mapping[str, Any], rows: Mapping[Split, int], networks: Mapping[str, nn.Module] | None = None
+    ) -> TaskExample:
+        """An example of the task under these options of its YAML, with batches of four rows."""
+        component = {"name": registry.TASKS.name_of(cls), **options}
+        plain = {"name": "example", "task": component, "networks": {}, "train": {"steps": 4, "batch_size": 4}}
+        run = config.from_plain(plain, RunConfig, source="example")
+        task = cls(run, config.options(run.task, registry.TASKS, source="example"))
+        return TaskExample(task, rows, networks or {})
 
     @abstractmethod
     def read_facts(self) -> Facts:

@@ -126,7 +126,7 @@ BROKEN = {
     CapWithoutWords: "a cap and its formula belong together",
     Shifted: "which is a bias",
     DiagonalInThePartition: "which is a bias",
-    DonskerVaradhan: "ignores_marginal|above the information|the variance",
+    DonskerVaradhan: "above the information",
     Detached: "the gradient by F",
     FirstPairOnly: "the same pairs in another order",
     OverTheBatches: r"expected \[2, 3\]",

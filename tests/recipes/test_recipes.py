@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ RECIPES = {
     "yesno/wavernn": "yesno",
 }
 # What needs no recordings.
-EXPERIMENTS = ("synthetic/parallel_wavenet", "synthetic/wavenet")
+EXPERIMENTS = ("synthetic/actual", "synthetic/information", "synthetic/parallel_wavenet", "synthetic/wavenet")
 
 
 # Other scripts beside a recipe's run.sh: comparisons of several trainings.
@@ -33,8 +34,10 @@ COMPARISONS = {
 }
 
 
-def _run(repository: Path, recipe: str, *options: str, script: str = "run") -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {
+def _run(
+    repository: Path, recipe: str, *options: str, script: str = "run", **assigned: str
+) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | assigned | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "OMP_NUM_THREADS": "1",
     }
@@ -123,35 +126,44 @@ def test_every_recipe_is_listed(repository: Path) -> None:
     assert found == set(SCRIPTS)
 
 
+def _evaluated(out: Path) -> dict[str, dict[str, Any]]:
+    return {path.parent.name: json.loads(path.read_text()) for path in out.glob("*/eval.json")}
+
+
 def test_students_of_a_known_teacher_go_the_right_way(repository: Path, tmp_path: Path) -> None:
     """The tiny form of the experiment: every direction that the full one shows, not its values."""
-    conf = repository / "egs/synthetic/parallel_wavenet/tiny.yaml"
-    made = _run(repository, "synthetic/parallel_wavenet", "--conf", str(conf), "--out", str(tmp_path / "exp"))
+    conf, out = repository / "egs/synthetic/parallel_wavenet/conf/tiny.yaml", tmp_path / "exp"
+    made = _run(repository, "synthetic/parallel_wavenet", "--conf", str(conf), "--out", str(out), ELEMENTS="512")
     assert made.returncode == 0, made.stderr[-2000:]
-    found = json.loads((tmp_path / "exp" / "results.json").read_text())
-    students, least = found["students"], found["known"]["least_kl"]
+    students = _evaluated(out)
+    assert set(students) == {"untrained", "full", "one-draw", "independent", "short", "short-power"}
+    least = students["full"]["least_kl"]
     assert least == pytest.approx(0.0173, abs=5e-4)
-    assert found["known"]["teacher_entropy"] == pytest.approx(-1.6418, abs=5e-4)
-    assert least < students["full"]["kl"] < 0.05 * students["untrained"]["kl"]
+    assert students["full"]["process_entropy"] == pytest.approx(-1.6418, abs=5e-4)
+    for name in ("full", "one-draw"):
+        assert least < students[name]["kl"] < 0.05 * students["untrained"]["kl"]
     assert students["independent"]["kl"] > 2 * students["full"]["kl"]
     # The divergence alone leaves a student that cannot do everything too quiet; the power loss makes up for it.
-    assert students["short"]["level_db"] < -6
-    assert students["short + power"]["level_db"] > students["short"]["level_db"] + 2
-    assert "least KL of a logistic: 0.0173" in made.stdout
+    assert students["short"]["overall_level"] < -6
+    assert students["short-power"]["overall_level"] > students["short"]["overall_level"] + 2
+    assert "| least kl | 0.0173 |" in made.stdout
+    quick, _ = json.loads((out / "generation.json").read_text())
+    _, deep = json.loads((out / "stepped.json").read_text())
+    assert quick["samples_per_second"] > 10 * deep["samples_per_second"]
 
 
 def test_dilations_find_a_season_and_queues_generate_the_same(repository: Path, tmp_path: Path) -> None:
     """The tiny form of the experiment: with dilations most of what the past tells is learnt, without them nothing."""
-    conf = repository / "egs/synthetic/wavenet/tiny.yaml"
-    made = _run(repository, "synthetic/wavenet", "--conf", str(conf), "--out", str(tmp_path / "exp"))
+    conf, out = repository / "egs/synthetic/wavenet/conf/tiny.yaml", tmp_path / "exp"
+    few = {"ELEMENTS": "20", "DEPTHS": "4 8"}
+    made = _run(repository, "synthetic/wavenet", "--conf", str(conf), "--out", str(out), **few)
     assert made.returncode == 0, made.stderr[-2000:]
-    found = json.loads((tmp_path / "exp" / "results.json").read_text())
-    marginal, given = found["known"].values()
-    dilated, plain = (found["networks"][name] for name in ("dilated", "plain"))
+    dilated, plain = (_evaluated(out)[name] for name in ("dilated", "plain"))
+    marginal, given = dilated["marginal_entropy"], dilated["entropy_rate"]
     assert marginal - given == pytest.approx(1.679, abs=1e-3)  # ½ log2(1 / (1 - 0.95²))
-    assert dilated["weights"] == plain["weights"]
-    assert (dilated["reaches"], plain["reaches"]) == (16, 5)
-    assert given < dilated["bits"] < marginal - 0.8
-    assert plain["bits"] > marginal - 0.1
-    assert [one["same"] for one in found["generation"]] == [20, 20]
-    assert f"given the season before: {given:.4f} bits" in made.stdout
+    assert dilated["parameters"] == plain["parameters"]
+    assert (dilated["context"], plain["context"]) == (16, 5)
+    assert given < dilated["bits_per_symbol"] < marginal - 0.8
+    assert plain["bits_per_symbol"] > marginal - 0.1
+    assert [one["same"] for one in json.loads((out / "generation.json").read_text())] == [20, 20]
+    assert f"| entropy rate | {given:.4f} |" in made.stdout

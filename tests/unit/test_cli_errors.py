@@ -36,15 +36,20 @@ def flip(path: Path, where: float = 0.5) -> None:
 @pytest.mark.parametrize(
     ("replace", "by", "named"),
     [
-        ("hop: 80", "hoop: 80", ("run.yaml:3: ", "unknown key 'hoop'", "did you mean 'hop'?")),
-        ("steps: 3", "steps: three", ("run.yaml:7: ", "'train.steps' expected int", "'three'")),
+        ("hop: 80", "hoop: 80", ("run.yaml: task vocoder: unknown key 'hoop'", "did you mean 'hop'?")),
+        ("steps: 3", "steps: three", ("run.yaml:15: ", "'train.steps' expected int", "'three'")),
         ("name: tiny\n", "", ("'name' is missing",)),
-        ("model: {name: wavernn, hidden: 16}\n", "", ("'model' is missing",)),
+        ("networks:\n", "network:\n", ("run.yaml:10: ", "unknown key 'network'", "did you mean 'networks'?")),
+        ("    body: {name: wavernn, hidden: 16}\n", "", ("run.yaml: density autoregressive: ", "'body' is missing")),
+        ("name: vocoder", "name: vocodr", ("run.yaml: unknown task 'vocodr'", "did you mean 'vocoder'?")),
+        ("name: autoregressive", "name: wavernm", ("run.yaml: unknown network 'wavernm'", "did you mean 'wavernn'?")),
         ("name: wavernn", "name: wavernm", ("unknown model 'wavernm'", "did you mean 'wavernn'")),
+        ("name: frames", "name: frame", ("unknown conditioner 'frame'", "did you mean 'frames'?")),
+        ("  generator:\n", "  generater:\n", ("Likelihood has no network 'generater'", "generator")),
         ("hidden: 16", "hiden: 16", ("run.yaml", "unknown key 'hiden'", "did you mean 'hidden'?")),
         ("hidden: 16", "hidden: 15", ("hidden is 15", "even")),
         ("sample_rate: 8000", "sample_rate: 16000", ("8000 Hz", "16000 Hz", "data/train", "--sample-rate 16000")),
-        ("segment: 160", "segment: 161", ("'data.segment' is 161", "multiple of the hop (80)")),
+        ("segment: 160", "segment: 161", ("'segment' is 161", "multiple of the hop (80)")),
         ("data/train", "data/nowhere", ("data/nowhere", "no such data directory", "seqgen data prepare")),
         ("data/valid", "data/nowhere", ("data/nowhere", "no such data directory", "seqgen data prepare")),
         ("batch_size: 2", "batch_size: 0", ("'batch_size' is 0",)),
@@ -62,7 +67,7 @@ def test_wrong_configurations(work: Path, tmp_path: Path, replace: str, by: str,
     assert not (tmp_path / "exp").exists()
 
 
-@pytest.mark.parametrize("value", ["train.steps=[1", "train.steps=2024-13-45", "model.hidden=[1]", "train.seed=!x 1"])
+@pytest.mark.parametrize("value", ["train.steps=[1", "train.steps=2024-13-45", "networks.generator.body.hidden=[1]", "train.seed=!x 1"])
 def test_wrong_overrides(work: Path, tmp_path: Path, value: str) -> None:
     refused("train", work / "run.yaml", "--out", tmp_path / "exp", "--set", value)
     assert not (tmp_path / "exp").exists()
@@ -87,7 +92,7 @@ def test_missing_files(tmp_path: Path, work: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [(), ("--set", "train.steps=9", "model.hidden=24"), ("--resume", "--set", "train.steps=9")], ids=" ".join
+    "words", [(), ("--set", "train.steps=9", "networks.generator.body.hidden=24"), ("--resume", "--set", "train.steps=9")], ids=" ".join
 )
 def test_a_refused_run_leaves_the_experiment_as_it_was(experiment: Path, work: Path, words: tuple[str, ...]) -> None:
     before = contents(experiment)
@@ -98,7 +103,9 @@ def test_a_refused_run_leaves_the_experiment_as_it_was(experiment: Path, work: P
 @pytest.mark.parametrize(
     "words",
     [("--init-from", "/nowhere"), ("--device", "cuda"), ("--set", "train.precision=16-mixed"), ("--resume",),
-     ("--set", "features.n_mels=300")],
+     ("--set", "task.features.n_mels=300"), ("--set", "players.referee.repeat=2"),
+     ("--set", "players.generator.optimiser=adamm"), ("--set", "sparsity.matrices={nothing: 0.5}"),
+     ("--set", "objective=classification"), ("--set", "networks.teacher={name: pretrained, experiment: /nowhere}")],
     ids=" ".join,
 )  # fmt: skip
 def test_a_run_that_cannot_start_leaves_nothing(work: Path, tmp_path: Path, words: tuple[str, ...]) -> None:
@@ -201,10 +208,13 @@ def test_damaged_experiment_files(experiment: Path) -> None:
     with (experiment / "metrics.jsonl").open("a") as stream:
         stream.write('{"step": 4, "spl')  # the process was killed while it wrote
     done("info", experiment, "--json")
-    (experiment / "speakers.txt").write_bytes(b"\xff\xfe\n")
-    refused("eval", experiment, named=("speakers.txt",))
-    (experiment / "speakers.txt").write_text("anna\n")
+    facts = (experiment / "facts.yaml").read_text()
+    (experiment / "facts.yaml").write_bytes(b"\xff\xfe\n")
+    refused("eval", experiment, named=("facts.yaml",))
+    (experiment / "facts.yaml").write_text(facts.replace("- ben\n", ""))
     refused("eval", experiment, named=(str(experiment),))
+    (experiment / "facts.yaml").unlink()
+    refused("eval", experiment, named=(f"{experiment}: no experiment here", "facts.yaml is missing"))
 
 
 def test_presets(work: Path) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
+import pickle
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,10 +16,12 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from seqgen import config
+from seqgen import config, registry
 from seqgen.config import Component
 from seqgen.errors import SeqgenError
 from seqgen.registry import Registry
+from seqgen.tasks.run import FORMER, RunConfig
+from seqgen.tasks.run import load as load_run
 
 
 @dataclass(frozen=True)
@@ -48,13 +53,18 @@ class Thing:
 
     @dataclass(frozen=True)
     class Config:
-        """``width`` of it."""
+        """``width`` of it, and parts."""
 
         width: int = 8
         rate: float = 0.5
+        inner: Inner = field(default_factory=lambda: Inner(1.0))
+        part: Component = field(default_factory=lambda: Component("thing"))
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
 
 
-THINGS = Registry("thing", {"thing": f"{__name__}:Thing"})
+THINGS = Registry("thing", "things", {"thing": f"{__name__}:Thing"})
 GOOD = "name: a\ninner:\n  rate: 0.5\n"
 
 
@@ -247,6 +257,120 @@ def test_options_of_a_component() -> None:
     ):
         with pytest.raises(SeqgenError, match=message):
             config.options(component, THINGS, source="f")
+
+
+@pytest.mark.parametrize(
+    ("model", "line", "message"),
+    [
+        ("model: thin\n", 4, "unknown thing 'thin'; did you mean 'thing'?"),
+        ("model:\n  name: thin\n", 4, "unknown thing 'thin'; did you mean 'thing'?"),
+        ("model:\n  name: thing\n  wdth: 3\n", 6, "thing thing: unknown key 'wdth'; did you mean 'width'?"),
+        ("model: {name: thing, width: 3.5}\n", 4, "thing thing: 'width' expected int, got float 3.5"),
+        ("model:\n  name: thing\n  inner:\n    size: 2\n    rate: x\n", 8, "thing thing: 'inner.rate' expected float"),
+        ("model:\n  name: thing\n  inner: {rate: 1,\n    size: 0}\n", 6, "thing thing: 'size' is 0; give 1 or more"),
+        ("model:\n  name: thing\n  part:\n    name: thing\n    wdth: 3\n", 8, "thing thing: unknown key 'wdth'"),
+        ("model:\n  name: thing\n  part:\n    nme: thing\n", 6, "thing thing: 'part' needs a name"),
+    ],
+)
+def test_options_are_named_with_their_line(file: Path, model: str, line: int, message: str) -> None:
+    """Those of a component inside a component too."""
+    run = load(file, GOOD + model)
+    with pytest.raises(SeqgenError) as caught:
+        given = config.options(run.model, THINGS, source="elsewhere")
+        config.options(given.part, THINGS, source="elsewhere")
+    assert str(caught.value).startswith(f"{file}:{line}: {message}")
+
+
+def test_options_from_an_override_name_it(file: Path) -> None:
+    run = load(file, GOOD + "model: {name: thing}\n", "model.wdth=3")
+    with pytest.raises(SeqgenError, match=r"^override 'model\.wdth=3': thing thing: unknown key 'wdth'; did you mean"):
+        config.options(run.model, THINGS, source="elsewhere")
+    part = load(file, GOOD + "model: {name: thing, width: 2}\n", "model.width=3")
+    assert config.construct(part.model, THINGS, source="elsewhere").config == Thing.Config(width=3)
+
+
+def test_components_are_equal_wherever_they_come_from(file: Path) -> None:
+    read = load(file, GOOD + "model: {name: thing, width: 3, inner: {rate: 1.0}}\n")
+    made = Run("a", Inner(0.5), model=Component("thing", {"width": 3, "inner": {"rate": 1.0}}))
+    assert read == made
+    assert copy.deepcopy(read) == made
+    assert pickle.loads(pickle.dumps(read)) == made
+    assert (config.dump(read), config.digest(read)) == (config.dump(made), config.digest(made))
+
+
+@pytest.mark.parametrize("name", ["thin", "wdth"])
+def test_a_component_that_is_wrong_is_not_constructed(name: str) -> None:
+    component = Component("thin") if name == "thin" else Component("thing", {"wdth": 3})
+    with pytest.raises(SeqgenError, match=f"^f: .*'{name}'"):
+        config.construct(component, THINGS, source="f")
+
+
+# Sections of a former configuration, each as it was written then.
+SECTIONS = {
+    "data": "data: {train: a, valid: b, test: c, segment: 960}",
+    "features": "features: {sample_rate: 8000, n_fft: 256, window: 160, hop: 80, n_mels: 16}",
+    "model": "model: {name: wavernn, hidden: 16}",
+    "conditioner": "conditioner: {name: frames, channels: 8}",
+    "emission": "emission: {name: categorical}",
+    "levelled": "levelled: true",
+    "subscale": "subscale: {lanes: 4}",
+    "quantise": "quantise: {precision: int8}",
+}
+
+
+@pytest.mark.parametrize("key", FORMER)
+def test_former_keys_name_their_present_place(tmp_path: Path, key: str) -> None:
+    """With their line, before whatever else is wrong with a file of that time, and as overrides too."""
+    path = tmp_path / "run.yaml"
+    path.write_text(f"name: old\n{SECTIONS[key]}\ntrain: {{steps: 1}}\n")
+    with pytest.raises(SeqgenError) as caught:
+        load_run(path)
+    assert str(caught.value) == f"{path}:2: '{key}' is a key of a former version; {FORMER[key]}"
+    path.write_text("name: new\ntask: vocoder\nnetworks: {}\ntrain: {steps: 1}\n")
+    with pytest.raises(SeqgenError, match=f"'{key}' is a key of a former version; {re.escape(FORMER[key])}"):
+        load_run(path, [f"{key}.name=x"])
+
+
+def test_what_takes_the_place_of_former_keys_is_there(tmp_path: Path) -> None:
+    """The advice, followed, is a run that loads: its new keys exist."""
+    path = tmp_path / "run.yaml"
+    path.write_text(
+        """
+name: new
+task:
+  name: vocoder
+  train: a
+  valid: b
+  test: c
+  segment: 960
+  codec: bytes16
+  features: {sample_rate: 8000, n_fft: 256, window: 160, hop: 80, n_mels: 16}
+networks:
+  generator:
+    name: subscale
+    body: {name: wavernn, hidden: 16}
+    conditioner: {name: frames, channels: 8}
+    distribution: {name: categorical}
+    lanes: 4
+    horizon: 8
+    channels: 8
+    blocks: 1
+  other:
+    name: autoregressive
+    body: {name: wavenet, layers: 1, vocab_size: 0, outputs: 30}
+    distribution: {name: logistic-mixture}
+    gain_normalized: true
+train: {steps: 1}
+quantization: {precision: int8}
+"""
+    )
+    run = load_run(path)
+    assert config.options(run.task, registry.TASKS, source="test").segment == 960
+    for name in run.networks:
+        config.options(run.networks[name], registry.DENSITIES, source="test")
+    assert run.quantization.precision == "int8"
+    assert set(FORMER) == set(SECTIONS)
+    assert not set(FORMER) & {one.name for one in dataclasses.fields(RunConfig)}
 
 
 def test_the_digest_is_stable_and_sensitive() -> None:

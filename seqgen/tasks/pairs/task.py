@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -18,7 +19,7 @@ from seqgen.estimators.correlated_gaussians import CorrelatedGaussians
 from seqgen.models.critic import Critic
 from seqgen.noise import Key
 from seqgen.spec import Facts
-from seqgen.tasks.contract import Evaluation, Split, System, Task
+from seqgen.tasks.contract import Evaluation, Split, System, Task, TaskExample
 from seqgen.tasks.pairs.arrays import VectorPairs, read
 from seqgen.tasks.pairs.batches import DrawnPairs, StoredPairs, shuffled
 from seqgen.tasks.table import Gathered, Table
@@ -57,6 +58,15 @@ class Pairs(Task):
 
     Config = PairsConfig
     config: PairsConfig
+
+    @classmethod
+    def examples(cls, directory: Path) -> Iterable[TaskExample]:
+        generator = torch.Generator().manual_seed(0)
+        files = {name: str(directory / f"{name}.npy") for name in ("x", "y")}
+        for path, dimension in zip(files.values(), (3, 2), strict=True):
+            np.save(path, torch.randn(50, dimension, generator=generator).numpy())
+        yield cls.example({**files, "split": [0.2, 0.3]}, {"valid": 8, "test": 12})
+        yield cls.example({"gaussian": {"information": 2.0}, "held_out": 22}, {"valid": 20, "test": 20})
 
     def read_facts(self) -> Facts:
         if self.config.gaussian is not None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +15,11 @@ from torch import Tensor, nn
 from seqgen import config as configs
 from seqgen import noise
 from seqgen.errors import SeqgenError
+from seqgen.generation.autoregressive import language_model
 from seqgen.generation.contract import Generator
 from seqgen.noise import Key
 from seqgen.spec import Facts
-from seqgen.tasks.contract import Evaluation, Sampling, Split, System, Task
+from seqgen.tasks.contract import Evaluation, Sampling, Split, System, Task, TaskExample
 from seqgen.tasks.processes.hidden_markov import HiddenMarkov, Reals, Symbols, every_sequence
 from seqgen.tasks.table import Figure, Gathered, Table, ratio
 from seqgen.train.report import Report
@@ -96,6 +98,11 @@ class Grammar(Task):
 
     Config = GrammarConfig
     config: GrammarConfig
+
+    @classmethod
+    def examples(cls, directory: Path) -> Iterable[TaskExample]:
+        options = {"symbols": 3, "length": 4, "states": 4, "held_out": 10, "samples": 16}
+        yield cls.example(options, {"valid": 10, "test": 10}, {"generator": language_model(3)})
 
     def read_facts(self) -> Facts:
         return Facts(vocab_size=self.config.symbols, unit="symbol")

@@ -54,7 +54,7 @@ def _descended(process: Resonance.Config, start: float) -> float:
         value.backward()  # type: ignore[no-untyped-call]
         return value
 
-    optimiser.step(closure)  # type: ignore[arg-type]
+    optimiser.step(closure)  # type: ignore[no-untyped-call]
     return float(divergence().detach())
 
 

@@ -1,11 +1,12 @@
-"""The seasonal task: symbols of a process whose entropy is known, so that what a model has learnt can be told exactly."""
+"""The seasonal task: symbols of a process whose entropy is known, so that what a model has learnt is told exactly."""
 
 from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,11 +16,12 @@ from torch import Tensor, nn
 from seqgen import config as configs
 from seqgen import noise
 from seqgen.errors import SeqgenError
+from seqgen.generation.autoregressive import language_model
 from seqgen.generation.contract import Density, Generator
 from seqgen.noise import Key
 from seqgen.objectives.contract import Measure
 from seqgen.spec import Facts
-from seqgen.tasks.contract import Evaluation, Sampling, Split, System, Task
+from seqgen.tasks.contract import Evaluation, Sampling, Split, System, Task, TaskExample
 from seqgen.tasks.networks import require_vocab_size
 from seqgen.tasks.processes.batch import Batch, numbered, require_own_data
 from seqgen.tasks.table import Figure, Gathered, Table
@@ -141,13 +143,19 @@ class SeasonalSymbols(Task):
     Config = SeasonalConfig
     config: SeasonalConfig
 
+    @classmethod
+    def examples(cls, directory: Path) -> Iterable[TaskExample]:
+        options = {"process": {"season": 4, "levels": 8}, "length": 12, "held_out": 18}
+        yield cls.example(options, {"valid": 18, "test": 18}, {"generator": language_model(8)})
+
     def read_facts(self) -> Facts:
         levels = self.config.process.levels
         return Facts(vocab_size=levels, start=float(levels // 2), unit="symbol")
 
     def describe(self) -> str:
         process = self.config.process
-        return f"a process of {process.entropy_rate:.4f} bits per symbol ({process.marginal_entropy:.4f} without the past)"
+        without = f"{process.marginal_entropy:.4f} without the past"
+        return f"a process of {process.entropy_rate:.4f} bits per symbol ({without})"
 
     def require_fit(self, networks: Mapping[str, nn.Module]) -> None:
         """Refuse models of another alphabet."""

@@ -1,11 +1,12 @@
-"""The tuned resonance task: samples of a known density, so that what distillation reaches can be told from what it could
-reach."""
+"""The tuned resonance task: samples of a known density, so that what distillation reaches can be compared with what it
+could reach."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ from seqgen.objectives.distillation_metrics import band_levels, level
 from seqgen.spec import Facts, FrameSpec
 from seqgen.stream.combinators import Repeat
 from seqgen.stream.conditioning import Frames
-from seqgen.tasks.contract import Evaluation, Sampling, Split, System, Task
+from seqgen.tasks.contract import Evaluation, Sampling, Split, System, Task, TaskExample
 from seqgen.tasks.processes.batch import Batch, numbered, require_own_data
 from seqgen.tasks.processes.quadrature import entropy_rate, least_divergence
 from seqgen.tasks.table import Figure, Gathered, Table
@@ -130,6 +131,11 @@ class TunedResonance(Task):
     Config = TunedResonanceConfig
     config: TunedResonanceConfig
 
+    @classmethod
+    def examples(cls, directory: Path) -> Iterable[TaskExample]:
+        options = {"hop": 4, "frames": 3, "pool": 6, "held_out": 5, "passes": 2}
+        yield cls.example(options, {"valid": 5, "test": 5}, {"generator": generator(TunedResonanceConfig(hop=4))})
+
     def read_facts(self) -> Facts:
         return Facts(examples=self.config.pool, shape=(1,), frames=FrameSpec(channels=1, hop=self.config.hop))
 
@@ -159,8 +165,8 @@ class TunedResonance(Task):
 
     @torch.no_grad()
     def evaluate(self, system: System, options: Evaluation) -> Table:
-        """Figures of the method over held-out rows, each judged in several passes; the power of what the generator makes
-        for them, in all and in eight bands, over that of the recordings; and what is known of the process."""
+        """Figures of the method over held-out rows, each judged in several passes; the power of what the generator
+        makes for them over that of the recordings, in all and in eight bands; and what is known of the process."""
         require_own_data(options)
         assert system.objective is not None
         pool = self._pool("test", system.objective.evaluation_rows, options.limit)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from seqgen import config as configs
 from seqgen import noise
 from seqgen.errors import SeqgenError
+from seqgen.generation.autoregressive import language_model
 from seqgen.generation.contract import Generator
 from seqgen.noise import Key
 from seqgen.spec import Facts
-from seqgen.tasks.contract import Evaluation, Sampling, Split, System, Task
+from seqgen.tasks.contract import Evaluation, Sampling, Split, System, Task, TaskExample
 from seqgen.tasks.networks import require_vocab_size
 from seqgen.tasks.table import Gathered, Table
 from seqgen.train.report import Report
@@ -102,6 +103,15 @@ class Characters(Task):
 
     Config = CharactersConfig
     config: CharactersConfig
+
+    @classmethod
+    def examples(cls, directory: Path) -> Iterable[TaskExample]:
+        whole, other = directory / "text.txt", directory / "other.txt"
+        whole.write_text("the quick brown fox jumps over the lazy dog\n" * 5, encoding="utf-8")
+        other.write_text("another fox, ångström\n" * 3, encoding="utf-8")
+        cut = {**dict.fromkeys(("train", "valid", "test"), str(whole)), "split": [0.2, 0.3], "segment": 16}
+        yield cls.example(cut, {"valid": 3, "test": 5}, {"generator": language_model(29)})
+        yield cls.example(cut | {"valid": str(other), "segment": 20}, {"valid": 4, "test": 11})
 
     def read_facts(self) -> Facts:
         text = _part(self.config, "train")

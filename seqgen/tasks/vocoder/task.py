@@ -29,12 +29,13 @@ from seqgen.metrics.table import UNITS, summarise
 from seqgen.runtime import open_runtime
 from seqgen.runtime.contract import Runtime
 from seqgen.spec import Facts, require_same_signature
-from seqgen.tasks.contract import Evaluation, Exporting, Sampling, Split, System, Task
+from seqgen.tasks.contract import Evaluation, Exporting, Sampling, Split, System, Task, TaskExample
 from seqgen.tasks.run import RunConfig
 from seqgen.tasks.table import Table
 from seqgen.tasks.vocoder.batches import Recordings, SegmentBatches, UtteranceBatches
 from seqgen.tasks.vocoder.config import VocoderConfig, facts_of
 from seqgen.tasks.vocoder.evaluation import Pair, measured, measured_by, resynthesise, vocode
+from seqgen.tasks.vocoder.examples import SIZES, record
 from seqgen.tasks.vocoder.previews import preview
 from seqgen.tasks.vocoder.runtime import TorchRuntime
 from seqgen.train.report import Report
@@ -52,6 +53,14 @@ class Vocoding(Task):
 
     Config = VocoderConfig
     bundle_kind: ClassVar[str] = "vocoder"
+
+    @classmethod
+    def examples(cls, directory: Path) -> Iterable[TaskExample]:
+        features = {"sample_rate": 8000, "n_fft": 256, "window": 160, "hop": 40, "n_mels": 10}
+        options = {**record(directory), "segment": 160, "features": features}
+        for kind in ({}, {"codec": "mulaw8"}, {"codec": "float"}, {"prediction": 4}):
+            yield cls.example(options | kind, SIZES)
+        yield cls.example(options | {"valid_utterances": 2, "test_utterances": 3}, {"valid": 2, "test": 3})
 
     def __init__(self, run: RunConfig, config: VocoderConfig, facts: Facts | None = None) -> None:
         self.options = config
