@@ -44,8 +44,9 @@ def main(arguments: list[str] | None = None) -> int:
     reports = [json.loads((Path(one) / "eval.json").read_text(encoding="utf-8")) for one in given.directories]
     columns = [cells(report, given.digits) for report in reports]
     heads = ["", *(Path(one).name for one in given.directories)]
-    if BASELINE in reports[0]:
-        columns.append(cells(reports[0], given.digits, BASELINE))
+    heard = next((report for report in reports if BASELINE in report), None)
+    if heard is not None:
+        columns.append(cells(heard, given.digits, BASELINE))
         heads.append("Griffin–Lim")
     sys.stdout.write(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}\n")
     for name in dict.fromkeys(name for column in columns for name in column):

@@ -34,8 +34,8 @@ for precision in ("float32", "bf16", "int8"):
     shape = programs.Shape(hidden=160, channels=7, hop=20, latency=33, density=0.12, block=(4, 4))
     program = programs.program(shape) | {"precision": precision}
     programs.write(work / f"strips-{precision}", program, programs.tensors(shape))
-    for name, emission in (("mixture", stacks.MIXTURE), ("gaussian", stacks.GAUSSIAN)):
-        stack = stacks.Stack(programs.Shape(channels=7, hop=20, latency=33), emission=emission)
+    for name, distribution in (("mixture", stacks.MIXTURE), ("gaussian", stacks.GAUSSIAN)):
+        stack = stacks.Stack(programs.Shape(channels=7, hop=20, latency=33), distribution=distribution)
         document = stacks.program(stack) | {"precision": precision}
         programs.write(work / f"{name}-{precision}", document, stacks.tensors(stack))
 PYTHON

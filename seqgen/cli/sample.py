@@ -31,7 +31,7 @@ def add_parsers(commands: Any) -> None:
     command.add_argument("-o", "--out", type=Path, help="file to write (audio: wav, flac, ogg)")
     command.add_argument("--speaker", default="", help="whose voice, where there are several")
     command.add_argument("--prompt", default="", help="text to go on from")
-    command.add_argument("--length", type=int, default=400, help="characters to make")
+    command.add_argument("--length", type=int, default=400, help="characters, symbols or samples to make")
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--temperature", type=float, default=1.0, help="below 1: less noise, less life")
     command.add_argument("--runtime", default="", help="of a bundle: native, onnx or torch (default: the fastest)")

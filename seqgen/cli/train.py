@@ -72,8 +72,9 @@ def run_train(given: argparse.Namespace) -> int:
         on_validate=lambda _, report, step: task.previews(system, report, step),
         prepare=lambda: _create(here, given.resume),
     )
-    best = f"; best validation loss {outcome.best.value:.4f} at step {outcome.best.step}" if outcome.best else ""
-    sys.stderr.write(f"{outcome.status} at step {outcome.step}{best}\n")
+    best, name = outcome.best, system.objective.monitor
+    told = f"; best validation {name} {best.value:.4f} at step {best.step}" if best else ""
+    sys.stderr.write(f"{outcome.status} at step {outcome.step}{told}\n")
     return 130 if outcome.status == "interrupted" else 0
 
 

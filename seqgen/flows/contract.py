@@ -12,9 +12,9 @@ from torch import Tensor
 class Bijector(ABC):
     """An invertible map ``x = f(z | cond)`` of whole sequences, with the logarithm of its Jacobian's determinant.
 
-    The density of ``x`` follows from that of ``z``: ``ln p(x) = ln p(z) - ln|det ∂x/∂z|``. The logarithm is given as one
-    share for each position, whose sum over T is the determinant's; for a triangular Jacobian a share is the logarithm
-    of a diagonal entry. Maps of symbols have shares of 0.
+    The density of ``x`` follows from that of ``z``: ``ln p(x) = ln p(z) - ln|det ∂x/∂z|``. The logarithm is given as
+    one share for each position, whose sum over T is the determinant's; for a triangular Jacobian a share is the
+    logarithm of a diagonal entry. Maps of symbols have shares of 0.
 
     Shapes: ``z, x [B, T, C]``, conditioning as the map takes it, shares ``[B, T]`` in nats.
     """

@@ -17,8 +17,8 @@ def verify(bijector: Bijector, z: Tensor | None = None, cond: Tensor | None = No
     """Every law of a bijector.
 
     Args:
-        bijector: in float64. z, cond: what it maps, ``[B, T, C]``, and the conditioning for it; of a stream they are drawn
-            as its ``spec`` says.
+        bijector: in float64. z, cond: what it maps, ``[B, T, C]``, and the conditioning for it; of a stream they are
+            drawn as its ``spec`` says.
 
     Raises:
         AssertionError: naming the law that does not hold.

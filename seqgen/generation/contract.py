@@ -37,7 +37,7 @@ class Density(nn.Module, ABC):
         Raises:
             SeqgenError: where it does not.
         """
-        raise SeqgenError(f"{cls.__name__} gives no examples", remedy="define examples(), small ones with what to score")
+        raise SeqgenError(f"{cls.__name__} gives no examples", remedy="define examples(), with sequences to score")
 
     @property
     @abstractmethod

@@ -43,7 +43,7 @@ class ConcatenatedCritic(Critic):
 
     def __init__(self, config: Config) -> None:
         super().__init__(config.x_dim, config.y_dim)
-        self.f = perceptron([config.x_dim + config.y_dim, *[config.hidden] * config.layers, 1])
+        self.f = perceptron(config.x_dim + config.y_dim, 1, hidden=config.hidden, layers=config.layers)
 
     def scores(self, x: Tensor, y: Tensor) -> Tensor:
         rows, columns = len(y), len(x)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Self, final
 
 from torch import Tensor, nn
@@ -39,15 +39,19 @@ class Critic(nn.Module, ABC):
         return self.scores(x, y)
 
 
-def perceptron(widths: Sequence[int]) -> nn.Sequential:
-    """Linear layers from each width to the next, with rectifiers between them.
+def perceptron(inputs: int, outputs: int, *, hidden: int, layers: int) -> nn.Sequential:
+    """Linear layers with rectifiers between them: ``layers`` hidden ones of width ``hidden``, and the last.
 
     Raises:
-        SeqgenError: for a width below 1.
+        SeqgenError: for sizes that make no network.
     """
-    if min(widths) < 1:
-        raise SeqgenError(f"a perceptron of widths {list(widths)}", remedy="give 1 or more of everything")
-    layers: list[nn.Module] = []
-    for before, after in zip(widths, widths[1:], strict=False):
-        layers += [nn.Linear(before, after), nn.ReLU()]
-    return nn.Sequential(*layers[:-1])
+    if min(inputs, outputs, hidden) < 1 or layers < 0:
+        raise SeqgenError(
+            f"a perceptron from {inputs} to {outputs} numbers with {layers} layers of {hidden}",
+            remedy="give 1 or more of everything, of hidden layers 0 or more",
+        )
+    made: list[nn.Module] = []
+    for _ in range(layers):
+        made += [nn.Linear(inputs, hidden), nn.ReLU()]
+        inputs = hidden
+    return nn.Sequential(*made, nn.Linear(inputs, outputs))

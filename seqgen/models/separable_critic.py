@@ -48,9 +48,9 @@ class SeparableCritic(Critic):
 
     def __init__(self, config: Config) -> None:
         super().__init__(config.x_dim, config.y_dim)
-        inside = [config.hidden] * config.layers
-        self.g = perceptron([config.x_dim, *inside, config.embedding])
-        self.h = perceptron([config.y_dim, *inside, config.embedding])
+        sizes = {"hidden": config.hidden, "layers": config.layers}
+        self.g = perceptron(config.x_dim, config.embedding, **sizes)
+        self.h = perceptron(config.y_dim, config.embedding, **sizes)
 
     def scores(self, x: Tensor, y: Tensor) -> Tensor:
         of_x: Tensor = self.g(x)  # [J, embedding]

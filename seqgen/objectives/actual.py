@@ -29,11 +29,11 @@ from seqgen.spec import Facts
 from seqgen.stream.contract import Streamable
 
 Gradient = Literal["all-actions", "reinforce", "advantage"]
-_MEASURED = 8  # batches of an evaluation whose gradients are taken row by row
+_MEASURED = 4  # batches of an evaluation whose gradients are taken row by row
 
 
 class Rollout(NamedTuple):
-    """Free-running sequences and what they teach, every part ``[B, T]``.
+    """Rollout of the generator: free-running sequences with rewards and TD targets, every part ``[B, T]``.
 
     Attributes:
         y: drawn symbols. real: 1 where a sequence still goes on, 0 behind its end.
@@ -47,7 +47,7 @@ class Rollout(NamedTuple):
 
 
 class Actual(Objective):
-    """Three players over sequences Y of an alphabet, Y_t being the first t symbols:
+    """Adversarial actor-critic training: three players over sequences Y of symbols, Y_t being the first t of them.
 
         discriminator  L_D = E_data softplus(-D(Y)) + E_p softplus(D(Y))                 means over the prefixes of Y
         reward         r_T = D(Y_T), limited; r_t = 0 before

@@ -19,7 +19,7 @@ from seqgen.generation.examples import networks as networks_of
 from seqgen.generation.parallel import Parallel
 from seqgen.noise import Key
 from seqgen.objectives.contract import Loss, Measure, Objective, ObjectiveExample, Requirement, Rows
-from seqgen.objectives.distillation_metrics import BANDS, band_levels, level
+from seqgen.objectives.levels import BANDS, band_levels, level
 from seqgen.objectives.power import PowerConfig, power_loss
 from seqgen.objectives.style import StyleConfig, style_loss
 from seqgen.spec import Facts

@@ -12,7 +12,7 @@ N = TypeVar("N", bound=nn.Module)
 
 
 class Target(nn.Module, Generic[N]):
-    """A frozen copy of a network in evaluation mode, moved towards it by :meth:`follow`:
+    """Target network: a frozen copy in evaluation mode, moved towards its original by :meth:`follow`:
 
         ψ' ← (1 - τ) ψ' + τ ψ
 

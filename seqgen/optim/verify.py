@@ -21,7 +21,8 @@ def verify(optimiser: Optimiser) -> None:
 
 
 def check_descent(optimiser: Optimiser) -> None:
-    """Law of descent: on ``½ Σ (w - w*)²`` every parameter comes nearer to the minimum, at the rate that the loop sets."""
+    """Law of descent: on ``½ Σ (w - w*)²`` every parameter comes nearer to the minimum, at the rate that the loop
+    sets."""
     parameters, goals = _parameters()
     before = _distances(parameters, goals)
     made = optimiser.make(parameters)

@@ -52,10 +52,11 @@ class Experiment:
         Raises:
             SeqgenError: where the directory is none.
         """
-        if not (directory / CONFIG).is_file() or not (directory / FACTS).is_file():
-            raise SeqgenError(
-                f"{directory}: no experiment here ({CONFIG} is missing)", remedy="run `seqgen train` first"
-            )
+        for name in (CONFIG, FACTS):
+            if not (directory / name).is_file():
+                raise SeqgenError(
+                    f"{directory}: no experiment here ({name} is missing)", remedy="run `seqgen train` first"
+                )
         return Experiment(directory, load(directory / CONFIG), config.load(directory / FACTS, Facts))
 
     @property

@@ -24,7 +24,6 @@ from seqgen.train.meter import Meter, Reading
 from seqgen.train.players import Players, Update
 from seqgen.train.quantization import FakeQuantizer
 from seqgen.train.report import Report
-from seqgen.train.schedule import learning_rate
 from seqgen.train.settings import PlayerConfig, QuantizationConfig, SparsityConfig, TrainConfig
 from seqgen.train.source import Source
 from seqgen.train.sparsity import Pruner
@@ -263,7 +262,10 @@ class _Run:
         self.progress = replace(self.progress, seconds=now - self.began)
         values = {
             **reading.means,
-            "learning_rate": learning_rate(self.settings, self.progress.step - 1),
+            **{
+                f"{self._prefix(player)}learning_rate": self.players.learning_rate(player, self.progress.step - 1)
+                for player in self.objective.players
+            },
             "elements_per_second": reading.elements / max(now - self.logged, 1e-9),
             "seconds": self.progress.seconds,
         }

@@ -76,6 +76,10 @@ class Players:
         waited = step - one.after
         return one.repeat if waited >= 0 and waited % one.every == 0 else 0
 
+    def learning_rate(self, player: str, step: int) -> float:
+        """The rate of an update of ``player`` in a step."""
+        return learning_rate(self.settings, step, self.configs[player].learning_rate)
+
     def begin(self, batch: Any, rng: Key) -> Part:
         """A batch, which may still be in the host's memory, with what the players share of it."""
         batch = to_device(batch, self.fabric.device, self.dtype)
@@ -135,7 +139,7 @@ class Players:
         """Clip the gradient and let the optimiser follow it; returns the norm before clipping."""
         one = self.configs[player]
         for group in self._optimisers[player].param_groups:
-            group["lr"] = learning_rate(self.settings, step, one.learning_rate)
+            group["lr"] = self.learning_rate(player, step)
         limit = (self.settings.clip_norm if one.clip_norm is None else one.clip_norm) or float("inf")
         norm = self.fabric.clip_gradients(
             self._module, self._wrapped[player], max_norm=limit, error_if_nonfinite=False

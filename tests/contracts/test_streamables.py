@@ -86,22 +86,6 @@ def _frames(speakers: int) -> Streamable[Any]:
     return _conditioner("frames", speakers, channels=5, blocks=1, look_ahead=1)
 
 
-def _repeated(name: str, speakers: int = 0, out_dim: int = 4, **options: Any) -> Streamable[Any]:
-    cls = registry.CONDITIONERS.load(name)
-    facts = Facts(frames=FrameSpec(channels=2, hop=3), speakers=tuple("abcde"[:speakers]))
-    return cls.build(cls.Config(**options), facts, out_dim=out_dim)
-
-
-def _resonance() -> Streamable[Any]:
-    cls = registry.MODELS.load("resonance")
-    return cls(cls.Config())
-
-
-def _independent() -> Streamable[Any]:
-    cls = registry.FLOWS.load("independent")
-    return cls(cls.Config(scale=0.7))
-
-
 def _wavenet_context(**options: Any) -> Streamable[Any]:
     cls = registry.MODELS.load("wavenet-context")
     sizes = {

@@ -56,7 +56,7 @@ def test_it_loads_and_builds(path: Path, speakers: tuple[str, ...]) -> None:
         made = dict(experiment.build(task, source=str(path)).networks)
     assert set(made) == set(run.networks) - pretrained
     sizes = [sum(parameter.numel() for parameter in network.parameters()) for network in made.values()]
-    assert sum(sizes) > 100
+    assert sum(sizes) > 0
     if run.task.name == "vocoder":
         assert min(sizes) > 1000
         options = config.options(run.task, registry.TASKS, source=str(path))

@@ -201,8 +201,9 @@ def test_without_a_future_the_value_is_the_reward() -> None:
     assert not found.reward[:, :-1].any()
 
 
-def test_nothing_is_foreseen_behind_an_end() -> None:
-    objective, lengths = made(likelihood=0.5, spread=0.1), torch.tensor([1, 2, 3])
+@pytest.mark.parametrize("gradient", ESTIMATORS)
+def test_nothing_is_foreseen_behind_an_end(gradient: str) -> None:
+    objective, lengths = made(likelihood=0.5, spread=0.1, gradient=gradient), torch.tensor([1, 2, 3])
     real = (torch.arange(T)[None] < lengths[:, None]).double()
     y, x = EVERY[[5, 14, 25]], EVERY[[11, 7, 3]]
     found = objective.rollout(y, real)
@@ -218,6 +219,14 @@ def test_nothing_is_foreseen_behind_an_end() -> None:
             shared = objective.rollout(y_other, real)
             losses.append(objective(Part(batch(x_other, lengths), Key(0, 0), shared), player).total)
         assert losses[0] == losses[1] == losses[2]
+    judged = [objective.discriminator(one)[..., 0].detach() for one in (x, y)]
+    errors = torch.log1p(torch.exp(-judged[0])) + torch.log1p(torch.exp(judged[1]))
+    expected = torch.stack([row[:length].mean() for row, length in zip(errors, lengths.tolist(), strict=True)]).mean()
+    loss = objective(Part(batch(x, lengths), Key(0, 0), found), "discriminator")
+    assert float(loss.total.detach()) == pytest.approx(float(expected), abs=1e-12)
+    last = lengths[:, None] - 1
+    right = [*(judged[0].gather(1, last) > 0), *(judged[1].gather(1, last) <= 0)]
+    assert float(loss.terms["accuracy"]) == pytest.approx(sum(map(float, right)) / 6)
 
 
 def test_free_running_sequences_are_the_generators() -> None:

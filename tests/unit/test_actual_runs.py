@@ -56,7 +56,8 @@ def model(out: Path, step: int) -> dict[str, torch.Tensor]:
 
 def history(out: Path) -> list[dict[str, float]]:
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in one.items() if key not in ("seconds", "elements_per_second")} for one in lines]
+    timing = ("seconds", "elements_per_second")
+    return [{key: value for key, value in line.items() if key not in timing} for line in lines]
 
 
 @pytest.mark.parametrize("stopped", [2, 6])

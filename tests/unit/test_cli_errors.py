@@ -36,26 +36,26 @@ def flip(path: Path, where: float = 0.5) -> None:
 @pytest.mark.parametrize(
     ("replace", "by", "named"),
     [
-        ("hop: 80", "hoop: 80", ("run.yaml: task vocoder: unknown key 'hoop'", "did you mean 'hop'?")),
+        ("hop: 80", "hoop: 80", ("run.yaml:8: task vocoder: unknown key 'hoop' in 'features'", "did you mean 'hop'?")),
         ("steps: 3", "steps: three", ("run.yaml:15: ", "'train.steps' expected int", "'three'")),
         ("name: tiny\n", "", ("'name' is missing",)),
-        ("networks:\n", "network:\n", ("run.yaml:10: ", "unknown key 'network'", "did you mean 'networks'?")),
-        ("    body: {name: wavernn, hidden: 16}\n", "", ("run.yaml: density autoregressive: ", "'body' is missing")),
-        ("name: vocoder", "name: vocodr", ("run.yaml: unknown task 'vocodr'", "did you mean 'vocoder'?")),
+        ("networks:\n", "network:\n", ("run.yaml:9: ", "unknown key 'network'", "did you mean 'networks'?")),
+        ("    body: {name: wavernn, hidden: 16}\n", "", ("run.yaml:10: density autoregressive: 'body' is missing",)),
+        ("name: vocoder", "name: vocodr", ("run.yaml:2: unknown task 'vocodr'", "did you mean 'vocoder'?")),
         ("name: autoregressive", "name: wavernm", ("run.yaml: unknown network 'wavernm'", "did you mean 'wavernn'?")),
-        ("name: wavernn", "name: wavernm", ("unknown model 'wavernm'", "did you mean 'wavernn'")),
-        ("name: frames", "name: frame", ("unknown conditioner 'frame'", "did you mean 'frames'?")),
+        ("name: wavernn", "name: wavernm", ("run.yaml:12: unknown model 'wavernm'", "did you mean 'wavernn'")),
+        ("name: frames", "name: frame", ("run.yaml:13: unknown conditioner 'frame'", "did you mean 'frames'?")),
         ("  generator:\n", "  generater:\n", ("Likelihood has no network 'generater'", "generator")),
-        ("hidden: 16", "hiden: 16", ("run.yaml", "unknown key 'hiden'", "did you mean 'hidden'?")),
+        ("hidden: 16", "hiden: 16", ("run.yaml:12: model wavernn: unknown key 'hiden'", "did you mean 'hidden'?")),
         ("hidden: 16", "hidden: 15", ("hidden is 15", "even")),
         ("sample_rate: 8000", "sample_rate: 16000", ("8000 Hz", "16000 Hz", "data/train", "--sample-rate 16000")),
-        ("segment: 160", "segment: 161", ("'segment' is 161", "multiple of the hop (80)")),
+        ("segment: 160", "segment: 161", ("run.yaml:2: task vocoder: 'segment' is 161", "multiple of the hop (80)")),
         ("data/train", "data/nowhere", ("data/nowhere", "no such data directory", "seqgen data prepare")),
         ("data/valid", "data/nowhere", ("data/nowhere", "no such data directory", "seqgen data prepare")),
         ("batch_size: 2", "batch_size: 0", ("'batch_size' is 0",)),
         ("window: 160", "window: 40", ("hop 80, window 40",)),
         ("blocks: 1", "blocks: -1", ("blocks", "-1")),
-        ("segment: 160", "segment: 160, valid_utterances: -1", ("valid_utterances", "-1")),
+        ("segment: 160", "segment: 160\n  valid_utterances: -1", ("valid_utterances", "-1")),
     ],
     ids=lambda value: value[:20].strip() if isinstance(value, str) else "",
 )
@@ -67,7 +67,9 @@ def test_wrong_configurations(work: Path, tmp_path: Path, replace: str, by: str,
     assert not (tmp_path / "exp").exists()
 
 
-@pytest.mark.parametrize("value", ["train.steps=[1", "train.steps=2024-13-45", "networks.generator.body.hidden=[1]", "train.seed=!x 1"])
+@pytest.mark.parametrize(
+    "value", ["train.steps=[1", "train.steps=2024-13-45", "networks.generator.body.hidden=[1]", "train.seed=!x 1"]
+)
 def test_wrong_overrides(work: Path, tmp_path: Path, value: str) -> None:
     refused("train", work / "run.yaml", "--out", tmp_path / "exp", "--set", value)
     assert not (tmp_path / "exp").exists()
@@ -92,7 +94,9 @@ def test_missing_files(tmp_path: Path, work: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [(), ("--set", "train.steps=9", "networks.generator.body.hidden=24"), ("--resume", "--set", "train.steps=9")], ids=" ".join
+    "words",
+    [(), ("--set", "train.steps=9", "networks.generator.body.hidden=24"), ("--resume", "--set", "train.steps=9")],
+    ids=" ".join,
 )
 def test_a_refused_run_leaves_the_experiment_as_it_was(experiment: Path, work: Path, words: tuple[str, ...]) -> None:
     before = contents(experiment)
@@ -138,11 +142,18 @@ def test_wrong_samples(work: Path, tmp_path: Path, words: tuple[str, ...], named
     [
         (("--temperature", "-3"), ("temperature", "-3")),
         (("--temperature", "nan"), ("temperature", "nan")),
-        (("--utterances", "-2"), ("utterances", "-2")),
+        (("--utterances", "-2"), ("--examples", "-2")),
     ],
 )
 def test_wrong_evaluations(experiment: Path, words: tuple[str, ...], named: tuple[str, ...]) -> None:
     refused("eval", experiment, *words, named=named)
+
+
+def test_samples_of_nothing(work: Path) -> None:
+    for path in (work / "voice", work / "exp"):
+        refused("sample", path, named=("needs a recording", "IN.wav -o OUT.wav"))
+        refused("sample", path, work / "in/anna/u0.wav", named=("needs a recording", "IN.wav -o OUT.wav"))
+    refused("sample", work / "voice", "--length", "-1", named=("--length -1", "not negative"))
 
 
 def test_eval_on_other_data(work: Path, tmp_path: Path) -> None:

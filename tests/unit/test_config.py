@@ -6,7 +6,6 @@ import copy
 import dataclasses
 import math
 import pickle
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,12 +15,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from seqgen import config, registry
+from seqgen import config
 from seqgen.config import Component
 from seqgen.errors import SeqgenError
 from seqgen.registry import Registry
-from seqgen.tasks.run import FORMER, RunConfig
-from seqgen.tasks.run import load as load_run
 
 
 @dataclass(frozen=True)
@@ -276,8 +273,7 @@ def test_options_are_named_with_their_line(file: Path, model: str, line: int, me
     """Those of a component inside a component too."""
     run = load(file, GOOD + model)
     with pytest.raises(SeqgenError) as caught:
-        given = config.options(run.model, THINGS, source="elsewhere")
-        config.options(given.part, THINGS, source="elsewhere")
+        config.options(config.options(run.model, THINGS, source="elsewhere").part, THINGS, source="elsewhere")
     assert str(caught.value).startswith(f"{file}:{line}: {message}")
 
 
@@ -303,74 +299,6 @@ def test_a_component_that_is_wrong_is_not_constructed(name: str) -> None:
     component = Component("thin") if name == "thin" else Component("thing", {"wdth": 3})
     with pytest.raises(SeqgenError, match=f"^f: .*'{name}'"):
         config.construct(component, THINGS, source="f")
-
-
-# Sections of a former configuration, each as it was written then.
-SECTIONS = {
-    "data": "data: {train: a, valid: b, test: c, segment: 960}",
-    "features": "features: {sample_rate: 8000, n_fft: 256, window: 160, hop: 80, n_mels: 16}",
-    "model": "model: {name: wavernn, hidden: 16}",
-    "conditioner": "conditioner: {name: frames, channels: 8}",
-    "emission": "emission: {name: categorical}",
-    "levelled": "levelled: true",
-    "subscale": "subscale: {lanes: 4}",
-    "quantise": "quantise: {precision: int8}",
-}
-
-
-@pytest.mark.parametrize("key", FORMER)
-def test_former_keys_name_their_present_place(tmp_path: Path, key: str) -> None:
-    """With their line, before whatever else is wrong with a file of that time, and as overrides too."""
-    path = tmp_path / "run.yaml"
-    path.write_text(f"name: old\n{SECTIONS[key]}\ntrain: {{steps: 1}}\n")
-    with pytest.raises(SeqgenError) as caught:
-        load_run(path)
-    assert str(caught.value) == f"{path}:2: '{key}' is a key of a former version; {FORMER[key]}"
-    path.write_text("name: new\ntask: vocoder\nnetworks: {}\ntrain: {steps: 1}\n")
-    with pytest.raises(SeqgenError, match=f"'{key}' is a key of a former version; {re.escape(FORMER[key])}"):
-        load_run(path, [f"{key}.name=x"])
-
-
-def test_what_takes_the_place_of_former_keys_is_there(tmp_path: Path) -> None:
-    """The advice, followed, is a run that loads: its new keys exist."""
-    path = tmp_path / "run.yaml"
-    path.write_text(
-        """
-name: new
-task:
-  name: vocoder
-  train: a
-  valid: b
-  test: c
-  segment: 960
-  codec: bytes16
-  features: {sample_rate: 8000, n_fft: 256, window: 160, hop: 80, n_mels: 16}
-networks:
-  generator:
-    name: subscale
-    body: {name: wavernn, hidden: 16}
-    conditioner: {name: frames, channels: 8}
-    distribution: {name: categorical}
-    lanes: 4
-    horizon: 8
-    channels: 8
-    blocks: 1
-  other:
-    name: autoregressive
-    body: {name: wavenet, layers: 1, vocab_size: 0, outputs: 30}
-    distribution: {name: logistic-mixture}
-    gain_normalized: true
-train: {steps: 1}
-quantization: {precision: int8}
-"""
-    )
-    run = load_run(path)
-    assert config.options(run.task, registry.TASKS, source="test").segment == 960
-    for name in run.networks:
-        config.options(run.networks[name], registry.DENSITIES, source="test")
-    assert run.quantization.precision == "int8"
-    assert set(FORMER) == set(SECTIONS)
-    assert not set(FORMER) & {one.name for one in dataclasses.fields(RunConfig)}
 
 
 def test_the_digest_is_stable_and_sensitive() -> None:

@@ -17,7 +17,7 @@ from seqgen.nets.layers import Dense
 from seqgen.noise import Key
 from seqgen.objectives.contract import Part
 from seqgen.objectives.distillation import Distillation
-from seqgen.objectives.distillation_metrics import BANDS, band_levels, level
+from seqgen.objectives.levels import BANDS, band_levels, level
 from seqgen.spec import Facts
 from seqgen.stream.combinators import Repeat, Serial
 from seqgen.stream.conditioning import Frames

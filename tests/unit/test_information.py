@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from typing import Any
@@ -84,7 +85,7 @@ def test_infonce_reaches_its_cap_and_no_more(pairs: int) -> None:
     estimator = REFERENCES["infonce"][0]
     assert estimator.cap(pairs) == math.log(pairs)
     for good in (5.0, 50.0, 500.0):
-        value = float(estimator.value(good * torch.eye(pairs)))
+        value = float(estimator.value(good * torch.eye(pairs, dtype=torch.float64)))
         assert value <= math.log(pairs)
     assert value == pytest.approx(math.log(pairs))
 
@@ -230,7 +231,8 @@ def batch(pairs: int = 16) -> Batch:
 def test_laws_of_the_objective(bound: str, critic: Critic) -> None:
     made = objective(bound, critic)
     assert made.couples_rows
-    check_players(made, batch())
+    if not made.bound.ignores_marginal:  # else the critic's last bias moves nothing
+        check_players(made, batch())
     check_pure(made, batch())
     check_evaluation(made, batch())
 
@@ -246,13 +248,14 @@ def test_the_loss_is_the_bound_turned_over() -> None:
 
 
 def test_scores_that_float32_cannot_exponentiate() -> None:
-    made = objective("nwj")
+    made, pairs = objective("nwj", copy.deepcopy(CRITICS[0])), batch()
     with torch.no_grad():
-        for parameter in made.parameters():
-            parameter.mul_(20)
-    loss = made.loss(batch(), "critic", Key(0, 0), None)
-    assert float(made.critic(batch().x, batch().y).max()) > 100
-    assert bool(loss.total.isfinite())
+        most = float(made.critic(pairs.x, pairs.y).max())
+        for parameter in made.critic.g[-1].parameters():
+            parameter.mul_(200 / most)
+        assert float(made.critic(pairs.x, pairs.y).max()) == pytest.approx(200)
+    assert not made.bound.value(made.critic(pairs.x, pairs.y)).isfinite()
+    assert made.loss(pairs, "critic", Key(0, 0), None).total.isfinite()
 
 
 def test_measures_are_of_whole_batches() -> None:
@@ -261,7 +264,7 @@ def test_measures_are_of_whole_batches() -> None:
     assert len(information.amounts) == len(information.weights) == 1
     assert (information.unit, information.cap) == ("nats", math.log(16))
     assert information.cap_formula == "ln K, K = 16 pairs of a batch"
-    assert float(measures["variance_of_a_batch"].amounts) > 0
+    assert measures["variance_of_a_batch"].amounts.item() > 0
 
 
 def test_a_bound_that_nobody_knows() -> None:

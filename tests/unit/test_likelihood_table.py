@@ -10,14 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from seqgen.tasks.vocoder.evaluation import ratio
+
+from seqgen.tasks.table import Table, ratio
 
 
 def score(path: Path, each: dict[str, tuple[float, int]], name: str = "eval.json") -> Path:
     path.mkdir(exist_ok=True)
-    mean, half = ratio(np.array([b for b, _ in each.values()]), np.array([n for _, n in each.values()]))
-    found = {"voice": path.name, "bits_per_sample": mean, "bits_per_sample_95": half, "bits_and_samples": each}
-    (path / name).write_text(json.dumps(found))
+    figure = ratio(np.array([b for b, _ in each.values()]), np.array([n for _, n in each.values()]))
+    found = Table("", {"bits_per_sample": figure}, examples={"bits_per_sample": each})
+    (path / name).write_text(json.dumps({"path": path.name, **found.plain()}))
     return path
 
 
@@ -56,7 +57,7 @@ def test_the_interval_is_that_of_a_ratio() -> None:
     samples = rng.integers(50, 150, 2000)
     means = []
     for _ in range(300):
-        mean, half = ratio(samples * 5.0 + rng.normal(0, 40, 2000), samples)
+        mean, half, *_ = ratio(samples * 5.0 + rng.normal(0, 40, 2000), samples)
         means.append(mean)
     assert np.mean(means) == pytest.approx(5.0, abs=0.003)
     assert half == pytest.approx(1.96 * np.std(means), rel=0.15)

@@ -23,9 +23,9 @@ from seqgen.objectives.distillation import Distillation
 from seqgen.spec import Facts
 from seqgen.tasks import experiment, run
 from seqgen.tasks.processes import tuned_resonance
-from seqgen.tasks.processes.quadrature import entropy_rate, least_divergence
 from seqgen.tasks.processes.seasonal import Seasonal, SeasonalSymbols
 from seqgen.tasks.processes.tuned_resonance import TunedResonance, TunedResonanceConfig
+from seqgen.tasks.processes.tuned_resonance_quadrature import entropy_rate, least_divergence
 from tests.unit.cli_workspace import done, refused
 
 SYNTHETIC = Path(__file__).resolve().parents[2] / "egs" / "synthetic"

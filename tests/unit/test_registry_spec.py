@@ -6,16 +6,17 @@ import dataclasses
 import importlib
 import math
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seqgen import registry
+from seqgen import config, registry
 from seqgen.errors import SeqgenError
 from seqgen.registry import Registry
-from seqgen.spec import FeatureSpec, StreamSpec, require_same_signature
+from seqgen.spec import Alignment, Facts, FeatureSpec, StreamSpec, require_same_signature
 
 TABLES = [value for value in vars(registry).values() if isinstance(value, Registry)]
 SPEC = FeatureSpec(sample_rate=16000, n_fft=1024, window=640, hop=160, n_mels=80, fmin=20.0, fmax=7600.0)
@@ -32,10 +33,40 @@ OTHERS = {
 
 
 def test_the_tables_are_all_there() -> None:
-    assert {table.kind for table in TABLES} == {
-        "model", "conditioner", "codec", "distribution", "objective", "corpus", "runtime",
+    assert {table.kind for table in TABLES} >= {
+        "task", "model", "density", "flow", "conditioner", "codec", "distribution", "objective", "optimiser", "corpus",
+        "runtime",
     }  # fmt: skip
     assert all(len(table) for table in TABLES)
+    assert len({table.kind for table in TABLES}) == len({table.group for table in TABLES}) == len(TABLES)
+
+
+@pytest.fixture
+def guest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installed package that adds a model, and would take a name that is taken."""
+    metadata = tmp_path / "guest-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: guest\nVersion: 1.0\n")
+    points = "guesting = guest_package:Guest\nwavernn = guest_package:Guest\n"
+    (metadata / "entry_points.txt").write_text(f"[seqgen.models]\n{points}")
+    (tmp_path / "guest_package.py").write_text("class Guest:\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+@pytest.mark.usefixtures("guest")
+def test_other_packages_add_names() -> None:
+    assert registry.MODELS["guesting"] == "guest_package:Guest"
+    assert registry.MODELS.load("guesting").__name__ == "Guest"
+    assert registry.MODELS.load("wavernn").__name__ == "WaveRNN"
+    assert "guesting" in registry.MODELS
+    assert list(registry.MODELS)[-1] == "guesting"
+    assert "guesting" not in registry.FLOWS
+    with pytest.raises(SeqgenError, match=r"did you mean 'guesting'.*known: wavernn, .*, guesting"):
+        registry.MODELS.load("guestin")
+
+
+def test_without_them_only_the_table_is_known() -> None:
+    assert "guesting" not in registry.MODELS
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.kind)
@@ -142,6 +173,66 @@ def test_specs_are_values() -> None:
     assert len({SPEC, dataclasses.replace(SPEC)}) == 1
     with pytest.raises(dataclasses.FrozenInstanceError):
         SPEC.hop = 3  # type: ignore[misc]
+
+
+def made(hop: int, latency: int, frames: int) -> list[int]:
+    """Samples after each frame of a stream that waits, by a machine that counts: a frame owes ``hop`` samples, and the
+    first ``latency`` of them are never given."""
+    owed, given, counts = -latency, 0, []
+    for _ in range(frames):
+        owed += hop
+        if owed > 0:
+            given, owed = given + owed, 0
+        counts.append(given)
+    return counts
+
+
+@given(hop=st.integers(1, 9), latency=st.integers(0, 40), samples=st.integers(0, 60))
+def test_alignment_is_that_of_a_stream(hop: int, latency: int, samples: int) -> None:
+    alignment = Alignment(hop, latency)
+    counts = [0, *made(hop, latency, 120)]
+    assert [alignment.first_samples(frames) for frames in range(121)] == counts
+    needed = alignment.frames(samples)
+    if samples:  # the fewest frames that give so many samples
+        assert counts[needed] >= samples > counts[needed - 1]
+    assert alignment.skipped == sum(count == 0 for count in counts[1:])
+    # The last sample of a stretch of whole frames waits for as many frames more.
+    for frames in range(1, 20):
+        assert counts[frames + alignment.look_ahead] >= frames * hop
+        assert alignment.look_ahead == 0 or counts[frames + alignment.look_ahead - 1] < frames * hop
+
+
+@given(hop=st.integers(1, 9), latency=st.integers(0, 40), blocks=st.lists(st.integers(1, 9), min_size=1, max_size=6))
+def test_frames_and_samples_of_each_call_fit(hop: int, latency: int, blocks: list[int]) -> None:
+    """However a stream is cut, each call's frames fit the samples that it makes, and never more or fewer."""
+    alignment = Alignment(hop, latency)
+    counts, position = [0, *made(hop, latency, sum(blocks))], 0
+    for frames in blocks:
+        samples = counts[position + frames] - counts[position]
+        alignment.require_fit(frames, samples)
+        assert alignment.fits(frames, samples)
+        assert alignment.fits(frames, frames * hop)
+        for wrong in (frames * hop + 1, alignment.first_samples(frames) - 1):
+            assert not alignment.fits(frames, wrong)
+            with pytest.raises(SeqgenError) as caught:
+                alignment.require_fit(frames, wrong)
+            assert f"{frames} frames do not make {wrong} samples" in str(caught.value)
+            assert f"ask for {frames * hop} samples ({counts[frames]} at the start" in str(caught.value)
+        position += frames
+
+
+def test_the_documented_alignment() -> None:
+    spec = StreamSpec(in_dim=10, out_dim=1, up=80, latency=120)
+    assert spec.alignment == Alignment(80, 120)
+    assert (spec.alignment.frames(800), spec.alignment.first_samples(12), spec.alignment.look_ahead) == (12, 840, 2)
+    assert Alignment(80) == Alignment(80, 0)
+
+
+def test_facts_say_what_follows_from_them() -> None:
+    alone, two = Facts(speakers=("anna",), features=SPEC), Facts(speakers=("anna", "ben"))
+    assert (alone.num_speakers, two.num_speakers, Facts().num_speakers) == (0, 2, 0)
+    assert (alone.signature, two.signature) == (SPEC.signature, "")
+    assert config.from_plain(config.plain(alone), Facts, source="test") == alone
 
 
 @given(st.integers(1, 6), st.integers(1, 6), st.lists(st.integers(0, 7), min_size=1, max_size=8))

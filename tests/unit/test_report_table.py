@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
+
+from seqgen.tasks.table import Figure, Table
 
 
 def evaluated(path: Path, kl: float, **scores: tuple[float, float | None]) -> str:
@@ -29,5 +32,31 @@ def test_columns_are_experiments(repository: Path, tmp_path: Path) -> None:
         "| f0 | 0.250 | – | – |",
     ]
     refused = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert refused.returncode == 1
+    assert refused.returncode == 2
     assert "EXPERIMENT" in refused.stderr
+
+
+def test_experiments_without_recordings_have_no_distances(repository: Path, tmp_path: Path) -> None:
+    table = Table("", {"bits_per_character": Figure(2.25, 0.5), "nothing": Figure(math.nan)})
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text/eval.json").write_text(json.dumps(table.plain()))
+    voice = evaluated(tmp_path / "voice", 1.5, mcd=(8.0, 0.5))
+    command = [sys.executable, str(repository / "tools/report_table.py"), "--digits", "2"]
+    alone, beside = (
+        subprocess.run([*command, str(tmp_path / "text"), *more], capture_output=True, text=True, check=True)
+        for more in ([], [voice])
+    )
+    assert alone.stdout.splitlines() == [
+        "|  | text |",
+        "|---|---|",
+        "| bits per character | 2.25 ± 0.50 |",
+        "| nothing | – |",
+    ]
+    assert beside.stdout.splitlines() == [
+        "|  | text | voice | Griffin–Lim |",
+        "|---|---|---|---|",
+        "| bits per character | 2.25 ± 0.50 | – | – |",
+        "| nothing | – | – | – |",
+        "| kl | – | 1.50 ± 0.25 | – |",
+        "| mcd | – | 8.00 ± 0.50 | 8.00 ± 0.50 |",
+    ]

@@ -36,7 +36,7 @@
  * recurrent network half of its products, of several flows the last ones, for some samples, while the caller takes the next
  * samples through the first. A call that finds it at work for another call does without. The samples are the same either
  * way. The helper looks for work during a call and for less than a millisecond after it, then sleeps. Models that would gain
- * nothing by it have none (recurrent ones with less than 512 KiB of weights, WaveNets, a single flow): seqgen_describe tells.
+ * nothing by it have none (recurrent ones with less than 512 KiB of weights, dilated stacks, a single flow): seqgen_describe tells.
  *
  * Structures that the caller fills begin with struct_size = sizeof(the structure); later versions only append fields.
  */

@@ -69,7 +69,7 @@ class GrammarConfig:
 
 
 class Drawn(Source):
-    """Sequences of a process, each a function of the noise's key and of its number.
+    """Source of sequences drawn from a process, each a function of the noise's key and of its number.
 
     Args:
         process: what draws. length: of a sequence. rows: of a batch. key: of the noise.
@@ -94,7 +94,7 @@ class Drawn(Source):
 
 
 class Grammar(Task):
-    """Networks learn from sequences of a known process; a network called ``generator`` is judged by it."""
+    """Task of a known process: networks learn from its sequences, one called ``generator`` is judged by it."""
 
     Config = GrammarConfig
     config: GrammarConfig

@@ -1,4 +1,4 @@
-"""The tuned resonance task: samples of a known density, so that what distillation reaches can be compared with what it
+"""The tuned resonance task: samples of a known density, so that what a method reaches can be compared with what it
 could reach."""
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from seqgen.generation.contract import Density, Generator
 from seqgen.models.resonance import Resonance
 from seqgen.noise import Key
 from seqgen.objectives.contract import Measure, Objective
-from seqgen.objectives.distillation_metrics import band_levels, level
+from seqgen.objectives.levels import band_levels, level
 from seqgen.spec import Facts, FrameSpec
 from seqgen.stream.combinators import Repeat
 from seqgen.stream.conditioning import Frames
 from seqgen.tasks.contract import Evaluation, Sampling, Split, System, Task, TaskExample
 from seqgen.tasks.processes.batch import Batch, numbered, require_own_data
-from seqgen.tasks.processes.quadrature import entropy_rate, least_divergence
+from seqgen.tasks.processes.tuned_resonance_quadrature import entropy_rate, least_divergence
 from seqgen.tasks.table import Figure, Gathered, Table
 from seqgen.train.batch import mapped
 from seqgen.train.source import Source

@@ -1,4 +1,4 @@
-"""The laws of estimators hold for every registered one, and catch what breaks them."""
+"""The laws of estimators catch what breaks them: one estimator for each way."""
 
 from __future__ import annotations
 
@@ -10,22 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from seqgen import registry
 from seqgen.estimators.contract import Estimator
 from seqgen.estimators.infonce import InfoNCE
 from seqgen.estimators.nwj import NWJ
 from seqgen.estimators.verify import verify
-
-MEMBERS = [
-    pytest.param(one, id=f"{name}-{index}")
-    for name in registry.ESTIMATORS
-    for index, one in enumerate(registry.ESTIMATORS.load(name).examples())
-]
-
-
-@pytest.mark.parametrize("estimator", MEMBERS)
-def test_every_law_holds(estimator: Estimator) -> None:
-    verify(estimator)
 
 
 @dataclass(frozen=True)
