@@ -36,8 +36,8 @@ class Estimator(ABC):
 
     Config: ClassVar[type[Any]]
     offset: ClassVar[float] = 0.0
-    ignores_marginal: ClassVar[bool] = False
-    cap_formula: ClassVar[str] = ""
+    ignores_marginal: bool = False
+    cap_formula: str = ""
 
     def __init__(self, config: Any) -> None:
         self.config = config

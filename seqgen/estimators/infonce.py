@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -17,12 +16,12 @@ class InfoNCE(Estimator):
 
     It varies little, but no batch gives more than ln K, however much information there is.
 
-    Source: van den Oord, Li and Vinyals, "Representation learning with contrastive predictive coding", arXiv 1807.03748,
-    equation 4 and section 2.3.
+    Source: van den Oord, Li and Vinyals, "Representation learning with contrastive predictive coding", arXiv
+    1807.03748, equation 4 and section 2.3.
     """
 
-    ignores_marginal: ClassVar[bool] = True
-    cap_formula: ClassVar[str] = "ln K"
+    ignores_marginal = True
+    cap_formula = "ln K"
 
     @dataclass(frozen=True)
     class Config:

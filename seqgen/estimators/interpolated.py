@@ -18,14 +18,15 @@ class Interpolated(Estimator):
 
         A_ij = ln(α 1/(K-1) Σ_{l≠j} e^{F_il} + 1 - α)
 
-    Column j is held out of its own baseline, which keeps this a bound for every α; the average is over all that can be held
-    out. At α = 1 it is an InfoNCE with K - 1 pairs whose negatives are drawn apart, at α = 0 it is
+    Column j is held out of its own baseline, which keeps this a bound for every α; the average is over all that can be
+    held out. At α = 1 it is an InfoNCE with K - 1 pairs whose negatives are drawn apart, at α = 0 it is
     ``1 + E F_ii - E e^{F_ij}``, without bias at the best critic. No batch gives more than ``1 + ln (K-1)/α``.
 
     Raises:
         SeqgenError: for an α outside [0, 1].
 
-    Source: Poole et al., arXiv 1905.06922, section 2.3; the form with columns held out is that of the authors' notebook.
+    Source: Poole et al., arXiv 1905.06922, section 2.3; the form with columns held out is that of the authors'
+    notebook.
     """
 
     @dataclass(frozen=True)

@@ -73,8 +73,9 @@ def check_marginal(estimator: Estimator) -> None:
     of_y = torch.linspace(-2, 2, 6, dtype=scores.dtype)[:, None]
     plain, moved, beside = (estimator.value(one) for one in (scores, scores + of_y, scores + of_y.T))
     same = torch.allclose(plain, moved, atol=1e-9)
+    found = "the same" if same else "another"
     assert same == estimator.ignores_marginal, (
-        f"ignores_marginal is {estimator.ignores_marginal}, but f + c(y) gives {'the same' if same else 'another'} value"
+        f"ignores_marginal is {estimator.ignores_marginal}, but f + c(y) gives {found} value"
     )
     assert not torch.allclose(plain, beside, atol=1e-9), "f + c(x) gives the same value: are rows y, and columns x?"
 
@@ -97,8 +98,8 @@ def check_gradient(estimator: Estimator) -> None:
 
 
 def check_bound(estimator: Estimator) -> None:
-    """Law of the bound: on correlated Gaussians the mean over batches is not above the information, with the best critic
-    and with worse ones."""
+    """Law of the bound: on correlated Gaussians the mean over batches is not above the information, with the best
+    critic and with worse ones."""
     for information in _INFORMATION:
         ratio, x, y = _scored(information)
         worse = 0.5 * ratio + 0.3 * torch.sin(y @ x.transpose(-1, -2))
@@ -124,7 +125,7 @@ def check_best_critic(estimator: Estimator) -> None:
         assert mean >= 0.5 * min(information, cap), f"{information} nats: the mean at the best critic is {mean:.4f}"
         for name, other in {"0.8 f": 0.8 * scores, "f + 0.2": scores + 0.2, "f - 0.2": scores - 0.2}.items():
             more, spread = _mean(estimator.value(other) - values)
-            assert more <= _SPREAD * spread + 1e-9, f"{information} nats: {name} is better than the best critic by {more}"
+            assert more <= _SPREAD * spread + 1e-9, f"{information} nats: {name} gives {more} more than the best critic"
 
 
 def check_variance(estimator: Estimator) -> None:
@@ -132,12 +133,14 @@ def check_variance(estimator: Estimator) -> None:
     for information in (0.5, 1.0):
         scores = _scored(information, batches=400, pairs=32)[0] + estimator.offset
         shown = float(estimator.value(scores).var())
-        said = float(torch.cat([estimator.variance(some) for some in scores.split(20)]).mean())
-        assert 0.8 * shown <= said <= 2.5 * shown, f"{information} nats: variance {said:.3g}, but batches show {shown:.3g}"
+        said = float(torch.cat([estimator.variance(some) for some in scores.chunk(20)]).mean())
+        law = f"{information} nats: the variance is {said:.3g}, but batches show {shown:.3g}"
+        assert 0.8 * shown <= said <= 2.5 * shown, law
 
 
 def _scored(information: float, *, batches: int = _BATCHES, pairs: int = _PAIRS) -> tuple[Tensor, Tensor, Tensor]:
-    """``ln p(x, y) - ln p(x) p(y)`` of batches of correlated Gaussians ``[batches, K, K]``, and these, ``[batches, K, d]``."""
+    """``ln p(x, y) - ln p(x) p(y)`` of batches of correlated Gaussians, ``[batches, K, K]``, and x and y themselves,
+    ``[batches, K, d]``."""
     process = CorrelatedGaussians(information=information)
     drawn = process.draw(_KEY, 0, batches * pairs)
     x, y = (one.view(batches, pairs, process.dimension) for one in drawn)

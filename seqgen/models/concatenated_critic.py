@@ -2,8 +2,8 @@
 
     f(x, y) = MLP([x, y])
 
-Source: Poole et al., "On variational bounds of mutual information", arXiv 1905.06922, section 3; Belghazi et al., "MINE",
-arXiv 1801.04062.
+Source: Poole et al., "On variational bounds of mutual information", arXiv 1905.06922, section 3; Belghazi et al.,
+"MINE", arXiv 1801.04062.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class ConcatenatedCritic(Critic):
 
     @dataclass(frozen=True)
     class Config:
-        """``x_dim, y_dim``: dimensions of x and y. ``hidden``: width of each hidden layer. ``layers``: hidden layers."""
+        """``x_dim, y_dim``: dimensions of x and y. ``hidden``: width of a hidden layer. ``layers``: hidden layers."""
 
         x_dim: int
         y_dim: int

@@ -33,8 +33,8 @@ class Critic(nn.Module, ABC):
     def scores(self, x: Tensor, y: Tensor) -> Tensor:
         """``x [J, x_dim], y [I, y_dim] → F [I, J]``."""
 
-    @final
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:  # type: ignore[misc]  # nn.Module declares forward as a field
+    @final  # type: ignore[misc]  # nn.Module declares forward as a field
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """:meth:`scores`, called as torch's modules are."""
         return self.scores(x, y)
 

@@ -252,8 +252,8 @@ def require_networks(kind: type[Objective], networks: Mapping[str, nn.Module]) -
             )
         if not isinstance(network, known[name]):
             raise SeqgenError(
-                f"{kind.__name__}: network '{name}' is a {type(network).__name__}",
-                remedy=f"give a {_kinds(known[name])}",
+                f"{kind.__name__}: network '{name}' is {_an(type(network))}",
+                remedy=f"give {_kinds(known[name])}",
             )
     for name in kind.requires:
         if name not in networks:
@@ -261,8 +261,13 @@ def require_networks(kind: type[Objective], networks: Mapping[str, nn.Module]) -
 
 
 def _kinds(requirement: Requirement) -> str:
-    each = requirement if isinstance(requirement, tuple) else (requirement,)
-    return " or ".join(one.__name__ for one in each)
+    first, *others = requirement if isinstance(requirement, tuple) else (requirement,)
+    return " or ".join([_an(first), *(other.__name__ for other in others)])
+
+
+def _an(kind: type[Any]) -> str:
+    """The name of a class with its article."""
+    return f"{'an' if kind.__name__[0] in 'AEIO' else 'a'} {kind.__name__}"
 
 
 def _under(name: str, prefix: str) -> bool:

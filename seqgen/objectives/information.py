@@ -24,10 +24,11 @@ from seqgen.spec import Facts
 class Information(Objective):
     """``L = -bound(F)`` with ``F[i, j] = f(x_j, y_i)``, the critic's scores of a batch's K pairs, in nats.
 
-    Batches have ``x [K, x_dim]`` and ``y [K, y_dim]``. The pairs of a batch are each other's contrast. Scores are taken to
-    float64 before the bound, since some bounds exponentiate them.
+    Batches have ``x [K, x_dim]`` and ``y [K, y_dim]``. The pairs of a batch are each other's contrast. Scores are taken
+    to float64 before the bound, since some bounds exponentiate them.
 
-    Terms: ``information``, the bound in nats, and ``cap``, the most that it can be with so many pairs, where there is such.
+    Terms: ``information``, the bound in nats, and ``cap``, the most that it can be with so many pairs, where there is
+    such.
     """
 
     @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from torch import nn
 
 from seqgen import config, registry
 from seqgen.errors import SeqgenError
-from seqgen.objectives.contract import Objective, require_networks
+from seqgen.objectives.contract import require_networks
 from seqgen.spec import Facts
 from seqgen.tasks import networks
 from seqgen.tasks.contract import System, Task
@@ -151,7 +151,7 @@ def build(task: Task, *, source: str, directory: Path | None = None) -> System:
         try:
             require_networks(kind, made)
         except SeqgenError as error:
-            raise _unfit(kind, run, made, source, error) from None
+            raise _unfit(made, source, error) from None
         return System(made, kind(options, made, facts), "fresh", directory)
 
 
@@ -199,9 +199,7 @@ def _pretrained(name: str, component: config.Component, task: Task, source: str)
     return network.requires_grad_(False) if options.frozen else network
 
 
-def _unfit(
-    kind: type[Objective], run: RunConfig, made: dict[str, nn.Module], source: str, error: SeqgenError
-) -> SeqgenError:
+def _unfit(made: dict[str, nn.Module], source: str, error: SeqgenError) -> SeqgenError:
     """The refusal of networks that an objective cannot train, with those that could."""
     fitting = []
     for name in registry.OBJECTIVES:
@@ -212,7 +210,7 @@ def _unfit(
             continue
         fitting.append(name)
     choice = f"; or set objective to {' or '.join(fitting)}" if fitting else ""
-    return SeqgenError(f"{source}: objective {run.objective.name}: {error.problem}", remedy=f"{error.remedy}{choice}")
+    return SeqgenError(f"{source}: {error.problem}", remedy=f"{error.remedy}{choice}")
 
 
 def _replace(path: Path, text: str) -> None:

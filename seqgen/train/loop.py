@@ -115,6 +115,7 @@ def train(
     if prepare is not None and fabric.global_rank == 0:
         prepare()
     outcome = run.go(_Sources(source, validation, on_validate), resume)
+    del run  # what waits for other processes must be gone before they part
     processes.stop()
     return outcome
 

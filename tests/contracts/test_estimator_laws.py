@@ -31,7 +31,7 @@ class Transposed(InfoNCE):
 class WithoutLogarithm(InfoNCE):
     """Forgets that a mean, not a sum, stands under the logarithm, and claims no cap."""
 
-    cap_formula: ClassVar[str] = ""
+    cap_formula = ""
 
     def value(self, scores: Tensor) -> Tensor:
         return super().value(scores) + math.log(scores.shape[-1])
@@ -46,7 +46,7 @@ class TooLowACap(InfoNCE):
 
 
 class CapWithoutWords(InfoNCE):
-    cap_formula: ClassVar[str] = ""
+    cap_formula = ""
 
 
 class Shifted(NWJ):

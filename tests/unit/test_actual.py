@@ -238,6 +238,9 @@ def test_free_running_sequences_are_the_generators() -> None:
     other = objective.begin(batch(torch.ones(rows, T, dtype=torch.int64), lengths), Key(3, 5))
     assert torch.equal(found.y, again.y)
     assert not torch.equal(found.y, other.y)
+    shorter = objective.begin(batch(torch.zeros(3, T, dtype=torch.int64), torch.tensor([1, 3, 2])), Key(3, 4))
+    assert torch.equal(shorter.y, found.y[:3])
+    assert shorter.real.tolist() == [[1, 0, 0], [1, 1, 1], [1, 1, 0]]
     assert not found.target.requires_grad
     counts = torch.bincount((found.y * torch.tensor([9, 3, 1])).sum(dim=1), minlength=27) / rows
     p = probabilities(objective).detach()

@@ -151,9 +151,9 @@ def start(work: Path, out: Path, *changes: str, config: str = "student") -> tupl
     [
         (["networks.teacher.experiment=nowhere"], ["networks.teacher", "nowhere: no experiment here"]),
         (["networks.teacher.network=classifier"], ["trains no network 'classifier'; choose generator"]),
-        (["networks.classifier.experiment={root}/teacher"], ["network 'classifier' is a AutoRegressive"]),
-        (["networks.teacher.experiment={root}/listener"], ["network 'teacher' is a WaveNet; give a AutoRegressive"]),
-        (["networks.teacher.experiment={root}/student"], ["network 'teacher' is a Parallel; give a AutoRegressive"]),
+        (["networks.classifier.experiment={root}/teacher"], ["network 'classifier' is an AutoRegressive"]),
+        (["networks.teacher.experiment={root}/listener"], ["network 'teacher' is a WaveNet; give an AutoRegressive"]),
+        (["networks.teacher.experiment={root}/student"], ["network 'teacher' is a Parallel; give an AutoRegressive"]),
         (["task.features.floor=1e-4"], ["networks.teacher", "floor 0.0001 instead of 1e-05", "signature"]),
         (["networks.teacher.experiment={root}/symbols"], ["no generator over real numbers, but has Categorical"]),
         (["networks.teacher.experiment={root}/alone"], ["speakers anna; this run has anna, ben"]),

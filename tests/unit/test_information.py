@@ -268,9 +268,9 @@ def test_measures_are_of_whole_batches() -> None:
 
 
 def test_a_bound_that_nobody_knows() -> None:
-    with pytest.raises(SeqgenError, match="objective.bound: unknown estimator 'infonec'; did you mean 'infonce'"):
+    with pytest.raises(SeqgenError, match=r"objective\.bound: unknown estimator 'infonec'; did you mean 'infonce'"):
         objective("infonec")
-    with pytest.raises(SeqgenError, match="objective.bound: estimator interpolated: unknown key 'alhpa'"):
+    with pytest.raises(SeqgenError, match=r"objective\.bound: estimator interpolated: unknown key 'alhpa'"):
         objective("interpolated", alhpa=0.5)
     with pytest.raises(SeqgenError, match="network 'critic' is a Linear; give a Critic"):
         Information(Information.Config(), {"critic": torch.nn.Linear(1, 1)}, Facts())

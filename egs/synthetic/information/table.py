@@ -16,7 +16,8 @@ def rows(out: Path) -> list[str]:
     for path in sorted(out.glob("*/*/*/eval.json")):
         found = json.loads(path.read_text(encoding="utf-8"))
         runs.setdefault((found["known_information"], path.parts[-4]), []).append(found)
-    lines = ["| known | bound | found, mean over runs | each run, ± 95 % over batches | std of one batch | cap |", "|---" * 6 + "|"]
+    heads = ["known", "bound", "found, mean over runs", "each run, ± 95 % over batches", "std of one batch", "cap"]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for (known, bound), found in sorted(runs.items()):
         each = ", ".join(f"{one['information']:.2f} ± {one['information_95']:.2f}" for one in found)
         spread = mean(_deviation(one) for one in found)

@@ -103,12 +103,12 @@ class Subscale(Generator):
 
     @classmethod
     def examples(cls) -> Iterator[DensityExample]:
-        for body in examples.networks(registry.MODELS):
-            drawn, spec = examples.distribution(body.spec), body.spec
-            if drawn is not None and _fits(spec.cond_every, spec):
-                plain = AutoRegressive.over(body, drawn, examples.CONDITIONER, examples.facts(spec))
-                for lanes, horizon in ((2, 1), (4, 0)):
-                    small = SubscaleConfig(lanes=lanes, horizon=horizon, channels=3, blocks=1)
+        for lanes, horizon in ((2, 1), (4, 0)):
+            small = SubscaleConfig(lanes=lanes, horizon=horizon, channels=3, blocks=1)
+            for body in examples.networks(registry.MODELS):
+                drawn, spec = examples.distribution(body.spec), body.spec
+                if drawn is not None and _fits(spec.cond_every, spec):
+                    plain = AutoRegressive.over(body, drawn, examples.CONDITIONER, examples.facts(spec))
                     yield examples.scored(cls(small, plain), drawn)
 
     @classmethod

@@ -22,11 +22,11 @@ class VectorPairs(NamedTuple):
 
 
 def read(x: Path, y: Path) -> VectorPairs:
-    """Pairs whose rows stand in two files; of an ``.npz`` archive of several arrays those called ``x`` and ``y`` are taken.
+    """Pairs whose rows stand in two files; of an ``.npz`` archive of several arrays those called x and y are taken.
 
     Raises:
-        SeqgenError: naming the file, for what is not there, not an array of N real vectors, not finite, and for files of
-            different lengths.
+        SeqgenError: naming the file, for what is not there, not an array of N real vectors, not finite, and for files
+            of different lengths.
     """
     of_x, of_y = _vectors(x, "x"), _vectors(y, "y")
     if len(of_x) != len(of_y):
@@ -41,7 +41,8 @@ def _vectors(path: Path, name: str) -> npt.NDArray[np.float32]:
     array = _array(path, name)
     if array.ndim != 2 or not array.size:
         raise SeqgenError(
-            f"{path}: '{name}' has shape {list(array.shape)}", remedy="save vectors as [rows, dimensions], one or more of each"
+            f"{path}: '{name}' has shape {list(array.shape)}",
+            remedy="save vectors as [rows, dimensions], one or more of each",
         )
     if array.dtype.kind not in "biuf":
         raise SeqgenError(f"{path}: '{name}' holds {array.dtype}", remedy="save real numbers, as float32 say")
@@ -62,10 +63,14 @@ def _array(path: Path, name: str) -> npt.NDArray[Any]:
             found = np.load(stream, allow_pickle=False)
             return found if isinstance(found, np.ndarray) else _member(found, path, name)
     except OSError as error:
-        raise SeqgenError(f"cannot read {path}: {error.strerror or error}", remedy="give a readable .npy or .npz") from None
+        raise SeqgenError(
+            f"cannot read {path}: {error.strerror or error}", remedy="give a readable .npy or .npz file"
+        ) from None
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         reason = str(error).splitlines()[0] if str(error) else "it is empty"
-        raise SeqgenError(f"{path}: not an array ({reason})", remedy="write it with numpy.save or numpy.savez") from None
+        raise SeqgenError(
+            f"{path}: not an array ({reason})", remedy="write it with numpy.save or numpy.savez"
+        ) from None
 
 
 def _member(archive: Any, path: Path, name: str) -> npt.NDArray[Any]:

@@ -33,8 +33,8 @@ class DrawnPairs(Source):
     """Pairs of correlated Gaussians, no pair ever twice.
 
     Args:
-        process: what is drawn from. key: of the split's randomness. rows: pairs of a batch. count: pairs that count as the
-            whole.
+        process: what is drawn from. key: of the split's randomness. rows: pairs of a batch. count: pairs that count as
+            the whole.
     """
 
     def __init__(self, process: CorrelatedGaussians, *, key: Key, rows: int, count: int) -> None:
@@ -93,7 +93,7 @@ def shuffled(count: int, seed: int, turn: int) -> npt.NDArray[np.int64]:
 
 def _require_a_batch(count: int, rows: int, what: str) -> int:
     if rows < 2:
-        raise SeqgenError(f"'train.batch_size' is {rows}", remedy="give 2 or more: pairs are told apart from each other")
+        raise SeqgenError(f"'train.batch_size' is {rows}", remedy="give 2 or more: pairs are told from each other")
     if count < rows:
         raise SeqgenError(
             f"{count:,} {what}, fewer than a batch of {rows:,}", remedy="lower train.batch_size or give more pairs"

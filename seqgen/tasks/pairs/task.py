@@ -33,8 +33,8 @@ class PairsConfig:
     """Pairs that a run learns from: stored ones, or drawn ones.
 
     Attributes:
-        x, y: ``.npy`` or ``.npz`` files of vectors ``[N, dimensions]`` whose rows belong together, pairs independent of each
-            other; of an archive of several arrays those called x and y are taken.
+        x, y: ``.npy`` or ``.npz`` files of vectors ``[N, dimensions]`` whose rows belong together, pairs independent of
+            each other; of an archive of several arrays those called x and y are taken.
         split: shares of the stored pairs that are valid and test ones; always the same, by lot.
         gaussian: the process that pairs are drawn from, without end.
         held_out: drawn pairs of a validation, and of an evaluation.
@@ -48,7 +48,9 @@ class PairsConfig:
 
     def __post_init__(self) -> None:
         if bool(self.x) != bool(self.y) or bool(self.x) == (self.gaussian is not None):
-            raise SeqgenError("pairs need one origin", remedy="give both files, x and y, or else gaussian: {information: …}")
+            raise SeqgenError(
+                "pairs need one origin", remedy="give both files, x and y, or else gaussian: {information: …}"
+            )
         if min(self.split) <= 0 or sum(self.split) >= 1:
             raise SeqgenError(f"'split' is {list(self.split)}", remedy="give two shares above 0 whose sum is below 1")
 
