@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Speed and accuracy of the native engine on the weights of a real trained sparse WaveRNN.
 
-    python tools/bench_wavernn_lyra.py --data DIR [--format int8|bf16|float32] [--streams N] [--seconds S] [--isa NAME] [--json]
+    python tools/bench_wavernn_lyra.py --data DIR [--format int8|bf16|float32] [--streams N] [--seconds S] [--isa NAME]
 
 DIR holds ``768_512_95_4x4_*.raw.gz``, test data of google/lyra v0.0.2 (``sparse_matmul/layers/testdata``): float32,
 row-major. Hidden size 1024 in two halves, 4x4 blocks, 5 % of them not zero.

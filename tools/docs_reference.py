@@ -1,8 +1,8 @@
 """Pages of the documentation site that are made from the package: the reference, and the README as its first page.
 
 ``mkdocs build`` calls the functions by their names (hooks). A module becomes a page when it has a public class or
-function; folders become sections. Links of the README to files of the repository lead to their text on the site's own pages
-where there is one, else they keep their path.
+function; folders become sections. Links of the README to files of the repository lead to their text on the site's own
+pages where there is one, else they keep their path.
 """
 
 from __future__ import annotations

@@ -11,8 +11,9 @@ from typing import Any
 
 _HELP = """\
 Evaluate an experiment (its best checkpoint) on held-out data: first what its method says exactly (bits per sample of a
-likelihood, divergences, accuracies, estimates), each with its 95 % interval; then what its task measures. Of a voice every utterance is vocoded from its own features, by the voice and by
-Griffin–Lim, and both are compared with the recording (MCD, log-spectral distance, log-F0 RMSE, V/UV error, STOI).
+likelihood, divergences, accuracies, estimates), each with its 95 % interval; then what its task measures. Of a voice
+every utterance is vocoded from its own features, by the voice and by Griffin–Lim, and both are compared with the
+recording (MCD, log-spectral distance, log-F0 RMSE, V/UV error, STOI).
 
   seqgen eval exp/fsdd                                    # on the run's own test set
   seqgen eval exp/fsdd --data data/other/test --json

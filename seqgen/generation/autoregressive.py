@@ -128,7 +128,9 @@ class AutoRegressive(Generator):
         Raises:
             SeqgenError: where the features are too short for ``x``.
         """
-        parts = [self.distribution.log_prob(params, piece) for piece, params in self._forced(x, cond)]
+        parts = []
+        for piece, params in self._forced(x, cond):
+            parts.append(self.distribution.log_prob(params, piece))
         return torch.cat(parts, dim=1)
 
     def distributions(self, x: Tensor, cond: Frames | None = None) -> Tensor:

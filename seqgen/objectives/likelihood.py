@@ -34,7 +34,8 @@ class Likelihood(Objective):
     generator: Density
 
     def loss(self, batch: Any, player: str, rng: Key, shared: None) -> Loss:
-        log_prob, real = self._scored(batch)
+        log_prob = self.generator.log_prob(batch.x, batch.cond)  # [B, T]
+        real = _real(batch, log_prob)
         weight = real.sum()
         total = -(log_prob * real).sum() / weight.clamp_min(1)
         nats = total.detach() * self.generator.symbols_per_sample
@@ -42,13 +43,14 @@ class Likelihood(Objective):
         return Loss(total, {f"nats_per_{unit}": nats, f"bits_per_{unit}": nats / math.log(2)}, weight)
 
     def measure(self, batch: Any, rng: Key, index: int) -> dict[str, Measure]:
-        log_prob, real = self._scored(batch)
+        log_prob = self.generator.log_prob(batch.x, batch.cond)  # [B, T]
+        real = _real(batch, log_prob)
         bits = -(log_prob * real).sum(dim=1) / math.log(2)
         samples = batch.lengths // self.generator.symbols_per_sample
         return {f"bits_per_{self.facts.unit}": Measure(bits, samples)}
 
-    def _scored(self, batch: Any) -> tuple[Tensor, Tensor]:
-        """Log-probabilities ``[B, T]``, and 1 where an element is real, 0 where it is padding."""
-        log_prob = self.generator.log_prob(batch.x, batch.cond)
-        length = torch.arange(log_prob.shape[1], device=log_prob.device)
-        return log_prob, (length[None] < batch.lengths[:, None]).to(log_prob.dtype)
+
+def _real(batch: Any, log_prob: Tensor) -> Tensor:
+    """1 where an element of ``[B, T]`` is real, 0 where it is padding."""
+    length = torch.arange(log_prob.shape[1], device=log_prob.device)
+    return (length[None] < batch.lengths[:, None]).to(log_prob.dtype)

@@ -6,6 +6,7 @@ import json
 import socket
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from seqgen.train import loop, processes
 from seqgen.train.checkpoint import Checkpoints
+from seqgen.train.players import Players
 from tests.unit import train_toy as toy
 
 REPOSITORY = Path(__file__).parents[2]
@@ -52,3 +55,21 @@ def test_two_processes_equal_one(tmp_path: Path, name: str, accumulate: int) -> 
         assert first.keys() == second.keys()
         for key, value in first.items():
             torch.testing.assert_close(second[key], value, rtol=1e-5, atol=1e-6)
+
+
+def test_processes_part_after_all_that_waits_for_others_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What DDP leaves behind waits for the other processes when it goes; once they have parted, for ever."""
+    made: list[weakref.ref[Players]] = []
+    alive: list[bool] = []
+
+    class Followed(Players):
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given)
+            made.append(weakref.ref(self))
+
+    monkeypatch.setattr(loop, "Players", Followed)
+    monkeypatch.setattr(processes, "stop", lambda: alive.append(made[0]() is not None))
+    toy.run(tmp_path, steps=2, valid=None)
+    assert alive == [False]

@@ -10,7 +10,7 @@ short="$flow.layers=[4] $flow.scale=0.25" # one flow: 16 samples of noise before
 
 if from 0 "training and evaluation"; then
   variant full
-  variant one-draw objective.samples=1
+  variant one-draw objective.samples=1 task.passes=16
   variant independent $flow=independent
   variant short $short
   variant short-power $short objective.power.weight=10
