@@ -23,8 +23,14 @@ RECIPES = {
     "ljspeech/parallel_wavenet": "ljspeech-mini",
     "yesno/wavernn": "yesno",
 }
-# What needs no recordings.
-EXPERIMENTS = ("synthetic/actual", "synthetic/information", "synthetic/parallel_wavenet", "synthetic/wavenet")
+# What needs no recordings, and what is tested in a file of its own.
+EXPERIMENTS = (
+    "shakespeare/charrnn",
+    "synthetic/actual",
+    "synthetic/information",
+    "synthetic/parallel_wavenet",
+    "synthetic/wavenet",
+)
 
 
 # Other scripts beside a recipe's run.sh: comparisons of several trainings.

@@ -32,8 +32,8 @@ class Batch:
 
 @dataclass(frozen=True)
 class CountingConfig:
-    """``symbols`` of the alphabet, ``length`` of a sequence, ``slips``: probability that a count is left out, ``held_out``
-    sequences to validate on, and as many to test on."""
+    """``symbols`` of the alphabet, ``length`` of a sequence, ``slips``: probability that a count is left out,
+    ``held_out`` sequences to validate on, and as many to test on."""
 
     symbols: int = 5
     length: int = 12
