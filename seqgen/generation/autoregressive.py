@@ -15,7 +15,7 @@ from seqgen.distributions.categorical import Categorical
 from seqgen.distributions.contract import Distribution, LocationScale
 from seqgen.errors import SeqgenError
 from seqgen.generation import examples
-from seqgen.generation.contract import DensityExample, Generator, GeneratorState
+from seqgen.generation.contract import DensityExample, FeedbackGenerator, GeneratorState
 from seqgen.generation.gain import GainNormalized
 from seqgen.spec import Facts
 from seqgen.stream.combinators import Delay
@@ -23,7 +23,7 @@ from seqgen.stream.conditioning import Conditioning, Frames
 from seqgen.stream.contract import Streamable
 
 
-class AutoRegressive(Generator):
+class AutoRegressive(FeedbackGenerator):
     """Autoregressive density ``p(x | frames) = Π_t p(x_t | x_<t, cond_t)``: exact likelihood and sampling by the same
     ``step``.
 
@@ -160,20 +160,6 @@ class AutoRegressive(Generator):
     def _block_size(self) -> int:
         """Elements of about ``block`` samples, whole frames."""
         return max(1, self.block // self.hop) * self.hop * self.symbols_per_sample
-
-    @property
-    def num_uniforms(self) -> int:
-        return self.distribution.num_uniforms
-
-    @property
-    def num_params(self) -> int:
-        return self.distribution.num_params
-
-    def elements(self, u: Tensor, values: Tensor) -> Tensor:
-        return values
-
-    def judge(self, params: Tensor, reference: Tensor, elements: Tensor) -> dict[str, Tensor]:
-        return {"nats": -self.distribution.log_prob(params, elements)}
 
     def init_state(self, batch: int, memory: Any = None) -> GeneratorState:
         spec = self.body.spec

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, final
 import torch
 from torch import Tensor, nn
 
+from seqgen.distributions.contract import Distribution
 from seqgen.errors import SeqgenError
 from seqgen.models.frames import with_speaker
 from seqgen.spec import Alignment
@@ -297,3 +298,27 @@ class Generator(Density):
 
     def _device(self) -> torch.device:
         return self.body.zeros(0).device
+
+
+class FeedbackGenerator(Generator):
+    """A generator that reads what it drew: every element comes from a distribution given those before.
+
+    Attributes:
+        distribution: of one element.
+    """
+
+    distribution: Distribution
+
+    @property
+    def num_uniforms(self) -> int:
+        return self.distribution.num_uniforms
+
+    @property
+    def num_params(self) -> int:
+        return self.distribution.num_params
+
+    def elements(self, u: Tensor, values: Tensor) -> Tensor:
+        return values
+
+    def judge(self, params: Tensor, reference: Tensor, elements: Tensor) -> dict[str, Tensor]:
+        return {"nats": -self.distribution.log_prob(params, elements)}

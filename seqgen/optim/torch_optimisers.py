@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import nn
@@ -40,38 +40,40 @@ class AdamConfig:
         _require(self.eps > 0 and self.weight_decay >= 0, f"got {self}", "give eps > 0 and weight_decay >= 0")
 
 
-class AdamW(Optimiser):
+class _Moments(Optimiser):
+    """An optimiser of two moments."""
+
+    Config = AdamConfig
+    kind: ClassVar[type[torch.optim.Adam | torch.optim.AdamW]]
+
+    @classmethod
+    def examples(cls) -> Iterable[Self]:
+        return [cls(AdamConfig()), cls(AdamConfig(weight_decay=0.1))]
+
+    def __init__(self, config: AdamConfig) -> None:
+        self.config = config
+
+    def make(self, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
+        groups = decay_groups(parameters, self.config.weight_decay)
+        return self.kind(groups, betas=self.config.betas, eps=self.config.eps)
+
+
+class AdamW(_Moments):
     """Adam with decoupled weight decay.
 
     Source: Loshchilov and Hutter, "Decoupled weight decay regularization", arXiv 1711.05101, algorithm 2.
     """
 
-    Config = AdamConfig
-
-    @classmethod
-    def examples(cls) -> Iterable[Self]:
-        return [cls(AdamConfig()), cls(AdamConfig(weight_decay=0.1))]
-
-    def make(self, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
-        groups = decay_groups(parameters, self.config.weight_decay)
-        return torch.optim.AdamW(groups, betas=self.config.betas, eps=self.config.eps)
+    kind = torch.optim.AdamW
 
 
-class Adam(Optimiser):
+class Adam(_Moments):
     """Adam; weight decay is part of the gradient.
 
     Source: Kingma and Ba, "Adam", arXiv 1412.6980, algorithm 1.
     """
 
-    Config = AdamConfig
-
-    @classmethod
-    def examples(cls) -> Iterable[Self]:
-        return [cls(AdamConfig()), cls(AdamConfig(weight_decay=0.1))]
-
-    def make(self, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
-        groups = decay_groups(parameters, self.config.weight_decay)
-        return torch.optim.Adam(groups, betas=self.config.betas, eps=self.config.eps)
+    kind = torch.optim.Adam
 
 
 class RMSprop(Optimiser):

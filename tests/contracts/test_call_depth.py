@@ -1,4 +1,4 @@
-"""How many frames of the library stand between the training loop's step and the network: few, so that one can follow."""
+"""Frames of the library between the training loop's step and the network: few, so that one can follow."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def test_batches_are_functions_of_their_number() -> None:
     straight = list(rows.batches(0, 5, 0, 1))
     again = list(rows.batches(2, 5, 0, 1))
     assert all(torch.equal(one.x, other.x) for one, other in zip(straight[2:], again, strict=True))
-    shares = [list(rows.batches(2, 3, rank, 2))[0] for rank in (0, 1)]
+    shares = [next(rows.batches(2, 3, rank, 2)) for rank in (0, 1)]
     whole = torch.stack([shares[0].x, shares[1].x], dim=1).flatten(0, 1)
     assert torch.equal(whole, straight[2].x)
     starts = torch.cat([batch.x[:, 0] for batch in rows.batches(0, 2000, 0, 1)])
@@ -126,7 +126,7 @@ def test_a_model_of_another_alphabet_is_refused(conf: Path, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("wrong", ["task.segment=0", "task.split=[0.5, 0.5]", "task.split=[-0.1, 0.5]"])
 def test_settings_that_make_no_sense_are_refused(conf: Path, wrong: str) -> None:
-    with pytest.raises(SeqgenError, match=wrong.split("=")[0].split(".")[1]):
+    with pytest.raises(SeqgenError, match=wrong.split("=", maxsplit=1)[0].split(".")[1]):
         experiment.task_of(load(conf, [wrong]), source=str(conf))
 
 

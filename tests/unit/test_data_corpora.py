@@ -5,40 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from seqgen.audio import io
 from seqgen.data import directory, prepare
 from seqgen.data.corpora import FSDD, Demo, Folder, LJSpeech, YesNo
 from seqgen.data.corpus import SPLITS, RawUtterance, kaldi_name, kaldi_names, sentence
 from seqgen.data.directory import DataDir
 from seqgen.errors import SeqgenError
 from seqgen.registry import CORPORA
-
-RATE = 8000
-
-
-def record(path: Path, samples: int = 800, rate: int = RATE, *, pitch: float = 200.0) -> Path:
-    """A quiet tone."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    io.write(path, 0.3 * np.sin(2 * np.pi * pitch / rate * np.arange(samples)).astype(np.float32), rate)
-    return path
-
-
-def folder(root: Path, count: int = 12) -> Path:
-    """``count`` recordings of two speakers."""
-    for index in range(count):
-        record(root / ("anna", "ben")[index % 2] / f"take {index:02d}.wav", 800 + index)
-    return root
-
-
-def loaded(out: Path) -> dict[str, DataDir]:
-    return {split: DataDir.load(out / split) for split in SPLITS if (out / split).exists()}
-
-
-def tree(root: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+from tests.unit.tones import folder, loaded, record
 
 
 def test_every_registered_corpus_knows_its_name() -> None:

@@ -88,14 +88,8 @@ def test_a_resumed_run_is_rounded_the_same(tmp_path: Path, death: int) -> None:
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     toy.run(whole, Rounded(), **options)
 
-    def dying(start: int, stop: int, rank: int, world: int) -> Any:
-        for step, batch in enumerate(toy.batches(start, stop, rank, world), start):
-            if step == death:
-                raise RuntimeError("gone")
-            yield batch
-
     with pytest.raises(RuntimeError, match="gone"):
-        toy.run(halves, Rounded(), batches=dying, **options)
+        toy.run(halves, Rounded(), batches=toy.failing_at(death), **options)
     toy.run(halves, Rounded(), resume=True, **options)
     for name in ("model", "ema", "masks", "optimiser"):
         one, other = (Checkpoints(out).path(30) / f"{name}.safetensors" for out in (whole, halves))

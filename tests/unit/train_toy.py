@@ -213,6 +213,18 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def failing_at(fatal: int) -> Any:
+    """Batches that raise when the step ``fatal`` is asked for."""
+
+    def made(start: int, stop: int, rank: int, world: int) -> Iterator[Batch]:
+        for step, batch in enumerate(batches(start, stop, rank, world), start):
+            if step == fatal:
+                raise RuntimeError("gone")
+            yield batch
+
+    return made
+
+
 def dying_at(fatal: int) -> Any:
     """Batches that kill the process, as ``kill -9`` would, when the step ``fatal`` is asked for."""
 

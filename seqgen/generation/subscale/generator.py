@@ -30,7 +30,7 @@ from seqgen.config import Component
 from seqgen.errors import SeqgenError
 from seqgen.generation import examples
 from seqgen.generation.autoregressive import AutoRegressive, draw
-from seqgen.generation.contract import DensityExample, Generator, GeneratorState
+from seqgen.generation.contract import DensityExample, FeedbackGenerator, Generator, GeneratorState
 from seqgen.generation.subscale.context import LaneContext
 from seqgen.generation.subscale.stagger import LanesState, Stagger, Waiting, chosen, together
 from seqgen.spec import Facts, StreamSpec
@@ -73,7 +73,7 @@ class _Scored(NamedTuple):
     context: Any
 
 
-class Subscale(Generator):
+class Subscale(FeedbackGenerator):
     """A generator of 16-bit samples whose lanes run side by side.
 
     A recording that is scored ends: beyond its last sample the lanes before are 0. Its length is filled up with silence
@@ -142,14 +142,6 @@ class Subscale(Generator):
         )
 
     @property
-    def num_uniforms(self) -> int:
-        return self.distribution.num_uniforms
-
-    @property
-    def num_params(self) -> int:
-        return self.distribution.num_params
-
-    @property
     def stagger(self) -> Stagger:
         """Which sample each lane makes in which step."""
         return Stagger(self.config.lanes, self.config.horizon)
@@ -170,12 +162,6 @@ class Subscale(Generator):
     def steps(self, samples: int) -> int:
         """Steps, of one sample of every lane under way, that ``samples`` samples take."""
         return -(-samples // self.config.lanes) + self.stagger.depth if samples else 0
-
-    def elements(self, u: Tensor, values: Tensor) -> Tensor:
-        return values
-
-    def judge(self, params: Tensor, reference: Tensor, elements: Tensor) -> dict[str, Tensor]:
-        return {"nats": -self.distribution.log_prob(params, elements)}
 
     def init_state(self, batch: int, memory: Any = None) -> GeneratorState:
         lanes, depth = self.config.lanes, self.stagger.depth
