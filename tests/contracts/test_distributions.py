@@ -80,8 +80,9 @@ def levels(count: int, dtype: torch.dtype) -> Tensor:
     return (2 * torch.arange(count, dtype=torch.float64) / (count - 1) - 1).to(dtype)
 
 
-def test_every_registered_distribution_is_under_the_laws() -> None:
-    assert set(CASES) == set(registry.DISTRIBUTIONS)
+def test_cases_are_of_registered_distributions() -> None:
+    """A new row of the registry needs no case here: test_laws.py holds it to the laws."""
+    assert set(CASES) <= set(registry.DISTRIBUTIONS)
 
 
 def test_shapes_follow_the_leading_axes(case: Case) -> None:

@@ -15,7 +15,6 @@ from seqgen.errors import SeqgenError
 from seqgen.flows.affine import Composed
 from seqgen.generation.gain import GainFlow, GainNormalized
 from seqgen.generation.subscale.context import LaneContext
-from seqgen.models.critic import Critic
 from seqgen.models.frames import FrameConditioner
 from seqgen.models.wavenet import WaveNet
 from seqgen.nets.downsample_hold import DownsampleHold
@@ -163,11 +162,10 @@ ALL = {
 }
 
 
-def test_every_registered_model_flow_and_conditioner_is_under_the_laws() -> None:
+def test_cases_are_of_registered_models_flows_and_conditioners() -> None:
+    """A new row of a registry needs no case here: test_laws.py holds it to the laws."""
     for rows, table in ((MODELS, registry.MODELS), (FLOWS, registry.FLOWS), (CONDITIONERS, registry.CONDITIONERS)):
-        others = {name for name in table if not issubclass(table.load(name), Streamable)}
-        assert all(issubclass(registry.MODELS.load(name), Critic) for name in others)  # they score pairs, not sequences
-        assert set(rows) == set(table) - others
+        assert set(rows) <= set(table)
         for name, makes in rows.items():
             assert makes, name
             assert all(type(make()) is table.load(name) for make in makes)
