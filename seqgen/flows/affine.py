@@ -121,7 +121,7 @@ class AffineAutoregressive(AffineStream[Any]):
         return self.net.init_state(batch, memory)
 
     def affine(self, z: Tensor, state: Any, cond: Conditioning | None = None) -> tuple[Affine, Any]:
-        made, after = self.net.step(z, state, cond)
+        made, after = self.net.step(z, state, cond)  # [B, T, 2]
         mean, raw = made.to(z.dtype).split(1, dim=-1)
         return Affine(mean, torch.log(self.floor + F.softplus(raw + self.bias))), after
 

@@ -154,7 +154,7 @@ class AutoRegressive(FeedbackGenerator):
         for (start, stop), vectors in zip(bounds, self.conditioning(cond, blocks), strict=True):
             piece = x[:, start:stop]
             before, delay = self.delay.step(piece, delay)
-            params, state = self.body.step(before, state, vectors)
+            params, state = self.body.step(before, state, vectors)  # [B, n, num_params]
             yield piece if piece.dim() == 2 else piece[..., 0], params
 
     def _block_size(self) -> int:

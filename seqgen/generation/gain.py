@@ -69,8 +69,8 @@ class GainNormalized(Streamable[S]):
         if cond is None:
             raise SeqgenError("gain-normalized: got no conditioning", remedy=f"give cond [B, T, {self.spec.cond_dim}]")
         inner, channel = cond.split([self.spec.cond_dim - 1, 1], dim=-1)
-        gain = log_gain(channel)
-        params, state = self.body.step(x * torch.exp(-gain), state, inner)
+        gain = log_gain(channel)  # [B, T, 1]
+        params, state = self.body.step(x * torch.exp(-gain), state, inner)  # [B, T, num_params]
         return self.distribution.scaled(params, gain), state
 
 

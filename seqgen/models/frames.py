@@ -107,8 +107,8 @@ class FrameConditioner(Streamable[tuple[Any, ...]]):
     def step(
         self, x: Tensor, state: tuple[Any, ...], cond: Conditioning | None = None
     ) -> tuple[Tensor, tuple[Any, ...]]:
-        entered, first = self._enter(x, state[0])
-        y, second = self.rest.step(entered, state[1])
+        entered, first = self._enter(x, state[0])  # [B, F, channels]
+        y, second = self.rest.step(entered, state[1])  # [B, F·hop, out_dim]
         return y, (first, second)
 
     def lazy(

@@ -294,17 +294,17 @@ class WaveNet(Streamable[WaveNetState]):
         added = None if cond is None else cond.split(2 * self.gate, dim=-1)
         for layer, gates in enumerate(self.gates):
             if layer:
-                a = a + self.residuals[layer - 1](gated[-1])
+                a = a + self.residuals[layer - 1](gated[-1])  # [..., residual_channels]
             part = None if added is None else added[layer]
             if isinstance(part, LazyInterpolation):
                 inner = part.product(taps(layer, a, part.columns()), gates.weight)
             else:
                 inner = gates(taps(layer, a))
                 inner = inner if part is None else inner + part.to(inner.dtype)
-            candidate, gate = inner.split(self.gate, dim=-1)
+            candidate, gate = inner.split(self.gate, dim=-1)  # [..., gate_channels] each
             gated.append(torch.tanh(candidate) * torch.sigmoid(gate))
         total = a + self.residuals[-1](gated[-1]) if self.skip is None else self.skip(torch.cat(gated, dim=-1))
-        y: Tensor = self.out(torch.relu(self.head(torch.relu(total))))
+        y: Tensor = self.out(torch.relu(self.head(torch.relu(total))))  # [..., outputs]
         return y
 
 

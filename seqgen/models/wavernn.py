@@ -188,25 +188,25 @@ class WaveRNN(Streamable[WaveRNNState], quantization.FakeQuantizable):
 
     def _coarse(self, x: Tensor, state: WaveRNNState, cond: Tensor | None) -> tuple[Tensor, WaveRNNState]:
         """Logits of the coarse byte; ``x [B, 1]`` is the fine byte before. The one recurrent product is made here."""
-        known = scale(torch.cat([state.coarse, x], dim=1), self.input)
+        known = scale(torch.cat([state.coarse, x], dim=1), self.input)  # [B, 2]
         offset = self.bias if cond is None else cond
         assert offset is not None
-        gates = torch.addmm(offset, known, self._input()[:, :2].t())
+        gates = torch.addmm(offset, known, self._input()[:, :2].t())  # [B, 3H]
         inputs, fine_inputs = gates.split(3 * self.half, dim=1)
-        before = torch.cat([state.top, state.bottom], dim=1)
+        before = torch.cat([state.top, state.bottom], dim=1)  # [B, H]
         made = (
             quantization.product(before, self.recurrent, quantization.state)
             if self.fake_quantized
             else F.linear(before, self.recurrent)
         )
         products, fine_products = made.split(3 * self.half, dim=1)
-        top = gru_cell(inputs, products, state.top, fake_quantized=self.fake_quantized)
+        top = gru_cell(inputs, products, state.top, fake_quantized=self.fake_quantized)  # [B, H/2]
         logits = self._head(top, self.o1, self.o2)
         return logits, WaveRNNState(top, state.bottom, fine_inputs, fine_products, state.coarse, state.phase + 1)
 
     def _fine(self, x: Tensor, state: WaveRNNState) -> tuple[Tensor, WaveRNNState]:
         """Logits of the fine byte; ``x [B, 1]`` is the coarse byte of the same sample."""
-        column = self._input()[3 * self.half :, 2:]
+        column = self._input()[3 * self.half :, 2:]  # [3H/2, 1]
         inputs = torch.addmm(state.inputs, scale(x, self.input), column.t())
         bottom = gru_cell(inputs, state.products, state.bottom, fake_quantized=self.fake_quantized)
         logits = self._head(bottom, self.o3, self.o4)
@@ -218,7 +218,7 @@ class WaveRNN(Streamable[WaveRNNState], quantization.FakeQuantizable):
         fine_before, coarse = x[:, 0::2], x[:, 1::2]
         coarse_before = torch.cat([state.coarse, coarse[:, :-1]], dim=1)
         known = scale(torch.stack([coarse_before, fine_before, coarse], dim=-1), self.input)
-        hidden = torch.cat([state.top, state.bottom], dim=1)
+        hidden = torch.cat([state.top, state.bottom], dim=1)  # [B, H]
         gates = self._gates(known, self._input() * self.mask, cond)
         states = gru_sequence(gates, hidden, self.recurrent, groups=2, fake_quantized=self.fake_quantized)
         y_coarse, y_fine = states.split(self.half, dim=2)

@@ -180,9 +180,9 @@ class GRU(Streamable[Tensor]):
         return self.zeros(batch, self.spec.out_dim)
 
     def step(self, x: Tensor, state: Tensor, cond: Conditioning | None = None) -> tuple[Tensor, Tensor]:
-        inputs = self.input(x)
+        inputs = self.input(x)  # [B, T, 3·width]
         if x.shape[1] == 1:
             hidden = gru_cell(inputs[:, 0], state @ self.recurrent.t(), state)
             return hidden[:, None], hidden
-        states = gru_sequence(inputs, state, self.recurrent)
+        states = gru_sequence(inputs, state, self.recurrent)  # [B, T, width]
         return states, (states[:, -1] if x.shape[1] else state)
