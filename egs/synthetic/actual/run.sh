@@ -2,7 +2,7 @@
 # ACtuAL-style training on sequences of a known process: a generator fitted by likelihood goes on against a discriminator,
 # whose judgement a critic foresees; beside it the same generator fitted by likelihood for longer.
 #   egs/synthetic/actual/run.sh [--stage N] [--conf FILE] [--out DIR]
-# conf/grammar.yaml takes three minutes on one core, conf/tiny.yaml some seconds. SEEDS chooses the runs, GRADIENTS how the
+# conf/grammar.yaml takes a minute and a half on one core, conf/tiny.yaml some seconds. SEEDS chooses the runs, GRADIENTS how the
 # actor's gradient is estimated: all-actions, reinforce, advantage.
 set -euo pipefail
 conf=egs/synthetic/actual/conf/grammar.yaml out=exp/synthetic-actual data=
