@@ -103,7 +103,7 @@ class WaveNet(Streamable[WaveNetState]):
             conditioned: whether the gates take a conditioning vector.
             vocab_size: size of the input alphabet (256 for µ-law); 0 where the input is real numbers.
             unit: amplitude that is one unit of real input. Samples in [-1, 1] are small numbers to fresh weights; 1/16
-                is about the amplitude of speech, and learns sooner. Levelled input is of unit size as it is.
+                is about the amplitude of speech, and learns sooner. Gain-normalized input is of unit size as it is.
             outputs: parameters of the distribution: a logit per symbol, 3 per component of a mixture of logistics, 2
                 for a Gaussian.
         """

@@ -51,7 +51,8 @@ class Progress:
 
 
 class Snapshot(NamedTuple):
-    """One checkpoint in memory: ``tensors`` maps "model", "optimiser", and "ema", "masks" if any, to named tensors."""
+    """One checkpoint in memory: ``tensors`` maps "model", "optimiser", and "ema", "masks", "source" if any, to named
+    tensors."""
 
     identity: CheckpointIdentity
     progress: Progress

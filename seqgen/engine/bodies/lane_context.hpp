@@ -13,7 +13,7 @@
 namespace seqgen {
 
 // A linear convolution over lane steps of the samples before a lane, the nearest lane first and zero where there is
-// none, and of the lane's one-hot; then residual blocks, as seqgen/models/lanes.py has it:
+// none, and of the lane's one-hot; then residual blocks, as seqgen/generation/subscale/context.py has it:
 //   x_k = b + Σ_t W_t [u_{k-(K-1-t)}, one-hot]      x_k += b'' + V relu(b' + Σ_t W'_t relu(x_{k-(K'-1-t) dilation}))
 // Before its first step a lane has read nothing, not even its one-hot. The first convolution has float32 weights
 // whatever the recurrent network's: a sample has 16 bits.

@@ -13,9 +13,10 @@
 
 namespace seqgen {
 
-// Kalchbrenner et al. 2018 (arXiv 1802.08435), section 4, as seqgen/subscale.py has it. Lane s holds the samples
-// B i + s. In step t lane s makes its sample i = t - s lag, lag = horizon + 1, from what a network makes of the
-// samples of the lanes before it up to lane step i + horizon. What is given out is D = (B - 1) lag lane steps behind.
+// Kalchbrenner et al. 2018 (arXiv 1802.08435), section 4, as seqgen/generation/subscale/generator.py has it. Lane s
+// holds the samples B i + s. In step t lane s makes its sample i = t - s lag, lag = horizon + 1, from what a network
+// makes of the samples of the lanes before it up to lane step i + horizon. What is given out is D = (B - 1) lag lane
+// steps behind.
 class Subscale {
    public:
     // Where a stream is between two calls: the steps that it has taken, as far as they matter, and the places in the

@@ -12,7 +12,7 @@
  *     seqgen_state_init(model, state, info.state_bytes, message, sizeof message);
  *     seqgen_call call = {.struct_size = sizeof call, .states = &state, .streams = 1, ...};
  *     seqgen_sample(model, &call, message, sizeof message);
- *     seqgen_close(model);
+ *     seqgen_close(model, message, sizeof message);
  *
  * Every function returns a status; on failure it writes one English sentence to the caller's message buffer (at most
  * message_bytes, always terminated; a null buffer is allowed). Nothing aborts, throws or prints. Sampling neither
