@@ -13,7 +13,7 @@ from seqgen.errors import SeqgenError
 
 def unknown(kind: str, name: str, known: Collection[str], source: str = "") -> SeqgenError:
     """The refusal of a name, with the nearest one and the choices."""
-    near = difflib.get_close_matches(name, known, n=1)
+    near = [one for one in difflib.get_close_matches(name, known, n=1) if one != name]
     guess = f"did you mean '{near[0]}'? " if near else ""
     where = f"{source}: " if source else ""
     return SeqgenError(f"{where}unknown {kind} '{name}'", remedy=f"{guess}known: {', '.join(known)}")

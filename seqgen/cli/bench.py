@@ -85,6 +85,11 @@ def _preset(given: argparse.Namespace) -> Preset | None:
         raise SeqgenError("bench needs either a bundle or --preset", remedy=remedy)
     if given.streams < 1 or given.threads < 1 or given.seconds <= 0:
         raise SeqgenError("--streams, --threads and --seconds must be positive", remedy="give at least 1")
+    for option in ("streams", "runtime", "format"):
+        if given.train and getattr(given, option) not in ("", 1):
+            raise SeqgenError(f"--{option} measures generation, got --train", remedy="leave one of them out")
+    if given.precision != "32-true" and not given.train:
+        raise SeqgenError(f"--precision {given.precision} is of training", remedy="give --train, or see --format")
     if given.format and given.runtime not in ("", "native"):
         raise SeqgenError(f"--format is for the native runtime, got --runtime {given.runtime}", remedy="leave one out")
     return presets.find(given.preset or presets.DEFAULT) if given.bundle is None else None

@@ -66,6 +66,7 @@ def run_eval(given: argparse.Namespace) -> int:
         likelihood_only=given.likelihood_only,
         keep=given.keep,
     )
+    task.require_heeded(options)
     table = task.evaluate(system, options)
     result = {"path": str(given.path), **table.plain(), "seconds": time.perf_counter() - began}
     target = given.report or (None if is_bundle(given.path) else given.path / "eval.json")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,11 @@ def run_export(given: argparse.Namespace) -> int:
     opened = experiment.task().export(experiment.exported(), given.out, options)
     size = sum(entry.size for entry in opened.manifest.files)
     sys.stderr.write(f"{given.out}: {size / 1e6:.2f} MB\n")
-    return _verdicts(given.out, as_json=False)
+    try:
+        return _verdicts(given.out, as_json=False)
+    except SeqgenError:
+        shutil.rmtree(given.out, ignore_errors=True)  # nobody should serve a voice that does not reproduce itself
+        raise
 
 
 def run_check(given: argparse.Namespace) -> int:

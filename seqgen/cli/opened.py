@@ -22,10 +22,10 @@ def opened(path: Path, runtime: str = "", *, objective: bool = True) -> tuple[Ta
     """The task and the trained system of an experiment (its best checkpoint), or of a bundle through a runtime.
 
     Without ``objective`` an experiment is opened as its trained networks alone: those of other runs need not be at
-        hand.
+    hand, and a runtime may execute what is exported of it.
 
     Raises:
-        SeqgenError: for a path that is neither, and for a runtime asked of an experiment.
+        SeqgenError: for a path that is neither, and for a runtime asked of an experiment with its objective.
     """
     from seqgen.bundle import Bundle
     from seqgen.spec import Facts
@@ -37,7 +37,7 @@ def opened(path: Path, runtime: str = "", *, objective: bool = True) -> tuple[Ta
         facts = Facts(speakers=bundle.manifest.speakers, features=bundle.manifest.features)
         task = experiment.task_of(run.load(source), facts, source=str(source))
         return task, task.open_bundle(bundle, runtime)
-    if runtime:
+    if runtime and objective:
         raise SeqgenError(
             f"--runtime {runtime} for an experiment, which torch runs", remedy="export it, and give the bundle"
         )

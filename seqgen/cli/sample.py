@@ -31,10 +31,10 @@ def add_parsers(commands: Any) -> None:
     command.add_argument("-o", "--out", type=Path, help="file to write (audio: wav, flac, ogg)")
     command.add_argument("--speaker", default="", help="whose voice, where there are several")
     command.add_argument("--prompt", default="", help="text to go on from")
-    command.add_argument("--length", type=int, default=400, help="characters, symbols or samples to make")
+    command.add_argument("--length", type=int, default=0, help="characters, symbols or samples to make (default: 400)")
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--temperature", type=float, default=1.0, help="below 1: less noise, less life")
-    command.add_argument("--runtime", default="", help="of a bundle: native, onnx or torch (default: the fastest)")
+    command.add_argument("--runtime", default="", help="of a voice: native, onnx or torch (default: the fastest)")
     command.set_defaults(run=run_sample)
 
 
@@ -59,7 +59,9 @@ def run_sample(given: argparse.Namespace) -> int:
         length=given.length,
         temperature=given.temperature,
         seed=given.seed,
+        runtime=given.runtime,
     )
+    task.require_heeded(options)
     said = task.sample(system, options)
     sys.stderr.write(f"{said} in {time.perf_counter() - began:.2f} s\n")
     return 0

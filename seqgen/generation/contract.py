@@ -176,7 +176,15 @@ class Generator(Density):
     @final
     def aligned(self, u: Tensor, cond: Frames | None) -> tuple[Tensor, Tensor | None, int]:
         """What :meth:`generate` takes to make whole sequences from fresh streams: uniforms, features, and of what it
-        makes the samples that were meant."""
+        makes the samples that were meant.
+
+        Raises:
+            SeqgenError: for frames of before the start, which a fresh stream has not heard.
+        """
+        if cond is not None and cond.left:
+            raise SeqgenError(
+                f"{cond.left} frames of context before what is sampled", remedy="give frames from the start on, left=0"
+            )
         per, samples = self.symbols_per_sample, u.shape[1] // self.symbols_per_sample - self.ahead
         if cond is None:
             return u, None, samples

@@ -208,8 +208,7 @@ class WaveNet(Streamable[WaveNetState]):
         return WaveNetState(self.front.init_state(batch), self.zeros(batch, sum(self.lengths), self.residual), time)
 
     def step(self, x: Tensor, state: WaveNetState, cond: Conditioning | None = None) -> tuple[Tensor, WaveNetState]:
-        y, after, _ = self.observe(x, state, cond)
-        return y, after
+        return self._run(x, state, cond, [])
 
     @property
     def observed_dims(self) -> tuple[int, ...]:
@@ -219,16 +218,23 @@ class WaveNet(Streamable[WaveNetState]):
     def observe(
         self, x: Tensor, state: WaveNetState, cond: Conditioning | None = None
     ) -> tuple[Tensor, WaveNetState, list[Tensor]]:
-        cond, gated = self._conditioning(x, cond), list[Tensor]()
+        gated: list[Tensor] = []
+        y, after = self._run(x, state, cond, gated)
+        return y, after, [one[:, None] if one.dim() == 2 else one for one in gated]
+
+    def _run(
+        self, x: Tensor, state: WaveNetState, cond: Conditioning | None, gated: list[Tensor]
+    ) -> tuple[Tensor, WaveNetState]:
+        """A step; the empty list ``gated`` holds every layer's z afterwards, of one element without its place."""
+        cond = self._conditioning(x, cond)
         with torch.autocast(x.device.type, enabled=False):  # half precision would drop half of a 16-bit sample
             embedded = x * (1 / self.unit) if self.embedding is None else self.embedding(x)
             entered, front = self.front.step(embedded, state.front)
         if x.shape[1] == 1:
             y, queues = self._element(entered, state, cond, gated)
-            gated = [one[:, None] for one in gated]
         else:
             y, queues = self._block(entered, state, cond, gated)
-        return y, WaveNetState(front, queues, state.time + x.shape[1]), gated
+        return y, WaveNetState(front, queues, state.time + x.shape[1])
 
     def _conditioning(self, x: Tensor, cond: Conditioning | None) -> Conditioning | None:
         dim = self.spec.cond_dim

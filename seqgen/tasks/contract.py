@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, final
 
@@ -12,6 +12,7 @@ from torch import nn
 
 from seqgen import config, registry
 from seqgen.bundle import Bundle
+from seqgen.config import Component
 from seqgen.errors import SeqgenError
 from seqgen.objectives.contract import Objective
 from seqgen.runtime.contract import Runtime
@@ -22,6 +23,7 @@ from seqgen.train.report import Report
 from seqgen.train.source import Source
 
 Split = Literal["train", "valid", "test"]
+_LENGTH = 400  # of a sample for which none is asked
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class System:
         networks: by name, as the run defines them. objective: what trains them; of a bundle there is none.
         label: where the weights are from. directory: of the experiment, where there is one.
         runtime: what executes an opened bundle.
+        definitions: how networks are built that the run's own configuration does not define.
     """
 
     networks: Mapping[str, nn.Module]
@@ -39,6 +42,7 @@ class System:
     label: str = ""
     directory: Path | None = None
     runtime: Runtime | None = None
+    definitions: Mapping[str, Component] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -66,8 +70,9 @@ class Sampling:
 
     Attributes:
         given: file that is to be continued or vocoded. out: file to write (standard output where it may be).
-        speaker: whose voice. prompt: text to go on from. length: elements to make.
-        temperature, seed: of the noise.
+        speaker: whose voice. prompt: text to go on from.
+        length: elements to make (0: 400). temperature, seed: of the noise.
+        runtime: what executes a voice (by default the fastest there is).
     """
 
     given: Path | None = None
@@ -77,6 +82,12 @@ class Sampling:
     length: int = 0
     temperature: float = 1.0
     seed: int = 0
+    runtime: str = ""
+
+    @property
+    def elements(self) -> int:
+        """Elements to make, as many as usual where no length is given."""
+        return self.length or _LENGTH
 
 
 @dataclass(frozen=True)
@@ -115,10 +126,14 @@ class Task(ABC):
     Attributes:
         Config: frozen dataclass of the task's part of the YAML.
         bundle_kind: what an exported bundle of this task calls itself; "" where there is none.
+        evaluation_options, sampling_options: fields of :class:`Evaluation` and :class:`Sampling` that the task heeds.
+            Others are refused where they are given. (That nothing is sampled can be asked of any evaluation.)
     """
 
     Config: ClassVar[type[Any]]
     bundle_kind: ClassVar[str] = ""
+    evaluation_options: ClassVar[frozenset[str]] = frozenset()
+    sampling_options: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, run: RunConfig, config: Any, facts: Facts | None = None) -> None:
         self.run, self.config = run, config
@@ -206,5 +221,29 @@ class Task(ABC):
         """
         raise self._cannot("cannot be exported")
 
+    @final
+    def require_heeded(self, options: Evaluation | Sampling) -> None:
+        """Refuse options that the task would not heed.
+
+        Raises:
+            SeqgenError: naming the first one.
+        """
+        evaluating = isinstance(options, Evaluation)
+        heeded = self.evaluation_options | {"likelihood_only"} if evaluating else self.sampling_options
+        if not heeded:
+            return  # the task cannot do it at all, and says so
+        for one in fields(options):
+            if one.name not in heeded and getattr(options, one.name) != one.default:
+                known = ", ".join(_called(two.name) for two in fields(options) if two.name in heeded)
+                raise SeqgenError(
+                    f"{_called(one.name)} {getattr(options, one.name)}: of no use to the task '{self.run.task.name}'",
+                    remedy=f"leave it out; it heeds {known}",
+                )
+
     def _cannot(self, what: str) -> SeqgenError:
-        return SeqgenError(f"task {self.run.task.name} {what}", remedy="use its experiment directory")
+        return SeqgenError(f"the task '{self.run.task.name}' {what}", remedy="see `seqgen info`, which lists the tasks")
+
+
+def _called(name: str) -> str:
+    """A field of the options as the command line spells it."""
+    return {"given": "the file to read", "limit": "--examples"}.get(name, f"--{name.replace('_', '-')}")

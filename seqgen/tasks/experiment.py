@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,19 @@ from seqgen.train.checkpoint import CheckpointIdentity
 
 CONFIG = "config.yaml"
 FACTS = "facts.yaml"
+NETWORKS = "networks.yaml"
+
+
+@dataclass(frozen=True)
+class _Definitions:
+    """Definitions of the networks that a run trains, also of those that another run began to train."""
+
+    networks: Mapping[str, config.Component]
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """Experiment, one run on disk: its configuration, and the facts of the data that it was trained on."""
+    """Experiment of a run on disk: its configuration, and the facts of the data that it was trained on."""
 
     directory: Path
     run: RunConfig
@@ -39,11 +48,15 @@ class Experiment:
             directory.mkdir(parents=True, exist_ok=True)
             _replace(directory / CONFIG, config.dump(run))
             _replace(directory / FACTS, config.dump(facts))
+            made = Experiment(directory, run, facts)
+            definitions = made._followed()
+            if any(definitions[name] != run.networks[name] for name in definitions):
+                _replace(directory / NETWORKS, config.dump(_Definitions(definitions)))
         except OSError as error:
             raise SeqgenError(
                 f"cannot write {directory}: {error.strerror}", remedy="choose a writable place with free space"
             ) from None
-        return Experiment(directory, run, facts)
+        return made
 
     @staticmethod
     def open(directory: Path) -> Experiment:
@@ -91,31 +104,45 @@ class Experiment:
             if one.name != networks.PRETRAINED or not _options(name, one, self.source).frozen
         ]
 
+    @property
+    def definitions(self) -> Mapping[str, config.Component]:
+        """How each network that the run trains is built. Where another run began to train it the definition is kept
+        here, so that nothing of that run is needed any more."""
+        kept = self.directory / NETWORKS
+        return config.load(kept, _Definitions).networks if kept.is_file() else self._followed()
+
+    def _followed(self) -> dict[str, config.Component]:
+        """Definitions of the trained networks, looked up where their training began."""
+        found = {}
+        for name in self.trained:
+            found[name] = self.run.networks[name]
+            if found[name].name == networks.PRETRAINED:
+                experiment, its_name = _options(name, found[name], self.source).found()
+                found[name] = experiment.definitions[its_name]
+        return found
+
     def _fresh(self, name: str) -> nn.Module:
-        """A network that the run trains, as it was built where its training began."""
+        """A network that the run trains, with fresh weights."""
         if name not in self.trained:
             known = " or ".join(self.trained)
             raise SeqgenError(f"{self.directory} trains no network '{name}'", remedy=f"choose {known or 'another run'}")
-        component = self.run.networks[name]
-        if component.name != networks.PRETRAINED:
-            return networks.network(component, self.facts, source=self.source)
-        experiment, its_name = _options(name, component, self.source).found()
-        return experiment._fresh(its_name)
+        return networks.network(self.definitions[name], self.facts, source=self.source)
 
     def exported(self) -> System:
         """The trained networks alone, in evaluation mode: what :meth:`load` gives, without the objective and what that
         would need."""
         found = {name: self.network(name) for name in self.trained}
         label = next((path.name for _, path in found.values()), "")
-        return System({name: made for name, (made, _) in found.items()}, None, label, self.directory)
+        made = {name: network for name, (network, _) in found.items()}
+        return System(made, None, label, self.directory, definitions=self.definitions)
 
     def load(self) -> System:
         """The whole system with the best checkpoint's (averaged) weights, in evaluation mode."""
-        system = build(self.task(), source=self.source, directory=self.directory)
+        system = build(self.task(), source=self.source, directory=self.directory, definitions=self.definitions)
         assert system.objective is not None
         found = weights.load(self.directory, system.objective)
         system.objective.eval()
-        return System(system.networks, system.objective, found.name, self.directory)
+        return replace(system, label=found.name)
 
 
 def task_of(run: RunConfig, facts: Facts | None = None, *, source: str) -> Task:
@@ -129,10 +156,16 @@ def task_of(run: RunConfig, facts: Facts | None = None, *, source: str) -> Task:
     return task
 
 
-def build(task: Task, *, source: str, directory: Path | None = None) -> System:
+def build(
+    task: Task,
+    *,
+    source: str,
+    directory: Path | None = None,
+    definitions: Mapping[str, config.Component] | None = None,
+) -> System:
     """The objective of a run with its networks, those of other runs included.
 
-    Fresh weights are decided by ``train.seed``.
+    Fresh weights are decided by ``train.seed``. Networks of ``definitions`` are fresh, whatever the run says of them.
 
     Raises:
         SeqgenError: for unknown names or options, for parts that do not fit each other or the data, and where the
@@ -141,18 +174,19 @@ def build(task: Task, *, source: str, directory: Path | None = None) -> System:
     run, facts = task.run, task.facts
     kind: Any = registry.OBJECTIVES.load(run.objective.name)
     options = config.options(run.objective, registry.OBJECTIVES, source=source)
+    components = {**run.networks, **(definitions or {})}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.train.seed)
-        made = networks.build(run.networks, facts, source=source)
-        task.require_fit(made)
-        for name, component in run.networks.items():
+        made = networks.build(components, facts, source=source)
+        for name, component in components.items():
             if component.name == networks.PRETRAINED:
                 made[name] = _pretrained(name, component, task, source)
+        task.require_fit(made)
         try:
             require_networks(kind, made)
         except SeqgenError as error:
             raise _unfit(made, source, error) from None
-        return System(made, kind(options, made, facts), "fresh", directory)
+        return System(made, kind(options, made, facts), "fresh", directory, definitions=definitions or {})
 
 
 @dataclass(frozen=True)

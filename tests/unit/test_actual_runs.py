@@ -96,6 +96,24 @@ def test_an_evaluation_tells_of_the_generator_and_of_the_critic(root: Path) -> N
     assert [len(line.split()) for line in sampled.splitlines()] == [4, 4, 4]
 
 
+def test_what_was_trained_further_needs_its_first_run_no_more(root: Path, tmp_path: Path) -> None:
+    for name in ("mle", "whole"):
+        shutil.copytree(root / name, tmp_path / name)
+    text = MLE.replace("name: mle", "name: third")
+    (tmp_path / "run.yaml").write_text(ADVERSARIAL.format(root=tmp_path))
+    (tmp_path / "third.yaml").write_text(text)
+    other = f"networks.generator={{name: pretrained, experiment: {tmp_path}/whole, network: generator, frozen: false}}"
+    words = (tmp_path / "third.yaml", "--out", tmp_path / "third", "--device", "cpu")
+    for run in (words, (tmp_path / "run.yaml", "--out", tmp_path / "second", "--device", "cpu")):
+        done("train", *run, *(("--set", other, "train.steps=1") if run is words else ()))
+    assert not (tmp_path / "mle/networks.yaml").exists()
+    shutil.rmtree(tmp_path / "whole")
+    shutil.rmtree(tmp_path / "mle")
+    for name in ("second", "third"):
+        assert done("eval", tmp_path / name, "--json").json()["nll"] > 0
+        assert done("sample", tmp_path / name, "--length", 4).out
+
+
 def test_likelihood_goes_on_with_an_adversarial_generator(root: Path, tmp_path: Path) -> None:
     """A chain of three runs: each network is built as the first says, with the weights of the last."""
     other = f"networks.generator={{name: pretrained, experiment: {root}/whole, network: generator, frozen: false}}"

@@ -126,6 +126,7 @@ def test_samples_depend_on_the_seed_alone(work: Path) -> None:
     assert sample("e.wav", "voice", "--speaker", "ben") != first
     assert len(sample("f.wav", "voice", "--runtime", "torch", "--temperature", 0)) == len(first)
     done("sample", work / "voice", work / "in/anna/u0.wav", "-o", work / "g.flac", "--speaker", "anna")
+    assert sample("h.wav", "exp", "--runtime", "torch") == sample("i.wav", "voice", "--runtime", "torch")
     assert np.array_equal(io.read(work / "g.flac")[0], io.read(work / "a.wav")[0])
 
 

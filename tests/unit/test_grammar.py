@@ -17,7 +17,7 @@ from seqgen.noise import Key
 from seqgen.objectives.likelihood import Likelihood
 from seqgen.spec import Facts
 from seqgen.tasks import experiment
-from seqgen.tasks.contract import Evaluation, System
+from seqgen.tasks.contract import Evaluation, Sampling, System
 from seqgen.tasks.processes.grammar import Drawn, Grammar, GrammarConfig, scored
 from seqgen.tasks.processes.hidden_markov import HiddenMarkov, every_sequence
 from seqgen.tasks.run import RunConfig
@@ -159,8 +159,11 @@ def test_options_of_an_evaluation(tmp_path: Any) -> None:
     assert "kl_generator_process" not in cold.figures
     assert cold.figures["entropy"].value < first.figures["entropy"].value
     assert np.loadtxt(tmp_path / "samples.txt").shape == (50, 4)
-    with pytest.raises(SeqgenError, match="a grammar draws its own; leave it out"):
-        judged(task, built, data=tmp_path)
+    assert judged(task, built, limit=5).record["sequences"] == 5
+    with pytest.raises(SeqgenError, match="--data .*: of no use to the task 'grammar'; leave it out; it heeds --examples"):
+        task.require_heeded(Evaluation(data=tmp_path))
+    with pytest.raises(SeqgenError, match="--speaker anna: of no use"):
+        task.require_heeded(Sampling(speaker="anna"))
 
 
 def test_many_sequences_are_not_gone_through() -> None:

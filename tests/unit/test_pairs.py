@@ -303,5 +303,5 @@ def test_a_run_that_does_not_fit_is_one_line(work: Path, tmp_path: Path, name: s
 
 
 def test_pairs_have_no_samples_and_no_bundle(work: Path, tmp_path: Path) -> None:
-    assert "task pairs has nothing to sample" in refused("sample", work / "drawn", "--out", tmp_path / "x")
-    assert "task pairs cannot be exported" in refused("export", work / "drawn", "--out", tmp_path / "x")
+    assert "the task 'pairs' has nothing to sample" in refused("sample", work / "drawn", "--out", tmp_path / "x")
+    assert "the task 'pairs' cannot be exported" in refused("export", work / "drawn", "--out", tmp_path / "x")

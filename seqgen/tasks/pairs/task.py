@@ -60,6 +60,7 @@ class Pairs(Task):
 
     Config = PairsConfig
     config: PairsConfig
+    evaluation_options = frozenset({"data", "limit", "seed"})
 
     @classmethod
     def examples(cls, directory: Path) -> Iterable[TaskExample]:

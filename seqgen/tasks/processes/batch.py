@@ -6,9 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from seqgen.errors import SeqgenError
 from seqgen.stream.conditioning import Frames
-from seqgen.tasks.contract import Evaluation
 
 
 @dataclass(frozen=True)
@@ -29,17 +27,3 @@ class Batch:
 def numbered(rows: range) -> tuple[str, ...]:
     """Names of rows that sort as their numbers do."""
     return tuple(f"{row:06d}" for row in rows)
-
-
-def require_own_data(options: Evaluation) -> None:
-    """Refuse the options of an evaluation that a process cannot heed.
-
-    Raises:
-        SeqgenError: for data of somewhere else, and for a directory for samples.
-    """
-    if options.data is not None:
-        raise SeqgenError(f"--data {options.data}: a process draws its own data", remedy="leave --data out")
-    if options.keep is not None:
-        raise SeqgenError(
-            f"--keep {options.keep}: nothing is kept of this evaluation", remedy="see `seqgen sample EXPERIMENT`"
-        )

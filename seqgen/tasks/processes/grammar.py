@@ -98,6 +98,8 @@ class Grammar(Task):
 
     Config = GrammarConfig
     config: GrammarConfig
+    evaluation_options = frozenset({"limit", "temperature", "seed", "keep"})
+    sampling_options = frozenset({"out", "length", "temperature", "seed"})
 
     @classmethod
     def examples(cls, directory: Path) -> Iterable[TaskExample]:
@@ -152,12 +154,10 @@ class Grammar(Task):
         """Figures of the method on the test sequences; of a generator how likely it finds them, and how likely the
         process finds its samples."""
         assert system.objective is not None
-        if options.data is not None:
-            raise SeqgenError(f"--data {options.data}: a grammar draws its own", remedy="leave it out")
         given, found = [], Gathered()
-        for index, batch in enumerate(self.source("test", system.networks).whole()):
-            if options.limit and index * len(batch.x) >= options.limit:
-                break
+        source = self.source("test", system.networks)
+        source.count = min(options.limit or source.count, source.count)
+        for index, batch in enumerate(source.whole()):
             key = Key(self.run.train.seed, _EVALUATION + index)
             found.add(system.objective.measure(batch, key, index), batch.ids)
             given.append(batch.x.numpy())
@@ -223,7 +223,7 @@ class Grammar(Task):
         generator = system.networks.get("generator")
         if not isinstance(generator, Generator):
             raise SeqgenError("this run trains no generator", remedy="name the run of one")
-        count = -(-options.length // self.config.length)
+        count = -(-options.elements // self.config.length)
         drawn = self._drawn(generator, count, options.seed, options.temperature)
         np.savetxt(options.out or sys.stdout, drawn, fmt="%d")
         return f"{options.out or 'standard output'}: {count} sequences"

@@ -23,7 +23,7 @@ from seqgen.objectives.contract import Measure
 from seqgen.spec import Facts
 from seqgen.tasks.contract import Evaluation, Sampling, Split, System, Task, TaskExample
 from seqgen.tasks.networks import require_vocab_size
-from seqgen.tasks.processes.batch import Batch, numbered, require_own_data
+from seqgen.tasks.processes.batch import Batch, numbered
 from seqgen.tasks.table import Figure, Gathered, Table
 from seqgen.train.source import Source
 
@@ -142,6 +142,8 @@ class SeasonalSymbols(Task):
 
     Config = SeasonalConfig
     config: SeasonalConfig
+    evaluation_options = frozenset({"limit"})
+    sampling_options = frozenset({"out", "length", "temperature", "seed"})
 
     @classmethod
     def examples(cls, directory: Path) -> Iterable[TaskExample]:
@@ -170,7 +172,6 @@ class SeasonalSymbols(Task):
     @torch.no_grad()
     def evaluate(self, system: System, options: Evaluation) -> Table:
         """Bits per symbol of rows not seen, two seasons into each, beside the known entropies."""
-        require_own_data(options)
         density, process = _density(system), self.config.process
         past = 2 * process.season
         x = process.draw(self.config.held_out, past + self.config.length, Key(0, _STREAMS["test"]), 0)
@@ -202,15 +203,15 @@ class SeasonalSymbols(Task):
     @torch.no_grad()
     def sample(self, system: System, options: Sampling) -> str:
         """Draw one row of symbols, written as numbers."""
-        density = _density(system)
-        u = noise.block(options.seed, 0, 0, options.length * density.num_uniforms)
-        made = density.sample(torch.from_numpy(u).view(1, options.length, -1), None, options.temperature)
+        density, length = _density(system), options.elements
+        u = noise.block(options.seed, 0, 0, length * density.num_uniforms)
+        made = density.sample(torch.from_numpy(u).view(1, length, -1), None, options.temperature)
         text = " ".join(str(int(symbol)) for symbol in made[0]) + "\n"
         if options.out is not None:
             options.out.write_text(text, encoding="utf-8")
         else:
             sys.stdout.write(text)
-        return f"{options.out or 'standard output'}: {options.length} symbols"
+        return f"{options.out or 'standard output'}: {length} symbols"
 
 
 def _density(system: System) -> Density:

@@ -26,7 +26,7 @@ from seqgen.spec import Facts, FrameSpec
 from seqgen.stream.combinators import Repeat
 from seqgen.stream.conditioning import Frames
 from seqgen.tasks.contract import Evaluation, Sampling, Split, System, Task, TaskExample
-from seqgen.tasks.processes.batch import Batch, numbered, require_own_data
+from seqgen.tasks.processes.batch import Batch, numbered
 from seqgen.tasks.processes.tuned_resonance_quadrature import entropy_rate, least_divergence
 from seqgen.tasks.table import Figure, Gathered, Table
 from seqgen.train.batch import mapped
@@ -130,6 +130,8 @@ class TunedResonance(Task):
 
     Config = TunedResonanceConfig
     config: TunedResonanceConfig
+    evaluation_options = frozenset({"limit", "temperature", "seed"})
+    sampling_options = frozenset({"out", "length", "temperature", "seed"})
 
     @classmethod
     def examples(cls, directory: Path) -> Iterable[TaskExample]:
@@ -167,7 +169,6 @@ class TunedResonance(Task):
     def evaluate(self, system: System, options: Evaluation) -> Table:
         """Figures of the method over held-out rows, each judged in several passes; the power of what the generator
         makes for them over that of the recordings, in all and in eight bands; and what is known of the process."""
-        require_own_data(options)
         assert system.objective is not None
         pool = self._pool("test", system.objective.evaluation_rows, options.limit)
         rows = len(pool.recordings.x)
@@ -224,7 +225,7 @@ class TunedResonance(Task):
         density = system.networks.get("generator")
         if not isinstance(density, Density):
             raise SeqgenError("this run trains no density", remedy="name the run of one, called generator")
-        hop, length = self.config.hop, options.length
+        hop, length = self.config.hop, options.elements
         tuned = tunings(self.config, 1, -(-length // hop), _SPLITS["test"])
         u = noise.block(options.seed, 0, 0, tuned.shape[1] * hop * density.num_uniforms)
         cond = Frames(tuned, torch.zeros(1, dtype=torch.int64))

@@ -103,6 +103,8 @@ class Characters(Task):
 
     Config = CharactersConfig
     config: CharactersConfig
+    evaluation_options = frozenset({"data", "limit"})
+    sampling_options = frozenset({"out", "prompt", "length", "temperature", "seed"})
 
     @classmethod
     def examples(cls, directory: Path) -> Iterable[TaskExample]:
@@ -124,6 +126,23 @@ class Characters(Task):
     def require_fit(self, networks: Mapping[str, nn.Module]) -> None:
         """Refuse models of another alphabet."""
         require_vocab_size(networks, self.facts.vocab_size)
+
+    def adopt(self, network: nn.Module, facts: Facts, where: str) -> None:
+        """Refuse networks that learnt other characters, or gave them other numbers."""
+        if facts.alphabet != self.facts.alphabet:
+            raise SeqgenError(
+                f"{where} was trained on {len(facts.alphabet)} kinds of characters, which are not the "
+                f"{len(self.facts.alphabet)} of this text",
+                remedy="train both on the same text",
+            )
+
+    def require_sensible(self) -> None:
+        """Refuse stretches that are longer than the text."""
+        if self.config.segment > self.facts.examples:
+            raise SeqgenError(
+                f"'task.segment' is {self.config.segment} characters, the training text has {self.facts.examples}",
+                remedy="train on shorter stretches, or on a longer text",
+            )
 
     def source(self, split: Split, networks: Mapping[str, nn.Module]) -> Stretches:
         return self._stretches(_part(self.config, split))
@@ -149,7 +168,8 @@ class Characters(Task):
         assert system.objective is not None
         text = _read(options.data) if options.data is not None else _part(self.config, "test")
         text = text[: options.limit * self.config.segment] if options.limit else text
-        unknown = sum(character not in set(self.facts.alphabet) for character in text)
+        known = set(self.facts.alphabet)
+        unknown = sum(character not in known for character in text)
         found = Gathered()
         for index, batch in enumerate(self._stretches(text).whole()):
             found.add(system.objective.measure(batch, Key(self.run.train.seed, _EVALUATION + index), index), batch.ids)
@@ -185,8 +205,9 @@ class Characters(Task):
         state = generator.init_state(1)
         if options.prompt:
             _, state = generator.step(torch.from_numpy(self.encode(options.prompt))[None], state, None)
-        u = noise.block(options.seed, 0, 0, options.length * generator.num_uniforms)
-        uniforms = torch.from_numpy(u).view(1, options.length, -1).to(generator.body.zeros(0).device)
+        length = options.elements
+        u = noise.block(options.seed, 0, 0, length * generator.num_uniforms)
+        uniforms = torch.from_numpy(u).view(1, length, -1).to(generator.body.zeros(0).device)
         values, _ = generator.generate(uniforms, state, None, options.temperature)
         return self.decode(values[0].cpu().numpy())
 

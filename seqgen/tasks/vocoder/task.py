@@ -6,6 +6,7 @@ import functools
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,7 +27,7 @@ from seqgen.export import voice
 from seqgen.generation.contract import Generator
 from seqgen.generation.vocoder import Vocoder
 from seqgen.metrics.table import UNITS, summarise
-from seqgen.runtime import open_runtime
+from seqgen.runtime import open_runtime, runnable
 from seqgen.runtime.contract import Runtime
 from seqgen.spec import Facts, require_same_signature
 from seqgen.tasks.contract import Evaluation, Exporting, Sampling, Split, System, Task, TaskExample
@@ -53,6 +54,8 @@ class Vocoding(Task):
 
     Config = VocoderConfig
     bundle_kind: ClassVar[str] = "vocoder"
+    evaluation_options = frozenset({"data", "limit", "temperature", "seed", "keep"})
+    sampling_options = frozenset({"given", "out", "speaker", "temperature", "seed", "runtime"})
 
     @classmethod
     def examples(cls, directory: Path) -> Iterable[TaskExample]:
@@ -114,7 +117,8 @@ class Vocoding(Task):
 
     def adopt(self, network: nn.Module, facts: Facts, where: str) -> None:
         """Refuse networks trained at another rate, and voices of other features or speakers."""
-        assert facts.features is not None
+        if facts.features is None:
+            raise SeqgenError(f"{where} was not trained on recordings", remedy="name a run of the task 'vocoder'")
         there, here = facts.features.sample_rate, self.options.features.sample_rate
         if there != here:
             raise SeqgenError(
@@ -185,6 +189,8 @@ class Vocoding(Task):
     def evaluate(self, system: System, options: Evaluation) -> Table:
         """Figures of the method, then distances of what the voice makes of each utterance's own features, beside
         Griffin–Lim."""
+        if system.runtime is not None:
+            system = replace(system, networks={_GENERATOR: self._rebuilt(system.runtime.bundle)})
         data = _first(
             DataDir.load(options.data or Path(self.options.test)), options.limit or self.options.test_utterances
         )
@@ -242,10 +248,19 @@ class Vocoding(Task):
 
     def open_bundle(self, bundle: Bundle, runtime: str) -> System:
         opened = open_runtime(bundle, runtime)
-        rebuilt = TorchRuntime(bundle)
-        networks = {_GENERATOR: rebuilt.generator}
-        return System(networks, label=f"{bundle.manifest.name} {bundle.manifest.digest[:12]} through {opened}",
-                      runtime=opened)  # fmt: skip
+        label = f"{bundle.manifest.name} {bundle.manifest.digest[:12]} through {opened}"
+        return System({}, label=label, runtime=opened)
+
+    @staticmethod
+    def _rebuilt(bundle: Bundle) -> Generator:
+        """The voice of a bundle in float32, which its runtimes are judged by."""
+        if "torch" not in runnable(bundle):
+            raise SeqgenError(
+                f"{bundle.directory} is for the native engine only: it lacks the float32 weights that it would be "
+                "judged by",
+                remedy="export the experiment without --engine-only, and evaluate that bundle",
+            )
+        return TorchRuntime(bundle).generator
 
     def sample(self, system: System, options: Sampling) -> str:
         """Vocode one recording."""
@@ -259,13 +274,14 @@ class Vocoding(Task):
         audio, rate = io.read(options.given)
         features = log_mel(resample(audio, rate, self.options.features.sample_rate), self.options.features)
         with tempfile.TemporaryDirectory() as scratch:
-            runtime = self._runtime(system, Path(scratch) / "voice")
+            runtime = self._runtime(system, Path(scratch) / "voice", options.runtime)
             noise = {"seed": options.seed, "temperature": options.temperature}
             (made,) = vocode(runtime, [features], [speaker], [0], **noise)  # type: ignore[arg-type]
         io.write(options.out, made, self.options.features.sample_rate)
         return f"{options.out}: {len(made) / self.options.features.sample_rate:.2f} s of audio through {runtime}"
 
     def export(self, system: System, out: Path, options: Exporting) -> Bundle:
+        run = replace(self.run, networks={**self.run.networks, **system.definitions})
         about = voice.About(
             name=self.run.name,
             kind=self.bundle_kind,
@@ -273,7 +289,7 @@ class Vocoding(Task):
             features=self.options.features,
             speakers=self.facts.speakers,
             licence=self.run.licence,
-            config=config.dump(self.run),
+            config=config.dump(run),
             provenance={"config_digest": config.digest(self.run), "checkpoint": system.label, **options.notes},
         )
         return voice.write(
