@@ -23,7 +23,7 @@ from seqgen.stream.contract import Streamable
 
 @dataclass(frozen=True)
 class Matrices:
-    """How the engine's own file holds the matrices of an op, by their names.
+    """Precisions in which the engine's own file holds the matrices of an op, by their names.
 
     Attributes:
         int8: those of 8 bits, with how many each is of, side by side. bfloat16: those of 16 bits.
@@ -53,7 +53,7 @@ class Placed:
 
 
 class DensityExporter(ABC):
-    """How a kind of density is exported: its ONNX graphs, and its part of the native engine's program.
+    """Exporter of a kind of density: its ONNX graphs, and its part of the native engine's program.
 
     Registered in ``DENSITY_EXPORTERS`` under the density's name.
 
@@ -85,7 +85,7 @@ class DensityExporter(ABC):
 
 
 class NetworkExporter(ABC):
-    """How a kind of network (a registered model or flow) stands in the native engine's program: one op.
+    """Exporter of a kind of network (a registered model or flow) into the native engine's program, as one op.
 
     Registered in ``NETWORK_EXPORTERS`` under the network's name.
 

@@ -94,7 +94,7 @@ class Levels(NamedTuple):
 
     @property
     def unit(self) -> Tensor:
-        """What 1 stands for."""
+        """Weight that the integer 1 stands for."""
         return self.absmax / self.top
 
     @property

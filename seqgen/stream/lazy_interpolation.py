@@ -28,11 +28,11 @@ class LazyInterpolation:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Of what it stands for."""
+        """Shape ``(B, T, C)`` of the interpolated vectors."""
         return self.line.shape[0], self.basis.shape[0], self.line.shape[2]
 
     def dense(self) -> Tensor:
-        """What it stands for."""
+        """The interpolated vectors themselves, ``[B, T, C]``."""
         return self.basis @ self.line
 
     def split(self, size: int | Sequence[int], dim: int = -1) -> list[LazyInterpolation]:

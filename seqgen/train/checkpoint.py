@@ -25,7 +25,7 @@ Tensors = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class CheckpointIdentity:
-    """Which run a checkpoint belongs to: resolved configuration (YAML), its digest, and the feature signature."""
+    """Identity of the run that a checkpoint belongs to: resolved configuration, digest, feature signature."""
 
     config_text: str
     digest: str
@@ -41,7 +41,7 @@ class Best(NamedTuple):
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is: finished updates, seconds spent, best validation, validations since then, loss-scaler state."""
+    """Progress of a run: finished updates, seconds spent, best validation, validations since then, scaler's state."""
 
     step: int = 0
     seconds: float = 0.0

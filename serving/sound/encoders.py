@@ -22,10 +22,10 @@ class Encoder(ABC):
 
     @abstractmethod
     def push(self, audio: Audio) -> bytes:
-        """What these samples, ``[N]`` in [-1, 1), become; may be held back until more has come."""
+        """Bytes that these samples, ``[N]`` in [-1, 1), become; some may be held back until more has come."""
 
     def finish(self) -> bytes:
-        """What is still owed at the end."""
+        """Bytes that are still owed at the end of the stream."""
         return b""
 
 
@@ -98,7 +98,7 @@ class _GrowingFile(io.RawIOBase):
         self._made, self._place, self._end = bytearray(), 0, 0
 
     def take(self) -> bytes:
-        """What is new."""
+        """Bytes written since the last call."""
         new = bytes(self._made)
         self._made.clear()
         return new

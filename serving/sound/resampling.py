@@ -63,7 +63,7 @@ class Resampler:
         self._taken = self._made = 0
 
     def push(self, audio: Audio) -> Audio:
-        """What can be said after these samples."""
+        """Resampled audio that is decided once these samples are in."""
         self._held = np.concatenate([self._held, audio.astype(np.float64)])
         self._taken += len(audio)
         # Output n needs input up to floor(n * down / up) + reach.

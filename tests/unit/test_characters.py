@@ -107,14 +107,16 @@ def test_a_uniform_model_has_as_many_bits_as_the_alphabet_says(task: Characters)
         (lambda text: text.write_bytes(b""), ("is empty; give a text",)),
         (lambda text: text.write_bytes(b"abc\xff"), ("not UTF-8 at byte 3; convert",)),
         (lambda text: text.unlink(), ("cannot read the text", "No such file")),
+        (lambda text: text.write_text("a"), ("'task.segment' is 8 characters, the training text has 1; train on",)),
         (lambda text: text.write_text("a"), ("nothing is left for valid",)),
     ],
 )
 def test_a_text_that_will_not_do_is_one_line(conf: Path, tmp_path: Path, change: object, said: tuple[str, ...]) -> None:
     change(tmp_path / "text.txt")  # type: ignore[operator]
-    size = 2 if "nothing is left" in said[0] else 8
+    size = 2 if "left" in said[0] or "segment" in said[0] else 8
     conf.write_text(CONFIG.format(text=tmp_path / "text.txt", size=size))
-    refused("train", conf, "--out", tmp_path / "exp", named=("text.txt" if size == 8 else "", *said))
+    shorter = ("--set", "task.segment=1") if "left" in said[0] else ()
+    refused("train", conf, "--out", tmp_path / "exp", *shorter, named=("text.txt" if size == 8 else "", *said))
     assert not (tmp_path / "exp").exists()
 
 

@@ -160,7 +160,7 @@ def test_options_of_an_evaluation(tmp_path: Any) -> None:
     assert cold.figures["entropy"].value < first.figures["entropy"].value
     assert np.loadtxt(tmp_path / "samples.txt").shape == (50, 4)
     assert judged(task, built, limit=5).record["sequences"] == 5
-    with pytest.raises(SeqgenError, match="--data .*: of no use to the task 'grammar'; leave it out; it heeds --examples"):
+    with pytest.raises(SeqgenError, match=r"--data .*: of no use to the task 'grammar'; leave it out"):
         task.require_heeded(Evaluation(data=tmp_path))
     with pytest.raises(SeqgenError, match="--speaker anna: of no use"):
         task.require_heeded(Sampling(speaker="anna"))
