@@ -52,6 +52,8 @@ class Experiment:
             definitions = made._followed()
             if any(definitions[name] != run.networks[name] for name in definitions):
                 _replace(directory / NETWORKS, config.dump(_Definitions(definitions)))
+            else:
+                (directory / NETWORKS).unlink(missing_ok=True)  # of a run that was here before
         except OSError as error:
             raise SeqgenError(
                 f"cannot write {directory}: {error.strerror}", remedy="choose a writable place with free space"

@@ -36,11 +36,15 @@ def test_a_voice_that_was_trained_further_is_exported_whole(work: Path, tmp_path
     words = ("--device", "cpu", "--set", further, "train.steps=2")
     done("train", work / "run.yaml", "--out", tmp_path / "exp", *words)
     shutil.rmtree(tmp_path / "first")
+    assert (tmp_path / "exp/networks.yaml").is_file()
     done("export", tmp_path / "exp", "--out", tmp_path / "voice")
     assert "pretrained" not in (tmp_path / "voice/config.yaml").read_text()
     done("check", tmp_path / "voice")
     scored = done("eval", tmp_path / "exp", "--likelihood-only", "--json").json()
     assert 10 < scored["bits_per_sample"] < 20
+    shutil.rmtree(tmp_path / "exp/checkpoints")
+    done("train", work / "run.yaml", "--out", tmp_path / "exp", "--device", "cpu")  # another run in its place
+    assert not (tmp_path / "exp/networks.yaml").exists()
 
 
 def test_a_voice_that_does_not_reproduce_itself_is_not_left_behind(
