@@ -143,8 +143,9 @@ def compare(got: Mapping[str, Figure], expected: Mapping[str, Figure]) -> tuple[
 
 def likely(name: str) -> bool:
     """Whether a figure is a loss or a likelihood, which another machine gives too, but for roundings."""
-    last = name.rpartition("/")[2]
-    return "/losses/" in name or "/bits_and_samples/" in name or last in LIKELIHOODS
+    _, separator, example = name.partition("/examples/")
+    quantity = example.split("/")[0] if separator else name.rpartition("/")[2]
+    return "/losses/" in name or quantity in LIKELIHOODS
 
 
 def machine() -> dict[str, str]:
