@@ -21,11 +21,11 @@ from seqgen.spec import FeatureSpec
 
 Format = Literal["float32", "bf16", "int8"]
 FORMATS: dict[str, Format] = {"int8": "int8", "bf16": "bf16", "f32": "float32"}
-"""How the native engine holds weights, by the ending of a preset's name."""
+"""Formats of the native engine's weights, by the ending of a preset's name."""
 BLOCKS: dict[Format, tuple[int, int]] = {"int8": (16, 4), "bf16": (16, 2), "float32": (16, 1)}
 """Rows and columns of the blocks that are kept or left out, for each format."""
 DEFAULT = "wavernn-896"
-"""What is measured where no voice is named."""
+"""Preset that is measured where no voice is named."""
 
 
 @dataclass(frozen=True)

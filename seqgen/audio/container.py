@@ -13,7 +13,7 @@ _LAST_PAGE = 4
 
 
 def damage(file: BinaryIO) -> str:
-    """What is wrong with a WAV or Ogg file's container, or "" where nothing is (or it is another container).
+    """Fault of a WAV or Ogg file's container, or "" where nothing is (or it is another container).
 
     The stream's position is put back to the start of the file. FLAC needs no check here: its header states the length
     and every frame has a checksum that libsndfile verifies.

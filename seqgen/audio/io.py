@@ -32,7 +32,7 @@ _WRITE_BLOCK = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class AudioInfo:
-    """What a recording's header says: rate in Hz, samples per channel, channels."""
+    """Header of a recording: rate in Hz, samples per channel, channels."""
 
     sample_rate: int
     samples: int

@@ -130,7 +130,7 @@ def predicted(history: Tensor, coefficients: Tensor) -> Tensor:
 
 
 def prediction_for(spec: FeatureSpec, order: int, codec: str) -> LinearPrediction | None:
-    """What a configuration asks for: ``None`` for order 0.
+    """Linear prediction that a configuration asks for; ``None`` for order 0.
 
     Raises:
         SeqgenError: where the codec is not 16-bit PCM.

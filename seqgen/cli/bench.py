@@ -35,7 +35,7 @@ MEASUREMENTS = Registry(
         "training": "seqgen.cli.bench_training:measure",
     },
 )
-"""What is measured: a preset names those that it has. Each is given the command line and the preset, and makes rows."""
+"""Measurements: a preset names those that it has. Each is given the command line and the preset, and makes rows."""
 ALONE = {"engine": ("native", "the native engine"), "recordings": ("torch", "torch")}
 """The one runtime that some measurements are of, and what a message calls it."""
 

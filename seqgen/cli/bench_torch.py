@@ -78,7 +78,7 @@ def step(given: argparse.Namespace, preset: Preset) -> dict[str, Any]:
 
 
 def _speed(preset: Preset, streams: int, threads: int, rate: float) -> dict[str, Any]:
-    """What all rows begin with; ``rate``: samples per second of all streams together."""
+    """Columns that all rows begin with; ``rate``: samples per second of all streams together."""
     return {
         "preset": preset.name,
         "runtime": "torch",

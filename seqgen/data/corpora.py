@@ -93,7 +93,7 @@ class Demo(Corpus):
 
     @staticmethod
     def embedded() -> Path:
-        """Where a checkout keeps the corpus.
+        """Folder in which a checkout keeps the corpus.
 
         Raises:
             SeqgenError: when seqgen runs from an installed package without the checkout.

@@ -105,7 +105,7 @@ class Corpus(ABC):
         """
 
     def group(self, utterance: RawUtterance) -> str:
-        """What must not be in two splits: by default the sentence, or the utterance where nothing is transcribed."""
+        """Key of one split only: by default the sentence, or the utterance where nothing is transcribed."""
         return sentence(utterance.text) or utterance.id
 
     def splits(self, utterances: Sequence[RawUtterance]) -> list[str]:

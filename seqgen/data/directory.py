@@ -146,7 +146,7 @@ def _utterances(given: Tables, headers: Mapping[str, AudioInfo]) -> tuple[list[U
 
 
 def _location(path: Path, directory: Path) -> str:
-    """How ``wav.scp`` names a file: relative inside the parent of the data directory, else absolute.
+    """Name of a file in ``wav.scp``: relative inside the parent of the data directory, else absolute.
 
     Audio that was made together with the directory can then be moved with it, and a corpus elsewhere stays put.
     """

@@ -57,7 +57,7 @@ class Estimator(ABC):
 
     @final
     def variance(self, scores: Tensor) -> Tensor:
-        """How much the value varies from batch to batch, judged by each batch alone: ``[…, K, K] → […]`` in nats².
+        """Variance of the value from batch to batch, judged by each batch alone: ``[…, K, K] → […]`` in nats².
 
         The jackknife: with ``v_k`` the value without pair k, and v̄ their mean,
 

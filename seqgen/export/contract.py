@@ -76,7 +76,7 @@ class DensityExporter(ABC):
         """The ops between network and codec; None where the engine has none."""
 
     def conditioner_state(self, state: Any) -> Any:
-        """Of a fresh generator's state that of its conditioning network."""
+        """State of the conditioning network within a fresh generator's."""
         return state.conditioner
 
     def matrices(self, op: Op) -> Matrices:

@@ -1,4 +1,4 @@
-"""What the graphs of all vocoders share: steps along time as loops, the conditioning network, the interface."""
+"""Parts that the graphs of all vocoders share: steps along time as loops, the conditioning network, the interface."""
 
 from __future__ import annotations
 

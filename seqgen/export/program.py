@@ -48,7 +48,7 @@ def _drawing(vocoder: Vocoder) -> list[Op] | None:
 
 
 def named(vocoder: Vocoder) -> str:
-    """What messages call the network of a vocoder."""
+    """Name of a vocoder's network in messages."""
     generator = vocoder.generator
     lanes = f" of {generator.lanes} lanes" if generator.lanes > 1 else ""
     density, body = type(generator).__name__, type(generator.body).__name__

@@ -77,7 +77,7 @@ class _Step(nn.Module):
 
 
 class _Leave(nn.Module):
-    """What is complete after a call: ``elements [B, N, 2]``, or with ``score`` distributions ``[B, 2·N, P]``."""
+    """Samples complete after a call: ``elements [B, N, 2]``, or with ``score`` distributions ``[B, 2·N, P]``."""
 
     def __init__(self, generator: Subscale, score: bool) -> None:
         super().__init__()

@@ -33,7 +33,7 @@ GOLDEN_ROWS = 2
 
 @dataclass(frozen=True)
 class About:
-    """What a bundle says of a voice.
+    """Description of a voice in its bundle.
 
     Attributes:
         name, kind, licence, provenance: as in the manifest; the versions of torch and platform are added.
@@ -156,7 +156,7 @@ def _golden(vocoder: Vocoder, channels: int) -> dict[str, npt.NDArray[Any]]:
 def _engine_golden(
     directory: Path, golden: dict[str, npt.NDArray[Any]], precision: program.Precision
 ) -> dict[str, npt.NDArray[Any]]:
-    """What the engine's generic kernels, which define the others, make of the golden inputs with rounded weights."""
+    """Output of the engine's generic kernels, which define the others, for the golden inputs with rounded weights."""
     engine = Engine(directory, format=precision, isa="generic")
     features, expected = golden["features"], golden["audio"]
     audio = np.empty_like(expected)
@@ -171,7 +171,7 @@ def _engine_golden(
 
 
 def _engine_alone(golden: dict[str, npt.NDArray[Any]], precision: program.Precision) -> dict[str, npt.NDArray[Any]]:
-    """Of the golden vectors those that this precision is compared with."""
+    """Golden vectors that this precision is compared with."""
     suffix = "" if precision == "float32" else f".{precision}"
     kept = {"features", "uniforms", "elements", f"audio{suffix}", f"params{suffix}"}
     return {name: value for name, value in golden.items() if name in kept}

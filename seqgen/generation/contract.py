@@ -151,11 +151,11 @@ class Generator(Density):
 
     @abstractmethod
     def elements(self, u: Tensor, values: Tensor) -> Tensor:
-        """What :meth:`step` must read, ``[B, T]``, to go the way on which ``u`` gave ``values``."""
+        """Elements that :meth:`step` must read, ``[B, T]``, to go the way on which ``u`` gave ``values``."""
 
     @abstractmethod
     def judge(self, params: Tensor, reference: Tensor, elements: Tensor) -> dict[str, Tensor]:
-        """What distributions made by some runtime, rounded weights and all, are worth.
+        """Judgement of distributions that some runtime made, rounded weights and all.
 
         Shapes: ``params [B, T, num_params]`` of the runtime and ``reference``, the same of this generator, for
         ``elements [B, T]`` → named amounts of each element, ``[B, T]``: ``nats`` is its surprise at them,

@@ -87,7 +87,7 @@ class Vocoder:
         return self.generate(padded, self.init_state(len(u)), features, temperature).audio[:, :samples]
 
     def elements(self, audio: npt.NDArray[Any], features: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """What a fresh stream must draw to sound like ``audio [B, N]`` over ``features [B, F, M + speakers]``."""
+        """Elements with which a fresh stream sounds like ``audio [B, N]`` over ``features [B, F, M + speakers]``."""
         if self.prediction is not None:
             hop, order = self.prediction.spec.hop, self.prediction.order
             mel = features[:, : -(-audio.shape[1] // hop), : self.prediction.spec.n_mels]

@@ -120,7 +120,7 @@ class FrameConditioner(Streamable[tuple[Any, ...]]):
         return vectors, (first, (*rest, waiting))
 
     def frames(self, x: Tensor, state: tuple[Any, ...]) -> tuple[Tensor, tuple[Any, ...]]:
-        """What :meth:`step` interpolates, ``[B, F, out_dim]``; the interpolation's own state stays as it was."""
+        """Points that :meth:`step` interpolates, ``[B, F, out_dim]``; the interpolation's own state stays as it was."""
         y, first = self._enter(x, state[0])
         *layers, _ = self.rest.layers
         after = []

@@ -207,7 +207,7 @@ class Actual(Objective):
         return self.config.likelihood * nats - gain, terms
 
     def _gain(self, rollout: Rollout, gradient: Gradient) -> Tensor:
-        """What has the policy gradient of each row as its gradient, ``[B]``."""
+        """Surrogate loss whose gradient is the policy gradient of each row, ``[B]``."""
         log_p = full(self.generator.distributions(rollout.y)).log_softmax(dim=-1)  # [B, T, A]
         with torch.no_grad():
             q = full(self.critic(self._prefixes(rollout.y)))  # [B, T, A]
@@ -219,7 +219,7 @@ class Actual(Objective):
         return (_chosen(log_p, rollout.y) * (returns - baseline) * rollout.real).sum(dim=1)
 
     def _prefixes(self, y: Tensor) -> Tensor:
-        """What a network reads to have Y_{t-1} at position t: every symbol one later."""
+        """Input of a network that has Y_{t-1} at position t: every symbol one later."""
         delay = self.generator.delay
         return delay.step(y, delay.init_state(len(y)))[0]
 

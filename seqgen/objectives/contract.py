@@ -178,7 +178,7 @@ class Objective(nn.Module, ABC):
         return f"{first}/loss" if len(self.players) > 1 else "loss"
 
     def begin(self, batch: Any, rng: Key) -> Any:
-        """What the players share on this batch, computed once and without gradients (free-running samples, targets)."""
+        """Values players share on this batch, computed once and without gradients (free-running samples, targets)."""
         return None
 
     @abstractmethod

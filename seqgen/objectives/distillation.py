@@ -194,7 +194,7 @@ class Distillation(Objective):
         return found
 
     def _features(self, audio: Tensor) -> list[Tensor]:
-        """What the classifier hears inside in audio ``[B, T]``."""
+        """Features inside the classifier of audio ``[B, T]``."""
         _, _, activations = self.classifier.observe(audio[..., None], self.classifier.init_state(len(audio)))
         return activations
 

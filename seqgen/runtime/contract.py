@@ -44,7 +44,7 @@ class Runtime(ABC):
 
     @property
     def format(self) -> str:
-        """How the weights are held."""
+        """Format in which the weights are held."""
         return "float32"
 
     def __str__(self) -> str:
@@ -67,7 +67,7 @@ class Runtime(ABC):
         return noise.block(seed, stream, start, count)
 
     def samples(self, given: npt.NDArray[Any], symbols_per_sample: int, state: State, cond: Floats) -> int:
-        """How many audio samples N ``given [B, (N + ahead)·symbols_per_sample]`` is for.
+        """Number N of audio samples that ``given [B, (N + ahead)·symbols_per_sample]`` is for.
 
         What does not fit is refused before anything is run.
 

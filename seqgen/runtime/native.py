@@ -19,7 +19,7 @@ from seqgen.runtime.contract import Floats, Runtime, State
 
 Format = Literal["program", "float32", "bf16", "int8"]
 FORMATS: tuple[Format, ...] = ("program", "float32", "bf16", "int8")
-"""How weights are held, in the order of ``seqgen_format``; ``program``: as the bundle asks."""
+"""Formats in which weights are held, in the order of ``seqgen_format``; ``program``: as the bundle asks."""
 PROGRAM = "program.json"
 MAX_STREAMS = 16
 MOST_NOISE = 1000
@@ -291,7 +291,7 @@ class NativeRuntime(Runtime):
 
     @property
     def format(self) -> str:
-        """How the weights are held."""
+        """Format in which the weights are held."""
         return FORMATS[int(self.engine.info.format)]
 
     def init(self, batch: int) -> State:

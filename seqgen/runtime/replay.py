@@ -99,7 +99,7 @@ def replay(runtime: Runtime) -> Verdict:
 def _allowed(
     runtime: Runtime, params: npt.NDArray[np.float32], audio: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.float32]:
-    """How far each sample may lie from the golden one. Noise that is scaled and shifted rounds as its mean does, which
+    """Distance allowed from the golden samples. Noise that is scaled and shifted rounds as its mean does, which
     frames of noise may lead far beyond full scale."""
     if runtime.manifest.feeds_back:
         return np.zeros_like(audio)

@@ -163,7 +163,7 @@ class Task(ABC):
 
     @abstractmethod
     def read_facts(self) -> Facts:
-        """What the training data tell before any network is built."""
+        """Facts that the training data tell before any network is built."""
 
     @abstractmethod
     def source(self, split: Split, networks: Mapping[str, nn.Module]) -> Source:
@@ -171,7 +171,7 @@ class Task(ABC):
 
     @abstractmethod
     def evaluate(self, system: System, options: Evaluation) -> Table:
-        """What ``seqgen eval`` prints and writes of an experiment, or of an opened bundle."""
+        """Table that ``seqgen eval`` prints and writes of an experiment, or of an opened bundle."""
 
     def require_fit(self, networks: Mapping[str, nn.Module]) -> None:
         """Refuse networks that do not fit the data; by default none.

@@ -76,11 +76,11 @@ class Experiment:
 
     @property
     def source(self) -> str:
-        """What messages call the configuration."""
+        """Name of the configuration in messages: its path."""
         return str(self.directory / CONFIG)
 
     def identity(self) -> CheckpointIdentity:
-        """What its checkpoints must belong to."""
+        """Identity of the run, which its checkpoints must bear."""
         return CheckpointIdentity(config.dump(self.run), config.digest(self.run), self.facts.signature)
 
     def task(self) -> Task:
@@ -108,7 +108,7 @@ class Experiment:
 
     @property
     def definitions(self) -> Mapping[str, config.Component]:
-        """How each network that the run trains is built. Where another run began to train it the definition is kept
+        """Definitions of the networks that the run trains. Where another run began to train one its definition is kept
         here, so that nothing of that run is needed any more."""
         kept = self.directory / NETWORKS
         return config.load(kept, _Definitions).networks if kept.is_file() else self._followed()

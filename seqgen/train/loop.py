@@ -206,7 +206,7 @@ class _Run:
         return "finished"
 
     def _share(self) -> tuple[int, int]:
-        """Which rows of a global batch are this process's: of coupled rows all are, in every process."""
+        """Rows of a global batch that are this process's: of coupled rows all are, in every process."""
         return (0, 1) if self.objective.couples_rows else (self.fabric.global_rank, self.fabric.world_size)
 
     def _step(self, step: int, batches: Sequence[Any]) -> None:

@@ -131,7 +131,7 @@ class Players:
             owned[name].grad = (direction * self._loss_scale()).to(owned[name].dtype)
 
     def _loss_scale(self) -> float:
-        """What the loss scaler of half precision will divide gradients by."""
+        """Scale that half precision's loss scaler will divide gradients by."""
         scaler = getattr(self.fabric.strategy.precision, "scaler", None)
         return 1.0 if scaler is None else float(scaler.get_scale())
 

@@ -28,7 +28,7 @@ class Source(ABC):
         """Look at what was learnt after a step; most sources do not care."""
 
     def state(self) -> dict[str, Tensor]:
-        """What a checkpoint must hold of the source, by name; nothing where batches are functions of their number."""
+        """State of the source for a checkpoint, by name; nothing where batches are functions of their number."""
         return {}
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:

@@ -295,7 +295,7 @@ class StreamProtocol:
         return [ReleaseSlot(number), _send_json("closed", number), *self._maybe_close()]
 
     def _work_off(self, number: int, context: _Context) -> list[Action]:
-        """What came while a context could not take it."""
+        """Messages that came while a context could not take them."""
         actions: list[Action] = []
         if context.backlog:
             actions += self._begin(number, context)

@@ -146,7 +146,7 @@ class SlotLease:
             self._pool.release(self)
 
     def receive(self, event: StreamEvent) -> None:
-        """What the worker tells of the present stream, on the event loop."""
+        """Reports of the worker on the present stream, on the event loop."""
         if event.data and not self._closed:
             self._chunks.append(event.data)
         self.underruns += event.underrun

@@ -151,7 +151,7 @@ class ProcessWorker:
         self._tell(Command.CONSUMED, key, encode_number(consumed))
 
     def _tell(self, command: Command, key: StreamKey, data: bytes = b"") -> None:
-        """What concerns one stream; whoever is gone already gets none."""
+        """Report that concerns one stream; whoever is gone already gets none."""
         if self._connection is not None and key in self._live:
             self._connection.send(command, key, data)
 

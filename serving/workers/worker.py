@@ -31,7 +31,7 @@ class Worker(Protocol):
 
     @property
     def restarts(self) -> int:
-        """How often it had to be started again."""
+        """Number of times that it had to be started again."""
 
     @property
     def pace(self) -> float:

@@ -64,7 +64,7 @@ class LaneContext(Streamable[Any]):
             return self.net.step(x.to(self._like.dtype), state)
 
     def inputs(self, samples: Tensor, lane: Tensor) -> Tensor:
-        """What each lane reads of the samples at its own lane step.
+        """Context that each lane reads of the samples at its own lane step.
 
         Shapes: ``samples [N, …, lanes]``, those at the lane step of row n; int64 ``lane [N]`` →
         ``[N, …, 2·lanes - 1]``.

@@ -143,7 +143,7 @@ class Subscale(FeedbackGenerator):
 
     @property
     def stagger(self) -> Stagger:
-        """Which sample each lane makes in which step."""
+        """Numbers of the samples that each lane makes, step by step."""
         return Stagger(self.config.lanes, self.config.horizon)
 
     @property
@@ -265,7 +265,7 @@ class Subscale(FeedbackGenerator):
         return vectors, Waiting(network, waiting)
 
     def window(self, waiting: Tensor, made: Tensor, samples: int) -> tuple[Tensor, Tensor]:
-        """Of the vectors that wait and those that were made: the ones of ``samples`` samples and of what is ahead of
+        """Vectors of those that wait and those just made: the ones of ``samples`` samples and of what is ahead of
         them, and the ones that wait then."""
         line, kept = torch.cat([waiting, made], dim=1), waiting.shape[1]
         first = line.shape[1] - kept - samples
@@ -332,7 +332,7 @@ class Subscale(FeedbackGenerator):
         return self._fold(_filled(vectors, self.config.lanes, each=1))
 
     def _look_ahead(self, values: Tensor, part: tuple[int, int], state: _Scored) -> tuple[Tensor, _Scored]:
-        """What lanes are told at lane steps ``[first, last)``; ``values [lanes, B, n]`` → ``[lanes·B, steps, C]``."""
+        """Context of lanes at lane steps ``[first, last)``; ``values [lanes, B, n]`` → ``[lanes·B, steps, C]``."""
         lanes, horizon = values.shape[0], self.config.horizon
         first = part[0] + horizon if part[0] else 0
         seen = torch.nn.functional.pad(values, (0, horizon))[:, :, first : part[1] + horizon].permute(1, 2, 0)

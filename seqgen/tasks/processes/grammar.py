@@ -115,7 +115,7 @@ class Grammar(Task):
 
     @property
     def process(self) -> HiddenMarkov:
-        """What the sequences are drawn from."""
+        """Hidden Markov process that the sequences are drawn from."""
         config = self.config
         return HiddenMarkov.of_seed(config.states, config.symbols, sharpness=config.sharpness, seed=config.seed)
 

@@ -85,7 +85,7 @@ def tunings(config: TunedResonanceConfig, rows: int, frames: int, stream: int) -
 
 @torch.no_grad()
 def recordings(config: TunedResonanceConfig, rows: int, frames: int, stream: int) -> Batch:
-    """What the process says to random tunings, by its own sampling loop: ``x [rows, frames·hop, 1]``."""
+    """Recordings of the process for random tunings, by its own sampling loop: ``x [rows, frames·hop, 1]``."""
     process, tuned, samples = generator(config), tunings(config, rows, frames, stream), frames * config.hop
     u = torch.from_numpy(noise.block(_SAMPLES, stream, 0, rows * samples * 2)).view(rows, samples, 2)
     cond = Frames(tuned, torch.zeros(rows, dtype=torch.int64))

@@ -42,7 +42,7 @@ def measured(objective: Objective, batches: Iterable[Batch], seed: int) -> Gathe
 
 @torch.no_grad()
 def measured_by(runtime: Runtime, vocoder: Vocoder, batches: Iterable[Batch]) -> Gathered:
-    """What a runtime's own distributions, rounded weights and all, are worth on whole utterances.
+    """Figures of a runtime's own distributions, rounded weights and all, on whole utterances.
 
     Of a voice that reads what it drew: bits per sample of the recordings. Of one that draws from noise: how far its
     distributions lie from those of the voice in float32, in nats per sample,

@@ -241,7 +241,7 @@ class Vocoding(Task):
             return list(made)
 
     def _runtime(self, system: System, scratch: Path, name: str = "") -> Runtime:
-        """What executes the voice: the runtime of its bundle, for which an experiment is exported."""
+        """Runtime that executes the voice: that of its bundle, for which an experiment is exported."""
         if system.runtime is not None:
             return system.runtime
         return open_runtime(self.export(system, scratch, Exporting()), name)
