@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from seqgen.errors import SeqgenError
 from serving.cli import bench, doctor, keys, serve, vocode, voices
+from serving.cli.options import FileParser
 from serving.voices.vocoder import VoiceFailure
 
 _ABOUT = """\
@@ -28,8 +29,8 @@ _COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0, 1 for an error told in one line, 130 for Ctrl-C."""
-    options = parser().parse_args(arguments)
     try:
+        options = parser().parse_args(arguments)
         return int(options.command(options))
     except (SeqgenError, VoiceFailure) as error:
         sys.stderr.write(f"error: {error}\n")
@@ -49,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
     """Parser of the whole command line."""
     plain = argparse.RawDescriptionHelpFormatter
     made = argparse.ArgumentParser("seqgen-serve", description=_ABOUT, formatter_class=plain)
-    commands = made.add_subparsers(required=True, metavar="COMMAND")
+    commands = made.add_subparsers(required=True, metavar="COMMAND", parser_class=FileParser)
     for name, (meaning, module) in _COMMANDS.items():
         module.options(commands.add_parser(name, help=meaning, epilog=module.EXAMPLES, formatter_class=plain))
     return made

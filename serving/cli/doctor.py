@@ -15,7 +15,7 @@ from pathlib import Path
 from seqgen.errors import SeqgenError
 from seqgen.runtime import native
 from serving.cli.options import port
-from serving.cli.serve import listen
+from serving.listening import listen
 from serving.sound import opus
 from serving.voices.directory import VoiceDirectory
 

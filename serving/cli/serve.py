@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import signal
 import socket
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqgen.errors import SeqgenError
-from serving import logs
-from serving.cli.options import isolation_option, port, positive, voice_options
+from serving import listening, logs
+from serving.cli.options import config_option, file_path, isolation_option, mode, port, positive, voice_options
 from serving.http.protocol import RequestLimits
 from serving.voices.directory import VoiceDirectory
 from serving.voices.store import FixedVoices, VoiceStore
@@ -23,7 +26,6 @@ if TYPE_CHECKING:
 
     from serving.app import App
 
-_SEND_BUFFER = 128 << 10  # bytes the kernel may hold for one slow reader; its default grows to megabytes
 _PATIENCE = 0.0005
 _MEBIBYTE = 1 << 20
 _LONGEST_MESSAGE = 1 << 20  # of a WebSocket
@@ -32,6 +34,8 @@ EXAMPLES = """\
 examples:
   seqgen-serve serve --voices voices/
   seqgen-serve serve --voice exp/voice
+  seqgen-serve serve --config /etc/seqgen-serve/serve.toml
+  seqgen-serve serve --voices voices/ --uds /run/seqgen-serve/http.sock
   curl --data-binary @in.wav 'http://127.0.0.1:8080/v1/vocode?seed=1' > out.wav
   curl -N --data-binary @in.wav 'http://127.0.0.1:8080/v1/vocode?format=pcm' | aplay -f S16_LE -r 16000
 
@@ -40,9 +44,17 @@ SIGTERM and Ctrl-C finish the streams under way (at most --drain seconds), then 
 
 def options(serve: argparse.ArgumentParser) -> None:
     """Options of ``seqgen-serve serve``."""
+    config_option(serve)
     voice_options(serve)
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine)")
-    serve.add_argument("--port", type=port, default=8080, help="port; 0 picks a free one (default: %(default)s)")
+    place = serve.add_mutually_exclusive_group()
+    place.add_argument("--port", type=port, default=8080, help="port; 0 picks a free one (default: %(default)s)")
+    place.add_argument(
+        "--uds", type=file_path, metavar="PATH", help="listen on this Unix socket instead of --host, --port"
+    )
+    serve.add_argument(
+        "--uds-mode", type=mode, default="660", metavar="MODE", help="its permissions in octal (default: %(default)s)"
+    )
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     for name, default, meaning in (
         ("--threads", min(2, cores), "workers"),
@@ -57,11 +69,22 @@ def options(serve: argparse.ArgumentParser) -> None:
         ("--drain", 30, "seconds to finish streams in when stopped"),
     ):
         serve.add_argument(name, type=positive, default=default, help=f"{meaning} (default: %(default)s)")
-    serve.add_argument("--keys", metavar="FILE", help="take requests with an API key only; see `seqgen-serve keys`")
-    serve.add_argument("--tls-cert", metavar="FILE", help="certificate chain (PEM), to serve HTTPS and WSS")
-    serve.add_argument("--tls-key", metavar="FILE", help="its private key (PEM)")
+    who = serve.add_mutually_exclusive_group()
+    who.add_argument(
+        "--keys", type=file_path, metavar="FILE", help="take requests with an API key only; see `seqgen-serve keys`"
+    )
+    who.add_argument(
+        "--no-keys",
+        action="store_true",
+        help="listen on an address of other machines without keys: whoever reaches it uses the voices",
+    )
+    serve.add_argument(
+        "--tls-cert", type=file_path, metavar="FILE", help="certificate chain (PEM), to serve HTTPS and WSS"
+    )
+    serve.add_argument("--tls-key", type=file_path, metavar="FILE", help="its private key (PEM)")
     serve.add_argument(
         "--resume-secret",
+        type=file_path,
         metavar="FILE",
         help="secret shared by replicas, so that one goes on with a sound that another began (default: one of its own)",
     )
@@ -72,15 +95,37 @@ def options(serve: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Serve until stopped."""
-    if options.voices:
-        return _serve(VoiceDirectory(Path(options.voices)), options)
-    if options.voice:
-        return _serve(FixedVoices(open_voice(Path(options.voice))), options)
-    from serving.voices.preset import open_preset
+    with _ended_by_sigterm(), contextlib.ExitStack() as made:
+        if options.voices:
+            return _serve(VoiceDirectory(Path(options.voices)), options)
+        if options.voice:
+            return _serve(FixedVoices(open_voice(Path(options.voice))), options)
+        from serving.voices.preset import open_preset
 
-    with tempfile.TemporaryDirectory() as folder:
-        voice = open_preset(options.preset, Path(folder) / "voice")
-        return _serve(FixedVoices(voice), options)
+        folder = made.enter_context(tempfile.TemporaryDirectory())
+        return _serve(FixedVoices(open_preset(options.preset, Path(folder) / "voice")), options)
+    return 0
+
+
+class _Terminated(BaseException):
+    """Exception of a process that was asked to end."""
+
+
+@contextlib.contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Context that SIGTERM ends as an exception does, so that nothing stays behind; then the process dies of it."""
+
+    def stop(*_: object) -> None:
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except _Terminated:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGTERM)  # returns to the first process of a container only
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _serve(store: VoiceStore, options: argparse.Namespace) -> int:
@@ -93,27 +138,40 @@ def _serve(store: VoiceStore, options: argparse.Namespace) -> int:
 
     _require_tls(options)
     keys = read_keys(Path(options.keys)) if options.keys else None
-    listener = listen(options.host, options.port)
-    logs.set_up(options.log)
-    # Workers and event loop hand the interpreter's lock to each other many times a turn; its default patience (5 ms
-    # each time) would be silence.
-    sys.setswitchinterval(_PATIENCE)
-    limits = RequestLimits(body=options.max_body * _MEBIBYTE, sound=float(options.max_seconds))
-    memory = options.memory * _MEBIBYTE
-    make = process_workers() if options.isolation == "process" else None
     secret = read_secret(Path(options.resume_secret)) if options.resume_secret else None
-    app = App(
-        store, threads=options.threads, slots=options.slots, limits=limits, memory=memory, make=make, secret=secret
-    )
+    with _listener(options) as (listener, address):
+        logs.set_up(options.log)
+        # Workers and event loop hand the interpreter's lock to each other many times a turn; its default patience (5 ms
+        # each time) would be silence.
+        sys.setswitchinterval(_PATIENCE)
+        limits = RequestLimits(body=options.max_body * _MEBIBYTE, sound=float(options.max_seconds))
+        memory = options.memory * _MEBIBYTE
+        make = process_workers() if options.isolation == "process" else None
+        app = App(
+            store, threads=options.threads, slots=options.slots, limits=limits, memory=memory, make=make, secret=secret
+        )
 
-    def started() -> None:
-        sys.stdout.write(f"ready: {described(app)} on {_address(listener, tls=bool(options.tls_cert))}\n")
-        sys.stdout.flush()
+        def started() -> None:
+            sys.stdout.write(f"ready: {described(app)} on {address}\n")
+            sys.stdout.flush()
 
-    config = _config(app if keys is None else ApiKeyMiddleware(app, keys), options)
-    server = DrainingServer(config, drain=app.drain, streaming=lambda: app.pool.streaming, started=started)
-    server.run(sockets=[listener])
-    return 0
+        config = _config(app if keys is None else ApiKeyMiddleware(app, keys), options)
+        server = DrainingServer(config, drain=app.drain, streaming=lambda: app.pool.streaming, started=started)
+        server.run(sockets=[listener])
+        return 0
+
+
+@contextlib.contextmanager
+def _listener(options: argparse.Namespace) -> Iterator[tuple[socket.socket, str]]:
+    """Bound socket and its address in words."""
+    if options.uds:
+        place = Path(options.uds)
+        with listening.listen_unix(place, options.uds_mode) as listener, listening.removed_at_end(place):
+            yield listener, f"unix:{place}"
+    else:
+        with listening.listen(options.host, options.port) as listener:
+            listening.require_keys(listener, keys=bool(options.keys), open_to_all=options.no_keys)
+            yield listener, listening.written(listener, tls=bool(options.tls_cert))
 
 
 def _require_tls(options: argparse.Namespace) -> None:
@@ -129,6 +187,7 @@ def _config(app: Any, options: argparse.Namespace) -> uvicorn.Config:
 
     return uvicorn.Config(
         app,
+        forwarded_allow_ips="*" if options.uds else None,  # who reaches the socket may say whose request it is
         ssl_certfile=options.tls_cert,
         ssl_keyfile=options.tls_key,
         log_config=None,
@@ -142,11 +201,6 @@ def _config(app: Any, options: argparse.Namespace) -> uvicorn.Config:
     )
 
 
-def _address(listener: socket.socket, *, tls: bool) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
-
-
 def described(app: App) -> str:
     """Description of the voices that are open, and of how many listeners each could have."""
     told = []
@@ -155,23 +209,3 @@ def described(app: App) -> str:
         rate, most = voice.vocoder.sample_rate, app.pool.max_listeners(voice.vocoder)
         told.append(f"voice '{name}' at {rate} Hz through {voice.vocoder.runtime}, {most} listeners")
     return "; ".join(told) or "no voice"
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Bound socket; connections are accepted once the server starts.
-
-    Raises:
-        SeqgenError: for an address that cannot be used.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
-        listener.bind(address)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise SeqgenError(
-            f"cannot listen on {host}:{port} ({reason})", remedy="choose another --host or --port"
-        ) from None
-    return listener
