@@ -12,6 +12,9 @@ import numpy.typing as npt
 from seqgen.metrics.pair import aligned
 
 _REPEATS = 16
+_STRETCH = 0.3968  # seconds that 30 frames of 25.6 ms cover, each half over the next: pystoi needs more than that
+SHORTEST = 0.4096 / _REPEATS
+"""Seconds of the shortest utterance that has an index."""
 
 
 def stoi(reference: npt.NDArray[Any], synthetic: npt.NDArray[Any], rate: int) -> float:
@@ -25,7 +28,7 @@ def stoi(reference: npt.NDArray[Any], synthetic: npt.NDArray[Any], rate: int) ->
         reference, synthetic: ``[N]``; the longer is trimmed. rate: Hz.
 
     Returns:
-        The index; NaN where the reference holds no speech (digital silence).
+        The index; NaN where the reference holds no speech (digital silence) or is shorter than :data:`SHORTEST`.
 
     Source: Taal et al. 2011, "An algorithm for intelligibility prediction of time-frequency weighted noisy speech".
     """
@@ -36,6 +39,9 @@ def stoi(reference: npt.NDArray[Any], synthetic: npt.NDArray[Any], rate: int) ->
         return math.nan
     repeats = 1
     while repeats <= _REPEATS:
+        if repeats * len(first) < _STRETCH * rate:
+            repeats *= 2
+            continue
         with warnings.catch_warnings():
             warnings.simplefilter("error", RuntimeWarning)
             try:

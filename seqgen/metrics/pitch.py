@@ -8,8 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from seqgen.audio.pitch import f0
+from seqgen.audio.pitch import LOWEST, f0
 from seqgen.metrics.pair import aligned
+
+SHORTEST = 2 / LOWEST
+"""Seconds of the shortest utterance that has a pitch: two periods of the lowest voice."""
 
 
 class F0Errors(NamedTuple):

@@ -17,6 +17,8 @@ COEFFICIENTS = 24
 FLOOR_DB = -70.0
 """Magnitudes further below the loudest bin than this count as this: digital silence and noise that nobody hears do not
 dominate a logarithm."""
+SHORTEST = 0.025
+"""Seconds of a window, and so of the shortest utterance that has a distance."""
 _BLOCK = 1024
 
 
@@ -26,7 +28,7 @@ def _floored(magnitudes: npt.NDArray[np.float64], peak: float) -> npt.NDArray[np
 
 def _magnitudes(audio: npt.NDArray[Any], rate: int) -> npt.NDArray[np.float64]:
     """``[frames, bins]``: 25 ms Hann windows centred every 5 ms, zeros beyond the ends."""
-    window, hop = round(0.025 * rate), round(0.005 * rate)
+    window, hop = round(SHORTEST * rate), round(0.005 * rate)
     x = np.asarray(audio, np.float64)
     x = np.pad(x, (window // 2, window // 2 + 1))
     n_fft = 1 << (window - 1).bit_length()

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from seqgen.metrics import intelligibility, pitch, spectral
 from seqgen.metrics.intelligibility import stoi
 from seqgen.metrics.pitch import f0_errors
 from seqgen.metrics.spectral import log_spectral_distance, mcd
@@ -21,6 +22,24 @@ UNITS = {
     "stoi": "0 to 1",
 }
 """Name of each value in :func:`evaluate_pair` and its unit; only for ``stoi`` is more better."""
+SHORTEST = {
+    "mcd": spectral.SHORTEST,
+    "log_spectral_distance": spectral.SHORTEST,
+    "log_f0_rmse": pitch.SHORTEST,
+    "vuv_error": pitch.SHORTEST,
+    "stoi": intelligibility.SHORTEST,
+}
+"""Seconds of the shortest utterance that each value is defined for; a shorter one is left out of it."""
+
+
+def undefined(samples: int, rate: int) -> list[str]:
+    """Names of the values that an utterance of so many samples is too short for.
+
+    Example:
+        >>> undefined(samples=240, rate=8000)
+        ['log_f0_rmse', 'vuv_error']
+    """
+    return [name for name, seconds in SHORTEST.items() if samples < seconds * rate]
 
 
 def evaluate_pair(reference: npt.NDArray[Any], synthetic: npt.NDArray[Any], rate: int) -> dict[str, float]:
@@ -30,19 +49,20 @@ def evaluate_pair(reference: npt.NDArray[Any], synthetic: npt.NDArray[Any], rate
         reference, synthetic: ``[N]``; the longer is trimmed. rate: Hz.
 
     Returns:
-        Values; NaN where one is undefined (a reference that is silence only, no common voiced frame).
+        Values; NaN where one is undefined (a reference that is silence only or too short, no common voiced frame).
 
     Raises:
         SeqgenError: for NaN, infinity or 0 samples.
     """
-    pitch = f0_errors(reference, synthetic, rate)
-    return {
+    f0 = f0_errors(reference, synthetic, rate)
+    values = {
         "mcd": mcd(reference, synthetic, rate),
         "log_spectral_distance": log_spectral_distance(reference, synthetic, rate),
-        "log_f0_rmse": pitch.log_f0_rmse,
-        "vuv_error": pitch.vuv_error,
+        "log_f0_rmse": f0.log_f0_rmse,
+        "vuv_error": f0.vuv_error,
         "stoi": stoi(reference, synthetic, rate),
     }
+    return values | dict.fromkeys(undefined(min(len(reference), len(synthetic)), rate), math.nan)
 
 
 class Summary(NamedTuple):

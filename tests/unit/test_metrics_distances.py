@@ -11,7 +11,7 @@ from seqgen.errors import SeqgenError
 from seqgen.metrics.intelligibility import stoi
 from seqgen.metrics.pitch import f0_errors
 from seqgen.metrics.spectral import _cepstrum_basis, log_spectral_distance, mcd, warping
-from seqgen.metrics.table import UNITS, evaluate_pair
+from seqgen.metrics.table import SHORTEST, UNITS, evaluate_pair, undefined
 
 RATES = [8000, 16000, 22050]
 
@@ -137,3 +137,24 @@ def test_bad_pairs(metric) -> None:  # type: ignore[no-untyped-def]
 def test_the_longer_is_trimmed(metric) -> None:  # type: ignore[no-untyped-def]
     audio = voice(8000, 0.5)
     assert metric(audio, np.concatenate([audio, np.ones(999)]), 8000) == 0
+
+
+@pytest.mark.parametrize("rate", [2400, 8000, 22050, 48000])
+@pytest.mark.parametrize("name", UNITS)
+def test_an_utterance_too_short_for_a_value_is_left_out_of_it(name: str, rate: int) -> None:
+    edge = math.ceil(SHORTEST[name] * rate)
+    noise = 0.1 * np.random.default_rng(0).standard_normal(edge + 1)
+    for samples in sorted({1, 2, rate // 200, edge // 2, edge - 1, edge, edge + 1}):
+        value = evaluate_pair(noise[:samples], 0.9 * noise[:samples], rate)[name]
+        assert (name in undefined(samples, rate)) == (samples < edge)
+        assert math.isnan(value) or samples >= edge
+        if name != "log_f0_rmse":  # noise has no pitch
+            assert math.isnan(value) == (samples < edge), samples
+
+
+@pytest.mark.parametrize("metric", [mcd, log_spectral_distance, stoi, f0_errors])
+@pytest.mark.parametrize("samples", [1, 2, 3, 39, 40, 199, 200, 201, 255, 256, 257])
+def test_no_length_is_an_error(metric, samples: int) -> None:  # type: ignore[no-untyped-def]
+    noise = np.random.default_rng(0).standard_normal(samples)
+    for rate in (8000, 48000):
+        assert metric(noise, noise, rate) is not None
