@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from seqgen import presets
+from seqgen import completion, presets
 from seqgen.errors import SeqgenError
 from seqgen.presets import Preset
-from seqgen.registry import Registry
+from seqgen.registry import RUNTIMES, Registry
 from seqgen.runtime.native import FORMATS
 
 _HELP = """\
@@ -49,8 +49,12 @@ def add_parsers(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_argument("bundle", type=Path, nargs="?")
-    command.add_argument("--preset", metavar="NAME", help="a network of random weights, see above")
-    command.add_argument("--runtime", default="", help="native, onnx or torch (default: the fastest there is)")
+    preset = command.add_argument("--preset", metavar="NAME", help="a network of random weights, see above")
+    completion.offer(preset, presets.examples())
+    runtime = command.add_argument(
+        "--runtime", default="", help="native, onnx or torch (default: the fastest there is)"
+    )
+    completion.offer(runtime, RUNTIMES)
     command.add_argument(
         "--format", default="", choices=FORMATS, help="weights of the native engine (default: the voice's)"
     )

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from seqgen import completion
 from seqgen.data import directory
 from seqgen.data.corpora import Demo, Folder
 from seqgen.data.corpus import Corpus
@@ -104,7 +105,8 @@ def add_parsers(subparsers: Any) -> None:
 
 
 def _add_prepare(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="CORPUS", help=f"one of {', '.join(CORPORA)}")
+    name = parser.add_argument("name", metavar="CORPUS", help=f"one of {', '.join(CORPORA)}")
+    completion.offer(name, CORPORA)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where train, valid and test go")
     parser.add_argument("--corpus", type=Path, metavar="DIR", help="where the recordings lie (default: download)")
     parser.add_argument(

@@ -9,6 +9,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from seqgen import completion
+from seqgen.registry import RUNTIMES
+
 _HELP = """\
 Evaluate an experiment (its best checkpoint) on held-out data: first what its method says exactly (bits per sample of a
 likelihood, divergences, accuracies, estimates), each with its 95 % interval; then what its task measures. Of a voice
@@ -42,7 +45,10 @@ def add_parsers(commands: Any) -> None:
     )
     command.add_argument("--temperature", type=float, default=1.0)
     command.add_argument("--seed", type=int, default=0)
-    command.add_argument("--runtime", default="", help="of a bundle: native, onnx or torch (default: the fastest)")
+    runtime = command.add_argument(
+        "--runtime", default="", help="of a bundle: native, onnx or torch (default: the fastest)"
+    )
+    completion.offer(runtime, RUNTIMES)
     command.add_argument("--likelihood-only", action="store_true", help="only what needs no samples")
     command.add_argument("--keep", "--audio", type=Path, metavar="DIR", help="keep what was sampled, beside references")
     command.add_argument("--report", type=Path, metavar="FILE", help="where the JSON object goes")

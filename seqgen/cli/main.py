@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from seqgen import completion
 from seqgen.cli import bench, data, evaluate, export, info, sample, train
 from seqgen.errors import SeqgenError
 
@@ -31,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     for module in (data, train, evaluate, sample, export, bench, info):
         module.add_parsers(commands)
+    completion.add_parser(commands, "seqgen", parser)
     return top
 
 

@@ -8,6 +8,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from seqgen import completion
+from seqgen.registry import RUNTIMES
+
 _HELP = """\
 Sample: a voice vocodes a recording from its features, a language model goes on from a prompt. The same seed gives the
 same samples.
@@ -34,7 +37,10 @@ def add_parsers(commands: Any) -> None:
     command.add_argument("--length", type=int, default=0, help="characters, symbols or samples to make (default: 400)")
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--temperature", type=float, default=1.0, help="below 1: less noise, less life")
-    command.add_argument("--runtime", default="", help="of a voice: native, onnx or torch (default: the fastest)")
+    runtime = command.add_argument(
+        "--runtime", default="", help="of a voice: native, onnx or torch (default: the fastest)"
+    )
+    completion.offer(runtime, RUNTIMES)
     command.set_defaults(run=run_sample)
 
 

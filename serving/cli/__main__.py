@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from seqgen import completion
 from seqgen.errors import SeqgenError
 from serving.cli import bench, doctor, keys, serve, vocode, voices
 from serving.cli.options import FileParser
@@ -53,6 +54,7 @@ def parser() -> argparse.ArgumentParser:
     commands = made.add_subparsers(required=True, metavar="COMMAND", parser_class=FileParser)
     for name, (meaning, module) in _COMMANDS.items():
         module.options(commands.add_parser(name, help=meaning, epilog=module.EXAMPLES, formatter_class=plain))
+    completion.add_parser(commands, "seqgen-serve", parser)
     return made
 
 

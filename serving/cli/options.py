@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from seqgen import presets
+from seqgen import completion, presets
 from seqgen.errors import SeqgenError
 
 _HELP = frozenset({"-h", "--help"})
@@ -26,11 +26,12 @@ def voice_options(parser: argparse.ArgumentParser) -> None:
     which.add_argument(
         "--voice", type=file_path, metavar="BUNDLE", help="one voice: a directory made by `seqgen export`"
     )
-    which.add_argument(
+    preset = which.add_argument(
         "--preset",
         metavar="NAME",
         help=f"random weights, to measure with: e.g. {presets.without_torch()[0]}",
     )
+    completion.offer(preset, presets.without_torch())
 
 
 def isolation_option(parser: argparse.ArgumentParser) -> None:

@@ -30,9 +30,15 @@ examples:
 def options(vocode: argparse.ArgumentParser) -> None:
     """Options of ``seqgen-serve vocode``."""
     vocode.add_argument("--voice", required=True, metavar="BUNDLE", help="directory made by `seqgen export`")
-    vocode.add_argument("input", help="WAV, FLAC or OGG of any rate, or log-mel features (.safetensors)")
     vocode.add_argument(
-        "-o", "--output", required=True, help="file to write (.wav, .flac, .ogg), or - to stream to standard output"
+        "input", metavar="FILE", help="WAV, FLAC or OGG of any rate, or log-mel features (.safetensors)"
+    )
+    vocode.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        required=True,
+        help="file to write (.wav, .flac, .ogg), or - to stream to standard output",
     )
     vocode.add_argument("--seed", type=int, default=0, help="the same seed gives the same bytes (default: %(default)s)")
     vocode.add_argument("--temperature", type=float, default=1.0, help="0 to 2; 1 is as trained (default: %(default)s)")

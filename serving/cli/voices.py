@@ -27,7 +27,7 @@ def options(voices: argparse.ArgumentParser) -> None:
     store = argparse.ArgumentParser(add_help=False)
     store.add_argument("--voices", default="voices", metavar="DIR", help="the store (default: %(default)s)")
     install = actions.add_parser("install", parents=[store], help="copy a bundle into the store")
-    install.add_argument("bundle", help="directory made by `seqgen export`")
+    install.add_argument("bundle", metavar="BUNDLE", help="directory made by `seqgen export`")
     install.add_argument("--name", default="", help="name in the store (default: that of the directory)")
     install.set_defaults(command=_install)
     verify = actions.add_parser("verify", parents=[store], help="check hashes and golden vectors")
