@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -38,14 +39,16 @@ def griffin_lim(features: npt.NDArray[Any], spec: FeatureSpec, samples: int) -> 
     mel = np.exp(np.concatenate([edge, np.asarray(features, np.float64), edge]))
     magnitude = librosa.util.nnls(mel_filters(spec).T, mel.T)
     length = (len(features) + 1) * spec.hop
-    audio = librosa.griffinlim(
-        magnitude,
-        n_iter=ITERATIONS,
-        hop_length=spec.hop,
-        win_length=spec.window,
-        n_fft=spec.n_fft,
-        length=length,
-        random_state=0,
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "n_fft=.* is too large")  # it pads what is shorter than a transform
+        audio = librosa.griffinlim(
+            magnitude,
+            n_iter=ITERATIONS,
+            hop_length=spec.hop,
+            win_length=spec.window,
+            n_fft=spec.n_fft,
+            length=length,
+            random_state=0,
+        )
     start = spec.hop // 2
     return np.asarray(audio[start : start + samples], np.float32)

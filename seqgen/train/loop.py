@@ -33,6 +33,10 @@ Status = Literal["finished", "stopped-early", "interrupted"]
 _VALIDATION = 1 << 63  # streams of validation lie beyond those of any step
 
 
+class _NotFinite(SeqgenError):
+    """Error of a network that is spoiled, and never saved."""
+
+
 class Outcome(NamedTuple):
     """Outcome of a training: how it ended, after how many steps, and the best validation."""
 
@@ -251,7 +255,13 @@ class _Run:
         if validate or save or _due(step, settings.log_every):
             self._log(report)
         if validate:
-            better = self._validate(sources, report)
+            try:
+                better = self._validate(sources, report)
+            except _NotFinite:
+                raise
+            except Exception:
+                self._write(sources.training)  # what was learnt is not lost with a recording that cannot be judged
+                raise
             save = save or better or self._out_of_patience()
         if save:
             self._save(sources.training)
@@ -275,9 +285,9 @@ class _Run:
         self.logged = now
         report.scalars("train", self.progress.step, values)
 
-    def _not_finite(self, problem: str) -> SeqgenError:
+    def _not_finite(self, problem: str) -> _NotFinite:
         last = f"the last good checkpoint is {self.checkpoints.path(self.saved)}"
-        return SeqgenError(
+        return _NotFinite(
             f"{problem}; {last if self.saved >= 0 else 'nothing was saved before'}",
             remedy="lower train.learning_rate or train.clip_norm, or use 32-true",
         )
@@ -336,6 +346,12 @@ class _Run:
 
     def _save(self, source: Source) -> None:
         """Write the checkpoint of the present step (first process; the others wait)."""
+        self._write(source)
+        self.saved = self.progress.step
+        self.fabric.barrier()
+        self.logged = time.perf_counter()  # writing is no part of the speed of training
+
+    def _write(self, source: Source) -> None:
         if self.fabric.global_rank == 0:
             tensors = {"model": weights.of(self.objective), "optimiser": self.players.optimiser_state()}
             if self.ema is not None:
@@ -347,9 +363,6 @@ class _Run:
             scaler = self.fabric.strategy.precision.state_dict()
             progress = replace(self.progress, seconds=time.perf_counter() - self.began, scaler=scaler)
             self.checkpoints.save(Snapshot(self.identity, progress, tensors))
-        self.saved = self.progress.step
-        self.fabric.barrier()
-        self.logged = time.perf_counter()  # writing is no part of the speed of training
 
     def _out_of_patience(self) -> bool:
         waited = 0 < self.settings.patience <= self.progress.stale

@@ -184,6 +184,16 @@ def test_not_finite_stops_and_is_never_saved(tmp_path: Path, where: str) -> None
         obey(tmp_path / "valid", [1.0, float("inf")])
 
 
+def test_what_was_learnt_is_kept_when_a_validation_fails(tmp_path: Path) -> None:
+    def look(module: Objective, report: Report, step: int) -> None:
+        raise ValueError("zero-size array")
+
+    with pytest.raises(ValueError, match="zero-size"):
+        toy.run(tmp_path, on_validate=look, validate_every=2, checkpoint_every=0)
+    assert Checkpoints(tmp_path).steps() == [2]
+    assert toy.run(tmp_path, validate_every=2, checkpoint_every=0, resume=True).status == "finished"
+
+
 def test_data_that_end(tmp_path: Path) -> None:
     with pytest.raises(SeqgenError, match="data ended before step 4"):
         toy.run(tmp_path, batches=lambda start, stop, rank, world: toy.batches(start, 3, rank, world))

@@ -33,6 +33,7 @@ from seqgen.spec import Facts, require_same_signature
 from seqgen.tasks.contract import Evaluation, Exporting, Sampling, Split, System, Task, TaskExample
 from seqgen.tasks.run import RunConfig
 from seqgen.tasks.table import Table
+from seqgen.tasks.vocoder import lengths
 from seqgen.tasks.vocoder.batches import Recordings, SegmentBatches, UtteranceBatches
 from seqgen.tasks.vocoder.config import VocoderConfig, facts_of
 from seqgen.tasks.vocoder.evaluation import Pair, measured, measured_by, resynthesise, vocode
@@ -73,12 +74,21 @@ class Vocoding(Task):
         super().__init__(run, config, facts)
 
     def read_facts(self) -> Facts:
-        data = DataDir.load(Path(self.options.train))
+        data = self._data(Path(self.options.train), quiet=True)
         return facts_of(self.options.codec, self.options.features, tuple(data.speakers), len(data))
+
+    def _data(self, path: Path, *, quiet: bool = False) -> DataDir:
+        """Recordings of a data directory that fill a frame; of the others it is said on standard error that they are
+        left out."""
+        data, features = DataDir.load(path), self.options.features
+        kept = lengths.filling_a_frame(data, features)
+        if len(kept) < len(data) and not quiet:
+            sys.stderr.write(f"{path}: {lengths.told(data, features)}\n")
+        return kept
 
     def require_sensible(self) -> None:
         """Refuse segments that are longer than any recording."""
-        data = DataDir.load(Path(self.options.train))
+        data = self._data(Path(self.options.train), quiet=True)
         longest = max(utterance.samples for utterance in data)
         if self.options.segment > max(longest, self.options.features.hop):
             raise SeqgenError(
@@ -135,11 +145,11 @@ class Vocoding(Task):
             )
 
     def describe(self) -> str:
-        data = DataDir.load(Path(self.options.train))
+        data = self._data(Path(self.options.train), quiet=True)
         return f"{len(data)} utterances ({data.seconds / 60:.1f} min, {len(self.facts.speakers)} speakers)"
 
     def source(self, split: Split, networks: Mapping[str, nn.Module]) -> Recordings:
-        data = DataDir.load(Path(getattr(self.options, split)))
+        data = self._data(Path(getattr(self.options, split)))
         limit = {"valid": self.options.valid_utterances, "test": self.options.test_utterances}.get(split, 0)
         return self._recordings(_first(data, limit), networks, training=split == "train")
 
@@ -183,7 +193,7 @@ class Vocoding(Task):
     def previews(self, system: System, report: Report, step: int) -> None:
         if _GENERATOR not in system.networks:
             return
-        utterance = DataDir.load(Path(self.options.valid)).utterances[0]
+        utterance = self._data(Path(self.options.valid), quiet=True).utterances[0]
         preview(self.vocoder(system.networks), utterance, self.facts, report, step=step, seed=self.run.train.seed)
 
     def evaluate(self, system: System, options: Evaluation) -> Table:
@@ -192,7 +202,7 @@ class Vocoding(Task):
         if system.runtime is not None:
             system = replace(system, networks={_GENERATOR: self._rebuilt(system.runtime.bundle)})
         data = _first(
-            DataDir.load(options.data or Path(self.options.test)), options.limit or self.options.test_utterances
+            self._data(options.data or Path(self.options.test)), options.limit or self.options.test_utterances
         )
         sys.stderr.write(f"{self.run.objective.name} of {len(data)} utterances with {system.label}\n")
         if system.objective is not None:
@@ -227,7 +237,7 @@ class Vocoding(Task):
                 "scores": {name: value._asdict() for name, value in ours.items()},
                 "griffin_lim": {name: value._asdict() for name, value in baseline.items()},
             },
-            lines=_columns(ours, baseline),
+            lines=(*_columns(ours, baseline), *(lengths.told_of_metrics(data) if pairs else ())),
         )
 
     def _pairs(self, system: System, options: Evaluation, data: DataDir) -> list[Pair]:
