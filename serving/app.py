@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route, WebSocketRoute
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serving.http import pages, protocol
+from serving.edge.exchange import NO_ROUTE, Exchange
+from serving.edge.origin import OriginPolicy, is_preflight, preflight_headers
+from serving.http import pages
+from serving.http.keys import ApiKeys
 from serving.http.metrics import Metrics
-from serving.http.protocol import RequestLimits
+from serving.http.protocol import Headers, HttpError, RequestLimits
+from serving.http.responses import CLOSE, reject
 from serving.http.resume import ResumeTokens
+from serving.http.routing import WEBSOCKET, Route, Router, page, require_method
 from serving.http.vocode import VocodeEndpoint
 from serving.scheduling.batcher import MAX_BUFFERED
 from serving.voices.cache import VoiceCache
@@ -39,7 +42,8 @@ class App:
             503, and so do those that the workers could not carry by what was measured of the voice. limits: what one
             request may cost. buffered: seconds of sound that may wait for a slow reader. memory: bytes of open voices.
         make: makes the workers, see :class:`serving.workers.pool.WorkerPool`; by default threads of this process.
-        secret: shared by replicas that take each other's resume tokens.
+        secret: shared by replicas that take each other's resume tokens. keys: without them, who reaches the server is
+            served. origins: which pages and hosts are served; by default any, for who stands behind a proxy that knows.
 
     Example:
         >>> uvicorn.run(App(StreamingVocoder(bundle, open_runtime(bundle)), threads=2))   # doctest: +SKIP
@@ -56,6 +60,8 @@ class App:
         memory: int = 1 << 30,
         make: Callable[[int, WorkerPool], Worker] | None = None,
         secret: bytes | None = None,
+        keys: ApiKeys | None = None,
+        origins: OriginPolicy | None = None,
     ) -> None:
         store = FixedVoices(LoadedVoice(voices)) if isinstance(voices, StreamingVocoder) else voices
         self.pool = WorkerPool(workers=threads, slots=slots, buffered=buffered, make=make)
@@ -65,32 +71,61 @@ class App:
         self.pool.observer = self.metrics.record
         information = pages.InformationPages(self.cache, self.metrics)
         given = (self.cache, self.pool, limits or RequestLimits(), ResumeTokens(secret))
-        self._asgi = Starlette(
-            routes=[
-                Route("/livez", self._livez, methods=["GET"]),
-                Route("/readyz", self._readyz, methods=["GET"]),
+        self._keys, self._origins = keys, origins
+        self._router = Router(
+            [
+                Route("/livez", ("GET",), page(self._livez), public=True),
+                Route("/readyz", ("GET",), page(self._readyz), public=True),
                 *information.routes(),
-                Route("/v1/vocode", VocodeEndpoint(*given), methods=["POST"]),
-                WebSocketRoute("/v1/stream", StreamEndpoint(*given)),
-            ],
-            exception_handlers={HTTPException: _http_error, Exception: _server_error},
-            lifespan=self._lifespan,
+                Route("/v1/vocode", ("POST",), VocodeEndpoint(*given)),
+                Route("/v1/stream", (WEBSOCKET,), StreamEndpoint(*given)),
+            ]
         )
-        self._asgi.router.redirect_slashes = False  # a path is right or it is not
+        self._life = Starlette(lifespan=self._lifespan)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Every request gets an id, in the scope's state and in the answer's ``X-Request-Id``."""
+        """Serve a request: it is told of in the log at its end, whatever that is."""
         if scope["type"] not in ("http", "websocket"):
-            return await self._asgi(scope, receive, send)
-        name = protocol.request_id(dict(scope["headers"]))
-        scope.setdefault("state", {})["request_id"] = name
+            return await self._life(scope, receive, send)
+        exchange = Exchange(scope, receive, send, count=self.metrics.answered)
+        try:
+            await self._serve(scope, exchange)
+        finally:
+            exchange.finish()
 
-        async def stamped(message: Message) -> None:
-            if message["type"] in ("http.response.start", "websocket.accept", "websocket.http.response.start"):
-                message["headers"] = [*message.get("headers", []), (b"x-request-id", name.encode())]
-            await send(message)
+    async def _serve(self, scope: Scope, exchange: Exchange) -> None:
+        """Answer by the endpoint of the route, or by what stands against it."""
+        try:
+            endpoint = self._admit(scope, exchange)
+            await endpoint(scope, exchange.receive, exchange.send)
+        except HttpError as error:
+            if scope["type"] == "websocket" and not exchange.connected:
+                await exchange.receive()
+            await reject(error, scope, exchange.receive, exchange.send)
+        except Exception:
+            if scope["type"] == "http" and not exchange.status:
+                message = f"internal error; see the server's log for request {exchange.request_id}"
+                await reject(HttpError(500, message, [CLOSE]), scope, exchange.receive, exchange.send)
+            raise  # the web server tells of it in the log, and cuts an answer that has begun
 
-        await self._asgi(scope, receive, stamped)
+    def _admit(self, scope: Scope, exchange: Exchange) -> ASGIApp:
+        """Endpoint for a request that may be served: one reading of origin, path and key, in this order.
+
+        Raises:
+            HttpError: for one that may not.
+        """
+        if self._origins is not None:
+            exchange.headers = self._origins.check(scope)
+        route = self._router.find(scope)
+        exchange.route = route.template if route else NO_ROUTE
+        if route is not None and exchange.headers and is_preflight(scope):  # before the key, which it never bears
+            return page(_preflight(preflight_headers(scope, route.methods)))
+        if self._keys is not None and not (route and route.public):
+            caller = self._keys.identify(scope)
+            exchange.key = caller.name
+            caller.charge()
+            scope["state"]["caller"] = caller
+        return require_method(route, scope).endpoint
 
     def drain(self) -> None:
         """Admit nobody from now on; who listens may go on."""
@@ -121,12 +156,8 @@ class App:
         return pages.json_response({"status": "ready"} | state)
 
 
-async def _http_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    body = protocol.error_body(error.status_code, f"{request.method} {request.url.path}: {error.detail}")
-    return Response(body, error.status_code, error.headers, media_type="application/json")
+def _preflight(headers: Headers) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(_: Request) -> Response:
+        return Response(status_code=204, headers={name.decode(): value.decode() for name, value in headers})
 
-
-async def _server_error(request: Request, error: Exception) -> Response:
-    message = f"internal error; see the server's log for request {request.scope['state']['request_id']}"
-    return Response(protocol.error_body(500, message), 500, media_type="application/json")
+    return answer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ipaddress
 import os
 import signal
 import socket
@@ -78,6 +79,13 @@ def options(serve: argparse.ArgumentParser) -> None:
         action="store_true",
         help="listen on an address of other machines without keys: whoever reaches it uses the voices",
     )
+    for name, example, meaning in (
+        ("--allow-host", "NAME[:PORT]", "host name by which the server may be called beside localhost and its address"),
+        ("--allow-origin", "ORIGIN", "origin whose pages may use the server in a browser beside the server's own"),
+    ):
+        serve.add_argument(
+            name, metavar=example, action="append", default=[], help=f"{meaning}; may be repeated, '*' for any"
+        )
     serve.add_argument(
         "--tls-cert", type=file_path, metavar="FILE", help="certificate chain (PEM), to serve HTTPS and WSS"
     )
@@ -131,13 +139,15 @@ def _ended_by_sigterm() -> Iterator[None]:
 def _serve(store: VoiceStore, options: argparse.Namespace) -> int:
     # The web server is imported late: an error in the voice is told sooner.
     from serving.app import App
-    from serving.http.keys import ApiKeyMiddleware, read_keys
+    from serving.edge.origin import OriginPolicy
+    from serving.edge.server import DrainingServer
+    from serving.http.keys import ApiKeys, read_keys
     from serving.http.resume import read_secret
-    from serving.http.server import DrainingServer
     from serving.workers.process_worker import process_workers
 
     _require_tls(options)
-    keys = read_keys(Path(options.keys)) if options.keys else None
+    keys = ApiKeys(read_keys(Path(options.keys))) if options.keys else None
+    origins = OriginPolicy([*options.allow_host, *_own_names(options.host)], options.allow_origin)
     secret = read_secret(Path(options.resume_secret)) if options.resume_secret else None
     with _listener(options) as (listener, address):
         logs.set_up(options.log)
@@ -148,14 +158,22 @@ def _serve(store: VoiceStore, options: argparse.Namespace) -> int:
         memory = options.memory * _MEBIBYTE
         make = process_workers() if options.isolation == "process" else None
         app = App(
-            store, threads=options.threads, slots=options.slots, limits=limits, memory=memory, make=make, secret=secret
+            store,
+            threads=options.threads,
+            slots=options.slots,
+            limits=limits,
+            memory=memory,
+            make=make,
+            secret=secret,
+            keys=keys,
+            origins=origins,
         )
 
         def started() -> None:
             sys.stdout.write(f"ready: {described(app)} on {address}\n")
             sys.stdout.flush()
 
-        config = _config(app if keys is None else ApiKeyMiddleware(app, keys), options)
+        config = _config(app, options)
         server = DrainingServer(config, drain=app.drain, streaming=lambda: app.pool.streaming, started=started)
         server.run(sockets=[listener])
         return 0
@@ -172,6 +190,15 @@ def _listener(options: argparse.Namespace) -> Iterator[tuple[socket.socket, str]
         with listening.listen(options.host, options.port) as listener:
             listening.require_keys(listener, keys=bool(options.keys), open_to_all=options.no_keys)
             yield listener, listening.written(listener, tls=bool(options.tls_cert))
+
+
+def _own_names(host: str) -> list[str]:
+    """Name that the server was told to listen by; an address needs no telling, it is the connection's own."""
+    try:
+        ipaddress.ip_address(host or "::")
+    except ValueError:
+        return [host]
+    return []
 
 
 def _require_tls(options: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""API keys: a file of their hashes, and the middleware that asks for them; keys are never stored, shown or logged.
+"""API keys: a file of their hashes, and what each allows; keys are never stored, shown or logged.
 
 One JSON object a line: ``{"name": "radio", "sha256": "…", "streams": 4, "per_minute": 600}``. A key is 256 random bits,
 so a plain hash of it cannot be guessed back.
@@ -14,24 +14,20 @@ import os
 import re
 import secrets
 import time
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Scope
 
 from seqgen.audio.io import replacing
 from seqgen.errors import SeqgenError
 from serving.http.protocol import HttpError
-from serving.http.responses import deny_upgrade, send_error
 
 KEY_SUBPROTOCOL = "seqgen-key."
 """Subprotocol that carries an API key behind it, for WebSockets of browsers, which send no headers."""
 _PREFIX = "sk-seqgen-"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_OPEN = frozenset({"/", "/demo.js", "/worklet.js", "/openapi.json", "/livez", "/readyz"})
-_STREAMING = frozenset({"/v1/vocode", "/v1/stream"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,51 +128,64 @@ class RateLimiter:
         return wait
 
 
-class ApiKeyMiddleware:
-    """ASGI middleware that asks for API keys, and lets through no more streams or requests than each allows.
+class Caller:
+    """Caller who showed an API key: what the key allows, wherever that is taken.
 
-    Pages without sound stay open.
-
-    Args:
-        app: the application behind. keys: from :func:`read_keys`. clock: seconds.
+    Attributes:
+        name: the key's. streams: that it may hold at once, counted by the pool, which gives them out.
     """
 
-    def __init__(self, app: ASGIApp, keys: tuple[ApiKey, ...], *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._app, self._keys, self._clock = app, keys, clock
-        self._held: Counter[str] = Counter()
-        self._rates = {key.name: RateLimiter(key.per_minute) for key in keys if key.per_minute}
+    def __init__(self, key: ApiKey, wait: Callable[[], float]) -> None:
+        self.name, self.streams, self._per_minute, self._wait = key.name, key.streams, key.per_minute, wait
 
-    def holder(self, scope: Scope) -> ApiKey | None:
-        """API key that the request shows; every key is compared, in constant time."""
+    def charge(self) -> None:
+        """Count one more request.
+
+        Raises:
+            HttpError: 429 where there were as many in the last minute as the key allows.
+        """
+        if wait := self._wait():
+            message = f"this key has {self._per_minute} requests a minute; try again in {wait:.1f} s"
+            raise _too_many(message, math.ceil(wait))
+
+    def require_room(self, held: int) -> None:
+        """Refuse one more stream beside those that the caller holds.
+
+        Raises:
+            HttpError: 429 where that would be more than the key allows.
+        """
+        if held >= self.streams:
+            raise _too_many(f"all {self.streams} streams of this key are in use; end one, or try again in a second", 1)
+
+
+class ApiKeys:
+    """API keys of a server, and how many requests came by each.
+
+    Args:
+        keys: from :func:`read_keys`. clock: seconds.
+    """
+
+    def __init__(self, keys: Iterable[ApiKey], *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._keys, self._clock = tuple(keys), clock
+        self._rates = {key.name: RateLimiter(key.per_minute) for key in self._keys if key.per_minute}
+
+    def identify(self, scope: Scope) -> Caller:
+        """Caller by the key that the request shows; every key is compared, in constant time.
+
+        Raises:
+            HttpError: 401 for no key or an unknown one.
+        """
         digest = _digest(_shown(scope))
         found = None
         for key in self._keys:
             if hmac.compare_digest(key.sha256, digest):
                 found = key
-        return found
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket") or scope["path"] in _OPEN:
-            return await self._app(scope, receive, send)
-        key = self.holder(scope)
-        if key is None:
+        if found is None:
             message = "this server takes requests with an API key only; send Authorization: Bearer <key>"
-            return await _reject(HttpError(401, message, _challenge(), code="invalid_api_key"), scope, receive, send)
-        if key.name in self._rates and (wait := self._rates[key.name].wait(self._clock())):
-            message = f"this key has {key.per_minute} requests a minute; try again in {wait:.1f} s"
-            retry = [(b"retry-after", str(math.ceil(wait)).encode()), (b"connection", b"close")]
-            return await _reject(HttpError(429, message, retry, code="rate_limit_exceeded"), scope, receive, send)
-        if scope["path"] not in _STREAMING:
-            return await self._app(scope, receive, send)
-        if self._held[key.name] >= key.streams:
-            message = f"all {key.streams} streams of this key are in use; end one, or try again in a second"
-            retry = [(b"retry-after", b"1"), (b"connection", b"close")]
-            return await _reject(HttpError(429, message, retry, code="rate_limit_exceeded"), scope, receive, send)
-        self._held[key.name] += 1
-        try:
-            await self._app(scope, receive, send)
-        finally:
-            self._held[key.name] -= 1
+            challenge = [(b"www-authenticate", b"Bearer"), (b"connection", b"close")]
+            raise HttpError(401, message, challenge, code="invalid_api_key")
+        rate = self._rates.get(found.name)
+        return Caller(found, lambda: rate.wait(self._clock()) if rate else 0.0)
 
 
 def _shown(scope: Scope) -> str:
@@ -189,12 +198,6 @@ def _shown(scope: Scope) -> str:
     return next((name.removeprefix(KEY_SUBPROTOCOL) for name in offered if name.startswith(KEY_SUBPROTOCOL)), "")
 
 
-def _challenge() -> list[tuple[bytes, bytes]]:
-    return [(b"www-authenticate", b"Bearer"), (b"connection", b"close")]
-
-
-async def _reject(error: HttpError, scope: Scope, receive: Receive, send: Send) -> None:
-    if scope["type"] == "http":
-        return await send_error(error, receive, send)
-    await receive()  # the wish to connect
-    await deny_upgrade(error, scope, send)
+def _too_many(message: str, seconds: int) -> HttpError:
+    retry = [(b"retry-after", str(seconds).encode()), (b"connection", b"close")]
+    return HttpError(429, message, retry, code="rate_limit_exceeded")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from itertools import accumulate
 
@@ -60,6 +60,11 @@ class Metrics:
     def __init__(self, pool: WorkerPool) -> None:
         self._pool = pool
         self._voices: defaultdict[str, _VoiceCounts] = defaultdict(_VoiceCounts)
+        self._answers: Counter[tuple[str, int]] = Counter()
+
+    def answered(self, route: str, status: int) -> None:
+        """Count an answer by the template of its route and its status."""
+        self._answers[route, status] += 1
 
     def record(self, lease: SlotLease, event: StreamEvent) -> None:
         """Count what an event tells."""
@@ -92,6 +97,11 @@ class Metrics:
             name = f"seqgen_{key}_seconds"
             rows = [row for label, voice in voices.items() for row in voice.histograms[key].lines(name, label)]
             block(name, "histogram", meaning, rows)
+        answers = [
+            f'seqgen_requests_total{{route="{_escaped(route)}",status="{status}"}} {count}'
+            for (route, status), count in sorted(self._answers.items())
+        ]
+        block("seqgen_requests_total", "counter", "requests answered, by route and status", answers)
         block("seqgen_admitted_total", "counter", "slots given", [f"seqgen_admitted_total {pool.admitted}"])
         block("seqgen_refused_total", "counter", "slots refused", [f"seqgen_refused_total {pool.admission.refused}"])
         block("seqgen_slots_busy", "gauge", "slots taken", [f"seqgen_slots_busy {pool.busy}"])

@@ -10,10 +10,10 @@ from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from serving.http import protocol
 from serving.http.metrics import MEDIA_TYPE, Metrics
+from serving.http.routing import Route, page
 from serving.voices.cache import VoiceCache
 
 _FILES = (
@@ -23,12 +23,10 @@ _FILES = (
     ("/openapi.json", "openapi.json", "application/json"),
 )
 _PAGE_HEADERS = {
-    "content-security-policy": "default-src 'self'; connect-src 'self' ws: wss:; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data:; "
-    "frame-ancestors 'none'",
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
+    "content-security-policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 }
+"""What the demo page may do: its own scripts, and its own server to talk to, by HTTP and by WebSocket."""
 _LARGEST_TEXT = 1 << 16
 _TEXT, _NUMBER = (str,), (int, float)
 _SPEECH_FIELDS: dict[str, tuple[type, ...]] = {
@@ -70,12 +68,12 @@ class InformationPages:
     def routes(self) -> list[Route]:
         """Routes of the endpoints."""
         return [
-            Route("/v1/models", self._models, methods=["GET"]),
-            Route("/v1/models/{name}", self._model, methods=["GET"]),
-            Route("/v1/audio/voices", self._voices, methods=["GET"]),
-            Route("/v1/audio/speech", self._speech, methods=["POST"]),
-            Route("/metrics", self._numbers, methods=["GET"]),
-            *(Route(path, _file(name, kind), methods=["GET"]) for path, name, kind in _FILES),
+            Route("/v1/models", ("GET",), page(self._models)),
+            Route("/v1/models/{name}", ("GET",), page(self._model)),
+            Route("/v1/audio/voices", ("GET",), page(self._voices)),
+            Route("/v1/audio/speech", ("POST",), page(self._speech)),
+            Route("/metrics", ("GET",), page(self._numbers)),
+            *(Route(path, ("GET",), page(_file(name, kind)), public=True) for path, name, kind in _FILES),
         ]
 
     async def _models(self, _: Request) -> Response:

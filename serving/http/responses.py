@@ -8,6 +8,7 @@ import contextlib
 from starlette.types import Receive, Scope, Send
 
 from seqgen.errors import SeqgenError
+from serving.http.keys import Caller
 from serving.http.protocol import HttpError, error_body
 from serving.voices.cache import VoiceCache
 from serving.voices.voice import LoadedVoice
@@ -35,14 +36,17 @@ async def find_voice(cache: VoiceCache, name: str | None) -> LoadedVoice:
         raise HttpError(404, str(error), code="voice_not_found") from None
 
 
-def reserve_slot(pool: WorkerPool, voice: LoadedVoice) -> SlotLease:
-    """Lease of a slot for one more listener of a voice.
+def reserve_slot(pool: WorkerPool, voice: LoadedVoice, caller: Caller | None = None) -> SlotLease:
+    """Lease of a slot for one more listener of a voice, on the account of a caller.
 
     Raises:
-        HttpError: 503 where the server has as many listeners as it can carry.
+        HttpError: 429 where the caller holds as many as the key allows, 503 where the server has as many listeners as
+            it can carry.
     """
+    if caller is not None:
+        caller.require_room(pool.held_by(caller.name))
     pool.set_capacity(voice.vocoder, voice.capacity)
-    lease = pool.admit(voice.vocoder)
+    lease = pool.admit(voice.vocoder, caller.name if caller else "")
     if lease is None:
         places = pool.max_listeners(voice.vocoder)
         why = f"all {places} streams are taken" if pool.busy >= places else "no more streams are taken now"
@@ -63,6 +67,13 @@ async def send_error(error: HttpError, receive: Receive, send: Send) -> None:
                 while (message := await receive())["type"] == "http.request" and message.get("more_body"):
                     pass
     await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def reject(error: HttpError, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a request of either kind with an error; of a WebSocket, its wish to connect was heard."""
+    if scope["type"] == "http":
+        return await send_error(error, receive, send)
+    await deny_upgrade(error, scope, send)
 
 
 async def deny_upgrade(error: HttpError, scope: Scope, send: Send) -> None:

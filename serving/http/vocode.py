@@ -52,7 +52,7 @@ class VocodeEndpoint:
         request = protocol.read_request(values, voice.vocoder, content_type=kind, longest=self._limits.sound)
         if protocol.declared_length(headers) > self._limits.body:
             raise _too_big(self._limits)
-        lease = reserve_slot(self._pool, voice)
+        lease = reserve_slot(self._pool, voice, scope["state"].get("caller"))
         with lease:
             body, digest = await _read_body(receive, self._limits)
             asked = ResumeClaim.of(values.get("voice"), voice.vocoder, request, digest)

@@ -12,6 +12,7 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from seqgen.errors import SeqgenError
+from serving.http.keys import Caller
 from serving.http.protocol import HttpError, RequestLimits, read_query
 from serving.http.responses import ClientDisconnected, deny_upgrade, find_voice, reserve_slot
 from serving.http.resume import ResumeClaim, ResumeTokens, require_same
@@ -41,7 +42,8 @@ class StreamEndpoint:
         try:
             values = read_query(scope["query_string"], ("voice",))
             voice = await find_voice(self._cache, values.get("voice"))
-            reserved = reserve_slot(self._pool, voice)
+            caller = scope["state"].get("caller")
+            reserved = reserve_slot(self._pool, voice, caller)
         except HttpError as error:
             await deny_upgrade(error, scope, send)
             return
@@ -49,15 +51,17 @@ class StreamEndpoint:
             # A browser that offers protocols hangs up on a server that takes none of them.
             taken = SUBPROTOCOL if SUBPROTOCOL in scope.get("subprotocols", []) else None
             await send({"type": "websocket.accept", "subprotocol": taken})
-            connection = _Connection(self, reserved, values.get("voice"), send, scope["state"]["request_id"])
+            connection = _Connection(self, reserved, values.get("voice"), send, scope["state"])
             await connection.run(receive)
 
-    async def lease(self, name: str | None, reserved: SlotLease | None) -> SlotLease:
-        """Lease for a voice, the reserved one where it will do.
+    async def lease(self, name: str | None, reserved: SlotLease | None, caller: Caller | None) -> SlotLease:
+        """Lease for a voice, the reserved one where it will do; any further one is a request of its own.
 
         Raises:
-            HttpError: for an unknown voice, or no slot.
+            HttpError: for an unknown voice, no slot, or one more than the caller's key allows.
         """
+        if reserved is None and caller is not None:
+            caller.charge()
         try:
             voice = await find_voice(self._cache, name)
             if reserved is not None and reserved.vocoder is voice.vocoder:
@@ -66,7 +70,7 @@ class StreamEndpoint:
         finally:
             if reserved is not None:
                 reserved.close()
-        return reserve_slot(self._pool, voice)
+        return reserve_slot(self._pool, voice, caller)
 
     @property
     def limits(self) -> RequestLimits:
@@ -78,9 +82,10 @@ class _Connection:
     """Open WebSocket with the slots of its contexts."""
 
     def __init__(
-        self, streams: StreamEndpoint, reserved: SlotLease, voice: str | None, send: Send, request_id: str
+        self, streams: StreamEndpoint, reserved: SlotLease, voice: str | None, send: Send, state: Mapping[str, Any]
     ) -> None:
-        self._streams, self._voice, self._send, self._id = streams, voice, send, request_id
+        self._streams, self._voice, self._send, self._id = streams, voice, send, state["request_id"]
+        self._caller: Caller | None = state.get("caller")
         self._reserved: SlotLease | None = reserved
         self._protocol = protocol.StreamProtocol()
         self._leases: dict[int, tuple[SlotLease, StreamRequest]] = {}
@@ -138,7 +143,7 @@ class _Connection:
                 claim, fields = read_stream_resumption(fields, tokens)
             voice = fields.get("voice", self._voice)
             reserved, self._reserved = self._reserved, None
-            lease = await self._streams.lease(voice, reserved)
+            lease = await self._streams.lease(voice, reserved, self._caller)
         except HttpError as error:
             return await self._perform(self._protocol.failed(action.context, _code(error), error.message))
         try:

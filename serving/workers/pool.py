@@ -45,6 +45,7 @@ class SlotLease:
 
     def __init__(self, pool: WorkerPool, worker: int, slot: int, vocoder: StreamingVocoder, cost: float) -> None:
         self._pool, self.worker, self.slot, self.vocoder, self.cost = pool, worker, slot, vocoder, cost
+        self.owner = ""  # on whose account it is, where callers have accounts
         self.generation = 0
         self.running = False  # a worker has a stream of this lease
         self.request = StreamRequest()
@@ -250,7 +251,11 @@ class WorkerPool:
         """Vocoders that have listeners."""
         return {lease.vocoder for lease in self._held}
 
-    def admit(self, vocoder: StreamingVocoder) -> SlotLease | None:
+    def held_by(self, owner: str) -> int:
+        """Number of leases on an account whose listeners have not left."""
+        return sum(lease.owner == owner and not lease.closed for lease in self._held)
+
+    def admit(self, vocoder: StreamingVocoder, owner: str = "") -> SlotLease | None:
         """Lease for one more listener of a voice, or ``None`` where that would be too many."""
         if self._stopping or self.draining or self.busy >= self.slots:
             self.admission.refused += 1
@@ -260,6 +265,7 @@ class WorkerPool:
         if worker is None:
             return None
         lease = SlotLease(self, worker, self._free[worker].pop(), vocoder, cost)
+        lease.owner = owner
         self._held.add(lease)
         self.admitted += 1
         return lease

@@ -8,13 +8,11 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable
 
 import uvicorn
-from starlette.types import ASGIApp
 
 from serving.app import App
-from serving.http.server import DrainingServer
+from serving.edge.server import DrainingServer
 
 
 class Live:
@@ -26,7 +24,6 @@ class Live:
         *,
         drain: int = 5,
         send_buffer: int = 1 << 16,
-        around: Callable[[App], ASGIApp] = lambda app: app,
     ) -> None:
         self.app = app
         self._listener = socket.socket()
@@ -34,7 +31,7 @@ class Live:
         self._listener.bind(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         config = uvicorn.Config(
-            around(app),
+            app,
             log_config=None,
             access_log=False,
             lifespan="on",

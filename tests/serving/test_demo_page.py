@@ -13,7 +13,8 @@ import pytest
 from websockets.sync.client import connect
 
 from serving.app import App
-from serving.http.keys import ApiKeyMiddleware, add_key, read_keys
+from serving.edge.origin import OriginPolicy
+from serving.http.keys import ApiKeys, add_key, read_keys
 from tests.serving.fakes import audio_file, fake_vocoder, tone
 from tests.serving.live import Live, wait_for
 
@@ -68,11 +69,11 @@ def browser(folder, url):
 
 
 @contextlib.contextmanager
-def open_page(tmp_path, vocoder, around=lambda app: app):
+def open_page(tmp_path, vocoder, keys=None):
     """A server and a tab with its page, where a recording of a second can be chosen."""
     (tmp_path / "in.wav").write_bytes(audio_file(tone(1.0)))
     with (
-        Live(App(vocoder, threads=1), around=around) as server,
+        Live(App(vocoder, threads=1, keys=keys, origins=OriginPolicy())) as server,
         browser(tmp_path / "profile", f"http://127.0.0.1:{server.port}/") as page,
     ):
         yield server, page
@@ -127,9 +128,7 @@ def test_a_server_with_keys_asks_for_one(tmp_path):
         page.ask(f"document.getElementById('key').value = {json.dumps(key)}")
         page.ask("document.querySelector('#guarded button').click()")
 
-    with open_page(
-        tmp_path, fake_vocoder(batch=16), lambda app: ApiKeyMiddleware(app, read_keys(tmp_path / "keys"))
-    ) as opened:
+    with open_page(tmp_path, fake_vocoder(batch=16), ApiKeys(read_keys(tmp_path / "keys"))) as opened:
         server, page = opened
         wait(lambda: "API key" in str(page.text("error")))  # which is there once the page is
         assert not page.ask("document.getElementById('guarded').hidden")

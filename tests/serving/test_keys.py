@@ -13,7 +13,7 @@ from websockets.sync.client import connect
 from seqgen.errors import SeqgenError
 from serving.app import App
 from serving.cli.__main__ import main
-from serving.http.keys import ApiKeyMiddleware, add_key, read_keys
+from serving.http.keys import ApiKeys, add_key, read_keys
 from tests.serving.fakes import audio_file, fake_vocoder, tone
 from tests.serving.live import Live, message, wait_for
 
@@ -51,7 +51,7 @@ def guarded(tmp_path):
     path = tmp_path / "keys.jsonl"
     secrets = [add_key(path, "radio", 1), add_key(path, "tv", 3)]
     vocoder = fake_vocoder()
-    with Live(App(vocoder, threads=1), around=lambda app: ApiKeyMiddleware(app, read_keys(path))) as server:
+    with Live(App(vocoder, threads=1, keys=ApiKeys(read_keys(path)))) as server:
         yield server, vocoder, *secrets
 
 
@@ -110,8 +110,7 @@ def test_a_key_has_so_many_requests_a_minute(tmp_path, capsys):
     tv = add_key(path, "tv", 1)
     assert main(["keys", "list", "--keys", str(path)]) == 0
     assert capsys.readouterr().out.splitlines()[0].endswith("4 streams, 3 requests a minute")
-    app = App(fake_vocoder(), threads=1)
-    with Live(app, around=lambda app: ApiKeyMiddleware(app, read_keys(path), clock=lambda: now[0])) as server:
+    with Live(App(fake_vocoder(), threads=1, keys=ApiKeys(read_keys(path), clock=lambda: now[0]))) as server:
 
         def ask(secret=secret):
             return server.request("GET", "/v1/models", Authorization=f"Bearer {secret}")

@@ -6,7 +6,7 @@ import openai
 import pytest
 
 from serving.app import App
-from serving.http.keys import ApiKeyMiddleware, add_key, read_keys
+from serving.http.keys import ApiKeys, add_key, read_keys
 from tests.serving.fakes import fake_vocoder
 from tests.serving.live import Live
 
@@ -19,7 +19,7 @@ def secret(tmp_path):
 @pytest.fixture
 def server(tmp_path, secret):
     keys = read_keys(tmp_path / "keys.jsonl")
-    with Live(App(fake_vocoder(name="zoe"), threads=1), around=lambda app: ApiKeyMiddleware(app, keys)) as live:
+    with Live(App(fake_vocoder(name="zoe"), threads=1, keys=ApiKeys(keys))) as live:
         yield live
 
 

@@ -1,0 +1,116 @@
+"""Exchange of one request and its answer: what is stamped on every answer, and the line that tells of it in the log."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from starlette.types import Message, Receive, Scope, Send
+
+from serving.edge.trace import TraceContext
+from serving.http import protocol
+from serving.http.protocol import Headers
+from serving.logs import logfmt, request_fields
+
+log = logging.getLogger("seqgen.access")
+NO_ROUTE = "-"
+REFUSALS = (401, 403, 421, 429, 503)
+"""Statuses of what was refused for who asked, from where, or how much is going on: told as warnings."""
+_SAFE: Headers = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+]
+_STARTS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
+
+
+class Exchange:
+    """Exchange of one request and its answer, which counts what goes through and tells of it once, at its end.
+
+    Neither query nor body nor key is ever told; of a path only which route it was.
+
+    Args:
+        scope: of the request; its state gets ``request_id``. receive, send: of the server.
+        count: told route and status of every answer, for the metrics.
+
+    Attributes:
+        route: template of the route that answers. key: name of the API key. headers: of the answer, for its origin.
+    """
+
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, *, count: Callable[[str, int], None] = lambda *_: None
+    ) -> None:
+        self._scope, self._receive, self._send, self._count = scope, receive, send, count
+        given = [value for name, value in scope["headers"] if name == b"traceparent"]
+        self.trace = TraceContext.of(given)
+        self.request_id = protocol.request_id(dict(scope["headers"]))
+        scope.setdefault("state", {})["request_id"] = self.request_id
+        request_fields.set({"request": self.request_id, "trace_id": self.trace.trace_id, "span_id": self.trace.span_id})
+        self.route, self.key, self.headers = NO_ROUTE, "", list[tuple[bytes, bytes]]()
+        self.connected = self.whole = False  # a WebSocket's wish was heard; the answer came to its end
+        self.status = self.close_code = self._taken = self._given = 0
+        self._begun = time.monotonic()
+        self._sound = scope["type"] == "websocket"  # what it sends in bytes is sound
+        self._first: float | None = None
+
+    async def receive(self) -> Message:
+        """Next message from the client."""
+        message = await self._receive()
+        self.connected = self.connected or message["type"] == "websocket.connect"
+        self._taken += len(message.get("body") or message.get("bytes") or message.get("text") or b"")
+        if message["type"] == "websocket.disconnect":
+            self.close_code = self.close_code or message.get("code", 0)
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Message to the client, stamped where it begins an answer."""
+        kind = message["type"]
+        if kind in _STARTS:
+            self.status = message.get("status", 101)
+            self._sound = self._sound or any(name == b"x-synthetic" for name, _ in message.get("headers", []))
+            message = {**message, "headers": self._stamped(message.get("headers", []))}
+        elif kind == "websocket.close":
+            self.close_code, self.whole = message.get("code", 1000), True
+            self.status = self.status or 403
+        await self._send(message)
+        data = message.get("body") or message.get("bytes") or b""
+        if data and self._sound and self._first is None:
+            self._first = time.monotonic() - self._begun
+        self._given += len(data or message.get("text") or "")
+        self.whole = self.whole or (kind == "http.response.body" and not message.get("more_body", False))
+
+    def _stamped(self, headers: Headers) -> Headers:
+        own = [*headers, *self.headers]
+        present = {name.lower() for name, _ in own}
+        own += [
+            (b"x-request-id", self.request_id.encode()),
+            (b"traceparent", str(self.trace).encode()),
+        ]
+        return own + [pair for pair in _SAFE if pair[0] not in present]
+
+    def finish(self) -> None:
+        """Count and tell what has come of it."""
+        status = self.status or 499  # the client left before an answer
+        self._count(self.route, status)
+        fields: dict[str, Any] = {
+            "event": "request",
+            "method": "WEBSOCKET" if self._scope["type"] == "websocket" else self._scope["method"],
+            "route": self.route,
+            "status": status,
+            "key": self.key or "-",
+            "client": (self._scope.get("client") or ("-",))[0],
+            "bytes_in": self._taken,
+            "bytes_out": self._given,
+            "seconds": round(time.monotonic() - self._begun, 6),
+        }
+        if self._first is not None:
+            fields["first_audio_seconds"] = round(self._first, 6)
+        if self.close_code:
+            fields["close_code"] = self.close_code
+        if not self.whole and status < 400 and self._scope["type"] == "http":
+            fields["cut"] = "true"
+        level = logging.WARNING if status in REFUSALS or status >= 500 else logging.INFO
+        log.log(level, "%s", logfmt(fields), extra={"fields": fields})
