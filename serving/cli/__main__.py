@@ -11,6 +11,7 @@ from seqgen import completion
 from seqgen.errors import SeqgenError
 from serving.cli import bench, doctor, keys, serve, vocode, voices
 from serving.cli.options import FileParser
+from serving.client import health
 from serving.voices.vocoder import VoiceFailure
 
 _ABOUT = """\
@@ -24,6 +25,7 @@ _COMMANDS = {
     "voices": ("install, verify, list and remove voices", voices),
     "keys": ("make and remove API keys", keys),
     "doctor": ("check this machine, the voices and the port", doctor),
+    "health": ("ask a server whether it is well", health),
     "bench": ("measure a server by listeners in real time", bench),
 }
 
