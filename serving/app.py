@@ -147,6 +147,8 @@ class App:
             await asyncio.to_thread(self.pool.stop)
 
     async def _livez(self, _: Request) -> Response:
+        if not all(worker.tended for worker in self.pool.workers):
+            return pages.json_response({"status": "a worker has ended that nobody starts again"}, 503)
         return pages.json_response({"status": "alive"})
 
     async def _readyz(self, _: Request) -> Response:

@@ -175,8 +175,9 @@ def _serve(store: VoiceStore, options: argparse.Namespace) -> int:
 
         config = _config(app, options)
         server = DrainingServer(config, drain=app.drain, streaming=lambda: app.pool.streaming, started=started)
+        app.pool.on_failure = lambda: setattr(server, "should_exit", True)
         server.run(sockets=[listener])
-        return 0
+        return 1 if app.pool.failed else 0
 
 
 @contextlib.contextmanager

@@ -117,7 +117,8 @@ class Batcher:
         self._occupied[key] = Slot(pipeline, PlaybackClock(now), flow or FlowControl())
 
     def reject(self, key: StreamKey, failure: Exception) -> None:
-        """A stream ends before it has taken a slot."""
+        """A stream ends with a failure, whether it has taken a slot or not."""
+        self._occupied.pop(key, None)
         self._events.append(StreamEvent(key, over=True, failure=failure))
 
     def push(self, key: StreamKey, data: bytes) -> None:
@@ -133,10 +134,10 @@ class Batcher:
         if key in self._occupied:
             self._occupied[key].cancelled = True
 
-    def clear(self) -> None:
-        """Every stream leaves, now."""
+    def clear(self, failure: Exception | None = None) -> None:
+        """Every stream leaves, now; ``failure``: what it is told."""
         for key in tuple(self._occupied):
-            self._leave(key)
+            self._leave(key, failure)
 
     def events(self) -> list[StreamEvent]:
         """Events since the last time."""

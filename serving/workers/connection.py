@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import mmap
 import os
 import socket
@@ -14,7 +16,9 @@ from serving import logs
 from serving.scheduling.events import StreamEvent, StreamKey
 from serving.workers.fork_server import ForkServer
 from serving.workers.ipc import NO_STREAM, Command, CommandQueue, Notice, NoticeDecoder, encode_number
-from serving.workers.ring import RING_BYTES, RingError, RingReader
+from serving.workers.ring import RING_BYTES, RingReader
+
+log = logging.getLogger("seqgen.serving")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +56,14 @@ class WorkerConnection:
     """Number of processes whose socket and memory this process holds."""
 
     def __init__(self, options: WorkerOptions) -> None:
-        self._sock, theirs = socket.socketpair()
-        memory = _memory()
-        try:
-            self._map = mmap.mmap(memory, RING_BYTES)
+        with contextlib.ExitStack() as ours, contextlib.ExitStack() as given:
+            self._sock, theirs = socket.socketpair()
+            ours.callback(self._sock.close)
+            given.callback(theirs.close)
+            memory = _memory()
+            given.callback(os.close, memory)
+            self._map = ours.enter_context(mmap.mmap(memory, RING_BYTES))
+            view = ours.enter_context(memoryview(self._map))
             fields = {
                 "slots": options.slots,
                 "buffered": options.buffered,
@@ -63,19 +71,15 @@ class WorkerConnection:
                 "log": logs.form(),
             }
             self.process = options.fork_server.spawn(fields, theirs.fileno(), memory)
-        except OSError:
-            self._sock.close()
-            raise
-        finally:
-            theirs.close()
-            os.close(memory)
-        self._sock.setblocking(False)
-        self._reader = RingReader(memoryview(self._map))
-        self._notices, self._queue = NoticeDecoder(), CommandQueue()
+            ours.callback(self.process.abandon)
+            self._sock.setblocking(False)
+            self._reader = RingReader(view)
+            self._notices, self._queue = NoticeDecoder(), CommandQueue()
+            ours.pop_all()  # nothing failed: it is closed by :meth:`close`
         self._loop: asyncio.AbstractEventLoop | None = None
         self._callbacks: ConnectionCallbacks | None = None
         self._partial = b""
-        self._writing = False
+        self._writing = self._closed = False
         WorkerConnection.live += 1
 
     def attach(self, callbacks: ConnectionCallbacks) -> None:
@@ -92,11 +96,13 @@ class WorkerConnection:
 
     def close(self) -> None:
         """Let go of socket and memory. A process that still runs takes that as its end; kill it where it may not."""
-        if self._loop is None:
+        if self._closed:
             return
-        self._loop.remove_reader(self._sock)
-        self._loop.remove_writer(self._sock)
-        self._loop = None
+        self._closed = True
+        if self._loop is not None:
+            self._loop.remove_reader(self._sock)
+            self._loop.remove_writer(self._sock)
+            self._loop = None
         self._sock.close()
         self._reader.close()
         self._map.close()
@@ -133,8 +139,9 @@ class WorkerConnection:
             if data:
                 self._receive(data)
                 return
-        except (RingError, ValueError):
+        except Exception:
             # It writes nonsense, so nothing of it can be trusted, nor can it be asked to stop.
+            log.exception("process %d writes what cannot be read, and is killed", self.process.pid)
             self.process.kill()
         callbacks = self._callbacks
         self.close()

@@ -11,6 +11,7 @@ it ends when its server does.
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import json
 import os
@@ -47,6 +48,11 @@ class ForkedProcess:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
 
+    def abandon(self) -> None:
+        """End it, where nobody will ask for its exit status."""
+        self.kill()
+        self._told.close()
+
     def wait(self, seconds: float | None = None) -> int:
         """Its exit status, negative for a signal; ``-SIGKILL`` where the fork server is gone, which would have told it.
 
@@ -55,8 +61,8 @@ class ForkedProcess:
         """
         if self._status is None:
             self._told.settimeout(seconds)
-            data = self._told.recv(_NUMBER.size)
-            self._status = _NUMBER.unpack(data)[0] if data else self._bury(seconds)
+            told = _receive_number(self._told)
+            self._status = self._bury(seconds) if told is None else told
             self._told.close()
         return self._status
 
@@ -100,28 +106,48 @@ class ForkServer:
             for _ in range(2):
                 if self._process is None:
                     self._open()
-                ours, theirs = socket.socketpair()
-                with theirs:
-                    ours.settimeout(_PATIENCE)
-                    try:
-                        socket.send_fds(self._sock, [json.dumps(options).encode()], [sock, memory, theirs.fileno()])
-                        theirs.close()  # the fork server has it, so its end is noticed
-                        if data := ours.recv(_NUMBER.size):
-                            return ForkedProcess(_NUMBER.unpack(data)[0], ours)
-                    except OSError:
-                        pass  # told below, after another attempt
-                ours.close()
+                with contextlib.ExitStack() as stack:
+                    ours, theirs = socket.socketpair()
+                    stack.callback(ours.close)
+                    stack.callback(theirs.close)
+                    pid = self._ask(ours, theirs, options, (sock, memory))
+                    if pid is not None and pid > 0:
+                        stack.pop_all()
+                        return ForkedProcess(pid, ours)
+                if pid is not None:
+                    raise OSError(-pid, os.strerror(-pid))
                 self._close()
             raise OSError("the process that workers are forked from has ended twice")
 
+    def _ask(
+        self, ours: socket.socket, theirs: socket.socket, options: dict[str, Any], descriptors: tuple[int, int]
+    ) -> int | None:
+        """Number of a new process; negative: the system's reason why there is none; ``None``: nobody answers."""
+        with theirs:
+            ours.settimeout(_PATIENCE)
+            try:
+                socket.send_fds(self._sock, [json.dumps(options).encode()], [*descriptors, theirs.fileno()])
+                theirs.close()  # the fork server has it, so its end is noticed
+                return _receive_number(ours)
+            except OSError:
+                return None
+
     def _open(self) -> None:
-        self._sock, theirs = socket.socketpair()
+        ours, theirs = socket.socketpair()
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
         command = [sys.executable, "-P", "-m", __name__, str(theirs.fileno())]
         with theirs:
-            self._process = subprocess.Popen(
-                command, pass_fds=[theirs.fileno()], env={**os.environ, "PYTHONPATH": path}, stdin=subprocess.DEVNULL
-            )
+            try:
+                self._process = subprocess.Popen(
+                    command,
+                    pass_fds=[theirs.fileno()],
+                    env={**os.environ, "PYTHONPATH": path},
+                    stdin=subprocess.DEVNULL,
+                )
+            except BaseException:
+                ours.close()
+                raise
+        self._sock = ours
 
     def _close(self) -> None:
         if self._process is not None:
@@ -129,6 +155,21 @@ class ForkServer:
             self._process.kill()  # it holds nothing that could be lost
             self._process.wait()
             self._process = None
+
+
+def _receive_number(sock: socket.socket) -> int | None:
+    """Number that the fork server tells; ``None`` where it ends before it has.
+
+    Raises:
+        TimeoutError: where it says nothing for longer than the socket's time limit.
+    """
+    try:
+        data = sock.recv(_NUMBER.size, socket.MSG_WAITALL)
+    except TimeoutError:
+        raise
+    except OSError:
+        return None
+    return int(_NUMBER.unpack(data)[0]) if len(data) == _NUMBER.size else None
 
 
 def main(descriptor: int) -> None:
@@ -160,28 +201,40 @@ def main(descriptor: int) -> None:
             data, descriptors, _, _ = socket.recv_fds(sock, 1 << 16, 3)
             if not data:
                 return
+            if len(descriptors) != 3:  # it may open no more: the server is told by the end of its socket
+                for given in descriptors:
+                    os.close(given)
+                continue
             worker, memory, status = descriptors
-            pid = os.fork()
+            try:
+                pid = os.fork()
+            except OSError as error:
+                pid = -(error.errno or errno.EAGAIN)
             if not pid:
                 for other in (sock, wake_reader, wake_writer, *told.values()):
                     other.close()
                 os.close(status)
-                _work(json.loads(data), worker, memory)
+                _work(data, worker, memory)
             os.close(worker)
             os.close(memory)
-            told[pid] = socket.socket(fileno=status)
-            told[pid].send(_NUMBER.pack(pid))
+            teller = socket.socket(fileno=status)
+            with contextlib.suppress(OSError):  # a server that is gone
+                teller.send(_NUMBER.pack(pid))
+            if pid > 0:
+                told[pid] = teller
+            else:
+                teller.close()
 
 
-def _work(options: dict[str, Any], sock: int, memory: int) -> None:
+def _work(options: bytes, sock: int, memory: int) -> None:
     """What the fork does; never returns."""
-    from serving.workers.program import run_worker
-
-    signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     status = 0
     try:
-        run_worker(options, sock, memory)
+        from serving.workers.program import run_worker
+
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        run_worker(json.loads(options), sock, memory)
     except BaseException:
         traceback.print_exc()
         status = 1
@@ -193,9 +246,14 @@ def _work(options: dict[str, Any], sock: int, memory: int) -> None:
 def _tell_ends(told: dict[int, socket.socket]) -> None:
     """Tell the server of workers that have ended."""
     while told:
-        pid, status = os.waitpid(-1, os.WNOHANG)
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            pid = 0
         if not pid:
             return
+        if pid not in told:  # an orphan that was given to this process
+            continue
         with told.pop(pid) as sock, contextlib.suppress(OSError):  # a server that does not want to know
             sock.send(_NUMBER.pack(os.waitstatus_to_exitcode(status)))
 

@@ -42,14 +42,16 @@ class Command(IntEnum):
 
 
 class Notice(IntEnum):
-    """Notice of a worker to the server: ``HELLO``; ``HEAD``, how far the ring is written; ``LOADED``, the number of a
-    voice; ``PACE``, of its calls in thousandths; ``ALIVE``, the answer to ``PING``."""
+    """Notice of a worker to the server: ``HELLO``; ``HEAD``, how far the ring is written; ``LOADED`` and ``MISSING``,
+    the number of a voice that it has opened or could not; ``PACE``, of its calls in thousandths; ``ALIVE``, the answer
+    to ``PING``."""
 
     HELLO = 1
     HEAD = 2
     LOADED = 3
     PACE = 4
     ALIVE = 5
+    MISSING = 6
 
 
 Frame = tuple[Command, StreamKey, bytes]

@@ -92,9 +92,10 @@ class SlotLease:
             return
         self.generation += 1
         self.request, self.underruns, self._ahead = request, 0, 0.0
-        self.running, self._ended, self._failure = True, False, None
+        self._ended, self._failure = False, None
         self._flow = FlowControl()
         self._pool.open(self, request, self._flow)
+        self.running = True  # only now there is somebody who will tell of its end
 
     def push(self, data: bytes) -> None:
         """More input."""
@@ -147,7 +148,9 @@ class SlotLease:
             self._pool.release(self)
 
     def receive(self, event: StreamEvent) -> None:
-        """Reports of the worker on the present stream, on the event loop."""
+        """Reports of the worker on the present stream, on the event loop; after its end there are none."""
+        if not self.running:
+            return
         if event.data and not self._closed:
             self._chunks.append(event.data)
         self.underruns += event.underrun
@@ -170,6 +173,7 @@ class WorkerPool:
 
     Attributes:
         observer: told of every event, on the event loop (for the metrics).
+        on_failure: called where a worker has ended that nobody starts again. failed: whether that has been.
     """
 
     def __init__(
@@ -185,6 +189,8 @@ class WorkerPool:
         self.admission = AdmissionControl(workers=workers, slots=each)
         self._capacities: WeakKeyDictionary[StreamingVocoder, Capacity] = WeakKeyDictionary()
         self.observer: Callable[[SlotLease, StreamEvent], None] = lambda lease, event: None
+        self.on_failure: Callable[[], None] = lambda: None
+        self.failed = False
         self.admitted = 0
         self.draining = False  # nobody is admitted any more
         self._dry = [-math.inf] * workers  # when a listener of each ran dry last
@@ -229,8 +235,11 @@ class WorkerPool:
         closed = threading.Event()
         self._loop.call_soon_threadsafe(self._close_all, closed)
         closed.wait(5)
-        for worker in self.workers:
-            worker.stop()
+        for number, worker in enumerate(self.workers):
+            try:
+                worker.stop()
+            except Exception:  # the others are still to be stopped
+                log.exception("worker %d did not stop", number)
 
     @property
     def busy(self) -> int:
@@ -261,7 +270,7 @@ class WorkerPool:
             self.admission.refused += 1
             return None
         cost = self.capacity(vocoder).shared
-        worker = self.admission.admit(cost, self._pace)
+        worker = self.admission.admit(cost, lambda number: self._pace(number, vocoder))
         if worker is None:
             return None
         lease = SlotLease(self, worker, self._free[worker].pop(), vocoder, cost)
@@ -270,10 +279,19 @@ class WorkerPool:
         self.admitted += 1
         return lease
 
-    def _pace(self, number: int) -> float | None:
+    def open_somewhere(self, vocoder: StreamingVocoder) -> bool:
+        """Whether any worker could take a stream of a voice, were it idle."""
+        return any(worker.up and worker.holds(vocoder) for worker in self.workers)
+
+    def fail(self) -> None:
+        """A worker has ended for good; called in any thread."""
+        self.failed = True
+        self.on_failure()
+
+    def _pace(self, number: int, vocoder: StreamingVocoder) -> float | None:
         """Slowdown of a worker's calls; infinite while its listeners have just run dry, whatever its calls take."""
         worker = self.workers[number]
-        if not worker.up:
+        if not worker.up or not worker.holds(vocoder):
             return None
         return math.inf if time.monotonic() - self._dry[number] < RECENT else worker.pace
 
@@ -305,7 +323,10 @@ class WorkerPool:
         for event in events:
             lease = self._leases.get((worker, event.key[0]))
             if lease is not None and lease.generation == event.key[1]:
-                self.observer(lease, event)
+                try:
+                    self.observer(lease, event)
+                except Exception:  # who counts wrongly must not cost anybody his slot
+                    log.exception("an event was not counted")
                 if event.underrun:
                     self._dry[worker] = time.monotonic()
                 lease.receive(event)
@@ -319,7 +340,7 @@ class WorkerPool:
 def thread_worker(number: int, pool: WorkerPool) -> ThreadWorker:
     """Factory of a pool's workers as threads of this process."""
     batcher = Batcher(slots=pool.admission.slots, buffered=pool.buffered, capacity=pool.capacity)
-    return ThreadWorker(number, batcher, pool.deliver_from_thread(number))
+    return ThreadWorker(number, batcher, pool.deliver_from_thread(number), pool.fail)
 
 
 def summary(pool: WorkerPool) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from weakref import WeakKeyDictionary
@@ -41,6 +42,8 @@ Refer = Callable[[StreamingVocoder], VoiceReference]
 def restart_pause(ends: int) -> float:
     """Seconds before the next start of a worker that has ended so often in a row: none, 0.25, 0.5, … ``MAX_PAUSE``.
 
+    The next attempt to open a voice waits as long.
+
     Example:
         >>> [restart_pause(ends) for ends in (1, 2, 3, 4)]
         [0.0, 0.25, 0.5, 1.0]
@@ -53,6 +56,7 @@ class ProcessWorker:
 
     Args:
         number: of the worker. options: what its process is started with. deliver: takes events, on the event loop.
+        fail: called where its supervisor has ended, so that nobody starts its process again.
         refer: tells how the process can open a voice. heartbeat: see ``HEARTBEAT``.
     """
 
@@ -61,17 +65,13 @@ class ProcessWorker:
         number: int,
         options: WorkerOptions,
         deliver: EventSink,
+        fail: Callable[[], None],
         *,
         refer: Refer = reference_to,
         heartbeat: float = HEARTBEAT,
     ) -> None:
-        self.number, self._options, self._deliver, self._refer, self._heartbeat = (
-            number,
-            options,
-            deliver,
-            refer,
-            heartbeat,
-        )
+        self.number, self._options, self._heartbeat = number, options, heartbeat
+        self._deliver, self._fail, self._refer = deliver, fail, refer
         self.restarts = 0
         self._pace = 1.0, 0.0  # and when it was told
         self._open = False  # it has its voices
@@ -83,6 +83,8 @@ class ProcessWorker:
         self._voices: WeakKeyDictionary[StreamingVocoder, tuple[int, Capacity]] = WeakKeyDictionary()
         self._sent: set[int] = set()  # numbers of the voices that the process knows of
         self._loading: set[int] = set()
+        self._missing: dict[int, asyncio.TimerHandle] = {}  # voices that it could not open, with the next attempt
+        self._attempts: Counter[int] = Counter()  # to open a voice, that failed in a row
         self._count = 0  # of voices, for their numbers
         self._streams_cut = 0  # streams that the last end of the process cut
         self._started = False
@@ -94,6 +96,14 @@ class ProcessWorker:
     @property
     def up(self) -> bool:
         return self._open and not self._missed
+
+    @property
+    def tended(self) -> bool:
+        return self._supervisor is None or not self._supervisor.done()
+
+    def holds(self, vocoder: StreamingVocoder) -> bool:
+        known = self._voices.get(vocoder)
+        return known is None or known[0] not in self._missing
 
     @property
     def pace(self) -> float:
@@ -109,6 +119,7 @@ class ProcessWorker:
         self._loop = asyncio.get_running_loop()
         self._options.fork_server.acquire()
         self._supervisor = self._loop.create_task(self._supervise())
+        self._supervisor.add_done_callback(self._on_supervisor_end)
 
     async def ready(self) -> None:
         await self._ready.wait()
@@ -133,10 +144,10 @@ class ProcessWorker:
             return
         if vocoder not in self._voices:
             self.prepare(vocoder, Capacity())
-        self._live[key] = flow
         voice, _ = self._voices[vocoder]
         fields = {"voice": voice, "began": time.monotonic(), "request": encode_request(request)}
         self._connection.send(Command.OPEN, key, encode_json(fields))
+        self._live[key] = flow
 
     def push(self, key: StreamKey, data: bytes) -> None:
         self._tell(Command.PUSH, key, data)
@@ -156,25 +167,39 @@ class ProcessWorker:
             self._connection.send(command, key, data)
 
     async def _supervise(self) -> None:
+        """Start the process again whenever it ends, whatever goes wrong with that, until the worker is stopped."""
         ends = 0
         while not self._stopping.is_set():
             began = time.monotonic()
             try:
-                # Starting a process takes milliseconds, which the event loop does not have.
-                connection = await asyncio.to_thread(WorkerConnection, self._options)
+                told = await self._live_once()
             except OSError as error:
                 told = f"worker {self.number} could not be started ({error})"
-            else:
-                status = await self._run(connection)
-                who = f"worker {self.number} (process {connection.process.pid})"
-                told = f"{who} ended by {status} and cut {self._streams_cut} streams"
+            except Exception as error:
+                log.exception("worker %d could not be held", self.number)
+                told = f"worker {self.number} could not be held ({error!r})"
             if not self._stopping.is_set():
                 ends = ends + 1 if time.monotonic() - began < STABLE_AFTER else 1
                 await self._pause(told, ends)
 
-    async def _run(self, connection: WorkerConnection) -> str:
-        """Hold a process until it ends; tells how it did."""
+    async def _live_once(self) -> str:
+        """Start a process and hold it until it ends; tells how it did."""
+        # Starting a process takes milliseconds, which the event loop does not have.
+        connection = await asyncio.to_thread(WorkerConnection, self._options)
         self._ended.clear()
+        try:
+            await self._run(connection)
+            status = await asyncio.to_thread(_reap, connection.process)
+        except BaseException:
+            connection.process.abandon()
+            connection.close()
+            if not self._ended.is_set():
+                self._on_end()
+            raise
+        who = f"worker {self.number} (process {connection.process.pid})"
+        return f"{who} ended by {status} and cut {self._streams_cut} streams"
+
+    async def _run(self, connection: WorkerConnection) -> None:
         self._started = False
         self._sent.clear()
         self._loading.clear()
@@ -184,9 +209,23 @@ class ProcessWorker:
         if self._stopping.is_set():
             connection.send(Command.STOP)
         watch = asyncio.create_task(self._watch(connection))
-        await self._ended.wait()
-        watch.cancel()
-        return await asyncio.to_thread(_reap, connection.process)
+        ended = asyncio.create_task(self._ended.wait())
+        try:
+            await asyncio.wait((watch, ended), return_when=asyncio.FIRST_COMPLETED)
+            if watch.done():
+                watch.result()  # where it failed, nobody would notice that the process hangs
+            await ended
+        finally:
+            watch.cancel()
+            ended.cancel()
+
+    def _on_supervisor_end(self, supervisor: asyncio.Task[None]) -> None:
+        """The supervisor has ended: nobody starts the process again, so the server has to be."""
+        if self._stopping.is_set():
+            return
+        error = None if supervisor.cancelled() else supervisor.exception()
+        log.critical("the supervisor of worker %d has ended (%r); the server stops", self.number, error)
+        self._fail()
 
     async def _watch(self, connection: WorkerConnection) -> None:
         """Ask the process for a sign of life again and again; kill it where none comes.
@@ -226,13 +265,40 @@ class ProcessWorker:
         current = {voice: (vocoder, capacity) for vocoder, (voice, capacity) in self._voices.items()}
         for voice in self._sent - current.keys():
             self._connection.send(Command.FORGET, data=encode_number(voice))
+            self._forget_attempts(voice)
         for voice in current.keys() - self._sent:
-            vocoder, capacity = current[voice]
-            measured = {"alone": capacity.alone, "shared": capacity.shared, "batch": capacity.batch}
-            fields = {"number": voice, "reference": self._refer(vocoder), "capacity": measured}
-            self._connection.send(Command.VOICE, data=encode_json(fields))
-            self._loading.add(voice)
+            self._send_voice(voice, *current[voice])
         self._sent = set(current)
+
+    def _send_voice(self, voice: int, vocoder: StreamingVocoder, capacity: Capacity) -> None:
+        assert self._connection is not None
+        try:
+            reference = self._refer(vocoder)
+        except Exception:
+            log.exception("a voice cannot be named to worker %d", self.number)
+            return self._on_missing(voice)
+        measured = {"alone": capacity.alone, "shared": capacity.shared, "batch": capacity.batch}
+        fields = {"number": voice, "reference": reference, "capacity": measured}
+        self._connection.send(Command.VOICE, data=encode_json(fields))
+        self._loading.add(voice)
+
+    def _on_missing(self, voice: int) -> None:
+        """The process could not open a voice: nobody who wants it is sent there until a later attempt has."""
+        assert self._loop is not None
+        self._attempts[voice] += 1
+        wait = restart_pause(self._attempts[voice] + 1)
+        log.error("worker %d could not open a voice; the next attempt is in %g s", self.number, wait)
+        self._missing[voice] = self._loop.call_later(wait, self._open_again, voice)
+
+    def _open_again(self, voice: int) -> None:
+        for vocoder, (number, capacity) in list(self._voices.items()):
+            if number == voice and self._connection is not None:
+                self._send_voice(voice, vocoder, capacity)
+
+    def _forget_attempts(self, voice: int) -> None:
+        if voice in self._missing:
+            self._missing.pop(voice).cancel()
+        self._attempts.pop(voice, None)
 
     def _on_notice(self, kind: Notice, value: int) -> None:
         if kind is Notice.PACE:
@@ -243,8 +309,12 @@ class ProcessWorker:
             return
         if kind is Notice.HELLO:
             self._started = True
+        elif kind is Notice.MISSING:
+            self._loading.discard(value)
+            self._on_missing(value)
         else:
             self._loading.discard(value)
+            self._forget_attempts(value)
         if self._started and not self._loading and not self._open:
             self._open = True
             self._ready.set()
@@ -262,11 +332,13 @@ class ProcessWorker:
         """The process is gone: so are its streams."""
         self._connection, self._open, self._pace = None, False, (1.0, 0.0)
         self._ready.clear()
+        self._ended.set()
+        for voice in tuple(self._missing):
+            self._forget_attempts(voice)
         live, self._live = self._live, {}
         self._streams_cut = len(live)
         lost = WorkerLost(f"worker {self.number} ended in the middle of the stream")
         self._deliver([StreamEvent(key, over=True, failure=lost) for key in live])
-        self._ended.set()
 
     async def _stop(self) -> None:
         self._stopping.set()
@@ -278,7 +350,7 @@ class ProcessWorker:
             except TimeoutError:
                 connection.process.kill()
         if self._supervisor is not None:
-            await self._supervisor
+            await asyncio.wait([self._supervisor])
             await asyncio.to_thread(self._options.fork_server.release)
 
 
@@ -294,7 +366,8 @@ def process_workers(
 
     def make(number: int, pool: WorkerPool) -> ProcessWorker:
         options = WorkerOptions(pool.admission.slots, pool.buffered, fork_server, opener)
-        return ProcessWorker(number, options, partial(pool.deliver, number), refer=refer, heartbeat=heartbeat)
+        deliver = partial(pool.deliver, number)
+        return ProcessWorker(number, options, deliver, pool.fail, refer=refer, heartbeat=heartbeat)
 
     return make
 
@@ -306,6 +379,13 @@ def _reap(process: ForkedProcess) -> str:
     except TimeoutError:
         process.kill()
         status = -signal.SIGKILL  # whoever would tell may hang as well
-    if status >= 0:
-        return f"exit status {status}"
-    return f"signal {-status} ({signal.Signals(-status).name})"
+    return f"exit status {status}" if status >= 0 else f"signal {-status} ({_signal_name(-status)})"
+
+
+def _signal_name(number: int) -> str:
+    """Name of a signal; Python names the first and last real-time signal only."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        first = getattr(signal, "SIGRTMIN", number)
+        return f"SIGRTMIN{number - first:+d}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 import mmap
 import queue
 import select
@@ -27,7 +28,9 @@ from serving.voices.capacity import Capacity
 from serving.voices.vocoder import StreamingVocoder, VoiceFailure
 from serving.workers.ipc import Command, CommandDecoder, Frame, Notice, decode_number, decode_request, encode_notice
 from serving.workers.ring import RING_BYTES, RingWriter, records
-from serving.workers.worker import turn
+from serving.workers.worker import WorkerLost, turn
+
+log = logging.getLogger("seqgen.serving")
 
 _AT_ONCE = 1 << 18  # bytes of commands read before the next turn: a long recording must not hold up the others
 _UNANSWERED = 64  # messages that the server has not answered; they and what goes with them always fit into the socket
@@ -111,7 +114,7 @@ class WorkerProgram:
         elif command is Command.PING:
             self._notify(Notice.ALIVE)
         elif command is Command.VOICE:
-            threading.Thread(target=self._load, args=(json.loads(data),), daemon=True).start()
+            self._begin_loading(json.loads(data))
         elif command is Command.FORGET:
             self._forgotten.add(decode_number(data))
             self._forget()
@@ -131,8 +134,14 @@ class WorkerProgram:
                 del self._capacities[voice]
 
     def _dispatch(self, frame: Frame) -> None:
-        """Execute a command that concerns one stream."""
-        command, key, data = frame
+        """Execute a command that concerns one stream, which alone ends where that goes wrong."""
+        try:
+            self._command(*frame)
+        except Exception as error:
+            log.exception("a command of the server could not be followed")
+            self._batcher.reject(frame[1], VoiceFailure(f"a command could not be followed: {error!r}"))
+
+    def _command(self, command: Command, key: StreamKey, data: bytes) -> None:
         if command is Command.OPEN:
             self._open(key, json.loads(data))
         elif command is Command.PUSH:
@@ -160,14 +169,23 @@ class WorkerProgram:
         else:
             self._early[frame[1]].append(frame)
 
+    def _begin_loading(self, fields: dict[str, Any]) -> None:
+        """Open a voice in a thread of its own: listeners of others go on listening."""
+        try:
+            threading.Thread(target=self._load, args=(fields,), daemon=True).start()
+        except RuntimeError as error:  # the system has no thread to give
+            self._put(fields, WorkerLost(f"the voice does not open again: {error}"))
+
     def _load(self, fields: dict[str, Any]) -> None:
-        """Open a voice, in a thread of its own: listeners of others go on listening."""
         try:
             voice: StreamingVocoder | Exception = self._opener(fields["reference"])
         except (SeqgenError, VoiceFailure) as error:
-            voice = VoiceFailure(f"the voice does not open again: {error}")
-        except Exception as error:
-            voice = VoiceFailure(f"the voice does not open again: {error!r}")
+            voice = WorkerLost(f"the voice does not open again: {error}")
+        except BaseException as error:
+            voice = WorkerLost(f"the voice does not open again: {error!r}")
+        self._put(fields, voice)
+
+    def _put(self, fields: dict[str, Any], voice: StreamingVocoder | Exception) -> None:
         self._opened.put((fields["number"], voice, Capacity(**fields["capacity"])))
         self._wake_writer.send(b"!")
 
@@ -182,7 +200,10 @@ class WorkerProgram:
             self._voices[number] = voice
             if isinstance(voice, StreamingVocoder):
                 self._capacities[voice] = capacity
-            self._notify(Notice.LOADED, number)
+                self._notify(Notice.LOADED, number)
+            else:
+                log.error("%s", voice)
+                self._notify(Notice.MISSING, number)
             for key, frames in list(self._early.items()):
                 if json.loads(frames[0][2])["voice"] == number:
                     del self._early[key]

@@ -15,6 +15,7 @@ from seqgen.errors import SeqgenError
 from serving.scheduling.events import StreamEvent
 from serving.sound.source import DiskFull
 from serving.voices.vocoder import VoiceFailure
+from serving.workers.worker import WorkerLost
 
 RING_BYTES = 1 << 20
 """Size of a ring in bytes. It holds what is on its way only: the reader empties it at every message."""
@@ -149,11 +150,12 @@ def _pack(failure: Exception) -> bytes:
     if isinstance(failure, SeqgenError):
         kind = "room" if isinstance(failure, DiskFull) else "user"
         return json.dumps([kind, failure.problem[:2000], failure.remedy[:2000]]).encode()
-    return json.dumps(["voice", str(failure)[:2000], ""]).encode()
+    kind = "worker" if isinstance(failure, WorkerLost) else "voice"
+    return json.dumps([kind, str(failure)[:2000], ""]).encode()
 
 
 def _unpack(data: bytes) -> Exception:
     kind, problem, remedy = json.loads(data)
-    if kind == "voice":
-        return VoiceFailure(problem)
+    if kind in ("voice", "worker"):
+        return VoiceFailure(problem) if kind == "voice" else WorkerLost(problem)
     return (DiskFull if kind == "room" else SeqgenError)(problem, remedy=remedy)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -12,8 +13,9 @@ from serving.scheduling.batcher import Batcher
 from serving.scheduling.events import FlowControl, StreamEvent, StreamKey
 from serving.scheduling.request import StreamRequest
 from serving.voices.capacity import Capacity
-from serving.voices.vocoder import StreamingVocoder
+from serving.voices.vocoder import StreamingVocoder, VoiceFailure
 
+log = logging.getLogger("seqgen.serving")
 EventSink = Callable[[list[StreamEvent]], None]
 """Receiver of a worker's events."""
 
@@ -30,12 +32,19 @@ class Worker(Protocol):
         """Whether it takes streams now."""
 
     @property
+    def tended(self) -> bool:
+        """Whether somebody would start it again; where not, the server is of no use any more."""
+
+    @property
     def restarts(self) -> int:
         """Number of times that it had to be started again."""
 
     @property
     def pace(self) -> float:
         """Slowdown of its calls, see :class:`serving.scheduling.admission.Pace`."""
+
+    def holds(self, vocoder: StreamingVocoder) -> bool:
+        """Whether it has a voice open, or may open it: nobody is sent there for one that it failed to open."""
 
     def start(self) -> None:
         """Begin; see :meth:`ready`."""
@@ -83,19 +92,28 @@ class ThreadWorker:
         batcher: touched by this thread only, once started. deliver: takes events, in this thread.
     """
 
-    up = True
-    restarts = 0
-
-    def __init__(self, number: int, batcher: Batcher, deliver: EventSink) -> None:
-        self._batcher, self._deliver = batcher, deliver
-        self._commands: deque[Callable[[], None]] = deque()
+    def __init__(self, number: int, batcher: Batcher, deliver: EventSink, fail: Callable[[], None]) -> None:
+        self._number, self._batcher, self._deliver, self._fail = number, batcher, deliver, fail
+        self.restarts = 0
+        self._commands: deque[tuple[StreamKey, Callable[[], None]]] = deque()
         self._wake = threading.Condition()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name=f"worker-{number}", daemon=True)
 
     @property
+    def up(self) -> bool:
+        return self.tended
+
+    @property
+    def tended(self) -> bool:
+        return self._thread.ident is None or self._thread.is_alive()
+
+    @property
     def pace(self) -> float:
         return self._batcher.pace.at(time.monotonic())
+
+    def holds(self, vocoder: StreamingVocoder) -> bool:
+        return True
 
     def start(self) -> None:
         self._thread.start()
@@ -114,35 +132,56 @@ class ThreadWorker:
 
     def open(self, key: StreamKey, vocoder: StreamingVocoder, request: StreamRequest, flow: FlowControl) -> None:
         began = time.monotonic()
-        self._tell(lambda: self._batcher.open(key, vocoder, request, began, flow))
+        self._tell(key, lambda: self._batcher.open(key, vocoder, request, began, flow))
 
     def push(self, key: StreamKey, data: bytes) -> None:
-        self._tell(lambda: self._batcher.push(key, data))
+        self._tell(key, lambda: self._batcher.push(key, data))
 
     def finish(self, key: StreamKey) -> None:
-        self._tell(lambda: self._batcher.finish(key))
+        self._tell(key, lambda: self._batcher.finish(key))
 
     def cancel(self, key: StreamKey) -> None:
-        self._tell(lambda: self._batcher.cancel(key))
+        self._tell(key, lambda: self._batcher.cancel(key))
 
     def acknowledge(self, key: StreamKey, consumed: int) -> None:
         with self._wake:
             self._wake.notify()
 
-    def _tell(self, command: Callable[[], None]) -> None:
+    def _tell(self, key: StreamKey, command: Callable[[], None]) -> None:
         with self._wake:
-            self._commands.append(command)
+            self._commands.append((key, command))
             self._wake.notify()
 
     def _run(self) -> None:
         batcher = self._batcher
-        while not self._stopping:
+        try:
+            while not self._stopping:
+                self._take_turn()
+            batcher.clear()
+            self._deliver(batcher.events())
+        except BaseException:
+            log.critical("the thread of worker %d has ended; the server stops", self._number, exc_info=True)
+            self._fail()
+
+    def _take_turn(self) -> None:
+        """Commands and one call; whatever goes wrong ends the streams that there are, and the worker goes on."""
+        try:
             while self._commands:
-                self._commands.popleft()()
-            if not turn(batcher, self._deliver):
+                self._follow(*self._commands.popleft())
+            if not turn(self._batcher, self._deliver):
                 self._sleep()
-        batcher.clear()
-        self._deliver(batcher.events())
+        except Exception as error:
+            log.exception("worker %d failed in the middle of its work", self._number)
+            self.restarts += 1
+            self._batcher.clear(WorkerLost(f"worker {self._number} failed in the middle of the stream ({error!r})"))
+            self._deliver(self._batcher.events())
+
+    def _follow(self, key: StreamKey, command: Callable[[], None]) -> None:
+        try:
+            command()
+        except Exception as error:
+            log.exception("a command could not be followed")
+            self._batcher.reject(key, VoiceFailure(f"a command could not be followed: {error!r}"))
 
     def _sleep(self) -> None:
         with self._wake:

@@ -365,7 +365,7 @@ def test_room_that_a_reader_made_after_the_last_look_is_seen_before_sleeping():
     assert not batcher.roomy()
     flow.consumed = flow.sent  # and the acknowledgement that goes with it came too early
     assert batcher.roomy()
-    worker = ThreadWorker(0, batcher, lambda events: None)
+    worker = ThreadWorker(0, batcher, lambda events: None, lambda: None)
     sleeper = threading.Thread(target=worker._sleep, daemon=True)
     sleeper.start()
     sleeper.join(10)
