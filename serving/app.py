@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -23,6 +24,7 @@ from serving.http.resume import ResumeTokens
 from serving.http.routing import WEBSOCKET, Route, Router, page, require_method
 from serving.http.vocode import VocodeEndpoint
 from serving.scheduling.batcher import MAX_BUFFERED
+from serving.scheduling.memory import STREAM_BYTES, MemoryBudget, default_budget
 from serving.voices.cache import VoiceCache
 from serving.voices.store import FixedVoices, VoiceStore
 from serving.voices.vocoder import StreamingVocoder
@@ -41,6 +43,7 @@ class App:
         voices: where they come from; or one that is open already. threads: workers. slots: streams at once; more get
             503, and so do those that the workers could not carry by what was measured of the voice. limits: what one
             request may cost. buffered: seconds of sound that may wait for a slow reader. memory: bytes of open voices.
+        request_memory: bytes that all requests may hold; by default a part of what this process may use.
         make: makes the workers, see :class:`serving.workers.pool.WorkerPool`; by default threads of this process.
         secret: shared by replicas that take each other's resume tokens. keys: without them, who reaches the server is
             served. origins: which pages and hosts are served; by default any, for who stands behind a proxy that knows.
@@ -58,19 +61,23 @@ class App:
         limits: RequestLimits | None = None,
         buffered: float = MAX_BUFFERED,
         memory: int = 1 << 30,
+        request_memory: int | None = None,
         make: Callable[[int, WorkerPool], Worker] | None = None,
         secret: bytes | None = None,
         keys: ApiKeys | None = None,
         origins: OriginPolicy | None = None,
     ) -> None:
         store = FixedVoices(LoadedVoice(voices)) if isinstance(voices, StreamingVocoder) else voices
-        self.pool = WorkerPool(workers=threads, slots=slots, buffered=buffered, make=make)
-        self.cache = VoiceCache(store, memory=memory, in_use=self.pool.vocoders)
+        total = max(request_memory or default_budget(), STREAM_BYTES)
+        self.pool = WorkerPool(workers=threads, slots=slots, buffered=buffered, memory=MemoryBudget(total), make=make)
+        self.cache = VoiceCache(store, memory=memory, in_use=self.pool.vocoders, copies=self.pool.copies)
         self.ready = False
         self.metrics = Metrics(self.pool)
         self.pool.observer = self.metrics.record
         information = pages.InformationPages(self.cache, self.metrics)
-        given = (self.cache, self.pool, limits or RequestLimits(), ResumeTokens(secret))
+        limits = limits or RequestLimits()
+        limits = replace(limits, body=min(limits.body, total - STREAM_BYTES))  # what never fits is too large
+        given = (self.cache, self.pool, limits, ResumeTokens(secret))
         self._keys, self._origins = keys, origins
         self._router = Router(
             [

@@ -18,6 +18,7 @@ from seqgen.errors import SeqgenError
 from serving import listening, logs
 from serving.cli.options import config_option, file_path, isolation_option, mode, port, positive, voice_options
 from serving.http.protocol import RequestLimits
+from serving.scheduling.memory import default_budget
 from serving.voices.directory import VoiceDirectory
 from serving.voices.store import FixedVoices, VoiceStore
 from serving.voices.voice import open_voice
@@ -67,6 +68,11 @@ def options(serve: argparse.ArgumentParser) -> None:
         ("--max-seconds", 600, "longest recording or utterance taken"),
         ("--max-body", 32, "largest request body in MiB"),
         ("--memory", 1024, "MiB that open voices may take; those unused for longest are closed"),
+        (
+            "--request-memory",
+            default_budget() >> 20,
+            "MiB that all requests may hold together: bodies, input that waits, codecs, sound that waits",
+        ),
         ("--drain", 30, "seconds to finish streams in when stopped"),
     ):
         serve.add_argument(name, type=positive, default=default, help=f"{meaning} (default: %(default)s)")
@@ -155,14 +161,14 @@ def _serve(store: VoiceStore, options: argparse.Namespace) -> int:
         # each time) would be silence.
         sys.setswitchinterval(_PATIENCE)
         limits = RequestLimits(body=options.max_body * _MEBIBYTE, sound=float(options.max_seconds))
-        memory = options.memory * _MEBIBYTE
         make = process_workers() if options.isolation == "process" else None
         app = App(
             store,
             threads=options.threads,
             slots=options.slots,
             limits=limits,
-            memory=memory,
+            memory=options.memory * _MEBIBYTE,
+            request_memory=options.request_memory * _MEBIBYTE,
             make=make,
             secret=secret,
             keys=keys,

@@ -105,6 +105,14 @@ class Metrics:
         block("seqgen_admitted_total", "counter", "slots given", [f"seqgen_admitted_total {pool.admitted}"])
         block("seqgen_refused_total", "counter", "slots refused", [f"seqgen_refused_total {pool.admission.refused}"])
         block("seqgen_slots_busy", "gauge", "slots taken", [f"seqgen_slots_busy {pool.busy}"])
+        memory = pool.memory
+        for name, kind, meaning, value in (
+            ("bytes", "gauge", "bytes that requests hold", memory.held),
+            ("limit_bytes", "gauge", "bytes that requests may hold", memory.total or "+Inf"),
+            ("refused_total", "counter", "reservations that found no room", memory.refused),
+        ):
+            name = f"seqgen_request_memory_{name}"
+            block(name, kind, meaning, [f"{name} {value}"])
         restarts = sum(worker.restarts for worker in pool.workers)
         block(
             "seqgen_worker_restarts_total",

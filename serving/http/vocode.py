@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+from collections import deque
 from dataclasses import replace
 from typing import Any
 
@@ -22,14 +23,15 @@ from serving.workers.pool import Abandoned, SlotLease, WorkerPool
 from serving.workers.worker import WorkerLost
 
 log = logging.getLogger("seqgen.serving")
+_PIECE = 1 << 16  # bytes of a body that are kept together
 
 
 class VocodeEndpoint:
     """Endpoint ``POST /v1/vocode``.
 
-    A slot is taken before the body is read, and the status waits for the first chunk of sound, so every failure up
-    to there is an HTTP error. A failure after that ends the chunked body without its end mark; or, for a client that
-    accepts events, is the last of them.
+    A slot and the memory that the body will take are reserved before it is read, and the status waits for the first
+    chunk of sound, so every failure up to there is an HTTP error. A failure after that ends the chunked body without
+    its end mark; or, for a client that accepts events, is the last of them.
     """
 
     def __init__(self, cache: VoiceCache, pool: WorkerPool, limits: RequestLimits, tokens: ResumeTokens) -> None:
@@ -50,19 +52,21 @@ class VocodeEndpoint:
         values, claim = read_resumption(protocol.read_query(scope["query_string"]), self._tokens)
         voice = await find_voice(self._cache, values.get("voice"))
         request = protocol.read_request(values, voice.vocoder, content_type=kind, longest=self._limits.sound)
-        if protocol.declared_length(headers) > self._limits.body:
+        declared = protocol.declared_length(headers)
+        if declared > self._limits.body:
             raise _too_big(self._limits)
         lease = reserve_slot(self._pool, voice, scope["state"].get("caller"))
         with lease:
-            body, digest = await _read_body(receive, self._limits)
+            _reserve(lease, declared)
+            body, digest = await self._read_body(receive, lease, declared)
             asked = ResumeClaim.of(values.get("voice"), voice.vocoder, request, digest)
             if claim is not None:
                 require_same(claim, asked)
                 request = replace(request, skip=claim.offset)
             lease.start(request)
-            lease.push(bytes(body))
+            while body:
+                lease.push(bytes(body.popleft()))  # what has been passed on is let go
             lease.finish()
-            del body
             watch = asyncio.create_task(_close_when_gone(receive, lease))
             try:
                 token = self._tokens.write(replace(asked, offset=request.skip))
@@ -71,6 +75,33 @@ class VocodeEndpoint:
                 await self._answer(lease, head, scope["state"]["request_id"], send, events=events)
             finally:
                 watch.cancel()
+
+    async def _read_body(self, receive: Receive, lease: SlotLease, reserved: int) -> tuple[deque[bytearray], str]:
+        """Body of a request in pieces, and its hash, which is taken while it comes: all at once it would hold up the
+        event loop. Memory beyond what was reserved is reserved as it comes."""
+        limits, pieces, size, digest = self._limits, deque[bytearray](), 0, hashlib.sha256()
+        try:
+            async with asyncio.timeout(limits.upload):
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise ClientDisconnected
+                    data = message.get("body", b"")
+                    size += len(data)
+                    if size > limits.body:
+                        raise _too_big(limits)
+                    if size > reserved:
+                        _reserve(lease, size - reserved)
+                        reserved = size
+                    digest.update(data)
+                    if not pieces or len(pieces[-1]) + len(data) > _PIECE:
+                        pieces.append(bytearray())  # of a size: a body of single bytes is not a list of single bytes
+                    pieces[-1] += data
+                    if not message.get("more_body", False):
+                        return pieces, digest.hexdigest()
+        except TimeoutError:
+            why = f"the request body took longer than {limits.upload:g} s; send it again"
+            raise HttpError(408, why, [CLOSE]) from None
 
     async def _answer(self, lease: SlotLease, head: Headers, request_id: str, send: Send, *, events: bool) -> None:
         try:
@@ -125,23 +156,15 @@ def _too_big(limits: RequestLimits) -> HttpError:
     return HttpError(413, message, [CLOSE])
 
 
-async def _read_body(receive: Receive, limits: RequestLimits) -> tuple[bytearray, str]:
-    """Body of a request and its hash, which is taken while it comes: all at once it would hold up the event loop."""
-    body, digest = bytearray(), hashlib.sha256()
-    try:
-        async with asyncio.timeout(limits.upload):
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientDisconnected
-                body += message.get("body", b"")
-                digest.update(message.get("body", b""))
-                if len(body) > limits.body:
-                    raise _too_big(limits)
-                if not message.get("more_body", False):
-                    return body, digest.hexdigest()
-    except TimeoutError:
-        raise HttpError(408, f"the request body took longer than {limits.upload:g} s; send it again", [CLOSE]) from None
+def _reserve(lease: SlotLease, size: int) -> None:
+    """Reserve memory for a body, or more of it.
+
+    Raises:
+        HttpError: 503 where other requests hold too much.
+    """
+    if not lease.memory.try_grow(size):
+        message = "the requests under way hold all the memory that the server gives them; try again in a second"
+        raise HttpError(503, message, [(b"retry-after", b"1"), CLOSE])
 
 
 async def _close_when_gone(receive: Receive, lease: SlotLease) -> None:

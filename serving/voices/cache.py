@@ -29,7 +29,7 @@ class VoiceCache:
 
     Args:
         store: where they come from. memory: bytes that open voices may take; those in use are never closed for it.
-        in_use: the vocoders that have listeners now.
+        in_use: the vocoders that have listeners now. copies: of a voice in memory, over all processes that open it.
 
     A stream keeps the vocoder that it began with, whatever becomes of the voice.
     """
@@ -40,9 +40,10 @@ class VoiceCache:
         *,
         memory: int = 1 << 30,
         in_use: Callable[[], Collection[StreamingVocoder]] = tuple,
+        copies: int = 1,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._store, self._memory, self._in_use, self._clock = store, memory, in_use, clock
+        self._store, self._memory, self._in_use, self._clock, self._copies = store, memory, in_use, clock, copies
         self._open: dict[str, _CachedVoice] = {}
         self._loading: dict[str, asyncio.Task[LoadedVoice]] = {}
 
@@ -58,6 +59,11 @@ class VoiceCache:
     def open(self) -> dict[str, LoadedVoice]:
         """Voices in memory, by name."""
         return {name: entry.voice for name, entry in self._open.items()}
+
+    @property
+    def size(self) -> int:
+        """Bytes that the open voices take, over all processes that hold them."""
+        return self._copies * sum(entry.voice.size for entry in self._open.values())
 
     async def find(self, name: str | None = None) -> LoadedVoice:
         """Voice of that name in its present version, loaded where it is not open.
@@ -95,7 +101,7 @@ class VoiceCache:
         busy = self._in_use()
         by_age = sorted(self._open, key=lambda name: self._open[name].used)
         for name in by_age:
-            if sum(entry.voice.size for entry in self._open.values()) <= self._memory:
+            if self.size <= self._memory:
                 return
             if name != newest and self._open[name].voice.vocoder not in busy:
                 del self._open[name]

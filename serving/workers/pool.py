@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 from serving.scheduling.admission import RECENT, AdmissionControl
 from serving.scheduling.batcher import MAX_BUFFERED, Batcher
 from serving.scheduling.events import FlowControl, StreamEvent, StreamKey
+from serving.scheduling.memory import STREAM_BYTES, MemoryBudget, MemoryShare
 from serving.scheduling.request import StreamRequest
 from serving.voices.capacity import Capacity
 from serving.voices.vocoder import StreamingVocoder
@@ -37,15 +38,21 @@ class SlotLease:
     Use as a context manager on the event loop; leaving it, however that happens, gives the slot back once the worker
     has let go of the stream. A lease may serve several streams, one after the other.
 
+    Attributes:
+        memory: its share of the server's memory, for whatever else the request keeps; given back with the slot.
+
     Example:
         >>> with pool.admit(vocoder) as lease:
         ...     lease.start(request); lease.push(body); lease.finish()
         ...     while (chunk := await lease.take()) is not None: await send(chunk)
     """
 
-    def __init__(self, pool: WorkerPool, worker: int, slot: int, vocoder: StreamingVocoder, cost: float) -> None:
+    def __init__(
+        self, pool: WorkerPool, worker: int, slot: int, vocoder: StreamingVocoder, cost: float, memory: MemoryShare
+    ) -> None:
         self._pool, self.worker, self.slot, self.vocoder, self.cost = pool, worker, slot, vocoder, cost
         self.owner = ""  # on whose account it is, where callers have accounts
+        self.memory = memory
         self.generation = 0
         self.running = False  # a worker has a stream of this lease
         self.request = StreamRequest()
@@ -168,12 +175,14 @@ class WorkerPool:
 
     Args:
         workers: one per core is all that can help. slots: streams admitted at once, over all of them.
-        buffered: seconds of sound that may wait for a slow reader. make: makes a worker, by its number; see
+        buffered: seconds of sound that may wait for a slow reader. memory: budget that every lease has a share of;
+            by default without a limit. make: makes a worker, by its number; see
             :func:`thread_worker` and :func:`serving.workers.process_worker.process_workers`.
 
     Attributes:
         observer: told of every event, on the event loop (for the metrics).
         on_failure: called where a worker has ended that nobody starts again. failed: whether that has been.
+        copies: of an open voice in memory, the server's own included.
     """
 
     def __init__(
@@ -182,9 +191,10 @@ class WorkerPool:
         workers: int,
         slots: int = SLOTS_PER_WORKER,
         buffered: float = MAX_BUFFERED,
+        memory: MemoryBudget | None = None,
         make: Callable[[int, WorkerPool], Worker] | None = None,
     ) -> None:
-        self.slots, self.buffered = slots, buffered
+        self.slots, self.buffered, self.memory = slots, buffered, memory or MemoryBudget()
         each = min(SLOTS_PER_WORKER, -(-slots // workers))
         self.admission = AdmissionControl(workers=workers, slots=each)
         self._capacities: WeakKeyDictionary[StreamingVocoder, Capacity] = WeakKeyDictionary()
@@ -200,6 +210,7 @@ class WorkerPool:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = False
         self.workers = [(make or thread_worker)(i, self) for i in range(workers)]
+        self.copies = 1 + sum(worker.copies for worker in self.workers)
 
     def capacity(self, vocoder: StreamingVocoder) -> Capacity:
         """Measured capacity of a voice; without a measurement, no limit but the slots."""
@@ -270,10 +281,15 @@ class WorkerPool:
             self.admission.refused += 1
             return None
         cost = self.capacity(vocoder).shared
+        share = self.memory.share()
+        if not share.try_grow(STREAM_BYTES):
+            self.admission.refused += 1
+            return None
         worker = self.admission.admit(cost, lambda number: self._pace(number, vocoder))
         if worker is None:
+            share.close()
             return None
-        lease = SlotLease(self, worker, self._free[worker].pop(), vocoder, cost)
+        lease = SlotLease(self, worker, self._free[worker].pop(), vocoder, cost, share)
         lease.owner = owner
         self._held.add(lease)
         self.admitted += 1
@@ -302,6 +318,7 @@ class WorkerPool:
             self._leases.pop((lease.worker, lease.slot), None)
             self._free[lease.worker].append(lease.slot)
             self.admission.release(lease.worker, lease.cost)
+            lease.memory.close()
 
     def open(self, lease: SlotLease, request: StreamRequest, flow: FlowControl) -> None:
         """Hand a stream to the worker of a lease."""

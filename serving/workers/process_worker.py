@@ -60,6 +60,8 @@ class ProcessWorker:
         refer: tells how the process can open a voice. heartbeat: see ``HEARTBEAT``.
     """
 
+    copies = 1
+
     def __init__(
         self,
         number: int,

@@ -27,6 +27,9 @@ class WorkerLost(RuntimeError):
 class Worker(Protocol):
     """Worker as the event loop sees it; all of it but ``stop`` is called there and never blocks."""
 
+    copies: int
+    """Copies that it holds of a voice which the server has open: 1 where it is a process of its own."""
+
     @property
     def up(self) -> bool:
         """Whether it takes streams now."""
@@ -91,6 +94,8 @@ class ThreadWorker:
     Args:
         batcher: touched by this thread only, once started. deliver: takes events, in this thread.
     """
+
+    copies = 0
 
     def __init__(self, number: int, batcher: Batcher, deliver: EventSink, fail: Callable[[], None]) -> None:
         self._number, self._batcher, self._deliver, self._fail = number, batcher, deliver, fail

@@ -46,6 +46,18 @@ def test_pods_are_probed_drained_and_without_rights(deploy):
     assert mounted["voices"]["readOnly"]
 
 
+def test_a_pod_may_take_what_its_options_let_it_take(deploy):
+    deployment, *_ = yaml.safe_load_all((deploy / "kubernetes.yaml").read_text())
+    (container,) = (pod := deployment["spec"]["template"]["spec"])["containers"]
+    options = parser().parse_args(container["args"])
+    (tmp,) = (volume["emptyDir"]["sizeLimit"] for volume in pod["volumes"] if "emptyDir" in volume)
+    interpreters = 32 * (options.threads + 2)
+    most = options.memory + options.request_memory + interpreters + int(tmp.removesuffix("Mi"))
+    for bound in ("requests", "limits"):
+        assert container["resources"][bound]["memory"] == "1Gi"
+    assert most <= 1024
+
+
 def test_the_image_has_no_compiler_and_no_root(deploy, repository):
     text = (deploy / "Dockerfile").read_text()
     _, build, final = re.split(r"(?m)^FROM ", text)

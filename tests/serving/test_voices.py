@@ -19,6 +19,8 @@ from serving.cli.__main__ import main
 from serving.voices.cache import VoiceCache
 from serving.voices.directory import VoiceDirectory
 from serving.voices.voice import LoadedVoice
+from serving.workers.pool import WorkerPool
+from serving.workers.process_worker import process_workers
 from tests.serving.fakes import audio_file, fake_vocoder, tone
 from tests.serving.live import Live, message
 
@@ -222,6 +224,23 @@ def test_voices_are_loaded_once_and_the_oldest_unused_give_way():
         assert sorted(cache.open) == ["d"]
 
     asyncio.run(main())
+
+
+def test_a_voice_is_counted_as_often_as_it_is_held():
+    library = Library(a=40, b=40, c=40)
+    cache = VoiceCache(library, memory=250, copies=3)
+
+    async def main():
+        await cache.find("a")
+        await cache.find("b")
+        assert (sorted(cache.open), cache.size) == (["a", "b"], 240)
+        await cache.find("c")
+        assert (sorted(cache.open), cache.size) == (["b", "c"], 240)
+
+    asyncio.run(main())
+    assert [WorkerPool(workers=2, make=make).copies for make in (None, process_workers())] == [1, 3]
+    app = App(library, threads=2, memory=250, make=process_workers())
+    assert app.cache._copies == 3
 
 
 def test_a_changed_voice_is_opened_anew_and_a_removed_one_is_gone():
