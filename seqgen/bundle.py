@@ -19,10 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -35,6 +32,7 @@ from safetensors.numpy import load_file
 
 from seqgen import config
 from seqgen.errors import SeqgenError
+from seqgen.files.folders import replacing_folder
 from seqgen.spec import FeatureSpec, StateLeaf, StreamSpec
 
 FORMAT = 1
@@ -110,6 +108,11 @@ def sha256(path: Path) -> str:
     """Hash of a file, read in blocks."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def is_bundle(directory: Path) -> bool:
+    """Whether a folder holds a bundle, whole or not."""
+    return (directory / MANIFEST).is_file()
 
 
 class Bundle:
@@ -228,34 +231,11 @@ def write(directory: Path, manifest: Manifest, fill: Callable[[Path], None]) -> 
     Raises:
         SeqgenError: where ``directory`` is something other than a bundle, or cannot be written.
     """
-    occupied = directory.is_file() or (directory.is_dir() and any(directory.iterdir()))
-    if occupied and not (directory / MANIFEST).is_file():
-        raise SeqgenError(f"{directory} exists and is not a bundle", remedy="choose another place")
     try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
-    except OSError as error:
-        raise SeqgenError(f"cannot write {directory}: {error.strerror}", remedy="choose a writable place") from None
-    try:
-        fill(work)
-        entries = tuple(FileEntry(p.name, sha256(p), p.stat().st_size) for p in sorted(work.iterdir()))
-        (work / MANIFEST).write_bytes(_canonical(_sign(replace(manifest, files=entries))))
-        work.chmod(0o755)
-        if directory.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{directory.name}.old.", dir=directory.parent))
-            os.replace(directory, old / "bundle")
-            try:
-                os.replace(work, directory)
-            except OSError:
-                os.replace(old / "bundle", directory)
-                raise
-            finally:
-                shutil.rmtree(old, ignore_errors=True)
-        else:
-            os.replace(work, directory)
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise SeqgenError(f"cannot write {directory}: {reason}", remedy="free some space") from None
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+        with replacing_folder(directory, kind="a bundle", may_replace=is_bundle) as work:
+            fill(work)
+            entries = tuple(FileEntry(p.name, sha256(p), p.stat().st_size) for p in sorted(work.iterdir()))
+            (work / MANIFEST).write_bytes(_canonical(_sign(replace(manifest, files=entries))))
+    except SafetensorError as error:
+        raise SeqgenError(f"cannot write {directory}: {error}", remedy="free some space") from None
     return Bundle.open(directory)

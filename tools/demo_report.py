@@ -19,6 +19,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 from seqgen.bundle import Bundle
+from seqgen.files.outputs import write_text
 from seqgen.metrics.picture import spectrograms
 from seqgen.metrics.table import UNITS
 
@@ -107,7 +108,7 @@ def main() -> int:
     _loss_curve(out / "quick" / "metrics.jsonl", out / "loss.png")
     spectrograms(_titled(sounds["voice"]), out / "spectrograms.png")
     spectrograms(_titled(sounds["quick"]), out / "spectrograms-quick.png")
-    (out / "report.html").write_text(_page(out, bundle, sounds, stream), encoding="utf-8")
+    write_text(out / "report.html", _page(out, bundle, sounds, stream))
     sys.stderr.write(f"{out / 'report.html'}\n")
     return 0
 

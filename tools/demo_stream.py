@@ -20,6 +20,7 @@ from pathlib import Path
 from seqgen.audio import io
 from seqgen.audio.io import wav_header
 from seqgen.errors import SeqgenError
+from seqgen.files.outputs import replacing
 
 _BLOCK = 4096
 _START_SECONDS = 30
@@ -51,7 +52,7 @@ def _stream(port: int, recording: Path, out: Path) -> dict[str, float]:
         raise SeqgenError(f"the server answered {answer.status}: {answer.read().decode()}")
     rate = io.info(recording).sample_rate
     first, written = 0.0, 0
-    with io.replacing(out) as stream:
+    with replacing(out) as stream:
         stream.write(wav_header(rate, samples=None))
         while block := answer.read1(_BLOCK):
             first = first or time.perf_counter() - began

@@ -372,7 +372,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     found = {"size": given.size, "machine": machine(), "figures": figures}
     print(summary(figures, seconds))
     if given.json is not None:
-        given.json.write_text(written(found), encoding="utf-8")
+        from seqgen.files.outputs import write_text
+
+        write_text(given.json, written(found))
     if given.compare is None:
         return 0
     return 1 if report(found, json.loads(given.compare.read_text(encoding="utf-8"))) else 0

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from seqgen import noise
 from seqgen.errors import SeqgenError
+from seqgen.files.outputs import write_text
 from seqgen.generation.autoregressive import AutoRegressive
 from seqgen.generation.contract import Generator, GeneratorState
 from seqgen.spec import Facts
@@ -144,7 +145,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"error: {error}\n")
         return 1
     if options.report is not None:
-        options.report.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        write_text(options.report, json.dumps(rows, indent=1) + "\n")
     return 0
 
 

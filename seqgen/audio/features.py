@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from seqgen.audio.io import replacing
 from seqgen.errors import SeqgenError
+from seqgen.files.outputs import replacing
 from seqgen.spec import FeatureSpec, require_same_signature
 
 _BLOCK = 512  # frames transformed at once: bounds memory on long recordings

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import os
 import struct
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ import soundfile
 
 from seqgen.audio.container import damage
 from seqgen.errors import SeqgenError
+from seqgen.files.outputs import is_stream, replacing
 
 Source = str | os.PathLike[str] | BinaryIO
 RATES = range(2_000, 384_001)
@@ -199,62 +198,11 @@ def wav_header(rate: int, *, samples: int | None) -> bytes:
     return b"RIFF" + struct.pack("<I", whole) + b"WAVEfmt " + form + b"data" + struct.pack("<I", size)
 
 
-@contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[io.FileIO]:
-    """A binary file that becomes ``path`` when the block ends well and vanishes when it does not.
-
-    Raises:
-        SeqgenError: when the directory is absent or read-only, or the disk is full.
-    """
-    target = Path(path)
-    try:
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
-    except OSError as error:
-        raise SeqgenError(f"{target}: cannot be written ({error.strerror})", remedy="choose a writable place") from None
-    sink = _Sink(handle, "r+b")
-    try:
-        with sink:
-            # mkstemp makes private files; the result gets the ordinary rights.
-            mask = os.umask(0)
-            os.umask(mask)
-            os.chmod(temporary, 0o666 & ~mask)
-            yield sink
-            if sink.failure is not None:
-                raise sink.failure
-            os.fsync(sink.fileno())
-        os.replace(temporary, target)
-    except BaseException as error:
-        Path(temporary).unlink(missing_ok=True)
-        cause = sink.failure or error
-        if isinstance(cause, OSError):
-            reason = cause.strerror or str(cause)
-            raise SeqgenError(
-                f"{target}: cannot be written ({reason})", remedy="free space or choose another place"
-            ) from None
-        raise
-
-
-class _Sink(io.FileIO):
-    """A raw file that remembers why a write failed: libsndfile's callbacks would swallow the exception."""
-
-    failure: OSError | None = None
-
-    def write(self, data: Any) -> int:
-        view = memoryview(data).cast("B")
-        done = 0
-        try:
-            while done < len(view):
-                done += super().write(view[done:]) or 0
-        except OSError as error:
-            self.failure = error
-        return done
-
-
 def write(path: str | os.PathLike[str], audio: npt.NDArray[Any], rate: int, *, subtype: str = "PCM_16") -> None:
     """Write a mono waveform; the format follows the suffix (.wav, .flac, .ogg).
 
     With ``PCM_16`` (WAV, FLAC) the bytes are exactly :func:`pcm16`; OGG is Vorbis. The file appears whole or
-    not at all.
+    not at all. A device or pipe whose name tells no format is given WAV.
 
     Args:
         path: target. audio: ``[N]``, nominally in [-1, 1). rate: Hz. subtype: a libsndfile subtype.
@@ -273,6 +221,8 @@ def write_blocks(
 ) -> int:
     """As :func:`write`, from successive blocks in constant memory; returns the number of samples written."""
     suffix = Path(path).suffix.lower()
+    if suffix not in _FORMATS and is_stream(path):
+        suffix = ".wav"  # a device or pipe has no name that could tell
     if suffix not in _FORMATS:
         raise SeqgenError(f"{os.fspath(path)}: unknown audio format '{suffix}'", remedy="end it in .wav, .flac or .ogg")
     kind = "VORBIS" if suffix == ".ogg" else subtype

@@ -58,7 +58,8 @@ def add_parsers(commands: Any) -> None:
 
 def run_eval(given: argparse.Namespace) -> int:
     """Evaluate; the result is printed and kept."""
-    from seqgen.cli.opened import is_bundle, opened
+    from seqgen.bundle import is_bundle
+    from seqgen.cli.opened import opened
     from seqgen.tasks.contract import Evaluation
 
     _require_sensible(given)
@@ -85,18 +86,20 @@ def run_eval(given: argparse.Namespace) -> int:
 def _require_sensible(given: argparse.Namespace) -> None:
     """Refuse now what would otherwise fail, or mean nothing, after minutes of sampling."""
     from seqgen.errors import SeqgenError
+    from seqgen.files.outputs import require_writable
 
     if not 0 <= given.temperature <= 2 or given.examples < 0:
         raise SeqgenError(
             f"--temperature {given.temperature:g}, --examples {given.examples}",
             remedy="give a temperature from 0 to 2 and a number of examples that is not negative",
         )
+    if given.report is not None:
+        require_writable(given.report)
     if given.keep is not None:
         given.keep.mkdir(parents=True, exist_ok=True)
 
 
 def _write(target: Path, result: dict[str, Any]) -> None:
-    from seqgen.audio.io import replacing
+    from seqgen.files.outputs import write_text
 
-    with replacing(target) as stream:
-        stream.write((json.dumps(result, indent=1, allow_nan=False) + "\n").encode())
+    write_text(target, json.dumps(result, indent=1, allow_nan=False) + "\n")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -57,7 +56,9 @@ def add_parsers(commands: Any) -> None:
 
 def run_export(given: argparse.Namespace) -> int:
     """Export and check."""
+    from seqgen.bundle import is_bundle
     from seqgen.errors import SeqgenError
+    from seqgen.files.folders import replacing_folder
     from seqgen.tasks.contract import Exporting
     from seqgen.tasks.experiment import Experiment
 
@@ -66,29 +67,26 @@ def run_export(given: argparse.Namespace) -> int:
         raise SeqgenError(f"--note {' '.join(given.note)}", remedy="give KEY=VALUE")
     experiment = Experiment.open(given.experiment)
     options = Exporting(given.quantise, given.engine_only, notes)
-    opened = experiment.task().export(experiment.exported(), given.out, options)
+    with replacing_folder(given.out, kind="a bundle", may_replace=is_bundle) as work:
+        opened = experiment.task().export(experiment.exported(), work, options)
+        proved = _verdicts(work, given.out)  # a voice that does not reproduce itself takes nobody's place
     size = sum(entry.size for entry in opened.manifest.files)
     sys.stderr.write(f"{given.out}: {size / 1e6:.2f} MB\n")
-    try:
-        return _verdicts(given.out, as_json=False)
-    except SeqgenError:
-        shutil.rmtree(given.out, ignore_errors=True)  # nobody should serve a voice that does not reproduce itself
-        raise
+    sys.stdout.write(proved)
+    return 0
 
 
 def run_check(given: argparse.Namespace) -> int:
     """Check; a bundle that is not as it should be is a problem that ends the command with status 1."""
-    return _verdicts(given.bundle, as_json=given.json)
+    sys.stdout.write(_verdicts(given.bundle, given.bundle, as_json=given.json))
+    return 0
 
 
-def _verdicts(bundle: Path, *, as_json: bool) -> int:
+def _verdicts(bundle: Path, named: Path, *, as_json: bool = False) -> str:
     from seqgen.export import voice
 
     verdicts = voice.check(bundle)
     if as_json:
         rows = [dataclasses.asdict(verdict) for verdict in verdicts]
-        sys.stdout.write(json.dumps({"bundle": str(bundle), "ok": True, "runtimes": rows}) + "\n")
-        return 0
-    for verdict in verdicts:
-        sys.stdout.write(f"{bundle}: {verdict.runtime} reproduces the golden vectors ({verdict})\n")
-    return 0
+        return json.dumps({"bundle": str(named), "ok": True, "runtimes": rows}) + "\n"
+    return "".join(f"{named}: {one.runtime} reproduces the golden vectors ({one})\n" for one in verdicts)

@@ -85,11 +85,11 @@ def _installation() -> dict[str, Any]:
 
 
 def _path(path: Path) -> dict[str, Any]:
-    from seqgen.bundle import MANIFEST
+    from seqgen.bundle import is_bundle
     from seqgen.errors import SeqgenError
     from seqgen.tasks.experiment import CONFIG
 
-    if (path / MANIFEST).is_file():
+    if is_bundle(path):
         return _bundle(path)
     if (path / CONFIG).is_file():
         return _experiment(path)

@@ -11,13 +11,6 @@ if TYPE_CHECKING:  # torch is imported when a command runs, so that help and ref
     from seqgen.tasks.contract import System, Task
 
 
-def is_bundle(path: Path) -> bool:
-    """Whether a path holds a bundle."""
-    from seqgen.bundle import MANIFEST
-
-    return (path / MANIFEST).is_file()
-
-
 def opened(path: Path, runtime: str = "", *, objective: bool = True) -> tuple[Task, System]:
     """The task and the trained system of an experiment (its best checkpoint), or of a bundle through a runtime.
 
@@ -27,7 +20,7 @@ def opened(path: Path, runtime: str = "", *, objective: bool = True) -> tuple[Ta
     Raises:
         SeqgenError: for a path that is neither, and for a runtime asked of an experiment with its objective.
     """
-    from seqgen.bundle import Bundle
+    from seqgen.bundle import Bundle, is_bundle
     from seqgen.spec import Facts
     from seqgen.tasks import experiment, run
 

@@ -10,11 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from seqgen.audio.io import AudioInfo, replacing
+from seqgen.audio.io import AudioInfo
 from seqgen.data import checks, tables
 from seqgen.data.checks import Tables, check
 from seqgen.data.tables import Problem
 from seqgen.errors import SeqgenError
+from seqgen.files.outputs import replacing
 
 __all__ = ["DataDir", "Problem", "Utterance", "check", "fix", "statistics", "swap", "write"]
 

@@ -19,6 +19,7 @@ from seqgen.data.corpus import SPLITS, Corpus, RawUtterance
 from seqgen.data.directory import Utterance
 from seqgen.data.download import Progress
 from seqgen.errors import SeqgenError
+from seqgen.files.outputs import replacing
 
 _MARKER = "corpus.json"
 _AUDIO = "audio"
@@ -201,7 +202,7 @@ def _placed(piece: Utterance, resampled: dict[str, str], out: Path) -> Utterance
 
 def _publish(stage: Path, out: Path, made: dict[str, list[Utterance]], about: dict[str, object]) -> None:
     """Move the old results away, then the new ones in: at no time do tables lie beside audio of another run."""
-    with io.replacing(out / _MARKER) as sink:
+    with replacing(out / _MARKER) as sink:
         sink.write((json.dumps(about, indent=2, ensure_ascii=False) + "\n").encode())
     old = stage / "old"
     old.mkdir()

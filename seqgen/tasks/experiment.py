@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch import nn
 
 from seqgen import config, registry
 from seqgen.errors import SeqgenError
+from seqgen.files.outputs import write_text
 from seqgen.objectives.contract import require_networks
 from seqgen.spec import Facts
 from seqgen.tasks import networks
@@ -46,12 +46,12 @@ class Experiment:
         """Write the resolved configuration and the facts beside what training will write."""
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            _replace(directory / CONFIG, config.dump(run))
-            _replace(directory / FACTS, config.dump(facts))
+            write_text(directory / CONFIG, config.dump(run))
+            write_text(directory / FACTS, config.dump(facts))
             made = Experiment(directory, run, facts)
             definitions = made._followed()
             if any(definitions[name] != run.networks[name] for name in definitions):
-                _replace(directory / NETWORKS, config.dump(_Definitions(definitions)))
+                write_text(directory / NETWORKS, config.dump(_Definitions(definitions)))
             else:
                 (directory / NETWORKS).unlink(missing_ok=True)  # of a run that was here before
         except OSError as error:
@@ -249,7 +249,3 @@ def _unfit(made: dict[str, nn.Module], source: str, error: SeqgenError) -> Seqge
     return SeqgenError(f"{source}: {error.problem}", remedy=f"{error.remedy}{choice}")
 
 
-def _replace(path: Path, text: str) -> None:
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    scratch.write_text(text, encoding="utf-8")
-    os.replace(scratch, path)

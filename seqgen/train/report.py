@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from seqgen.errors import SeqgenError
+from seqgen.files.outputs import write_text
 
 METRICS = "metrics.jsonl"
 
@@ -162,9 +162,7 @@ def _cut(path: Path, step: int) -> None:
                 kept.append(line + "\n")
         except (ValueError, KeyError, TypeError):
             continue
-    making = path.with_name(f".making-{path.name}")
-    making.write_text("".join(kept), encoding="utf-8")
-    os.replace(making, path)
+    write_text(path, "".join(kept))
 
 
 @contextmanager

@@ -14,16 +14,19 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from seqgen.audio.io import pcm16, replacing, wav_header, write_blocks
+from seqgen.audio.io import pcm16, wav_header, write_blocks
 from seqgen.bundle import Bundle
+from seqgen.files import inputs
+from seqgen.files.outputs import is_stream, replacing
 from seqgen.runtime import open_runtime
-from serving.sound.source import from_path
+from serving.sound.source import from_path, sniff
 from serving.voices.vocoder import StreamingVocoder, VoiceSettings
 
 EXAMPLES = """\
 examples:
   seqgen-serve vocode in.wav -o out.wav --voice exp/voice
   seqgen-serve vocode in.flac -o - --voice exp/voice | aplay
+  sox in.mp3 -t wav - | seqgen-serve vocode - -o out.wav --voice exp/voice
   seqgen-serve vocode mel.safetensors -o - --raw --voice exp/voice | aplay -f S16_LE -r 16000"""
 
 
@@ -31,7 +34,9 @@ def options(vocode: argparse.ArgumentParser) -> None:
     """Options of ``seqgen-serve vocode``."""
     vocode.add_argument("--voice", required=True, metavar="BUNDLE", help="directory made by `seqgen export`")
     vocode.add_argument(
-        "input", metavar="FILE", help="WAV, FLAC or OGG of any rate, or log-mel features (.safetensors)"
+        "input",
+        metavar="FILE",
+        help="WAV, FLAC or OGG of any rate, or log-mel features (.safetensors); - reads standard input",
     )
     vocode.add_argument(
         "-o",
@@ -95,14 +100,9 @@ def run(options: argparse.Namespace) -> int:
     vocoder.check(settings)
     loaded = time.perf_counter() - began
     clock = _Stopwatch(vocoder.sample_rate)
-    audio = clock.watch(vocoder.run(from_path(options.input, vocoder.features), settings))
-    if options.output == "-":
-        stream(sys.stdout.buffer, audio, b"" if options.raw else wav_header(vocoder.sample_rate, samples=None))
-    elif options.raw:
-        with replacing(options.output) as file:
-            stream(file, audio, b"")
-    else:
-        write_blocks(options.output, audio, vocoder.sample_rate)
+    with inputs.regular(options.input, suffix=_suffix) as given:
+        source = from_path(str(given), vocoder.features)
+        _write(options.output, options.raw, clock.watch(vocoder.run(source, settings)), vocoder.sample_rate)
     report = clock.report() | {"load_seconds": round(loaded, 4)}
     if options.json:
         (sys.stderr if options.output == "-" else sys.stdout).write(json.dumps(report) + "\n")
@@ -113,6 +113,23 @@ def run(options: argparse.Namespace) -> int:
             f"(voice loaded in {loaded:.2f} s)\n"
         )
     return 0
+
+
+def _suffix(head: bytes) -> str:
+    """Ending of the name of what came through a pipe: features are known by theirs."""
+    return ".safetensors" if sniff(head[:12]) == "features" else ""
+
+
+def _write(output: str, raw: bool, audio: Iterator[npt.NDArray[np.float32]], rate: int) -> None:
+    """Write a file whole, or pass the sound on while it is made where nothing can be sought in."""
+    prefix = b"" if raw else wav_header(rate, samples=None)
+    if output == "-":
+        stream(sys.stdout.buffer, audio, prefix)
+    elif raw or is_stream(output):
+        with replacing(output, streaming=True) as file:
+            stream(file, audio, prefix)
+    else:
+        write_blocks(output, audio, rate)
 
 
 def stream(out: BinaryIO | Any, audio: Iterator[npt.NDArray[np.float32]], prefix: bytes) -> None:

@@ -10,7 +10,6 @@ import hashlib
 import hmac
 import json
 import math
-import os
 import re
 import secrets
 import time
@@ -20,8 +19,8 @@ from pathlib import Path
 
 from starlette.types import Scope
 
-from seqgen.audio.io import replacing
 from seqgen.errors import SeqgenError
+from seqgen.files.outputs import replacing
 from serving.http.protocol import HttpError
 
 KEY_SUBPROTOCOL = "seqgen-key."
@@ -96,8 +95,7 @@ def remove_key(path: Path, name: str) -> None:
 
 
 def _write(path: Path, keys: tuple[ApiKey, ...]) -> None:
-    with replacing(path) as file:
-        os.fchmod(file.fileno(), 0o600)
+    with replacing(path, rights=0o600) as file:
         file.write("".join(json.dumps(asdict(key)) + "\n" for key in keys).encode())
 
 

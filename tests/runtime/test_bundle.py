@@ -7,6 +7,7 @@ import json
 import os
 import resource
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -278,7 +279,7 @@ def test_a_move_that_fails_leaves_what_was_there(
     voice: Path, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The old bundle steps aside for the new one; when the new one cannot come, the old one must be back."""
-    real = os.replace
+    real = os.rename
 
     def replace(source: Path, target: Path) -> None:
         if Path(target) == voice and (Path(source) / "new").exists():
@@ -288,7 +289,7 @@ def test_a_move_that_fails_leaves_what_was_there(
     def fill(directory: Path) -> None:
         (directory / "new").write_bytes(b"x")
 
-    monkeypatch.setattr(os, "replace", replace)
+    monkeypatch.setattr(os, "rename", replace)
     with pytest.raises(SeqgenError, match="cannot write"):
         bundle.write(voice, Bundle.open(tiny_bundle).manifest, fill)
     assert names(voice.parent) == {"voice"}
@@ -316,7 +317,7 @@ def test_a_read_only_place_is_one_line(tiny_bundle: Path, tmp_path: Path, monkey
     def mkdtemp(**_: object) -> str:
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(bundle.tempfile, "mkdtemp", mkdtemp)
+    monkeypatch.setattr(tempfile, "mkdtemp", mkdtemp)
     with pytest.raises(SeqgenError, match=r"cannot write .*voice: Read-only file system; choose a writable place"):
         bundle.write(tmp_path / "voice", Bundle.open(tiny_bundle).manifest, copying(tiny_bundle))
     assert names(tmp_path) == set()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from seqgen import config as configs
 from seqgen import noise
 from seqgen.errors import SeqgenError
+from seqgen.files.outputs import write_text
 from seqgen.generation.autoregressive import language_model
 from seqgen.generation.contract import Generator
 from seqgen.noise import Key
@@ -191,7 +191,7 @@ class Grammar(Task):
             if options.temperature == 1:
                 figures["kl_generator_process"] = _mean(likely - known)
             if options.keep is not None:
-                np.savetxt(options.keep / "samples.txt", drawn, fmt="%d")
+                write_text(options.keep / "samples.txt", _written(drawn))
         return figures | self._exact(generator)
 
     def _exact(self, generator: Generator) -> dict[str, Figure]:
@@ -225,7 +225,7 @@ class Grammar(Task):
             raise SeqgenError("this run trains no generator", remedy="name the run of one")
         count = -(-options.elements // self.config.length)
         drawn = self._drawn(generator, count, options.seed, options.temperature)
-        np.savetxt(options.out or sys.stdout, drawn, fmt="%d")
+        write_text(options.out, _written(drawn))
         return f"{options.out or 'standard output'}: {count} sequences"
 
     def previews(self, system: System, report: Report, step: int) -> None:
@@ -243,6 +243,11 @@ def scored(generator: Generator, x: Symbols) -> Reals:
     sums = [generator.log_prob(torch.from_numpy(block).to(device)).double().sum(dim=1) for block in blocks]
     found: Reals = torch.cat(sums).cpu().numpy()
     return found
+
+
+def _written(sequences: Symbols) -> str:
+    """Sequences as numbers, one a line."""
+    return "".join(" ".join(map(str, row)) + "\n" for row in sequences.tolist())
 
 
 def _mean(values: Reals) -> Figure:

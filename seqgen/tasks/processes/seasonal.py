@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from seqgen import config as configs
 from seqgen import noise
 from seqgen.errors import SeqgenError
+from seqgen.files.outputs import write_text
 from seqgen.generation.autoregressive import language_model
 from seqgen.generation.contract import Density, Generator
 from seqgen.noise import Key
@@ -207,10 +207,7 @@ class SeasonalSymbols(Task):
         u = noise.block(options.seed, 0, 0, length * density.num_uniforms)
         made = density.sample(torch.from_numpy(u).view(1, length, -1), None, options.temperature)
         text = " ".join(str(int(symbol)) for symbol in made[0]) + "\n"
-        if options.out is not None:
-            options.out.write_text(text, encoding="utf-8")
-        else:
-            sys.stdout.write(text)
+        write_text(options.out, text)
         return f"{options.out or 'standard output'}: {length} symbols"
 
 

@@ -3,7 +3,6 @@ could reach."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from seqgen import config as configs
 from seqgen import noise
 from seqgen.distributions.logistic_mixture import LogisticMixture
 from seqgen.errors import SeqgenError
+from seqgen.files.outputs import write_text
 from seqgen.generation.autoregressive import AutoRegressive
 from seqgen.generation.contract import Density, Generator
 from seqgen.models.resonance import Resonance
@@ -232,8 +232,5 @@ class TunedResonance(Task):
         made = density.sample(torch.from_numpy(u).view(1, -1, density.num_uniforms), cond, options.temperature)
         values = zip(tuned[0, :, 0].repeat_interleave(hop).tolist(), made[0].tolist(), strict=True)
         text = "".join(f"{tuning:.6f} {value:.6f}\n" for tuning, value in list(values)[:length])
-        if options.out is not None:
-            options.out.write_text(text, encoding="utf-8")
-        else:
-            sys.stdout.write(text)
+        write_text(options.out, text)
         return f"{options.out or 'standard output'}: {length} samples"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from seqgen import config as configs
 from seqgen import noise
 from seqgen.errors import SeqgenError
+from seqgen.files.outputs import write_text
 from seqgen.generation.autoregressive import language_model
 from seqgen.generation.contract import Generator
 from seqgen.noise import Key
@@ -191,10 +191,7 @@ class Characters(Task):
         """Go on from a prompt."""
         made = self._continued(system, options)
         text = options.prompt + made
-        if options.out is not None:
-            options.out.write_text(text, encoding="utf-8")
-        else:
-            sys.stdout.write(text + "\n")
+        write_text(options.out, text if options.out is not None else f"{text}\n")
         return f"{options.out or 'standard output'}: {len(made)} characters"
 
     @torch.no_grad()

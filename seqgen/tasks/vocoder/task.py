@@ -24,6 +24,8 @@ from seqgen.bundle import Bundle
 from seqgen.data.directory import DataDir
 from seqgen.errors import SeqgenError
 from seqgen.export import voice
+from seqgen.files.inputs import regular
+from seqgen.files.outputs import require_writable
 from seqgen.generation.contract import Generator
 from seqgen.generation.vocoder import Vocoder
 from seqgen.metrics.table import UNITS, summarise
@@ -276,12 +278,14 @@ class Vocoding(Task):
         """Vocode one recording."""
         if options.given is None or options.out is None:
             raise SeqgenError("a vocoder needs a recording", remedy="give IN.wav -o OUT.wav")
+        require_writable(options.out)
         speakers = self.facts.speakers
         speaker = options.speaker or (speakers[0] if len(speakers) == 1 else "")
         if speaker not in speakers:
             got = f"no speaker '{speaker}'" if speaker else "several speakers"
             raise SeqgenError(got, remedy=f"give --speaker, one of {', '.join(speakers)}")
-        audio, rate = io.read(options.given)
+        with regular(options.given) as given:
+            audio, rate = io.read(given)
         features = log_mel(resample(audio, rate, self.options.features.sample_rate), self.options.features)
         with tempfile.TemporaryDirectory() as scratch:
             runtime = self._runtime(system, Path(scratch) / "voice", options.runtime)
