@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import accumulate
 
@@ -23,6 +24,7 @@ _HISTOGRAMS = {
     "first_audio": "from a stream's start to its first sound",
     "lead": "sound in hand when more is handed over",
 }
+_Block = tuple[str, str, str, list[str]]  # name, kind, meaning and rows of a metric
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -83,48 +85,51 @@ class Metrics:
 
     def text(self) -> str:
         """All metrics in the text format."""
-        pool, lines = self._pool, []
+        lines = []
+        for name, kind, meaning, rows in (*self._of_voices(), *self._of_requests(), *self._of_pool()):
+            lines += [f"# HELP {name} {meaning}", f"# TYPE {name} {kind}", *rows]
+        return "\n".join(lines) + "\n"
 
-        def block(name: str, kind: str, meaning: str, rows: list[str]) -> None:
-            lines.extend([f"# HELP {name} {meaning}", f"# TYPE {name} {kind}", *rows])
-
+    def _of_voices(self) -> Iterator[_Block]:
         voices = {f'voice="{_escaped(name)}"': voice for name, voice in sorted(self._voices.items())}
         for key, meaning in _COUNTERS.items():
             name = f"seqgen_{key}_total"
             rows = [f"{name}{{{label}}} {round(voice.counters[key], 3)}" for label, voice in voices.items()]
-            block(name, "counter", meaning, rows)
+            yield name, "counter", meaning, rows
         for key, meaning in _HISTOGRAMS.items():
             name = f"seqgen_{key}_seconds"
             rows = [row for label, voice in voices.items() for row in voice.histograms[key].lines(name, label)]
-            block(name, "histogram", meaning, rows)
+            yield name, "histogram", meaning, rows
+
+    def _of_requests(self) -> Iterator[_Block]:
         answers = [
             f'seqgen_requests_total{{route="{_escaped(route)}",status="{status}"}} {count}'
             for (route, status), count in sorted(self._answers.items())
         ]
-        block("seqgen_requests_total", "counter", "requests answered, by route and status", answers)
-        block("seqgen_admitted_total", "counter", "slots given", [f"seqgen_admitted_total {pool.admitted}"])
-        block("seqgen_refused_total", "counter", "slots refused", [f"seqgen_refused_total {pool.admission.refused}"])
-        block("seqgen_slots_busy", "gauge", "slots taken", [f"seqgen_slots_busy {pool.busy}"])
-        memory = pool.memory
-        for name, kind, meaning, value in (
-            ("bytes", "gauge", "bytes that requests hold", memory.held),
-            ("limit_bytes", "gauge", "bytes that requests may hold", memory.total or "+Inf"),
-            ("refused_total", "counter", "reservations that found no room", memory.refused),
-        ):
-            name = f"seqgen_request_memory_{name}"
-            block(name, kind, meaning, [f"{name} {value}"])
+        yield "seqgen_requests_total", "counter", "requests answered, by route and status", answers
+        memory = self._pool.memory
+        yield _single("request_memory_bytes", "gauge", "bytes that requests hold", memory.held)
+        yield _single("request_memory_limit_bytes", "gauge", "bytes that requests may hold", memory.total or "+Inf")
+        yield _single("request_memory_refused_total", "counter", "reservations that found no room", memory.refused)
+
+    def _of_pool(self) -> Iterator[_Block]:
+        pool = self._pool
+        yield _single("admitted_total", "counter", "slots given", pool.admitted)
+        yield _single("refused_total", "counter", "slots refused", pool.admission.refused)
+        yield _single("slots_busy", "gauge", "slots taken", pool.busy)
+        yield _single("slots_free", "gauge", "slots that newcomers would get now", pool.free)
+        yield _single("workers_up", "gauge", "workers that take streams", sum(worker.up for worker in pool.workers))
         restarts = sum(worker.restarts for worker in pool.workers)
-        block(
-            "seqgen_worker_restarts_total",
-            "counter",
-            "workers that ended",
-            [f"seqgen_worker_restarts_total {restarts}"],
-        )
+        yield _single("worker_restarts_total", "counter", "workers that ended", restarts)
         loads = [f'seqgen_worker_load{{worker="{i}"}} {load}' for i, load in enumerate(pool.admission.load)]
-        block("seqgen_worker_load", "gauge", "share of a worker's time given away", loads)
+        yield "seqgen_worker_load", "gauge", "share of a worker's time given away", loads
         paces = [f'seqgen_worker_pace{{worker="{i}"}} {worker.pace:.3f}' for i, worker in enumerate(pool.workers)]
-        block("seqgen_worker_pace", "gauge", "how long a worker's calls take over what was measured", paces)
-        return "\n".join(lines) + "\n"
+        yield "seqgen_worker_pace", "gauge", "how long a worker's calls take over what was measured", paces
+
+
+def _single(name: str, kind: str, meaning: str, value: float | str) -> _Block:
+    """Metric without labels."""
+    return f"seqgen_{name}", kind, meaning, [f"seqgen_{name} {value}"]
 
 
 def _escaped(name: str) -> str:

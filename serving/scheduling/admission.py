@@ -86,6 +86,16 @@ class AdmissionControl:
         self.refused += 1
         return None
 
+    def free(self, cost: float, pace: Callable[[int], float | None] = lambda worker: 1.0) -> int:
+        """Number of streams of this cost that :meth:`admit` would take now, one after the other."""
+        count = 0
+        for worker, (load, held) in enumerate(zip(self._load, self._held, strict=True)):
+            slow, room = pace(worker), self.slots - held
+            if slow is not None:
+                fits = math.floor(((self.share + 1e-9) / slow - load) / cost) if cost else room
+                count += min(room, max(fits, 0 if held else 1))
+        return count
+
     def release(self, worker: int, cost: float) -> None:
         """Give back what :meth:`admit` gave."""
         self._held[worker] -= 1

@@ -258,6 +258,16 @@ class WorkerPool:
         return len(self._held)
 
     @property
+    def free(self) -> int:
+        """Slots that newcomers would get now, of the voice that costs most among those known."""
+        if self._stopping or self.draining:
+            return 0
+        dearest = max(self._capacities, key=lambda vocoder: self._capacities[vocoder].shared, default=None)
+        cost = self._capacities[dearest].shared if dearest is not None else 0.0
+        free = self.admission.free(cost, lambda number: self._pace(number, dearest))
+        return max(0, min(self.slots - self.busy, free))
+
+    @property
     def leases(self) -> frozenset[SlotLease]:
         """Leases given out."""
         return frozenset(self._held)
@@ -304,10 +314,10 @@ class WorkerPool:
         self.failed = True
         self.on_failure()
 
-    def _pace(self, number: int, vocoder: StreamingVocoder) -> float | None:
+    def _pace(self, number: int, vocoder: StreamingVocoder | None) -> float | None:
         """Slowdown of a worker's calls; infinite while its listeners have just run dry, whatever its calls take."""
         worker = self.workers[number]
-        if not worker.up or not worker.holds(vocoder):
+        if not worker.up or not (vocoder is None or worker.holds(vocoder)):
             return None
         return math.inf if time.monotonic() - self._dry[number] < RECENT else worker.pace
 

@@ -302,3 +302,32 @@ def test_random_comings_and_goings_lose_no_slot():
 @pytest.mark.soak
 def test_ten_thousand_comings_and_goings_lose_no_slot():
     comings_and_goings(1250)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_free_slots_are_those_that_newcomers_would_get(seed):
+    draw = random.Random(seed)
+    admission = AdmissionControl(workers=3, slots=draw.choice([1, 4, 16]))
+    paces = [draw.choice([None, 1.0, 1.7, math.inf]) for _ in range(3)]
+    for _ in range(draw.randrange(12)):
+        admission.admit(draw.choice([0.0, 0.03, 0.1, 2.0]))
+    cost = draw.choice([0.0, 0.03, 0.07, 0.8, 2.0])
+    told = admission.free(cost, paces.__getitem__)
+    taken = 0
+    while admission.admit(cost, paces.__getitem__) is not None:
+        taken += 1
+    assert taken == told
+    assert admission.free(cost, paces.__getitem__) == 0
+
+
+def test_a_draining_pool_has_no_free_slot():
+    async def body(pool):
+        vocoder = fake_vocoder()
+        pool.set_capacity(vocoder, Capacity(shared=0.4))
+        assert pool.free == 4
+        with pool.admit(vocoder):
+            assert pool.free == 3
+        pool.draining = True
+        assert pool.free == 0
+
+    pool_test(body, workers=2, slots=4)
