@@ -47,6 +47,7 @@ class App:
         make: makes the workers, see :class:`serving.workers.pool.WorkerPool`; by default threads of this process.
         secret: shared by replicas that take each other's resume tokens. keys: without them, who reaches the server is
             served. origins: which pages and hosts are served; by default any, for who stands behind a proxy that knows.
+        public_metrics: whether they want no key.
 
     Example:
         >>> uvicorn.run(App(StreamingVocoder(bundle, open_runtime(bundle)), threads=2))   # doctest: +SKIP
@@ -66,6 +67,7 @@ class App:
         secret: bytes | None = None,
         keys: ApiKeys | None = None,
         origins: OriginPolicy | None = None,
+        public_metrics: bool = False,
     ) -> None:
         store = FixedVoices(LoadedVoice(voices)) if isinstance(voices, StreamingVocoder) else voices
         total = max(request_memory or default_budget(), STREAM_BYTES)
@@ -74,7 +76,7 @@ class App:
         self.ready = False
         self.metrics = Metrics(self.pool)
         self.pool.observer = self.metrics.record
-        information = pages.InformationPages(self.cache, self.metrics)
+        information = pages.InformationPages(self.cache, self.metrics, public_metrics=public_metrics)
         limits = limits or RequestLimits()
         limits = replace(limits, body=min(limits.body, total - STREAM_BYTES))  # what never fits is too large
         given = (self.cache, self.pool, limits, ResumeTokens(secret))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import copy
 import difflib
+import ipaddress
 import sys
 import tomllib
 from collections.abc import Iterator, Sequence
@@ -44,6 +45,40 @@ def isolation_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def access_options(parser: argparse.ArgumentParser) -> None:
+    """Options on who may use a server, under which names, and through what."""
+    who = parser.add_mutually_exclusive_group()
+    who.add_argument(
+        "--keys", type=file_path, metavar="FILE", help="take requests with an API key only; see `seqgen-serve keys`"
+    )
+    who.add_argument(
+        "--no-keys",
+        action="store_true",
+        help="listen on an address of other machines without keys: whoever reaches it uses the voices",
+    )
+    parser.add_argument("--public-metrics", action="store_true", help="GET /metrics wants no key")
+    for name, example, meaning in (
+        ("--allow-host", "NAME[:PORT]", "host name by which the server may be called beside localhost and its address"),
+        ("--allow-origin", "ORIGIN", "origin whose pages may use the server in a browser beside the server's own"),
+    ):
+        parser.add_argument(
+            name, metavar=example, action="append", default=[], help=f"{meaning}; may be repeated, '*' for any"
+        )
+    parser.add_argument(
+        "--trusted-proxy",
+        type=network,
+        metavar="ADDRESS",
+        action="append",
+        default=[],
+        help="address or network of a proxy whose X-Forwarded-For and -Proto are believed beside this machine's own; "
+        "may be repeated",
+    )
+    parser.add_argument(
+        "--tls-cert", type=file_path, metavar="FILE", help="certificate chain (PEM), to serve HTTPS and WSS"
+    )
+    parser.add_argument("--tls-key", type=file_path, metavar="FILE", help="its private key (PEM)")
+
+
 def positive(text: str) -> int:
     """Whole number above 0, as an option's value."""
     if not (text.isascii() and text.isdigit()) or not int(text):
@@ -70,6 +105,14 @@ def mode(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or not set(text) <= set("01234567") or int(text, 8) > 0o777:
         raise argparse.ArgumentTypeError(f"'{text}' is no file mode; give it in octal, for example 660")
     return int(text, 8)
+
+
+def network(text: str) -> str:
+    """Address or network, as an option's value."""
+    try:
+        return str(ipaddress.ip_network(text, strict=False))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is no address; give 10.0.0.7 or 10.0.0.0/8") from None
 
 
 class FileParser(argparse.ArgumentParser):

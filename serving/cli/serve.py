@@ -16,7 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 from seqgen.errors import SeqgenError
 from serving import listening, logs
-from serving.cli.options import config_option, file_path, isolation_option, mode, port, positive, voice_options
+from serving.cli.options import (
+    access_options,
+    config_option,
+    file_path,
+    isolation_option,
+    mode,
+    port,
+    positive,
+    voice_options,
+)
 from serving.http.protocol import RequestLimits
 from serving.scheduling.memory import default_budget
 from serving.voices.directory import VoiceDirectory
@@ -76,26 +85,7 @@ def options(serve: argparse.ArgumentParser) -> None:
         ("--drain", 30, "seconds to finish streams in when stopped"),
     ):
         serve.add_argument(name, type=positive, default=default, help=f"{meaning} (default: %(default)s)")
-    who = serve.add_mutually_exclusive_group()
-    who.add_argument(
-        "--keys", type=file_path, metavar="FILE", help="take requests with an API key only; see `seqgen-serve keys`"
-    )
-    who.add_argument(
-        "--no-keys",
-        action="store_true",
-        help="listen on an address of other machines without keys: whoever reaches it uses the voices",
-    )
-    for name, example, meaning in (
-        ("--allow-host", "NAME[:PORT]", "host name by which the server may be called beside localhost and its address"),
-        ("--allow-origin", "ORIGIN", "origin whose pages may use the server in a browser beside the server's own"),
-    ):
-        serve.add_argument(
-            name, metavar=example, action="append", default=[], help=f"{meaning}; may be repeated, '*' for any"
-        )
-    serve.add_argument(
-        "--tls-cert", type=file_path, metavar="FILE", help="certificate chain (PEM), to serve HTTPS and WSS"
-    )
-    serve.add_argument("--tls-key", type=file_path, metavar="FILE", help="its private key (PEM)")
+    access_options(serve)
     serve.add_argument(
         "--resume-secret",
         type=file_path,
@@ -173,6 +163,7 @@ def _serve(store: VoiceStore, options: argparse.Namespace) -> int:
             secret=secret,
             keys=keys,
             origins=origins,
+            public_metrics=options.public_metrics,
         )
 
         def started() -> None:
@@ -221,7 +212,8 @@ def _config(app: Any, options: argparse.Namespace) -> uvicorn.Config:
 
     return uvicorn.Config(
         app,
-        forwarded_allow_ips="*" if options.uds else None,  # who reaches the socket may say whose request it is
+        # Who may say whose request it passes on: who reaches the Unix socket, a proxy on this machine, or one named.
+        forwarded_allow_ips="*" if options.uds else ["127.0.0.1", "::1", *options.trusted_proxy],
         ssl_certfile=options.tls_cert,
         ssl_keyfile=options.tls_key,
         log_config=None,

@@ -62,8 +62,8 @@ def _file(name: str, kind: str) -> Callable[[Request], Awaitable[Response]]:
 class InformationPages:
     """Endpoints that make no sound: voices, models, metrics, demo page."""
 
-    def __init__(self, cache: VoiceCache, metrics: Metrics) -> None:
-        self._cache, self._metrics = cache, metrics
+    def __init__(self, cache: VoiceCache, metrics: Metrics, *, public_metrics: bool = False) -> None:
+        self._cache, self._metrics, self._public_metrics = cache, metrics, public_metrics
 
     def routes(self) -> list[Route]:
         """Routes of the endpoints."""
@@ -72,7 +72,7 @@ class InformationPages:
             Route("/v1/models/{name}", ("GET",), page(self._model)),
             Route("/v1/audio/voices", ("GET",), page(self._voices)),
             Route("/v1/audio/speech", ("POST",), page(self._speech)),
-            Route("/metrics", ("GET",), page(self._numbers)),
+            Route("/metrics", ("GET",), page(self._numbers), public=self._public_metrics),
             *(Route(path, ("GET",), page(_file(name, kind)), public=True) for path, name, kind in _FILES),
         ]
 

@@ -10,7 +10,7 @@ import pytest
 from seqgen.errors import SeqgenError
 from serving.cli import serve
 from serving.cli.__main__ import main, parser
-from serving.cli.options import FileParser, file_path
+from serving.cli.options import FileParser, file_path, network
 
 
 def written(folder: Path, text: str) -> str:
@@ -38,6 +38,8 @@ def example(action: argparse.Action) -> tuple[str, object]:
     if action.choices:
         other = next(one for one in action.choices if one != action.default)
         return f'"{other}"', other
+    if action.type is network:
+        return '["10.0.0.7", "fd00::/8"]', ["10.0.0.7/32", "fd00::/8"]
     if isinstance(action, argparse._AppendAction):
         return '["one.example", "two.example"]', ["one.example", "two.example"]
     if action.type is file_path:
@@ -66,6 +68,8 @@ def test_every_option_of_the_server_may_stand_in_the_file(tmp_path, name):
         ('keys = "/k"', ["--no-keys"], {"keys": None, "no_keys": True}),
         ("no-keys = true", ["--keys", "k"], {"keys": "k", "no_keys": False}),
         ("no-keys = false", [], {"no_keys": False}),
+        ('allow-host = ["a", "b"]', ["--allow-host", "c"], {"allow_host": ["c"]}),
+        ('allow-host = "a"', [], {"allow_host": ["a"]}),
     ],
 )
 def test_the_command_line_wins(tmp_path, file, words, expected):
@@ -102,6 +106,8 @@ def test_paths_of_the_file_are_relative_to_it_and_those_of_the_command_line_are_
         ("threads = [3]", "threads: [3] is not a number"),
         ("threads = 1979-05-27", "threads: datetime.date(1979, 5, 27) is not a number"),
         ("port = 70000", "port: '70000' is not a port"),
+        ("trusted-proxy = ['10.0.0.1', 'proxy']", "trusted-proxy: 'proxy' is no address"),
+        ("allow-host = [3]", "allow-host: 3 is not a text"),
         ("uds-mode = 'rw'", "uds-mode: 'rw' is no file mode"),
         ("isolation = 'fibre'", "isolation: invalid choice: 'fibre'"),
         ("keys = ''", "keys: an empty text is no path"),

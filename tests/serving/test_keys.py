@@ -124,3 +124,12 @@ def test_a_key_has_so_many_requests_a_minute(tmp_path, capsys):
         assert [ask()[0] for _ in range(2)] == [200, 429]
         now[0] += 3600  # the bucket is full again, and no fuller
         assert [ask()[0] for _ in range(4)] == [200, 200, 200, 429]
+
+
+@pytest.mark.parametrize(("public", "status"), [(False, 401), (True, 200)])
+def test_metrics_want_a_key_unless_they_are_public(tmp_path, public, status):
+    add_key(tmp_path / "keys.jsonl", "radio", 1)
+    keys = ApiKeys(read_keys(tmp_path / "keys.jsonl"))
+    with Live(App(fake_vocoder(), threads=1, keys=keys, public_metrics=public)) as server:
+        assert server.request("GET", "/metrics")[0] == status
+        assert server.request("GET", "/v1/audio/voices")[0] == 401
