@@ -1,6 +1,7 @@
 """Python client of the server: :class:`Client` and what it gives."""
 
 from serving.client.client import Client
-from serving.client.stream import AsyncClientStream, ClientStream, ServerError
+from serving.client.errors import ServerError
+from serving.client.stream import AsyncClientStream, ClientStream
 
 __all__ = ["AsyncClientStream", "Client", "ClientStream", "ServerError"]

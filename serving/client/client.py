@@ -15,14 +15,18 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import re
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
-from serving.client.stream import AsyncClientStream, ClientProtocol, ClientStream, ServerError
+from serving.client.backoff import PATIENCE, Backoff
+from serving.client.errors import ServerError
+from serving.client.stream import AsyncClientStream, ClientProtocol, ClientStream
 from serving.sound import sse
 
 if TYPE_CHECKING:
@@ -39,11 +43,13 @@ class Client:
 
     Attributes:
         url: ``http://host:port`` or ``https://…``. key: API key, where the server wants one. timeout: seconds.
+        patience: seconds that a sound which may be resumed waits for the server to come back.
     """
 
     url: str
     key: str | None = None
     timeout: float = 60.0
+    patience: float = PATIENCE
 
     def voices(self) -> list[dict[str, Any]]:
         """Voices of the server, as it describes them.
@@ -61,7 +67,8 @@ class Client:
         """Sound of a recording or of features, chunk by chunk as it is made.
 
         ``query``: ``voice``, ``seed``, ``temperature``, ``speaker``, ``rate``. Where the connection breaks in the
-        middle of the sound, the server or another replica is asked for the rest, at most ``resumes`` times.
+        middle of the sound, the server or another replica is asked for the rest, after at most ``resumes`` breaks; so
+        it is for the whole where the server does not answer. A server that is restarted or full is waited for.
         ``events``: have it sent as server-sent events, for what lies between that passes nothing else on at once.
 
         Raises:
@@ -69,28 +76,29 @@ class Client:
             OSError: where the connection breaks, also in the middle of the sound.
         """
         values, token, received = {"format": form, **query}, None, 0
+        backoff = Backoff(resumes, self.patience)
         while True:
             try:
                 with self._request("POST", f"/v1/vocode?{urlencode(values)}", body, events=events) as answer:
                     token, received = answer.getheader("X-Resume-Token"), 0
                     for chunk in _unpacked(answer) if events else iter(lambda: answer.read1(_READ), b""):
                         received += len(chunk)
+                        backoff.progress()
                         yield chunk
                 return
             except (OSError, ServerError) as error:
-                # A server that is full is as good as a broken connection for one who has the beginning.
-                if token is None or not resumes or (isinstance(error, ServerError) and error.retry_after is None):
+                if token is None and received:
                     raise
-                time.sleep(getattr(error, "retry_after", 0.0))
-            resumes -= 1
-            values = {"resume": token, "offset": received}
+                time.sleep(backoff.delay(error))
+            if token is not None:
+                values = {"resume": token, "offset": received}
 
     @contextmanager
     def stream(self, *, resumes: int = 0, **init: Any) -> Iterator[ClientStream]:
         """Open WebSocket stream; ``init``: see the server's README (``voice``, ``input``, ``rate``, ``signature``, …).
 
-        Where the connection breaks, the server or another replica is asked to go on, at most ``resumes`` times; the
-        input of utterances under way is kept for that.
+        Where the connection breaks, the server or another replica is asked to go on, after at most ``resumes`` breaks;
+        the input of utterances under way is kept for that. A server that is restarted or full is waited for.
 
         Raises:
             ServerError: where the server refuses.
@@ -106,7 +114,7 @@ class Client:
             except InvalidStatus as error:
                 raise _from_handshake(error) from None
 
-        stream = ClientStream(dial, ClientProtocol(_init(init), resumes), self.timeout)
+        stream = ClientStream(dial, ClientProtocol(_init(init), Backoff(resumes, self.patience)), self.timeout)
         try:
             yield stream
         finally:
@@ -124,7 +132,7 @@ class Client:
             except InvalidStatus as error:
                 raise _from_handshake(error) from None
 
-        stream = AsyncClientStream(dial, ClientProtocol(_init(init), resumes))
+        stream = AsyncClientStream(dial, ClientProtocol(_init(init), Backoff(resumes, self.patience)))
         await stream.open()
         try:
             yield stream
@@ -190,9 +198,20 @@ def _from_handshake(error: InvalidStatus) -> ServerError:
 
 def _server_error(status: int, headers: Any, body: bytes | bytearray) -> ServerError:
     try:
-        fields = json.loads(body)["error"]
-    except (ValueError, KeyError, TypeError):
-        fields = {"message": f"HTTP status {status}"}
-    retry = headers.get("retry-after")
-    after = float(retry) if retry and retry.isdigit() else None
-    return ServerError(fields["message"], status=status, code=fields.get("code"), retry_after=after)
+        error = json.loads(body)["error"]
+        message, code = str(error["message"]), error.get("code")
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):  # of a proxy, in words of its own
+        message, code = f"HTTP status {status}", None
+    return ServerError(message, status=status, code=code, retry_after=_seconds(headers.get("retry-after")))
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    """Seconds of a ``Retry-After``, which is a number or a date; ``None`` where it is neither."""
+    if retry_after is None:
+        return None
+    if re.fullmatch(r"[0-9]{1,9}", retry_after.strip()):
+        return float(retry_after)
+    try:
+        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return None

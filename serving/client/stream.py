@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from serving.client.backoff import Backoff
+from serving.client.errors import ServerError
+
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection as AsyncConnection
     from websockets.sync.client import ClientConnection
@@ -21,35 +24,21 @@ _HEAD = struct.Struct("<I")
 _FLUSH = '{"type": "flush"}'
 
 
-class ServerError(Exception):
-    """Error that the server answered instead of sound.
-
-    Attributes:
-        status: of HTTP, or 0 within a stream. code: the server's word for it. retry_after: seconds, where it says so.
-    """
-
-    def __init__(
-        self, message: str, *, status: int = 0, code: str | None = None, retry_after: float | None = None
-    ) -> None:
-        super().__init__(message)
-        self.status, self.code, self.retry_after = status, code, retry_after
-
-
 class ClientProtocol:
     """Client's side of the WebSocket protocol without any I/O; one context, number 0.
 
     It also keeps what is to be sent again after the connection broke.
     """
 
-    def __init__(self, init: dict[str, Any], resumes: int) -> None:
+    def __init__(self, init: dict[str, Any], backoff: Backoff) -> None:
         self.ready: dict[str, Any] = {}
-        self._init, self._resumes = init, resumes
+        self._init, self._backoff = init, backoff
         self._kept: list[str | bytes] = []  # said since the end of the last utterance that came whole
         self._utterance = self._received = 0
 
     def record(self, message: str | bytes) -> str | bytes:
         """Message as it is to be sent; kept, to be sent again where the connection breaks."""
-        if self._resumes:
+        if self._backoff.resumable:
             self._kept.append(message)
         return message
 
@@ -67,11 +56,7 @@ class ClientProtocol:
         Raises:
             Exception: ``error``, where another would not help or there were enough.
         """
-        final = isinstance(error, ServerError) and error.retry_after is None and error.code != "worker_lost"
-        if final or not self._resumes:
-            raise error
-        self._resumes -= 1
-        return getattr(error, "retry_after", None) or 0.0
+        return self._backoff.delay(error)
 
     def receive(self, message: str | bytes) -> bytes | None:
         """Sound of a message, ``None`` at the end of the utterance, ``b""`` for what is neither.
@@ -81,6 +66,7 @@ class ClientProtocol:
         """
         if isinstance(message, bytes):
             self._received += len(message) - _HEAD.size
+            self._backoff.progress()
             return message[_HEAD.size :]
         fields = json.loads(message)
         if fields["type"] == "error":
@@ -88,6 +74,7 @@ class ClientProtocol:
         if fields["type"] == "ready":
             self.ready = fields
         if fields["type"] == "flushed":
+            self._backoff.progress()
             end = self._kept.index(_FLUSH) + 1 if _FLUSH in self._kept else 0
             self._utterance = fields["utterance"] + any(isinstance(said, bytes) for said in self._kept[:end])
             self._kept, self._received = self._kept[end:], 0
@@ -109,7 +96,8 @@ class ClientStream:
     ) -> None:
         self._dial, self._protocol, self._timeout = dial, protocol, timeout
         self._connection = ExitStack()
-        self._socket = self._connected()
+        self._socket: ClientConnection
+        self._connect()
 
     @property
     def ready(self) -> dict[str, Any]:
@@ -146,11 +134,18 @@ class ClientStream:
             if sound:
                 yield sound
 
-    def _connected(self) -> ClientConnection:
-        socket = self._connection.enter_context(self._dial())
-        for message in self._protocol.opening_messages():
-            socket.send(message)
-        return socket
+    def _connect(self) -> None:
+        from websockets.exceptions import WebSocketException
+
+        while True:
+            try:
+                self._socket = self._connection.enter_context(self._dial())
+                for message in self._protocol.opening_messages():
+                    self._socket.send(message)
+                return
+            except (WebSocketException, OSError, ServerError) as error:
+                self._connection.close()
+                time.sleep(self._protocol.retry_delay(error))
 
     def _say(self, message: str | bytes) -> None:
         from websockets.exceptions import ConnectionClosed
@@ -162,16 +157,9 @@ class ClientStream:
 
     def _go_on(self, error: Exception) -> None:
         """Go on with another connection, where that may help."""
-        from websockets.exceptions import WebSocketException
-
-        while True:
-            time.sleep(self._protocol.retry_delay(error))
-            self._connection.close()
-            try:
-                self._socket = self._connected()
-                return
-            except (WebSocketException, OSError, ServerError) as another:
-                error = another
+        time.sleep(self._protocol.retry_delay(error))
+        self._connection.close()
+        self._connect()
 
 
 class AsyncClientStream:
@@ -188,9 +176,16 @@ class AsyncClientStream:
 
     async def open(self) -> None:
         """Connect."""
-        self._socket = await self._dial()
-        for message in self._protocol.opening_messages():
-            await self._socket.send(message)
+        from websockets.exceptions import WebSocketException
+
+        while True:
+            try:
+                self._socket = await self._dial()
+                for message in self._protocol.opening_messages():
+                    await self._socket.send(message)
+                return
+            except (WebSocketException, OSError, ServerError) as error:
+                await asyncio.sleep(self._protocol.retry_delay(error))
 
     async def send(self, block: bytes | npt.NDArray[Any]) -> None:
         """As :meth:`ClientStream.send`."""
@@ -231,13 +226,6 @@ class AsyncClientStream:
             await self._go_on(error)
 
     async def _go_on(self, error: Exception) -> None:
-        from websockets.exceptions import WebSocketException
-
-        while True:
-            await asyncio.sleep(self._protocol.retry_delay(error))
-            await self._socket.close()
-            try:
-                await self.open()
-                return
-            except (WebSocketException, OSError, ServerError) as another:
-                error = another
+        await asyncio.sleep(self._protocol.retry_delay(error))
+        await self._socket.close()
+        await self.open()
