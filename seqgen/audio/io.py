@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from seqgen.audio.container import damage
+from seqgen.audio.containers import sniff
+from seqgen.audio.containers.layout import Layout, Patched
 from seqgen.errors import SeqgenError
 from seqgen.files.outputs import is_stream, replacing
 
@@ -24,6 +25,10 @@ RATES = range(2_000, 384_001)
 """Supported sample rates in Hz; anything else is a damaged header or no speech."""
 LONGEST_READ = 1 << 27
 """Samples that :func:`read` takes into memory at once (512 MiB; 2.3 hours at 16 kHz)."""
+LOUDEST = 16.0
+"""Magnitude beyond every recording's: full scale is 1, and a float file that goes far beyond it holds integers."""
+_LAST_PAGE = 1 << 20  # samples that a page of Vorbis holds at most
+_FULL_SCALE = {"PCM_U8": 127 / 128, "PCM_S8": 127 / 128, "ULAW": 32124 / 32768, "ALAW": 32256 / 32768}
 _FORMATS = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG"}
 _TOP = np.nextafter(np.float32(1), np.float32(0))
 _WRITE_BLOCK = 1 << 16
@@ -31,11 +36,22 @@ _WRITE_BLOCK = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class AudioInfo:
-    """Header of a recording: rate in Hz, samples per channel, channels."""
+    """Header of a recording: rate in Hz, samples per channel, channels; ``floating`` samples can go beyond 1."""
 
     sample_rate: int
     samples: int
     channels: int
+    floating: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """Level of a recording: its largest magnitude (full scale is 1), and how many samples of how many lie at full scale
+    or beyond it."""
+
+    peak: float
+    full: int
+    samples: int
 
 
 def _name(source: Source) -> str:
@@ -45,10 +61,10 @@ def _name(source: Source) -> str:
 
 
 @lru_cache(maxsize=1 << 16)
-def _damage(path: str, size: int, mtime_ns: int) -> str:
-    # Remembered as long as the file stays the same: training reads thousands of segments of one recording.
+def _remembered(path: str, size: int, mtime_ns: int) -> Layout:
+    # As long as the file stays the same: training reads thousands of segments of one recording.
     with Path(path).open("rb") as file:
-        return damage(file)
+        return sniff.layout(file)
 
 
 @contextmanager
@@ -58,25 +74,18 @@ def _opened(source: Source) -> Iterator[soundfile.SoundFile]:
     try:
         if isinstance(source, (str, os.PathLike)):
             status = Path(source).stat()
-            problem = _damage(os.fspath(source), status.st_size, status.st_mtime_ns)
+            layout = _remembered(os.fspath(source), status.st_size, status.st_mtime_ns)
         else:
-            problem = damage(source)
+            layout = sniff.layout(source)
     except OSError as error:
         raise SeqgenError(
             f"{name}: {error.strerror or error}", remedy="give the path of a readable audio file"
         ) from None
-    if problem:
-        raise SeqgenError(f"{name}: {problem}", remedy="copy or record the file again")
+    if layout.problem:
+        raise SeqgenError(f"{name}: {layout.problem}", remedy="copy or record the file again")
     try:
-        # Given a path rather than a Python file, libsndfile reads by itself: no call back per block.
-        with soundfile.SoundFile(os.fspath(source) if isinstance(source, os.PathLike) else source) as file:
-            if not file.frames:
-                raise SeqgenError(f"{name}: the recording holds 0 samples", remedy="leave it out of the corpus")
-            if file.samplerate not in RATES:
-                raise SeqgenError(
-                    f"{name}: unsupported sample rate {file.samplerate} Hz",
-                    remedy=f"convert it to a rate between {RATES[0]} and {RATES[-1]} Hz",
-                )
+        with _bytes(source, layout) as given, soundfile.SoundFile(given) as file:
+            _require_supported(file, name)
             yield file
     except (soundfile.LibsndfileError, RuntimeError) as error:
         reason = str(getattr(error, "error_string", error)).strip().rstrip(".")
@@ -85,25 +94,75 @@ def _opened(source: Source) -> Iterator[soundfile.SoundFile]:
         ) from None
 
 
-def _mono(frames: npt.NDArray[np.float32], name: str, start: int) -> npt.NDArray[np.float32]:
-    """``[N, channels]`` → ``[N]``: the mean of the channels, clamped to [-1, 1)."""
-    finite = np.isfinite(frames).all(axis=1)
-    if not finite.all():
-        first = start + int(np.argmin(finite))
-        raise SeqgenError(f"{name}: NaN or infinity at sample {first}", remedy="export the recording again")
-    mono = frames[:, 0] if frames.shape[1] == 1 else frames.mean(axis=1)
-    return np.clip(mono, np.float32(-1), _TOP)
+@contextmanager
+def _bytes(source: Source, layout: Layout) -> Iterator[Any]:
+    """What libsndfile is given: a path, by which it reads without a call back per block, or a view of patched bytes."""
+    path = os.fspath(source) if isinstance(source, (str, os.PathLike)) else None
+    if not layout.patches and not layout.prefix:
+        yield source if path is None else path
+    elif path is None:
+        yield Patched(source, layout)  # type: ignore[arg-type]  # the only source without a path is a stream
+    else:
+        with Path(path).open("rb") as file:
+            yield Patched(file, layout)
 
 
-def _take(file: soundfile.SoundFile, name: str, count: int) -> npt.NDArray[np.float32]:
+def _require_supported(file: soundfile.SoundFile, name: str) -> None:
+    if file.format not in sniff.FORMATS:
+        raise SeqgenError(
+            f"{name}: {file.format} files are not read, for their lengths cannot be checked",
+            remedy="convert it to WAV, FLAC or OGG",
+        )
+    if not file.frames:
+        raise SeqgenError(f"{name}: the recording holds 0 samples", remedy="leave it out of the corpus")
+    if file.samplerate not in RATES:
+        raise SeqgenError(
+            f"{name}: unsupported sample rate {file.samplerate} Hz",
+            remedy=f"convert it to a rate between {RATES[0]} and {RATES[-1]} Hz",
+        )
+
+
+def _frames(file: soundfile.SoundFile, name: str, count: int) -> npt.NDArray[np.float32]:
+    """The next ``[count, channels]`` samples as they are.
+
+    Raises:
+        SeqgenError: where the recording ends before, and for samples that are none.
+    """
     start = file.tell()
-    frames = file.read(count, dtype="float32", always_2d=True)
+    frames: npt.NDArray[np.float32] = file.read(count, dtype="float32", always_2d=True)
     if len(frames) < count:
         raise SeqgenError(
             f"{name}: truncated or corrupt after sample {start + len(frames)} of {file.frames}",
             remedy="copy or record the file again",
         )
-    return _mono(frames, name, start)
+    finite = np.isfinite(frames).all(axis=1)
+    if not finite.all():
+        first = start + int(np.argmin(finite))
+        raise SeqgenError(f"{name}: NaN or infinity at sample {first}", remedy="export the recording again")
+    peak = float(np.abs(frames).max(initial=0.0))
+    if peak > LOUDEST:
+        raise SeqgenError(
+            f"{name}: float samples of up to {peak:g}, where full scale is 1",
+            remedy="divide them by the full scale of the integers that they are (32768 for 16 bits), or save integers",
+        )
+    return frames
+
+
+def _take(file: soundfile.SoundFile, name: str, count: int) -> npt.NDArray[np.float32]:
+    """The next ``[count]`` samples: the mean of the channels, clamped to [-1, 1)."""
+    frames = _frames(file, name, count)
+    mono = frames[:, 0] if frames.shape[1] == 1 else frames.mean(axis=1)
+    return np.clip(mono, np.float32(-1), _TOP)
+
+
+def _seek(file: soundfile.SoundFile, start: int) -> None:
+    """Go to a sample. In the last page of Vorbis libsndfile lands elsewhere: there it is decoded from before it on."""
+    before = max(0, file.frames - _LAST_PAGE)
+    if file.subtype == "VORBIS" and start > before:
+        file.seek(before)
+        file.read(start - before, dtype="float32")
+    else:
+        file.seek(start)
 
 
 def info(path: Source) -> AudioInfo:
@@ -113,13 +172,32 @@ def info(path: Source) -> AudioInfo:
         SeqgenError: when it is missing, unreadable, cut short, empty or of an unsupported rate.
     """
     with _opened(path) as file:
-        return AudioInfo(int(file.samplerate), int(file.frames), int(file.channels))
+        floating = file.subtype in ("FLOAT", "DOUBLE")
+        return AudioInfo(int(file.samplerate), int(file.frames), int(file.channels), floating)
+
+
+def level(path: Source) -> Level:
+    """How loud a recording is, by decoding it block by block.
+
+    Raises:
+        SeqgenError: as :func:`read`, whatever its length.
+    """
+    name = _name(path)
+    with _opened(path) as file:
+        edge = np.float32(_FULL_SCALE.get(file.subtype, 1 - 2**-15))
+        peak, full = 0.0, 0
+        for start in range(0, file.frames, _WRITE_BLOCK):
+            frames = _frames(file, name, min(_WRITE_BLOCK, file.frames - start))
+            loudest = np.abs(frames).max(axis=1)
+            peak, full = max(peak, float(loudest.max())), full + int((loudest >= edge).sum())
+        return Level(peak, full, file.frames)
 
 
 def read(path: Source, *, start: int = 0, count: int | None = None) -> tuple[npt.NDArray[np.float32], int]:
     """Read ``count`` samples from ``start`` (by default all) as mono float32 in [-1, 1).
 
-    Channels are averaged; values beyond full scale are clamped. Only the asked samples are read from disk.
+    Channels are averaged; values beyond full scale are clamped, and far beyond it (``LOUDEST``) refused. Only the asked
+    samples are read from disk.
 
     Args:
         path: file name, or a seekable binary stream.
@@ -149,7 +227,7 @@ def read(path: Source, *, start: int = 0, count: int | None = None) -> tuple[npt
                 f"{name}: {wanted / file.samplerate / 3600:.1f} hours are too long to hold in memory",
                 remedy="cut the recording with a segments file",
             )
-        file.seek(start)
+        _seek(file, start)
         return _take(file, name, wanted), int(file.samplerate)
 
 
