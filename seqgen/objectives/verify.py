@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from seqgen.generation.contract import Generator
 from seqgen.noise import Key
 from seqgen.objectives.contract import Loss, Objective, Part
 
@@ -25,6 +27,7 @@ def verify(objective: Objective, batch: Any, parts: Sequence[Any] = ()) -> None:
     """
     check_players(objective, batch)
     check_pure(objective, batch)
+    check_padding(objective, batch)
     check_evaluation(objective, batch)
     if parts:
         check_accumulation(objective, batch, parts)
@@ -87,6 +90,35 @@ def check_pure(objective: Objective, batch: Any, rng: Key = _KEY) -> None:
     moved = [name for name in changed if name in parameters]
     assert not moved, f"loss changed the parameters {moved}; only an optimiser may"
     assert not changed, f"loss changed the buffers {changed}; only after_update may"
+
+
+def check_padding(objective: Objective, batch: Any, rng: Key = _KEY) -> None:
+    """Law of padding: what lies behind the end of a row counts in no loss, no term, no weight and no figure.
+
+    Exempt are batches of vectors, and densities that make samples side by side: to them what comes later is known.
+
+    Raises:
+        AssertionError: naming the player, or the figure, and what differs.
+    """
+    lanes = any(network.ahead for network in objective.children() if isinstance(network, Generator))
+    if lanes or (batch.x.dim() == 2 and batch.x.is_floating_point()):
+        return
+    objective = copy.deepcopy(objective).eval()
+    beyond = torch.arange(batch.x.shape[1], device=batch.x.device) >= batch.lengths[:, None]
+    beyond = beyond.view(*beyond.shape, *[1] * (batch.x.dim() - 2))
+    other = dataclasses.replace(batch, x=torch.where(beyond, batch.x.flip(0, 1), batch.x))
+    with torch.no_grad():
+        for player in objective.players:
+            expected, found = (_values(objective(_part(objective, one, rng), player)) for one in (batch, other))
+            for name, value in expected.items():
+                law = f"player '{player}': {name} changes with what lies behind the ends"
+                _require_close(law, found[name], value, _largest(value))
+        if len(batch.x) > objective.evaluation_rows:
+            return
+        figures, again = (objective.measure(one, rng, 0) for one in (batch, other))
+    for name, one in figures.items():
+        for amounts, value in ((again[name].amounts, one.amounts), (again[name].weights, one.weights)):
+            _require_close(f"the figure {name} changes with what lies behind the ends", amounts, value, _largest(value))
 
 
 def check_accumulation(objective: Objective, whole: Any, parts: Sequence[Any], rng: Key = _KEY) -> None:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from seqgen import noise
 from seqgen.noise import Key
-from seqgen.objectives.contract import Loss, Objective
-from seqgen.objectives.verify import check_accumulation, check_evaluation, check_players, check_pure
+from seqgen.objectives.contract import Loss, Measure, Objective
+from seqgen.objectives.verify import check_accumulation, check_evaluation, check_padding, check_players, check_pure
 from tests.unit import train_toy as toy
 
 BATCH = next(toy.batches(0, 1, 0, 1))
@@ -142,6 +142,40 @@ class DrawingToBegin(toy.Regression):
 def test_impurities_are_found(kind: type[Objective], message: str) -> None:
     with pytest.raises(AssertionError, match=message):
         check_pure(kind(), BATCH)
+
+
+class Padded(toy.Regression):
+    """Counts what lies behind the ends in one of its numbers."""
+
+    where: str = "total"
+
+    def loss(self, batch: toy.Batch, player: str, rng: Key, shared: Any) -> Loss:
+        loss = super().loss(batch, player, rng, shared)
+        error = (self.net(batch.x) ** 2).mean()
+        changes = {"total": error, "terms": {"distance": error}, "weight": batch.x.abs().sum()}
+        return loss._replace(**{self.where: changes[self.where]}) if self.where in changes else loss
+
+    def measure(self, batch: toy.Batch, rng: Key, index: int) -> dict[str, Measure]:
+        each = torch.ones(len(batch.x))
+        return {"size": Measure(batch.x.abs().sum(dim=(1, 2)) if self.where == "measure" else each, each)}
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("total", "'model': the loss changes with what lies behind the ends"),
+        ("terms", "'model': the term distance changes"),
+        ("weight", "'model': the weight changes"),
+        ("measure", "the figure size changes"),
+    ],
+)
+def test_padding_that_counts_is_found(where: str, message: str) -> None:
+    padded = Padded()
+    padded.where = where
+    with pytest.raises(AssertionError, match=message):
+        check_padding(padded, BATCH)
+    padded.where = "nowhere"
+    check_padding(padded, BATCH)
 
 
 class Rowwise(toy.Regression):
