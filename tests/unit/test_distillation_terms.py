@@ -1,0 +1,166 @@
+"""Terms of the distillation loss on ragged batches: what they are of, how rows count, where gradients go."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from scipy import stats
+from torch import Tensor
+
+from seqgen.noise import Key
+from seqgen.objectives.distillation import Distillation, another
+from seqgen.objectives.levels import BANDS, band_levels, level
+from seqgen.objectives.power import PowerConfig, power_loss, spectrum
+from seqgen.objectives.style import StyleConfig, style_loss
+from tests.unit.test_distillation import KEY, asked, batch_of, objective
+
+SILENT = PowerConfig(weight=0.0, windows=(16,))
+
+
+def built(**options: Any) -> Distillation:
+    return objective(style=StyleConfig(weight=0.5), **options).double()
+
+
+def ragged() -> Any:
+    batch = batch_of(4)
+    return replace(
+        batch, x=batch.x.double(), cond=replace(batch.cond, features=batch.cond.features.double())
+    )  # lengths 40, 35, 12 and 11 of 40
+
+
+def tails_cut(batch: Any, audio: Tensor) -> Tensor:
+    cut = audio.clone()
+    for row, length in enumerate(batch.lengths.tolist()):
+        cut[row, length:] = 0
+    return cut
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+@pytest.mark.parametrize("spectrum", ["power", "magnitude"])
+def test_power_and_style_compare_what_is_real_of_both(spectrum: Any, pooled: bool) -> None:
+    """What the student makes behind the end of a recording is no more heard than what the batch has there."""
+    options = PowerConfig(windows=(8, 16), spectrum=spectrum, pooled=pooled)
+    made, batch = built(power=options), ragged()
+    drawn, _ = made.draw(batch, KEY)
+    student, recorded = (tails_cut(batch, x[..., 0]) for x in (drawn.x, batch.x))
+    assert not torch.equal(student, drawn.x[..., 0])
+    heard = [made.classifier.observe(x[..., None], made.classifier.init_state(4))[2] for x in (student, recorded)]
+    share = batch.lengths.double() / batch.lengths.sum()
+    terms = asked(made, batch).terms
+    torch.testing.assert_close(terms["power"], (power_loss(student, recorded, options) * share).sum())
+    torch.testing.assert_close(terms["style"], (style_loss(*heard) * share).sum())
+
+
+def test_divergences_are_means_over_what_is_real() -> None:
+    made, batch = built(contrast=0.25, power=SILENT), ragged()
+    drawn, epsilon = made.draw(batch, KEY)
+    parts = made.divergence(drawn, epsilon, batch)[1]
+    terms = asked(made, batch).terms
+    for name in ("kl", "cross_entropy", "entropy"):
+        kept = [parts[name][row, :length] for row, length in enumerate(batch.lengths.tolist())]
+        torch.testing.assert_close(terms[name], torch.cat(kept).mean())
+
+
+def gradient(made: Distillation, batch: Any) -> Tensor:
+    owned = list(made.owned("student").values())
+    return torch.cat([one.flatten() for one in torch.autograd.grad(asked(made, batch).total, owned)])
+
+
+def test_the_contrastive_term_is_learnt_from() -> None:
+    """Under the same conditioning with γ = 1 nothing is left of the gradient; under another it is linear in γ."""
+    batch = ragged()
+    same = replace(batch, cond=replace(batch.cond, features=batch.cond.features[:1].expand(4, -1, -1)))
+    options: dict[str, Any] = {"power": SILENT, "style": StyleConfig()}
+    none, half, all_ = (objective(contrast=share, **options).double() for share in (0.0, 0.5, 1.0))
+    assert gradient(none, same).abs().max() > 1e-3
+    assert gradient(all_, same).abs().max() < 1e-12
+    plain, less, least = (gradient(one, batch) for one in (none, half, all_))
+    torch.testing.assert_close(less, (plain + least) / 2)
+    assert (plain - least).abs().max() > 1e-3
+
+
+def test_another_row_s_conditioning_is_never_the_row_s_own() -> None:
+    """Over many keys: the rows are turned by every number but their own count's multiples."""
+    batch = ragged()
+    batch = replace(batch, cond=replace(batch.cond, speaker=torch.arange(4)))
+    turned = {tuple(another(batch, Key(0, stream)).cond.speaker.tolist()) for stream in range(60)}
+    assert turned == {(3, 0, 1, 2), (2, 3, 0, 1), (1, 2, 3, 0)}
+
+
+# --- values known in closed form
+
+
+def test_levels_are_decibels_of_power() -> None:
+    y = torch.randn(1, 4096, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    gain = 10 ** (-6 / 20)
+    assert level(gain * y, y) == pytest.approx(-6, abs=1e-9)
+    assert level(y, gain * y) == pytest.approx(6, abs=1e-9)
+    assert band_levels(gain * y, y).tolist() == pytest.approx([-6.0] * BANDS, abs=1e-6)
+    assert band_levels(y, gain * y).tolist() == pytest.approx([6.0] * BANDS, abs=1e-6)
+
+
+def test_bands_are_equal_parts_of_the_frequencies() -> None:
+    """A tone in the middle of band k changes that band alone."""
+    time = torch.arange(4096, dtype=torch.float64)
+    noise = 0.01 * torch.randn(1, 4096, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for band in range(BANDS):
+        tone = 0.5 * torch.sin(math.pi * (band + 0.5) / BANDS * time)[None, :, None]
+        found = band_levels(noise + tone, noise)
+        assert int(found.argmax()) == band
+        assert found[band] > 25
+        assert max(abs(float(one)) for index, one in enumerate(found) if index != band) < 3
+
+
+def test_a_sine_of_full_scale_has_a_power_of_a_quarter() -> None:
+    time = torch.arange(512, dtype=torch.float64)
+    sine = torch.sin(2 * math.pi * 8 / 64 * time)[None]
+    assert spectrum(sine, 64, "power")[0, 8].mean().item() == pytest.approx(0.25, rel=1e-6)
+    assert spectrum(sine, 64, "magnitude")[0, 8].mean().item() == pytest.approx(0.5, rel=1e-6)
+    assert spectrum(sine, 64, "power").shape == (1, 33, 1 + (512 - 64) // 16)
+
+
+@pytest.mark.parametrize(("kind", "degree"), [("magnitude", 1), ("power", 2)])
+def test_the_power_loss_of_a_gain_is_known(kind: Any, degree: int) -> None:
+    """``(g^d - 1)²`` of a recording far above the floor, of either sign; 1 where nothing is made."""
+    options = PowerConfig(windows=(32, 64), spectrum=kind, floor=1e-4)
+    y = 0.3 * torch.randn(2, 2000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for gain in (0.0, 0.5, 0.9, 1.0, 2.0):
+        expected = (gain**degree - 1) ** 2
+        assert power_loss(gain * y, y, options).tolist() == pytest.approx([expected] * 2, rel=1e-4, abs=1e-9)
+        assert power_loss(-gain * y, y, options).tolist() == pytest.approx([expected] * 2, rel=1e-4, abs=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["magnitude", "power"])
+def test_made_noise_of_the_floor_s_deviation_costs_a_silent_recording_one(kind: Any) -> None:
+    """Σ φ² of white noise of that deviation over its floor: 1 in the mean for magnitudes, 2 for powers (whose squares
+    are those of an exponential distribution)."""
+    options = PowerConfig(windows=(64,), spectrum=kind, floor=0.02)
+    noise = 0.02 * torch.randn(1, 60_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found = float(power_loss(noise, torch.zeros_like(noise), options))
+    assert found == pytest.approx(1 if kind == "magnitude" else 2, rel=0.1)
+
+
+def test_the_style_loss_of_known_features_is_known() -> None:
+    """Of features g times as large ``(g² - 1)²``; time does not matter, nor how long the recording is."""
+    y = torch.randn(2, 30, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for gain in (0.0, 0.5, 2.0):
+        expected = (gain**2 - 1) ** 2
+        assert style_loss([gain * y], [y]).tolist() == pytest.approx([expected] * 2, rel=1e-5)
+        assert style_loss([gain * y, y], [y, y]).tolist() == pytest.approx([expected / 2] * 2, rel=1e-5)
+    assert style_loss([y.flip(1).repeat(1, 3, 1)], [y]).tolist() == pytest.approx([0, 0], abs=1e-9)
+
+
+@torch.no_grad()
+def test_what_a_runtime_s_distributions_miss_is_the_difference_of_known_logistics() -> None:
+    made = objective().generator
+    z = torch.tensor([[-2.0, 0.0, 1.5]])
+    reference = torch.tensor([0.3, -1.0]).expand(1, 3, 2)
+    other = torch.tensor([0.1, -0.5]).expand(1, 3, 2)
+    x = 0.3 + math.exp(-1) * z.double().numpy()
+    expected = stats.logistic.logpdf(x, 0.3, math.exp(-1)) - stats.logistic.logpdf(x, 0.1, math.exp(-0.5))
+    assert made.judge(other, reference, z)["divergence"].numpy() == pytest.approx(expected, abs=1e-6)
+    assert made.judge(reference, reference, z)["divergence"].tolist() == [[0.0, 0.0, 0.0]]
