@@ -1,4 +1,4 @@
-"""``seqgen export`` and ``seqgen check``: make a bundle, and prove one."""
+"""``seqgen export``, ``seqgen check`` and ``seqgen onnx``: make a bundle, prove one, take a graph out of one."""
 
 from __future__ import annotations
 
@@ -24,6 +24,16 @@ Verify every hash of a bundle and replay its golden vectors through each runtime
 
   seqgen check voice/
   seqgen check voice/ --json
+"""
+_ONNX = """\
+Write the graph of a bundle as one file with its weights inside, for onnxruntime without seqgen.
+
+  seqgen onnx voice/ --out voice.onnx
+  seqgen onnx voice/ --out voice.int8.onnx --int8      # 8-bit products inside the loops along time
+  seqgen onnx voice/ --out voice.ort                   # for small builds of onnxruntime, on phones for example
+
+docs/onnx.md tells what goes in and what comes out. A bundle's own loop.onnx needs no conversion: it reads its weights
+from the files beside it.
 """
 
 
@@ -52,6 +62,12 @@ def add_parsers(commands: Any) -> None:
     command.add_argument("bundle", type=Path)
     command.add_argument("--json", action="store_true", help="print one object")
     command.set_defaults(run=run_check)
+    command = commands.add_parser("onnx", help="one graph as one file", description=_ONNX, formatter_class=raw)
+    command.add_argument("bundle", type=Path)
+    command.add_argument("--out", type=Path, required=True, help="file, ending in .onnx or .ort")
+    command.add_argument("--graph", choices=["loop", "step"], default="loop", help="audio (default), or distributions")
+    command.add_argument("--int8", action="store_true", help="8-bit weights where a loop multiplies matrices")
+    command.set_defaults(run=run_onnx)
 
 
 def run_export(given: argparse.Namespace) -> int:
@@ -79,6 +95,17 @@ def run_export(given: argparse.Namespace) -> int:
 def run_check(given: argparse.Namespace) -> int:
     """Check; a bundle that is not as it should be is a problem that ends the command with status 1."""
     sys.stdout.write(_verdicts(given.bundle, given.bundle, as_json=given.json))
+    return 0
+
+
+def run_onnx(given: argparse.Namespace) -> int:
+    """Write one graph; what it takes is told on standard error."""
+    from seqgen.bundle import Bundle
+    from seqgen.export import single
+
+    made = single.write(Bundle.open(given.bundle), given.graph, given.out, int8=given.int8)
+    share = f", {made.rounded / made.weights:.0%} of its {made.weights:,} numbers in 8 bits" if given.int8 else ""
+    sys.stderr.write(f"{given.out}: {made.size / 1e6:.2f} MB{share}\n")
     return 0
 
 
