@@ -15,20 +15,22 @@ import soundfile
 from safetensors.numpy import load_file
 
 
-def log_mel(audio, rate, n_fft, window, hop, bands, low, high, floor):
+def log_mel(audio, spec):
     """Frames [ceil(N / hop), bands]: windows centred on the middle of each hop, zeros beyond both ends."""
+    rate, n_fft, window, hop = (spec[name] for name in ("sample_rate", "n_fft", "window", "hop"))
     frames, pad = -(-len(audio) // hop), (window - hop) // 2
     padded = np.pad(audio.astype(np.float64), (pad, frames * hop - len(audio) + pad))
     cut = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop]
     magnitude = np.abs(np.fft.rfft(cut * (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)), n_fft))
     step = np.log(6.4) / 27  # Slaney's scale: linear below 1 kHz, 15 of its units there; logarithmic above
-    mel = [hz * 3 / 200 if hz < 1000 else 15 + np.log(hz / 1000) / step for hz in (low, high or rate / 2)]
-    mel = np.linspace(*mel, bands + 2)
+    ends = spec["fmin"], spec["fmax"] or rate / 2
+    ends = [hz * 3 / 200 if hz < 1000 else 15 + np.log(hz / 1000) / step for hz in ends]
+    mel = np.linspace(*ends, spec["n_mels"] + 2)
     edge = np.where(mel < 15, mel * 200 / 3, 1000 * np.exp((mel - 15) * step))
     hz = np.arange(n_fft // 2 + 1)[:, None] * rate / n_fft
     rising, falling = (hz - edge[:-2]) / np.diff(edge)[:-1], (edge[2:] - hz) / np.diff(edge)[1:]
     triangles = np.maximum(0, np.minimum(rising, falling)) * 2 / (edge[2:] - edge[:-2])
-    return np.log(np.maximum(magnitude @ triangles, floor)).astype(np.float32)
+    return np.log(np.maximum(magnitude @ triangles, spec["floor"])).astype(np.float32)
 
 
 def uniforms(seed, start, count):
@@ -50,8 +52,7 @@ spec, per, ahead = manifest["features"], manifest["uniforms_per_sample"], manife
 audio, rate = soundfile.read(source, dtype="float32")
 if rate != spec["sample_rate"] or audio.ndim > 1:
     sys.exit(f"{source}: give a mono recording at {spec['sample_rate']} Hz")
-names = ("sample_rate", "n_fft", "window", "hop", "n_mels", "fmin", "fmax", "floor")
-features = log_mel(audio, *(spec[name] for name in names))
+features = log_mel(audio, spec)
 hop, waiting = spec["hop"], manifest["spec"]["latency"]
 features = np.pad(features, ((0, -(-waiting // hop)), (0, 0)), constant_values=np.log(spec["floor"]))
 chosen = np.eye(manifest["spec"]["in_dim"] - spec["n_mels"], dtype=np.float32)[:1]  # of several speakers the first
