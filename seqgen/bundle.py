@@ -38,6 +38,7 @@ from seqgen.spec import FeatureSpec, StateLeaf, StreamSpec
 FORMAT = 1
 MANIFEST = "manifest.json"
 LARGEST = 1 << 31  # no file of a bundle may claim more bytes than this
+LARGEST_MANIFEST = 1 << 24  # nor its manifest have more
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -134,7 +135,7 @@ class Bundle:
         Raises:
             SeqgenError: naming the file and what is wrong with it.
         """
-        manifest = _read_manifest(directory)
+        manifest = read_manifest(directory)
         for entry in manifest.files:
             _verify_file(directory, entry)
         listed = {MANIFEST, *(entry.name for entry in manifest.files)}
@@ -182,10 +183,17 @@ class Bundle:
         return tuple(leaves)
 
 
-def _read_manifest(directory: Path) -> Manifest:
+def read_manifest(directory: Path) -> Manifest:
+    """Manifest of a bundle, whose files are not looked at.
+
+    Raises:
+        SeqgenError: where there is none, or not as it was exported.
+    """
     path = directory / MANIFEST
     if not path.is_file():
         raise SeqgenError(f"{directory}: no bundle here ({MANIFEST} is missing)", remedy="give an exported bundle")
+    if (size := path.stat().st_size) > LARGEST_MANIFEST:
+        raise SeqgenError(f"{path}: {size} bytes are too many for a manifest", remedy="copy or export the bundle again")
     data = path.read_bytes()
     try:
         plain = json.loads(data)

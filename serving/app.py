@@ -34,6 +34,7 @@ from serving.workers.pool import SLOTS_PER_WORKER, WorkerPool, summary
 from serving.workers.worker import Worker
 
 log = logging.getLogger("seqgen.serving")
+_LOOK = 1.0  # seconds between two looks at the voices
 
 
 class App:
@@ -47,7 +48,11 @@ class App:
         make: makes the workers, see :class:`serving.workers.pool.WorkerPool`; by default threads of this process.
         secret: shared by replicas that take each other's resume tokens. keys: without them, who reaches the server is
             served. origins: which pages and hosts are served; by default any, for who stands behind a proxy that knows.
-        public_metrics: whether they want no key.
+        public_metrics: whether they want no key. default: name of the voice of requests that name none; without one,
+            that is a single voice only.
+
+    Attributes:
+        settled: whether every voice has been looked at and every worker was up once.
 
     Example:
         >>> uvicorn.run(App(StreamingVocoder(bundle, open_runtime(bundle)), threads=2))   # doctest: +SKIP
@@ -68,13 +73,18 @@ class App:
         keys: ApiKeys | None = None,
         origins: OriginPolicy | None = None,
         public_metrics: bool = False,
+        default: str | None = None,
     ) -> None:
         store = FixedVoices(LoadedVoice(voices)) if isinstance(voices, StreamingVocoder) else voices
         total = max(request_memory or default_budget(), STREAM_BYTES)
         self.pool = WorkerPool(workers=threads, slots=slots, buffered=buffered, memory=MemoryBudget(total), make=make)
-        self.cache = VoiceCache(store, memory=memory, in_use=self.pool.vocoders, copies=self.pool.copies)
-        self.ready = False
-        self.metrics = Metrics(self.pool)
+        self.cache = VoiceCache(
+            store, default=default, memory=memory, in_use=self.pool.vocoders, copies=self.pool.copies
+        )
+        self.settled = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._reload, self._checked = asyncio.Event(), asyncio.Event()
+        self.metrics = Metrics(self.pool, self.cache)
         self.pool.observer = self.metrics.record
         information = pages.InformationPages(self.cache, self.metrics, public_metrics=public_metrics)
         limits = limits or RequestLimits()
@@ -138,22 +148,52 @@ class App:
 
     def drain(self) -> None:
         """Admit nobody from now on; who listens may go on."""
-        self.ready = False
         self.pool.draining = True
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        self._loop = asyncio.get_running_loop()
         self.pool.start()
+        tending = [asyncio.create_task(self._tend_voices()), asyncio.create_task(self._settle())]
         try:
-            if self.cache.names():
-                voice = await self.cache.find()
-                self.pool.set_capacity(voice.vocoder, voice.capacity)
-            await self.pool.ready()
-            self.ready = True
             yield
         finally:
-            self.ready = False
+            for task in tending:
+                task.cancel()
+            await asyncio.gather(*tending, return_exceptions=True)
             await asyncio.to_thread(self.pool.stop)
+
+    def reload_voices(self) -> None:
+        """Look at the voices now, also at those whose next attempt is not due; called in any thread."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._reload.set)
+
+    async def _settle(self) -> None:
+        """Wait until every voice was looked at and every worker is up."""
+        await self._checked.wait()
+        await self.pool.ready()
+        self.settled = True
+
+    async def _tend_voices(self) -> None:
+        """Look after the voices again and again: those that are new, changed, gone, or due for another attempt."""
+        while True:
+            at_once = self._reload.is_set()
+            self._reload.clear()
+            try:
+                await self.cache.check(at_once=at_once)
+                self._prepare()
+            except Exception:  # of a store that cannot be read just now
+                log.exception("the voices could not be looked at")
+            self._checked.set()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._reload.wait(), _LOOK)
+
+    def _prepare(self) -> None:
+        """Have the workers open the voice that most will ask for."""
+        voices = self.cache.open
+        first = voices.get(self.cache.default or "") or next(iter(voices.values()), None)
+        if first is not None:
+            self.pool.set_capacity(first.vocoder, first.capacity)
 
     async def _livez(self, _: Request) -> Response:
         if not all(worker.tended for worker in self.pool.workers):
@@ -162,9 +202,27 @@ class App:
 
     async def _readyz(self, _: Request) -> Response:
         state = {"voices": self.cache.names(), "open": list(self.cache.open), **summary(self.pool)}
-        if not self.ready or not state["workers"]:
-            return pages.json_response({"status": "not ready"} | state, 503)
+        if reason := self.unready():
+            return pages.json_response({"status": "not ready", "reason": reason} | state, 503)
         return pages.json_response({"status": "ready"} | state)
+
+    def unready(self) -> str:
+        """Reason why nobody could be served now; nothing where somebody could."""
+        if self.pool.draining:
+            return "the server is being stopped"
+        if not any(worker.up for worker in self.pool.workers):
+            return "no worker is up"
+        states = self.cache.states()
+        if not any(state != "ignored" for state, _ in states.values()):
+            return "; ".join(["there is no voice", *(f"{name}: {why}" for name, (_, why) in states.items())])
+        if not self.cache.open:
+            bad = [f"{name}: {why}" for name, (state, why) in states.items() if state == "quarantined"]
+            return "; ".join(["no voice is open", *bad])
+        if not any(self.pool.open_somewhere(voice.vocoder) for voice in self.cache.open.values()):
+            return "no worker could open a voice again"
+        if self.pool.busy >= self.pool.slots:
+            return "all slots are taken"
+        return ""
 
 
 def _preflight(headers: Headers) -> Callable[[Request], Awaitable[Response]]:

@@ -17,8 +17,7 @@ from seqgen.errors import SeqgenError
 from serving.app import App
 from serving.http.resume import read_secret
 from serving.voices.directory import VoiceDirectory
-from serving.voices.store import FixedVoices
-from serving.voices.voice import open_voice
+from serving.voices.store import SingleVoice
 from serving.workers.process_worker import process_workers
 
 
@@ -43,9 +42,7 @@ class Replica:
             SeqgenError: for a damaged voice, or a secret that cannot be read.
         """
         directory = Path(self.voices)
-        store = (
-            FixedVoices(open_voice(directory)) if (directory / "manifest.json").exists() else VoiceDirectory(directory)
-        )
+        store = SingleVoice(directory) if (directory / "manifest.json").exists() else VoiceDirectory(directory)
         secret = read_secret(Path(self.secret)) if self.secret else None
         return App(store, threads=self.workers, slots=self.slots, make=process_workers(), secret=secret)
 

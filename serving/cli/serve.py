@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import ipaddress
 import os
@@ -29,8 +30,8 @@ from serving.cli.options import (
 from serving.http.protocol import RequestLimits
 from serving.scheduling.memory import default_budget
 from serving.voices.directory import VoiceDirectory
-from serving.voices.store import FixedVoices, VoiceStore
-from serving.voices.voice import open_voice
+from serving.voices.store import FixedVoices, SingleVoice, VoiceStore
+from serving.voices.voice import open_preset, open_voice
 
 if TYPE_CHECKING:
     import uvicorn
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from serving.app import App
 
 _PATIENCE = 0.0005
+_LOOK = 0.02  # seconds between two looks whether the server is ready
 _MEBIBYTE = 1 << 20
 _LONGEST_MESSAGE = 1 << 20  # of a WebSocket
 
@@ -57,6 +59,11 @@ def options(serve: argparse.ArgumentParser) -> None:
     """Options of ``seqgen-serve serve``."""
     config_option(serve)
     voice_options(serve)
+    serve.add_argument(
+        "--default-voice",
+        metavar="NAME",
+        help="voice of requests that name none (default: where there are several, they have to name one)",
+    )
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine)")
     place = serve.add_mutually_exclusive_group()
     place.add_argument("--port", type=port, default=8080, help="port; 0 picks a free one (default: %(default)s)")
@@ -103,9 +110,7 @@ def run(options: argparse.Namespace) -> int:
         if options.voices:
             return _serve(VoiceDirectory(Path(options.voices)), options)
         if options.voice:
-            return _serve(FixedVoices(open_voice(Path(options.voice))), options)
-        from serving.voices.preset import open_preset
-
+            return _serve(SingleVoice(Path(options.voice), opener=open_voice), options)
         folder = made.enter_context(tempfile.TemporaryDirectory())
         return _serve(FixedVoices(open_preset(options.preset, Path(folder) / "voice")), options)
     return 0
@@ -152,6 +157,7 @@ def _serve(store: VoiceStore, options: argparse.Namespace) -> int:
         sys.setswitchinterval(_PATIENCE)
         limits = RequestLimits(body=options.max_body * _MEBIBYTE, sound=float(options.max_seconds))
         make = process_workers() if options.isolation == "process" else None
+        telling: list[asyncio.Task[None]] = []  # the event loop itself keeps no task
         app = App(
             store,
             threads=options.threads,
@@ -164,17 +170,25 @@ def _serve(store: VoiceStore, options: argparse.Namespace) -> int:
             keys=keys,
             origins=origins,
             public_metrics=options.public_metrics,
+            default=options.default_voice,
         )
 
         def started() -> None:
-            sys.stdout.write(f"ready: {described(app)} on {address}\n")
-            sys.stdout.flush()
+            telling.append(asyncio.get_running_loop().create_task(_tell_ready(app, address)))
 
         config = _config(app, options)
         server = DrainingServer(config, drain=app.drain, streaming=lambda: app.pool.streaming, started=started)
         app.pool.on_failure = lambda: setattr(server, "should_exit", True)
         server.run(sockets=[listener])
         return 1 if app.pool.failed else 0
+
+
+async def _tell_ready(app: App, address: str) -> None:
+    """Say once that somebody can be served, or why nobody can where all there is has been looked at."""
+    while (reason := app.unready()) and not app.settled:
+        await asyncio.sleep(_LOOK)
+    sys.stdout.write(f"{f'not ready: {reason}' if reason else f'ready: {described(app)}'} on {address}\n")
+    sys.stdout.flush()
 
 
 @contextlib.contextmanager

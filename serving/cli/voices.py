@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -45,6 +46,15 @@ def _store(options: argparse.Namespace) -> VoiceDirectory:
     return VoiceDirectory(Path(options.voices))
 
 
+def _existing(options: argparse.Namespace) -> VoiceDirectory:
+    try:
+        os.scandir(options.voices).close()
+    except OSError as error:
+        remedy = "name the store by --voices, or make it by `seqgen-serve voices install`"
+        raise SeqgenError(f"{options.voices}: {error.strerror}", remedy=remedy) from None
+    return _store(options)
+
+
 def _install(options: argparse.Namespace) -> int:
     name = _store(options).install(Path(options.bundle), options.name)
     sys.stdout.write(f"installed '{name}' in {options.voices}\n")
@@ -52,7 +62,7 @@ def _install(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    store, bad = _store(options), 0
+    store, bad = _existing(options), 0
     for name in options.names or store.names():
         try:
             store.verify(name)
@@ -64,7 +74,9 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _list(options: argparse.Namespace) -> int:
-    store = _store(options)
+    store = _existing(options)
+    for name, why in store.ignored().items():
+        sys.stderr.write(f"ignored: {name}: {why}\n")
     rows = [{"id": name} | store.describe(name) for name in store.names()]
     if options.json:
         sys.stdout.write(json.dumps(rows) + "\n")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 
 from serving.scheduling.events import StreamEvent
+from serving.voices.cache import VoiceCache
 from serving.workers.pool import SlotLease, WorkerPool
 
 BOUNDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -59,8 +60,8 @@ class _VoiceCounts:
 class Metrics:
     """Counters and histograms of a server's life; told of every event by the worker pool."""
 
-    def __init__(self, pool: WorkerPool) -> None:
-        self._pool = pool
+    def __init__(self, pool: WorkerPool, cache: VoiceCache) -> None:
+        self._pool, self._cache = pool, cache
         self._voices: defaultdict[str, _VoiceCounts] = defaultdict(_VoiceCounts)
         self._answers: Counter[tuple[str, int]] = Counter()
 
@@ -86,7 +87,12 @@ class Metrics:
     def text(self) -> str:
         """All metrics in the text format."""
         lines = []
-        for name, kind, meaning, rows in (*self._of_voices(), *self._of_requests(), *self._of_pool()):
+        for name, kind, meaning, rows in (
+            *self._of_voices(),
+            *self._of_store(),
+            *self._of_requests(),
+            *self._of_pool(),
+        ):
             lines += [f"# HELP {name} {meaning}", f"# TYPE {name} {kind}", *rows]
         return "\n".join(lines) + "\n"
 
@@ -111,6 +117,21 @@ class Metrics:
         yield _single("request_memory_bytes", "gauge", "bytes that requests hold", memory.held)
         yield _single("request_memory_limit_bytes", "gauge", "bytes that requests may hold", memory.total or "+Inf")
         yield _single("request_memory_refused_total", "counter", "reservations that found no room", memory.refused)
+
+    def _of_store(self) -> Iterator[_Block]:
+        states = self._cache.states()
+        rows = [
+            f'seqgen_voice_state{{voice="{_escaped(name)}",state="{state}"}} 1'
+            for name, (state, _) in sorted(states.items())
+        ]
+        yield (
+            "seqgen_voice_state",
+            "gauge",
+            "state of each name in the store: good, unchecked, quarantined, ignored",
+            rows,
+        )
+        bad = sum(state == "quarantined" for state, _ in states.values())
+        yield _single("voices_quarantined", "gauge", "voices that do not open", bad)
 
     def _of_pool(self) -> Iterator[_Block]:
         pool = self._pool

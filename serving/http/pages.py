@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from serving.http import protocol
 from serving.http.metrics import MEDIA_TYPE, Metrics
+from serving.http.protocol import HttpError
 from serving.http.routing import Route, page
 from serving.voices.cache import VoiceCache
 
@@ -85,8 +86,19 @@ class InformationPages:
             return error_response(404, f"there is no voice '{name[:60]}'", "model_not_found")
         return json_response(self._row(name))
 
-    async def _voices(self, _: Request) -> Response:
-        return json_response({"voices": [{"id": name} | self._cache.describe(name) for name in self._cache.names()]})
+    async def _voices(self, request: Request) -> Response:
+        """Voices that are offered; with ``?all`` every name of the store, with its state and the reason for it."""
+        offered = {name: {"id": name} | self._cache.describe(name) for name in self._cache.names()}
+        values = protocol.read_query(request.scope["query_string"], ("all",))
+        if values.get("all", "") not in ("", "true"):
+            raise HttpError(422, "all takes no value; ask for /v1/audio/voices?all")
+        if "all" not in values:
+            return json_response({"voices": list(offered.values())})
+        rows = []
+        for name, (state, reason) in sorted(self._cache.states().items()):
+            told = {"reason": reason} if reason else {}
+            rows.append({**offered.get(name, {"id": name}), "state": state, **told})
+        return json_response({"voices": rows})
 
     def _row(self, name: str) -> dict[str, Any]:
         return {"id": name, "object": "model", "created": 0, "owned_by": "seqgen"} | self._cache.describe(name)

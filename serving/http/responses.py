@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 from seqgen.errors import SeqgenError
 from serving.http.keys import Caller
 from serving.http.protocol import HttpError, error_body
-from serving.voices.cache import VoiceCache
+from serving.voices.cache import VoiceCache, VoiceQuarantined, VoiceRequired
 from serving.voices.voice import LoadedVoice
 from serving.workers.pool import SlotLease, WorkerPool
 
@@ -24,14 +24,20 @@ class ClientDisconnected(Exception):
     """Error for a client that hung up, or reads no more."""
 
 
-async def find_voice(cache: VoiceCache, name: str | None) -> LoadedVoice:
+async def find_voice(cache: VoiceCache, name: str | None, *, named_later: bool = False) -> LoadedVoice:
     """Voice that a request names, loaded where it is not open.
 
+    ``named_later``: where it names none and has to, any other will do, as it may still do so.
+
     Raises:
-        HttpError: 404 where there is none.
+        HttpError: 404 where there is none, 503 where it does not open, 422 where one has to be named.
     """
     try:
-        return await cache.find(name)
+        return await (cache.find_any(name) if named_later else cache.find(name))
+    except VoiceRequired as error:
+        raise HttpError(422, str(error), code="voice_required") from None
+    except VoiceQuarantined as error:
+        raise HttpError(503, str(error), [CLOSE], code="voice_unavailable") from None
     except SeqgenError as error:
         raise HttpError(404, str(error), code="voice_not_found") from None
 

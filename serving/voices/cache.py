@@ -1,8 +1,9 @@
-"""Cache of open voices: loaded when first asked for, kept while there is room, replaced when changed."""
+"""Cache of open voices: each checked before it is offered, kept while there is room, replaced when changed."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Collection
@@ -15,6 +16,16 @@ from serving.voices.vocoder import StreamingVocoder
 from serving.voices.voice import LoadedVoice
 
 log = logging.getLogger("seqgen.serving")
+FIRST_RETRY, LAST_RETRY = 5.0, 300.0
+"""Seconds after which a voice that did not open is tried again: the first time, and at most; they double."""
+
+
+class VoiceRequired(SeqgenError):
+    """Error of a request that names no voice where none is the default."""
+
+
+class VoiceQuarantined(SeqgenError):
+    """Error of a request for a voice that is there and does not open."""
 
 
 @dataclass
@@ -24,11 +35,25 @@ class _CachedVoice:
     used: float
 
 
+@dataclass(frozen=True)
+class _Quarantine:
+    """Why one version of a voice is not offered, and when it is tried again, after so many failures."""
+
+    version: VoiceVersion
+    reason: str
+    again: float
+    failures: int
+
+
 class VoiceCache:
     """Cache of a server's open voices; used on the event loop only, while loading happens in a thread.
 
+    A voice is offered once it was opened, whole; one that does not open is quarantined with the reason, and the others
+    are offered all the same. Where a new version does not open, the one before is offered as long as it is held.
+
     Args:
-        store: where they come from. memory: bytes that open voices may take; those in use are never closed for it.
+        store: where they come from. default: name of the voice of a request that names none; where there is a single
+            voice, that one. memory: bytes that open voices may take; those in use are never closed for it.
         in_use: the vocoders that have listeners now. copies: of a voice in memory, over all processes that open it.
 
     A stream keeps the vocoder that it began with, whatever becomes of the voice.
@@ -38,22 +63,35 @@ class VoiceCache:
         self,
         store: VoiceStore,
         *,
+        default: str | None = None,
         memory: int = 1 << 30,
         in_use: Callable[[], Collection[StreamingVocoder]] = tuple,
         copies: int = 1,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store, self._memory, self._in_use, self._clock, self._copies = store, memory, in_use, clock, copies
+        self.default = default
         self._open: dict[str, _CachedVoice] = {}
+        self._good: dict[str, VoiceVersion] = {}  # versions that have been opened
+        self._quarantined: dict[str, _Quarantine] = {}
         self._loading: dict[str, asyncio.Task[LoadedVoice]] = {}
 
     def names(self) -> list[str]:
-        """Names of all voices that may be asked for; the first is the one that a listener gets who names none."""
-        return self._store.names()
+        """Names of the voices that are offered."""
+        return [name for name in self._store.names() if name in self._good]
 
     def describe(self, name: str) -> dict[str, Any]:
         """Public description of a voice, as listings show it."""
         return self._store.describe(name)
+
+    def states(self) -> dict[str, tuple[str, str]]:
+        """State of every name of the store, and the reason for it.
+
+        ``good``, ``unchecked``; ``quarantined`` also where the version before the present one is still offered; and
+        ``ignored`` for what is no voice.
+        """
+        ignored = {name: ("ignored", reason) for name, reason in self._store.ignored().items()}
+        return {name: self._state(name) for name in self._store.names()} | ignored
 
     @property
     def open(self) -> dict[str, LoadedVoice]:
@@ -65,37 +103,116 @@ class VoiceCache:
         """Bytes that the open voices take, over all processes that hold them."""
         return self._copies * sum(entry.voice.size for entry in self._open.values())
 
+    def default_name(self) -> str:
+        """Name of the voice that a request gets which names none.
+
+        Raises:
+            VoiceRequired: where it has to name one.
+        """
+        if self.default is not None:
+            return self.default
+        names = self._store.names()
+        if len(names) > 1:
+            known = ", ".join(self.names()) or "none that opens"
+            raise VoiceRequired("no voice is named, and none is the default", remedy=f"name one of: {known}")
+        return names[0] if names else ""
+
     async def find(self, name: str | None = None) -> LoadedVoice:
         """Voice of that name in its present version, loaded where it is not open.
 
         Raises:
-            SeqgenError: for an unknown or damaged voice.
+            SeqgenError: for an unknown voice. VoiceRequired: for none. VoiceQuarantined: for one that does not open.
         """
-        if name is None:
-            name = next(iter(self.names()), "")
+        name = self.default_name() if name is None else name
         version = self._store.version(name)
         if version is None:
-            self._open.pop(name, None)
+            self._forget(name)
             known = ", ".join(self.names()) or "none; install one with `seqgen-serve voices install`"
             raise SeqgenError(f"there is no voice '{name[:60]}'", remedy=f"voices here: {known}")
         entry = self._open.get(name)
         if entry is None or entry.version != version:
-            # Those who ask while it is being loaded wait for the same loading.
-            if name not in self._loading:
-                self._loading[name] = asyncio.create_task(self._load(name, version))
-            return await asyncio.shield(self._loading[name])
+            return await self._newest(name, version)
         entry.used = self._clock()
         return entry.voice
 
-    async def _load(self, name: str, version: VoiceVersion) -> LoadedVoice:
+    async def find_any(self, name: str | None = None) -> LoadedVoice:
+        """As :meth:`find`; where a request may still name its voice later, one that is open stands in for it."""
+        try:
+            return await self.find(name)
+        except VoiceRequired:
+            for other in (*self._open, *self.names()):
+                with contextlib.suppress(SeqgenError):
+                    return await self.find(other)
+            raise
+
+    async def check(self, *, at_once: bool = False) -> None:
+        """Open every voice that was not opened in its present version, one after the other, the default first.
+
+        ``at_once``: also those whose next attempt is not due.
+        """
+        names = self._store.names()
+        for gone in (self._open.keys() | self._good.keys() | self._quarantined.keys()) - set(names):
+            self._forget(gone)
+        for name in sorted(names, key=lambda name: name != self.default):
+            version = self._store.version(name)
+            if version is None or self._good.get(name) == version:
+                continue
+            if at_once:
+                self._quarantined.pop(name, None)
+            with contextlib.suppress(SeqgenError):
+                await self._newest(name, version, offered=True)
+
+    async def _newest(self, name: str, version: VoiceVersion, *, offered: bool = False) -> LoadedVoice:
+        """The present version of a voice, or the one before where that does not open."""
+        trouble = self._quarantined.get(name)
+        try:
+            if trouble is not None and trouble.version == version and self._clock() < trouble.again:
+                raise _unavailable(name)
+            # Those who ask while it is being loaded wait for the same loading.
+            if name not in self._loading:
+                self._loading[name] = asyncio.create_task(self._load(name, version, offered=offered))
+            return await asyncio.shield(self._loading[name])
+        except VoiceQuarantined:
+            if name not in self._open:
+                raise
+            return self._open[name].voice
+
+    async def _load(self, name: str, version: VoiceVersion, *, offered: bool) -> LoadedVoice:
         try:
             voice = await asyncio.to_thread(self._store.load, name)
+        except Exception as error:
+            self._quarantine(name, version, error)
+            raise _unavailable(name) from None
         finally:
             del self._loading[name]
+        self._quarantined.pop(name, None)
+        self._good[name] = version
+        if offered and self._open and name not in self._open and self._copies * voice.size + self.size > self._memory:
+            log.info("voice '%s' is good; there is no room to keep it open", name)
+            return voice
         self._open[name] = _CachedVoice(voice, version, self._clock())
         self._make_room(name)
         log.info("voice '%s' is open", name)
         return voice
+
+    def _quarantine(self, name: str, version: VoiceVersion, error: Exception) -> None:
+        before = self._quarantined.get(name)
+        failures = before.failures + 1 if before is not None and before.version == version else 1
+        wait = min(FIRST_RETRY * 2.0 ** (failures - 1), LAST_RETRY)
+        reason = str(error) if isinstance(error, SeqgenError) else f"{type(error).__name__}: {error}"
+        self._quarantined[name] = _Quarantine(version, reason, self._clock() + wait, min(failures, 64))
+        if name not in self._open:
+            self._good.pop(name, None)
+        log.error("voice '%s' does not open and is quarantined; it is tried again in %g s: %s", name, wait, reason)
+
+    def _forget(self, name: str) -> None:
+        for known in (self._open, self._good, self._quarantined):
+            known.pop(name, None)
+
+    def _state(self, name: str) -> tuple[str, str]:
+        if name in self._quarantined:
+            return "quarantined", self._quarantined[name].reason
+        return ("good" if name in self._good else "unchecked"), ""
 
     def _make_room(self, newest: str) -> None:
         busy = self._in_use()
@@ -106,3 +223,7 @@ class VoiceCache:
             if name != newest and self._open[name].voice.vocoder not in busy:
                 del self._open[name]
                 log.info("voice '%s' is closed to make room", name)
+
+
+def _unavailable(name: str) -> VoiceQuarantined:
+    return VoiceQuarantined(f"voice '{name}' does not open", remedy="GET /v1/audio/voices?all tells why")

@@ -2,6 +2,8 @@
 
 voices/<name>/            the present version, a bundle as `seqgen export` writes it
 voices/.<anything>        work in progress; swept away when it is an hour old
+
+Nothing else is served. A link is not followed, as what it points to may be outside the store and change unseen.
 """
 
 from __future__ import annotations
@@ -19,17 +21,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from seqgen.bundle import LARGEST, MANIFEST, Bundle
+from seqgen.bundle import LARGEST_MANIFEST, MANIFEST, Bundle
 from seqgen.errors import SeqgenError
 from seqgen.runtime import open_runtime
 from seqgen.runtime.replay import require_golden
-from serving.voices.store import VoiceVersion
+from serving.voices.installation import copy_bundle, require_modest
+from serving.voices.store import VoiceVersion, version_of
 from serving.voices.voice import LoadedVoice, description, open_voice
 
 VOICE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 """Pattern of voice names: no separators, no leading dot, one case, so that a name is the same on every file system."""
 _STALE = 3600.0  # seconds after which work in progress was left by a crash
-_MOST_FILES = 64
+_NO_LINKS = "links are not followed: install the voice with `seqgen-serve voices install`"
 _HERE, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
 
 
@@ -69,6 +72,15 @@ class VoiceDirectory:
         except OSError:
             return []
 
+    def ignored(self) -> dict[str, str]:
+        """Entries of the directory that are not served, with the reason; of its work in progress nothing is told."""
+        try:
+            with os.scandir(self.directory) as entries:
+                found = {entry.name: _why_ignored(entry) for entry in entries if not entry.name.startswith(".")}
+        except OSError:
+            return {}
+        return {name: why for name, why in sorted(found.items()) if why}
+
     def path(self, name: str) -> Path:
         """Path of a voice.
 
@@ -76,7 +88,9 @@ class VoiceDirectory:
             SeqgenError: for a name that is none, or a voice that is not there.
         """
         path = self.directory / require_name(name)
-        if path.is_symlink() or not (path / MANIFEST).is_file():
+        if path.is_symlink():
+            raise SeqgenError(f"'{name}' in {self.directory} is a link", remedy=_NO_LINKS)
+        if not (path / MANIFEST).is_file():
             known = ", ".join(self.names()) or "none"
             raise SeqgenError(f"there is no voice '{name}' in {self.directory}", remedy=f"voices there: {known}")
         return path
@@ -86,22 +100,19 @@ class VoiceDirectory:
         if not VOICE_NAME.fullmatch(name):
             return None
         path = self.directory / name
-        try:
-            if path.is_symlink():
-                return None
-            status = (path / MANIFEST).lstat()
-        except OSError:
-            return None
-        return status.st_ino, status.st_mtime_ns, status.st_size
+        return None if path.is_symlink() else version_of(path)
 
     def load(self, name: str) -> LoadedVoice:
         """Open a voice for serving; see :func:`serving.voices.voice.open_voice`."""
-        return self._opener(self.path(name))
+        voice = self._opener(self.path(name))
+        voice.vocoder.name = name  # whatever its manifest says
+        return voice
 
     def describe(self, name: str) -> dict[str, Any]:
         """Public description of a voice, by its manifest alone; its files are checked when it is opened."""
         try:
-            manifest = json.loads((self.path(name) / MANIFEST).read_bytes())
+            with (self.path(name) / MANIFEST).open("rb") as file:
+                manifest = json.loads(file.read(LARGEST_MANIFEST))
             features = manifest["features"]
             return {
                 "kind": manifest["kind"],
@@ -118,21 +129,26 @@ class VoiceDirectory:
     def install(self, source: Path, name: str = "") -> str:
         """Copy a bundle into the store, check the copy, and put it in place of what had its name; gives the name.
 
+        Nothing is copied of a bundle that has more or larger files than its manifest says, or than there is room for.
+
         A crash at any moment leaves the old version or the new one; only where the system cannot let directories
         change places (Linux can) there is an instant with neither.
 
         Raises:
             SeqgenError: where the bundle is damaged, sounds otherwise than it did, or does not fit on the disk.
         """
-        _require_modest(source)
         name = require_name(name or source.resolve().name.lower())
+        target = self.directory / name
+        if target.is_symlink() or (target.exists() and not target.is_dir()):
+            raise SeqgenError(f"{target} is there and is no directory", remedy="remove it, or choose another name")
         with self._working() as work:
             copy = work / "voice"
             try:
-                _copy(source, copy)
+                manifest = require_modest(source, shutil.disk_usage(work).free)
+                copy_bundle(source, manifest, copy)
                 self._check(copy)
                 _sync(copy)
-                self._swap(copy, self.directory / name, work)
+                self._swap(copy, target, work)
             except OSError as error:
                 raise SeqgenError(
                     f"cannot install {source} in {self.directory}: {error.strerror}",
@@ -211,28 +227,19 @@ def _exchanged(one: Path, other: Path) -> bool:
     return done == 0
 
 
+def _why_ignored(entry: os.DirEntry[str]) -> str:
+    """Reason why an entry of a store is no voice; nothing where it is one."""
+    if entry.is_symlink():
+        return f"a link; {_NO_LINKS}"
+    if not entry.is_dir():
+        return "not a directory"
+    if not VOICE_NAME.fullmatch(entry.name):
+        return "its name is no voice's; use a-z, 0-9, '.', '_' and '-'"
+    return "" if _whole(entry) else f"no bundle ({MANIFEST} is missing)"
+
+
 def _whole(entry: os.DirEntry[str]) -> bool:
     return entry.is_dir(follow_symlinks=False) and os.path.isfile(os.path.join(entry.path, MANIFEST))
-
-
-def _require_modest(source: Path) -> None:
-    """Refuse, before a byte is copied, what cannot be a bundle."""
-    if not (source / MANIFEST).is_file():
-        raise SeqgenError(f"{source}: no bundle here ({MANIFEST} is missing)", remedy="give an exported bundle")
-    files = list(source.iterdir())
-    if len(files) > _MOST_FILES:
-        raise SeqgenError(f"{source}: {len(files)} files are no bundle", remedy="give the bundle's own directory")
-    for file in files:
-        if file.is_symlink() or not file.is_file():
-            raise SeqgenError(f"{file}: not a plain file", remedy="give a bundle as it was exported")
-        if file.stat().st_size > LARGEST:
-            raise SeqgenError(f"{file}: {file.stat().st_size} bytes are too many", remedy="export the voice again")
-
-
-def _copy(source: Path, target: Path) -> None:
-    target.mkdir()
-    for file in sorted(source.iterdir()):
-        shutil.copyfile(file, target / file.name, follow_symlinks=False)
 
 
 def _sync(directory: Path) -> None:

@@ -11,13 +11,14 @@ from seqgen.runtime import open_runtime
 from serving.voices.vocoder import StreamingVocoder
 
 VoiceReference = dict[str, Any]
-"""Directory, digest and runtime of a voice, as plain JSON."""
+"""Name, directory, digest and runtime of a voice, as plain JSON."""
 
 
 def reference_to(vocoder: StreamingVocoder) -> VoiceReference:
     """Reference to a voice that this process has open."""
     runtime = vocoder.runtime
     return {
+        "name": vocoder.name,
         "directory": str(runtime.bundle.directory.absolute()),
         "digest": vocoder.manifest.digest,
         "runtime": runtime.name,
@@ -35,9 +36,11 @@ def open_reference(reference: VoiceReference) -> StreamingVocoder:
     bundle = Bundle.open(Path(reference["directory"]))
     if bundle.manifest.digest != reference["digest"]:
         raise SeqgenError(
-            f"voice '{bundle.manifest.name}' has been replaced since this stream was asked for", remedy="ask again"
+            f"voice '{reference['name']}' in {bundle.directory} has been replaced since it was opened",
+            remedy="the server opens the new one when it is asked for next",
         )
     runtime = open_runtime(bundle, reference["runtime"], threads=1, **reference["options"])
     vocoder = StreamingVocoder(bundle, runtime, batch=reference["batch"])
+    vocoder.name = reference["name"]
     vocoder.warm_up()
     return vocoder

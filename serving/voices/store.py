@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Protocol
 
-from serving.voices.voice import LoadedVoice, description
+from seqgen.bundle import MANIFEST
+from serving.voices.voice import LoadedVoice, description, open_voice
 
 VoiceVersion = tuple[int, ...] | str
 """Value that changes whenever a voice of the same name does."""
@@ -25,6 +28,9 @@ class VoiceStore(Protocol):
     def describe(self, name: str) -> dict[str, Any]:
         """Public description of a voice, see :func:`serving.voices.voice.description`. Cheap."""
 
+    def ignored(self) -> dict[str, str]:
+        """Names that are there and are no voices, with the reason."""
+
 
 class FixedVoices:
     """Store of voices that are open already and never change."""
@@ -43,3 +49,56 @@ class FixedVoices:
 
     def describe(self, name: str) -> dict[str, Any]:
         return description(self._voices[name].vocoder.manifest)
+
+    def ignored(self) -> dict[str, str]:
+        return {}
+
+
+class SingleVoice:
+    """Store of one voice's bundle, which may be exported again; it keeps the name that it had at first.
+
+    Args:
+        directory: of the bundle. opener: opens it.
+
+    Raises:
+        SeqgenError: where it does not open.
+    """
+
+    def __init__(self, directory: Path, *, opener: Callable[[Path], LoadedVoice] = open_voice) -> None:
+        self._directory, self._opener = directory, opener
+        self._version = version_of(directory) or ""
+        self._opened: LoadedVoice | None = opener(directory.resolve())  # a link may be pointed elsewhere later
+        self._name = self._opened.vocoder.name
+        self._description = description(self._opened.vocoder.manifest)
+
+    def names(self) -> list[str]:
+        return [self._name]
+
+    def version(self, name: str) -> VoiceVersion | None:
+        if name != self._name:
+            return None
+        self._version = version_of(self._directory) or self._version  # one that was taken away is served all the same
+        return self._version
+
+    def load(self, name: str) -> LoadedVoice:
+        opened, self._opened = self._opened, None
+        if opened is None:
+            opened = self._opener(self._directory.resolve())
+            opened.vocoder.name = name
+            self._description = description(opened.vocoder.manifest)
+        return opened
+
+    def describe(self, name: str) -> dict[str, Any]:
+        return self._description
+
+    def ignored(self) -> dict[str, str]:
+        return {}
+
+
+def version_of(directory: Path) -> VoiceVersion | None:
+    """Version of a bundle, which changes whenever another takes its place; ``None`` where there is none."""
+    try:
+        status = (directory / MANIFEST).lstat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size

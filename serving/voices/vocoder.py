@@ -76,6 +76,9 @@ class StreamingVocoder:
         batch: streams that one call may hold without a change in anybody's samples; by default as many as the native
             engine takes, and 1 for any other runtime, which promises no such thing.
 
+    Attributes:
+        name: by which it is served; the manifest's where nobody gives it another.
+
     Example:
         >>> stream = vocoder.start(VoiceSettings(seed=7), rate=16000)
         >>> stream.push(block); stream.finish()

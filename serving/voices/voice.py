@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from seqgen import presets
 from seqgen.bundle import Bundle, Manifest
 from seqgen.runtime import open_runtime
+from seqgen.runtime.native import NativeRuntime
 from seqgen.runtime.replay import require_golden
 from serving.voices.capacity import Capacity, calibrate
 from serving.voices.vocoder import StreamingVocoder
@@ -52,3 +54,15 @@ def open_voice(directory: Path) -> LoadedVoice:
     vocoder.warm_up()
     size = sum(entry.size for entry in bundle.manifest.files if entry.name.endswith(".safetensors"))
     return LoadedVoice(vocoder, calibrate(vocoder), size)
+
+
+def open_preset(name: str, directory: Path) -> LoadedVoice:
+    """Make a voice of random weights in ``directory`` and open it: what serving a voice costs, without training.
+
+    Raises:
+        SeqgenError: for an unknown name, or where the native engine is not built.
+    """
+    bundle = presets.write(name, directory)
+    vocoder = StreamingVocoder(bundle, NativeRuntime(bundle, format=presets.find(name).format or "program"))
+    vocoder.warm_up()
+    return LoadedVoice(vocoder, calibrate(vocoder), sum(entry.size for entry in bundle.manifest.files))

@@ -41,7 +41,7 @@ class StreamEndpoint:
             return
         try:
             values = read_query(scope["query_string"], ("voice",))
-            voice = await find_voice(self._cache, values.get("voice"))
+            voice = await find_voice(self._cache, values.get("voice"), named_later=True)
             caller = scope["state"].get("caller")
             reserved = reserve_slot(self._pool, voice, caller)
         except HttpError as error:

@@ -43,7 +43,7 @@ class Live:
 
     def __enter__(self) -> Live:
         self._thread.start()
-        wait_for(lambda: self.server.started)
+        wait_for(lambda: self.server.started and self.app.settled)
         return self
 
     def __exit__(self, *_: object) -> None:

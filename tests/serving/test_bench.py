@@ -15,8 +15,8 @@ from seqgen.bundle import Bundle
 from seqgen.errors import SeqgenError
 from serving.app import App
 from serving.client import bench
-from serving.voices.preset import open_preset
 from serving.voices.vocoder import VoiceSettings
+from serving.voices.voice import open_preset
 from tests.serving.fakes import fake_vocoder
 from tests.serving.live import Live
 

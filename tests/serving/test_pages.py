@@ -12,6 +12,7 @@ from serving.app import App
 from serving.http.metrics import Metrics
 from serving.http.pages import resource
 from serving.scheduling.events import StreamEvent
+from serving.voices.cache import VoiceCache
 from serving.voices.store import FixedVoices
 from serving.voices.voice import LoadedVoice
 from serving.workers.pool import WorkerPool
@@ -35,7 +36,9 @@ def test_voices_are_listed_and_chosen_by_name(server):
     assert server.request("GET", "/v1/models/none")[0] == 404
     body = audio_file(tone(0.1))
     assert 'voice="zoe"' in server.post("voice=zoe", body)[1]["x-synthetic"]
-    assert 'voice="fake"' in server.post("", body)[1]["x-synthetic"]
+    status, _, answer = server.post("", body)  # which of the two is nobody's guess
+    assert (status, json.loads(answer)["error"]["code"]) == (422, "voice_required")
+    assert message(answer) == "no voice is named, and none is the default; name one of: fake, zoe"
     status, _, answer = server.post("voice=none", body)
     assert (status, message(answer)) == (404, "there is no voice 'none'; voices here: fake, zoe")
 
@@ -72,7 +75,7 @@ def test_bad_speech_requests(server, body, status, text):
 
 def test_counts_are_there_for_prometheus(server):
     body = audio_file(tone(0.5))
-    assert server.post("", body)[0] == 200
+    assert server.post("voice=fake", body)[0] == 200
     assert server.post("voice=zoe", b"")[0] == 422
     status, headers, text = server.request("GET", "/metrics")
     assert (status, headers["content-type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
@@ -91,7 +94,7 @@ def test_counts_are_there_for_prometheus(server):
 
 def test_every_event_of_a_stream_is_counted():
     pool = WorkerPool(workers=1)
-    metrics = Metrics(pool)
+    metrics = Metrics(pool, VoiceCache(FixedVoices()))
     playing = SimpleNamespace(vocoder=SimpleNamespace(name='a"b'), closed=False)
     gone = SimpleNamespace(vocoder=playing.vocoder, closed=True)
     metrics.record(playing, StreamEvent((0, 1), b"xx", seconds=0.5, first=0.03, lead=0.6))

@@ -257,7 +257,7 @@ def test_live_ready_and_models(vocoder):
         wait_for(lambda: json.loads(server.request("GET", "/readyz")[2])["busy"] == 1)
         voice = json.loads(server.request("GET", "/v1/models")[2])["data"][0]
         assert (voice["id"], voice["sample_rate"], voice["feature_signature"]) == ("fake", 8000, SPEC.signature)
-        server.app.ready = False
+        server.app.drain()
         assert server.request("GET", "/readyz")[0] == 503
         vocoder.runtime.gate.set()
         sock.close()

@@ -65,8 +65,10 @@ def test_a_damaged_bundle_changes_nothing(store, tiny_bundle, tmp_path, capsys):
     (bad / "more").mkdir()
     with pytest.raises(SeqgenError, match="not a plain file"):
         store.install(bad, "zoe")
+    shutil.rmtree(bad / "more")
+    (tmp_path / "empty").mkdir()
     with pytest.raises(SeqgenError, match="no bundle here"):
-        store.install(tmp_path, "zoe")
+        store.install(tmp_path / "empty", "zoe")
     assert store.version("zoe") == before
     assert os.listdir(store.directory) == ["zoe"]
     shutil.copyfile(bad / "weights.safetensors", store.directory / "zoe" / "weights.safetensors")
