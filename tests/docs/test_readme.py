@@ -15,7 +15,10 @@ DOCUMENTS = (
     "README.md",
     "CONTRIBUTING.md",
     "serving/README.md",
-    *(f"docs/{name}.md" for name in ("train-a-voice", "add-a-method", "serve", "embed-in-c", "onnx", "results")),
+    *(
+        f"docs/{name}.md"
+        for name in ("train-a-voice", "add-a-method", "serve", "runbook", "embed-in-c", "onnx", "results")
+    ),
     "egs/demo/RESULTS.md",
     "egs/fsdd/wavernn/RESULTS.md",
     "egs/fsdd/wavenet/RESULTS.md",
