@@ -7,13 +7,13 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
 from serving.app import App
 from serving.scheduling.events import StreamEvent
-from serving.workers.pool import SlotLease
 from tests.serving.fakes import fake_vocoder
 
 OWN = re.compile(r"\bseqgen[_:][a-z0-9_:]+")
@@ -25,7 +25,7 @@ def exported() -> dict[str, set[str]]:
     """Names of the samples that a server exports, each with its labels."""
     app = App(fake_vocoder(), threads=1)
     metrics = app.metrics
-    lease = SlotLease(app.pool, 0, 0, fake_vocoder(), 0.0)
+    lease = SimpleNamespace(vocoder=fake_vocoder(), closed=False)
     metrics.record(lease, StreamEvent((0, 0), b"", seconds=1.0, first=0.01, lead=0.1))
     metrics.answered("/v1/vocode", 200)
     found: dict[str, set[str]] = {}
