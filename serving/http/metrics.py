@@ -77,7 +77,7 @@ class Metrics:
         counters["audio_seconds"] += event.seconds
         if event.first is not None:
             histograms["first_audio"].add(event.first)
-        if event.seconds:
+        if event.lead:  # none where sound is made again for one who has it
             histograms["lead"].add(event.lead)
         if event.over:
             counters["streams"] += 1

@@ -179,8 +179,11 @@ class Batcher:
             except SeqgenError as error:
                 self._leave(key, VoiceFailure(str(error)))
                 continue
-            if not slot.pipeline.skipping:
-                slot.held_seconds += len(made) / slot.pipeline.vocoder.sample_rate
+            seconds = len(made) / slot.pipeline.vocoder.sample_rate
+            if slot.pipeline.skipping:
+                self._events.append(StreamEvent(key, seconds=seconds))  # whoever feeds it goes by what was made
+            else:
+                slot.held_seconds += seconds
             self._hand_over(key, slot, now)
 
     def rest(self, now: float) -> float | None:

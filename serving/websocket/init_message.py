@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from seqgen.errors import SeqgenError
@@ -39,8 +40,9 @@ def read_init(fields: Mapping[str, Any], vocoder: StreamingVocoder, *, longest: 
     encoding = fields.get("encoding", "s16le")
     if encoding not in SAMPLE_ENCODINGS:
         raise SeqgenError(f"encoding '{encoding[:40]}' is not known", remedy=f"choose {' or '.join(SAMPLE_ENCODINGS)}")
-    settings = VoiceSettings(fields.get("seed", 0), float(fields.get("temperature", 1.0)), fields.get("speaker"))
+    settings = VoiceSettings(fields.get("seed", 0), fields.get("temperature", 1.0), fields.get("speaker"))
     vocoder.check(settings)
+    settings = replace(settings, temperature=float(settings.temperature))  # a number out of range may have no float
     given = InputFormat(kind, rate=fields.get("rate", vocoder.sample_rate) if kind == "audio" else 0, encoding=encoding)
     rate = output_rate(form, vocoder.sample_rate, fields.get("output_rate"))
     return StreamRequest(settings, form, given, longest, rate=rate)

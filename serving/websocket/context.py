@@ -1,0 +1,201 @@
+"""One context of a WebSocket connection: the one task that works off what came for it, utterance after utterance."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from seqgen.errors import SeqgenError
+from serving.http.protocol import HttpError, RequestLimits
+from serving.http.resume import ResumeClaim, ResumeTokens, require_same
+from serving.scheduling.request import StreamRequest
+from serving.websocket.init_message import claim_of, read_init, read_stream_resumption
+from serving.websocket.inputs import End, InputQueue
+from serving.websocket.outbox import Outbox
+from serving.websocket.protocol import FIRST_CREDIT, Action, OpenStream, StreamProtocol
+from serving.workers.pool import Abandoned, SlotLease
+from serving.workers.worker import WorkerLost
+
+log = logging.getLogger("seqgen.serving")
+MAX_AHEAD = 5.0
+"""Seconds of input that a worker may hold before it has made sound of them; what else came waits in the queue."""
+CREDIT_SECONDS = 4.0
+"""Seconds of input that a client with credit may send before its turn: more than any way there and back takes."""
+
+
+class SilentClient(Exception):
+    """Error of a context for which nothing came and nothing was made."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContextHost:
+    """Connection of a context, as the context sees it.
+
+    Attributes:
+        lease: finds a voice by its name and takes a slot. perform: carries out actions of the protocol, at once.
+        voice: name that the connection was opened with. request_id: of its upgrade, for the log.
+    """
+
+    protocol: StreamProtocol
+    outbox: Outbox
+    limits: RequestLimits
+    tokens: ResumeTokens
+    lease: Callable[[str | None], Awaitable[SlotLease]]
+    perform: Callable[[Sequence[Action]], None]
+    voice: str | None
+    request_id: str
+
+
+class StreamContext:
+    """Context of a connection, from its ``init`` to its end.
+
+    Args:
+        asked: how it was opened. host: its connection. inputs: what comes for it.
+    """
+
+    def __init__(self, asked: OpenStream, host: ContextHost, inputs: InputQueue) -> None:
+        self.number, self.inputs = asked.context, inputs
+        self._asked, self._host = asked, host
+        self._told: int | None = FIRST_CREDIT if asked.credit else None  # bytes that may have been sent
+        self._window = 0
+        self._sounds = 0  # chunks sent
+        self._lease: SlotLease | None = None
+        self._over = False
+        self.task = asyncio.create_task(self._run())
+
+    def drop(self) -> None:
+        """Give the slot back and forget what came; nothing more is said of this context. May be repeated."""
+        if not self._over:
+            self._over = True
+            self.task.cancel()
+        if self._lease is not None:
+            self._lease.close()
+        self.inputs.clear()
+
+    async def _run(self) -> None:
+        failure = None
+        try:
+            await self._serve()
+        except Exception as error:  # whatever goes wrong is this context's answer, and must not end its neighbours
+            failure = error
+        if not self._over:
+            self._over = True
+            self._host.perform(self._last_words(failure))
+
+    def _last_words(self, failure: Exception | None) -> Sequence[Action]:
+        """What is to be said of the context's end."""
+        protocol, number, of_request = self._host.protocol, self.number, {"request": self._host.request_id}
+        match failure:
+            case None:
+                return protocol.closed(number)
+            case Abandoned():  # the server is stopping, which the connection is told
+                return []
+            case HttpError():
+                code = "overloaded" if failure.status == 503 else failure.code or "invalid_init"
+                return protocol.failed(number, code, failure.message)
+            case SeqgenError():
+                return protocol.failed(number, "invalid_input" if self._lease else "invalid_init", str(failure))
+            case SilentClient():
+                return protocol.silent(self._host.limits.idle, number)
+            case WorkerLost():
+                log.error("a stream was cut: %s", failure, extra=of_request)
+                return protocol.lost(number, f"{failure}; connect again")
+            case _:
+                log.error("a stream failed", exc_info=failure, extra=of_request)
+                told = f"the voice failed; see the server's log for request {self._host.request_id}"
+                return protocol.failed(number, "internal_error", told)
+
+    async def _serve(self) -> None:
+        """Open the stream, and make sound of all that comes until the context is closed."""
+        host, fields, claim = self._host, self._asked.fields, None
+        if "resume" in fields:
+            claim, fields = read_stream_resumption(fields, host.tokens)
+        voice = fields.get("voice", host.voice)
+        with await host.lease(voice) as lease:
+            request = self._request(fields, lease, claim)
+            asked = claim_of(voice, lease.vocoder, request)
+            if claim is not None:
+                require_same(claim, asked)
+                request = replace(request, skip=self._asked.fields.get("offset", 0))
+            self._open_window(lease, request)
+            self._lease = lease
+            token = host.tokens.write(asked)
+            host.perform(host.protocol.opened(self.number, lease.vocoder, request, resume=token, credit=self._told))
+            await self._utterances(lease, request, self._asked.fields.get("utterance", 0))
+
+    def _request(self, fields: Mapping[str, Any], lease: SlotLease, claim: ResumeClaim | None) -> StreamRequest:
+        if claim is not None:  # a voice that has changed is told by what it was, not by its features
+            fields = {**fields, "signature": lease.vocoder.features.signature}
+        request = read_init(fields, lease.vocoder, longest=self._host.limits.utterance)
+        request.check(lease.vocoder)
+        return request
+
+    async def _utterances(self, lease: SlotLease, request: StreamRequest, number: int) -> None:
+        host, end = self._host, End.FLUSH
+        while end is not End.CLOSE:
+            item = await self._take()
+            if isinstance(item, End):
+                end, facts = item, {}
+                if end is End.CLOSE:
+                    return
+            else:
+                lease.start(replace(request, settings=replace(request.settings, stream=number)))
+                end = await self._utterance(lease, item)
+                facts = {"underruns": lease.underruns}
+                request = replace(request, skip=0)  # that was of the first utterance only
+            host.perform(host.protocol.ended(self.number, number, **facts))
+            number += bool(facts)
+            await host.outbox.room()
+
+    async def _utterance(self, lease: SlotLease, first: bytes) -> End:
+        """Feed one utterance to its worker and send its sound; tells what ended its input."""
+        try:
+            async with asyncio.TaskGroup() as both:
+                feeding = both.create_task(self._feed(lease, first))
+                both.create_task(self._play(lease))
+        except ExceptionGroup as group:
+            raise group.exceptions[0] from None
+        return feeding.result()
+
+    async def _feed(self, lease: SlotLease, item: bytes | End) -> End:
+        while not isinstance(item, End):
+            lease.push(item)
+            await lease.room(MAX_AHEAD)
+            item = await self._take()
+        lease.finish()
+        return item
+
+    async def _play(self, lease: SlotLease) -> None:
+        while (chunk := await lease.take()) is not None:
+            await self._host.outbox.sound(self._host.protocol.sound(self.number, chunk))
+            self._sounds += 1
+
+    async def _take(self) -> bytes | End:
+        """Next of what came, and credit for more.
+
+        Raises:
+            SilentClient: where nothing comes for too long while nothing is made.
+        """
+        while True:
+            before = self._sounds
+            try:
+                async with asyncio.timeout(self._host.limits.idle):
+                    item = await self.inputs.take()
+                break
+            except TimeoutError:
+                if before == self._sounds:
+                    raise SilentClient from None
+        granted = self.inputs.taken + self._window
+        if self._told is not None and granted - self._told >= self._window // 4:
+            self._told = granted
+            self._host.perform(self._host.protocol.credit(self.number, granted))
+        return item
+
+    def _open_window(self, lease: SlotLease, request: StreamRequest) -> None:
+        second = round(1 / request.seconds(lease.vocoder, 1))
+        self._window = max(FIRST_CREDIT, round(CREDIT_SECONDS * second))
+        if self._told is not None:
+            self._told = self._window
