@@ -73,6 +73,7 @@ class StreamContext:
             self.task.cancel()
         if self._lease is not None:
             self._lease.close()
+        self._host.outbox.forget(self)
         self.inputs.clear()
 
     async def _run(self) -> None:
@@ -170,7 +171,7 @@ class StreamContext:
 
     async def _play(self, lease: SlotLease) -> None:
         while (chunk := await lease.take()) is not None:
-            await self._host.outbox.sound(self._host.protocol.sound(self.number, chunk))
+            await self._host.outbox.sound(self, self._host.protocol.sound(self.number, chunk))
             self._sounds += 1
 
     async def _take(self) -> bytes | End:

@@ -26,7 +26,7 @@ class Outbox:
     def __init__(self, send: Send, stall: float) -> None:
         self._send, self._stall = send, stall
         self._replies: deque[str] = deque()
-        self._sounds: deque[tuple[bytes, asyncio.Future[None]]] = deque()
+        self._sounds: dict[object, tuple[bytes, asyncio.Future[None]]] = {}  # by whose it is
         self._end: Message | None = None
         self._work = asyncio.Event()
         self._sent = asyncio.Event()
@@ -41,16 +41,19 @@ class Outbox:
         self._end = {"type": "websocket.close", "code": code, "reason": reason}
         self._work.set()
 
-    async def sound(self, message: bytes) -> None:
-        """Send sound; returns when that is done. Where its sender is cancelled, it is not sent any more."""
-        entry = message, asyncio.get_running_loop().create_future()
-        self._sounds.append(entry)
+    async def sound(self, owner: object, message: bytes) -> None:
+        """Send sound; returns when that is done. An owner sends one message at a time."""
+        sent = asyncio.get_running_loop().create_future()
+        self._sounds[owner] = message, sent
         self._work.set()
         try:
-            await entry[1]
+            await sent
         finally:
-            if entry in self._sounds:
-                self._sounds.remove(entry)
+            self.forget(owner)
+
+    def forget(self, owner: object) -> None:
+        """Sound of an owner that still waits is not to be sent any more."""
+        self._sounds.pop(owner, None)
 
     async def room(self) -> None:
         """Wait until few replies are left to be sent."""
@@ -71,7 +74,7 @@ class Outbox:
             elif self._end is not None:
                 return await self._put(self._end)
             elif self._sounds:
-                data, sent = self._sounds.popleft()
+                data, sent = self._sounds.pop(next(iter(self._sounds)))
                 await self._put({"type": "websocket.send", "bytes": data})
                 if not sent.done():
                     sent.set_result(None)

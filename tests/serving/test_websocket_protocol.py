@@ -11,13 +11,12 @@ from seqgen.errors import SeqgenError
 from serving.scheduling.request import StreamRequest
 from serving.voices.vocoder import VoiceSettings
 from serving.websocket.init_message import read_init
+from serving.websocket.inputs import End
 from serving.websocket.protocol import (
-    BeginUtterance,
     CloseConnection,
-    FinishInput,
+    DropContext,
     OpenStream,
-    PushInput,
-    ReleaseSlot,
+    QueueInput,
     SendText,
     StreamProtocol,
 )
@@ -59,70 +58,98 @@ def ready(protocol, context=0, **fields):
 def test_an_utterance_from_init_to_close():
     protocol = StreamProtocol()
     ready(protocol)
-    assert protocol.receive_binary(data()) == [BeginUtterance(0, 0), PushInput(0, b"abcd")]
-    assert protocol.receive_binary(data()) == [PushInput(0, b"abcd")]
+    assert protocol.receive_binary(data()) == [QueueInput(0, b"abcd")]
+    assert protocol.receive_binary(data(0, b"")) == []
     assert protocol.sound(0, b"xy") == b"\0\0\0\0xy"
-    assert send(protocol, type="flush") == ([], [FinishInput(0)])
-    texts, actions = said(protocol.ended(0, underruns=0))
-    assert (texts, actions) == ([{"type": "flushed", "context": 0, "utterance": 0, "underruns": 0}], [])
-    assert protocol.receive_binary(data()) == [BeginUtterance(0, 1), PushInput(0, b"abcd")]
-    assert send(protocol, type="close", context=0) == ([], [FinishInput(0)])
-    texts, actions = said(protocol.ended(0, underruns=1))
-    assert [text["type"] for text in texts] == ["flushed", "closed"]
-    assert actions == [ReleaseSlot(0)]
+    assert send(protocol, type="flush") == ([], [QueueInput(0, End.FLUSH)])
+    assert said(protocol.ended(0, 3, underruns=1)) == (
+        [{"type": "flushed", "context": 0, "utterance": 3, "underruns": 1}],
+        [],
+    )
+    assert send(protocol, type="close", context=0) == ([], [QueueInput(0, End.CLOSE)])
+    assert said(protocol.closed(0)) == ([{"type": "closed", "context": 0}], [DropContext(0)])
+    assert protocol.idle
     assert not protocol.over
     ready(protocol)  # the number may be used again
 
 
-def test_input_and_flush_may_come_before_ready_and_during_a_flush():
+def test_what_comes_before_ready_is_queued_like_all_else():
     protocol = StreamProtocol()
     send(protocol, **INIT)
-    assert protocol.receive_binary(data(0, b"1")) == []
-    assert protocol.receive_binary(data(0, b"2")) == []
-    assert send(protocol, type="flush") == ([], [])
-    _, actions = said(protocol.opened(0, fake_vocoder(), StreamRequest()))
-    assert actions == [BeginUtterance(0, 0), PushInput(0, b"1"), PushInput(0, b"2"), FinishInput(0)]
-    assert protocol.receive_binary(data(0, b"3")) == []
-    assert send(protocol, type="close") == ([], [])
-    texts, actions = said(protocol.ended(0))
-    assert actions == [BeginUtterance(0, 1), PushInput(0, b"3"), FinishInput(0)]
-    texts, actions = said(protocol.ended(0))
-    assert [text["type"] for text in texts] == ["flushed", "closed"]
-    assert actions == [ReleaseSlot(0), CloseConnection(1000)]
+    assert protocol.receive_binary(data(0, b"1")) == [QueueInput(0, b"1")]
+    assert send(protocol, type="flush") == ([], [QueueInput(0, End.FLUSH)])
+    assert protocol.receive_binary(data(0, b"2")) == [QueueInput(0, b"2")]
+    assert send(protocol, type="close") == ([], [QueueInput(0, End.CLOSE)])
+    assert said(protocol.closed(0))[1] == [DropContext(0), CloseConnection(1000)]
     assert protocol.over
-
-
-def test_a_flush_of_nothing_is_answered_at_once():
-    protocol = StreamProtocol()
-    ready(protocol)
-    assert send(protocol, type="flush") == ([{"type": "flushed", "context": 0, "utterance": 0}], [])
 
 
 def test_contexts_go_their_own_ways():
     protocol = StreamProtocol()
     for context in (0, 7, 65535):
         ready(protocol, context)
-    assert protocol.receive_binary(data(7)) == [BeginUtterance(7, 0), PushInput(7, b"abcd")]
-    assert send(protocol, type="cancel", context=0) == ([{"type": "cancelled", "context": 0}], [ReleaseSlot(0)])
-    assert protocol.ended(0) == []  # what the worker says of a stream that is gone
-    assert protocol.failed(0, "x", "y") == []
+    assert protocol.receive_binary(data(7)) == [QueueInput(7, b"abcd")]
+    assert send(protocol, type="cancel", context=0) == ([{"type": "cancelled", "context": 0}], [DropContext(0)])
+    assert protocol.failed(0, "x", "y") == []  # what is found out of a stream that is gone
     texts, actions = said(protocol.failed(7, "invalid_input", "NaN"))
     assert texts == [{"type": "error", "context": 7, "code": "invalid_input", "message": "NaN"}]
-    assert actions == [ReleaseSlot(7)]
-    texts, actions = send(protocol, type="close")
-    assert (texts, actions) == ([{"type": "closed", "context": 65535}], [ReleaseSlot(65535), CloseConnection(1000)])
+    assert actions == [DropContext(7)]
+    assert send(protocol, type="close") == ([], [QueueInput(65535, End.CLOSE)])
+    assert said(protocol.closed(65535))[1] == [DropContext(65535), CloseConnection(1000)]
 
 
-def test_a_slot_that_comes_too_late_is_given_back():
+def test_credit_is_for_those_who_ask():
     protocol = StreamProtocol()
-    send(protocol, **INIT)
-    assert send(protocol, type="cancel")[1] == [ReleaseSlot(0)]
-    assert protocol.opened(0, fake_vocoder(), StreamRequest()) == [ReleaseSlot(0)]
+    assert send(protocol, **INIT, credit=True)[1] == [
+        OpenStream(0, {key: INIT[key] for key in ("input", "signature")}, True)
+    ]
+    assert said(protocol.opened(0, fake_vocoder(), StreamRequest(), credit=99))[0][0]["credit"] == 99
+    assert said(protocol.credit(0, 123))[0] == [{"type": "credit", "context": 0, "bytes": 123}]
+
+
+@pytest.mark.parametrize("end", ["failed", "closed"])
+@pytest.mark.parametrize("what", ["binary", "flush", "close", "cancel"])
+def test_a_message_that_crosses_the_end_of_its_context_harms_no_other(end, what):
+    protocol = StreamProtocol()
+    ready(protocol)
+    ready(protocol, 1)
+    if end == "failed":
+        protocol.failed(0, "invalid_input", "NaN")
+    else:
+        send(protocol, type="close", context=0)
+        protocol.closed(0)
+    for count in range(3):
+        texts, actions = (
+            said(protocol.receive_binary(data())) if what == "binary" else send(protocol, type=what, context=0)
+        )
+        told = end == "closed" and what != "cancel" and not count
+        assert [text["code"] for text in texts] == ["after_close"] * told
+        assert actions == []
+    assert not protocol.over
+    assert protocol.receive_binary(data(1)) == [QueueInput(1, b"abcd")]
+    ready(protocol)
+
+
+def test_contexts_long_past_take_no_memory():
+    protocol = StreamProtocol()
+    for number in range(5000):
+        send(protocol, type="init", context=number, seed="x")
+    assert len(protocol._past) <= 1024
 
 
 FATAL = [
     ("not json", "invalid_json", 1007),
-    ("[" * 100_000, "invalid_json", 1007),
+    ("[" * 16_000, "invalid_json", 1007),
+    ('{"a":' * 3000 + "1" + "}" * 3000, "invalid_json", 1007),
+    ('{"type": "flush"}' + " " * 20_000, "invalid_json", 1007),
+    ("1" * 10_000, "invalid_json", 1007),
+    ("NaN", "invalid_message", 1007),
+    ("-Infinity", "invalid_message", 1007),
+    ('"\\ud800"', "invalid_message", 1007),
+    ('{"type": "\\ud800"}', "invalid_message", 1007),
+    ('{"type": "flush", "context": 1e400}', "invalid_message", 1007),
+    ('{"type": "flush", "context": NaN}', "invalid_message", 1007),
+    (f'{{"type": "cancel", "context": {"9" * 401}}}', "invalid_message", 1007),
     ("[]", "invalid_message", 1007),
     ("null", "invalid_message", 1007),
     ("{}", "invalid_message", 1007),
@@ -150,7 +177,7 @@ def test_a_mistake_outside_every_context_ends_the_connection_and_frees_all(messa
     )
     assert [(text["type"], text["context"], text["code"]) for text in texts] == [("error", None, code)]
     assert "\n" not in texts[0]["message"]
-    assert actions == [ReleaseSlot(0), CloseConnection(close)]
+    assert actions == [DropContext(0), CloseConnection(close, texts[0]["message"][:123])]
     assert protocol.over
     assert protocol.receive_text("{}") == protocol.receive_binary(b"") == []
 
@@ -174,47 +201,52 @@ def test_a_mistake_within_a_context_frees_that_context(fields, code, text):
     number = fields.get("context", 0)
     assert [(text["context"], text["code"]) for text in texts] == [(number, code)]
     assert text in texts[0]["message"]
-    assert actions == ([ReleaseSlot(0)] if number == 0 else [])
+    assert actions == ([DropContext(0)] if number == 0 else [])
     assert not protocol.over
-    assert protocol.receive_binary(data(1)) == [BeginUtterance(1, 0), PushInput(1, b"abcd")]
+    assert protocol.receive_binary(data(1)) == [QueueInput(1, b"abcd")]
 
 
 def test_messages_after_close():
     protocol = StreamProtocol()
     ready(protocol)
-    protocol.receive_binary(data())
     send(protocol, type="close", context=0)
     texts, actions = said(protocol.receive_binary(data()))
     assert texts[0]["code"] == "after_close"
-    assert actions == [ReleaseSlot(0)]
+    assert actions == [DropContext(0)]
     ready(protocol)
-    protocol.receive_binary(data())
-    send(protocol, type="close")
-    texts, actions = send(protocol, **INIT, context=1)
+    ready(protocol, 1)
+    assert send(protocol, type="close")[1] == [QueueInput(0, End.CLOSE), QueueInput(1, End.CLOSE)]
+    assert send(protocol, type="cancel", context=1)[1] == [DropContext(1)]  # which is never too late
+    texts, actions = send(protocol, **INIT, context=2)
     assert texts[0]["code"] == "after_close"
-    assert actions == [ReleaseSlot(0), CloseConnection(1008)]
+    assert actions == [DropContext(0), CloseConnection(1008, texts[0]["message"])]
 
 
-def test_contexts_and_what_waits_in_them_are_limited():
+def test_contexts_are_limited():
     protocol = StreamProtocol()
     for context in range(4):
         ready(protocol, context)
     texts, _ = send(protocol, **INIT, context=4)
     assert texts[0]["code"] == "too_many_contexts"
-    protocol.receive_binary(data(2))
-    send(protocol, type="flush", context=2)
-    for _ in range(16):
-        assert protocol.receive_binary(data(2, bytes(1 << 16))) == []
-    texts, actions = said(protocol.receive_binary(data(2)))
-    assert (texts[0]["code"], actions) == ("too_much_input", [ReleaseSlot(2)])
 
 
 def test_silence_ends_a_connection():
     protocol = StreamProtocol()
     ready(protocol)
-    texts, actions = said(protocol.silent(60.0))
-    assert texts[0]["message"] == "nothing came for 60 s"
-    assert actions == [ReleaseSlot(0), CloseConnection(1008)]
+    ready(protocol, 1)
+    texts, actions = said(protocol.silent(60.0, 0))
+    assert (texts[0]["context"], texts[0]["message"]) == (0, "nothing came for 60 s")
+    assert actions == [DropContext(0)]
+    assert said(protocol.silent(60.0, 1))[1] == [DropContext(1), CloseConnection(1008, "nothing came for 60 s")]
+    texts, actions = said(StreamProtocol().silent(60.0))
+    assert (texts[0]["context"], actions) == (None, [CloseConnection(1008, "nothing came for 60 s")])
+
+
+def test_a_reason_is_no_longer_than_a_close_frame_takes():
+    protocol = StreamProtocol()
+    ready(protocol)
+    close = protocol.lost(0, "\N{SNOWMAN}" * 100)[-1]
+    assert close == CloseConnection(1011, "\N{SNOWMAN}" * 41)
 
 
 def test_an_init_says_what_to_make():
@@ -260,13 +292,13 @@ def random_message(rng):
 
 
 def test_twenty_thousand_random_messages_leave_the_slots_true():
-    """Whatever comes in whatever order: a context is opened once, begun once, and released exactly once."""
+    """Whatever comes in whatever order: a context is opened once, given what is its own, and dropped exactly once."""
     rng = random.Random(0)
     sent = 0
     while sent < 20_000:
-        protocol, held, running = StreamProtocol(), set(), set()
+        protocol, held, closing = StreamProtocol(), set(), set()
 
-        def perform(actions, protocol=protocol, held=held, running=running):
+        def perform(actions, protocol=protocol, held=held, closing=closing):
             for action in actions:
                 if isinstance(action, OpenStream):
                     assert action.context not in held
@@ -275,15 +307,13 @@ def test_twenty_thousand_random_messages_leave_the_slots_true():
                         perform(protocol.opened(action.context, fake_vocoder(), StreamRequest()))
                     else:
                         perform(protocol.failed(action.context, "overloaded", "full"))
-                elif isinstance(action, ReleaseSlot):
-                    assert action.context in held
-                    held.discard(action.context)
-                    running.discard(action.context)
-                elif isinstance(action, BeginUtterance):
-                    assert action.context in held - running
-                    running.add(action.context)
-                elif isinstance(action, (PushInput, FinishInput)):
-                    assert action.context in running
+                elif isinstance(action, DropContext):
+                    held.remove(action.context)
+                    closing.discard(action.context)
+                elif isinstance(action, QueueInput):
+                    assert action.context in held - closing
+                    if action.item is End.CLOSE:
+                        closing.add(action.context)
                 elif isinstance(action, SendText):
                     json.loads(action.text)
 
@@ -291,11 +321,11 @@ def test_twenty_thousand_random_messages_leave_the_slots_true():
             sent += 1
             message = random_message(rng)
             perform(protocol.receive_binary(message) if isinstance(message, bytes) else protocol.receive_text(message))
-            if running and rng.random() < 0.3:
-                context = rng.choice(sorted(running))
-                if protocol._contexts[context].state == "ending":
-                    running.discard(context)
-                    perform(protocol.ended(context))
+            assert protocol.idle == (not held)
+            if held and rng.random() < 0.3:
+                context = rng.choice(sorted(held))
+                if context in closing:
+                    perform(protocol.closed(context))
                 elif rng.random() < 0.1:
                     perform(protocol.failed(context, "internal_error", "broken"))
         if protocol.over:
