@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -31,9 +32,9 @@ class Runtime(ABC):
         self.bundle = bundle
         self.manifest = bundle.manifest
 
-    @property
+    @cached_property
     def name(self) -> str:
-        """Its registered name."""
+        """Its registered name, looked up once: what other packages add is read from files."""
         kind = type(self).__name__
         return next((name for name, place in registry.RUNTIMES.items() if place.endswith(f":{kind}")), kind)
 
