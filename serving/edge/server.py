@@ -37,6 +37,9 @@ class DrainingServer(uvicorn.Server):
         streaming: Callable[[], bool],
         started: Callable[[], None] = lambda: None,
     ) -> None:
+        # A client whose player pauses reads neither sound nor the pings behind it, and is alive all the same; silent
+        # and stalled ones are found by the endpoint.
+        config.ws_ping_timeout = None
         super().__init__(config)
         logging.getLogger("uvicorn.error").addFilter(_news)
         self._drain, self._streaming, self._report_started = drain, streaming, started

@@ -11,6 +11,7 @@ from starlette.types import Receive, Send
 from serving.http.protocol import RequestLimits
 from serving.http.responses import ClientDisconnected
 from serving.http.resume import ResumeTokens
+from serving.scheduling.memory import MemoryShare
 from serving.websocket import protocol
 from serving.websocket.context import ContextHost, StreamContext
 from serving.websocket.inputs import InputQueue
@@ -27,8 +28,8 @@ class StreamConnection:
     The reader waits for the next message and for nothing else, so a cancel is heard whatever came before it.
 
     Args:
-        send: of the connection. lease: finds a voice and takes a slot. voice: named by the upgrade.
-        request_id: for the log.
+        send: of the connection. lease: finds a voice and takes a slot. memory: share that input waits in.
+        voice: named by the upgrade. request_id: for the log.
     """
 
     def __init__(
@@ -38,16 +39,16 @@ class StreamConnection:
         tokens: ResumeTokens,
         *,
         lease: Callable[[str | None], Awaitable[SlotLease]],
+        memory: MemoryShare,
         voice: str | None,
         request_id: str,
     ) -> None:
-        self._limits, self._id = limits, request_id
+        self._limits, self._memory, self._id = limits, memory, request_id
         self._protocol = protocol.StreamProtocol()
         self._outbox = Outbox(send, limits.stall)
         self._host = ContextHost(self._protocol, self._outbox, limits, tokens, lease, self._perform, voice, request_id)
         self._contexts: dict[int, StreamContext] = {}
         self._ending: set[asyncio.Task[None]] = set()  # of contexts, until they have let go of all they held
-        self._waiting = 0  # bytes of input
 
     async def run(self, receive: Receive) -> None:
         """Serve until the client hangs up or the protocol ends."""
@@ -102,21 +103,17 @@ class StreamConnection:
             elif isinstance(action, protocol.CloseConnection):
                 self._outbox.close(action.code, action.reason)
             elif isinstance(action, protocol.OpenStream):
-                context = StreamContext(action, self._host, InputQueue(self._reserve, self._free))
+                context = StreamContext(action, self._host, InputQueue(self._reserve, self._memory.shrink))
                 self._contexts[action.context] = context
                 self._ending.add(context.task)
                 context.task.add_done_callback(self._ending.discard)
             elif isinstance(action, protocol.DropContext):
                 self._contexts.pop(action.context).drop()
             elif not self._contexts[action.context].inputs.put(action.item):
-                told = f"more than {self._limits.waiting} bytes of input wait; ask for credit and heed it"
+                told = (
+                    f"no room for more input behind the {self._memory.size} bytes that wait; ask for credit and heed it"
+                )
                 self._perform(self._protocol.failed(action.context, "too_much_input", told))
 
     def _reserve(self, size: int) -> bool:
-        if self._waiting + size > self._limits.waiting:
-            return False
-        self._waiting += size
-        return True
-
-    def _free(self, size: int) -> None:
-        self._waiting -= size
+        return self._memory.size + size <= self._limits.waiting and self._memory.try_grow(size)

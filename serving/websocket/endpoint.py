@@ -33,7 +33,7 @@ class StreamEndpoint:
         except HttpError as error:
             await deny_upgrade(error, scope, send)
             return
-        with reserved:
+        with reserved, self._pool.memory.share() as memory:
             kept = [reserved]
 
             async def lease(name: str | None) -> SlotLease:
@@ -47,6 +47,7 @@ class StreamEndpoint:
                 self._limits,
                 self._tokens,
                 lease=lease,
+                memory=memory,
                 voice=values.get("voice"),
                 request_id=scope["state"]["request_id"],
             )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import selectors
-from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,8 +20,7 @@ from serving.websocket.endpoint import StreamEndpoint
 from serving.workers.pool import WorkerPool
 from tests.serving.fakes import fake_vocoder
 
-
-_AN_AGE = 1e5
+_AN_AGE = 1e5  # seconds
 
 
 class SimulatedLoop(asyncio.SelectorEventLoop):
@@ -74,10 +72,15 @@ def simulate(main: Any) -> Any:
         loop.close()
 
 
-def sound_of(stream: int, data: bytes) -> bytes:
-    """What the simulated voice makes of one utterance: a byte for a byte, which tells its place, and then an end."""
-    made = np.frombuffer(data, np.uint8) + np.arange(len(data), dtype=np.uint8) * 7 + np.uint8(stream * 31)
-    return made.tobytes() + b"end of %d" % stream
+def sound_of(stream: int, data: bytes, at: int = 0) -> bytes:
+    """What the simulated voice makes of input from a place in an utterance on: a byte for a byte, which tells where."""
+    places = np.arange(at, at + len(data), dtype=np.uint32).astype(np.uint8)
+    return (np.frombuffer(data, np.uint8) + places * np.uint8(7) + np.uint8(stream * 31)).tobytes()
+
+
+def whole_sound(stream: int, data: bytes) -> bytes:
+    """All that it makes of an utterance."""
+    return sound_of(stream, data) + b"end of %d" % stream
 
 
 @dataclass
@@ -98,7 +101,7 @@ class SimulatedWorker:
     ``speed``: seconds of sound a second at most; 0: no limit.
     """
 
-    up, tended, restarts, pace, pid = True, True, 0, 1.0, None
+    up, tended, restarts, pace, copies = True, True, 0, 1.0, 0
 
     def __init__(self, number: int, pool: WorkerPool, rng: random.Random, *, speed: float = 0.0) -> None:
         self._number, self._pool, self._rng, self._speed = number, pool, rng, speed
@@ -152,7 +155,6 @@ class SimulatedWorker:
     def _turn(self, key: Any) -> None:
         stream = self._streams[key]
         stream.planned = False
-        whole = sound_of(stream.request.settings.stream, bytes(stream.given))
         left = len(stream.given) - stream.made
         size = 0 if stream.flow.buffered > 64 else self._rng.randint(0, left)
         if self._speed:  # as much as is due after a tenth of a second
@@ -162,7 +164,10 @@ class SimulatedWorker:
             self._pool.deliver(self._number, [StreamEvent(key, over=True)])
             return
         over = stream.finished and size == left
-        data = whole[stream.made :] if over else whole[stream.made : stream.made + size]
+        number, made = stream.request.settings.stream, stream.made
+        data = sound_of(number, bytes(stream.given[made : made + size]), made) + (
+            b"end of %d" % number if over else b""
+        )
         stream.made += size
         stream.flow.sent += len(data)
         if over:
@@ -234,8 +239,9 @@ class Simulation:
         """Serve a connection, and see that it leaves nothing behind."""
         scope: Any = {"query_string": b"", "subprotocols": [], "state": {"request_id": "r"}}
         await self.endpoint(scope, line.receive, line.send)
-        before = deque([self.pool.busy])
-        while self.pool.busy and len(before) < 1000:
+        for _ in range(1000):
+            if not self.pool.busy:
+                break
             await asyncio.sleep(0.01)
-            before.append(self.pool.busy)
         assert self.pool.busy == 0, "a slot was lost"
+        assert self.pool.memory.held == 0, "memory was not given back"
