@@ -53,6 +53,13 @@ class Level:
     full: int
     samples: int
 
+    def described(self) -> str:
+        """What is to be said of a recording that lies at full scale or beyond it."""
+        share = f"{self.full} of {self.samples} samples ({100 * self.full / self.samples:.2g} %)"
+        if self.peak > 1:
+            return f"reaches {self.peak:.3g}, and full scale is 1: {share} at or beyond it are clamped; lower its gain"
+        return f"{share} are at full scale: clipped when it was recorded, or its gain is too high"
+
 
 def _name(source: Source) -> str:
     if isinstance(source, (str, os.PathLike)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from seqgen.data import directory
 from seqgen.data.corpora import Demo, Folder
 from seqgen.data.corpus import Corpus
 from seqgen.data.download import Progress
+from seqgen.data.folder.metadata import parse_columns
 from seqgen.data.prepare import prepare
 from seqgen.errors import SeqgenError
 from seqgen.registry import CORPORA
@@ -40,8 +41,12 @@ corpora:
   fsdd      Free Spoken Digit Dataset (downloaded, or --corpus with its recordings/)
   ljspeech  LJSpeech 1.1 (downloaded, 2.6 GB, or --corpus with its metadata.csv and wavs/)
   yesno     OpenSLR 1 (downloaded, or --corpus with its waves_yesno/)
-  folder    your own: --corpus with wav, flac or ogg files at any depth; the first sub-folder names the speaker;
-            metadata.csv with lines `id|text` or `path|text` gives transcripts
+  folder    your own: --corpus with wav, flac, ogg, opus, mp3, aiff, caf, au, w64 or sph files at any depth; the first
+            sub-folder names the speaker; metadata.csv with lines `id|text` or `path|text`, or others that headings or
+            --columns explain, gives transcripts and speakers
+
+Whatever is left out is named and counted. What is held out of `folder` follows from each recording's own path, or its
+sentence: adding recordings moves none. OUT/recordings.jsonl says which file each id is of.
 """
 _PREPARE_EXAMPLES = """\
 examples:
@@ -124,6 +129,11 @@ def _add_prepare(parser: argparse.ArgumentParser) -> None:
     own.add_argument("--valid", type=float, metavar="SHARE", help="held out for validation (default: 0.05)")
     own.add_argument("--test", type=float, metavar="SHARE", help="held out for the test (default: 0.05)")
     own.add_argument(
+        "--columns",
+        metavar="NAMES",
+        help="columns of metadata.csv, e.g. id,speaker,text (there are id, text, normalised, speaker, and - unread)",
+    )
+    own.add_argument(
         "--hold-out", choices=("sentence", "speaker"), help="what is never in two splits (default: sentence)"
     )
     parser.set_defaults(run=run_prepare)
@@ -131,12 +141,15 @@ def _add_prepare(parser: argparse.ArgumentParser) -> None:
 
 def _corpus(args: argparse.Namespace) -> Corpus:
     cls = CORPORA.load(args.name)
-    given = {name: getattr(args, name) for name in ("valid", "test", "hold_out") if getattr(args, name) is not None}
+    names = ("valid", "test", "hold_out", "columns")
+    given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     if cls is Folder:
+        if "columns" in given:
+            given["columns"] = parse_columns(args.columns)
         return Folder(**given)
     if given:
         raise SeqgenError(
-            f"--{next(iter(given)).replace('_', '-')} does not apply to {args.name}, whose split is fixed",
+            f"--{next(iter(given)).replace('_', '-')} does not apply to {args.name}, whose split and tables are fixed",
             remedy="leave it out, or use the corpus `folder`",
         )
     made = cls()
@@ -163,13 +176,7 @@ def _bars() -> Iterator[Progress]:
         yield show
 
 
-def run_prepare(args: argparse.Namespace) -> int:
-    """Prepare one corpus; returns the exit status."""
-    corpus = _corpus(args)
-    if (args.sample_rate is not None and args.sample_rate <= 0) or args.max_seconds < 0:
-        raise SeqgenError(
-            f"--sample-rate {args.sample_rate}, --max-seconds {args.max_seconds}", remedy="give positive numbers"
-        )
+def _prepared(corpus: Corpus, args: argparse.Namespace, tell: Callable[[str], object]) -> dict[str, int]:
     with _bars() as progress:
         if args.corpus is not None:
             root = args.corpus
@@ -177,9 +184,22 @@ def run_prepare(args: argparse.Namespace) -> int:
             root = Demo.embedded()
         else:
             root = corpus.download(args.cache, progress)
-        counts = prepare(
-            corpus, root, args.out, sample_rate=args.sample_rate, max_seconds=args.max_seconds, progress=progress
+        rate, longest = args.sample_rate, args.max_seconds
+        return prepare(corpus, root, args.out, sample_rate=rate, max_seconds=longest, progress=progress, tell=tell)
+
+
+def run_prepare(args: argparse.Namespace) -> int:
+    """Prepare one corpus; returns the exit status."""
+    corpus = _corpus(args)
+    if (args.sample_rate is not None and args.sample_rate <= 0) or args.max_seconds < 0:
+        raise SeqgenError(
+            f"--sample-rate {args.sample_rate}, --max-seconds {args.max_seconds}", remedy="give positive numbers"
         )
+    lines: list[str] = []
+    try:
+        counts = _prepared(corpus, args, lines.append)
+    finally:
+        sys.stderr.write("".join(f"{line}\n" for line in lines))
     summary = ", ".join(f"{split} {count}" for split, count in counts.items())
     sys.stdout.write(f"{args.out}: {summary} utterances\n")
     return 0

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import final
 
 from seqgen.data.corpus import Archive, Corpus, RawUtterance
-from seqgen.data.folder import Folder
+from seqgen.data.folder.corpus import Folder
 from seqgen.errors import SeqgenError
 
 __all__ = ["FSDD", "Demo", "Folder", "LJSpeech", "YesNo"]

@@ -6,7 +6,7 @@ import hashlib
 import re
 import unicodedata
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -15,18 +15,21 @@ from seqgen.data import download
 from seqgen.errors import SeqgenError
 
 SPLITS = ("train", "valid", "test")
-_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _SILENT = re.compile(r"[^\w]+|_+")
 
 
 @dataclass(frozen=True, slots=True)
 class RawUtterance:
-    """One recording of a corpus as it was published; ``id`` starts with ``speaker``, ``text`` may be empty."""
+    """One recording of a corpus as it was published; ``id`` starts with ``speaker``, ``text`` may be empty.
+
+    ``key`` decides its split where there is no text; empty: the id does.
+    """
 
     id: str
     path: Path
     speaker: str
     text: str = ""
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,33 +54,6 @@ def sentence(text: str) -> str:
 def position(key: str) -> float:
     """A number in [0, 1) for a name, the same on every machine and in every subset of the corpus."""
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:6], "big") / 2**48
-
-
-def kaldi_name(text: str, *, speaker: bool = False) -> str:
-    """A name that can stand in a Kaldi table: ASCII letters, digits, ``.``, ``_`` and ``-``.
-
-    A speaker's name loses its hyphens as well: ids are ``speaker-rest``, and only a separator that sorts before every
-    character of a speaker's name makes utterances sort by speaker (``a-b-…`` would fall among those of ``a``).
-
-    Example:
-        >>> kaldi_name("Zoë Ann-Marie", speaker=True)
-        'Zoe_Ann_Marie'
-    """
-    ascii_only = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
-    name = _UNSAFE.sub("_", ascii_only).strip("_.") or "x"
-    return name.replace("-", "_") if speaker else name
-
-
-def kaldi_names(originals: Iterable[str], *, speaker: bool = False) -> dict[str, str]:
-    """:func:`kaldi_name` of each, with a short digest of the original where two would fall together."""
-    names = {original: kaldi_name(original, speaker=speaker) for original in originals}
-    holders: dict[str, int] = {}
-    for name in names.values():
-        holders[name] = holders.get(name, 0) + 1
-    return {
-        original: name if holders[name] == 1 else f"{name}_{hashlib.sha256(original.encode()).hexdigest()[:8]}"
-        for original, name in names.items()
-    }
 
 
 class Corpus(ABC):
@@ -106,13 +82,26 @@ class Corpus(ABC):
 
     def group(self, utterance: RawUtterance) -> str:
         """Key of one split only: by default the sentence, or the utterance where nothing is transcribed."""
-        return sentence(utterance.text) or utterance.id
+        return sentence(utterance.text) or utterance.key or utterance.id
+
+    def left_out(self, root: Path, utterances: Sequence[RawUtterance]) -> list[str]:
+        """A line for each kind of file under ``root`` that is no recording of the corpus though it lies among them."""
+        used = {one.path for one in utterances}
+        beside = {path for folder in {path.parent for path in used} for path in folder.iterdir()} - used
+        others = sorted(path.name for path in beside if path.is_file() and path.name != "metadata.csv")
+        more = f", … {len(others) - 3} more" if len(others) > 3 else ""
+        names = ", ".join(others[:3])
+        return [f"left out, {len(others)}: files that are not of the corpus: {names}{more}"] if others else []
+
+    def advice(self, utterances: Sequence[RawUtterance]) -> list[str]:
+        """Lines that tell how to split the corpus better."""
+        return []
 
     def splits(self, utterances: Sequence[RawUtterance]) -> list[str]:
         """The split of each utterance: groups in the order of their :func:`position`, tests first, then validation.
 
-        A growing corpus is cut at fixed positions, so that a recording never moves when others are added; a
-        ``complete`` one at exact counts. A wanted split is never left empty.
+        A corpus that is unpacked in part is cut at fixed positions; a ``complete`` one at exact counts. A wanted split
+        is never left empty.
 
         Raises:
             SeqgenError: for fewer groups than wanted splits.

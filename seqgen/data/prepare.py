@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from seqgen.errors import SeqgenError
 from seqgen.files.outputs import replacing
 
 _MARKER = "corpus.json"
+_SOURCES = "recordings.jsonl"
 _AUDIO = "audio"
 _BLOCK = 1 << 20
 _ABANDONED = 3600.0  # seconds after which a working directory that a killed run left behind is removed
@@ -44,8 +46,10 @@ def prepare(
     sample_rate: int | None = None,
     max_seconds: float = 0.0,
     progress: Progress | None = None,
+    tell: Callable[[str], object] = lambda line: None,
 ) -> dict[str, int]:
-    """Write ``out/train``, ``out/valid`` and ``out/test`` (those that are not empty) and ``out/corpus.json``.
+    """Write ``out/train``, ``out/valid`` and ``out/test`` (those that are not empty), ``out/corpus.json``, and
+    ``out/recordings.jsonl``, which says what file each id is of and which split it is in.
 
     Recordings of another rate than ``sample_rate`` are resampled into ``out/audio/*.flac`` (16 bits, mono); the
     others stay where they are. Recordings longer than ``max_seconds`` are cut into equal segments (a ``segments`` file;
@@ -56,6 +60,7 @@ def prepare(
         corpus: what the recordings are. root: where they lie. out: where the data directories go.
         sample_rate: Hz; ``None`` keeps the recordings' own, which must then be one.
         max_seconds: 0 cuts nothing. progress: told of every recording.
+        tell: given a line for each kind of file that is left out, and for each float recording that is clamped.
 
     Returns: number of utterances of each split.
     Raises:
@@ -66,10 +71,16 @@ def prepare(
         {'train': 2520, 'valid': 180, 'test': 300}
     """
     _refuse_overwriting(root, out)
-    recordings = _headers(list(corpus.utterances(root)), progress)
+    raws = list(corpus.utterances(root))
+    for line in corpus.left_out(root, raws):
+        tell(line)
+    recordings = _headers(raws, progress, tell)
     rate = sample_rate or _only_rate(recordings)
     pieces = [piece for recording in recordings for piece in _cut(recording, rate, max_seconds)]
-    chosen = corpus.splits([raw for raw, _ in pieces])
+    cut = [raw for raw, _ in pieces]
+    chosen = corpus.splits(cut)
+    for line in corpus.advice(cut):
+        tell(line)
     with _workshop(out) as stage:
         resampled = _resample(recordings, rate, stage / _AUDIO, progress)
         utterances = [_placed(piece, resampled, out) for _, piece in pieces]
@@ -85,8 +96,19 @@ def prepare(
             "max_seconds": max_seconds,
             "utterances": counts,
         }
-        _publish(stage, out, made, about)
+        names = {raw.id: raw.path for raw in raws}
+        sources = [(one, names[one.recording or one.id], split) for split, members in made.items() for one in members]
+        _publish(stage, out, made, {_SOURCES: _sources(root, sources), _MARKER: json.dumps(about, indent=2) + "\n"})
     return counts
+
+
+def _sources(root: Path, sources: Sequence[tuple[Utterance, Path, str]]) -> str:
+    """Lines of JSON: id, file (below the corpus where it lies there) and split of each utterance."""
+    lines = []
+    for one, path, split in sources:
+        below = path.relative_to(root) if root in path.parents else path
+        lines.append(json.dumps({"id": one.id, "file": below.as_posix(), "split": split}) + "\n")
+    return "".join(lines)
 
 
 def _refuse_overwriting(root: Path, out: Path) -> None:
@@ -103,8 +125,10 @@ def _refuse_overwriting(root: Path, out: Path) -> None:
             )
 
 
-def _headers(raws: Sequence[RawUtterance], progress: Progress | None) -> list[_Recording]:
-    """Rate and length of each recording.
+def _headers(
+    raws: Sequence[RawUtterance], progress: Progress | None, tell: Callable[[str], object]
+) -> list[_Recording]:
+    """Rate and length of each recording; float ones are decoded too, for their samples may be beyond full scale.
 
     Raises:
         SeqgenError: naming the first unusable recording (and how many more there are), or a repeated id.
@@ -114,11 +138,13 @@ def _headers(raws: Sequence[RawUtterance], progress: Progress | None) -> list[_R
     errors: list[SeqgenError] = []
     for done, raw in enumerate(raws, 1):
         if raw.id in seen:
-            raise SeqgenError(f"{seen[raw.id]} and {raw.path} would both be '{raw.id}'", remedy="rename one of them")
+            raise SeqgenError(f"{seen[raw.id]} and {raw.path} would both be '{raw.id}'", remedy="rename or remove one")
         seen[raw.id] = raw.path
         try:
             header = io.info(raw.path)
             found.append(_Recording(raw, header.sample_rate, header.samples))
+            if header.floating and (level := io.level(raw.path)).peak > 1:
+                tell(f"{raw.path}: {level.described()}")
         except SeqgenError as error:
             errors.append(error)
         if progress:
@@ -154,7 +180,7 @@ def _cut(recording: _Recording, rate: int, max_seconds: float) -> Iterator[tuple
         key = f"{raw.id}-{index:05d}"
         start, stop = edges[index], edges[index + 1]
         piece = replace(whole, id=key, start=start, samples=stop - start, text="", recording=raw.id)
-        yield replace(raw, id=key), piece
+        yield replace(raw, id=key, key=f"{raw.key or raw.id}-{index:05d}"), piece
 
 
 @contextmanager
@@ -185,9 +211,13 @@ def _resample(recordings: Sequence[_Recording], rate: int, target: Path, progres
     """Id to file name of the recordings that had to be resampled."""
     todo = [recording for recording in recordings if recording.rate != rate]
     names: dict[str, str] = {}
+    taken = set()
     for done, recording in enumerate(todo, 1):
         raw = recording.raw
-        names[raw.id] = f"{raw.id}.flac"
+        # Where file names know no case, ids that differ by it alone would be one file.
+        mark = hashlib.sha256(raw.id.encode()).hexdigest()[:8] if raw.id.casefold() in taken else ""
+        taken.add(raw.id.casefold())
+        names[raw.id] = f"{raw.id}_{mark}.flac" if mark else f"{raw.id}.flac"
         blocks = io.blocks(raw.path, _BLOCK)
         io.write_blocks(target / names[raw.id], resample_blocks(blocks, recording.rate, rate), rate)
         if progress:
@@ -200,10 +230,11 @@ def _placed(piece: Utterance, resampled: dict[str, str], out: Path) -> Utterance
     return replace(piece, path=out / _AUDIO / name) if name else piece
 
 
-def _publish(stage: Path, out: Path, made: dict[str, list[Utterance]], about: dict[str, object]) -> None:
+def _publish(stage: Path, out: Path, made: dict[str, list[Utterance]], about: dict[str, str]) -> None:
     """Move the old results away, then the new ones in: at no time do tables lie beside audio of another run."""
-    with replacing(out / _MARKER) as sink:
-        sink.write((json.dumps(about, indent=2, ensure_ascii=False) + "\n").encode())
+    for name, text in about.items():
+        with replacing(out / name) as sink:
+            sink.write(text.encode())
     old = stage / "old"
     old.mkdir()
     for name in (*SPLITS, _AUDIO):

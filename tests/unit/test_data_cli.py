@@ -78,7 +78,7 @@ def test_demo_needs_no_options(tmp_path: Path, capsys: pytest.CaptureFixture[str
         (("fssd", "--corpus", "."), "unknown corpus 'fssd'; did you mean 'fsdd'"),
         (("fsdd", "--corpus", ".", "--valid", "0.1"), "--valid does not apply to fsdd"),
         (("folder",), "corpus 'folder' has no public archive; give its folder with --corpus DIR"),
-        (("folder", "--corpus", "."), "no .wav, .flac, .ogg file in it"),
+        (("folder", "--corpus", "."), r"no recording in it \(\.aif, "),
         (("folder", "--corpus", "nowhere"), "nowhere: no such folder"),
         (("demo", "--sample-rate", "0"), "--sample-rate 0"),
         (("demo", "--sample-rate", "7"), "unsupported sample rate 7 Hz"),

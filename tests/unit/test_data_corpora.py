@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from seqgen.data import directory, prepare
 from seqgen.data.corpora import FSDD, Demo, Folder, LJSpeech, YesNo
-from seqgen.data.corpus import SPLITS, RawUtterance, kaldi_name, kaldi_names, sentence
+from seqgen.data.corpus import SPLITS, RawUtterance, sentence
 from seqgen.data.directory import DataDir
 from seqgen.errors import SeqgenError
 from seqgen.registry import CORPORA
@@ -78,22 +79,28 @@ def test_a_split_does_not_change_when_the_corpus_grows() -> None:
     assert list(reversed(Folder().splits(raws[::-1])))[:1000] == before
 
 
-@pytest.mark.parametrize("count", [3, 4, 7])
-def test_no_split_of_a_small_corpus_is_empty(count: int) -> None:
+@pytest.mark.parametrize("count", [3, 4, 7, 20])
+def test_an_empty_split_of_a_small_corpus_is_told_with_its_remedy(count: int) -> None:
     for attempt in range(50):
         raws = [RawUtterance(f"a-{attempt}-{index}", Path("x"), "a") for index in range(count)]
-        assert set(Folder().splits(raws)) == set(SPLITS)
-        assert set(Folder(valid=0).splits(raws)) == {"train", "test"}
-        assert set(Folder(valid=0.45, test=0.5).splits(raws)) == set(SPLITS)
-        assert set(Folder(valid=0.5, test=0.45).splits(raws)) == set(SPLITS)
-        assert set(Folder(valid=0, test=0.99).splits(raws)) == {"train", "test"}
+        for valid, test in ((0.05, 0.05), (0.0, 0.05), (0.05, 0.0), (0.2, 0.1)):
+            wanted = {"train"} | {name for name, share in (("valid", valid), ("test", test)) if share}
+            corpus = Folder(valid=valid, test=test)
+            for line in corpus.advice(raws):
+                named = re.search(r"by --valid \S+ --test \S+: give --valid (\S+) --test (\S+), and keep", line)
+                assert named, line
+                corpus = Folder(valid=float(named[1]), test=float(named[2]))
+            assert set(corpus.splits(raws)) == wanted
+            assert corpus.advice(raws) == []
 
 
 def test_too_small_to_split() -> None:
     raws = [RawUtterance("a-1", Path("x"), "a"), RawUtterance("a-2", Path("x"), "a")]
-    with pytest.raises(SeqgenError, match=r"2 different recording.*--max-seconds 10.*--valid 0 --test 0"):
-        Folder().splits(raws)
+    (line,) = Folder(valid=0.01, test=0.01).advice(raws)
+    assert line.endswith("cut long ones with --max-seconds 10")
     assert Folder(valid=0, test=0).splits(raws) == ["train", "train"]
+    with pytest.raises(SeqgenError, match=r"2 recording\(s\) leave nothing to train on.*hold out less"):
+        Folder(valid=0, test=0.9999).splits(raws)
 
 
 def test_sentence_ignores_case_and_punctuation() -> None:
@@ -122,7 +129,9 @@ def test_folder_ids_are_kaldi_safe_and_sort_by_speaker(tmp_path: Path) -> None:
     assert not (tmp_path / "out/valid").exists()
     assert directory.check(tmp_path / "out/train", decode=True) == []  # unique, sorted, speaker is a prefix
     data = DataDir.load(tmp_path / "out/train")
-    assert {"a-z", "a_b-x", "Ana_Maria-dia_1", "Ana_Maria-sub_dia_1"} < {one.id for one in data}
+    ids = {one.id for one in data}
+    assert {"a-z", "a-same_one"} < ids
+    assert len([one for one in ids if re.fullmatch(r"(a_b|Ana_Maria|x)_[0-9a-f]{12}-.+", one)]) == 5
     assert len(data.speakers) == 5
 
 
@@ -130,21 +139,15 @@ def test_flat_folder_is_one_speaker(tmp_path: Path) -> None:
     for index in range(4):
         record(tmp_path / "My Voice" / f"{index}.wav")
     made = list(Folder().utterances(tmp_path / "My Voice"))
-    assert {one.speaker for one in made} == {"My_Voice"}
-    assert made[0].id == "My_Voice-0"
-
-
-def test_names() -> None:
-    assert kaldi_name("  ...  ") == "x"
-    assert kaldi_name("a-b", speaker=True) == "a_b"
-    assert kaldi_names(["a", "b"]) == {"a": "a", "b": "b"}
-    assert len(set(kaldi_names(["a b", "a_b", "a?b"]).values())) == 3
+    (speaker,) = {one.speaker for one in made}
+    assert re.fullmatch("My_Voice_[0-9a-f]{12}", speaker)
+    assert made[0].id == f"{speaker}-0"
 
 
 def metadata(tmp_path: Path, text: bytes) -> dict[str, str]:
     root = folder(tmp_path / "in", 3)
     (root / "metadata.csv").write_bytes(text)
-    return {one.id: one.text for one in Folder().utterances(root)}
+    return {one.key: one.text for one in Folder().utterances(root)}
 
 
 @pytest.mark.parametrize(
@@ -152,7 +155,7 @@ def metadata(tmp_path: Path, text: bytes) -> dict[str, str]:
     [
         b"take 00|One  two\ntake 01|Three\ntake 02|Four\n",
         b"\xef\xbb\xbfpath|text\r\nanna/take 00.wav|One two\r\nben\\take 01.wav|Three\r\n./anna/take 02|Four\r\n",
-        b"take 00|1 2|One two\ntake 01|3|Three\n\ntake 02.wav|4|Four",
+        b"take 00|one two!|One two\ntake 01|3|Three\n\ntake 02.wav|four|Four",
     ],
 )
 def test_metadata(tmp_path: Path, text: bytes) -> None:
@@ -166,7 +169,11 @@ def test_metadata(tmp_path: Path, text: bytes) -> None:
         (b"take 00|One\ntake 07|Two\n", r"metadata\.csv:2: 'take 07' names no recording"),
         (b"take 00|One\ntake 00|Two\n", r"metadata\.csv:2: a second line for anna/take 00\.wav"),
         (b"take 00|One\n", r"metadata\.csv: no line for anna/take 02\.wav"),
-        (b"take 00 One\n", r"metadata\.csv:1: no transcript for 'take 00 One'"),
+        (b"take 00 One\n", r"metadata\.csv:1: no transcript for 'take 00 One', 1 field"),
+        (b"take 00|anna|One\ntake 01|ben|Two\n", r"metadata\.csv:1: 3 columns, of .*--columns id,speaker,text or"),
+        (b"take 00|One\ntake 01|ben|Two\n", r"metadata\.csv:2: 3 columns, of which nothing says what they are"),
+        (b"take 00|1|2|One\n", r"metadata\.csv:1: 4 columns, of which nothing says what they are"),
+        (b"take 00|One\ntake 01|\n", r"metadata\.csv:2: no transcript for 'take 01'"),
         (b"take 00|One\ntake 01|\xff\n", r"metadata\.csv:2: not UTF-8"),
     ],
 )

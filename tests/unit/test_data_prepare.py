@@ -75,7 +75,7 @@ def test_preparing_twice_gives_the_same(tmp_path: Path) -> None:
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, OSError(28, "No space left on device")])
 def test_an_interrupted_run_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop) -> None:  # type: ignore[no-untyped-def]
     root, out = folder(tmp_path / "in"), tmp_path / "out"
-    prepare.prepare(Folder(), root, out)
+    prepare.prepare(Folder(valid=0.3, test=0.3), root, out)
     before = tree(out)
     write_blocks, calls = io.write_blocks, []
 
@@ -93,7 +93,7 @@ def test_an_interrupted_run_leaves_what_was_there(tmp_path: Path, monkeypatch: p
     with pytest.raises(expected):
         prepare.prepare(Folder(), root, tmp_path / "new", sample_rate=4000)
     assert tree(out) == before
-    assert sorted(path.name for path in out.iterdir()) == ["corpus.json", "test", "train", "valid"]
+    assert sorted(path.name for path in out.iterdir()) == ["corpus.json", "recordings.jsonl", "test", "train", "valid"]
     assert not (tmp_path / "new").exists()
 
 
