@@ -33,6 +33,7 @@ from safetensors.numpy import load_file
 from seqgen import config
 from seqgen.errors import SeqgenError
 from seqgen.files.folders import replacing_folder
+from seqgen.files.inputs import in_utf8
 from seqgen.spec import FeatureSpec, StateLeaf, StreamSpec
 
 FORMAT = 1
@@ -159,7 +160,8 @@ class Bundle:
     def tensors(self, name: str) -> dict[str, npt.NDArray[Any]]:
         """All tensors of one safetensors file, as numpy arrays."""
         try:
-            return load_file(self.path(name))
+            with in_utf8(self.path(name)) as place:
+                return load_file(place)
         except (SafetensorError, OSError, ValueError) as error:
             raise SeqgenError(f"{self.path(name)}: not a safetensors file ({error})", remedy="export again") from None
 

@@ -233,8 +233,32 @@ def _convert(hint: Any, place: _Place, path: str) -> Any:
     return _scalar(hint, place, path)
 
 
+def _given(text: str, source: str) -> _Place:
+    """The value of an override: a list, section or text in quotes as YAML reads it; anything else is one plain value,
+    taken whole (``#``, ``: `` and the like have no meaning in it)."""
+    import yaml
+
+    if text.lstrip().startswith(("[", "{", '"', "'")):
+        try:
+            node = yaml.compose(text, Loader=yaml.SafeLoader)
+        except (yaml.YAMLError, RecursionError):
+            node = None
+        if node is None or node.end_mark.index < len(text.rstrip()):
+            raise _Place(source, None, None).error("not one whole YAML value", "close what is open, or quote it all")
+        place = _place(node, source)
+        _forget_lines(place)
+        return place
+    loader: Any = yaml.SafeLoader("")
+    plain = text.strip()
+    tag = loader.resolve(yaml.ScalarNode, plain, (True, False))
+    if tag not in yaml.SafeLoader.yaml_constructors or tag == "tag:yaml.org,2002:str":
+        return _Place(source, None, text)
+    mark: Any = yaml.Mark(source, 0, 0, 0, "", 0)
+    return _Place(source, None, _constructed(yaml.ScalarNode(tag, plain, mark, mark), source))
+
+
 def _override(root: _Place, text: str) -> None:
-    """Apply ``a.b=value`` (value in YAML) to nested places."""
+    """Apply ``a.b=value`` to nested places."""
     path, separator, value = text.partition("=")
     if not separator or not path:
         raise SeqgenError(f"override '{text}' is not of the form key.key=value", remedy="e.g. train.steps=100")
@@ -245,10 +269,7 @@ def _override(root: _Place, text: str) -> None:
         place = place.value.setdefault(key, _Place(f"override '{text}'", None, {}))
     if not isinstance(place.value, dict):
         raise SeqgenError(f"override '{text}': '{keys[-1]}' is not inside a section", remedy="check the path")
-    source = f"override '{text}'"
-    given = _compose(value, source) or _Place(source, None, None)
-    _forget_lines(given)
-    place.value[keys[-1]] = given
+    place.value[keys[-1]] = _given(value, f"override '{text}'")
 
 
 def _forget_lines(place: _Place) -> None:

@@ -6,12 +6,14 @@ import json
 import os
 from dataclasses import asdict
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from seqgen.errors import SeqgenError
+from seqgen.files.inputs import in_utf8
 from seqgen.files.outputs import replacing
 from seqgen.spec import FeatureSpec, require_same_signature
 
@@ -181,7 +183,7 @@ def load_features(
 
     name = os.fspath(path)
     try:
-        with safe_open(name, framework="numpy") as file:
+        with in_utf8(Path(path)) as place, safe_open(place, framework="numpy") as file:
             metadata, features = file.metadata() or {}, file.get_tensor("features")
         spec = FeatureSpec(**json.loads(metadata["spec"]))
     except OSError as error:

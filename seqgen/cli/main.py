@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 
-from seqgen import completion
-from seqgen.cli import bench, data, evaluate, export, info, sample, train
-from seqgen.errors import SeqgenError
+from seqgen.command import entry
 
 _HELP = """\
 Train, export and stream neural sequence generators.
@@ -26,9 +23,13 @@ A voice in five lines:
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
+    from seqgen import completion  # imported here, where Ctrl-C is already looked after
+    from seqgen.cli import bench, data, evaluate, export, info, sample, train
+
     top = argparse.ArgumentParser(
         prog="seqgen", description=_HELP, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    top.add_argument("--version", action=entry.Version)
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     for module in (data, train, evaluate, sample, export, bench, info):
         module.add_parsers(commands)
@@ -37,27 +38,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; 0 on success, 1 on a problem the user can mend (one line on stderr), 130 on Ctrl-C."""
-    given = parser().parse_args(arguments)
-    try:
-        status: int = given.run(given)
-        sys.stdout.flush()
-    except SeqgenError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
-    except BrokenPipeError:
-        # The reader (head, less) has seen enough; writing to it again at exit would complain once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:
-        sys.stderr.write(
-            f"error: {error.filename or 'system'}: {error.strerror or error}; check the path and the disk\n"
-        )
-        return 1
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
-        return 130
-    return status
+    """Run one command; see :func:`seqgen.command.entry.run` for the exit status."""
+    return entry.run(parser, lambda given: int(given.run(given)), arguments)
 
 
 if __name__ == "__main__":

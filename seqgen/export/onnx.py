@@ -12,6 +12,7 @@ import onnx
 import torch
 
 from seqgen.export.contract import density_exporter
+from seqgen.files.inputs import in_utf8
 from seqgen.generation.vocoder import Vocoder
 
 
@@ -28,4 +29,5 @@ def export_graphs(vocoder: Vocoder, directory: Path) -> None:
         path = directory / name
         with torch.no_grad():
             onnx.save(exporter.assemble(vocoder, directory, score), path)
-        onnx.checker.check_model(str(path))
+        with in_utf8(directory) as folder:
+            onnx.checker.check_model(f"{folder}/{name}")

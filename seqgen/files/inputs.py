@@ -74,3 +74,19 @@ def _spooled(source: BinaryIO, folder: Path, shown: str, suffix: Callable[[bytes
             target.write(block)
             block = source.read(_BLOCK)
     return copy
+
+
+@contextmanager
+def in_utf8(path: Path) -> Iterator[str]:
+    """A name of a file or folder for libraries that take UTF-8 alone: its own, or that of an open descriptor."""
+    name = os.fspath(path)
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            yield f"/proc/self/fd/{handle}"
+        finally:
+            os.close(handle)
+    else:
+        yield name

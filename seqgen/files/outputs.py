@@ -199,6 +199,7 @@ class _Place:
             if old is not None and error.errno in _NO_NEIGHBOURS:
                 return None
             raise
+        sys.audit("seqgen.files.made")
         try:
             made = os.fstat(handle)
             if old is not None and (made.st_uid, made.st_gid) != (old.st_uid, old.st_gid):

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from seqgen.bundle import Bundle
 from seqgen.errors import SeqgenError
+from seqgen.files.inputs import in_utf8
 from seqgen.runtime.contract import Floats, Runtime, State
 
 if TYPE_CHECKING:
@@ -48,7 +49,9 @@ class OnnxRuntime(Runtime):
         options.add_session_config_entry("session.force_spinning_stop", "1")
         path = self.bundle.path(name)
         try:
-            return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            with in_utf8(path.parent) as folder:
+                place = f"{folder}/{path.name}"
+                return onnxruntime.InferenceSession(place, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own exception types have no public base
             raise SeqgenError(f"{path}: onnxruntime cannot load it ({error})", remedy="export it again") from error
 

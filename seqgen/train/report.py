@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from seqgen.errors import SeqgenError
+from seqgen.files.inputs import in_utf8
 from seqgen.files.outputs import write_text
 
 METRICS = "metrics.jsonl"
@@ -49,7 +50,9 @@ class Report:
             out.mkdir(parents=True, exist_ok=True)
             _cut(out / METRICS, start)
             self._metrics = (out / METRICS).open("a", encoding="utf-8")
-            self._board = _board(out / "tensorboard", start)
+            (out / "tensorboard").mkdir(exist_ok=True)
+            self._names = ExitStack()
+            self._board = _board(self._names.enter_context(in_utf8(out / "tensorboard")), start)
         self._bar: Progress | None = None
 
     def __enter__(self) -> Report:
@@ -75,6 +78,7 @@ class Report:
         try:
             self._metrics.close()
             self._board.close()
+            self._names.close()
         except OSError as failed:
             # What is in flight (a full disk, most likely the same one) says more than the files' last words.
             if error[0] is None:
@@ -145,10 +149,10 @@ class Report:
                 self._board.add_image(name, np.ascontiguousarray(image)[None], step)
 
 
-def _board(folder: Path, start: int) -> Any:
+def _board(folder: str, start: int) -> Any:
     from torch.utils.tensorboard import SummaryWriter
 
-    return SummaryWriter(str(folder), purge_step=start + 1)
+    return SummaryWriter(folder, purge_step=start + 1)
 
 
 def _cut(path: Path, step: int) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import socket
+import sys
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +18,7 @@ import soundfile
 from seqgen.audio.features import log_mel
 from seqgen.audio.io import read, wav_header
 from seqgen.errors import SeqgenError
+from seqgen.files import inputs
 from serving.cli import serve, vocode
 from serving.cli.__main__ import main
 from serving.voices import voice
@@ -183,3 +188,38 @@ def test_help_teaches(capsys):
         with pytest.raises(SystemExit):
             main([command, "--help"])
         assert "examples:" in capsys.readouterr().out
+
+
+def test_sound_that_comes_through_a_pipe(vocoder, recording, tmp_path, monkeypatch, capsysbinary):
+    """Standard input and the shell's <(…), whose end cannot be sought: recordings and features alike."""
+    sound = Path(recording).read_bytes()
+    features = features_file(tmp_path, log_mel(read(recording)[0], vocoder.features))
+    assert run(recording, "-o", "-", "--raw") == 0
+    expected = capsysbinary.readouterr().out
+    for given in (sound, features):
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(given)))
+        assert run("-", "-o", "-", "--raw") == 0
+        assert capsysbinary.readouterr().out == expected
+        reader, writer = os.pipe()
+        threading.Thread(target=lambda end=writer, given=given: (os.write(end, given), os.close(end))).start()
+        assert run(f"/dev/fd/{reader}", "-o", "-", "--raw") == 0
+        os.close(reader)
+        assert capsysbinary.readouterr().out == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "message"), [(b"", "the file is empty"), (b"no sound", "standard input: not readable")]
+)
+def test_what_comes_through_a_pipe_is_named(vocoder, tmp_path, monkeypatch, capsys, given, message):
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(given)))
+    assert run("-", "-o", str(tmp_path / "out.wav")) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: standard input: ")
+    assert message in said
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_pipe_is_not_read_for_ever(vocoder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(inputs, "LARGEST", 1 << 20)
+    assert run("/dev/zero", "-o", str(tmp_path / "out.wav")) == 1
+    assert "/dev/zero: gives more than" in capsys.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import json
 import math
 import pickle
 from collections.abc import Mapping
@@ -377,3 +378,48 @@ def test_awkward_text_round_trips(file: Path, text: str) -> None:
 def test_infinities_and_tiny_numbers_round_trip(file: Path) -> None:
     for value in (math.inf, -math.inf, 5e-324, 1e300, -0.0, 0.1):
         assert load(file, config.dump(Run("a", Inner(value)))).inner.rate == value
+
+
+@dataclass(frozen=True)
+class Text:
+    value: str = ""
+    values: tuple[str, ...] = ()
+
+
+def overridden(tmp_path: Path, *overrides: str) -> Text:
+    (tmp_path / "empty.yaml").write_text("")
+    return config.load(tmp_path / "empty.yaml", Text, overrides)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a #b", "CC-BY 4.0 # mine", "#x", "a: b", "*x", "&x", "!x 1", "- a", "|", ">", "@x", "%x", "`x", "a]", "a}", "=",
+     "<<", "a, b", "x: [1", "? x", "\udce9t\udce9", "two\nlines", " spaces ", "C:\\x", "it's", 'a "b" # c', "---"],
+)  # fmt: skip
+def test_overrides_keep_plain_text_whole(tmp_path: Path, text: str) -> None:
+    made = overridden(tmp_path, f"value={text}")
+    assert made.value == text
+    (tmp_path / "dumped.yaml").write_text(config.dump(made))
+    assert config.load(tmp_path / "dumped.yaml", Text) == made
+
+
+@given(st.text(st.characters(blacklist_categories=("Cs",), max_codepoint=0xFFFF), min_size=1))
+def test_overrides_take_any_text_in_quotes(text: str) -> None:
+    """And plain, where it does not begin as a list, a section or quotes do, and is no number, date or truth value."""
+    source = "override"
+    assert config._given(json.dumps(text), source).value == text
+    plain = config._given(f"x{text}", source).value
+    assert plain == f"x{text}"
+
+
+@pytest.mark.parametrize("text", ["'a # b' # c", "[a, b #c]", "[a] b", '"a', "{a: 1", "{a: 1} # x"])
+def test_overrides_are_not_cut(tmp_path: Path, text: str) -> None:
+    with pytest.raises(SeqgenError, match=r"override 'value=.*not one whole YAML value; close what is open"):
+        overridden(tmp_path, f"value={text}")
+
+
+def test_overrides_read_values_as_yaml_does(tmp_path: Path) -> None:
+    assert overridden(tmp_path, "values=[a, 'b # c', \"d\"]").values == ("a", "b # c", "d")
+    assert overridden(tmp_path, "value='5'").value == "5"
+    with pytest.raises(SeqgenError, match="expected str, got int 5"):
+        overridden(tmp_path, "value=5")

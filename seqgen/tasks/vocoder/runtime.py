@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from seqgen import registry
 from seqgen.audio.prediction import prediction_for
 from seqgen.bundle import Bundle
+from seqgen.files.inputs import in_utf8
 from seqgen.generation.contract import Generator
 from seqgen.generation.vocoder import Vocoder
 from seqgen.runtime.contract import Floats, Runtime, State
@@ -33,7 +34,8 @@ class TorchRuntime(Runtime):
         made = networks.network(self.run.networks["generator"], facts, source=str(path))
         assert isinstance(made, Generator)
         self.generator = made.eval()
-        self.generator.load_state_dict(load_file(bundle.path("weights.safetensors")))
+        with in_utf8(bundle.path("weights.safetensors")) as name:
+            self.generator.load_state_dict(load_file(name))
         order = int(self.run.task.options.get("prediction", 0))
         self.vocoder = Vocoder(
             made, registry.CODECS.load(manifest.codec)(), prediction_for(manifest.features, order, manifest.codec)
