@@ -13,8 +13,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from serving.edge.connections import ConnectionBudget
 from serving.edge.exchange import NO_ROUTE, Exchange
 from serving.edge.origin import OriginPolicy, is_preflight, preflight_headers
+from serving.edge.whole import WholeAnswer
 from serving.http import pages
 from serving.http.keys import ApiKeys
 from serving.http.metrics import Metrics
@@ -31,7 +33,7 @@ from serving.voices.vocoder import StreamingVocoder
 from serving.voices.voice import LoadedVoice
 from serving.websocket.endpoint import StreamEndpoint
 from serving.workers.pool import SLOTS_PER_WORKER, WorkerPool, summary
-from serving.workers.worker import Worker
+from serving.workers.worker import Worker, WorkerLost
 
 log = logging.getLogger("seqgen.serving")
 _LOOK = 1.0  # seconds between two looks at the voices
@@ -48,7 +50,7 @@ class App:
         make: makes the workers, see :class:`serving.workers.pool.WorkerPool`; by default threads of this process.
         secret: shared by replicas that take each other's resume tokens. keys: without them, who reaches the server is
             served. origins: which pages and hosts are served; by default any, for who stands behind a proxy that knows.
-        public_metrics: whether they want no key. default: name of the voice of requests that name none; without one,
+        public_metrics: whether they want no key. connections: budget that the web server keeps. default: name of the voice of requests that name none; without one,
             that is a single voice only.
 
     Attributes:
@@ -72,6 +74,7 @@ class App:
         secret: bytes | None = None,
         keys: ApiKeys | None = None,
         origins: OriginPolicy | None = None,
+        connections: ConnectionBudget | None = None,
         public_metrics: bool = False,
         default: str | None = None,
     ) -> None:
@@ -84,7 +87,8 @@ class App:
         self.settled = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._reload, self._checked = asyncio.Event(), asyncio.Event()
-        self.metrics = Metrics(self.pool, self.cache)
+        self.connections = connections or ConnectionBudget()
+        self.metrics = Metrics(self.pool, self.cache, lambda: (len(self.connections), self.connections.dropped))
         self.pool.observer = self.metrics.record
         information = pages.InformationPages(self.cache, self.metrics, public_metrics=public_metrics)
         limits = limits or RequestLimits()
@@ -116,15 +120,18 @@ class App:
         """Answer by the endpoint of the route, or by what stands against it."""
         try:
             endpoint = self._admit(scope, exchange)
-            await endpoint(scope, exchange.receive, exchange.send)
+            if not WholeAnswer.needed(scope):
+                return await endpoint(scope, exchange.receive, exchange.send)
+            with contextlib.closing(WholeAnswer(exchange.send)) as answer:
+                await endpoint(scope, exchange.receive, answer.send)
+                await answer.finish()
         except HttpError as error:
             if scope["type"] == "websocket" and not exchange.connected:
                 await exchange.receive()
             await reject(error, scope, exchange.receive, exchange.send)
-        except Exception:
+        except Exception as error:
             if scope["type"] == "http" and not exchange.status:
-                message = f"internal error; see the server's log for request {exchange.request_id}"
-                await reject(HttpError(500, message, [CLOSE]), scope, exchange.receive, exchange.send)
+                await reject(_failure(error, exchange), scope, exchange.receive, exchange.send)
             raise  # the web server tells of it in the log, and cuts an answer that has begun
 
     def _admit(self, scope: Scope, exchange: Exchange) -> ASGIApp:
@@ -223,6 +230,13 @@ class App:
         if self.pool.busy >= self.pool.slots:
             return "all slots are taken"
         return ""
+
+
+def _failure(error: Exception, exchange: Exchange) -> HttpError:
+    """What a client is told of a failure that its answer has not begun before."""
+    if isinstance(error, WorkerLost):
+        return HttpError(503, f"{error}; try again in a second", [(b"retry-after", b"1"), CLOSE])
+    return HttpError(500, f"internal error; see the server's log for request {exchange.request_id}", [CLOSE])
 
 
 def _preflight(headers: Headers) -> Callable[[Request], Awaitable[Response]]:

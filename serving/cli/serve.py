@@ -13,7 +13,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from seqgen.errors import SeqgenError
 from serving import listening, logs
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 _PATIENCE = 0.0005
 _LOOK = 0.02  # seconds between two looks whether the server is ready
 _MEBIBYTE = 1 << 20
-_LONGEST_MESSAGE = 1 << 20  # of a WebSocket
 
 EXAMPLES = """\
 examples:
@@ -89,6 +88,8 @@ def options(serve: argparse.ArgumentParser) -> None:
             default_budget() >> 20,
             "MiB that all requests may hold together: bodies, input that waits, codecs, sound that waits",
         ),
+        ("--max-connections", 1024, "connections at once, idle ones included"),
+        ("--max-connections-each", 256, "connections at once from one address that is no --trusted-proxy"),
         ("--drain", 30, "seconds to finish streams in when stopped"),
     ):
         serve.add_argument(name, type=positive, default=default, help=f"{meaning} (default: %(default)s)")
@@ -140,6 +141,7 @@ def _ended_by_sigterm() -> Iterator[None]:
 def _serve(store: VoiceStore, options: argparse.Namespace) -> int:
     # The web server is imported late: an error in the voice is told sooner.
     from serving.app import App
+    from serving.edge.connections import ConnectionBudget, ConnectionLimits, most_connections
     from serving.edge.origin import OriginPolicy
     from serving.edge.server import DrainingServer
     from serving.http.keys import ApiKeys, read_keys
@@ -155,6 +157,8 @@ def _serve(store: VoiceStore, options: argparse.Namespace) -> int:
         # Workers and event loop hand the interpreter's lock to each other many times a turn; its default patience (5 ms
         # each time) would be silence.
         sys.setswitchinterval(_PATIENCE)
+        most = ConnectionLimits(most_connections(options.max_connections), options.max_connections_each)
+        connections = ConnectionBudget(most, proxies=options.trusted_proxy)
         limits = RequestLimits(body=options.max_body * _MEBIBYTE, sound=float(options.max_seconds))
         make = process_workers() if options.isolation == "process" else None
         telling: list[asyncio.Task[None]] = []  # the event loop itself keeps no task
@@ -169,6 +173,7 @@ def _serve(store: VoiceStore, options: argparse.Namespace) -> int:
             secret=secret,
             keys=keys,
             origins=origins,
+            connections=connections,
             public_metrics=options.public_metrics,
             default=options.default_voice,
         )
@@ -221,23 +226,18 @@ def _require_tls(options: argparse.Namespace) -> None:
             raise SeqgenError(f"{path}: cannot be read", remedy="give a PEM file that this user may read")
 
 
-def _config(app: Any, options: argparse.Namespace) -> uvicorn.Config:
-    import uvicorn
+def _config(app: App, options: argparse.Namespace) -> uvicorn.Config:
+    from serving.edge.server import configuration
 
-    return uvicorn.Config(
+    return configuration(
         app,
+        app.connections,
+        app.metrics.answered,
         # Who may say whose request it passes on: who reaches the Unix socket, a proxy on this machine, or one named.
         forwarded_allow_ips="*" if options.uds else ["127.0.0.1", "::1", *options.trusted_proxy],
         ssl_certfile=options.tls_cert,
         ssl_keyfile=options.tls_key,
-        log_config=None,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        lifespan="on",
         timeout_graceful_shutdown=options.drain,
-        ws_max_size=_LONGEST_MESSAGE,
-        ws_per_message_deflate=False,  # sound hardly shrinks, and packing delays it
     )
 
 

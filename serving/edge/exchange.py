@@ -18,12 +18,13 @@ log = logging.getLogger("seqgen.access")
 NO_ROUTE = "-"
 REFUSALS = (401, 403, 421, 429, 503)
 """Statuses of what was refused for who asked, from where, or how much is going on: told as warnings."""
-_SAFE: Headers = [
+SAFE: Headers = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 ]
+"""Headers of every answer: nothing is guessed, embedded elsewhere, or told to whom a link leads."""
 _STARTS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
 
 
@@ -89,7 +90,7 @@ class Exchange:
             (b"x-request-id", self.request_id.encode()),
             (b"traceparent", str(self.trace).encode()),
         ]
-        return own + [pair for pair in _SAFE if pair[0] not in present]
+        return own + [pair for pair in SAFE if pair[0] not in present]
 
     def finish(self) -> None:
         """Count and tell what has come of it."""
@@ -114,3 +115,16 @@ class Exchange:
             fields["cut"] = "true"
         level = logging.WARNING if status in REFUSALS or status >= 500 else logging.INFO
         log.log(level, "%s", logfmt(fields), extra={"fields": fields})
+
+
+def tell_unread(status: int, client: str) -> None:
+    """Tell of a connection that was refused before there was a request to read."""
+    fields = {
+        "event": "request",
+        "method": "-",
+        "route": NO_ROUTE,
+        "status": status,
+        "key": "-",
+        "client": client or "-",
+    }
+    log.warning("%s", logfmt(fields), extra={"fields": fields})

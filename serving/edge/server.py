@@ -7,15 +7,48 @@ import logging
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
+from typing import Any, cast
 
 import uvicorn
+from starlette.types import ASGIApp
+
+from serving.edge.connections import ConnectionBudget
+from serving.edge.http1 import HttpConnection, WebSocketConnection
 
 _LOOK = 0.05  # seconds between two looks at what is still going on
 
 
+_LONGEST_MESSAGE = 1 << 20  # of a WebSocket
+_TOLD_ELSEWHERE = frozenset({
+    "ASGI callable returned without completing handshake.",  # an upgrade refused by HTTP: no mistake
+    "Invalid HTTP request received.",  # stands in the access log, with who sent it
+})  # fmt: skip
+
+
 def _news(record: logging.LogRecord) -> bool:
-    """Filter against uvicorn's line about each upgrade refused by HTTP, which version 0.54 takes for a mistake."""
-    return record.getMessage() != "ASGI callable returned without completing handshake."
+    """Filter against lines of uvicorn that every client can bring about."""
+    return record.getMessage() not in _TOLD_ELSEWHERE
+
+
+def configuration(
+    app: ASGIApp, budget: ConnectionBudget, count: Callable[[str, int], None], **options: Any
+) -> uvicorn.Config:
+    """Configuration of the web server: its connections are within a budget, and ``count`` is told of those refused."""
+    http = partial(HttpConnection, budget, count)
+    return uvicorn.Config(
+        app,
+        http=cast(Any, http),
+        ws=cast(Any, partial(WebSocketConnection, budget)),
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        lifespan="on",
+        ws_max_size=_LONGEST_MESSAGE,
+        ws_per_message_deflate=False,  # sound hardly shrinks, and packing delays it
+        **options,
+    )
 
 
 class DrainingServer(uvicorn.Server):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
 
@@ -58,10 +58,18 @@ class _VoiceCounts:
 
 
 class Metrics:
-    """Counters and histograms of a server's life; told of every event by the worker pool."""
+    """Counters and histograms of a server's life; told of every event by the worker pool.
 
-    def __init__(self, pool: WorkerPool, cache: VoiceCache) -> None:
-        self._pool, self._cache = pool, cache
+    ``connections`` tells how many there are, and how many were dropped for what.
+    """
+
+    def __init__(
+        self,
+        pool: WorkerPool,
+        cache: VoiceCache,
+        connections: Callable[[], tuple[int, Mapping[str, int]]] = lambda: (0, {}),
+    ) -> None:
+        self._pool, self._cache, self._connections = pool, cache, connections
         self._voices: defaultdict[str, _VoiceCounts] = defaultdict(_VoiceCounts)
         self._answers: Counter[tuple[str, int]] = Counter()
 
@@ -113,6 +121,12 @@ class Metrics:
             for (route, status), count in sorted(self._answers.items())
         ]
         yield "seqgen_requests_total", "counter", "requests answered, by route and status", answers
+        held, dropped = self._connections()
+        yield _single("connections", "gauge", "connections of clients", held)
+        drops = [
+            f'seqgen_connections_dropped_total{{reason="{why}"}} {count}' for why, count in sorted(dropped.items())
+        ]
+        yield "seqgen_connections_dropped_total", "counter", "connections dropped, by what they were held for", drops
         memory = self._pool.memory
         yield _single("request_memory_bytes", "gauge", "bytes that requests hold", memory.held)
         yield _single("request_memory_limit_bytes", "gauge", "bytes that requests may hold", memory.total or "+Inf")

@@ -9,10 +9,8 @@ import socket
 import threading
 import time
 
-import uvicorn
-
 from serving.app import App
-from serving.edge.server import DrainingServer
+from serving.edge.server import DrainingServer, configuration
 
 
 class Live:
@@ -30,13 +28,8 @@ class Live:
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         self._listener.bind(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
-        config = uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,
-            lifespan="on",
-            timeout_graceful_shutdown=drain,
-            loop="asyncio",
+        config = configuration(
+            app, app.connections, app.metrics.answered, timeout_graceful_shutdown=drain, loop="asyncio"
         )
         self.server = DrainingServer(config, drain=app.drain, streaming=lambda: app.pool.streaming)
         self._thread = threading.Thread(target=self.server.run, args=([self._listener],))

@@ -1,0 +1,203 @@
+"""HTTP/1 and WebSocket connections of the web server, within a budget, strict about what ends a request."""
+
+from __future__ import annotations
+
+import asyncio
+import select
+from collections.abc import Callable
+from typing import Any, cast
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.utils import get_remote_addr
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from serving.edge.connections import ConnectionBudget, State
+from serving.edge.exchange import SAFE, tell_unread
+from serving.http.protocol import error_body
+
+_LONGEST_HEAD = 16 << 10
+_FULL = "the server has as many connections as it can hold; try again in a second"
+
+
+class StrictConnection(h11.Connection):
+    """HTTP connection that refuses requests whose end two readers could see in two places (RFC 9112, section 6.1)."""
+
+    def __init__(self, longest_head: int) -> None:
+        super().__init__(h11.SERVER, longest_head)
+        self._method = b""
+        self.chunked = False  # the answer under way comes in chunks
+
+    def send(self, event: Any) -> Any:
+        """Bytes of an event of the answer."""
+        if isinstance(event, h11.Response):
+            sized = any(name == b"content-length" for name, _ in event.headers)
+            bare = self._method == b"HEAD" or event.status_code in (204, 304)
+            self.chunked = not (sized or bare) and self.their_http_version == b"1.1"
+        elif isinstance(event, h11.EndOfMessage):
+            self.chunked = False
+        return super().send(event)
+
+    def next_event(self) -> Any:
+        """Next event.
+
+        Raises:
+            h11.RemoteProtocolError: for what is no request, or has two lengths.
+        """
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self._method = event.method
+            names = {name for name, _ in event.headers}
+            if b"transfer-encoding" in names and b"content-length" in names:
+                raise h11.RemoteProtocolError("Transfer-Encoding and Content-Length together; send one of them")
+            if b"transfer-encoding" in names and event.http_version < b"1.1":
+                raise h11.RemoteProtocolError("Transfer-Encoding in a request of HTTP/1.0; send Content-Length")
+        return event
+
+
+class HttpConnection(H11Protocol):
+    """HTTP connection within a budget.
+
+    A client that has shut down its side after a request still gets the answer: whether it has gone, the next bytes to
+    it tell. Where an answer comes in chunks, one is begun at once, by a zero before its size, to hear sooner.
+
+    Args:
+        budget: of connections. count: told route and status of answers that the application never sees.
+    """
+
+    def __init__(self, budget: ConnectionBudget, count: Callable[[str, int], None], **given: Any) -> None:
+        super().__init__(**given)
+        self._budget, self._count = budget, count
+        self.conn: StrictConnection = StrictConnection(_LONGEST_HEAD)
+        self._ended = False  # the client sends nothing more
+        self._resets: Any = None
+
+    def peer(self) -> str:
+        return _peer(self.transport)
+
+    def state(self) -> tuple[State, object]:
+        if self.transport.is_closing():
+            return State.END, None
+        if self.flow.write_paused:
+            return State.READER, None
+        if self.cycle is None or self.cycle.response_complete:
+            return State.HEAD, self.cycle
+        return (State.BODY if self.cycle.more_body else State.ANSWER), self.cycle
+
+    def drop(self) -> None:
+        self.transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(cast(asyncio.Transport, transport))
+        if not self._budget.enter(self):
+            self._refuse(503, _FULL, b"retry-after: 1\r\n")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._budget.leave(self)
+        if self._resets is not None:
+            self.loop.remove_reader(self._resets.fileno())
+            self._resets.close()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if not self.transport.is_closing():
+            super().data_received(data)
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Go on where an answer is owed; a connection over TLS cannot be shut down on one side."""
+        self._ended = True
+        owed = self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body
+        if not owed or self.transport.get_extra_info("sslcontext") is not None:
+            return False
+        self._listen_for_reset()
+        return True
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._ended and (self.cycle is None or self.cycle.response_complete):
+            self.transport.close()  # and no request can follow
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        self._budget.leave(self)
+        super().handle_websocket_upgrade(event)
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no request; one that is being answered is cut, as nothing else could be told."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE, h11.ERROR):
+            self._refuse(400, "this is no request of HTTP/1.1 that can be read in one way; see RFC 9112")
+        else:
+            self.transport.close()
+
+    def _should_upgrade(self) -> bool:
+        return self._is_handshake() and super()._should_upgrade()
+
+    def _is_handshake(self) -> bool:
+        """Whether a request is a WebSocket's handshake to the letter; any other is answered as HTTP."""
+        given = dict(self.headers)
+        whole = b"sec-websocket-key" in given and given.get(b"sec-websocket-version") == b"13"
+        return whole and self.scope["method"] == "GET" and self.scope["http_version"] == "1.1"
+
+    def _refuse(self, status: int, message: str, headers: bytes = b"") -> None:
+        tell_unread(status, self.peer())
+        self._count("-", status)
+        body = error_body(status, message)
+        safe = b"".join(name + b": " + value + b"\r\n" for name, value in SAFE)
+        phrase = b"Bad Request" if status == 400 else b"Service Unavailable"
+        self.transport.write(
+            b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n%b%b\r\n%b"
+            % (status, phrase, len(body), headers, safe, body)
+        )
+        self.transport.close()
+
+    def _listen_for_reset(self) -> None:
+        """Hear at once of a reset, which nobody reads from a connection that has ended; and provoke it."""
+        if self._resets is None and hasattr(select, "epoll"):
+            self._resets = select.epoll()
+            self._resets.register(self.transport.get_extra_info("socket").fileno(), 0)  # errors are told without asking
+            self.loop.add_reader(self._resets.fileno(), self.transport.abort)
+        if self.conn.chunked and not self.flow.write_paused:
+            self.transport.write(b"0")
+
+
+class WebSocketConnection(WebSocketsSansIOProtocol):
+    """WebSocket connection within a budget."""
+
+    def __init__(self, budget: ConnectionBudget, **given: Any) -> None:
+        super().__init__(**given)
+        self._budget = budget
+
+    def peer(self) -> str:
+        return _peer(self.transport)
+
+    def state(self) -> tuple[State, object]:
+        if self.transport.is_closing():
+            return State.END, None
+        if not self.writable.is_set():
+            return State.READER, None
+        return (State.ANSWER if self.handshake_complete else State.HEAD), None
+
+    def drop(self) -> None:
+        self.transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._budget.enter(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._budget.leave(self)
+        super().connection_lost(exc)
+
+    def handle_ping(self) -> None:
+        """Answer a ping, unless the answers to many already wait for somebody who does not read."""
+        super().handle_ping()
+        if self.transport.get_write_buffer_size() > self._budget.limits.unsent:
+            self._budget.dropped["unsent"] += 1
+            self.transport.abort()
+
+
+def _peer(transport: asyncio.Transport) -> str:
+    address = get_remote_addr(transport)
+    return address[0] if address else ""
