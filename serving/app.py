@@ -88,7 +88,7 @@ class App:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._reload, self._checked = asyncio.Event(), asyncio.Event()
         self.connections = connections or ConnectionBudget()
-        self.metrics = Metrics(self.pool, self.cache, lambda: (len(self.connections), self.connections.dropped))
+        self.metrics = Metrics(self.pool, self.cache, lambda: (self.connections.held, self.connections.dropped))
         self.pool.observer = self.metrics.record
         information = pages.InformationPages(self.cache, self.metrics, public_metrics=public_metrics)
         limits = limits or RequestLimits()

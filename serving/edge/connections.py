@@ -89,23 +89,25 @@ class ConnectionBudget:
         self.limits = limits or ConnectionLimits()
         self._proxies = [ipaddress.ip_network(text, strict=False) for text in proxies]
         self._entries: dict[Connection, _Entry] = {}
-        self._held: Counter[str] = Counter()
+        self._by_origin: Counter[str] = Counter()
         self._timer: asyncio.TimerHandle | None = None
         self.dropped: Counter[str] = Counter()
 
-    def __len__(self) -> int:
+    @property
+    def held(self) -> int:
+        """Number of connections."""
         return len(self._entries)
 
     def enter(self, connection: Connection) -> bool:
         """Take a connection in; ``False`` where there is no room for it, and it has to go."""
         loop = asyncio.get_running_loop()
         origin = self._origin(connection.peer())
-        if origin and self._held[origin] >= self.limits.each and not self._make_room(origin):
+        if origin and self._by_origin[origin] >= self.limits.each and not self._make_room(origin):
             return False
         if len(self._entries) >= self.limits.total and not self._make_room(""):
             return False
         self._entries[connection] = _Entry(origin, connection.state(), loop.time())
-        self._held[origin] += 1
+        self._by_origin[origin] += 1
         if self._timer is None:
             self._timer = loop.call_later(_LOOK, self._look)
         return True
@@ -114,9 +116,9 @@ class ConnectionBudget:
         """A connection is over. May be repeated."""
         entry = self._entries.pop(connection, None)
         if entry is not None:
-            self._held[entry.origin] -= 1
-            if not self._held[entry.origin]:
-                del self._held[entry.origin]
+            self._by_origin[entry.origin] -= 1
+            if not self._by_origin[entry.origin]:
+                del self._by_origin[entry.origin]
 
     def _make_room(self, origin: str) -> bool:
         """Drop the oldest connections that wait for a request, from one origin or, where it is empty, from any."""

@@ -1,0 +1,246 @@
+"""Connections that are held for nothing: how many there may be, and how long each may take over what."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import os
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.app import App
+from serving.edge import connections
+from serving.edge.connections import ConnectionBudget, ConnectionLimits, State
+from serving.scheduling.request import StreamRequest
+from tests.serving.fakes import audio_file, everything, fake_vocoder, tone
+from tests.serving.live import Live, wait_for
+
+POST = b"POST /v1/vocode?format=pcm HTTP/1.1\r\nHost: x\r\nContent-Length: 4000\r\n\r\n"
+HANDSHAKE = (
+    b"GET /v1/stream HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: " + base64.b64encode(bytes(16)) + b"\r\n\r\n"
+)
+
+
+class Plug:
+    """A connection without a socket."""
+
+    def __init__(self, address: str) -> None:
+        self.address, self.waiting, self.dropped = address, True, False
+
+    def peer(self) -> str:
+        return self.address
+
+    def state(self) -> tuple[State, object]:
+        return (State.HEAD if self.waiting else State.ANSWER), None
+
+    def drop(self) -> None:
+        self.dropped = True
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("123"), st.sampled_from(["come", "ask", "go"]), st.integers(0, 99)), max_size=80)
+)
+def test_no_more_are_held_than_there_may_be_and_only_those_that_wait_are_dropped(steps):
+    async def run() -> None:
+        budget, held = ConnectionBudget(ConnectionLimits(total=8, each=4)), list[Plug]()
+        for host, step, which in steps:
+            if step == "come":
+                plug = Plug(f"10.0.0.{host}")
+                near = [one for one in held if one.address == plug.address]
+                crowd = near if len(near) >= 4 else held
+                full = len(near) >= 4 or len(held) >= 8
+                assert budget.enter(plug) == (not full or any(one.waiting for one in crowd))
+                held = [
+                    one for one in [*held, plug] if not one.dropped and (one is not plug or plug in budget._entries)
+                ]
+                assert plug in held or all(not one.waiting for one in crowd)
+            elif held:
+                plug = held[which % len(held)]
+                plug.waiting = False
+                if step == "go":
+                    budget.leave(plug)
+                    budget.leave(plug)
+                    held.remove(plug)
+            assert budget.held == len(held) <= 8
+            assert all(sum(one.address == plug.address for one in held) <= 4 for plug in held)
+        for plug in held:
+            budget.leave(plug)
+        assert (budget.held, budget._by_origin) == (0, {})
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [("10.0.0.1", "10.0.0.1", True), ("10.0.0.1", "10.0.0.2", False), ("2001:db8::1", "2001:db8::ffff:2", True),
+     ("2001:db8::1", "2001:db8:0:1::1", False), ("fe80::1%eth0", "fe80::2%eth0", True), ("", "", False),
+     ("192.168.7.1", "192.168.7.1", False), ("192.168.7.1", "192.168.7.2", False)],
+)  # fmt: skip
+def test_what_counts_as_one_address(one, other, same):
+    async def run() -> None:
+        budget = ConnectionBudget(ConnectionLimits(each=1), proxies=["192.168.7.0/24"])
+        first, second = Plug(one), Plug(other)
+        assert budget.enter(first)
+        assert budget.enter(second)
+        assert first.dropped == same
+
+    asyncio.run(run())
+
+
+def is_closed(sock):
+    """Whether the server has ended a connection, whatever it said before."""
+    try:
+        while sock.recv(1 << 16):
+            pass
+    except ConnectionError:
+        pass
+    return True
+
+
+def test_silent_and_half_sent_connections_hold_nobody_up():
+    """Hundreds are opened beside an honest listener; all that is counted is who is answered, and how many are held."""
+    vocoder, body = fake_vocoder(batch=16), audio_file(tone(0.5))
+    want = b"".join(everything(vocoder, StreamRequest(form="pcm"), body))
+    vocoder.runtime.gate, vocoder.runtime.gate_from = threading.Event(), len(vocoder.runtime.blocks) + 1
+    budget = ConnectionBudget(ConnectionLimits(total=48, each=32))
+    beginnings = [
+        b"",
+        b"G",
+        b"GET /livez HTTP/1.1\r\n",
+        b"POST /v1/vocode HTTP/1.1\r\nHost: x\r\nA: b",
+        HANDSHAKE[:90],
+    ]
+    with Live(App(vocoder, threads=1, slots=4, connections=budget)) as server:
+        listener = server.begin(body)
+        wait_for(lambda: server.app.pool.busy == 1)
+        plugs = []
+        for number in range(400):
+            plugs.append(server.connect())
+            plugs[-1].sendall(beginnings[number % len(beginnings)])
+            if number % 40 == 0:
+                assert server.request("GET", "/livez")[0] == 200
+                assert budget.held <= 32
+        vocoder.runtime.gate.set()
+        assert server.post("format=pcm", body)[2] == want
+        received = b""
+        while not received.endswith(b"\r\n0\r\n\r\n"):
+            received += listener.recv(1 << 16)
+        assert budget.dropped["crowded"] >= 400 - 32
+        assert budget.dropped["refused"] == 0
+        assert 'reason="crowded"' in server.request("GET", "/metrics")[2].decode()
+        for sock in [*plugs, listener]:
+            sock.close()
+        wait_for(lambda: budget.held == 0)
+
+
+def test_where_all_have_requests_under_way_one_more_is_told_so():
+    vocoder = fake_vocoder(batch=16)
+    vocoder.runtime.gate = threading.Event()
+    budget = ConnectionBudget(ConnectionLimits(total=3))
+    with Live(App(vocoder, threads=1, slots=4, connections=budget)) as server:
+        held = [server.begin(audio_file(tone(0.1))) for _ in range(3)]
+        wait_for(lambda: server.app.pool.busy == 3)
+        status, headers, _ = server.request("GET", "/livez")
+        assert (status, headers["retry-after"], headers["x-content-type-options"]) == (503, "1", "nosniff")
+        vocoder.runtime.gate.set()
+        for sock in held:
+            sock.close()
+        wait_for(lambda: budget.held == 0)
+        text = server.request("GET", "/metrics")[2].decode()
+        assert 'seqgen_requests_total{route="-",status="503"} 1' in text
+
+
+IDLE = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
+HELD = {
+    "silent": (b"", "head"),
+    "half a line": (b"GET /li", "head"),
+    "half a head": (b"GET /livez HTTP/1.1\r\nHost: x\r\nA: ", "head"),
+    "idle": (IDLE, "head"),
+    "idle with half a request": (IDLE + b"GET", "head"),
+    "no body": (POST, "body"),
+    "half a body": (POST + bytes(3999), "body"),
+    "half a chunk": (POST.replace(b"Content-Length: 4000", b"Transfer-Encoding: chunked") + b"4\r\nab", "body"),
+    "no body for a page": (POST.replace(b"vocode?format=pcm", b"audio/speech"), "body"),
+    "no body for a GET": (IDLE.replace(b"\r\n\r\n", b"\r\nContent-Length: 9\r\n\r\n"), "head"),
+    "no body for nothing": (POST.replace(b"vocode", b"none"), "head"),
+    "half a handshake": (HANDSHAKE[:-9], "head"),
+}
+
+
+@pytest.fixture(scope="module")
+def hurried():
+    """A server whose connections may take a fifth of a second over anything."""
+    connections_look, connections._LOOK = connections._LOOK, 0.02
+    budget = ConnectionBudget(ConnectionLimits(head=0.2, body=0.2, reader=0.2, unsent=1 << 16))
+    with Live(App(fake_vocoder(batch=16), threads=1, slots=4, connections=budget), send_buffer=1 << 12) as server:
+        yield server, budget
+    connections._LOOK = connections_look
+
+
+@pytest.mark.parametrize("case", HELD)
+def test_what_does_not_go_on_is_ended(hurried, case):
+    server, budget = hurried
+    sent, why = HELD[case]
+    before = budget.dropped[why]
+    with server.connect() as sock:
+        sock.sendall(sent)
+        assert is_closed(sock)
+    wait_for(lambda: budget.held == 0)
+    assert budget.dropped[why] == before + 1
+    wait_for(lambda: server.app.pool.busy == 0)
+
+
+def test_drops_of_a_head_do_not_buy_time(hurried):
+    server, budget = hurried
+    with server.connect() as sock:
+        sock.settimeout(0.02)
+        for byte in b"GET /livez HTTP/1.1\r\nHost: x\r\nA: " + bytes([65]) * 3000:
+            try:
+                sock.sendall(bytes([byte]))
+                if not sock.recv(100):
+                    break
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                break
+        else:
+            raise AssertionError("three thousand bytes came one by one")
+    wait_for(lambda: budget.held == 0)
+
+
+@pytest.mark.parametrize("sent", [IDLE.replace(b"livez", b"openapi.json") * 50, IDLE.replace(b"livez", b"demo.js") * 2])
+def test_who_does_not_read_is_ended(hurried, sent):
+    server, budget = hurried
+    with server.connect(receive_buffer=1 << 12) as sock:
+        sock.sendall(sent)
+        wait_for(lambda: budget.held == 1)
+        wait_for(lambda: budget.held == 0)  # nothing was read
+
+
+def test_pings_of_who_does_not_read_are_not_answered_without_end(hurried):
+    server, budget = hurried
+    before, sent = budget.dropped["unsent"] + budget.dropped["reader"], 0
+    ping = b"\x89\xfd" + bytes(4) + os.urandom(125)
+    with server.connect(receive_buffer=1 << 12) as sock:
+        sock.sendall(HANDSHAKE)
+        assert b"101" in sock.recv(1 << 10)
+        with contextlib.suppress(ConnectionError):
+            while sent < 64 << 20:
+                sent += sock.send(ping * 500)
+    assert sent < 64 << 20
+    wait_for(lambda: budget.held == 0)
+    assert budget.dropped["unsent"] + budget.dropped["reader"] == before + 1
+
+
+def test_descriptors_are_counted(monkeypatch):
+    given = {"limits": (256, 512)}
+    monkeypatch.setattr(connections.resource, "getrlimit", lambda _: given["limits"])
+    monkeypatch.setattr(connections.resource, "setrlimit", lambda _, limits: given.update(limits=limits))
+    assert connections.most_connections(100) == 100
+    assert connections.most_connections(1024) == 512 - 128
+    assert given["limits"] == (512, 512)
