@@ -21,7 +21,7 @@ from serving.http import pages
 from serving.http.keys import ApiKeys
 from serving.http.metrics import Metrics
 from serving.http.protocol import Headers, HttpError, RequestLimits
-from serving.http.responses import CLOSE, reject
+from serving.http.responses import reject
 from serving.http.resume import ResumeTokens
 from serving.http.routing import WEBSOCKET, Route, Router, page, require_method
 from serving.http.vocode import VocodeEndpoint
@@ -235,8 +235,8 @@ class App:
 def _failure(error: Exception, exchange: Exchange) -> HttpError:
     """What a client is told of a failure that its answer has not begun before."""
     if isinstance(error, WorkerLost):
-        return HttpError(503, f"{error}; try again in a second", [(b"retry-after", b"1"), CLOSE])
-    return HttpError(500, f"internal error; see the server's log for request {exchange.request_id}", [CLOSE])
+        return HttpError(503, f"{error}; try again in a second", [(b"retry-after", b"1")])
+    return HttpError(500, f"internal error; see the server's log for request {exchange.request_id}")
 
 
 def _preflight(headers: Headers) -> Callable[[Request], Awaitable[Response]]:

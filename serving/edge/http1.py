@@ -11,9 +11,12 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.utils import get_remote_addr
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.http11 import Response
+from websockets.server import ServerProtocol
+from websockets.typing import StatusLike
 
 from serving.edge.connections import ConnectionBudget, State
-from serving.edge.exchange import SAFE, tell_unread
+from serving.edge.exchange import NO_ROUTE, SAFE, tell_unread
 from serving.http.protocol import error_body
 
 _LONGEST_HEAD = 16 << 10
@@ -132,17 +135,14 @@ class HttpConnection(H11Protocol):
             self.transport.close()
 
     def _should_upgrade(self) -> bool:
-        return self._is_handshake() and super()._should_upgrade()
-
-    def _is_handshake(self) -> bool:
-        """Whether a request is a WebSocket's handshake to the letter; any other is answered as HTTP."""
+        """Whether a request is to become a WebSocket; one that names none or another version is answered as HTTP."""
         given = dict(self.headers)
-        whole = b"sec-websocket-key" in given and given.get(b"sec-websocket-version") == b"13"
-        return whole and self.scope["method"] == "GET" and self.scope["http_version"] == "1.1"
+        meant = self.scope["method"] == "GET" and self.scope["http_version"] == "1.1"
+        return meant and b"sec-websocket-key" in given and self._get_upgrade() == b"websocket"
 
     def _refuse(self, status: int, message: str, headers: bytes = b"") -> None:
         tell_unread(status, self.peer())
-        self._count("-", status)
+        self._count(NO_ROUTE, status)
         body = error_body(status, message)
         safe = b"".join(name + b": " + value + b"\r\n" for name, value in SAFE)
         phrase = b"Bad Request" if status == 400 else b"Service Unavailable"
@@ -162,12 +162,31 @@ class HttpConnection(H11Protocol):
             self.transport.write(b"0")
 
 
-class WebSocketConnection(WebSocketsSansIOProtocol):
-    """WebSocket connection within a budget."""
+class _Handshake(ServerProtocol):
+    """Server's side of a WebSocket, whose own refusals of a handshake are as the application's."""
 
-    def __init__(self, budget: ConnectionBudget, **given: Any) -> None:
+    refused: Callable[[int], None]
+
+    def reject(self, status: StatusLike, text: str) -> Response:
+        """Answer that refuses a handshake."""
+        self.refused(int(status))
+        response = super().reject(status, text)
+        response.body = error_body(int(status), text.strip() or "this is no handshake of a WebSocket; see RFC 6455")
+        for name, value in (("Content-Type", "application/json"), ("Content-Length", str(len(response.body)))):
+            response.headers[name] = value
+        for header, safe in SAFE:
+            response.headers[header.decode()] = safe.decode()
+        return response
+
+
+class WebSocketConnection(WebSocketsSansIOProtocol):
+    """WebSocket connection within a budget; arguments as of :class:`HttpConnection`."""
+
+    def __init__(self, budget: ConnectionBudget, count: Callable[[str, int], None], **given: Any) -> None:
         super().__init__(**given)
-        self._budget = budget
+        self._budget, self._count = budget, count
+        self.conn = _Handshake(max_size=self.config.ws_max_size, logger=self.logger)
+        self.conn.refused = self._tell
 
     def peer(self) -> str:
         return _peer(self.transport)
@@ -196,6 +215,10 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
         if self.transport.get_write_buffer_size() > self._budget.limits.unsent:
             self._budget.dropped["unsent"] += 1
             self.transport.abort()
+
+    def _tell(self, status: int) -> None:
+        tell_unread(status, self.peer())
+        self._count(NO_ROUTE, status)
 
 
 def _peer(transport: asyncio.Transport) -> str:

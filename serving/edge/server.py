@@ -39,7 +39,7 @@ def configuration(
     return uvicorn.Config(
         app,
         http=cast(Any, http),
-        ws=cast(Any, partial(WebSocketConnection, budget)),
+        ws=cast(Any, partial(WebSocketConnection, budget, count)),
         log_config=None,
         log_level="warning",
         access_log=False,
