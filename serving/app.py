@@ -50,7 +50,8 @@ class App:
         make: makes the workers, see :class:`serving.workers.pool.WorkerPool`; by default threads of this process.
         secret: shared by replicas that take each other's resume tokens. keys: without them, who reaches the server is
             served. origins: which pages and hosts are served; by default any, for who stands behind a proxy that knows.
-        public_metrics: whether they want no key. connections: budget that the web server keeps. default: name of the voice of requests that name none; without one,
+        public_metrics: whether they want no key. connections: budget that the web server keeps.
+        default: name of the voice of requests that name none; without one,
             that is a single voice only.
 
     Attributes:
