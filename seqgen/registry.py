@@ -204,6 +204,15 @@ NETWORK_EXPORTERS = Registry(
         "parallel-wavenet": "seqgen.export.parallel_wavenet:ParallelWaveNetExporter",
     },
 )
+JUDGES = Registry(
+    "judge",
+    "judges",
+    {
+        "wer": "seqgen.metrics.judges:WordErrors",
+        "mos": "seqgen.metrics.judges:OpinionScore",
+        "pesq": "seqgen.metrics.judges:PerceivedQuality",
+    },
+)
 RUNTIMES = Registry(
     "runtime",
     "runtimes",

@@ -2,7 +2,7 @@
 """Put what ``seqgen eval`` found of several experiments side by side, as a Markdown table: a column each.
 
 Each argument is an experiment that was evaluated. A row is a measure with its 95 % interval over examples; where voices
-were judged by their distances from recordings, Griffin–Lim's stand in the last column.
+were judged by their distances from recordings, those of Griffin–Lim and of WORLD stand in the last columns.
 
 Example:
     $ tools/report_table.py exp/ablation/divergence exp/ablation/power
@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-BASELINE = "griffin_lim"
+BASELINES = {"griffin_lim": "Griffin–Lim", "world": "WORLD"}
 
 
 def cells(report: dict[str, Any], digits: int, group: str = "scores") -> dict[str, str]:
@@ -44,10 +44,11 @@ def main(arguments: list[str] | None = None) -> int:
     reports = [json.loads((Path(one) / "eval.json").read_text(encoding="utf-8")) for one in given.directories]
     columns = [cells(report, given.digits) for report in reports]
     heads = ["", *(Path(one).name for one in given.directories)]
-    heard = next((report for report in reports if BASELINE in report), None)
-    if heard is not None:
-        columns.append(cells(heard, given.digits, BASELINE))
-        heads.append("Griffin–Lim")
+    for baseline, title in BASELINES.items():
+        heard = next((report for report in reports if baseline in report), None)
+        if heard is not None:
+            columns.append(cells(heard, given.digits, baseline))
+            heads.append(title)
     sys.stdout.write(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}\n")
     for name in dict.fromkeys(name for column in columns for name in column):
         sys.stdout.write(

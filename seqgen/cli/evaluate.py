@@ -10,19 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from seqgen import completion
-from seqgen.registry import RUNTIMES
+from seqgen.registry import JUDGES, RUNTIMES
 
 _HELP = """\
 Evaluate an experiment (its best checkpoint) on held-out data: first what its method says exactly (bits per sample of a
 likelihood, divergences, accuracies, estimates), each with its 95 % interval; then what its task measures. Of a voice
-every utterance is vocoded from its own features, by the voice and by Griffin–Lim, and both are compared with the
-recording (MCD, log-spectral distance, log-F0 RMSE, V/UV error, STOI).
+every utterance is vocoded from its own features, by the voice and by Griffin–Lim, and taken apart and put together by
+WORLD; all are compared with the recording (MCD, log-spectral distance, STOI, and log-F0 RMSE and V/UV error by two
+trackers).
 
   seqgen eval exp/fsdd                                    # on the run's own test set
   seqgen eval exp/fsdd --data data/other/test --json
   seqgen eval exp/fsdd --utterances 10 --audio heard/     # the first ten, WAVs kept
   seqgen eval voice/ --data data/test                     # a bundle; all by its runtime, rounded weights included
   seqgen eval voice/ --data data/test --runtime onnx      # the same by another one
+  seqgen eval voice/ --data data/test --judges wer mos    # a recogniser's word errors, an estimate of opinions
   seqgen eval exp/fsdd --likelihood-only                  # nothing is sampled
 
 The table goes to standard output, and as eval.json into the experiment (or where --report says).
@@ -51,6 +53,9 @@ def add_parsers(commands: Any) -> None:
     completion.offer(runtime, RUNTIMES)
     command.add_argument("--likelihood-only", action="store_true", help="only what needs no samples")
     command.add_argument("--keep", "--audio", type=Path, metavar="DIR", help="keep what was sampled, beside references")
+    command.add_argument(
+        "--judges", nargs="+", choices=list(JUDGES), default=[], help="who else listens (extras `judges` and `pesq`)"
+    )
     command.add_argument("--report", type=Path, metavar="FILE", help="where the JSON object goes")
     command.add_argument("--json", action="store_true", help="print one object instead of the table")
     command.set_defaults(run=run_eval)
@@ -72,6 +77,7 @@ def run_eval(given: argparse.Namespace) -> int:
         seed=given.seed,
         likelihood_only=given.likelihood_only,
         keep=given.keep,
+        judges=tuple(given.judges),
     )
     task.require_heeded(options)
     table = task.evaluate(system, options)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from seqgen.audio.pitch import LOWEST, f0
+from seqgen.audio.pitch import LOWEST, Track, f0
 from seqgen.metrics.pair import aligned
 
 SHORTEST = 2 / LOWEST
@@ -23,16 +24,22 @@ class F0Errors(NamedTuple):
     vuv_error: float
 
 
-def f0_errors(reference: npt.NDArray[Any], synthetic: npt.NDArray[Any], rate: int) -> F0Errors:
+def f0_errors(
+    reference: npt.NDArray[Any],
+    synthetic: npt.NDArray[Any],
+    rate: int,
+    tracker: Callable[[npt.NDArray[Any], int], Track] = f0,
+) -> F0Errors:
     """Root-mean-square error of ln F0 over frames voiced in both, and the share of frames whose voicing differs.
 
-    Octave errors are kept: they are heard. Both pitch tracks come from :func:`seqgen.audio.pitch.f0`, every 5 ms.
+    Octave errors are kept: they are heard. Both pitch tracks come from one tracker, every 5 ms.
 
     Args:
         reference, synthetic: ``[N]``; the longer is trimmed. rate: Hz.
+        tracker: :func:`seqgen.audio.pitch.f0` or :func:`seqgen.audio.pitch.harvest`.
     """
     first, second = aligned(reference, synthetic)
-    (hz, voiced), (other_hz, other_voiced) = f0(first, rate), f0(second, rate)
+    (hz, voiced), (other_hz, other_voiced) = tracker(first, rate), tracker(second, rate)
     both = voiced & other_voiced
     rmse = float(np.sqrt(np.square(np.log(hz[both] / other_hz[both])).mean())) if both.any() else math.nan
     return F0Errors(rmse, float((voiced != other_voiced).mean()))

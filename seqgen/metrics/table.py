@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from seqgen.audio.pitch import harvest
 from seqgen.metrics import intelligibility, pitch, spectral
 from seqgen.metrics.intelligibility import stoi
 from seqgen.metrics.pitch import f0_errors
@@ -19,14 +20,19 @@ UNITS = {
     "log_spectral_distance": "dB",
     "log_f0_rmse": "nats",
     "vuv_error": "share of frames",
+    "log_f0_rmse_harvest": "nats",
+    "vuv_error_harvest": "share of frames",
     "stoi": "0 to 1",
 }
-"""Name of each value in :func:`evaluate_pair` and its unit; only for ``stoi`` is more better."""
+"""Name of each value in :func:`evaluate_pair` and its unit; only for ``stoi`` is more better. Pitch is tracked
+twice, by pYIN and by Harvest."""
 SHORTEST = {
     "mcd": spectral.SHORTEST,
     "log_spectral_distance": spectral.SHORTEST,
     "log_f0_rmse": pitch.SHORTEST,
     "vuv_error": pitch.SHORTEST,
+    "log_f0_rmse_harvest": pitch.SHORTEST,
+    "vuv_error_harvest": pitch.SHORTEST,
     "stoi": intelligibility.SHORTEST,
 }
 """Seconds of the shortest utterance that each value is defined for; a shorter one is left out of it."""
@@ -54,12 +60,14 @@ def evaluate_pair(reference: npt.NDArray[Any], synthetic: npt.NDArray[Any], rate
     Raises:
         SeqgenError: for NaN, infinity or 0 samples.
     """
-    f0 = f0_errors(reference, synthetic, rate)
+    f0, other = f0_errors(reference, synthetic, rate), f0_errors(reference, synthetic, rate, harvest)
     values = {
         "mcd": mcd(reference, synthetic, rate),
         "log_spectral_distance": log_spectral_distance(reference, synthetic, rate),
         "log_f0_rmse": f0.log_f0_rmse,
         "vuv_error": f0.vuv_error,
+        "log_f0_rmse_harvest": other.log_f0_rmse,
+        "vuv_error_harvest": other.vuv_error,
         "stoi": stoi(reference, synthetic, rate),
     }
     return values | dict.fromkeys(undefined(min(len(reference), len(synthetic)), rate), math.nan)

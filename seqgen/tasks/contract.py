@@ -53,7 +53,7 @@ class Evaluation:
         data: what to evaluate on (by default the run's own test set). limit: only the first so many examples (0: as the
             run says).
         temperature, seed: of what is sampled. likelihood_only: nothing is sampled.
-        keep: directory for what was sampled.
+        keep: directory for what was sampled. judges: names of those who judge it (:mod:`seqgen.metrics.judges`).
     """
 
     data: Path | None = None
@@ -62,6 +62,7 @@ class Evaluation:
     seed: int = 0
     likelihood_only: bool = False
     keep: Path | None = None
+    judges: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

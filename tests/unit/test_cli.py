@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from seqgen.presets import Preset
 from seqgen.spec import Facts, FeatureSpec
 from seqgen.tasks.run import RunConfig
 from seqgen.train import checkpoint
-from tests.unit.cli_workspace import CONFIG, done, seqgen
+from tests.unit.cli_workspace import CONFIG, done, refused, seqgen
 
 BODY = "networks.generator.body"
 COMMANDS = [
@@ -74,13 +75,21 @@ def test_eval(work: Path) -> None:
     found = json.loads(result.out)
     assert found["utterances"] == 2
     assert 10 < found["bits_per_sample"] < 20
-    assert found["griffin_lim"]["mcd"]["mean"] > 0
+    assert found["griffin_lim"]["mcd"]["mean"] > 0 < found["world"]["mcd"]["mean"]
     assert json.loads((work / "exp/eval.json").read_text())["bits_per_sample"] == found["bits_per_sample"]
     files = sorted(path.name for path in (work / "heard").iterdir())
-    assert len(files) == 6
-    lengths = {io.info(work / "heard" / name).samples for name in files[:3]}
+    assert len(files) == 8
+    lengths = {io.info(work / "heard" / name).samples for name in files[:4]}
     assert len(lengths) == 1
     assert result.json() == found  # strict JSON, NaN excluded: programs read it
+
+
+def test_judges_need_what_they_read(work: Path, tmp_path: Path) -> None:
+    """Transcripts for a recogniser, samples for any; a task that makes no sound has none to judge."""
+    shutil.copytree(work / "data/test", tmp_path / "untold")
+    (tmp_path / "untold/text").unlink(missing_ok=True)
+    words = ("eval", work / "voice", "--data", tmp_path / "untold", "--judges", "wer")
+    refused(*words, named=("has no transcripts for 'wer'", "add its file 'text'"), quiet=False)
 
 
 def test_eval_of_one_utterance_is_strict_json(work: Path) -> None:

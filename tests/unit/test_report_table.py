@@ -15,6 +15,7 @@ def evaluated(path: Path, kl: float, **scores: tuple[float, float | None]) -> st
     path.mkdir()
     heard = {name: {"mean": mean, "half_width": half, "utterances": 3} for name, (mean, half) in scores.items()}
     report = {"utterances": 3, "kl": kl, "kl_95": 0.25, "scores": heard, "griffin_lim": {"mcd": heard["mcd"]}}
+    report |= {"world": {"mcd": {"mean": 3.0, "half_width": 0.5}}} if "f0" in heard else {}
     (path / "eval.json").write_text(json.dumps(report))
     return str(path)
 
@@ -25,11 +26,11 @@ def test_columns_are_experiments(repository: Path, tmp_path: Path) -> None:
     command = [sys.executable, str(repository / "tools/report_table.py")]
     made = subprocess.run([*command, first, second], capture_output=True, text=True, check=True).stdout.splitlines()
     assert made == [
-        "|  | first | second | Griffin–Lim |",
-        "|---|---|---|---|",
-        "| kl | 1.500 ± 0.250 | 0.500 ± 0.250 | – |",
-        "| mcd | 8.000 ± 0.500 | 7.000 ± 0.125 | 8.000 ± 0.500 |",
-        "| f0 | 0.250 | – | – |",
+        "|  | first | second | Griffin–Lim | WORLD |",
+        "|---|---|---|---|---|",
+        "| kl | 1.500 ± 0.250 | 0.500 ± 0.250 | – | – |",
+        "| mcd | 8.000 ± 0.500 | 7.000 ± 0.125 | 8.000 ± 0.500 | 3.000 ± 0.500 |",
+        "| f0 | 0.250 | – | – | – |",
     ]
     refused = subprocess.run(command, capture_output=True, text=True, check=False)
     assert refused.returncode == 2

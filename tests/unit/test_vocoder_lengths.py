@@ -50,7 +50,7 @@ def test_training_and_evaluation_leave_out_what_is_too_short(tmp_path: Path) -> 
     for milliseconds, count, names in (
         ("25.0", 5, "mcd, log_spectral_distance"),
         ("25.6", 7, "stoi"),
-        ("33.3", 9, "log_f0_rmse, vuv_error"),
+        ("33.3", 9, "log_f0_rmse, vuv_error, log_f0_rmse_harvest, vuv_error_harvest"),
     ):
         what = f"{count} of 11 recordings are shorter than {milliseconds} ms: left out of {names}"
         assert f"{what} (anna-0080, anna-0081, " in evaluated.out

@@ -1,10 +1,8 @@
-"""Evaluation of a vocoder on held-out recordings: exact figures of its method, and distances of the audio it makes."""
+"""Evaluation of a vocoder on held-out recordings: exact figures of its method, and the audio that it makes of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -13,21 +11,16 @@ from torch import Tensor
 
 from seqgen import noise
 from seqgen.audio import io
-from seqgen.audio.features import log_mel
 from seqgen.data.directory import Utterance
 from seqgen.generation.vocoder import Vocoder
-from seqgen.metrics.griffin_lim import griffin_lim
-from seqgen.metrics.table import evaluate_pair
 from seqgen.models.frames import with_speaker
 from seqgen.noise import Key
 from seqgen.objectives.contract import Measure, Objective
 from seqgen.runtime.contract import Floats, Runtime
-from seqgen.spec import FeatureSpec
 from seqgen.tasks.table import Gathered
 from seqgen.tasks.vocoder.batches import Batch
 
 Floats1 = npt.NDArray[np.float32]
-_ROWS = 16  # utterances that one call of a runtime makes side by side
 _EVALUATION = 1 << 62  # streams of an evaluation lie beyond those of any step
 
 
@@ -128,55 +121,3 @@ def vocode(
     uniforms = np.pad(uniforms, ((0, 0), (0, (total - samples) * width)))
     audio, _ = runtime.sample(uniforms, runtime.init(len(features)), cond, temperature)
     return [audio[row, : one.shape[0] * spec.up] for row, one in enumerate(features)]
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Comparison of one held-out utterance: reference, the voice's audio, Griffin–Lim's audio, and the distances of
-    both."""
-
-    utterance: Utterance
-    reference: Floats1
-    vocoded: Floats1
-    baseline: Floats1
-    scores: dict[str, float]
-    baseline_scores: dict[str, float]
-
-    def write(self, folder: Path, rate: int) -> None:
-        """Keep the three waveforms as WAV files."""
-        for kind, audio in (("reference", self.reference), ("vocoded", self.vocoded), ("griffin-lim", self.baseline)):
-            io.write(folder / f"{self.utterance.id}.{kind}.wav", audio, rate)
-
-
-Maker = Callable[[Sequence[Floats], Sequence[str], Sequence[int]], list[Floats1]]
-
-
-def resynthesise(
-    make: Maker,
-    spec: FeatureSpec,
-    utterances: Sequence[Utterance],
-    *,
-    progress: Callable[[int], None] = lambda _: None,
-) -> Iterable[Pair]:
-    """Vocode held-out utterances from their own features and score them beside Griffin–Lim from the same features."""
-    ordered = sorted(utterances, key=lambda one: -one.samples)
-    for start in range(0, len(ordered), _ROWS):
-        group = ordered[start : start + _ROWS]
-        references = [recording(one) for one in group]
-        features = [log_mel(reference, spec) for reference in references]
-        streams = [noise.name_to_stream(one.id) for one in group]
-        speakers = [one.speaker for one in group]
-        made = make(features, speakers, streams)
-        for utterance, reference, frames, audio in zip(group, references, features, made, strict=True):
-            vocoded = audio[: len(reference)]
-            baseline = griffin_lim(frames, spec, len(reference))
-            rate = spec.sample_rate
-            yield Pair(
-                utterance,
-                reference,
-                vocoded,
-                baseline,
-                evaluate_pair(reference, vocoded, rate),
-                evaluate_pair(reference, baseline, rate),
-            )
-            progress(1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -28,7 +28,7 @@ from seqgen.files.inputs import regular
 from seqgen.files.outputs import require_writable
 from seqgen.generation.contract import Generator
 from seqgen.generation.vocoder import Vocoder
-from seqgen.metrics.table import UNITS, summarise
+from seqgen.metrics.judges import Judge
 from seqgen.runtime import open_runtime, runnable
 from seqgen.runtime.contract import Runtime
 from seqgen.spec import Facts, require_same_signature
@@ -37,8 +37,9 @@ from seqgen.tasks.run import RunConfig
 from seqgen.tasks.table import Table
 from seqgen.tasks.vocoder import lengths
 from seqgen.tasks.vocoder.batches import Recordings, SegmentBatches, UtteranceBatches
+from seqgen.tasks.vocoder.comparison import Compared, Comparison, compare
 from seqgen.tasks.vocoder.config import VocoderConfig, facts_of
-from seqgen.tasks.vocoder.evaluation import Pair, measured, measured_by, resynthesise, vocode
+from seqgen.tasks.vocoder.evaluation import measured, measured_by, vocode
 from seqgen.tasks.vocoder.examples import SIZES, record
 from seqgen.tasks.vocoder.previews import preview
 from seqgen.tasks.vocoder.runtime import TorchRuntime
@@ -57,7 +58,7 @@ class Vocoding(Task):
 
     Config = VocoderConfig
     bundle_kind: ClassVar[str] = "vocoder"
-    evaluation_options = frozenset({"data", "limit", "temperature", "seed", "keep"})
+    evaluation_options = frozenset({"data", "limit", "temperature", "seed", "keep", "judges"})
     sampling_options = frozenset({"given", "out", "speaker", "temperature", "seed", "runtime"})
 
     @classmethod
@@ -200,7 +201,7 @@ class Vocoding(Task):
 
     def evaluate(self, system: System, options: Evaluation) -> Table:
         """Figures of the method, then distances of what the voice makes of each utterance's own features, beside
-        Griffin–Lim."""
+        Griffin–Lim and WORLD."""
         if system.runtime is not None:
             system = replace(system, networks={_GENERATOR: self._rebuilt(system.runtime.bundle)})
         data = _first(
@@ -216,11 +217,12 @@ class Vocoding(Task):
             batches = self._recordings(data, system.networks, context=False).whole()
             exact = measured_by(system.runtime, self.vocoder(system.networks), batches)
         silent = options.likelihood_only or _GENERATOR not in system.networks
-        pairs = [] if silent else self._pairs(system, options, data)
+        judges = {} if silent else _judges(options.judges, data)
+        found = [] if silent else self._compared(system, options, data, judges)
         if options.keep is not None:
-            for pair in pairs:
-                pair.write(options.keep, self.options.features.sample_rate)
-        ours, baseline = summarise([p.scores for p in pairs]), summarise([p.baseline_scores for p in pairs])
+            for one in found:
+                one.write(options.keep, self.options.features.sample_rate)
+        compared = Compared.of(found, judges)
         samples = sum(utterance.samples for utterance in data)
         return Table(
             title=f"{len(data)} utterances, {samples:,} samples, checkpoint {system.label}",
@@ -236,19 +238,24 @@ class Vocoding(Task):
             further={
                 "temperature": options.temperature,
                 "seed": options.seed,
-                "scores": {name: value._asdict() for name, value in ours.items()},
-                "griffin_lim": {name: value._asdict() for name, value in baseline.items()},
+                **compared.plain(),
             },
-            lines=(*_columns(ours, baseline), *(lengths.told_of_metrics(data) if pairs else ())),
+            lines=(*compared.lines(), *(lengths.told_of_metrics(data) if found else ())),
         )
 
-    def _pairs(self, system: System, options: Evaluation, data: DataDir) -> list[Pair]:
+    def _compared(
+        self, system: System, options: Evaluation, data: DataDir, judges: Mapping[str, Judge]
+    ) -> list[Comparison]:
         with tempfile.TemporaryDirectory() as scratch, Progress(console=Console(stderr=True)) as bar:
             runtime = self._runtime(system, Path(scratch) / "voice")
             make = functools.partial(vocode, runtime, seed=options.seed, temperature=options.temperature)
             task = bar.add_task("vocoding and scoring", total=len(data))
-            made: Iterable[Pair] = resynthesise(
-                make, self.options.features, list(data), progress=lambda done: bar.advance(task, done)
+            made: Iterable[Comparison] = compare(
+                make,
+                self.options.features,
+                list(data),
+                judges=judges,
+                progress=lambda done: bar.advance(task, done),
             )
             return list(made)
 
@@ -315,11 +322,16 @@ def _first(data: DataDir, limit: int) -> DataDir:
     return DataDir(data.path, data.utterances[:limit]) if limit else data
 
 
-def _columns(ours: Mapping[str, Any], baseline: Mapping[str, Any]) -> tuple[str, ...]:
-    """The distances of voice and baseline side by side."""
-    if not ours:
-        return ()
-    rows: Sequence[str] = [
-        f"{f'{name} ({unit})':<34}{ours[name]!s:>18}{baseline[name]!s:>18}" for name, unit in UNITS.items()
-    ]
-    return (f"{'':<34}{'voice':>18}{'Griffin–Lim':>18}", *rows)
+def _judges(names: Iterable[str], data: DataDir) -> dict[str, Judge]:
+    """The judges of these names.
+
+    Raises:
+        SeqgenError: for one that is not installed, or that reads transcripts where there is none.
+    """
+    made: dict[str, Judge] = {}
+    for name in names:
+        kind: type[Judge] = registry.JUDGES.load(name)
+        if kind.reads and not any(utterance.text for utterance in data):
+            raise SeqgenError(f"{data.path} has no transcripts for '{name}'", remedy="add its file 'text'")
+        made[name] = kind()
+    return made
