@@ -101,6 +101,12 @@ def options(serve: argparse.ArgumentParser) -> None:
         help="secret shared by replicas, so that one goes on with a sound that another began (default: one of its own)",
     )
     isolation_option(serve)
+    serve.add_argument(
+        "--otel",
+        metavar="URL",
+        help="send a trace of each request to this collector (OTLP over HTTP); also by OTEL_EXPORTER_OTLP_ENDPOINT; "
+        "needs seqgen[otel]",
+    )
     serve.add_argument("--log", choices=("text", "json"), default="text", help="form of the log (default: %(default)s)")
     serve.set_defaults(command=run)
 
@@ -141,6 +147,7 @@ def _ended_by_sigterm() -> Iterator[None]:
 def _serve(store: VoiceStore, options: argparse.Namespace) -> int:
     # The web server is imported late: an error in the voice is told sooner.
     from serving.app import App
+    from serving.edge import spans
     from serving.edge.connections import ConnectionBudget, ConnectionLimits, most_connections
     from serving.edge.origin import OriginPolicy
     from serving.edge.server import DrainingServer
@@ -152,8 +159,8 @@ def _serve(store: VoiceStore, options: argparse.Namespace) -> int:
     keys = ApiKeys(read_keys(Path(options.keys))) if options.keys else None
     origins = OriginPolicy([*options.allow_host, *_own_names(options.host)], options.allow_origin)
     secret = read_secret(Path(options.resume_secret)) if options.resume_secret else None
-    with _listener(options) as (listener, address):
-        logs.set_up(options.log)
+    logs.set_up(options.log)
+    with _listener(options) as (listener, address), spans.exported(options.otel):
         # Workers and event loop hand the interpreter's lock to each other many times a turn; its default patience (5 ms
         # each time) would be silence.
         sys.setswitchinterval(_PATIENCE)

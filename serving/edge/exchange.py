@@ -114,7 +114,7 @@ class Exchange:
         if not self.whole and status < 400 and self._scope["type"] == "http":
             fields["cut"] = "true"
         level = logging.WARNING if status in REFUSALS or status >= 500 else logging.INFO
-        log.log(level, "%s", logfmt(fields), extra={"fields": fields})
+        log.log(level, "%s", logfmt(fields), extra={"fields": fields, "context": self.trace})
 
 
 def tell_unread(status: int, client: str) -> None:
