@@ -24,6 +24,15 @@ compopt() { :; }
 "$(complete -p "$1" | sed -n 's/.* -F \\([^ ]*\\) .*/\\1/p')"
 printf '%s\\n' "${COMPREPLY[@]}"
 """
+
+
+def commands(made: argparse.ArgumentParser) -> set[str]:
+    """Sub-commands of a command line."""
+    return {
+        name for action in made._actions if isinstance(action, argparse._SubParsersAction) for name in action.choices
+    }
+
+
 FISH = """
 source $argv[1]
 for line in $argv[2..]
@@ -33,7 +42,8 @@ for line in $argv[2..]
 end
 """
 CASES = [
-    ("seqgen", [""], {"data", "train", "eval", "sample", "export", "check", "bench", "info", "completion"}),
+    ("seqgen", [""], commands(parser())),
+    ("seqgen-serve", [""], commands(serving_parser())),
     ("seqgen", ["tr"], {"train"}),
     ("seqgen", ["data", ""], {"prepare", "check", "stats"}),
     ("seqgen", ["data", "prepare", ""], set(CORPORA)),
@@ -47,7 +57,7 @@ CASES = [
     ("seqgen-serve", ["ke"], {"keys"}),
     ("seqgen-serve", ["keys", ""], {"add", "list", "remove"}),
     ("seqgen-serve", ["serve", "--isolation", ""], {"process", "thread"}),
-    ("seqgen-serve", ["serve", "--max-"], {"--max-seconds", "--max-body"}),
+    ("seqgen-serve", ["serve", "--max-b"], {"--max-body"}),
     ("seqgen-serve", ["serve", "--preset", ""], set(presets.without_torch())),
     ("seqgen-serve", ["serve", "--config", "a"], {"a.wav"}),
     ("seqgen-serve", ["serve", "--voices", ""], {"folder"}),
