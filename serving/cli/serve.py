@@ -27,6 +27,7 @@ from serving.cli.options import (
     positive,
     voice_options,
 )
+from serving.edge.init import leave_first_process
 from serving.http.protocol import RequestLimits
 from serving.scheduling.memory import default_budget
 from serving.voices.directory import VoiceDirectory
@@ -113,6 +114,7 @@ def options(serve: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Serve until stopped."""
+    leave_first_process()
     with _ended_by_sigterm(), contextlib.ExitStack() as made:
         if options.voices:
             return _serve(VoiceDirectory(Path(options.voices)), options)

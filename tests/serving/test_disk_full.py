@@ -19,7 +19,7 @@ from serving.app import App
 from serving.cli.__main__ import main
 from serving.http.keys import add_key, read_keys
 from serving.scheduling.request import StreamRequest
-from serving.voices import directory
+from serving.voices import directory, installation
 from serving.voices.directory import VoiceDirectory
 from tests.serving.fakes import SPEC, audio_file, everything, fake_vocoder, features_file, tone
 from tests.serving.live import Live, message, wait_for
@@ -38,13 +38,26 @@ def half(source, target, **_):
     full()
 
 
+def half_a_file(source, entry, target):
+    half(source, target)
+
+
 def at_call(number, inner, fails=full):
     """``inner``, which fails once so many calls have gone well."""
     calls = iter(range(1 << 30))
     return lambda *given, **named: (fails if next(calls) == number else inner)(*given, **named)
 
 
-CALLS = [("mkdtemp", 0), ("copyfile", 0), ("copyfile", 2), ("fsync", 0), ("fsync", 3), ("replace", 0), ("replace", 1)]
+CALLS = [
+    ("mkdtemp", 0),
+    ("copyfile", 0),
+    ("_copy_file", 0),
+    ("_copy_file", 2),
+    ("fsync", 0),
+    ("fsync", 3),
+    ("replace", 0),
+    ("replace", 1),
+]
 
 
 @pytest.mark.parametrize(("where", "call"), CALLS)
@@ -52,12 +65,14 @@ def test_what_cannot_be_installed_leaves_the_old_voice_whole(tmp_path, tiny_bund
     store = VoiceDirectory(tmp_path / "voices")
     store.install(tiny_bundle, "zoe")
     before = store.version("zoe")
-    module = {"copyfile": shutil, "mkdtemp": tempfile}.get(where, os)
+    module = {"copyfile": shutil, "_copy_file": installation, "mkdtemp": tempfile}.get(where, os)
     if where == "replace":  # a system where directories cannot change places, so the old one is moved away first
         monkeypatch.setattr(directory, "_exchanged", lambda *_: False)
     inner = getattr(module, where)
     with monkeypatch.context() as patch:
-        patch.setattr(module, where, at_call(call, inner, half if where == "copyfile" else full))
+        patch.setattr(
+            module, where, at_call(call, inner, {"copyfile": half, "_copy_file": half_a_file}.get(where, full))
+        )
         with pytest.raises(SeqgenError, match=r"No space left on device; .*choose a writable store"):
             store.install(tiny_bundle, "zoe")
     assert os.listdir(store.directory) == ["zoe"]

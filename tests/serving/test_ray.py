@@ -82,9 +82,9 @@ def test_without_ray_the_remedy_is_told(monkeypatch):
 def test_a_replica_serves_a_store_or_one_voice(tiny_bundle, tmp_path):
     (tmp_path / "secret").write_bytes(b"s" * 32)
     app = Replica(str(tiny_bundle), workers=2, slots=3, secret=str(tmp_path / "secret")).build()
-    assert app.cache.names() == ["tiny"]
+    assert list(app.cache.states()) == ["tiny"]
     assert (len(app.pool.workers), app.pool.slots) == (2, 3)
-    assert Replica(str(tmp_path)).build().cache.names() == []
+    assert Replica(str(tmp_path)).build().cache.states() == {}
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install '.[serve,ray]'")
