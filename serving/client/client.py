@@ -24,9 +24,11 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
+from serving.client.async_stream import AsyncClientStream
 from serving.client.backoff import PATIENCE, Backoff
 from serving.client.errors import ServerError
-from serving.client.stream import AsyncClientStream, ClientProtocol, ClientStream
+from serving.client.protocol import ClientProtocol
+from serving.client.stream import ClientStream
 from serving.sound import sse
 
 if TYPE_CHECKING:

@@ -1,95 +1,32 @@
-"""WebSocket streams of a client: sending, receiving, and resumption after a broken connection."""
+"""WebSocket stream of a client: whoever sends and whoever reads never wait for each other."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-import struct
+import queue
+import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import numpy.typing as npt
 
-from serving.client.backoff import Backoff
 from serving.client.errors import ServerError
+from serving.client.protocol import ClientProtocol
 
 if TYPE_CHECKING:
-    from websockets.asyncio.client import ClientConnection as AsyncConnection
     from websockets.sync.client import ClientConnection
-
-_HEAD = struct.Struct("<I")
-_FLUSH = '{"type": "flush"}'
-
-
-class ClientProtocol:
-    """Client's side of the WebSocket protocol without any I/O; one context, number 0.
-
-    It also keeps what is to be sent again after the connection broke.
-    """
-
-    def __init__(self, init: dict[str, Any], backoff: Backoff) -> None:
-        self.ready: dict[str, Any] = {}
-        self._init, self._backoff = init, backoff
-        self._kept: list[str | bytes] = []  # said since the end of the last utterance that came whole
-        self._utterance = self._received = 0
-
-    def record(self, message: str | bytes) -> str | bytes:
-        """Message as it is to be sent; kept, to be sent again where the connection breaks."""
-        if self._backoff.resumable:
-            self._kept.append(message)
-        return message
-
-    def opening_messages(self) -> list[str | bytes]:
-        """Messages that a fresh connection begins with."""
-        init = self._init
-        if self.ready:
-            init = {"type": "init", "resume": self.ready["resume"]}
-            init |= {"utterance": self._utterance, "offset": self._received}
-        return [json.dumps(init), *self._kept]
-
-    def retry_delay(self, error: Exception) -> float:
-        """Seconds to wait before another connection.
-
-        Raises:
-            Exception: ``error``, where another would not help or there were enough.
-        """
-        return self._backoff.delay(error)
-
-    def receive(self, message: str | bytes) -> bytes | None:
-        """Sound of a message, ``None`` at the end of the utterance, ``b""`` for what is neither.
-
-        Raises:
-            ServerError: for an error message.
-        """
-        if isinstance(message, bytes):
-            self._received += len(message) - _HEAD.size
-            self._backoff.progress()
-            return message[_HEAD.size :]
-        fields = json.loads(message)
-        if fields["type"] == "error":
-            raise ServerError(fields["message"], code=fields["code"])
-        if fields["type"] == "ready":
-            self.ready = fields
-        if fields["type"] == "flushed":
-            self._backoff.progress()
-            end = self._kept.index(_FLUSH) + 1 if _FLUSH in self._kept else 0
-            self._utterance = fields["utterance"] + any(isinstance(said, bytes) for said in self._kept[:end])
-            self._kept, self._received = self._kept[end:], 0
-        return None if fields["type"] in ("flushed", "closed", "cancelled") else b""
-
-
-def _pack(block: bytes | npt.NDArray[Any]) -> bytes:
-    """Binary message: float32 of frames or samples as they are, any other array as 16-bit samples."""
-    if isinstance(block, np.ndarray):
-        block = block.astype("<f4" if block.dtype.kind == "f" else "<i2").tobytes()
-    return _HEAD.pack(0) + block
 
 
 class ClientStream:
-    """Open stream: :meth:`send` blocks, :meth:`finish` the utterance, iterate over its sound; then another one."""
+    """Open stream: :meth:`send` blocks, :meth:`finish` the utterance, iterate over its sound; then another one.
+
+    A thread of its own listens to the server: sound that nobody has asked for yet waits here, and so does input that
+    the server has no room for, so an hour may be sent at once and heard afterwards.
+
+    Args:
+        dial: connects. protocol: of the stream. timeout: seconds after which a server that says nothing is given up.
+    """
 
     def __init__(
         self, dial: Callable[[], AbstractContextManager[ClientConnection]], protocol: ClientProtocol, timeout: float
@@ -97,7 +34,14 @@ class ClientStream:
         self._dial, self._protocol, self._timeout = dial, protocol, timeout
         self._connection = ExitStack()
         self._socket: ClientConnection
+        self._heard: queue.SimpleQueue[bytes | Exception | None] = queue.SimpleQueue()
+        self._failure: Exception | None = None
+        self._closed = threading.Event()
+        self._state, self._sending = threading.Lock(), threading.RLock()  # of the protocol; of the socket's sending end
+        self._alive = time.monotonic()  # when the server last said something
         self._connect()
+        self._listener = threading.Thread(target=self._listen, name="seqgen-stream", daemon=True)
+        self._listener.start()
 
     @property
     def ready(self) -> dict[str, Any]:
@@ -106,126 +50,116 @@ class ClientStream:
 
     def send(self, block: bytes | npt.NDArray[Any]) -> None:
         """Samples ``[N]`` or frames ``[F, bands]`` in the encoding that ``init`` named."""
-        self._say(_pack(block))
+        self._say(lambda: self._protocol.say(block))
 
     def finish(self) -> None:
         """The utterance is complete."""
-        self._say(_FLUSH)
+        self._say(self._protocol.finish)
 
     def cancel(self) -> None:
         """Nothing more is wanted."""
-        self._socket.send('{"type": "cancel"}')
+        self._say(self._protocol.cancel)
 
     def close(self) -> None:
         """End the connection."""
+        self._closed.set()
+        self._socket.close()
+        self._listener.join(self._timeout)
         self._connection.close()
 
     def __iter__(self) -> Iterator[bytes]:
+        while (sound := self._next()) is not None:
+            if isinstance(sound, Exception):
+                raise sound
+            yield sound
+
+    def _next(self) -> bytes | Exception | None:
+        """Next chunk of sound, ``None`` at the end of an utterance, or what the stream failed by."""
+        while True:
+            if self._failure is not None and self._heard.empty():
+                return self._failure
+            try:
+                return self._heard.get(timeout=self._timeout)
+            except queue.Empty:
+                if time.monotonic() - self._alive >= self._timeout:
+                    return TimeoutError(f"the server has said nothing for {self._timeout:g} s")
+
+    def _say(self, change: Callable[[], None]) -> None:
+        if self._failure is not None:
+            raise self._failure
+        with self._state:
+            change()
+        self._send_due()
+
+    def _send_due(self) -> None:
+        """Send what there is credit for; a connection that breaks over it is the listener's business."""
         from websockets.exceptions import ConnectionClosed
 
-        while True:
-            try:
-                sound = self._protocol.receive(self._socket.recv(timeout=self._timeout))
-            except (ConnectionClosed, OSError, ServerError) as error:
-                self._go_on(error)
-                continue
-            if sound is None:
-                return
-            if sound:
-                yield sound
+        with self._sending:
+            while True:
+                with self._state:
+                    message = self._protocol.due()
+                if message is None:
+                    return
+                try:
+                    self._socket.send(message)
+                except (ConnectionClosed, OSError):
+                    return
 
-    def _connect(self) -> None:
+    def _listen(self) -> None:
+        """Take what the server says until the stream is closed or fails."""
         from websockets.exceptions import WebSocketException
 
-        while True:
+        while not self._closed.is_set():
             try:
+                message = self._socket.recv()
+                with self._state:
+                    sound = self._protocol.receive(message)
+            except (WebSocketException, OSError, ServerError) as error:
+                if not self._go_on(error):
+                    return
+                continue
+            self._alive = time.monotonic()
+            if sound or sound is None:
+                self._heard.put(sound)
+            else:
+                self._send_due()
+
+    def _go_on(self, error: Exception) -> bool:
+        """Go on with another connection; ``False`` where the stream is over."""
+        if self._closed.is_set():
+            return False
+        if self._protocol.cancelled:
+            self._heard.put(None)
+            return False
+        try:
+            self._closed.wait(self._protocol.retry_delay(error))
+            with self._sending:
+                self._connection.close()
+                self._connect()
+        except Exception as final:
+            self._failure = final
+            self._heard.put(final)
+            return False
+        return True
+
+    def _connect(self) -> None:
+        """Connect, and say what is to be said first.
+
+        Raises:
+            Exception: where that fails for good.
+        """
+        from websockets.exceptions import WebSocketException
+
+        while not self._closed.is_set():
+            try:
+                self._alive = time.monotonic()
                 self._socket = self._connection.enter_context(self._dial())
-                for message in self._protocol.opening_messages():
-                    self._socket.send(message)
+                with self._state:
+                    opening = self._protocol.opening_message()
+                self._socket.send(opening)
+                self._send_due()
                 return
             except (WebSocketException, OSError, ServerError) as error:
                 self._connection.close()
-                time.sleep(self._protocol.retry_delay(error))
-
-    def _say(self, message: str | bytes) -> None:
-        from websockets.exceptions import ConnectionClosed
-
-        try:
-            self._socket.send(self._protocol.record(message))
-        except (ConnectionClosed, OSError) as error:
-            self._go_on(error)
-
-    def _go_on(self, error: Exception) -> None:
-        """Go on with another connection, where that may help."""
-        time.sleep(self._protocol.retry_delay(error))
-        self._connection.close()
-        self._connect()
-
-
-class AsyncClientStream:
-    """Open stream as :class:`ClientStream`, to be awaited."""
-
-    def __init__(self, dial: Callable[[], Awaitable[AsyncConnection]], protocol: ClientProtocol) -> None:
-        self._dial, self._protocol = dial, protocol
-        self._socket: AsyncConnection
-
-    @property
-    def ready(self) -> dict[str, Any]:
-        """As :attr:`ClientStream.ready`."""
-        return self._protocol.ready
-
-    async def open(self) -> None:
-        """Connect."""
-        from websockets.exceptions import WebSocketException
-
-        while True:
-            try:
-                self._socket = await self._dial()
-                for message in self._protocol.opening_messages():
-                    await self._socket.send(message)
-                return
-            except (WebSocketException, OSError, ServerError) as error:
-                await asyncio.sleep(self._protocol.retry_delay(error))
-
-    async def send(self, block: bytes | npt.NDArray[Any]) -> None:
-        """As :meth:`ClientStream.send`."""
-        await self._say(_pack(block))
-
-    async def finish(self) -> None:
-        """The utterance is complete."""
-        await self._say(_FLUSH)
-
-    async def cancel(self) -> None:
-        """Nothing more is wanted."""
-        await self._socket.send('{"type": "cancel"}')
-
-    async def close(self) -> None:
-        """End the connection."""
-        await self._socket.close()
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        from websockets.exceptions import ConnectionClosed
-
-        while True:
-            try:
-                sound = self._protocol.receive(await self._socket.recv())
-            except (ConnectionClosed, OSError, ServerError) as error:
-                await self._go_on(error)
-                continue
-            if sound is None:
-                return
-            if sound:
-                yield sound
-
-    async def _say(self, message: str | bytes) -> None:
-        from websockets.exceptions import ConnectionClosed
-
-        try:
-            await self._socket.send(self._protocol.record(message))
-        except (ConnectionClosed, OSError) as error:
-            await self._go_on(error)
-
-    async def _go_on(self, error: Exception) -> None:
-        await asyncio.sleep(self._protocol.retry_delay(error))
-        await self._socket.close()
-        await self.open()
+                self._closed.wait(self._protocol.retry_delay(error))
