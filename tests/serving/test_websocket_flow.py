@@ -187,7 +187,7 @@ def test_a_client_sends_in_order_no_more_than_it_has_credit_for(seed):
 
 
 def cancel_times(server, count):
-    """Seconds from a cancel to its answer, sorted: at random moments behind a minute of input of which some was taken."""
+    """Seconds from a cancel to its answer, sorted: at random moments behind a minute of input."""
     times, rng = [], random.Random(0)
     for _ in range(count):
         with dial(server) as sock:
