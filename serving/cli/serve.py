@@ -191,7 +191,9 @@ def _serve(store: VoiceStore, options: argparse.Namespace) -> int:
             telling.append(asyncio.get_running_loop().create_task(_tell_ready(app, address)))
 
         config = _config(app, options)
-        server = DrainingServer(config, drain=app.drain, streaming=lambda: app.pool.streaming, started=started)
+        server = DrainingServer(
+            config, budget=connections, drain=app.drain, streaming=lambda: app.pool.streaming, started=started
+        )
         app.pool.on_failure = lambda: setattr(server, "should_exit", True)
         server.run(sockets=[listener])
         return 1 if app.pool.failed else 0

@@ -76,7 +76,7 @@ class HttpConnection(H11Protocol):
         self._resets: Any = None
 
     def peer(self) -> str:
-        return _peer(self.transport)
+        return peer_of(self.transport)
 
     def state(self) -> tuple[State, object]:
         if self.transport.is_closing():
@@ -189,7 +189,7 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
         self.conn.refused = self._tell
 
     def peer(self) -> str:
-        return _peer(self.transport)
+        return peer_of(self.transport)
 
     def state(self) -> tuple[State, object]:
         if self.transport.is_closing():
@@ -221,6 +221,7 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
         self._count(NO_ROUTE, status)
 
 
-def _peer(transport: asyncio.Transport) -> str:
+def peer_of(transport: asyncio.Transport) -> str:
+    """Address of a connection's other side; empty for a Unix socket."""
     address = get_remote_addr(transport)
     return address[0] if address else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import ssl
 import time
 from collections.abc import Callable
 from functools import partial
@@ -15,6 +16,7 @@ from starlette.types import ASGIApp
 
 from serving.edge.connections import ConnectionBudget
 from serving.edge.http1 import HttpConnection, WebSocketConnection
+from serving.edge.tls import TlsHandshake
 
 _LOOK = 0.05  # seconds between two looks at what is still going on
 
@@ -51,11 +53,15 @@ def configuration(
     )
 
 
+def _handshake(context: ssl.SSLContext, make: Any, budget: ConnectionBudget, **given: Any) -> TlsHandshake:
+    return TlsHandshake(context, partial(make, **given), budget)
+
+
 class DrainingServer(uvicorn.Server):
     """Web server that, asked to stop, takes no more connections and waits until no stream is under way.
 
     Args:
-        config: its ``timeout_graceful_shutdown`` is how many seconds that may take.
+        config: its ``timeout_graceful_shutdown`` is how many seconds that may take. budget: of connections.
         drain: called once, to have nobody admitted any more. streaming: tells whether a stream is under way.
         started: called once connections are taken.
 
@@ -66,6 +72,7 @@ class DrainingServer(uvicorn.Server):
         self,
         config: uvicorn.Config,
         *,
+        budget: ConnectionBudget,
         drain: Callable[[], None],
         streaming: Callable[[], bool],
         started: Callable[[], None] = lambda: None,
@@ -76,10 +83,18 @@ class DrainingServer(uvicorn.Server):
         super().__init__(config)
         logging.getLogger("uvicorn.error").addFilter(_news)
         self._drain, self._streaming, self._report_started = drain, streaming, started
+        self._budget = budget
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Take connections."""
-        await super().startup(sockets)
+        """Take connections; the budget sees those of TLS before their handshakes."""
+        context, plain = self.config.ssl, self.config.http_protocol_class
+        if context is not None:
+            made = partial(_handshake, context, plain, self._budget)
+            self.config.http_protocol_class, self.config.ssl = cast(Any, made), None
+        try:
+            await super().startup(sockets)
+        finally:
+            self.config.ssl = context
         if self.started:
             self._report_started()
 

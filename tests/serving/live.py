@@ -5,9 +5,15 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import shutil
 import socket
+import subprocess
 import threading
 import time
+from pathlib import Path
+from typing import Any
+
+import pytest
 
 from serving.app import App
 from serving.edge.server import DrainingServer, configuration
@@ -22,6 +28,7 @@ class Live:
         *,
         drain: int = 5,
         send_buffer: int = 1 << 16,
+        **options: Any,
     ) -> None:
         self.app = app
         self._listener = socket.socket()
@@ -29,9 +36,11 @@ class Live:
         self._listener.bind(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         config = configuration(
-            app, app.connections, app.metrics.answered, timeout_graceful_shutdown=drain, loop="asyncio"
+            app, app.connections, app.metrics.answered, timeout_graceful_shutdown=drain, loop="asyncio", **options
         )
-        self.server = DrainingServer(config, drain=app.drain, streaming=lambda: app.pool.streaming)
+        self.server = DrainingServer(
+            config, budget=app.connections, drain=app.drain, streaming=lambda: app.pool.streaming
+        )
         self._thread = threading.Thread(target=self.server.run, args=([self._listener],))
 
     def __enter__(self) -> Live:
@@ -74,6 +83,18 @@ class Live:
         head = f"POST /v1/vocode?{query} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
         sock.sendall(head.encode() + body)
         return sock
+
+
+def make_certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 and its key, made for a test."""
+    if (openssl := shutil.which("openssl")) is None:
+        pytest.skip("there is no openssl here")
+    key, cert = folder / "key.pem", folder / "cert.pem"
+    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+    names = ["-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1"]
+    command = [openssl, "req", "-x509", *curve, *names, "-keyout", str(key), "-out", str(cert)]
+    subprocess.run(command, check=True, capture_output=True)
+    return cert, key
 
 
 def message(body: bytes) -> str:

@@ -6,18 +6,20 @@ import asyncio
 import base64
 import contextlib
 import os
+import ssl
 import threading
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from websockets.sync.client import connect
 
 from serving.app import App
 from serving.edge import connections
 from serving.edge.connections import ConnectionBudget, ConnectionLimits, State
 from serving.scheduling.request import StreamRequest
 from tests.serving.fakes import audio_file, everything, fake_vocoder, tone
-from tests.serving.live import Live, wait_for
+from tests.serving.live import Live, make_certificate, wait_for
 
 POST = b"POST /v1/vocode?format=pcm HTTP/1.1\r\nHost: x\r\nContent-Length: 4000\r\n\r\n"
 HANDSHAKE = (
@@ -244,3 +246,57 @@ def test_descriptors_are_counted(monkeypatch):
     assert connections.most_connections(100) == 100
     assert connections.most_connections(1024) == 512 - 128
     assert given["limits"] == (512, 512)
+
+
+HELLO = bytes.fromhex("16030100c8010000c40303") + bytes(40)
+"""Beginning of a TLS handshake."""
+
+
+def test_a_handshake_that_does_not_go_on_holds_nobody_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(connections, "_LOOK", 0.02)
+    cert, key = make_certificate(tmp_path)
+    budget = ConnectionBudget(ConnectionLimits(total=12, head=0.3, body=0.3))
+    app = App(fake_vocoder(batch=16), threads=1, slots=4, connections=budget)
+    trust = ssl.create_default_context(cafile=str(cert))
+
+    def ask(sent):
+        with trust.wrap_socket(server.connect(), server_hostname="127.0.0.1") as sock:
+            sock.sendall(sent)
+            return sock.recv(1 << 16)
+
+    with Live(app, ssl_certfile=cert, ssl_keyfile=key) as server:
+        plugs = [server.connect() for _ in range(60)]
+        for number, sock in enumerate(plugs):
+            with contextlib.suppress(ConnectionError):
+                sock.sendall([b"", HELLO, b"GET / HTTP/1.1\r\n\r\n", b"\0"][number % 4])
+        for sent in (IDLE, IDLE * 3):
+            assert ask(sent).startswith(b"HTTP/1.1 200")
+            assert budget.held <= 12
+        assert all(is_closed(sock) for sock in plugs)
+        assert budget.dropped["crowded"] >= 10
+        for sent in (b"", b"GET", POST):
+            with trust.wrap_socket(server.connect(), server_hostname="127.0.0.1") as sock:
+                sock.sendall(sent)
+                with contextlib.suppress(ssl.SSLError):
+                    assert is_closed(sock)
+        for sock in plugs:
+            sock.close()
+        wait_for(lambda: budget.held == 0)
+
+
+def test_tls_carries_sound_and_sockets(tmp_path):
+    cert, key = make_certificate(tmp_path)
+    body, vocoder = audio_file(tone(0.5)), fake_vocoder(batch=16)
+    trust = ssl.create_default_context(cafile=str(cert))
+    with Live(App(vocoder, threads=1), ssl_certfile=cert, ssl_keyfile=key) as server:
+        head = f"POST /v1/vocode?format=pcm HTTP/1.0\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+        with trust.wrap_socket(server.connect(), server_hostname="127.0.0.1") as sock:
+            sock.sendall(head.encode() + body)
+            answer = b""
+            while more := sock.recv(1 << 16):
+                answer += more
+        assert answer.partition(b"\r\n\r\n")[2] == b"".join(everything(vocoder, StreamRequest(form="pcm"), body))
+        with connect(f"wss://127.0.0.1:{server.port}/v1/stream", ssl=trust) as sock:
+            sock.send('{"type": "init", "input": "audio", "rate": 8000, "encoding": "f32le"}')
+            assert "ready" in sock.recv(timeout=30)
+        wait_for(lambda: server.app.connections.held == 0)

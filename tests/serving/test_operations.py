@@ -5,32 +5,21 @@ from __future__ import annotations
 import http.client
 import json
 import logging
-import shutil
 import ssl
-import subprocess
 
 import pytest
 
 from serving.cli.__main__ import main
 from serving.logs import JsonFormatter
 from tests.serving.fakes import audio_file, tone
+from tests.serving.live import make_certificate
 from tests.serving.test_real_voice import start
-
-OPENSSL = shutil.which("openssl")
 
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory):
     """A key and a certificate for 127.0.0.1, made for this test."""
-    if OPENSSL is None:
-        pytest.skip("there is no openssl here")
-    folder = tmp_path_factory.mktemp("tls")
-    key, cert = folder / "key.pem", folder / "cert.pem"
-    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
-    names = ["-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1"]
-    command = [OPENSSL, "req", "-x509", *curve, *names, "-keyout", str(key), "-out", str(cert)]
-    subprocess.run(command, check=True, capture_output=True)
-    return cert, key
+    return make_certificate(tmp_path_factory.mktemp("tls"))
 
 
 def test_sound_and_listings_over_tls_and_logs_as_json(repository, tiny_bundle, certificate):
