@@ -27,7 +27,7 @@ from serving.cli.options import (
     positive,
     voice_options,
 )
-from serving.edge.init import leave_first_process
+from serving.first_process import leave_first_process
 from serving.http.protocol import RequestLimits
 from serving.scheduling.memory import default_budget
 from serving.voices.directory import VoiceDirectory

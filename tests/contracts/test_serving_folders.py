@@ -15,6 +15,7 @@ from tests.contracts.test_imports import HEAVY, arrows, module_name
 ORDER = (
     "logs",
     "listening",
+    "first_process",
     "sound",
     "voices",
     "scheduling",
@@ -27,9 +28,9 @@ ORDER = (
     "client",
     "cli",
 )
-# Modules in no folder: how every process logs and where the server listens, which are below all else, and what puts the
-# folders together.
-OUTSIDE = ("logs", "listening", "app", "ray_app")
+# Modules in no folder: how every process logs, where the server listens and what it is in a container, which are below
+# all else, and what puts the folders together.
+OUTSIDE = ("logs", "listening", "first_process", "app", "ray_app")
 FOLDERS = tuple(name for name in ORDER if name not in OUTSIDE)
 MOST_FOLDERS, MOST_FILES = 9, 9
 

@@ -19,7 +19,7 @@ PROGRAM = """
 import ctypes, os, signal, subprocess, sys, time
 ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
 real, os.getpid = os.getpid, lambda: 1
-from serving.edge.init import leave_first_process
+from serving.first_process import leave_first_process
 leave_first_process()
 os.getpid = real
 {body}
@@ -95,7 +95,7 @@ time.sleep(60)
 
 
 def test_nobody_else_gets_an_init(monkeypatch):
-    from serving.edge.init import leave_first_process
+    from serving.first_process import leave_first_process
 
     monkeypatch.setattr(os, "fork", lambda: pytest.fail("it forked"))
     leave_first_process()
