@@ -3,6 +3,7 @@
 
 const PREBUFFER = 0.04; // seconds in hand before playing begins
 const PIECE = 0.1; // seconds of input in one message
+const FIRST_CREDIT = 65536; // bytes of input that the server takes before it says how many
 const byId = (id) => document.getElementById(id);
 
 let voices = [];
@@ -55,7 +56,8 @@ async function decode(bytes, rate) {
 class Playing {
   constructor(audio, settings) {
     this.audio = audio; this.settings = settings;
-    this.rate = settings.rate; this.received = 0; this.first = null; this.drawn = 0;
+    this.rate = settings.rate; this.received = 0; this.first = null;
+    this.next = 0; this.credit = FIRST_CREDIT; // samples sent; bytes that may be sent
   }
 
   async start() {
@@ -72,24 +74,32 @@ class Playing {
     const protocols = key() ? ["seqgen", `seqgen-key.${key()}`] : [];
     this.socket = new WebSocket(`${scheme}//${location.host}/v1/stream?voice=${encodeURIComponent(this.settings.voice)}`, protocols);
     this.socket.binaryType = "arraybuffer";
-    this.socket.onopen = () => this.send();
+    this.socket.onopen = () => this.begin();
     this.socket.onmessage = ({ data }) => (typeof data === "string" ? this.told(JSON.parse(data)) : this.sound(data));
-    this.socket.onclose = ({ code }) => { if (code === 1006) fail("The server refused or went away; try again in a moment."); this.stop(); };
+    this.socket.onclose = ({ code, reason }) => this.closed(code, reason);
   }
 
-  send() {
+  begin() {
     const { voice, seed, temperature, speaker } = this.settings;
-    const init = { type: "init", voice, seed, temperature, input: "audio", rate: this.rate, encoding: "f32le", format: "f32" };
+    const init = { type: "init", voice, seed, temperature, input: "audio", rate: this.rate, encoding: "f32le", format: "f32", credit: true };
     this.socket.send(JSON.stringify(speaker ? { ...init, speaker } : init));
     this.began = performance.now();
+    this.send();
+  }
+
+  // As much as the server takes now; the rest waits here, so that whatever is said beside it is heard at once.
+  send() {
     const step = Math.round(PIECE * this.rate);
-    for (let start = 0; start < this.audio.length; start += step) {
-      const piece = this.audio.subarray(start, start + step);
+    while (this.next < this.audio.length) {
+      const piece = this.audio.subarray(this.next, this.next + step);
+      if (4 * (this.next + piece.length) > this.credit) return;
       const message = new ArrayBuffer(4 + 4 * piece.length); // context 0, then samples
       new Float32Array(message, 4).set(piece);
       this.socket.send(message);
+      this.next += piece.length;
     }
-    this.socket.send(JSON.stringify({ type: "close" }));
+    if (!this.said) this.socket.send(JSON.stringify({ type: "close" }));
+    this.said = true;
   }
 
   sound(data) {
@@ -107,8 +117,29 @@ class Playing {
 
   told(message) {
     if (message.type === "ready") byId("mark").textContent = message.synthetic;
-    if (message.type === "error") fail(message.message);
-    if (message.type === "flushed" || message.type === "error") this.player.port.postMessage("end");
+    if (message.type === "ready" || message.type === "credit") {
+      this.credit = message.type === "ready" ? message.credit : message.bytes;
+      this.send();
+    }
+    if (message.type === "closed") this.whole = true;
+    if (message.type === "error") this.broken(message.message);
+    if (message.type === "flushed") this.player.port.postMessage("end");
+  }
+
+  // Whatever ends the sound before its end is told, with its code and reason; what has come is played all the same.
+  closed(code, reason) {
+    if (!this.whole && !this.stopped && !this.failed) {
+      const when = this.first === null ? "before the first sound" : `after ${(this.received / this.rate).toFixed(2)} s of sound`;
+      const why = code === 1006 ? "the server refused or went away; try again in a moment" : reason || "no reason was given";
+      this.broken(`The connection ended ${when} (code ${code}): ${why}.`);
+    }
+    this.stop();
+  }
+
+  broken(message) {
+    this.failed = true;
+    fail(message);
+    this.player.port.postMessage("end");
   }
 
   heard({ underruns, held, over }) {
@@ -129,9 +160,9 @@ class Playing {
 
   stop() {
     // What has come is played to its end unless it is stopped by hand.
-    if (this.socket.readyState <= 1 && !this.over) this.socket.close();
+    if (this.socket?.readyState <= 1 && !this.over) this.socket.close();
     if (this.over || this.stopped) {
-      this.context.close().catch(() => {});
+      this.context?.close().catch(() => {});
       byId("play").disabled = false;
       byId("stop").disabled = true;
     }
