@@ -46,10 +46,11 @@ class AudioInfo:
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """Level of a recording: its largest magnitude (full scale is 1), and how many samples of how many lie at full scale
-    or beyond it."""
+    """Level of a recording: its largest magnitude (full scale is 1), that of the mean of its channels, and how many
+    samples of how many lie at full scale or beyond it."""
 
     peak: float
+    mono: float
     full: int
     samples: int
 
@@ -192,12 +193,13 @@ def level(path: Source) -> Level:
     name = _name(path)
     with _opened(path) as file:
         edge = np.float32(_FULL_SCALE.get(file.subtype, 1 - 2**-15))
-        peak, full = 0.0, 0
+        peak, mono, full = 0.0, 0.0, 0
         for start in range(0, file.frames, _WRITE_BLOCK):
             frames = _frames(file, name, min(_WRITE_BLOCK, file.frames - start))
             loudest = np.abs(frames).max(axis=1)
             peak, full = max(peak, float(loudest.max())), full + int((loudest >= edge).sum())
-        return Level(peak, full, file.frames)
+            mono = max(mono, float(np.abs(frames.mean(axis=1)).max()))
+        return Level(peak, mono, full, file.frames)
 
 
 def read(path: Source, *, start: int = 0, count: int | None = None) -> tuple[npt.NDArray[np.float32], int]:

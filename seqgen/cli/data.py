@@ -5,17 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from seqgen import completion
-from seqgen.data import directory
+from seqgen.data import checks, directory
 from seqgen.data.corpora import Demo, Folder
 from seqgen.data.corpus import Corpus
 from seqgen.data.download import Progress
 from seqgen.data.folder.metadata import parse_columns
+from seqgen.data.mend import REJECTED, mend
 from seqgen.data.prepare import prepare
 from seqgen.errors import SeqgenError
 from seqgen.registry import CORPORA
@@ -57,14 +58,20 @@ examples:
 _CHECK = """\
 Print every problem of a Kaldi data directory as `file:line: message` and exit with status 1 if there is any: absent or
 unreadable audio, duplicate or unsorted ids, CRLF, bytes that are not UTF-8, tables that disagree, segments outside
-their recording, wrong lengths; and, by decoding every recording, truncation, NaN and silence.
+their recording, wrong lengths, utterances too short for what evaluation measures; and, by decoding every recording,
+truncation, NaN and silence. Recordings at full scale are noted, which is no problem.
 """
 _CHECK_EXAMPLES = """\
 examples:
   seqgen data check data/train
   seqgen data check --quick --json data/train data/valid
-  seqgen data check --fix data/train       mend order, line ends, duplicates; drop unusable utterances; keep .backup
+  seqgen data check --fix data/train
+
+--fix mends what can be mended (encodings, line ends, order, duplicates, paths, ids without their speaker, segments that
+end a little late) and says so line by line; what is unusable is left out and kept in DIR/.rejected with its reason, and
+the tables as they were in DIR/.backup.
 """
+_MOST_LINES = 20
 _STATS = "Describe data directories: utterances, speakers, rates, durations."
 _STATS_EXAMPLES = """\
 examples:
@@ -207,18 +214,43 @@ def run_prepare(args: argparse.Namespace) -> int:
 
 def run_check(args: argparse.Namespace) -> int:
     """Check data directories; returns 1 if there is any problem."""
-    found = []
+    from seqgen.metrics.table import SHORTEST
+
+    found, notes = [], []
     for path in args.directories:
         if args.fix:
-            dropped = directory.fix(path)
-            sys.stderr.write(f"{path}: mended; dropped {len(dropped)} utterance(s) {' '.join(dropped)}".rstrip() + "\n")
-        found += directory.check(path, decode=not args.quick)
+            _mend(path, decode=not args.quick)
+        told = checks.examine(path, decode=not args.quick, shortest=SHORTEST)
+        found += told.problems
+        notes += told.notes
     if args.json:
-        rows = [{"file": str(one.file), "line": one.line, "message": one.message} for one in found]
+        rows = [
+            {"file": str(one.file), "line": one.line, "message": one.message, **({"note": True} if kind else {})}
+            for kind, all_of_them in enumerate((found, notes))
+            for one in all_of_them
+        ]
         sys.stdout.write(json.dumps(rows, indent=2, ensure_ascii=False) + "\n")
     else:
+        sys.stderr.write(_shown([f"note: {one}" for one in notes]))
         sys.stdout.write("".join(f"{one}\n" for one in found) or f"{len(args.directories)} directories, no problem\n")
     return 1 if found else 0
+
+
+def _mend(path: Path, *, decode: bool) -> None:
+    from seqgen.metrics.table import SHORTEST
+
+    made = mend(path, decode=decode, shortest=SHORTEST)
+    sys.stderr.write(_shown(made.notes))
+    lines = [f"{path}: left out {line.replace(chr(9), ': ', 1)}" for line in made.rejected]
+    sys.stderr.write(_shown(lines, f"all are in {path / REJECTED}"))
+    dropped = f"dropped {len(made.dropped)} utterance(s) {' '.join(made.dropped)}".rstrip()
+    sys.stderr.write(f"{path}: mended {len(made.notes)} thing(s); left out {len(lines)} line(s); {dropped}\n")
+
+
+def _shown(lines: Sequence[str], where: str = "all with --json") -> str:
+    """The first lines of many."""
+    more = [f"… and {len(lines) - _MOST_LINES} more ({where})"] if len(lines) > _MOST_LINES else []
+    return "".join(f"{line}\n" for line in (*lines[:_MOST_LINES], *more))
 
 
 def run_stats(args: argparse.Namespace) -> int:

@@ -30,7 +30,7 @@ def add_parsers(commands: Any) -> None:
         "sample", help="make audio or text", description=_HELP, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     command.add_argument("path", type=Path, help="experiment or bundle")
-    command.add_argument("given", type=Path, nargs="?", help="recording to vocode (wav, flac, ogg; any rate)")
+    command.add_argument("given", type=Path, nargs="?", help="recording to vocode (wav, flac, ogg, mp3, …; any rate)")
     command.add_argument("-o", "--out", type=Path, help="file to write (audio: wav, flac, ogg)")
     command.add_argument("--speaker", default="", help="whose voice, where there are several")
     command.add_argument("--prompt", default="", help="text to go on from")

@@ -6,14 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from seqgen.audio import io
 from seqgen.data import tables
 from seqgen.data.tables import Problem, Row, Table
 from seqgen.errors import SeqgenError
 
-_BLOCK = 1 << 20  # samples decoded at a time, so that a ten-hour file needs no more memory than a short one
+_CANCELLED = 1e-3  # share of the channels' peak that is left of their mean when they cancel out
+_FULL_SCALE_BY_CHANCE = 1  # samples: one is what normalisation to the peak leaves
 _TIME_TOLERANCE = 0.011  # seconds: tools write durations with two decimals
 
 
@@ -249,46 +248,79 @@ def _contradictions(given: Tables, key: str, samples: int, rate: int) -> Iterato
             yield Problem(table.file, row.line, f"'{key}' has {row.value}, but its audio has {words}")
 
 
-def _decoded(given: Tables, headers: Mapping[str, io.AudioInfo]) -> Iterator[Problem]:
-    """Recordings that cannot be decoded to their end, hold NaN, or are silent throughout."""
-    for key in headers:
-        row = given.wav_scp.rows[key]
-        loudest, samples = 0.0, 0
+def too_short(samples: int, rate: int, shortest: Mapping[str, float]) -> str:
+    """What a stretch is too short for; "" where it is long enough. ``shortest``: statistic to seconds."""
+    lacking = [f"{name} ({1000 * seconds:.1f} ms)" for name, seconds in shortest.items() if samples < seconds * rate]
+    return f"lasts {1000 * samples / rate:.3g} ms, too short for {', '.join(lacking)}" if lacking else ""
+
+
+def _short(given: Tables, headers: Mapping[str, io.AudioInfo], shortest: Mapping[str, float]) -> Iterator[Problem]:
+    table = given.utterances
+    for key, row in table.rows.items():
         try:
-            for block in io.blocks(audio_path(given.directory, row.value), _BLOCK):
-                loudest = max(loudest, float(np.max(np.abs(block))))
-                samples += len(block)
-        except SeqgenError as error:
-            yield Problem(given.wav_scp.file, row.line, f"'{key}': {error}")
-            continue
-        if samples != headers[key].samples:
-            told = f"its header promises {headers[key].samples} samples and {samples} can be decoded"
-            yield Problem(given.wav_scp.file, row.line, f"'{key}': {told}")
-        elif loudest == 0.0:
-            yield Problem(given.wav_scp.file, row.line, f"'{key}' is digital silence from end to end")
+            recording, _, samples = span(given, key, headers)
+        except (KeyError, ValueError):
+            continue  # said already
+        if lacks := too_short(samples, headers[recording].sample_rate, shortest):
+            yield Problem(table.file, row.line, f"'{key}' {lacks}")
 
 
-def check(directory: Path, *, decode: bool = False) -> list[Problem]:
+def level_of(path: Path, header: io.AudioInfo) -> tuple[str, str]:
+    """What is wrong with a recording when it is decoded, and what is to be said of a usable one: words after its id."""
+    try:
+        level = io.level(path)
+    except SeqgenError as error:
+        return f": {error}", ""
+    if level.samples != header.samples:
+        return f": its header promises {header.samples} samples and {level.samples} can be decoded", ""
+    if level.peak == 0.0:
+        return " is digital silence from end to end", ""
+    if level.mono < level.peak * _CANCELLED:
+        return " is silence when its channels are averaged, for they cancel out", ""
+    return "", f" {level.described()}" if level.full > _FULL_SCALE_BY_CHANCE else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """Findings of a check: what has to be mended, and notes on what is usable all the same."""
+
+    problems: list[Problem]
+    notes: list[Problem]
+
+
+def examine(directory: Path, *, decode: bool = False, shortest: Mapping[str, float] | None = None) -> Findings:
     """Every problem of a Kaldi data directory, in the order of the tables.
 
     Looks for: absent or unreadable audio, empty recordings, commands in ``wav.scp``, ids that are duplicate, unsorted
-    (C locale) or not the same in all tables, CRLF, bytes that are not UTF-8, ``utt2spk`` and ``spk2utt`` that
+    (C locale) or not the same in all tables, line ends and encodings of other systems, ``utt2spk`` and ``spk2utt`` that
     disagree, speakers that are not a prefix of their utterances, segments outside their file, lengths that the audio
-    contradicts. With ``decode`` every recording is decoded (block by block) to find truncation, NaN and silence.
+    contradicts, utterances shorter than ``shortest`` (seconds by statistic). With ``decode`` every recording is decoded
+    (block by block) to find truncation, NaN and silence, and full scale is counted.
 
     Raises:
         SeqgenError: when ``directory`` is no data directory at all.
     Source: Kaldi's ``utils/validate_data_dir.sh``.
+    """
+    given = read_tables(directory)
+    found, notes = structure(given), list[Problem]()
+    headers, unreadable = read_headers(given)
+    found += unreadable
+    found += _lengths(given, headers)
+    found += _short(given, headers, shortest or {})
+    for key, header in headers.items() if decode else ():
+        row = given.wav_scp.rows[key]
+        wrong, note = level_of(audio_path(directory, row.value), header)
+        if wrong or note:
+            told = f"'{key}'{wrong or note}"
+            (found if wrong else notes).append(Problem(given.wav_scp.file, row.line, told))
+    return Findings(found, notes)
+
+
+def check(directory: Path, *, decode: bool = False) -> list[Problem]:
+    """The problems that :func:`examine` finds.
 
     Example:
         >>> for problem in check(Path("data/train")):  # doctest: +SKIP
         ...     print(problem)
     """
-    given = read_tables(directory)
-    found = structure(given)
-    headers, unreadable = read_headers(given)
-    found += unreadable
-    found += _lengths(given, headers)
-    if decode:
-        found += _decoded(given, headers)
-    return found
+    return examine(directory, decode=decode).problems

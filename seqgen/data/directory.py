@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from seqgen.audio.io import AudioInfo
@@ -15,9 +16,8 @@ from seqgen.data import checks, tables
 from seqgen.data.checks import Tables, check
 from seqgen.data.tables import Problem
 from seqgen.errors import SeqgenError
-from seqgen.files.outputs import replacing
 
-__all__ = ["DataDir", "Problem", "Utterance", "check", "fix", "statistics", "swap", "write"]
+__all__ = ["DataDir", "Problem", "Utterance", "check", "statistics", "swap", "write"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +155,7 @@ def _location(path: Path, directory: Path) -> str:
     return Path(os.path.relpath(target, home / directory.name)).as_posix() if home in target.parents else str(target)
 
 
-def _contents(directory: Path, utterances: Sequence[Utterance]) -> dict[str, str]:
+def contents(directory: Path, utterances: Sequence[Utterance]) -> dict[str, str]:
     """File name to text of each table."""
     by_speaker: dict[str, list[str]] = {}
     for utterance in sorted(utterances, key=lambda one: one.id.encode()):
@@ -171,7 +171,7 @@ def _contents(directory: Path, utterances: Sequence[Utterance]) -> dict[str, str
         "utt2samples": {one.id: str(one.samples) for one in utterances},
     }
     if all(utterance.text for utterance in utterances):
-        values["text"] = {one.id: " ".join(one.text.split()) for one in utterances}
+        values["text"] = {one.id: unicodedata.normalize("NFC", " ".join(one.text.split())) for one in utterances}
     if segmented:
         values["segments"] = {
             one.id: f"{one.recording or one.id} {one.start / one.rate:.12g} {(one.start + one.samples) / one.rate:.12g}"
@@ -225,58 +225,13 @@ def write(path: Path, utterances: Sequence[Utterance]) -> None:
         with tempfile.TemporaryDirectory(prefix=f".{path.name}.new-", dir=path.parent) as temporary:
             made = Path(temporary) / path.name
             made.mkdir()
-            for name, text in _contents(path, utterances).items():
+            for name, text in contents(path, utterances).items():
                 (made / name).write_bytes(text.encode())
             swap(made, path)
     except OSError as error:
         raise SeqgenError(
             f"{path}: cannot be written ({error.strerror})", remedy="free space or choose another place"
         ) from None
-
-
-def fix(path: Path) -> list[str]:
-    """Mend what can be mended without guessing, as Kaldi's ``utils/fix_data_dir.sh`` does.
-
-    Line ends, order and duplicates are repaired, ``spk2utt`` and the lengths are made anew, and utterances without
-    usable audio, speaker or (where there is a ``text``) transcript are dropped. The old tables are kept in ``.backup``.
-
-    Returns: ids of the utterances that were dropped.
-    Raises:
-        SeqgenError: when nothing is left, or a table is not UTF-8 (what it meant cannot be known).
-    """
-    path = Path(path)
-    given = checks.read_tables(path)
-    for table in (*given.required(), *given.optional()):
-        for problem in table.problems:
-            if "not UTF-8" in problem.message:
-                raise SeqgenError(str(problem), remedy="save the file as UTF-8 first")
-    headers, _ = checks.read_headers(given)
-    kept: list[Utterance] = []
-    for key in given.utterances.rows:
-        speaker, text = given.utt2spk.rows.get(key), given.text.rows.get(key)
-        try:
-            recording, start, samples = checks.span(given, key, headers)
-        except (KeyError, ValueError):
-            continue
-        usable = speaker is not None and key.startswith(speaker.value) and len(speaker.value.split()) == 1
-        if speaker is None or not usable or (given.text.present and (text is None or not text.value)):
-            continue
-        audio = checks.audio_path(path, given.wav_scp.rows[recording].value)
-        made = Utterance(key, audio, headers[recording].sample_rate, start, samples, speaker.value)
-        kept.append(
-            replace(made, text=text.value if text else "", recording=recording if given.segments.present else "")
-        )
-    if not kept:
-        raise SeqgenError(f"{path}: no utterance is usable", remedy=f"see why with `seqgen data check {path}`")
-    (path / ".backup").mkdir(exist_ok=True)
-    for table in (*given.required(), *given.optional()):
-        if table.present:
-            shutil.copy2(table.file, path / ".backup")
-    for name, contents in _contents(path, kept).items():
-        with replacing(path / name) as sink:
-            sink.write(contents.encode())
-    remaining = {utterance.id for utterance in kept}
-    return [key for key in given.utterances.rows if key not in remaining]
 
 
 def statistics(data: DataDir) -> dict[str, object]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 _GAP = re.compile(r"[ \t]+")
+_FREE = ("text", "wav.scp")  # tables whose values are words or a path, in which any character may stand
+_INVISIBLE = dict.fromkeys(map(ord, "\u200b\u2060\ufeff"))
+_ODD = re.compile("[\x0b\x0c\x1c-\x1f\x85\u00a0\u1680\u2000-\u200b\u2028\u2029\u202f\u205f\u2060\u3000\ufeff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +35,23 @@ class Row:
     value: str
 
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a table: number, key and value, and the line as it stands."""
+
+    number: int
+    key: str
+    value: str
+    text: str
+
+
 @dataclass(slots=True)
 class Table:
-    """One table as read: the first row of every key, and what was wrong with the file."""
+    """One table as read: the first row of every key, all lines, and what was wrong with the file."""
 
     file: Path
     rows: dict[str, Row] = field(default_factory=dict)
+    lines: list[Line] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     present: bool = True
 
@@ -45,9 +60,26 @@ class Table:
         self.problems.append(Problem(self.file, line, message))
 
 
+def _utf8(table: Table, raw: bytes) -> bytes:
+    """The bytes without an order mark and with LF between lines, whatever a Windows or old Macintosh editor made."""
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        try:
+            raw = raw.decode("utf-16").encode()
+            table.report(1, "UTF-16; Kaldi tables are UTF-8")
+        except UnicodeError:
+            pass  # said of its first line
+    if raw.startswith(codecs.BOM_UTF8):
+        table.report(1, "a byte order mark stands before the first id")
+        raw = raw.removeprefix(codecs.BOM_UTF8)
+    if b"\r" in raw and b"\n" not in raw:
+        table.report(1, "CR line endings; Kaldi tables end lines with LF alone")
+        raw = raw.replace(b"\r", b"\n")
+    return raw
+
+
 def _lines(table: Table, raw: bytes) -> list[str | None]:
     """Decoded lines without their ends; ``None`` for a line that cannot be used (its problem is kept)."""
-    pieces = raw.split(b"\n")
+    pieces = _utf8(table, raw).split(b"\n")
     if pieces[-1]:
         table.report(len(pieces), "the last line does not end with a newline (was the file cut off?)")
     else:
@@ -64,6 +96,18 @@ def _lines(table: Table, raw: bytes) -> list[str | None]:
             table.report(number, f"not UTF-8 (byte 0x{piece[error.start]:02x} at column {error.start + 1})")
             decoded.append(None)
     return decoded
+
+
+def _parted(table: Table, number: int, text: str) -> Line:
+    """Key and value of a line; blanks that are neither space nor tab, and invisible characters, are said and mended."""
+    line = text.strip(" \t")
+    odd = _ODD.search(line if table.file.name not in _FREE else _GAP.split(line, maxsplit=1)[0])
+    if odd:
+        table.report(number, f"U+{ord(odd[0]):04X} stands where a space or nothing should")
+        count = 1 if table.file.name in _FREE else 0
+        line = _ODD.sub(lambda found: found[0].translate(_INVISIBLE) and " ", line, count=count).strip(" \t")
+    key, *rest = _GAP.split(line, maxsplit=1)
+    return Line(number, key, rest[0] if rest else "", text)
 
 
 def read(file: Path) -> Table:
@@ -87,13 +131,15 @@ def read(file: Path) -> Table:
         table.report(1, "the file is empty")
         return table
     last = b""
-    for number, line in enumerate(_lines(table, raw), 1):
-        if line is None:
+    for number, text in enumerate(_lines(table, raw), 1):
+        if text is None:
             continue
-        key, *rest = _GAP.split(line.strip(" \t"), maxsplit=1)
+        line = _parted(table, number, text)
+        key = line.key
         if not key:
             table.report(number, "blank line")
             continue
+        table.lines.append(line)
         if key in table.rows:
             table.report(number, f"duplicate id '{key}', first on line {table.rows[key].line}")
             continue
@@ -101,7 +147,7 @@ def read(file: Path) -> Table:
         if code < last:
             table.report(number, f"not sorted: '{key}' comes after '{last.decode()}' (sort with LC_ALL=C)")
         last = max(last, code)
-        table.rows[key] = Row(number, rest[0] if rest else "")
+        table.rows[key] = Row(number, line.value)
     return table
 
 

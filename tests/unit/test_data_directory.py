@@ -175,28 +175,6 @@ def test_not_a_data_directory(tmp_path: Path) -> None:
         DataDir.load(tmp_path)
 
 
-def test_fix_mends_and_drops(data: Path) -> None:
-    (data / "split2").mkdir()
-    for name in ("wav.scp", "utt2spk", "text"):
-        lines = (data / name).read_text().splitlines()
-        (data / name).write_bytes("\r\n".join([lines[2], lines[0], lines[0], lines[1]]).encode())
-    (data.parent / "anna-2.wav").unlink()
-    (data / "spk2utt").unlink()
-    assert directory.fix(data) == ["anna-2"]
-    assert found(data, decode=True) == []
-    assert [one.id for one in DataDir.load(data)] == ["anna-1", "ben-1"]
-    assert (data / ".backup" / "wav.scp").read_bytes().count(b"\r\n") == 3
-    assert (data / "split2").is_dir()
-
-
-def test_fix_refuses_to_guess(data: Path) -> None:
-    (data / "text").write_bytes(b"anna-1 \xff\n")
-    before = {file.name: file.read_bytes() for file in data.iterdir()}
-    with pytest.raises(SeqgenError, match="text:1: not UTF-8"):
-        directory.fix(data)
-    assert {file.name: file.read_bytes() for file in data.iterdir()} == before
-
-
 def test_write_refuses(data: Path, tmp_path: Path) -> None:
     one = DataDir.load(data)[0]
     with pytest.raises(SeqgenError, match="no utterances"):
