@@ -6,10 +6,12 @@ different faults, so take several together, and read them beside what they say o
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import os
 import re
+import sys
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -111,7 +113,8 @@ class OpinionScore(Judge):
         super().__init__()
         import distillmos  # type: ignore[import-not-found]
 
-        self._model = distillmos.ConvTransformerSQAModel()
+        with contextlib.redirect_stdout(sys.stderr):  # it tells where its weights came from
+            self._model = distillmos.ConvTransformerSQAModel()
         self._model.eval()
 
     def heard(self, text: str, reference: npt.NDArray[np.float32], audio: npt.NDArray[np.float32]) -> Judgement:

@@ -30,7 +30,7 @@ RECORDING = "recording"
 TITLES = {"voice": "voice", "griffin_lim": "Griffin–Lim", "world": "WORLD"}
 _FILES = {RECORDING: "reference", "voice": "vocoded", "griffin_lim": "griffin-lim", "world": "world"}
 _ROWS = 16  # utterances that one call of a runtime makes side by side
-_NAME, _VALUE = 34, 18  # widths of the table
+_NAME, _VALUE = 38, 18  # widths of the table
 
 
 @dataclass(frozen=True)
