@@ -280,9 +280,7 @@ def _forget_lines(place: _Place) -> None:
         _forget_lines(child)
 
 
-def load(
-    path: Path, cls: type[T], overrides: Sequence[str] = (), *, former: Mapping[str, str] | None = None
-) -> T:
+def load(path: Path, cls: type[T], overrides: Sequence[str] = (), *, former: Mapping[str, str] | None = None) -> T:
     """Read one YAML file into the frozen dataclass ``cls``.
 
     ``former``: top-level keys that it had once, with what to do instead.

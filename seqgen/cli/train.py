@@ -59,6 +59,7 @@ def run_train(given: argparse.Namespace) -> int:
         _require_same(here)
     source, validation = (task.source(split, system.networks) for split in ("train", "valid"))
     sys.stderr.write(_summary(here, task, system.objective))
+    sys.stderr.write("".join(f"warning: {line}\n" for line in task.warnings(system.networks)))
     outcome = train(
         system.objective,
         Recipe(config.train, config.players, config.sparsity, config.quantization),

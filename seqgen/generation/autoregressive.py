@@ -223,9 +223,7 @@ def language_model(symbols: int) -> AutoRegressive:
     return AutoRegressive(examples.body(symbols, symbols), drawn, None, start=0, symbols_per_sample=1)
 
 
-def conditioner(
-    component: Component, body: Streamable[Any], facts: Facts, *, source: str
-) -> Streamable[Any] | None:
+def conditioner(component: Component, body: Streamable[Any], facts: Facts, *, source: str) -> Streamable[Any] | None:
     """The conditioning network that a body needs, ``None`` for an unconditioned one."""
     if body.spec.cond_dim == 0:
         return None

@@ -124,9 +124,7 @@ class Parallel(Generator):
         made, state = self.body.affine(z, state, cond)
         return torch.cat(made, dim=-1), state
 
-    def draw(
-        self, u: Tensor, state: Any, cond: Conditioning | None, temperature: Tensor | float
-    ) -> tuple[Tensor, Any]:
+    def draw(self, u: Tensor, state: Any, cond: Conditioning | None, temperature: Tensor | float) -> tuple[Tensor, Any]:
         """Samples from uniforms, ``[B, T, 1] → [B, T]``; the body's state."""
         x, state = self.body.step(temperature * logistic(u), state, cond)
         return x[..., 0].clamp(-1, 1), state

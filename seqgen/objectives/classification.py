@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from seqgen.errors import SeqgenError
 from seqgen.nets.layers import Activation, CausalConv1d, Dense
 from seqgen.noise import Key
-from seqgen.objectives.contract import Loss, Measure, Objective, ObjectiveExample, Requirement, Rows
+from seqgen.objectives.contract import Loss, Measure, Objective, ObjectiveExample, Requirement, Rows, scored
 from seqgen.spec import Facts
 from seqgen.stream.combinators import Serial
 from seqgen.stream.contract import Streamable
@@ -73,8 +73,7 @@ class Classification(Objective):
     def _judged(self, batch: Any) -> tuple[Tensor, Tensor]:
         """Logits ``[B, labels]``, means over the real part of each row, and the labels ``[B]``."""
         outputs: Tensor = self.classifier(batch.x)
-        real = torch.arange(outputs.shape[1], device=outputs.device)[None] < batch.lengths[:, None]
-        weight = real.to(outputs.dtype)[..., None]
+        weight = scored(batch, outputs[..., 0])[..., None]
         logits = (outputs * weight).sum(dim=1) / weight.sum(dim=1).clamp_min(1)
         return logits, torch.tensor([self._label(text) for text in batch.texts], device=logits.device)
 

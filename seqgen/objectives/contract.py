@@ -85,6 +85,7 @@ class Rows:
     Attributes:
         x: elements ``[B, T]`` or ``[B, T, C]``, or vectors ``[B, D]``. lengths: ``[B]``, of what is no padding.
         cond: what they are conditioned on. y: vectors ``[B, E]`` that belong to x. texts: labels of the rows.
+        skip: ``[B]``, elements before what is learnt from.
     """
 
     x: Tensor
@@ -92,11 +93,28 @@ class Rows:
     cond: Any = None
     y: Tensor | None = None
     texts: tuple[str, ...] = ()
+    skip: Tensor | None = None
 
     @property
     def ids(self) -> tuple[str, ...]:
         """The rows by their numbers."""
         return tuple(f"row {number}" for number in range(len(self.x)))
+
+
+def scored(batch: Any, like: Tensor) -> Tensor:
+    """1 where an element of ``like [B, T]`` counts, 0 elsewhere: behind a row's end, and in what it only hears.
+
+    Batches have ``lengths [B]``, and may have ``skip [B]``, elements before what is learnt from.
+
+    Example:
+        >>> scored(Rows(torch.zeros(2, 3), torch.tensor([3, 1])), torch.zeros(2, 3))
+        tensor([[1., 1., 1.],
+                [1., 0., 0.]])
+    """
+    place = torch.arange(like.shape[1], device=like.device)[None]
+    real = place < batch.lengths[:, None]
+    skip = getattr(batch, "skip", None)
+    return (real if skip is None else real & (place >= skip[:, None])).to(like.dtype)
 
 
 class ObjectiveExample(NamedTuple):

@@ -18,7 +18,7 @@ from seqgen.generation.autoregressive import AutoRegressive, draw
 from seqgen.generation.examples import networks as networks_of
 from seqgen.generation.parallel import Parallel
 from seqgen.noise import Key
-from seqgen.objectives.contract import Loss, Measure, Objective, ObjectiveExample, Requirement, Rows
+from seqgen.objectives.contract import Loss, Measure, Objective, ObjectiveExample, Requirement, Rows, scored
 from seqgen.objectives.levels import BANDS, band_levels, level
 from seqgen.objectives.power import PowerConfig, power_loss
 from seqgen.objectives.style import StyleConfig, style_loss
@@ -144,9 +144,8 @@ class Distillation(Objective):
         return self
 
     def loss(self, batch: Any, player: str, rng: Key, shared: None) -> Loss:
-        batch = middle(batch, self.config.longest, hop=self.generator.hop)
-        length = torch.arange(batch.x.shape[1], device=batch.x.device)
-        real = (length[None] < batch.lengths[:, None]).to(batch.x.dtype)
+        batch = self._middle(batch)
+        real = scored(batch, batch.x[..., 0])
         weight = real.sum()
         drawn, epsilon = self.draw(batch, rng)
         kl, terms = self.divergence(drawn, epsilon, batch)
@@ -216,14 +215,14 @@ class Distillation(Objective):
 
     def heard(self, batch: Any, key: Key) -> dict[str, tuple[float, str]]:
         """Figures of the student's samples and of the recording, with their units."""
-        batch = middle(batch, self.config.longest, hop=self.generator.hop)
+        batch = self._middle(batch)
         drawn, _ = self.draw(batch, key)
-        length = int(batch.lengths[0])
-        x, y = drawn.x[:, :length], batch.x[:, :length]
+        heard = _heard(batch)
+        x, y = drawn.x[:, heard], batch.x[:, heard]
         bands = band_levels(x, y)
         return {
-            "teacher_nll": (self._surprise(x, batch), "nats/sample"),
-            "teacher_nll_recordings": (self._surprise(y, batch), "nats/sample"),
+            "teacher_nll": (self._surprise(drawn.x, batch), "nats/sample"),
+            "teacher_nll_recordings": (self._surprise(batch.x, batch), "nats/sample"),
             "level": (level(x, y), "dB"),
             "bands": (float(bands.abs().mean()), "dB"),
             **{f"band_{number}": (float(bands[number - 1]), "dB") for number in range(1, BANDS + 1)},
@@ -231,7 +230,7 @@ class Distillation(Objective):
 
     def own(self, batch: Any, key: Key) -> dict[str, tuple[float, str]]:
         """Figures of what the teacher itself draws for these features, with their units."""
-        batch = middle(batch, self.config.longest, hop=self.generator.hop)
+        batch = self._middle(batch)
         teacher, length = self.teacher, int(batch.lengths[0])
         cond = teacher.condition(batch.cond, length)
         u = torch.from_numpy(noise.block(key.seed, ~key.stream, 0, length * teacher.num_uniforms)).to(batch.x)
@@ -239,7 +238,8 @@ class Distillation(Objective):
         x, params, _ = draw(
             teacher.body, teacher.distribution, u.view(1, length, -1), start.previous, start.body, cond, temperature=1.0
         )
-        y = batch.x[:, :length]
+        heard = _heard(batch)
+        x, params, y = x[:, heard], params[:, heard], batch.x[:, heard]
         return {
             "teacher_nll_own": (-float(self._density().log_density(params, x).mean()), "nats/sample"),
             "level_own": (level(x[..., None], y), "dB"),
@@ -248,23 +248,40 @@ class Distillation(Objective):
 
     def _surprise(self, x: Tensor, batch: Any) -> float:
         params = self.teacher.distributions(x, batch.cond)
-        return -float(self._density().log_density(params, x[..., 0]).mean())
+        return -float(self._density().log_density(params, x[..., 0])[:, _heard(batch)].mean())
+
+    def _middle(self, batch: Any) -> Any:
+        """What is looked at of a batch, behind as much of its past as student and teacher reach back."""
+        reach = max((network.body.spec.context or 1) - 1 for network in (self.generator, self.teacher))
+        return middle(batch, self.config.longest, hop=self.generator.hop, reach=reach)
 
 
-def middle(batch: Any, longest: int, *, hop: int) -> Any:
-    """The batch with rows of at most ``longest`` samples, rounded up to whole hops: the middle of what they were.
+def _heard(batch: Any) -> slice:
+    """What counts of the one row of a batch."""
+    return slice(0 if batch.skip is None else int(batch.skip[0]), int(batch.lengths[0]))
 
-    Frames of context stay as they are on both sides.
+
+def middle(batch: Any, longest: int, *, hop: int, reach: int = 0) -> Any:
+    """The batch with at most ``longest`` samples of a row that count, rounded up to whole hops: the middle of what did.
+
+    Before them stay ``reach`` samples, rounded up as well, or as many as there are, to be heard only. Frames of context
+    stay as they are on both sides.
     """
     frames, kept = batch.x.shape[1] // hop, -(-longest // hop)
-    if frames <= kept:
+    skipped = 0 if batch.skip is None else int(batch.skip.max()) // hop
+    if frames - skipped <= kept:
         return batch
     first, left = (frames - kept) // 2, batch.cond.left
-    right = batch.cond.features.shape[1] - left - frames
-    x = batch.x[:, first * hop : (first + kept) * hop]
-    features = batch.cond.features[:, first : first + left + kept + right]
-    lengths = (batch.lengths - first * hop).clamp(0, kept * hop)
-    return replace(batch, x=x, cond=replace(batch.cond, features=features), lengths=lengths)
+    start = max(0, first - -(-reach // hop))
+    right, stop = batch.cond.features.shape[1] - left - frames, first + kept
+    features = batch.cond.features[:, start : stop + left + right]
+    return replace(
+        batch,
+        x=batch.x[:, start * hop : stop * hop],
+        cond=replace(batch.cond, features=features),
+        lengths=(batch.lengths - start * hop).clamp(0, (stop - start) * hop),
+        skip=torch.full_like(batch.lengths, (first - start) * hop),
+    )
 
 
 def another(batch: Any, rng: Key) -> Any:

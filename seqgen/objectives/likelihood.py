@@ -9,17 +9,14 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-import torch
-from torch import Tensor
-
 from seqgen.generation.contract import Density
 from seqgen.noise import Key
-from seqgen.objectives.contract import Loss, Measure, Objective, Requirement
+from seqgen.objectives.contract import Loss, Measure, Objective, Requirement, scored
 
 
 class Likelihood(Objective):
-    """Negative log-likelihood ``L = -1/N Σ_t ln p(x_t | x_<t, cond)`` over the N elements that are not padding, in
-    nats.
+    """Negative log-likelihood ``L = -1/N Σ_t ln p(x_t | x_<t, cond)`` over the N elements that count
+    (:func:`~seqgen.objectives.contract.scored`), in nats.
 
     Batches have ``x``, ``lengths`` and ``cond``. Terms: nats and bits per sample (both bytes of a 16-bit one together),
     named by what the task calls a sample: ``nats_per_sample``, ``bits_per_character``.
@@ -35,7 +32,7 @@ class Likelihood(Objective):
 
     def loss(self, batch: Any, player: str, rng: Key, shared: None) -> Loss:
         log_prob = self.generator.log_prob(batch.x, batch.cond)  # [B, T]
-        real = _real(batch, log_prob)
+        real = scored(batch, log_prob)
         weight = real.sum()
         total = -(log_prob * real).sum() / weight.clamp_min(1)
         nats = total.detach() * self.generator.symbols_per_sample
@@ -44,13 +41,7 @@ class Likelihood(Objective):
 
     def measure(self, batch: Any, rng: Key, index: int) -> dict[str, Measure]:
         log_prob = self.generator.log_prob(batch.x, batch.cond)  # [B, T]
-        real = _real(batch, log_prob)
+        real = scored(batch, log_prob)
         bits = -(log_prob * real).sum(dim=1) / math.log(2)
-        samples = batch.lengths // self.generator.symbols_per_sample
+        samples = real.sum(dim=1).long() // self.generator.symbols_per_sample
         return {f"bits_per_{self.facts.unit}": Measure(bits, samples)}
-
-
-def _real(batch: Any, log_prob: Tensor) -> Tensor:
-    """1 where an element of ``[B, T]`` is real, 0 where it is padding."""
-    length = torch.arange(log_prob.shape[1], device=log_prob.device)
-    return (length[None] < batch.lengths[:, None]).to(log_prob.dtype)

@@ -101,7 +101,6 @@ class Runtime(ABC):
             raise SeqgenError(
                 f"{frames} frames do not make {given.shape[1] / symbols_per_sample - self.manifest.ahead:g} samples",
                 remedy=f"ask for {frames * spec.up} samples, or {spec.alignment.first_samples(frames)} at the start of "
-                "a stream"
-                + (f", and give the noise of {self.manifest.ahead} more" if self.manifest.ahead else ""),
+                "a stream" + (f", and give the noise of {self.manifest.ahead} more" if self.manifest.ahead else ""),
             )
         return int(samples)

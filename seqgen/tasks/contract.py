@@ -191,6 +191,10 @@ class Task(ABC):
     def require_sensible(self) -> None:
         """Refuse, before a training begins, data that make no sense with the run's settings; by default nothing."""
 
+    def warnings(self, networks: Mapping[str, nn.Module]) -> list[str]:
+        """What is likely to be a mistake in how these networks are trained, a line each; by default nothing."""
+        return []
+
     def describe(self) -> str:
         """The training data in a few words, for the line that a training begins with."""
         return f"{self.facts.examples:,} examples"

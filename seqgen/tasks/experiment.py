@@ -247,5 +247,3 @@ def _unfit(made: dict[str, nn.Module], source: str, error: SeqgenError) -> Seqge
         fitting.append(name)
     choice = f"; or set objective to {' or '.join(fitting)}" if fitting else ""
     return SeqgenError(f"{source}: {error.problem}", remedy=f"{error.remedy}{choice}")
-
-

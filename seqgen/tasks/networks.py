@@ -45,6 +45,29 @@ def network(component: Component, facts: Facts, *, source: str) -> nn.Module:
     raise registry.unknown("network", component.name, known, source)
 
 
+def shortened(networks: Mapping[str, nn.Module], *, segment: int, context: int, remedy: str) -> list[str]:
+    """Warnings of networks that reach farther back than training rows let them, so that the ends of their reach learn
+    from nothing what they will meet in use.
+
+    Args:
+        segment: samples of a row that are learnt from. context: those that are heard before them.
+        remedy: what to set, with ``{reach}`` for the samples that a network reaches back.
+    """
+    found = []
+    for name, made in networks.items():
+        spec = getattr(made.body if isinstance(made, Generator) else made, "spec", None)
+        if spec is None or spec.context is None:
+            continue
+        per, lanes = (made.symbols_per_sample, made.lanes) if isinstance(made, Generator) else (1, 1)
+        reach = -(-spec.context // per) * lanes
+        if reach > max(segment, context):
+            found.append(
+                f"networks.{name} reaches {reach:,} samples back, of which training rows of {segment:,} with "
+                f"{context:,} before them show it fewer than a stream will; {remedy.format(reach=reach)}"
+            )
+    return found
+
+
 def require_vocab_size(networks: Mapping[str, nn.Module], vocab_size: int) -> None:
     """Refuse networks that read another alphabet than the data's.
 

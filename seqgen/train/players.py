@@ -141,9 +141,7 @@ class Players:
         for group in self._optimisers[player].param_groups:
             group["lr"] = self.learning_rate(player, step)
         limit = (self.settings.clip_norm if one.clip_norm is None else one.clip_norm) or float("inf")
-        norm = self.fabric.clip_gradients(
-            self._module, self._wrapped[player], max_norm=limit, error_if_nonfinite=False
-        )
+        norm = self.fabric.clip_gradients(self._module, self._wrapped[player], max_norm=limit, error_if_nonfinite=False)
         assert norm is not None  # Fabric returns it whenever max_norm is given
         before = self._positions(player)
         self._wrapped[player].step()

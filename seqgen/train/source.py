@@ -33,4 +33,3 @@ class Source(ABC):
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Continue from the tensors of :meth:`state`."""
-

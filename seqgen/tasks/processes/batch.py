@@ -16,12 +16,14 @@ class Batch:
     Attributes:
         x: ``[B, T]`` int64 symbols, or real samples ``[B, T, 1]``. lengths: ``[B]``, T for each row.
         ids: the rows by their numbers. cond: frames that they are conditioned on, where the process has any.
+        skip: ``[B]``, elements that are heard only.
     """
 
     x: Tensor
     lengths: Tensor
     ids: tuple[str, ...]
     cond: Frames | None = None
+    skip: Tensor | None = None
 
 
 def numbered(rows: range) -> tuple[str, ...]:

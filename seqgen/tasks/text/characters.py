@@ -20,7 +20,7 @@ from seqgen.generation.contract import Generator
 from seqgen.noise import Key
 from seqgen.spec import Facts
 from seqgen.tasks.contract import Evaluation, Sampling, Split, System, Task, TaskExample
-from seqgen.tasks.networks import require_vocab_size
+from seqgen.tasks.networks import require_vocab_size, shortened
 from seqgen.tasks.table import Gathered, Table
 from seqgen.train.report import Report
 from seqgen.train.source import Source
@@ -120,6 +120,9 @@ class Characters(Task):
         alphabet = (UNKNOWN, *sorted(set(text) - {UNKNOWN}))
         return Facts(examples=len(text), vocab_size=len(alphabet), unit="character", alphabet=alphabet)
 
+    def warnings(self, networks: Mapping[str, nn.Module]) -> list[str]:
+        return shortened(networks, segment=self.config.segment, context=0, remedy="set task.segment to {reach} or more")
+
     def describe(self) -> str:
         return f"{self.facts.examples:,} characters of {self.facts.vocab_size} kinds"
 
@@ -149,9 +152,7 @@ class Characters(Task):
 
     def _stretches(self, text: str) -> Stretches:
         settings = self.run.train
-        return Stretches(
-            self.encode(text), segment=self.config.segment, rows=settings.batch_size, seed=settings.seed
-        )
+        return Stretches(self.encode(text), segment=self.config.segment, rows=settings.batch_size, seed=settings.seed)
 
     def encode(self, text: str) -> npt.NDArray[np.int64]:
         """Symbols of a text, int64 ``[N]``; characters that were not in the training text become the unknown one."""

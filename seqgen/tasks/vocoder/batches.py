@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,7 @@ class Batch:
     Attributes:
         x: ``[B, T]`` int64 symbols, or ``[B, T, 1]`` float32 where the codec is real-valued.
         lengths: ``[B]`` int64; positions of ``x`` that are real, the rest is encoded silence.
+        skip: ``[B]`` int64; of the real positions so many are there to be heard only: what follows them is learnt from.
         cond: log-mel frames ``[B, left + F + right, n_mels]`` float32 and speakers; frame ``left`` covers the first
             sample of ``x``.
         ids: utterance ids. texts: their transcripts.
@@ -47,6 +48,7 @@ class Batch:
     cond: Frames
     ids: tuple[str, ...]
     texts: tuple[str, ...] = ()
+    skip: Tensor | None = None
 
 
 def _samples(utterance: Utterance, first: int, last: int) -> npt.NDArray[np.float32]:
@@ -142,13 +144,18 @@ class SegmentBatches:
     share of the corpus demands; the last offset may reach beyond the end by less than a hop. Nothing is kept between
     batches and only metadata is in memory: training resumes at any step by asking for it.
 
-    Shapes: ``x`` ``[B, segment · symbols_per_sample]``, ``cond`` ``[B, left + segment / hop + right, n_mels]``.
-    Frames outside the recording are ``features.silence``; the others equal those of the whole recording.
+    With ``context`` a row begins so many samples before its stretch, or where the recording begins: then each sample
+    that is learnt from has the past that it will have when it is generated, as far back as that. ``skip`` says where
+    the stretch begins.
+
+    Shapes: ``x`` ``[B, T · symbols_per_sample]``, ``cond`` ``[B, left + T / hop + right, n_mels]`` with T the segment
+    and the longest context of the batch. Frames outside the recording are ``features.silence``; the others equal those
+    of the whole recording.
 
     Args:
         data: utterances, all at ``features.sample_rate``. features, codec: what is computed from the samples.
         prediction: the codec is given the excitation that this leaves (``None``: the waveform).
-        segment: samples, a multiple of the hop. batch_size: sequences of the global batch.
+        segment, context: samples, multiples of the hop. batch_size: sequences of the global batch.
         seed: of the run. left, right: frames of context and of look-ahead.
         speakers: index of each speaker; by default the data's own, sorted.
 
@@ -171,6 +178,7 @@ class SegmentBatches:
         codec: Codec,
         prediction: LinearPrediction | None = None,
         segment: int,
+        context: int = 0,
         batch_size: int,
         seed: int,
         left: int = 0,
@@ -184,7 +192,13 @@ class SegmentBatches:
             )
         if batch_size <= 0:
             raise SeqgenError(f"batch_size {batch_size}", remedy="give at least 1")
+        if context < 0 or context % features.hop:
+            raise SeqgenError(
+                f"context of {context} samples is not a multiple of the hop {features.hop}",
+                remedy=f"use {max(0, -(-context // features.hop)) * features.hop}",
+            )
         self.data, self.segment, self.batch_size, self.seed = data, segment, batch_size, seed
+        self.context = context
         self._window = _Window.build(
             data, features=features, codec=codec, prediction=prediction, left=left, right=right, speakers=speakers
         )
@@ -232,7 +246,14 @@ class SegmentBatches:
         if step < 0:
             raise IndexError(f"batch {step}")
         utterances, offsets = zip(*self.draws(step), strict=True)
-        return self._window.batch(utterances, offsets, self.segment)
+        if not self.context:
+            return self._window.batch(utterances, offsets, self.segment)
+        heard = [min(offset, self.context) for offset in offsets]
+        starts = [offset - before for offset, before in zip(offsets, heard, strict=True)]
+        batch = self._window.batch(utterances, starts, max(heard) + self.segment)
+        skip = torch.tensor(heard) * self._window.codec.symbols_per_sample
+        ends = skip + self.segment * self._window.codec.symbols_per_sample
+        return replace(batch, lengths=torch.minimum(batch.lengths, ends), skip=skip)
 
 
 class UtteranceBatches(Sequence[Batch]):

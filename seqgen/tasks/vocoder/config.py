@@ -20,7 +20,9 @@ class VocoderConfig:
         codec: how a waveform becomes the sequence to model (``bytes16``, ``mulaw8``, ``float``).
         prediction: order of the linear prediction that the features give (0: none). The model then learns its
             excitation, and the waveform is filtered back from what it makes; for ``bytes16``.
-        segment: samples per training row, a multiple of the hop.
+        segment: samples that a training row is learnt from, a multiple of the hop.
+        context: samples before them that are heard only, a multiple of the hop (0: a row begins as a stream does). As
+            far as networks reach back, so that they meet in training what they meet in use.
         valid_utterances: how many validation utterances (the first by id) are scored during training; 0 means all.
         test_utterances: the same for the test set of ``seqgen eval``.
     """
@@ -32,6 +34,7 @@ class VocoderConfig:
     codec: str = "bytes16"
     prediction: int = 0
     segment: int = 960
+    context: int = 0
     valid_utterances: int = 0
     test_utterances: int = 0
 
@@ -42,6 +45,10 @@ class VocoderConfig:
         if self.segment <= 0 or self.segment % self.features.hop:
             raise SeqgenError(
                 f"'segment' is {self.segment}", remedy=f"give a multiple of the hop ({self.features.hop})"
+            )
+        if self.context < 0 or self.context % self.features.hop:
+            raise SeqgenError(
+                f"'context' is {self.context}", remedy=f"give 0 or a multiple of the hop ({self.features.hop})"
             )
 
 

@@ -33,6 +33,7 @@ from seqgen.runtime import open_runtime, runnable
 from seqgen.runtime.contract import Runtime
 from seqgen.spec import Facts, require_same_signature
 from seqgen.tasks.contract import Evaluation, Exporting, Sampling, Split, System, Task, TaskExample
+from seqgen.tasks.networks import shortened
 from seqgen.tasks.run import RunConfig
 from seqgen.tasks.table import Table
 from seqgen.tasks.vocoder import lengths
@@ -147,6 +148,10 @@ class Vocoding(Task):
                 remedy="train both on the same data directory",
             )
 
+    def warnings(self, networks: Mapping[str, nn.Module]) -> list[str]:
+        hop, rows = self.options.features.hop, {"segment": self.options.segment, "context": self.options.context}
+        return shortened(networks, **rows, remedy=f"set task.context to that, in whole hops of {hop}")
+
     def describe(self) -> str:
         data = self._data(Path(self.options.train), quiet=True)
         return f"{len(data)} utterances ({data.seconds / 60:.1f} min, {len(self.facts.speakers)} speakers)"
@@ -176,10 +181,9 @@ class Vocoding(Task):
         }
         if not training:
             return Recordings(None, UtteranceBatches(data, batch_size=rows, **given))
-        settings = self.run.train
-        segments = SegmentBatches(
-            data, segment=self.options.segment, batch_size=settings.batch_size, seed=settings.seed, **given
-        )
+        settings, options = self.run.train, self.options
+        given |= {"segment": options.segment, "context": options.context}
+        segments = SegmentBatches(data, batch_size=settings.batch_size, seed=settings.seed, **given)
         return Recordings(segments, None, settings.workers)
 
     def vocoder(self, networks: Mapping[str, nn.Module]) -> Vocoder:
