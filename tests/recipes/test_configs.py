@@ -57,6 +57,7 @@ def test_it_loads_and_builds(path: Path, speakers: tuple[str, ...]) -> None:
     assert set(made) == set(run.networks) - pretrained
     sizes = [sum(parameter.numel() for parameter in network.parameters()) for network in made.values()]
     assert sum(sizes) > 0
+    assert task.warnings(made) == []  # its rows show networks all that they reach back to
     if run.task.name == "vocoder":
         assert min(sizes) > 1000
         options = config.options(run.task, registry.TASKS, source=str(path))
@@ -73,6 +74,50 @@ def require_a_voice(run: RunConfig, task: VocoderConfig, generator: object, spea
     assert generator.speakers == (len(speakers) if len(speakers) > 1 else 0)
     assert generator.conditioner is not None
     assert generator.conditioner.spec.up == task.features.hop  # factors follow from the hop
+
+
+SIZES = {"samples", "longest", "windows"}
+
+
+TINY = [path for path in FILES if path.name == "tiny.yaml" and (path.parent / "base.yaml").exists()]
+
+
+@pytest.mark.parametrize("path", TINY, ids=lambda path: str(path.relative_to(EGS)))
+def test_a_tiny_run_is_of_the_same_method_as_the_real_one(path: Path) -> None:
+    """The same losses with the same weights, the same kind of sequence and of distribution, on smaller networks."""
+    tiny, base = load(path), load(path.parent / "base.yaml")
+    assert _plain(tiny.objective) == _plain(base.objective)
+    for name in ("codec", "prediction"):
+        assert tiny.task.options.get(name) == base.task.options.get(name)
+    assert bool(tiny.task.options.get("context")) == bool(base.task.options.get("context"))
+    assert tiny.networks.keys() == base.networks.keys()
+    for ours, theirs in zip(tiny.networks.values(), base.networks.values(), strict=True):
+        assert ours.name == theirs.name
+        assert ours.options.get("gain_normalized") == theirs.options.get("gain_normalized")
+        bodies = [one.options.get("body", one.options.get("flow", {})) for one in (ours, theirs)]
+        assert [bodies[0].get(key) for key in ("name", "unit")] == [bodies[1].get(key) for key in ("name", "unit")]
+
+
+def _plain(component: config.Component) -> dict[str, object]:
+    """Options without those that are sizes."""
+
+    def kept(options: dict[str, object]) -> dict[str, object]:
+        return {
+            key: kept(value) if isinstance(value, dict) else value for key, value in options.items() if key not in SIZES
+        }
+
+    return {"name": component.name, **kept(dict(component.options))}
+
+
+def test_what_was_found_on_one_corpus_is_what_others_begin_with() -> None:
+    """Students by the losses with which they speak; WaveRNNs of one reader on the excitation, at its scale."""
+    found, begun = (load(EGS / corpus / "parallel_wavenet" / "conf" / "base.yaml") for corpus in ("fsdd", "ljspeech"))
+    assert found.objective.options["contrast"] == begun.objective.options["contrast"] == 0
+    assert found.objective.options["power"]["weight"] == begun.objective.options["power"]["weight"] == 10
+    demo, reader = (load(EGS / path) for path in ("demo/conf/voice.yaml", "ljspeech/wavernn/conf/base.yaml"))
+    assert demo.task.options["prediction"] == reader.task.options["prediction"] > 0
+    units = [run.networks["generator"].options["body"]["unit"] for run in (demo, reader)]
+    assert units[0] == units[1] < 256
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(EGS)))

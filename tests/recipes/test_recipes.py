@@ -43,10 +43,14 @@ COMPARISONS = {
 def _run(
     repository: Path, recipe: str, *options: str, script: str = "run", **assigned: str
 ) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | assigned | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "OMP_NUM_THREADS": "1",
-    }
+    environment = (
+        os.environ
+        | assigned
+        | {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "OMP_NUM_THREADS": "1",
+        }
+    )
     command = ["bash", f"egs/{recipe}/{script}.sh", *options]
     return subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True, timeout=400)
 
