@@ -33,7 +33,12 @@ def difference(ours: dict[str, Any], theirs: dict[str, Any]) -> str:
         )
     bits = np.array([mine[key][0] - other[key][0] for key in mine])
     found = ratio(bits * NATS, np.array([mine[key][1] for key in mine]))
-    return f"{found.value:+.4f} ± {found.half_width:.4f}"
+    return f"{found.value:+.4f}{interval(found.half_width)}"
+
+
+def interval(half: float | None) -> str:
+    """Half of a 95 % interval behind its value; nothing where one recording has none."""
+    return f" ± {half:.4f}" if half is not None and math.isfinite(half) else ""
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -45,9 +50,10 @@ def read(path: Path) -> dict[str, Any]:
 def row(directory: Path, first: dict[str, Any]) -> str:
     """One model's line."""
     exact, rounded = read(directory / "eval.json"), read(directory / "int8.json")
+    half = exact["bits_per_sample_95"]
     cells = [
         directory.name,
-        f"{exact['bits_per_sample'] * NATS:.4f} ± {exact['bits_per_sample_95'] * NATS:.4f}",
+        f"{exact['bits_per_sample'] * NATS:.4f}{interval(half and half * NATS)}",
         difference(exact, first),
         difference(rounded, read(directory / "float32.json")) if rounded else "–",
     ]

@@ -82,7 +82,9 @@ class Summary(NamedTuple):
     utterances: int
 
     def __str__(self) -> str:
-        return f"{self.mean:.3f} ± {self.half_width:.3f}"
+        if not math.isfinite(self.mean):
+            return "undefined"
+        return f"{self.mean:.3f} ± {self.half_width:.3f}" if math.isfinite(self.half_width) else f"{self.mean:.3f}"
 
 
 def summarise(rows: Sequence[Mapping[str, float]]) -> dict[str, Summary]:

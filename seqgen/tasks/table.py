@@ -31,7 +31,8 @@ class Figure(NamedTuple):
     def __str__(self) -> str:
         interval = f" ± {self.half_width:.3f}" if math.isfinite(self.half_width) else ""
         most = f", at most {self.cap:.3f} ({self.cap_formula})" if math.isfinite(self.cap) else ""
-        return f"{self.value:.3f}{interval}" + (f" {self.unit}" if self.unit else "") + most
+        value = f"{self.value:.3f}{interval}" if math.isfinite(self.value) else "undefined"
+        return value + (f" {self.unit}" if self.unit else "") + most
 
     @property
     def leans(self) -> bool:

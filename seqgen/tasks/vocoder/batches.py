@@ -23,6 +23,7 @@ from seqgen.data.loader import loader
 from seqgen.errors import SeqgenError
 from seqgen.spec import FeatureSpec
 from seqgen.stream.conditioning import Frames
+from seqgen.tasks.vocoder.config import number_of
 from seqgen.train.source import Source
 
 _STREAM = noise.name_to_stream("seqgen.data.segments")
@@ -69,7 +70,7 @@ class _Window:
     prediction: LinearPrediction | None
     left: int
     right: int
-    speakers: dict[str, int]
+    speakers: tuple[str, ...]
 
     @staticmethod
     def build(
@@ -86,9 +87,9 @@ class _Window:
         data.require_rate(features.sample_rate)
         if left < 0 or right < 0:
             raise SeqgenError(f"context of {left} and {right} frames", remedy="give frames of at least 0")
-        known = {name: index for index, name in enumerate(speakers or data.speakers)}
+        known = tuple(speakers or data.speakers)
         for utterance in data:
-            if utterance.speaker not in known:
+            if number_of(utterance.speaker, known) is None:
                 raise SeqgenError(
                     f"{data.path}: '{utterance.id}' is spoken by '{utterance.speaker}', "
                     f"whom the model does not know (it knows {', '.join(known)})",
@@ -129,7 +130,7 @@ class _Window:
             lengths=torch.tensor(real) * self.codec.symbols_per_sample,
             cond=Frames(
                 torch.from_numpy(mel),
-                torch.tensor([self.speakers[one.speaker] for one in utterances]),
+                torch.tensor([number_of(one.speaker, self.speakers) for one in utterances]),
                 self.left,
             ),
             ids=tuple(one.id for one in utterances),
@@ -210,7 +211,7 @@ class SegmentBatches:
     @property
     def speakers(self) -> tuple[str, ...]:
         """Speakers in the order of their indices."""
-        return tuple(self._window.speakers)
+        return self._window.speakers
 
     def shard(self, rank: int, world: int) -> SegmentBatches:
         """Rows ``rank, rank + world, …`` of the same global batches, for one of ``world`` processes.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from seqgen import registry
@@ -50,6 +51,14 @@ class VocoderConfig:
             raise SeqgenError(
                 f"'context' is {self.context}", remedy=f"give 0 or a multiple of the hop ({self.features.hop})"
             )
+
+
+def number_of(speaker: str, speakers: Sequence[str]) -> int | None:
+    """Number of a speaker among those that a voice was trained on, ``None`` for a stranger to it; a voice of one tells
+    nobody apart, and takes everybody as that one."""
+    if len(speakers) == 1:
+        return 0
+    return speakers.index(speaker) if speaker in speakers else None
 
 
 def facts_of(codec: str, features: FeatureSpec, speakers: tuple[str, ...], examples: int = 0) -> Facts:

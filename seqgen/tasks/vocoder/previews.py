@@ -10,6 +10,7 @@ from seqgen.data.directory import Utterance
 from seqgen.generation.vocoder import Vocoder
 from seqgen.spec import Facts
 from seqgen.stream.conditioning import Frames
+from seqgen.tasks.vocoder.config import number_of
 from seqgen.tasks.vocoder.evaluation import recording
 from seqgen.train.report import Report
 
@@ -27,7 +28,7 @@ def preview(vocoder: Vocoder, utterance: Utterance, facts: Facts, report: Report
     count = (len(audio) + generator.ahead) * generator.symbols_per_sample * generator.num_uniforms
     place = generator.body.zeros(0).device
     u = torch.from_numpy(noise.block(seed, 0, 0, count)).reshape(1, -1, generator.num_uniforms).to(place)
-    speaker = torch.tensor([facts.speakers.index(utterance.speaker)])
+    speaker = torch.tensor([number_of(utterance.speaker, facts.speakers)])
     made = vocoder.make(u, Frames(heard.to(place), speaker.to(place)))[0].numpy()
     for name, sound in (("reference", audio), ("sample", made)):
         report.audio(f"{utterance.id}/{name}", sound, rate, step)

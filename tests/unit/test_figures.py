@@ -1,0 +1,165 @@
+"""Figures of evaluations: means and intervals in closed form, what one example or none gives, whose data are judged."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from seqgen.audio import io
+from seqgen.data import directory
+from seqgen.data.directory import DataDir, Utterance
+from seqgen.errors import SeqgenError
+from seqgen.metrics.table import Summary, summarise
+from seqgen.objectives.contract import Measure
+from seqgen.tasks import experiment
+from seqgen.tasks.contract import Evaluation, Exporting
+from seqgen.tasks.table import Figure, Gathered, ratio
+from seqgen.tasks.vocoder.config import number_of
+from seqgen.tasks.vocoder.task import Vocoding
+from tests.runtime.voices import tiny_run
+
+
+def test_a_ratio_is_of_sums_and_its_interval_that_of_the_delta_method() -> None:
+    """Written out for two examples: ``1.96 |a_1 - m w_1| √2 / (√2 · mean w)``, as the residuals add up to nothing."""
+    found = ratio(np.array([10.0, 60.0]), np.array([2, 5]), "bits")
+    assert found.value == pytest.approx(70 / 7)
+    residual = 10 - 2 * 70 / 7
+    assert found.half_width == pytest.approx(1.96 * abs(residual) * math.sqrt(2) / (math.sqrt(2) * 3.5))
+    assert found.unit == "bits"
+    equal = ratio(np.array([1.0, 2.0, 6.0]), np.array([1, 1, 1]))
+    assert equal.half_width == pytest.approx(1.96 * np.std([1, 2, 6], ddof=1) / math.sqrt(3))
+
+
+def test_a_ratios_interval_covers_it_95_times_in_100() -> None:
+    rng, hit = np.random.default_rng(0), 0
+    for _ in range(2000):
+        weights = rng.integers(50, 400, 40)
+        found = ratio(weights * 5.0 + np.sqrt(weights) * 9 * rng.standard_normal(40), weights)
+        hit += abs(found.value - 5.0) < found.half_width
+    assert 0.92 < hit / 2000 < 0.97
+
+
+def test_batches_of_any_size_give_one_figure() -> None:
+    amounts, weights = torch.tensor([3.0, 8.0, 1.0, 7.0]), torch.tensor([1, 4, 1, 2])
+    whole, parts = Gathered(), Gathered()
+    whole.add({"x": Measure(amounts, weights, "nats", 9.0, "ln K")}, "abcd")
+    for first, last in ((0, 3), (3, 4)):
+        part = Measure(amounts[first:last], weights[first:last], "nats", 9.0, "ln K")
+        parts.add({"x": part}, "abcd"[first:last])
+    assert whole.figures == parts.figures
+    assert whole.figures["x"][:1] == (19 / 8,)
+    assert whole.examples["x"]["b"] == (8.0, 4)
+    assert str(whole.figures["x"]).endswith(" nats, at most 9.000 (ln K)")
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ([], "undefined"),
+        ([math.nan], "undefined"),
+        ([4.0], "4.000"),
+        ([4.0, math.nan], "4.000"),
+        ([4.0, 6.0], f"5.000 ± {stats.t.ppf(0.975, 1) * math.sqrt(2) / math.sqrt(2):.3f}"),
+    ],
+)
+def test_what_has_no_interval_is_told_without_one(values: list[float], said: str) -> None:
+    rows = [{"mcd": value} for value in values]
+    found = summarise(rows)["mcd"] if rows else Summary(math.nan, math.nan, 0)
+    assert str(found) == said
+    assert found.utterances == sum(not math.isnan(value) for value in values)
+    kept = np.array([value for value in values if not math.isnan(value)])
+    if len(kept):
+        assert "nan" not in str(ratio(kept, np.ones(len(kept))))
+
+
+@pytest.mark.parametrize(
+    ("figure", "said"),
+    [
+        (Figure(1.5), "1.500"),
+        (Figure(1.5, 0.25, "nats"), "1.500 ± 0.250 nats"),
+        (Figure(math.nan), "undefined"),
+        (Figure(math.nan, 1.0, "dB"), "undefined dB"),
+        (Figure(2.0, math.inf), "2.000"),
+    ],
+)
+def test_a_figure_says_what_it_knows(figure: Figure, said: str) -> None:
+    assert str(figure) == said
+
+
+def test_speakers_are_told_apart_where_there_are_several() -> None:
+    assert [number_of(name, ("ann", "bo")) for name in ("ann", "bo", "cy")] == [0, 1, None]
+    assert [number_of(name, ("ann",)) for name in ("ann", "bo", "")] == [0, 0, 0]
+
+
+# --- evaluations of one recording, and of somebody else's
+
+
+def recorded(folder: Path, speaker: str, count: int) -> str:
+    """A data directory of short tones of one speaker."""
+    made = []
+    for number in range(count):
+        path, samples = folder / f"{speaker}-{number}.wav", 2400 + 170 * number
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sound = 0.3 * np.sin(np.arange(samples) * (0.1 + 0.02 * number))
+        io.write(path, sound.astype(np.float32), 8000)
+        made.append(Utterance(f"{speaker}-{number}", path, 8000, 0, samples, speaker))
+    directory.write(folder / speaker, made)
+    return str(folder / speaker)
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    root = tmp_path_factory.mktemp("speakers")
+    return {speaker: recorded(root, speaker, count) for speaker, count in (("ann", 2), ("bo", 2), ("one", 1))}
+
+
+def task_for(train: str, test: str) -> Vocoding:
+    task = experiment.task_of(tiny_run(train=train, valid=test, test=test), source="here")
+    assert isinstance(task, Vocoding)
+    return task
+
+
+def test_one_recording_is_judged_without_intervals(places: dict[str, str]) -> None:
+    task = task_for(places["one"], places["one"])
+    table = task.evaluate(experiment.build(task, source="here"), Evaluation(likelihood_only=False))
+    assert "nan" not in table.text()
+    assert "±" not in table.text()
+    plain = json.loads(json.dumps(table.plain(), allow_nan=False))
+    assert plain["bits_per_sample_95"] is None
+    assert plain["scores"]["mcd"]["half_width"] is None
+    assert plain["scores"]["mcd"]["utterances"] == 1
+
+
+def test_a_voice_of_one_speaker_is_judged_on_anybodys_recordings(places: dict[str, str], tmp_path: Path) -> None:
+    """As experiment and as bundle, with the same bits; and what it is validated on may be anybody's too."""
+    task = task_for(places["ann"], places["ann"])
+    system = experiment.build(task, source="here")
+    other = Evaluation(data=Path(places["bo"]), likelihood_only=True)
+    found = task.evaluate(system, other).examples["bits_per_sample"]
+    assert {name: samples for name, (_, samples) in found.items()} == {"bo-0": 2400, "bo-1": 2570}
+    bundle = task.export(system, tmp_path / "voice", Exporting())
+    opened = task.open_bundle(bundle, "native")
+    rounded = task.evaluate(opened, Evaluation(data=Path(places["bo"]))).examples["bits_per_sample"]
+    assert {name: amounts[0] for name, amounts in rounded.items()} == pytest.approx(
+        {name: amounts[0] for name, amounts in found.items()}, rel=1e-5
+    )
+    beside = task_for(places["ann"], places["bo"])
+    (batch,) = beside.source("valid", system.networks).whole()
+    assert batch.cond.speaker.tolist() == [0, 0]
+
+
+def test_a_voice_of_several_refuses_a_stranger(places: dict[str, str], tmp_path: Path) -> None:
+    both = tmp_path / "both"
+    directory.write(both, [one for name in ("ann", "bo") for one in DataDir.load(Path(places[name]))])
+    task = task_for(str(both), str(both))
+    system = experiment.build(task, source="here")
+    with pytest.raises(SeqgenError, match="spoken by 'one', whom the model does not know"):
+        task.evaluate(system, Evaluation(data=Path(places["one"]), likelihood_only=True))
+    shutil.rmtree(both)
