@@ -27,7 +27,7 @@ from serving.workers.ipc import (
     encode_notice,
     encode_request,
 )
-from serving.workers.ring import MAX_RECORD, RingError, RingReader, RingWriter, records
+from serving.workers.ring import _HEAD, MAX_RECORD, RingError, RingReader, RingWriter, records
 
 reals = st.floats(0, 1e6)
 events = st.builds(
@@ -78,6 +78,24 @@ def test_a_long_event_goes_in_pieces_and_tells_the_rest_with_the_last():
     assert b"".join(piece.data for piece in cut) == data
     assert max(len(piece.data) for piece in cut) == MAX_RECORD
     assert [(piece.seconds, piece.over) for piece in cut] == [(0.0, False), (0.0, False), (3.0, True)]
+
+
+@pytest.mark.parametrize("before", [0, 3, 60])
+@pytest.mark.parametrize("short", [0, 1, 20, _HEAD.size - 1, _HEAD.size])
+def test_a_record_needs_room_for_its_head_too(before: int, short: int) -> None:
+    """To the byte, wherever the ring has come to: with what is left its sound may just fit, or the whole of it."""
+    size, data = 200, bytes(range(80))
+    memory = memoryview(bytearray(size))
+    writer, reader = RingWriter(memory), RingReader(memory)
+    writer.put(StreamEvent((0, 1), bytes(before)))
+    reader.read(writer.head)
+    writer.freed(reader.tail)
+    kept = StreamEvent((0, 1), bytes(size - 2 * _HEAD.size - len(data) + short))
+    assert writer.put(kept)
+    fits = writer.put(StreamEvent((0, 2), data))
+    assert fits is (short == 0)
+    assert writer.head - reader.tail <= size
+    assert reader.read(writer.head) == [kept, *([StreamEvent((0, 2), data)] if fits else [])]
 
 
 def test_a_ring_that_cannot_be_is_refused():
