@@ -22,6 +22,8 @@ _LOOK = 0.05  # seconds between two looks at what is still going on
 
 
 _LONGEST_MESSAGE = 1 << 20  # of a WebSocket
+_AT_ONCE = 32  # connections accepted before the budget sees them: more of them would take all descriptors
+_QUEUE = 1024  # connections that the system may keep until they are accepted
 _TOLD_ELSEWHERE = frozenset({
     "ASGI callable returned without completing handshake.",  # an upgrade refused by HTTP: no mistake
     "Invalid HTTP request received.",  # stands in the access log, with who sent it
@@ -46,6 +48,7 @@ def configuration(
         log_level="warning",
         access_log=False,
         server_header=False,
+        backlog=_AT_ONCE,
         lifespan="on",
         ws_max_size=_LONGEST_MESSAGE,
         ws_per_message_deflate=False,  # sound hardly shrinks, and packing delays it
@@ -96,6 +99,8 @@ class DrainingServer(uvicorn.Server):
         finally:
             self.config.ssl = context
         if self.started:
+            for listener in sockets or []:
+                listener.listen(_QUEUE)
             self._report_started()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
