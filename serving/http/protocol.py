@@ -27,14 +27,15 @@ _KINDS = {400: "invalid_request_error", 404: "not_found_error", 405: "invalid_re
 @dataclass(frozen=True, slots=True)
 class RequestLimits:
     """Limits of one request: bytes of body, seconds of sound, seconds to send the body, seconds without reading,
-    seconds that a WebSocket may say nothing while nothing is being made for it, seconds of one utterance of a
-    WebSocket, and bytes of input that may wait for their turn in one."""
+    seconds that a WebSocket may say nothing while nothing is being made for it, seconds until it opens its first
+    context, for which a slot is kept, seconds of one of its utterances, and bytes of input that may wait in one."""
 
     body: int = 32 << 20
     sound: float = 600.0
     upload: float = 60.0
     stall: float = 60.0
     idle: float = 60.0
+    greeting: float = 10.0
     utterance: float = 4 * 3600.0
     waiting: int = 192 << 20
 

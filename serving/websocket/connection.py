@@ -48,6 +48,8 @@ class StreamConnection:
         self._outbox = Outbox(send, limits.stall)
         self._host = ContextHost(self._protocol, self._outbox, limits, tokens, lease, self._perform, voice, request_id)
         self._contexts: dict[int, StreamContext] = {}
+        self._opened = False  # there was a context
+        self._greeting = min(limits.greeting, limits.idle)
         self._ending: set[asyncio.Task[None]] = set()  # of contexts, until they have let go of all they held
 
     async def run(self, receive: Receive) -> None:
@@ -76,18 +78,18 @@ class StreamConnection:
         Raises:
             ClientDisconnected: where the client hangs up before.
         """
-        count = 0
+        count, begun = 0, asyncio.get_running_loop().time()
         while not self._protocol.over:
             await self._outbox.room()
             count += 1
             if not count % _TURN:
                 await asyncio.sleep(0)
             try:
-                async with asyncio.timeout(self._limits.idle):
+                async with asyncio.timeout(self._patience(begun)):
                     message = await receive()
             except TimeoutError:
                 if self._protocol.idle:
-                    self._perform(self._protocol.silent(self._limits.idle))
+                    self._perform(self._protocol.silent(self._limits.idle if self._opened else self._greeting))
                 continue
             if message["type"] == "websocket.disconnect":
                 raise ClientDisconnected
@@ -95,6 +97,11 @@ class StreamConnection:
                 self._perform(self._protocol.receive_binary(data))
             else:
                 self._perform(self._protocol.receive_text(message["text"]))
+
+    def _patience(self, begun: float) -> float:
+        """Seconds in which something has to come; a slot waits for a first context, whatever else is said."""
+        now = asyncio.get_running_loop().time()
+        return self._limits.idle if self._opened else max(0.0, begun + self._greeting - now)
 
     def _perform(self, actions: Sequence[protocol.Action]) -> None:
         for action in actions:
@@ -104,7 +111,7 @@ class StreamConnection:
                 self._outbox.close(action.code, action.reason)
             elif isinstance(action, protocol.OpenStream):
                 context = StreamContext(action, self._host, InputQueue(self._reserve, self._memory.shrink))
-                self._contexts[action.context] = context
+                self._contexts[action.context], self._opened = context, True
                 self._ending.add(context.task)
                 context.task.add_done_callback(self._ending.discard)
             elif isinstance(action, protocol.DropContext):

@@ -193,6 +193,8 @@ class Voices:
             raise SeqgenError(f"there is no voice '{name}'", remedy="take another")
         return self._voice
 
+    find_any = find
+
 
 class Line:
     """The two ends of a simulated WebSocket. What the client says arrives in its order; it reads when it pleases.

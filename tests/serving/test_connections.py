@@ -5,8 +5,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import http.client
 import os
+import signal
+import socket
 import ssl
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -300,3 +305,47 @@ def test_tls_carries_sound_and_sockets(tmp_path):
             sock.send('{"type": "init", "input": "audio", "rate": 8000, "encoding": "f32le"}')
             assert "ready" in sock.recv(timeout=30)
         wait_for(lambda: server.app.connections.held == 0)
+
+
+FEW = """
+import resource, sys
+from serving.app import App
+from serving.edge.connections import ConnectionBudget, ConnectionLimits, most_connections
+from tests.serving.fakes import fake_vocoder
+from tests.serving.live import Live
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (192, 192))
+budget = ConnectionBudget(ConnectionLimits(total=most_connections(1024)))
+with Live(App(fake_vocoder(batch=16), threads=1, connections=budget)) as server:
+    print(server.port, budget.limits.total, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_connections_that_come_all_at_once_leave_descriptors_for_everybody(repository):
+    """More come than there are descriptors for, before the server has seen one of them."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", FEW],
+        cwd=repository,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    with process:
+        port, total = map(int, process.stdout.readline().split())
+        assert total == 192 - 128
+        process.send_signal(signal.SIGSTOP)
+        plugs = [socket.socket() for _ in range(300)]
+        for sock in plugs:
+            sock.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                sock.connect(("127.0.0.1", port))
+        process.send_signal(signal.SIGCONT)
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+            connection.request("GET", "/livez")
+            assert connection.getresponse().status == 200
+        for sock in plugs:
+            sock.close()
+        _, told = process.communicate(timeout=60)
+    assert b"Too many open files" not in told
+    assert process.returncode == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 
@@ -213,6 +214,19 @@ def test_a_reader_that_stops_holds_nothing_up_and_is_cut_off(vocoder):
 def test_one_who_never_says_a_word_is_let_go(vocoder):
     with Live(App(vocoder, threads=1, limits=RequestLimits(idle=0.1))) as server, dial(server) as sock:
         assert hear(sock, "error", None)[1]["code"] == "timeout"
+        wait_for(lambda: server.app.pool.busy == 0)
+
+
+def test_a_slot_does_not_wait_for_one_who_says_everything_but_what_to_make(vocoder):
+    limits = RequestLimits(greeting=0.3)
+    with Live(App(vocoder, threads=1, limits=limits)) as server, dial(server) as sock:
+        codes = []
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                say(sock, type="init", inputs="none")
+                codes.append(json.loads(sock.recv(timeout=30))["code"])
+        assert len(codes) > 5
+        assert set(codes) <= {"invalid_message", "timeout"}
         wait_for(lambda: server.app.pool.busy == 0)
 
 
