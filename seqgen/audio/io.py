@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -76,15 +76,15 @@ def _remembered(path: str, size: int, mtime_ns: int) -> Layout:
 
 
 @contextmanager
-def _opened(source: Source) -> Iterator[soundfile.SoundFile]:
+def _opened(source: Source, layout: Layout | None = None) -> Iterator[soundfile.SoundFile]:
     """Open a recording after checking that it is there, whole, not empty and of a supported rate."""
     name = _name(source)
     try:
-        if isinstance(source, (str, os.PathLike)):
+        if layout is None and isinstance(source, (str, os.PathLike)):
             status = Path(source).stat()
             layout = _remembered(os.fspath(source), status.st_size, status.st_mtime_ns)
-        else:
-            layout = sniff.layout(source)
+        elif layout is None:
+            layout = sniff.layout(cast(BinaryIO, source))
     except OSError as error:
         raise SeqgenError(
             f"{name}: {error.strerror or error}", remedy="give the path of a readable audio file"
@@ -180,8 +180,12 @@ def info(path: Source) -> AudioInfo:
         SeqgenError: when it is missing, unreadable, cut short, empty or of an unsupported rate.
     """
     with _opened(path) as file:
-        floating = file.subtype in ("FLOAT", "DOUBLE")
-        return AudioInfo(int(file.samplerate), int(file.frames), int(file.channels), floating)
+        return _about(file)
+
+
+def _about(file: soundfile.SoundFile) -> AudioInfo:
+    floating = file.subtype in ("FLOAT", "DOUBLE")
+    return AudioInfo(int(file.samplerate), int(file.frames), int(file.channels), floating)
 
 
 def level(path: Source) -> Level:
@@ -249,6 +253,30 @@ def blocks(path: Source, size: int) -> Iterator[npt.NDArray[np.float32]]:
         raise ValueError(f"block size must be positive, got {size}")
     name = _name(path)
     with _opened(path) as file:
+        for start in range(0, file.frames, size):
+            yield _take(file, name, min(size, file.frames - start))
+
+
+def recording(
+    path: Source, values: int, *, layout: Layout | None = None
+) -> tuple[AudioInfo, Iterator[npt.NDArray[np.float32]]]:
+    """Header of a recording, and its samples as successive blocks, of at most so many ``values`` over all channels.
+
+    Opened once. ``layout``: of its container, where that has been read. The same rules and errors as :func:`read`.
+    """
+    made = _recording(path, values, layout)
+    about = next(made)
+    assert isinstance(about, AudioInfo)
+    return about, cast("Iterator[npt.NDArray[np.float32]]", made)
+
+
+def _recording(
+    path: Source, values: int, layout: Layout | None
+) -> Iterator[AudioInfo | npt.NDArray[np.float32]]:
+    name = _name(path)
+    with _opened(path, layout) as file:
+        yield _about(file)
+        size = max(1, values // file.channels)
         for start in range(0, file.frames, size):
             yield _take(file, name, min(size, file.frames - start))
 

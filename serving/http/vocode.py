@@ -17,7 +17,7 @@ from serving.http.protocol import Headers, HttpError, RequestLimits
 from serving.http.responses import CLOSE, ClientDisconnected, find_voice, reserve_slot, send_error
 from serving.http.resume import ResumeClaim, ResumeTokens, read_resumption, require_same
 from serving.sound import sse
-from serving.sound.source import DiskFull
+from serving.sound.body import DiskFull
 from serving.voices.cache import VoiceCache
 from serving.workers.pool import Abandoned, SlotLease, WorkerPool
 from serving.workers.worker import WorkerLost

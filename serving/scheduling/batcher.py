@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
 
 from seqgen.errors import SeqgenError
 from serving.scheduling.admission import Pace
+from serving.scheduling.decoding import Decode, InlineBody
 from serving.scheduling.events import FlowControl, StreamEvent, StreamKey
 from serving.scheduling.pipeline import StreamPipeline
 from serving.scheduling.playback import PlaybackClock
@@ -36,6 +39,9 @@ FIRST_SOUND = 0.015
 """Seconds within which a newcomer should have its first sound: that is its deadline."""
 CATCH_UP_LEAD = 0.5
 """Seconds of lead beyond which others wait for those whose sound is made again from its beginning, after a break."""
+
+
+Result = TypeVar("Result")
 
 
 @dataclass
@@ -79,7 +85,7 @@ class Batcher:
         >>> while (batch := batcher.plan(now)) is not None: batch.run(); batcher.commit(batch, now); batcher.events()
 
     Attributes:
-        pace: of its calls.
+        pace: of its calls. decode: begins to decode a body; by default it is decoded when it is needed, in between.
     """
 
     def __init__(
@@ -94,6 +100,7 @@ class Batcher:
         self._occupied: dict[StreamKey, Slot] = {}
         self._events: list[StreamEvent] = []
         self.pace = Pace()
+        self.decode: Decode = InlineBody
 
     def __len__(self) -> int:
         return len(self._occupied)
@@ -110,7 +117,7 @@ class Batcher:
         if any(number == key[0] for number, _ in self._occupied) or len(self._occupied) >= self.slots:
             raise ValueError(f"slot {key[0]} is taken")
         try:
-            pipeline = StreamPipeline(vocoder, request)
+            pipeline = StreamPipeline(vocoder, request, self.decode)
         except Exception as error:  # as in _attempt
             self.reject(key, error)
             return
@@ -118,8 +125,10 @@ class Batcher:
 
     def reject(self, key: StreamKey, failure: Exception) -> None:
         """A stream ends with a failure, whether it has taken a slot or not."""
-        self._occupied.pop(key, None)
-        self._events.append(StreamEvent(key, over=True, failure=failure))
+        if key in self._occupied:
+            self._leave(key, failure)
+        else:
+            self._events.append(StreamEvent(key, over=True, failure=failure))
 
     def push(self, key: StreamKey, data: bytes) -> None:
         """More input for a stream; whoever is gone already gets none."""
@@ -151,40 +160,20 @@ class Batcher:
         for key, slot in list(self._occupied.items()):
             if slot.cancelled:
                 self._leave(key)
-            elif self._ready(key, slot, now):
-                if slot.pipeline.skipping:
-                    ready.append((CATCH_UP_LEAD, key))
-                    continue
-                dry = slot.clock.dry + slot.held_seconds if slot.clock.started else slot.clock.opened + FIRST_SOUND
-                lead = dry - now
-                if lead < MAX_LEAD:
-                    ready.append((lead, key))
-                elif slot.pipeline.request.eager:
-                    spare.append((lead, key))
-        chosen = sorted(ready or spare)
-        return self._batch([key for _, key in chosen], now) if chosen else None
+            elif (turn := self._attempt(key, partial(self._turn, key, now))) is not None:
+                (ready if turn[1] else spare).append((turn[0], key))
+        chosen = [key for _, key in sorted(ready or spare)]
+        while chosen:
+            if (batch := self._batch(chosen, now)) is not None:
+                return batch
+            chosen = [key for key in chosen[1:] if key in self._occupied]  # the first of them has left
+        return None
 
     def commit(self, batch: StreamBatch, now: float) -> None:
         """Hand over what a call made, or hold it back until it is a chunk worth sending."""
         self.pace.add(now=now, took=now - batch.planned, due=batch.due)
         for key, made in zip(batch.keys, batch.made, strict=True):
-            slot = self._occupied.get(key)
-            if slot is None or slot.cancelled:
-                continue
-            if isinstance(made, VoiceFailure):
-                self._leave(key, made)
-                continue
-            try:
-                slot.held += slot.pipeline.encode(made)
-            except SeqgenError as error:
-                self._leave(key, VoiceFailure(str(error)))
-                continue
-            seconds = len(made) / slot.pipeline.vocoder.sample_rate
-            if slot.pipeline.skipping:
-                self._events.append(StreamEvent(key, seconds=seconds))  # whoever feeds it goes by what was made
-            else:
-                slot.held_seconds += seconds
-            self._hand_over(key, slot, now)
+            self._attempt(key, partial(self._accept, key, made, now))
 
     def rest(self, now: float) -> float | None:
         """Seconds until a turn may find work again after one that found none; ``None``: not before something comes."""
@@ -202,26 +191,52 @@ class Batcher:
             for slot in self._occupied.values()
         )
 
-    def _attempt(self, key: StreamKey, action: Callable[[Slot], None]) -> None:
+    def _attempt(self, key: StreamKey, action: Callable[[Slot], Result]) -> Result | None:
+        """Do something for one stream, the only way in which that is done: what goes wrong ends this stream alone."""
         slot = self._occupied.get(key)
         if slot is None or slot.cancelled:
-            return
+            return None
         try:
-            action(slot)
-        except Exception as error:  # whatever goes wrong is this listener's answer, and must not end the worker
-            self._leave(key, error)
+            return action(slot)
+        except Exception as error:
+            if key in self._occupied:
+                self._leave(key, error)
+            return None
 
-    def _ready(self, key: StreamKey, slot: Slot, now: float) -> bool:
-        """Whether a stream can be stepped; those that have ended or gone wrong leave."""
+    def _accept(self, key: StreamKey, made: Audio | VoiceFailure, now: float, slot: Slot) -> None:
+        """Take what a call made for a stream."""
+        if isinstance(made, VoiceFailure):
+            raise made
         try:
-            shape = slot.pipeline.shape(1)
-        except Exception as error:  # as in _attempt
-            self._leave(key, error)
-            return False
+            slot.held += slot.pipeline.encode(made)
+        except SeqgenError as error:  # no fault of what was sent
+            raise VoiceFailure(str(error)) from error
+        seconds = len(made) / slot.pipeline.vocoder.sample_rate
+        if slot.pipeline.skipping:
+            self._events.append(StreamEvent(key, seconds=seconds))  # whoever feeds it goes by what was made
+        else:
+            slot.held_seconds += seconds
+        self._hand_over(key, slot, now)
+
+    def _turn(self, key: StreamKey, now: float, slot: Slot) -> tuple[float, bool] | None:
+        """Lead of a stream that can be stepped, and whether it needs to be; ``None`` where it cannot, or has enough."""
+        if not self._ready(key, now, slot):
+            return None
+        if slot.pipeline.skipping:
+            return CATCH_UP_LEAD, True
+        dry = slot.clock.dry + slot.held_seconds if slot.clock.started else slot.clock.opened + FIRST_SOUND
+        lead = dry - now
+        return (lead, lead < MAX_LEAD) if lead < MAX_LEAD or slot.pipeline.request.eager else None
+
+    def _ready(self, key: StreamKey, now: float, slot: Slot) -> bool:
+        """Whether a stream can be stepped; those that have ended leave."""
+        shape = slot.pipeline.shape(1)
         if slot.pipeline.finished:
             self._leave(key, now=now)
             return False
         slot.full = slot.flow.buffered >= self._buffered * slot.pipeline.byte_rate
+        if shape is None and slot.pipeline.decoding:
+            return False  # which is the server's own work
         if shape is None or slot.full:
             slot.clock.wait()
             if shape is None:
@@ -230,7 +245,8 @@ class Batcher:
         slot.clock.ready(now)
         return True
 
-    def _batch(self, keys: list[StreamKey], now: float) -> StreamBatch:
+    def _batch(self, keys: list[StreamKey], now: float) -> StreamBatch | None:
+        """Batch of those that can go with the first of them; ``None`` where that one went wrong."""
         first = self._occupied[keys[0]]
         vocoder = first.pipeline.vocoder
         near = [key for key in keys if self._occupied[key].pipeline.vocoder is vocoder][: vocoder.batch]
@@ -239,14 +255,12 @@ class Batcher:
         capacity = self._capacity(vocoder)
         while wanted > CHUNK_FRAMES[0] and capacity.cost(len(near), wanted * frame) > CALL_SECONDS:
             wanted //= 2
-        shape = first.pipeline.shape(wanted) or first.pipeline.shape(1)
-        assert shape is not None
-        chosen = [
-            key for key in near if (stream := self._occupied[key].pipeline.stream) is not None and stream.fits(shape)
-        ]
-        streams = [stream for key in chosen if (stream := self._occupied[key].pipeline.stream) is not None]
-        due = capacity.cost(len(streams), shape[1] / vocoder.sample_rate) / OVERHEAD
-        return StreamBatch(vocoder, chosen, [(stream, stream.step(shape[0])) for stream in streams], now, due)
+        shape = self._attempt(keys[0], lambda slot: slot.pipeline.shape(wanted) or slot.pipeline.shape(1))
+        if shape is None:
+            return None
+        steps = {key: step for key in near if (step := self._attempt(key, partial(_step, shape, wanted))) is not None}
+        due = capacity.cost(len(steps), shape[1] / vocoder.sample_rate) / OVERHEAD
+        return StreamBatch(vocoder, list(steps), list(steps.values()), now, due) if steps else None
 
     def _hand_over(self, key: StreamKey, slot: Slot, now: float) -> None:
         vocoder = slot.pipeline.vocoder
@@ -269,12 +283,18 @@ class Batcher:
 
     def _leave(self, key: StreamKey, failure: Exception | None = None, *, now: float | None = None) -> None:
         slot = self._occupied.pop(key)
-        if now is not None:
-            try:
+        try:
+            slot.pipeline.close()
+            if now is not None:
                 slot.held += slot.pipeline.ending()
-            except SeqgenError as error:
-                failure, now = error, None
-        if now is not None:
-            self._release(key, slot, now, over=True)
-        else:
-            self._events.append(StreamEvent(key, over=True, failure=failure))
+                return self._release(key, slot, now, over=True)
+        except Exception as error:  # as in _attempt
+            failure = failure or error
+        self._events.append(StreamEvent(key, over=True, failure=failure))
+
+
+def _step(shape: tuple[int, int, float], wanted: int, slot: Slot) -> tuple[VocoderStream, VocoderStep] | None:
+    """Step of that shape of a slot's stream, where it can make one once it has taken so much of its input."""
+    slot.pipeline.shape(wanted)
+    stream = slot.pipeline.stream
+    return (stream, stream.step(shape[0])) if stream is not None and stream.fits(shape) else None

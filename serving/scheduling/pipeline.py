@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from seqgen.errors import SeqgenError
+from serving.scheduling.decoding import Decode, DecodedBody, InlineBody
 from serving.scheduling.request import SAMPLE_ENCODINGS, StreamRequest
+from serving.sound.body import Body, BodyFile
 from serving.sound.formats import byte_rate, encoder, output_rate
-from serving.sound.source import from_body
+from serving.sound.source import BLOCK, FRAME_BLOCK
 from serving.voices.vocoder import Audio, StreamingVocoder, VocoderStream, provenance
 
 
@@ -24,37 +25,39 @@ class StreamPipeline:
         >>> while (shape := pipeline.shape(1)): ...   # the batcher steps it
     """
 
-    def __init__(self, vocoder: StreamingVocoder, request: StreamRequest) -> None:
-        self.vocoder, self.request = vocoder, request
+    def __init__(self, vocoder: StreamingVocoder, request: StreamRequest, decode: Decode = InlineBody) -> None:
+        self.vocoder, self.request, self._decode = vocoder, request, decode
         rate = output_rate(request.form, vocoder.sample_rate, request.rate or None)
         self.byte_rate = byte_rate(request.form, rate)
         self.stream: VocoderStream | None = None
         self._encoder = encoder(request.form, vocoder.sample_rate, rate, provenance(vocoder, request.settings))
-        self._rest = bytearray()  # a file under way, or the start of a sample or frame
-        self._blocks: Iterator[npt.NDArray[Any]] | None = None
-        self._taken = 0.0  # seconds of incremental input
+        self._rest = bytearray()  # samples or frames that wait
+        self._file = BodyFile() if request.input.kind == "file" else None
+        self._body: DecodedBody | None = None
+        self._complete = False  # no more input will come
+        self._fed = False  # and the stream has all of it
+        self._taken = 0  # bytes of incremental input
         self._skip = request.skip  # bytes still to be dropped
         if request.input.kind != "file":
             given = request.input.rate if request.input.kind == "audio" else None
             self.stream = vocoder.start(request.settings, rate=given)
 
     def push(self, data: bytes) -> None:
-        """More input.
+        """More input; samples and frames wait until they are needed.
 
         Raises:
-            SeqgenError: for NaN, or more seconds than are taken.
+            SeqgenError: for more seconds than are taken.
         """
-        self._rest += data
-        if self.stream is None or self._blocks is not None:
+        if self._complete:
             return
-        block = self._whole()
-        seconds = len(block) * self._unit_seconds
-        self._taken += seconds
-        if self._taken > self.request.longest:
+        if self._file is not None:
+            return self._file.append(data)
+        self._rest += data
+        self._taken += len(data)
+        if self.request.seconds(self.vocoder, self._taken) > self.request.longest:
             raise SeqgenError(
                 f"more than {self.request.longest:g} s came in one utterance", remedy="flush or close it in between"
             )
-        self.stream.push(block)
 
     def finish(self) -> None:
         """The input is complete.
@@ -62,30 +65,77 @@ class StreamPipeline:
         Raises:
             SeqgenError: for a file that is neither audio nor features, or input that ends in the middle of a sample.
         """
-        if self.stream is not None:
-            if self._rest:
-                raise SeqgenError(
-                    f"the input ends {len(self._rest)} bytes into a sample or frame", remedy="send whole ones"
-                )
-            self.stream.finish()
+        if self._complete:
             return
-        body, self._rest = bytes(self._rest), bytearray()
-        source = from_body(body, self.request.input.content_type, self.vocoder.features, longest=self.request.longest)
-        self._blocks = source.blocks
-        self.stream = self.vocoder.start(self.request.settings, rate=source.rate)
+        self._complete = True
+        if self._file is None and (left := len(self._rest) % self._unit):
+            raise SeqgenError(f"the input ends {left} bytes into a sample or frame", remedy="send whole ones")
+        if self._file is not None:
+            request = self.request
+            body = Body(self._file, request.input.content_type, self.vocoder.features, request.longest)
+            self._body = self._decode(body)
 
     def shape(self, frames: int) -> tuple[int, int, float] | None:
-        """As :meth:`VocoderStream.shape`, after reading as much of a file as that takes."""
+        """As :meth:`VocoderStream.shape`, after taking as much of the input as that needs and is there.
+
+        Raises:
+            SeqgenError: for what is wrong with the input.
+        """
         if self.stream is None:
-            return None
-        while (shape := self.stream.shape(frames)) is None and self._blocks is not None:
-            block = next(self._blocks, None)
-            if block is None:
-                self._blocks = None
-                self.stream.finish()
-            else:
+            if self._body is None or not self._body.open:
+                return None
+            self.stream = self.vocoder.start(self.request.settings, rate=self._body.rate)
+        while (shape := self.stream.shape(frames)) is None and not self._fed:
+            block = self._next()
+            if block is not None:
                 self.stream.push(block)
+            elif self._exhausted:
+                self.stream.finish()
+                self._fed = True
+            else:
+                break
         return shape
+
+    @property
+    def decoding(self) -> bool:
+        """Whether the body is complete, and the next block of it is still being decoded."""
+        return self._body is not None and not self._body.over
+
+    def close(self) -> None:
+        """Nobody needs the rest."""
+        if self._body is not None:
+            self._body.close()
+        elif self._file is not None:
+            self._file.close()
+
+    def _next(self) -> npt.NDArray[Any] | None:
+        """Next block of the input: samples ``[N]`` or frames ``[F, n_mels]``; ``None`` where there is none now."""
+        if self._body is not None:
+            return self._body.take()
+        given, bands = self.request.input, self.vocoder.features.n_mels
+        size = min(len(self._rest) // self._unit, BLOCK if given.kind == "audio" else FRAME_BLOCK) * self._unit
+        if not size:
+            return None
+        values = np.frombuffer(bytes(self._rest[:size]), self._kind)
+        del self._rest[:size]
+        if given.kind == "features":
+            return values.reshape(-1, bands)
+        return values.astype(np.float32) / 32768 if self._kind.kind == "i" else values
+
+    @property
+    def _exhausted(self) -> bool:
+        """Whether no block will come any more."""
+        return self._body.over if self._body is not None else self._complete and not self._rest
+
+    @property
+    def _kind(self) -> np.dtype[Any]:
+        given = self.request.input
+        return np.dtype(SAMPLE_ENCODINGS[given.encoding] if given.kind == "audio" else "<f4")
+
+    @property
+    def _unit(self) -> int:
+        """Bytes of a sample or frame."""
+        return self._kind.itemsize * (1 if self.request.input.kind == "audio" else self.vocoder.features.n_mels)
 
     def encode(self, audio: Audio) -> bytes:
         """Bytes of the samples that the stream just made."""
@@ -115,21 +165,4 @@ class StreamPipeline:
     @property
     def finished(self) -> bool:
         """Whether everything owed has been made."""
-        return self.stream is not None and self._blocks is None and self.stream.finished
-
-    @property
-    def _unit_seconds(self) -> float:
-        given, spec = self.request.input, self.vocoder.features
-        return 1 / given.rate if given.kind == "audio" else spec.hop / spec.sample_rate
-
-    def _whole(self) -> npt.NDArray[Any]:
-        """Samples ``[N]`` or frames ``[F, n_mels]`` that are complete; what is left of the bytes waits."""
-        given, bands = self.request.input, self.vocoder.features.n_mels
-        kind = np.dtype(SAMPLE_ENCODINGS[given.encoding] if given.kind == "audio" else "<f4")
-        unit = kind.itemsize * (1 if given.kind == "audio" else bands)
-        size = len(self._rest) // unit * unit
-        values = np.frombuffer(bytes(self._rest[:size]), kind)
-        del self._rest[:size]
-        if given.kind == "features":
-            return values.reshape(-1, bands)
-        return values.astype(np.float32) / 32768 if kind.kind == "i" else values
+        return self.stream is not None and self._fed and self.stream.finished

@@ -322,11 +322,11 @@ def advance(
     Returns:
         per stream its audio ``[samples]`` in [-1, 1), or why it failed; one stream's failure is not its neighbours'.
     """
-    states = tuple(np.concatenate(leaf) for leaf in zip(*(stream.state for stream, _ in steps), strict=True))
-    uniforms = np.stack([step.uniforms for _, step in steps])
-    cond = np.stack([step.cond for _, step in steps])
     samples = steps[0][1].samples
     try:
+        states = tuple(np.concatenate(leaf) for leaf in zip(*(stream.state for stream, _ in steps), strict=True))
+        uniforms = np.stack([step.uniforms for _, step in steps])
+        cond = np.stack([step.cond for _, step in steps])
         made, after = vocoder.runtime.sample(uniforms, states, cond, steps[0][1].temperature)
         if made.shape != (len(steps), samples):
             raise VoiceFailure(f"voice '{vocoder.name}' gave {made.shape} for {samples} samples")
@@ -336,5 +336,14 @@ def advance(
         log.exception("voice '%s' failed", vocoder.name)
         return [error if isinstance(error, VoiceFailure) else VoiceFailure(f"voice '{vocoder.name}': {error}")]
     return [
-        stream.accept(made[row], tuple(leaf[row : row + 1] for leaf in after)) for row, (stream, _) in enumerate(steps)
+        _accepted(stream, made[row], tuple(leaf[row : row + 1] for leaf in after))
+        for row, (stream, _) in enumerate(steps)
     ]
+
+
+def _accepted(stream: VocoderStream, made: Audio, state: State) -> Audio | VoiceFailure:
+    try:
+        return stream.accept(made, state)
+    except Exception as error:
+        log.exception("a stream could not take its sound")
+        return VoiceFailure(f"a stream could not take its sound: {error!r}")

@@ -6,6 +6,7 @@ that came about, so no worker outlives its server.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import logging
@@ -13,6 +14,7 @@ import mmap
 import queue
 import select
 import socket
+import sys
 import threading
 import time
 from collections import deque
@@ -23,6 +25,7 @@ from typing import Any
 from seqgen.errors import SeqgenError
 from serving import logs
 from serving.scheduling.batcher import Batcher
+from serving.scheduling.decoding import DecodingThreads
 from serving.scheduling.events import FlowControl, StreamEvent, StreamKey
 from serving.voices.capacity import Capacity
 from serving.voices.vocoder import StreamingVocoder, VoiceFailure
@@ -34,6 +37,7 @@ log = logging.getLogger("seqgen.serving")
 
 _AT_ONCE = 1 << 18  # bytes of commands read before the next turn: a long recording must not hold up the others
 _UNANSWERED = 64  # messages that the server has not answered; they and what goes with them always fit into the socket
+_PATIENCE = 0.0005  # seconds for which a decoder may keep the interpreter's lock from the engine's thread
 _PACE_INTERVAL = 0.1  # seconds after which the pace of calls is told again
 VoiceOpener = Callable[[dict[str, Any]], StreamingVocoder]
 """Opens the voice of a reference."""
@@ -72,6 +76,8 @@ class WorkerProgram:
         self._opened: queue.SimpleQueue[tuple[int, StreamingVocoder | Exception, Capacity]] = queue.SimpleQueue()
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_reader.setblocking(False)
+        self._wake_writer.setblocking(False)
+        self._batcher.decode = DecodingThreads(self._wake)
         sock.setblocking(False)
 
     def run(self) -> None:
@@ -187,15 +193,18 @@ class WorkerProgram:
 
     def _put(self, fields: dict[str, Any], voice: StreamingVocoder | Exception) -> None:
         self._opened.put((fields["number"], voice, Capacity(**fields["capacity"])))
-        self._wake_writer.send(b"!")
+        self._wake()
+
+    def _wake(self) -> None:
+        """Let the main loop look again, from any thread."""
+        with contextlib.suppress(BlockingIOError):  # it has been told so often that it will
+            self._wake_writer.send(b"!")
 
     def _take_voices(self) -> None:
         """Take the voices that are open now, and go on with the streams that waited for them."""
-        try:
-            loaded = len(self._wake_reader.recv(64))
-        except BlockingIOError:
-            return
-        for _ in range(loaded):
+        with contextlib.suppress(BlockingIOError):
+            self._wake_reader.recv(1 << 12)
+        while not self._opened.empty():
             number, voice, capacity = self._opened.get()
             self._voices[number] = voice
             if isinstance(voice, StreamingVocoder):
@@ -247,6 +256,7 @@ def run_worker(options: dict[str, Any], sock: int, memory: int) -> None:
         sock: descriptor of the socket to the server. memory: that of the ring.
     """
     logs.set_up(options["log"])
+    sys.setswitchinterval(_PATIENCE)
     module, name = options["opener"].split(":")
     opener = getattr(importlib.import_module(module), name)
     with (

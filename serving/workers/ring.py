@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from seqgen.errors import SeqgenError
 from serving.scheduling.events import StreamEvent
-from serving.sound.source import DiskFull
+from serving.sound.body import DiskFull
 from serving.voices.vocoder import VoiceFailure
 from serving.workers.worker import WorkerLost
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from serving.scheduling.batcher import Batcher
+from serving.scheduling.decoding import DecodingThreads
 from serving.scheduling.events import FlowControl, StreamEvent, StreamKey
 from serving.scheduling.request import StreamRequest
 from serving.voices.capacity import Capacity
@@ -103,6 +104,8 @@ class ThreadWorker:
         self._commands: deque[tuple[StreamKey, Callable[[], None]]] = deque()
         self._wake = threading.Condition()
         self._stopping = False
+        self._decoded = False  # since the last turn
+        self._decoders = batcher.decode = DecodingThreads(self._note_decoded)
         self._thread = threading.Thread(target=self._run, name=f"worker-{number}", daemon=True)
 
     @property
@@ -157,6 +160,11 @@ class ThreadWorker:
             self._commands.append((key, command))
             self._wake.notify()
 
+    def _note_decoded(self) -> None:
+        with self._wake:
+            self._decoded = True
+            self._wake.notify()
+
     def _run(self) -> None:
         batcher = self._batcher
         try:
@@ -164,12 +172,14 @@ class ThreadWorker:
                 self._take_turn()
             batcher.clear()
             self._deliver(batcher.events())
+            self._decoders.close()
         except BaseException:
             log.critical("the thread of worker %d has ended; the server stops", self._number, exc_info=True)
             self._fail()
 
     def _take_turn(self) -> None:
         """Commands and one call; whatever goes wrong ends the streams that there are, and the worker goes on."""
+        self._decoded = False
         try:
             while self._commands:
                 self._follow(*self._commands.popleft())
@@ -192,5 +202,5 @@ class ThreadWorker:
         with self._wake:
             # Room that a reader made since the last look is told by ``acknowledge``, which may have come before this;
             # the flow of every stream is looked at again under the lock.
-            if not self._commands and not self._stopping and not self._batcher.roomy():
+            if not (self._commands or self._stopping or self._decoded or self._batcher.roomy()):
                 self._wake.wait(self._batcher.rest(time.monotonic()))

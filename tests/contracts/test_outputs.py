@@ -35,7 +35,6 @@ ALLOWED = {
     "seqgen/data/": DATA,
     "seqgen/data/download.py": CACHE,
     "serving/voices/directory.py": DATA,
-    "serving/sound/source.py": SCRATCH,
     "tools/bench_wavernn_lyra.py": SCRATCH,
     "tools/gate.py": SCRATCH,
 }

@@ -6,6 +6,7 @@ import io
 import os
 import threading
 import time
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,6 +19,8 @@ from seqgen.spec import FeatureSpec, StateLeaf, StreamSpec
 from serving.scheduling.batcher import Batcher
 from serving.scheduling.events import FlowControl
 from serving.scheduling.request import StreamRequest
+from serving.sound.body import Body, BodyFile
+from serving.sound.source import InputSource
 from serving.voices.vocoder import StreamingVocoder
 
 SPEC = FeatureSpec(sample_rate=8000, n_fft=256, window=80, hop=40, n_mels=10)
@@ -170,6 +173,17 @@ def everything(vocoder: StreamingVocoder, request: StreamRequest, body: bytes) -
                 raise event.failure
             flow.consumed = flow.sent
     return made
+
+
+def opened_body(
+    body: bytes, content_type: str = "", *, longest: float = 600.0, pause: Callable[[], bool] = lambda: True
+) -> InputSource:
+    """What becomes of a request body."""
+    file = BodyFile()
+    file.append(body)
+    given = Body(file, content_type, SPEC, longest)
+    given.vet(pause)
+    return given.open()
 
 
 def tone(seconds: float, rate: int = SPEC.sample_rate) -> np.ndarray:

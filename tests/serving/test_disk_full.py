@@ -104,31 +104,20 @@ def test_an_upload_that_finds_no_room_is_a_507_and_others_play(tmp_path, monkeyp
     body, sound = features_file(tmp_path, frames), audio_file(tone(0.5))
     want = b"".join(everything(vocoder, StreamRequest(form="pcm"), sound))
     vocoder.runtime.gate, vocoder.runtime.gate_from = threading.Event(), 2
-    real, left = tempfile.mkstemp, []
-
-    def on_the_full_device(**options):
-        handle, path = real(dir=tmp_path, **options)
-        os.dup2(device := os.open("/dev/full", os.O_WRONLY), handle)
-        os.close(device)
-        left.append(path)
-        return handle, path
-
+    vocoder.runtime.blocks.clear()
     with Live(App(vocoder, threads=2, slots=4)) as server:
         playing = server.begin(sound)
         wait_for(lambda: len(vocoder.runtime.blocks) >= 2)
         with monkeypatch.context() as patch:
-            patch.setattr(tempfile, "mkstemp", on_the_full_device)
+            patch.setattr(os, "memfd_create", lambda *_: os.open("/dev/full", os.O_RDWR))
             status, headers, answer = server.post("", body)
         assert (status, headers["content-type"]) == (507, "application/json")
-        assert message(answer) == (
-            f"the server has no room on its disk for {len(body)} bytes of features; "
-            "send the recording instead, or try again later"
-        )
-        assert [os.path.exists(path) for path in left] == [False]
+        assert message(answer) == "the server has no room for the request body; try again later"
         vocoder.runtime.gate.set()
         heard = b""
         while not heard.endswith(b"\r\n0\r\n\r\n"):
-            heard += playing.recv(1 << 16)
+            heard += (more := playing.recv(1 << 16))
+            assert more
         playing.close()
         assert server.post("format=pcm", sound)[2] == want
         assert server.post("", body)[0] == 200

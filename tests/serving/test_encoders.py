@@ -16,7 +16,7 @@ from seqgen.errors import SeqgenError
 from serving.sound import opus
 from serving.sound.encoders import g711
 from serving.sound.formats import FORMATS, byte_rate, content_type, encoder, output_rate
-from serving.sound.ogg import LAST_PAGE, OggPageWriter, checksum
+from serving.sound.opus import LAST_PAGE, OggPageWriter, checksum
 from serving.sound.resampling import RATES, Resampler
 from tests.serving.fakes import tone
 

@@ -15,10 +15,11 @@ from seqgen.audio.io import pcm16, wav_header
 from seqgen.errors import SeqgenError
 from serving.http import protocol
 from serving.http.protocol import HttpError, read_query, read_request
+from serving.sound.body import BODY
 from serving.sound.encoders import wav_head
-from serving.sound.source import BODY, from_body, from_path, sniff
+from serving.sound.source import from_path, sniff
 from serving.voices.vocoder import VoiceSettings, provenance
-from tests.serving.fakes import SPEC, audio_file, everything, fake_vocoder, features_file, tone
+from tests.serving.fakes import SPEC, audio_file, everything, fake_vocoder, features_file, opened_body, tone
 
 
 @pytest.mark.parametrize(
@@ -85,7 +86,7 @@ def test_errors_are_json():
 
 
 def opened(body, content_type="", longest=600.0):
-    source = from_body(body, content_type, SPEC, longest=longest)
+    source = opened_body(body, content_type, longest=longest)
     return source, np.concatenate(list(source.blocks))
 
 
@@ -134,7 +135,7 @@ def bad_bodies(folder):
         "truncated wav": (wav[:5000], "truncated: 4956 of 8000 bytes"),
         "truncated flac": (flac[: len(flac) // 2], "truncated or corrupt|not readable"),
         "truncated ogg": (ogg[: len(ogg) // 2], "truncated"),
-        "corrupt flac": (flac[:4] + os.urandom(500), "not readable as audio"),
+        "corrupt flac": (flac[:4] + os.urandom(500), "not readable as audio|truncated or corrupt"),
         "no samples": (audio_file(np.zeros(0, np.float32)), "holds 0 samples"),
         "nan": (audio_file(nan, subtype="FLOAT"), f"{BODY}: NaN or infinity at sample 17"),
         "too long": (audio_file(np.zeros(8000 * 11, np.float32), form="FLAC"), "holds 11.0 s, more than the 10 s"),

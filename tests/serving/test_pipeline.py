@@ -65,9 +65,9 @@ def built(monkeypatch):
     """Names of the threads of this process that have built pipelines."""
     names, inner = [], StreamPipeline.__init__
 
-    def noted(self, vocoder, request):
+    def noted(self, *given):
         names.append(threading.current_thread().name)
-        inner(self, vocoder, request)
+        inner(self, *given)
 
     monkeypatch.setattr(StreamPipeline, "__init__", noted)
     return names

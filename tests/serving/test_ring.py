@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from seqgen.errors import SeqgenError
 from serving.scheduling.events import StreamEvent
 from serving.scheduling.request import InputFormat, StreamRequest
-from serving.sound.source import DiskFull
+from serving.sound.body import DiskFull
 from serving.voices.vocoder import VoiceFailure, VoiceSettings
 from serving.workers.ipc import (
     MAX_PIECE,

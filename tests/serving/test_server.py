@@ -17,15 +17,14 @@ from seqgen.audio.io import pcm16
 from serving.app import App
 from serving.http.protocol import RequestLimits
 from serving.sound.encoders import wav_head
-from serving.sound.source import from_body
 from serving.voices.vocoder import VoiceSettings
-from tests.serving.fakes import SPEC, audio_file, fake_vocoder, features_file, tone
+from tests.serving.fakes import SPEC, audio_file, fake_vocoder, features_file, opened_body, tone
 from tests.serving.live import Live, message, wait_for
 
 
 def expected(vocoder, body, **settings):
     """The PCM bytes of a request, made without a server."""
-    source = from_body(body, "", SPEC, longest=600)
+    source = opened_body(body)
     return b"".join(pcm16(chunk).astype("<i2").tobytes() for chunk in vocoder.run(source, VoiceSettings(**settings)))
 
 

@@ -8,6 +8,7 @@ from typing import BinaryIO, NamedTuple
 from seqgen.audio.containers.layout import Layout
 
 _LONGEST = 1 << 21  # bytes in which the last frame is looked for where the header does not say how long frames are
+_PROVEN = 1 << 22  # bytes that are checked in all to find it: what only looks like a frame must not cost without end
 _TAG = 128
 
 
@@ -64,17 +65,21 @@ def _header(raw: bytes, block: int) -> _Header | None:
 def _end(file: BinaryIO, first: int, size: int, head: bytes) -> int | None:
     """Samples up to the end of the last frame; ``None`` where no frame ends with the file."""
     block, longest = struct.unpack(">H", head[8:10])[0], int.from_bytes(head[15:18], "big") or _LONGEST
+    longest = min(longest, _LONGEST)
     file.seek(max(first, size - longest - _TAG))
     window = file.read()
     if window[-_TAG:].startswith(b"TAG"):
         window = window[:-_TAG]
-    place = len(window)
-    while (place := window.rfind(b"\xff", 0, place)) >= 0:
+    place, left = len(window), _PROVEN
+    while left > 0 and (place := window.rfind(b"\xff", 0, place)) >= 0:
         raw = window[place : place + 20]
+        left -= 64  # about what looking at it costs
         if len(raw) > 9 and raw[1] & 0xFE == 0xF8:
             found = _header(raw, block)
-            if found is not None and _proves(window[place:]):
-                return found.start + found.samples
+            if found is not None:
+                left -= len(window) - place
+                if _proves(window[place:]):
+                    return found.start + found.samples
     return None
 
 
