@@ -142,8 +142,8 @@ def schedules(first, count):
             raise
 
 
-def test_the_same_bytes_and_replies_under_a_thousand_schedules(small):
-    schedules(0, 1000)
+def test_the_same_bytes_and_replies_under_three_thousand_schedules(small):
+    schedules(0, 3000)
 
 
 @pytest.mark.soak
