@@ -11,9 +11,10 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from seqgen import noise
 from seqgen.noise import Key
 from seqgen.objectives.distillation import Distillation, another
-from seqgen.objectives.levels import BANDS, band_levels, level
+from seqgen.objectives.levels import band_levels, level
 from seqgen.objectives.power import PowerConfig, power_loss, spectrum
 from seqgen.objectives.style import StyleConfig, style_loss
 from tests.unit.test_distillation import KEY, asked, batch_of, objective
@@ -65,6 +66,59 @@ def test_divergences_are_means_over_what_is_real() -> None:
         torch.testing.assert_close(terms[name], torch.cat(kept).mean())
 
 
+def test_what_the_teacher_judges_by_is_drawn_apart_from_what_the_student_is_made_of() -> None:
+    made, batch = built(), ragged()
+    drawn, epsilon = made.draw(batch, KEY)
+    assert epsilon.shape == (4, 40, 3)
+    numbers = torch.cat([drawn.z, epsilon], dim=2).flatten()
+    assert len(numbers.unique()) == len(numbers)
+    torch.testing.assert_close(drawn.x, drawn.z * drawn.map.log_scale.exp() + drawn.map.mean)
+
+
+@torch.no_grad()
+def test_figures_of_a_recording_are_of_its_samples_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what is behind its end, or before what counts, nothing: the same figures when all that is cut away."""
+    made, alone = built(), batch_of(1, 12)
+    alone = replace(
+        alone, x=alone.x.double(), cond=replace(alone.cond, features=alone.cond.features.double()),
+        lengths=torch.tensor([32]), texts=(), ids=("a",),
+    )  # fmt: skip
+    short = replace(alone, x=alone.x[:, :32], cond=replace(alone.cond, features=alone.cond.features[:, :8]))
+    long, brief = (made.heard(one, KEY) | made.own(one, KEY) for one in (alone, short))
+    assert long.keys() == brief.keys()
+    for name, (value, _) in long.items():
+        assert value == pytest.approx(brief[name][0], abs=1e-9), name
+    skipped = made.heard(replace(alone, skip=torch.tensor([8])), KEY)
+    drawn, _ = made.draw(alone, KEY)
+    assert skipped["level"][0] == pytest.approx(level(drawn.x[:, 8:32], alone.x[:, 8:32]))
+    bands = band_levels(drawn.x[:, 8:32], alone.x[:, 8:32])
+    assert skipped["bands"][0] == pytest.approx(float(bands.abs().mean()))
+    assert [skipped[f"band_{band}"][0] for band in range(1, 9)] == pytest.approx(bands.tolist())
+
+
+@torch.no_grad()
+def test_the_teachers_own_samples_are_drawn_from_noise_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, alone, streams = built(), batch_of(1, 12), []
+    alone = replace(alone, x=alone.x.double(), cond=replace(alone.cond, features=alone.cond.features.double()))
+    block = noise.block
+
+    def noted(seed: int, stream: int, start: int, count: int) -> Any:
+        streams.append((seed, stream))
+        return block(seed, stream, start, count)
+
+    monkeypatch.setattr(noise, "block", noted)
+    own = made.own(alone, KEY)
+    made.draw(alone, KEY)
+    assert len(set(streams)) == 2
+    teacher = made.teacher
+    u = torch.from_numpy(block(KEY.seed, ~KEY.stream, 0, 48 * teacher.num_uniforms)).double().view(1, 48, -1)
+    x = teacher.sample(u, alone.cond)
+    assert own["level_own"][0] == pytest.approx(level(x[..., None], alone.x))
+    params = teacher.distributions(x[..., None], alone.cond)
+    nll = -teacher.distribution.log_density(params, x).mean()  # type: ignore[attr-defined]
+    assert own["teacher_nll_own"][0] == pytest.approx(float(nll))
+
+
 def gradient(made: Distillation, batch: Any) -> Tensor:
     owned = list(made.owned("student").values())
     return torch.cat([one.flatten() for one in torch.autograd.grad(asked(made, batch).total, owned)])
@@ -94,33 +148,25 @@ def test_another_row_s_conditioning_is_never_the_row_s_own() -> None:
 # --- values known in closed form
 
 
-def test_levels_are_decibels_of_power() -> None:
-    y = torch.randn(1, 4096, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    gain = 10 ** (-6 / 20)
-    assert level(gain * y, y) == pytest.approx(-6, abs=1e-9)
-    assert level(y, gain * y) == pytest.approx(6, abs=1e-9)
-    assert band_levels(gain * y, y).tolist() == pytest.approx([-6.0] * BANDS, abs=1e-6)
-    assert band_levels(y, gain * y).tolist() == pytest.approx([6.0] * BANDS, abs=1e-6)
+@pytest.mark.parametrize("kind", ["power", "magnitude"])
+def test_spectra_are_of_windows_a_quarter_apart(kind: str) -> None:
+    """A click is heard in the four windows that hold it, where a Hann window is above zero."""
+    click = torch.zeros(1, 512, dtype=torch.float64)
+    click[0, 200] = 1.0
+    heard = spectrum(click, 64, kind)[0]
+    assert heard.shape == (33, 1 + (512 - 64) // 16)
+    places = torch.arange(heard.shape[1]) * 16
+    inside = (places < 200) & (places + 64 > 200)
+    assert (heard[5] > 1e-5).tolist() == inside.tolist()
+    assert int(inside.sum()) == 4
 
 
-def test_bands_are_equal_parts_of_the_frequencies() -> None:
-    """A tone in the middle of band k changes that band alone."""
-    time = torch.arange(4096, dtype=torch.float64)
-    noise = 0.01 * torch.randn(1, 4096, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    for band in range(BANDS):
-        tone = 0.5 * torch.sin(math.pi * (band + 0.5) / BANDS * time)[None, :, None]
-        found = band_levels(noise + tone, noise)
-        assert int(found.argmax()) == band
-        assert found[band] > 25
-        assert max(abs(float(one)) for index, one in enumerate(found) if index != band) < 3
-
-
-def test_a_sine_of_full_scale_has_a_power_of_a_quarter() -> None:
-    time = torch.arange(512, dtype=torch.float64)
-    sine = torch.sin(2 * math.pi * 8 / 64 * time)[None]
-    assert spectrum(sine, 64, "power")[0, 8].mean().item() == pytest.approx(0.25, rel=1e-6)
-    assert spectrum(sine, 64, "magnitude")[0, 8].mean().item() == pytest.approx(0.5, rel=1e-6)
-    assert spectrum(sine, 64, "power").shape == (1, 33, 1 + (512 - 64) // 16)
+def test_pooled_spectra_compare_kinds_of_sound_and_others_the_sounds() -> None:
+    draw = torch.Generator().manual_seed(0)
+    one, other = (0.1 * torch.randn(1, 20_000, generator=draw, dtype=torch.float64) for _ in range(2))
+    kept, pooled = (PowerConfig(windows=(64,), spectrum="power", pooled=pooled) for pooled in (False, True))
+    assert float(power_loss(one, other, kept)) > 0.8  # twice the variance of an exponential, over its second moment
+    assert float(power_loss(one, other, pooled)) < 0.02
 
 
 @pytest.mark.parametrize(("kind", "degree"), [("magnitude", 1), ("power", 2)])
@@ -132,16 +178,6 @@ def test_the_power_loss_of_a_gain_is_known(kind: Any, degree: int) -> None:
         expected = (gain**degree - 1) ** 2
         assert power_loss(gain * y, y, options).tolist() == pytest.approx([expected] * 2, rel=1e-4, abs=1e-9)
         assert power_loss(-gain * y, y, options).tolist() == pytest.approx([expected] * 2, rel=1e-4, abs=1e-9)
-
-
-@pytest.mark.parametrize("kind", ["magnitude", "power"])
-def test_made_noise_of_the_floor_s_deviation_costs_a_silent_recording_one(kind: Any) -> None:
-    """Σ φ² of white noise of that deviation over its floor: 1 in the mean for magnitudes, 2 for powers (whose squares
-    are those of an exponential distribution)."""
-    options = PowerConfig(windows=(64,), spectrum=kind, floor=0.02)
-    noise = 0.02 * torch.randn(1, 60_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    found = float(power_loss(noise, torch.zeros_like(noise), options))
-    assert found == pytest.approx(1 if kind == "magnitude" else 2, rel=0.1)
 
 
 def test_the_style_loss_of_known_features_is_known() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +13,21 @@ import pytest
 import torch
 from scipy import stats
 
+from seqgen import noise
 from seqgen.audio import io
 from seqgen.data import directory
 from seqgen.data.directory import DataDir, Utterance
 from seqgen.errors import SeqgenError
 from seqgen.metrics.table import Summary, summarise
 from seqgen.objectives.contract import Measure
+from seqgen.runtime.contract import Floats
+from seqgen.spec import FeatureSpec
 from seqgen.tasks import experiment
 from seqgen.tasks.contract import Evaluation, Exporting
 from seqgen.tasks.table import Figure, Gathered, ratio
+from seqgen.tasks.vocoder.comparison import Compared, compare
 from seqgen.tasks.vocoder.config import number_of
+from seqgen.tasks.vocoder.evaluation import recording
 from seqgen.tasks.vocoder.task import Vocoding
 from tests.runtime.voices import tiny_run
 
@@ -153,6 +159,39 @@ def test_a_voice_of_one_speaker_is_judged_on_anybodys_recordings(places: dict[st
     beside = task_for(places["ann"], places["bo"])
     (batch,) = beside.source("valid", system.networks).whole()
     assert batch.cond.speaker.tolist() == [0, 0]
+
+
+def test_a_voice_that_is_6_db_too_quiet_is_6_db_away(tmp_path: Path) -> None:
+    """What an evaluation hears of a voice whose sound is known, each utterance by its own noise whatever its company:
+    of hiss that loses 6 dB the log-spectral distance is that, the mel-cepstral one nothing; what is made beyond the end
+    of a recording does not count."""
+    made, gain = [], 10 ** (-6 / 20)
+    for number, samples in enumerate((2001, 4000, 3007)):
+        hiss = 0.1 * np.random.default_rng(number).standard_normal(samples)
+        io.write(tmp_path / f"a-{number}.wav", hiss.astype(np.float32), 8000)
+        made.append(Utterance(f"a-{number}", tmp_path / f"a-{number}.wav", 8000, 0, samples, "a"))
+    spec = FeatureSpec(sample_rate=8000, n_fft=256, window=160, hop=40, n_mels=10)
+    asked: dict[int, int] = {}
+
+    def quieter(features: Sequence[Floats], speakers: Sequence[str], streams: Sequence[int]) -> list[Floats]:
+        asked.update({stream: len(one) for one, stream in zip(features, streams, strict=True)})
+        assert list(speakers) == ["a"] * len(features)
+        by_stream = {noise.name_to_stream(one.id): recording(one) for one in made}
+        loud = [np.pad(by_stream[stream], (0, -len(by_stream[stream]) % 40), constant_values=1) for stream in streams]
+        return [(gain * one).astype(np.float32) for one in loud]
+
+    found = list(compare(quieter, spec, made))
+    assert asked == {noise.name_to_stream(one.id): -(-one.samples // 40) for one in made}
+    assert {one.utterance.id for one in found} == {one.id for one in made}
+    for one in found:
+        assert {len(audio) for audio in one.audio.values()} == {one.utterance.samples}
+        assert np.array_equal(one.audio["recording"], recording(one.utterance))
+        assert one.scores["voice"]["log_spectral_distance"] == pytest.approx(6, abs=0.05)
+        assert one.scores["voice"]["mcd"] == pytest.approx(0, abs=1e-3)
+        for other in ("griffin_lim", "world"):
+            assert one.scores[other]["log_spectral_distance"] > 1
+    mean = Compared.of(found, {}).scores["voice"]["log_spectral_distance"]
+    assert (mean.mean, mean.utterances) == (pytest.approx(6, abs=0.05), 3)
 
 
 def test_a_voice_of_several_refuses_a_stranger(places: dict[str, str], tmp_path: Path) -> None:

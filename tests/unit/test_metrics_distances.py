@@ -10,7 +10,7 @@ import pytest
 from seqgen.errors import SeqgenError
 from seqgen.metrics.intelligibility import stoi
 from seqgen.metrics.pitch import f0_errors
-from seqgen.metrics.spectral import _cepstrum_basis, log_spectral_distance, mcd, warping
+from seqgen.metrics.spectral import _cepstrum_basis, _floored, _magnitudes, log_spectral_distance, mcd, warping
 from seqgen.metrics.table import SHORTEST, UNITS, evaluate_pair, undefined
 
 RATES = [8000, 16000, 22050]
@@ -158,3 +158,58 @@ def test_no_length_is_an_error(metric, samples: int) -> None:  # type: ignore[no
     noise = np.random.default_rng(0).standard_normal(samples)
     for rate in (8000, 48000):
         assert metric(noise, noise, rate) is not None
+
+
+# --- values known in closed form
+
+
+def test_a_distance_is_the_mean_over_frames_of_what_each_frame_has() -> None:
+    """Half of the frames 6 dB apart and half not at all: 3 dB, not the root of the mean square."""
+    hiss = np.random.default_rng(0).standard_normal(16000)
+    other = hiss.copy()
+    other[8000:] *= 10 ** (-6 / 20)
+    assert log_spectral_distance(hiss, other, 8000) == pytest.approx(3, abs=0.1)
+    assert f0_errors(hiss, other, 8000).vuv_error < 0.2
+
+
+def test_what_is_70_db_below_the_loudest_counts_as_that() -> None:
+    """The reference's own loudest: a synthesis however faint is no farther than that."""
+    floored = _floored(np.array([1.0, 10 ** (-69 / 20), 10 ** (-71 / 20), 0.0]), 1.0)
+    assert floored * 20 / math.log(10) == pytest.approx([0, -69, -70, -70])
+    hiss = np.random.default_rng(0).standard_normal(8000)
+    faint, none = (log_spectral_distance(hiss, gain * hiss, 8000) for gain in (1e-5, 0.0))
+    assert faint == pytest.approx(none, abs=1e-9)
+    magnitudes = _magnitudes(hiss, 8000)
+    each = np.maximum(20 * np.log10(magnitudes / magnitudes.max()), -70) + 70
+    assert faint == pytest.approx(float(np.sqrt(np.square(each).mean(axis=1)).mean()))
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_frames_are_25_ms_every_5_ms_about_their_own_sample(rate: int) -> None:
+    window, hop = round(0.025 * rate), round(0.005 * rate)
+    click = np.zeros(rate)
+    click[rate // 2] = 1.0
+    found = _magnitudes(click, rate)
+    assert found.shape[0] == 1 + rate // hop
+    heard = np.flatnonzero(found[:, 3] > 1e-4) * hop
+    assert abs(heard - rate // 2).max() <= window // 2
+    assert len(heard) == pytest.approx(window / hop, abs=1)
+
+
+def test_voicing_errs_both_ways() -> None:
+    """A voiced frame taken for noise is as wrong as noise taken for voice."""
+    audio = voice(8000)
+    noise = np.random.default_rng(1).standard_normal(audio.size) * audio.std()
+    there, back = f0_errors(audio, noise, 8000), f0_errors(noise, audio, 8000)
+    assert there.vuv_error == back.vuv_error > 0.5
+
+
+def test_intelligibility_is_of_the_synthesis_against_the_reference() -> None:
+    """Frames are chosen by the reference: the two do not change places."""
+    import pystoi  # type: ignore[import-untyped]
+
+    reference, hiss = voice(16000), np.random.default_rng(1).standard_normal(16000)
+    synthetic = reference * np.linspace(1, 0.001, reference.size) + 0.02 * hiss
+    expected = pystoi.stoi(reference, synthetic, 16000)
+    assert abs(expected - pystoi.stoi(synthetic, reference, 16000)) > 1e-3
+    assert stoi(reference, synthetic, 16000) == pytest.approx(expected)

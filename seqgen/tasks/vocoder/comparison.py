@@ -126,8 +126,7 @@ class Compared:
         for name, unit in UNITS.items():
             lines.append(_row(f"{name} ({unit})", [*blank, *(str(self.scores[kind][name]) for kind in TITLES)]))
         for name, figures in self.judgements.items():
-            values = (f"{one.value:.3f} ± {one.half_width:.3f}" for one in figures.values())
-            lines.append(_row(f"{name} ({self.units[name]})", list(values)))
+            lines.append(_row(f"{name} ({self.units[name]})", [str(one) for one in figures.values()]))
         return lines
 
 
