@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import replace
 
 from starlette.applications import Starlette
@@ -18,7 +18,7 @@ from serving.edge.exchange import NO_ROUTE, Exchange
 from serving.edge.origin import OriginPolicy, is_preflight, preflight_headers
 from serving.edge.whole import WholeAnswer
 from serving.http import pages
-from serving.http.keys import ApiKeys
+from serving.http.keys import ApiKey, ApiKeys
 from serving.http.metrics import Metrics
 from serving.http.protocol import Headers, HttpError, RequestLimits
 from serving.http.responses import reject
@@ -32,6 +32,7 @@ from serving.voices.store import FixedVoices, VoiceStore
 from serving.voices.vocoder import StreamingVocoder
 from serving.voices.voice import LoadedVoice
 from serving.websocket.endpoint import StreamEndpoint
+from serving.websocket.protocol import POLICY
 from serving.workers.pool import SLOTS_PER_WORKER, WorkerPool, summary
 from serving.workers.worker import Worker, WorkerLost
 
@@ -92,17 +93,16 @@ class App:
         self.metrics = Metrics(self.pool, self.cache, lambda: (self.connections.held, self.connections.dropped))
         self.pool.observer = self.metrics.record
         information = pages.InformationPages(self.cache, self.metrics, public_metrics=public_metrics)
-        limits = limits or RequestLimits()
-        limits = replace(limits, body=min(limits.body, total - STREAM_BYTES))  # what never fits is too large
-        given = (self.cache, self.pool, limits, ResumeTokens(secret))
+        given = (self.cache, self.pool, _fitting(limits or RequestLimits(), total), ResumeTokens(secret))
+        self._streams = VocodeEndpoint(*given), StreamEndpoint(*given)
         self._keys, self._origins = keys, origins
         self._router = Router(
             [
                 Route("/livez", ("GET",), page(self._livez), public=True),
                 Route("/readyz", ("GET",), page(self._readyz), public=True),
                 *information.routes(),
-                Route("/v1/vocode", ("POST",), VocodeEndpoint(*given)),
-                Route("/v1/stream", (WEBSOCKET,), StreamEndpoint(*given)),
+                Route("/v1/vocode", ("POST",), self._streams[0]),
+                Route("/v1/stream", (WEBSOCKET,), self._streams[1]),
             ]
         )
         self._life = Starlette(lifespan=self._lifespan)
@@ -121,15 +121,11 @@ class App:
         """Answer by the endpoint of the route, or by what stands against it."""
         try:
             endpoint = self._admit(scope, exchange)
-            if not WholeAnswer.needed(scope):
-                return await endpoint(scope, exchange.receive, exchange.send)
-            with contextlib.closing(WholeAnswer(exchange.send)) as answer:
-                await endpoint(scope, exchange.receive, answer.send)
-                await answer.finish()
+            caller = scope["state"].get("caller")
+            with self._keys.serving(caller) if self._keys and caller else contextlib.nullcontext():
+                await _answer(endpoint, scope, exchange)
         except HttpError as error:
-            if scope["type"] == "websocket" and not exchange.connected:
-                await exchange.receive()
-            await reject(error, scope, exchange.receive, exchange.send)
+            await _refuse(error, scope, exchange)
         except Exception as error:
             if scope["type"] == "http" and not exchange.status:
                 await reject(_failure(error, exchange), scope, exchange.receive, exchange.send)
@@ -175,6 +171,24 @@ class App:
         """Look at the voices now, also at those whose next attempt is not due; called in any thread."""
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._reload.set)
+
+    def replace_keys(self, keys: Iterable[ApiKey]) -> None:
+        """Take other API keys instead; what is under way by a key that is gone ends at once."""
+        if self._keys is not None:
+            self._keys.replace(keys)
+
+    def replace_origins(self, policy: OriginPolicy) -> None:
+        """Serve other origins and hosts from now on."""
+        self._origins = policy
+
+    def replace_limits(self, *, body: int, sound: float, request_memory: int, memory: int) -> None:
+        """Take requests of other limits from now on: bytes of a body, seconds of sound, bytes of all requests, and of
+        open voices; what is under way keeps its own."""
+        self.pool.memory.total = max(request_memory, STREAM_BYTES)
+        self.cache.resize(memory)
+        for endpoint in self._streams:
+            limits = replace(endpoint.limits, body=body, sound=sound)
+            endpoint.limits = _fitting(limits, self.pool.memory.total)
 
     async def _settle(self) -> None:
         """Wait until every voice was looked at and every worker is up."""
@@ -238,6 +252,30 @@ def _failure(error: Exception, exchange: Exchange) -> HttpError:
     if isinstance(error, WorkerLost):
         return HttpError(503, f"{error}; try again in a second", [(b"retry-after", b"1")])
     return HttpError(500, f"internal error; see the server's log for request {exchange.request_id}")
+
+
+async def _answer(endpoint: ASGIApp, scope: Scope, exchange: Exchange) -> None:
+    if not WholeAnswer.needed(scope):
+        return await endpoint(scope, exchange.receive, exchange.send)
+    with contextlib.closing(WholeAnswer(exchange.send)) as answer:
+        await endpoint(scope, exchange.receive, answer.send)
+        await answer.finish()
+
+
+async def _refuse(error: HttpError, scope: Scope, exchange: Exchange) -> None:
+    """Answer with an error; what has begun is ended by it."""
+    if exchange.status and scope["type"] == "websocket":
+        return await exchange.send({"type": "websocket.close", "code": POLICY, "reason": error.message[:120]})
+    if exchange.status:
+        raise ConnectionAbortedError(error.message)  # the web server cuts what must not look whole
+    if scope["type"] == "websocket" and not exchange.connected:
+        await exchange.receive()
+    await reject(error, scope, exchange.receive, exchange.send)
+
+
+def _fitting(limits: RequestLimits, memory: int) -> RequestLimits:
+    """Limits under which a body that never fits into the requests' memory is too large."""
+    return replace(limits, body=min(limits.body, memory - STREAM_BYTES))
 
 
 def _preflight(headers: Headers) -> Callable[[Request], Awaitable[Response]]:

@@ -38,8 +38,10 @@ if TYPE_CHECKING:
     import uvicorn
 
     from serving.app import App
+    from serving.edge.origin import OriginPolicy
 
 _PATIENCE = 0.0005
+_RELOADING = {signal.SIGHUP}
 _LOOK = 0.02  # seconds between two looks whether the server is ready
 _MEBIBYTE = 1 << 20
 
@@ -52,7 +54,8 @@ examples:
   curl --data-binary @in.wav 'http://127.0.0.1:8080/v1/vocode?seed=1' > out.wav
   curl -N --data-binary @in.wav 'http://127.0.0.1:8080/v1/vocode?format=pcm' | aplay -f S16_LE -r 16000
 
-SIGTERM and Ctrl-C finish the streams under way (at most --drain seconds), then the server exits."""
+SIGTERM and Ctrl-C finish the streams under way (at most --drain seconds), then the server exits. SIGHUP has it read
+keys, certificate, voices, limits and the file of options anew; no stream is cut but those of keys that are gone."""
 
 
 def options(serve: argparse.ArgumentParser) -> None:
@@ -109,13 +112,13 @@ def options(serve: argparse.ArgumentParser) -> None:
         "needs seqgen[otel]",
     )
     serve.add_argument("--log", choices=("text", "json"), default="text", help="form of the log (default: %(default)s)")
-    serve.set_defaults(command=run)
+    serve.set_defaults(command=run, parser=serve)
 
 
 def run(options: argparse.Namespace) -> int:
     """Serve until stopped."""
     leave_first_process()
-    with _ended_by_sigterm(), contextlib.ExitStack() as made:
+    with _minding_signals(), contextlib.ExitStack() as made:
         if options.voices:
             return _serve(VoiceDirectory(Path(options.voices)), options)
         if options.voice:
@@ -130,13 +133,15 @@ class _Terminated(BaseException):
 
 
 @contextlib.contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Context that SIGTERM ends as an exception does, so that nothing stays behind; then the process dies of it."""
+def _minding_signals() -> Iterator[None]:
+    """Context that SIGTERM ends as an exception does, so that nothing stays behind; then the process dies of it. SIGHUP
+    waits until the server can reload."""
 
     def stop(*_: object) -> None:
         raise _Terminated
 
     before = signal.signal(signal.SIGTERM, stop)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _RELOADING)
     try:
         yield
     except _Terminated:
@@ -144,6 +149,7 @@ def _ended_by_sigterm() -> Iterator[None]:
         signal.raise_signal(signal.SIGTERM)  # returns to the first process of a container only
     finally:
         signal.signal(signal.SIGTERM, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _serve(store: VoiceStore, options: argparse.Namespace) -> int:
@@ -151,15 +157,16 @@ def _serve(store: VoiceStore, options: argparse.Namespace) -> int:
     from serving.app import App
     from serving.edge import spans
     from serving.edge.connections import ConnectionBudget, ConnectionLimits, most_connections
-    from serving.edge.origin import OriginPolicy
     from serving.edge.server import DrainingServer
     from serving.http.keys import ApiKeys, read_keys
     from serving.http.resume import read_secret
+    from serving.reload import Reload, require_certificate
     from serving.workers.process_worker import process_workers
 
     _require_tls(options)
+    if options.tls_cert:
+        require_certificate(options.tls_cert, options.tls_key)
     keys = ApiKeys(read_keys(Path(options.keys))) if options.keys else None
-    origins = OriginPolicy([*options.allow_host, *_own_names(options.host)], options.allow_origin)
     secret = read_secret(Path(options.resume_secret)) if options.resume_secret else None
     logs.set_up(options.log)
     with _listener(options) as (listener, address), spans.exported(options.otel):
@@ -181,16 +188,21 @@ def _serve(store: VoiceStore, options: argparse.Namespace) -> int:
             make=make,
             secret=secret,
             keys=keys,
-            origins=origins,
+            origins=_origins(options),
             connections=connections,
             public_metrics=options.public_metrics,
             default=options.default_voice,
         )
 
-        def started() -> None:
-            telling.append(asyncio.get_running_loop().create_task(_tell_ready(app, address)))
-
         config = _config(app, options)
+        reload = Reload(app, config, options, options.parser.read_again, _origins)
+
+        def started() -> None:
+            loop = asyncio.get_running_loop()
+            telling.append(loop.create_task(_tell_ready(app, address)))
+            loop.add_signal_handler(signal.SIGHUP, reload.ask)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _RELOADING)
+
         server = DrainingServer(
             config, budget=connections, drain=app.drain, streaming=lambda: app.pool.streaming, started=started
         )
@@ -218,6 +230,12 @@ def _listener(options: argparse.Namespace) -> Iterator[tuple[socket.socket, str]
         with listening.listen(options.host, options.port) as listener:
             listening.require_keys(listener, keys=bool(options.keys), open_to_all=options.no_keys)
             yield listener, listening.written(listener, tls=bool(options.tls_cert))
+
+
+def _origins(options: argparse.Namespace) -> OriginPolicy:
+    from serving.edge.origin import OriginPolicy
+
+    return OriginPolicy([*options.allow_host, *_own_names(options.host)], options.allow_origin)
 
 
 def _own_names(host: str) -> list[str]:

@@ -6,6 +6,8 @@ so a plain hash of it cannot be guessed back.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
 import hmac
 import json
@@ -13,7 +15,7 @@ import math
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from serving.http.protocol import HttpError
 
 KEY_SUBPROTOCOL = "seqgen-key."
 """Subprotocol that carries an API key behind it, for WebSockets of browsers, which send no headers."""
+_CHALLENGE = [(b"www-authenticate", b"Bearer"), (b"connection", b"close")]
 _PREFIX = "sk-seqgen-"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -131,9 +134,12 @@ class Caller:
 
     Attributes:
         name: the key's. streams: that it may hold at once, counted by the pool, which gives them out.
+        removed: whether the key has been taken away since.
     """
 
     def __init__(self, key: ApiKey, wait: Callable[[], float]) -> None:
+        self.removed = False
+        self.digest = key.sha256
         self.name, self.streams, self._per_minute, self._wait = key.name, key.streams, key.per_minute, wait
 
     def charge(self) -> None:
@@ -166,6 +172,41 @@ class ApiKeys:
     def __init__(self, keys: Iterable[ApiKey], *, clock: Callable[[], float] = time.monotonic) -> None:
         self._keys, self._clock = tuple(keys), clock
         self._rates = {key.name: RateLimiter(key.per_minute) for key in self._keys if key.per_minute}
+        self._serving: dict[asyncio.Task[object], Caller] = {}
+
+    def replace(self, keys: Iterable[ApiKey]) -> None:
+        """Take other keys instead; what is being done for one that is gone is cancelled."""
+        before, self._keys = {key.name: key.per_minute for key in self._keys}, tuple(keys)
+        self._rates = {
+            key.name: self._rates[key.name] if before.get(key.name) == key.per_minute else RateLimiter(key.per_minute)
+            for key in self._keys
+            if key.per_minute
+        }
+        there = {key.sha256 for key in self._keys}
+        for task, caller in self._serving.items():
+            if caller.digest not in there and not caller.removed:
+                caller.removed = True
+                task.cancel()
+
+    @contextlib.contextmanager
+    def serving(self, caller: Caller) -> Iterator[None]:
+        """Context of what is done for a caller by the present task.
+
+        Raises:
+            HttpError: 401 where the key was removed meanwhile.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving[task] = caller
+        try:
+            yield
+        except asyncio.CancelledError:
+            if not caller.removed:
+                raise
+            task.uncancel()
+            raise HttpError(401, "this API key has been removed", _CHALLENGE, code="invalid_api_key") from None
+        finally:
+            del self._serving[task]
 
     def identify(self, scope: Scope) -> Caller:
         """Caller by the key that the request shows; every key is compared, in constant time.
@@ -180,8 +221,7 @@ class ApiKeys:
                 found = key
         if found is None:
             message = "this server takes requests with an API key only; send Authorization: Bearer <key>"
-            challenge = [(b"www-authenticate", b"Bearer"), (b"connection", b"close")]
-            raise HttpError(401, message, challenge, code="invalid_api_key")
+            raise HttpError(401, message, _CHALLENGE, code="invalid_api_key")
         rate = self._rates.get(found.name)
         return Caller(found, lambda: rate.wait(self._clock()) if rate else 0.0)
 

@@ -72,6 +72,13 @@ class Metrics:
         self._pool, self._cache, self._connections = pool, cache, connections
         self._voices: defaultdict[str, _VoiceCounts] = defaultdict(_VoiceCounts)
         self._answers: Counter[tuple[str, int]] = Counter()
+        self._reloads = Counter(ok=0, failed=0)
+        self._old: list[str] = []  # parts that the last reload left as they were
+
+    def reloaded(self, failed: list[str]) -> None:
+        """Count a reload; ``failed``: parts that were left as they were."""
+        self._reloads["failed" if failed else "ok"] += 1
+        self._old = failed
 
     def answered(self, route: str, status: int) -> None:
         """Count an answer by the template of its route and its status."""
@@ -127,6 +134,10 @@ class Metrics:
             f'seqgen_connections_dropped_total{{reason="{why}"}} {count}' for why, count in sorted(dropped.items())
         ]
         yield "seqgen_connections_dropped_total", "counter", "connections dropped, by what they were held for", drops
+        reloads = [f'seqgen_reloads_total{{outcome="{outcome}"}} {count}' for outcome, count in self._reloads.items()]
+        yield "seqgen_reloads_total", "counter", "reloads, those with a part that could not be read as failed", reloads
+        parts = [f'seqgen_reload_failed{{part="{part}"}} 1' for part in self._old]
+        yield "seqgen_reload_failed", "gauge", "parts that the last reload left as they were", parts
         memory = self._pool.memory
         yield _single("request_memory_bytes", "gauge", "bytes that requests hold", memory.held)
         yield _single("request_memory_limit_bytes", "gauge", "bytes that requests may hold", memory.total or "+Inf")

@@ -35,7 +35,7 @@ class VocodeEndpoint:
     """
 
     def __init__(self, cache: VoiceCache, pool: WorkerPool, limits: RequestLimits, tokens: ResumeTokens) -> None:
-        self._cache, self._pool, self._limits, self._tokens = cache, pool, limits, tokens
+        self._cache, self._pool, self.limits, self._tokens = cache, pool, limits, tokens
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -51,10 +51,10 @@ class VocodeEndpoint:
         events = sse.accepts_events(headers.get(b"accept", b""))
         values, claim = read_resumption(protocol.read_query(scope["query_string"]), self._tokens)
         voice = await find_voice(self._cache, values.get("voice"))
-        request = protocol.read_request(values, voice.vocoder, content_type=kind, longest=self._limits.sound)
+        request = protocol.read_request(values, voice.vocoder, content_type=kind, longest=self.limits.sound)
         declared = protocol.declared_length(headers)
-        if declared > self._limits.body:
-            raise _too_big(self._limits)
+        if declared > self.limits.body:
+            raise _too_big(self.limits)
         lease = reserve_slot(self._pool, voice, scope["state"].get("caller"))
         with lease:
             _reserve(lease, declared)
@@ -79,7 +79,7 @@ class VocodeEndpoint:
     async def _read_body(self, receive: Receive, lease: SlotLease, reserved: int) -> tuple[deque[bytearray], str]:
         """Body of a request in pieces, and its hash, which is taken while it comes: all at once it would hold up the
         event loop. Memory beyond what was reserved is reserved as it comes."""
-        limits, pieces, size, digest = self._limits, deque[bytearray](), 0, hashlib.sha256()
+        limits, pieces, size, digest = self.limits, deque[bytearray](), 0, hashlib.sha256()
         try:
             async with asyncio.timeout(limits.upload):
                 while True:
@@ -135,10 +135,10 @@ class VocodeEndpoint:
 
     async def _send(self, send: Send, message: Message) -> None:
         try:
-            async with asyncio.timeout(self._limits.stall):
+            async with asyncio.timeout(self.limits.stall):
                 await send(message)
         except TimeoutError:
-            raise ConnectionAbortedError(f"nothing was read for {self._limits.stall:g} s") from None
+            raise ConnectionAbortedError(f"nothing was read for {self.limits.stall:g} s") from None
         except OSError:
             raise ClientDisconnected from None
 

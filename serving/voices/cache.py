@@ -117,6 +117,11 @@ class VoiceCache:
             raise VoiceRequired("no voice is named, and none is the default", remedy=f"name one of: {known}")
         return names[0] if names else ""
 
+    def resize(self, memory: int) -> None:
+        """Let open voices take so many bytes from now on."""
+        self._memory = memory
+        self._make_room()
+
     async def find(self, name: str | None = None) -> LoadedVoice:
         """Voice of that name in its present version, loaded where it is not open.
 
@@ -214,7 +219,7 @@ class VoiceCache:
             return "quarantined", self._quarantined[name].reason
         return ("good" if name in self._good else "unchecked"), ""
 
-    def _make_room(self, newest: str) -> None:
+    def _make_room(self, newest: str = "") -> None:
         busy = self._in_use()
         by_age = sorted(self._open, key=lambda name: self._open[name].used)
         for name in by_age:

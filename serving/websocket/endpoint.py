@@ -20,7 +20,7 @@ class StreamEndpoint:
     """Endpoint ``WS /v1/stream``. A slot is reserved before the upgrade, so a full server answers 503 to it."""
 
     def __init__(self, cache: VoiceCache, pool: WorkerPool, limits: RequestLimits, tokens: ResumeTokens) -> None:
-        self._cache, self._pool, self._limits, self._tokens = cache, pool, limits, tokens
+        self._cache, self._pool, self.limits, self._tokens = cache, pool, limits, tokens
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if (await receive())["type"] != "websocket.connect":
@@ -44,7 +44,7 @@ class StreamEndpoint:
             await send({"type": "websocket.accept", "subprotocol": taken})
             connection = StreamConnection(
                 send,
-                self._limits,
+                self.limits,
                 self._tokens,
                 lease=lease,
                 memory=memory,

@@ -212,6 +212,11 @@ class WorkerPool:
         self.workers = [(make or thread_worker)(i, self) for i in range(workers)]
         self.copies = 1 + sum(worker.copies for worker in self.workers)
 
+    def resize(self, slots: int) -> int:
+        """Admit so many streams at once from now on, or as many as the workers were made for; gives that number."""
+        self.slots = min(slots, self.admission.slots * len(self.workers))
+        return self.slots
+
     def capacity(self, vocoder: StreamingVocoder) -> Capacity:
         """Measured capacity of a voice; without a measurement, no limit but the slots."""
         return self._capacities.get(vocoder, Capacity())

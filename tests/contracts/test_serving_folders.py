@@ -24,13 +24,14 @@ ORDER = (
     "websocket",
     "edge",
     "app",
+    "reload",
     "ray_app",
     "client",
     "cli",
 )
 # Modules in no folder: how every process logs, where the server listens and what it is in a container, which are below
 # all else, and what puts the folders together.
-OUTSIDE = ("logs", "listening", "first_process", "app", "ray_app")
+OUTSIDE = ("logs", "listening", "first_process", "app", "reload", "ray_app")
 FOLDERS = tuple(name for name in ORDER if name not in OUTSIDE)
 MOST_FOLDERS, MOST_FILES = 9, 9
 
