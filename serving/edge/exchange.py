@@ -9,7 +9,7 @@ from typing import Any
 
 from starlette.types import Message, Receive, Scope, Send
 
-from serving.edge.trace import TraceContext
+from serving.edge.spans import TraceContext
 from serving.http import protocol
 from serving.http.protocol import Headers
 from serving.logs import logfmt, request_fields

@@ -1,5 +1,6 @@
-"""Spans of requests for OpenTelemetry: what the access log tells of each request, sent to a collector (OTLP over HTTP).
+"""Trace context of requests (W3C Trace Context, version 00), and their spans for OpenTelemetry.
 
+A span is what the access log tells of a request, sent to a collector (OTLP over HTTP).
 Nothing here imports OpenTelemetry before somebody asks for it; it comes with ``pip install 'seqgen[otel]'``.
 
 Source: the semantic conventions of OpenTelemetry for HTTP server spans, version 1.
@@ -11,18 +12,22 @@ import contextlib
 import importlib.metadata
 import logging
 import os
+import re
+import secrets
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from seqgen.errors import SeqgenError
-from serving.edge.trace import TraceContext
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace import TracerProvider
 
 log = logging.getLogger("seqgen.serving")
+_TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+_SAMPLED = 1  # the one flag that version 00 knows
 ACCESS = "seqgen.access"
 _VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 _PATIENCE = ("OTEL_EXPORTER_OTLP_TIMEOUT", "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT")
@@ -41,6 +46,40 @@ _ATTRIBUTES = {
     "cut": "seqgen.cut",
 }
 _NOWHERE = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class TraceContext:
+    """Trace context of one request: identifiers in hexadecimal; ``parent`` is the caller's span, where it told one."""
+
+    trace_id: str
+    span_id: str
+    parent: str = ""
+    sampled: bool = False
+
+    @staticmethod
+    def of(given: list[bytes]) -> TraceContext:
+        """Trace context of a request with these ``traceparent`` headers; a new trace where they are not one valid one.
+
+        Example:
+            >>> TraceContext.of([b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"]).trace_id
+            '0af7651916cd43dd8448eb211c80319c'
+        """
+        text = given[0].decode("latin-1").strip(" \t") if len(given) == 1 else ""
+        found = _TRACEPARENT.fullmatch(text)
+        if found is None or not _valid(*found.groups()):
+            return TraceContext(secrets.token_hex(16), secrets.token_hex(8))
+        _, trace, parent, flags, _ = found.groups()
+        return TraceContext(trace, secrets.token_hex(8), parent, bool(int(flags, 16) & _SAMPLED))
+
+    def __str__(self) -> str:
+        return f"00-{self.trace_id}-{self.span_id}-{int(self.sampled):02x}"
+
+
+def _valid(version: str, trace: str, parent: str, _: str, rest: str | None) -> bool:
+    """Whether the parts of a ``traceparent`` are valid; later versions may add something at the end."""
+    known = version != "ff" and (version != "00" or rest is None)
+    return known and set(trace) != {"0"} and set(parent) != {"0"}
 
 
 @contextlib.contextmanager

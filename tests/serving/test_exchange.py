@@ -15,7 +15,7 @@ from websockets.sync.client import connect
 
 from serving.app import App
 from serving.edge.origin import OriginPolicy
-from serving.edge.trace import TraceContext
+from serving.edge.spans import TraceContext
 from serving.http.keys import ApiKeys, add_key, read_keys
 from serving.logs import JsonFormatter, TextFormatter, logfmt
 from tests.serving.fakes import audio_file, fake_vocoder, tone
