@@ -106,7 +106,7 @@ def _opened(source: Source, layout: Layout | None = None) -> Iterator[soundfile.
 def _bytes(source: Source, layout: Layout) -> Iterator[Any]:
     """What libsndfile is given: a path, by which it reads without a call back per block, or a view of patched bytes."""
     path = os.fspath(source) if isinstance(source, (str, os.PathLike)) else None
-    if not layout.patches and not layout.prefix:
+    if layout.plain:
         yield source if path is None else os.fsencode(path)
     elif path is None:
         yield Patched(source, layout)  # type: ignore[arg-type]  # the only source without a path is a stream

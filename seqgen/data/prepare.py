@@ -26,6 +26,7 @@ _MARKER = "corpus.json"
 _SOURCES = "recordings.jsonl"
 _AUDIO = "audio"
 _BLOCK = 1 << 20
+_LISTED = 20
 _ABANDONED = 3600.0  # seconds after which a working directory that a killed run left behind is removed
 
 
@@ -150,6 +151,8 @@ def _headers(
         if progress:
             progress("reading headers", done, len(raws))
     if errors:
+        for error in errors[:_LISTED] if len(errors) > 1 else ():
+            tell(f"unusable: {error.problem}")
         others = f" (and {len(errors) - 1} more unusable recordings)" if len(errors) > 1 else ""
         raise SeqgenError(f"{errors[0].problem}{others}", remedy=errors[0].remedy)
     return found

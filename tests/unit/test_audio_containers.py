@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from seqgen.audio import io
 from seqgen.errors import SeqgenError
@@ -109,6 +111,25 @@ def test_compressed_recordings_cut_anywhere_are_refused(codec: str) -> None:
     assert [cut for cut in cuts if read(data[:cut]) is not None] == []
 
 
+@pytest.mark.parametrize("name", [*MADE, *CODECS])
+def test_two_recordings_in_one_file_are_not_read_as_one(name: str) -> None:
+    if name in MADE:
+        make, order = MADE[name]
+        first, second = make(pcm(SAMPLES, order)), make(pcm(3 * SAMPLES, order))
+    else:
+        first, second = compressed(name), compressed(name, 20_000)
+    assert read(first + second) is None
+    assert read(second + first) is None
+
+
+@pytest.mark.parametrize("name", ["wav", "rifx", "rf64", "w64", "aiff", "caf", "au", "sph"])
+def test_what_follows_the_audio_is_no_audio(name: str) -> None:
+    make, order = MADE[name]
+    audio = pcm(SAMPLES, order)
+    for tail in (b"id3 " + struct.pack(f"{order}I", 8) + b"abcdefgh", b"\0\0\0\0", b"x" * 50):
+        np.testing.assert_array_equal(read(make(audio) + tail), samples(audio, order))
+
+
 def test_a_flac_of_unknown_length() -> None:
     data = bytearray(compressed("flac"))
     whole = read(bytes(data))
@@ -142,6 +163,27 @@ def test_a_stretch_is_that_of_the_whole(codec: str) -> None:
     for start in (0, 1, 4000, 31_000, len(whole) - 3000, len(whole) - 500, len(whole) - 10):
         part, _ = io.read(standard_io.BytesIO(data), start=start, count=min(400, len(whole) - start))
         np.testing.assert_allclose(part, whole[start : start + 400], atol=1e-6, err_msg=str(start))
+
+
+WHOLE = {name: make(pcm(SAMPLES, order)) for name, (make, order) in MADE.items()}
+WHOLE |= {codec: compressed(codec, 3000) for codec in CODECS}
+CHANGES = st.lists(st.tuples(st.integers(0, 140), st.sampled_from([0, 1, 17, 127, 128, 255])), min_size=1, max_size=6)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.sampled_from(sorted(WHOLE)), CHANGES, st.integers(0, 2000))
+def test_changed_bytes_are_no_traceback(name: str, changes: list[tuple[int, int]], lost: int) -> None:
+    data = bytearray(WHOLE[name])
+    for place, byte in changes:
+        data[place % len(data)] = byte
+    read(bytes(data[: len(data) - lost * (lost > 1000)]))
+
+
+@pytest.mark.parametrize("length", [0, 7, 8, 17])
+def test_a_short_chunk_of_an_aiff(length: int) -> None:
+    data = bytearray(WHOLE["aiff"])
+    data[16:20] = struct.pack(">I", length)
+    assert read(bytes(data)) is None
 
 
 def test_containers_whose_lengths_are_not_checked_are_not_read(tmp_path: Path) -> None:

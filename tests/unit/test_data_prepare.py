@@ -125,8 +125,13 @@ def test_unusable_recordings_are_counted(tmp_path: Path) -> None:
     root = folder(tmp_path / "in")
     (root / "anna/take 00.wav").write_bytes(b"")
     (root / "ben/take 01.wav").write_bytes(b"noise")
+    told: list[str] = []
     with pytest.raises(SeqgenError, match=r"take 00\.wav: the file is empty \(and 1 more unusable"):
-        prepare.prepare(Folder(), root, tmp_path / "out")
+        prepare.prepare(Folder(), root, tmp_path / "out", tell=told.append)
+    assert [line.split(".wav: ")[0] for line in told] == [
+        f"unusable: {root}/anna/take 00",
+        f"unusable: {root}/ben/take 01",
+    ]
     assert not (tmp_path / "out").exists()
 
 

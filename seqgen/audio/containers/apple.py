@@ -16,7 +16,7 @@ def aiff(file: BinaryIO, size: int, head: bytes) -> Layout:
     """Layout of an AIFF file: the length of ``SSND``, and the frames that ``COMM`` counts where they are not packed."""
     promised, counted, found, there, end = 0, -1, _ABSENT, 0, size
     for name, place, length in chunks(file, 12, size, lambda raw: struct.unpack(">4sI", raw)):
-        if name == b"COMM" and place + 18 <= size:
+        if name == b"COMM" and length >= 18 and place + 18 <= size:
             file.seek(place)
             counted, unit = _common(file.read(min(length, 22)), head[8:])
             promised = counted * unit
@@ -52,6 +52,7 @@ def caf(file: BinaryIO, size: int, _: bytes) -> Layout:
         position += 12
         if name == b"data":
             there = size - position
-            return judged(length, there, (position - 8, struct.pack(">Q", there)))
+            found = judged(length, there, (position - 8, struct.pack(">Q", there)))
+            return found if found.problem or found.patches else Layout(end=position + length)
         position += length
     return _ABSENT

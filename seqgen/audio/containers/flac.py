@@ -99,4 +99,6 @@ def flac(file: BinaryIO, size: int, _: bytes, start: int = 0) -> Layout:
     if total == 0:
         counted = (head[21] & 0xF0) << 32 | end
         return Layout(patches=((start + 21, counted.to_bytes(5, "big")),))
+    if end > total:
+        return Layout(f"its header counts {total} samples, its last frame {end}")
     return Layout(f"truncated: {end} of {total} samples are there" if end < total else "")

@@ -23,7 +23,8 @@ def au(file: BinaryIO, size: int, head: bytes) -> Layout:
     if there < 0:
         return _SHORT
     unit = _WIDTHS.get(encoding, 1) * max(1, channels)
-    return judged(length, there, (8, struct.pack(f"{order}I", min(there, 0x7FFFFFFE))), unit=unit)
+    found = judged(length, there, (8, struct.pack(f"{order}I", min(there, 0x7FFFFFFE))), unit=unit)
+    return found if found.problem or found.patches else Layout(end=place + length)
 
 
 def sphere(file: BinaryIO, size: int, _: bytes) -> Layout:
@@ -38,4 +39,5 @@ def sphere(file: BinaryIO, size: int, _: bytes) -> Layout:
     unit, count = counts.get(b"channel_count", 1) * counts.get(b"sample_n_bytes", 2), counts.get(b"sample_count", 0)
     if unknown(count, (size - length) // max(1, unit)):
         return Layout()  # libsndfile goes by what is there
-    return judged(count * unit, size - length)
+    found, end = judged(count * unit, size - length), length + count * unit
+    return found if found.problem else Layout(end=end, closed=end < size)

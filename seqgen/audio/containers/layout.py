@@ -23,12 +23,21 @@ class Layout:
         problem: what is wrong, e.g. ``"truncated: 1000 of 32000 bytes of audio are there"``; "" where nothing is.
         patches: place and bytes that have to be read in the stead of a size that means "unknown".
         prefix: bytes that have to be read in the stead of the first ``skipped``.
+        end: place behind the last byte of audio where others may follow; 0 where that is not known.
+        closed: what lies behind ``end`` must not be read, for libsndfile would take it for audio.
     """
 
     problem: str = ""
     patches: tuple[tuple[int, bytes], ...] = ()
     prefix: bytes = b""
     skipped: int = 0
+    end: int = 0
+    closed: bool = False
+
+    @property
+    def plain(self) -> bool:
+        """Whether the file can be read as it is."""
+        return not (self.patches or self.prefix or self.closed)
 
 
 def unknown(declared: int, there: int) -> bool:
@@ -67,7 +76,7 @@ class Patched(io.RawIOBase):
     def __init__(self, file: BinaryIO, layout: Layout) -> None:
         self._file, self._layout, self._position = file, layout, 0
         self._shift = layout.skipped - len(layout.prefix)  # of the file's places against the view's
-        self._size = file.seek(0, io.SEEK_END) - self._shift
+        self._size = (layout.end if layout.closed else file.seek(0, io.SEEK_END)) - self._shift
 
     def readable(self) -> bool:
         return True
@@ -84,7 +93,7 @@ class Patched(io.RawIOBase):
         return self._position
 
     def readinto(self, buffer: Any) -> int:
-        view = memoryview(buffer).cast("B")
+        view = memoryview(buffer).cast("B")[: self._size - self._position]
         prefix, first = self._layout.prefix, self._position
         before = prefix[first : first + len(view)]
         self._file.seek(self._layout.skipped + max(0, first - len(prefix)))

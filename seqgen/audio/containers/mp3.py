@@ -62,7 +62,9 @@ def mp3(file: BinaryIO, size: int, _: bytes) -> Layout:
     tabled = mark[:4] in (b"Xing", b"Info") and len(mark) >= 16
     flags, frames, declared = struct.unpack(">III", mark[4:16]) if tabled else (0, 0, 0)
     if flags & 3 == 3 and size - start >= declared:
-        return Layout()
+        file.seek(start + declared)
+        more = frame(file.read(4)) is not None
+        return Layout("a second recording follows the first, which is all that would be read" if more else "")
     whole, problem = _walk(file, start + (opening.length if tabled else 0), size)
     if problem:
         return Layout(problem)

@@ -8,7 +8,7 @@ from typing import BinaryIO
 from seqgen.audio.containers.layout import Layout
 
 _MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
-_LAST_PAGE = 4
+_FIRST_PAGE, _LAST_PAGE = 2, 4
 
 
 def ogg(file: BinaryIO, _: int, __: bytes) -> Layout:
@@ -24,6 +24,8 @@ def ogg(file: BinaryIO, _: int, __: bytes) -> Layout:
             return Layout("truncated: its last Ogg page is cut")
         if _checksum(head[:22] + bytes(4) + head[26:] + table + body) != head[22:26]:
             return Layout("corrupt: the checksum of an Ogg page fails")
+        if flags & _LAST_PAGE and head[5] & _FIRST_PAGE:
+            return Layout("a second recording follows the first, which is all that would be read")
         flags = head[5]
     return Layout("" if flags & _LAST_PAGE else "truncated: its last Ogg page is missing")
 

@@ -35,7 +35,9 @@ def wav(file: BinaryIO, size: int, head: bytes) -> Layout:
             else:
                 mended = struct.pack(f"{order}I", min(there, 0xFFFFFFFF))
                 found = judged(length, there, (place - 4, mended), unit=unit)
-            return Layout(found.problem, (*patches, *found.patches))
+            true = long[1] if long is not None and length == 0xFFFFFFFF else length
+            end = 0 if found.problem or found.patches else place + true + true % 2
+            return Layout(found.problem, (*patches, *found.patches), end=end)
     return _ABSENT
 
 
@@ -62,6 +64,7 @@ def wave64(file: BinaryIO, size: int, _: bytes) -> Layout:
         if name == b"data" + _WAVE64:
             there = size - position - 24
             sizes = (16, struct.pack("<Q", size)), (position + 16, struct.pack("<Q", there + 24))
-            return judged(length - 24 if length >= 24 else 0, there, *sizes, unit=unit)
+            found, end = judged(max(0, length - 24), there, *sizes, unit=unit), position + length
+            return found if found.problem or found.patches else Layout(end=end, closed=end < size)
         position += max(24, length + -length % 8)
     return _ABSENT

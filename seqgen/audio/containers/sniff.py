@@ -35,7 +35,11 @@ def layout(file: BinaryIO) -> Layout:
             file.seek(start)
             tagged = file.read(4) == b"fLaC"
             return flac.flac(file, size, head, start) if tagged else mp3.mp3(file, size, head)
-        return _of(head, file, size)
+        found = _of(head, file, size)
+        file.seek(found.end)
+        if found.end and file.read(4) == head[:4]:
+            return Layout("a second recording follows the first, which is all that would be read")
+        return found
     finally:
         file.seek(0)
 
