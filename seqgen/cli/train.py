@@ -7,8 +7,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seqgen.errors import SeqgenError
-
 if TYPE_CHECKING:  # torch is imported when a command runs, so that help and refusals come at once
     from seqgen.objectives.contract import Objective
     from seqgen.tasks.contract import Task
@@ -54,7 +52,8 @@ def run_train(given: argparse.Namespace) -> int:
     task.require_sensible()
     system = experiment.build(task, source=str(given.config))  # a wrong option is found before anything is written
     assert system.objective is not None
-    here = experiment.Experiment(given.out, config, task.facts)
+    learnt_from = task.data() | experiment.pretrained_digests(system, config)
+    here = experiment.Experiment(given.out, config, task.facts, learnt_from)
     if given.resume:
         _require_same(here)
     source, validation = (task.source(split, system.networks) for split in ("train", "valid"))
@@ -71,7 +70,7 @@ def run_train(given: argparse.Namespace) -> int:
         init_from=given.init_from,
         device=given.device,
         on_validate=lambda _, report, step: task.previews(system, report, step),
-        prepare=lambda: _create(here, given.resume),
+        prepare=lambda: _begin(here, given.resume),
     )
     best, name = outcome.best, system.objective.monitor
     told = f"; best validation {name} {best.value:.4f} at step {best.step}" if best else ""
@@ -79,24 +78,22 @@ def run_train(given: argparse.Namespace) -> int:
     return 130 if outcome.status == "interrupted" else 0
 
 
-def _create(experiment: Experiment, resume: bool) -> None:
-    from seqgen.tasks.experiment import CONFIG, Experiment
+def _begin(here: Experiment, resume: bool) -> None:
+    """Write what the run is; one that goes on is first compared with what is there."""
+    from seqgen.tasks.experiment import CONFIG
 
-    if not resume or not (experiment.directory / CONFIG).is_file():
-        Experiment.create(experiment.directory, experiment.run, experiment.facts)
+    if resume and (here.directory / CONFIG).is_file():
+        _require_same(here)
+        here.record()
+    else:
+        here.create(here.directory, here.run, here.facts, here.data)
 
 
 def _require_same(here: Experiment) -> None:
-    from seqgen import config
-    from seqgen.tasks.experiment import CONFIG, Experiment
+    from seqgen.tasks.experiment import Experiment
+    from seqgen.train.identity import require_same_run
 
-    found = Experiment.open(here.directory)
-    if found.run != here.run or found.facts != here.facts:
-        raise SeqgenError(
-            f"{here.directory}: --resume with another configuration or other data "
-            f"(digest {config.digest(here.run)} instead of {config.digest(found.run)})",
-            remedy=f"resume with {here.directory / CONFIG}, or start in another directory",
-        )
+    require_same_run(Experiment.open(here.directory).identity(), here.directory, expected=here.identity())
 
 
 def _summary(experiment: Experiment, task: Task, objective: Objective) -> str:

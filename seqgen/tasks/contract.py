@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
@@ -19,6 +20,7 @@ from seqgen.runtime.contract import Runtime
 from seqgen.spec import Facts
 from seqgen.tasks.run import RunConfig
 from seqgen.tasks.table import Table
+from seqgen.train.identity import PLACE, keys
 from seqgen.train.report import Report
 from seqgen.train.source import Source
 
@@ -194,6 +196,25 @@ class Task(ABC):
     def warnings(self, networks: Mapping[str, nn.Module]) -> list[str]:
         """What is likely to be a mistake in how these networks are trained, a line each; by default nothing."""
         return []
+
+    @final
+    def data(self) -> dict[str, str]:
+        """Digests of the data that the run learns from, by the key that names their place.
+
+        Raises:
+            SeqgenError: where they cannot be read.
+        """
+        given = {name: getattr(self.config, name) for name in keys(self.Config, PLACE)}
+        return {f"task.{name}": self.digest(name) for name, place in given.items() if place}
+
+    def digest(self, name: str) -> str:
+        """Digest of the data that one option names, a file's bytes unless a task knows better."""
+        place = Path(getattr(self.config, name))
+        try:
+            with place.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        except OSError as error:
+            raise SeqgenError(f"{place}: {error.strerror}", remedy=f"check task.{name}") from None
 
     def describe(self) -> str:
         """The training data in a few words, for the line that a training begins with."""

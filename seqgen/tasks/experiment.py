@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,25 @@ from seqgen.spec import Facts
 from seqgen.tasks import networks
 from seqgen.tasks.contract import System, Task
 from seqgen.tasks.run import RunConfig, load
-from seqgen.train import weights
-from seqgen.train.checkpoint import CheckpointIdentity
+from seqgen.train import schedule, weights
+from seqgen.train.identity import (
+    LENGTH,
+    NEUTRAL,
+    WEIGHTS,
+    CheckpointIdentity,
+    defaults,
+    keys,
+    require_same_run,
+)
 
 CONFIG = "config.yaml"
 FACTS = "facts.yaml"
 NETWORKS = "networks.yaml"
+DATA = "data.yaml"
+# What is known of the data and decides what weights mean.
+_ELEMENTS = frozenset(
+    f"facts.{name}" for name in ("vocab_size", "shape", "symbols_per_sample", "start", "alphabet", "frames")
+)
 
 
 @dataclass(frozen=True)
@@ -34,21 +47,30 @@ class _Definitions:
 
 
 @dataclass(frozen=True)
+class _Digests:
+    """Digests of the data that a run learns from, by the key that names their place."""
+
+    digests: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Experiment:
-    """Experiment of a run on disk: its configuration, and the facts of the data that it was trained on."""
+    """Experiment of a run on disk: its configuration, the facts of the data that it was trained on, and the digests of
+    these data and of the networks that others trained, by the key that names their place."""
 
     directory: Path
     run: RunConfig
     facts: Facts
+    data: Mapping[str, str] = field(default_factory=dict)
 
     @staticmethod
-    def create(directory: Path, run: RunConfig, facts: Facts) -> Experiment:
-        """Write the resolved configuration and the facts beside what training will write."""
+    def create(directory: Path, run: RunConfig, facts: Facts, data: Mapping[str, str] | None = None) -> Experiment:
+        """Write the resolved configuration and what is known of the data beside what training will write."""
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            write_text(directory / CONFIG, config.dump(run))
+            made = Experiment(directory, run, facts, data or {})
+            made.record()
             write_text(directory / FACTS, config.dump(facts))
-            made = Experiment(directory, run, facts)
             definitions = made._followed()
             if any(definitions[name] != run.networks[name] for name in definitions):
                 write_text(directory / NETWORKS, config.dump(_Definitions(definitions)))
@@ -72,7 +94,14 @@ class Experiment:
                 raise SeqgenError(
                     f"{directory}: no experiment here ({name} is missing)", remedy="run `seqgen train` first"
                 )
-        return Experiment(directory, load(directory / CONFIG), config.load(directory / FACTS, Facts))
+        kept = directory / DATA
+        data = config.load(kept, _Digests).digests if kept.is_file() else {}
+        return Experiment(directory, load(directory / CONFIG), config.load(directory / FACTS, Facts), data)
+
+    def record(self) -> None:
+        """Write what may change when the run is resumed: settings that change no number, and the places of its data."""
+        write_text(self.directory / CONFIG, config.dump(self.run))
+        write_text(self.directory / DATA, config.dump(_Digests(self.data)))
 
     @property
     def source(self) -> str:
@@ -81,7 +110,26 @@ class Experiment:
 
     def identity(self) -> CheckpointIdentity:
         """Identity of the run, which its checkpoints must bear."""
-        return CheckpointIdentity(config.dump(self.run), config.digest(self.run), self.facts.signature)
+        kinds = {
+            "task": registry.TASKS.load(self.run.task.name),
+            "objective": registry.OBJECTIVES.load(self.run.objective.name),
+        }
+        neutral = {*keys(RunConfig, NEUTRAL), *keys(kinds["task"].Config, NEUTRAL, "task.")}
+        if not schedule.depends_on_length(self.run.train):
+            neutral |= {*keys(RunConfig, LENGTH)}
+        options = {key: value for part, kind in kinds.items() for key, value in defaults(kind.Config, f"{part}.")}
+        facts = config.plain(self.facts)
+        facts.pop("features")  # which have a signature
+        return CheckpointIdentity(
+            config.dump(self.run),
+            config.digest(self.run),
+            self.facts.signature,
+            facts,
+            self.data,
+            neutral=frozenset(neutral),
+            weights=frozenset({"networks", *_ELEMENTS, *keys(kinds["task"].Config, WEIGHTS, "task.")}),
+            defaults={**dict(defaults(RunConfig)), **options},
+        )
 
     def task(self) -> Task:
         """The run's task, with what was known when it was trained."""
@@ -94,7 +142,7 @@ class Experiment:
             SeqgenError: where the run trains no network of this name, or has no checkpoint.
         """
         made = self._fresh(name)
-        found = weights.load(self.directory, made, prefix=f"{name}.")
+        found = weights.load(self.directory, made, accept=self._accept, prefix=f"{name}.")
         return made.eval(), found
 
     @property
@@ -123,6 +171,9 @@ class Experiment:
                 found[name] = experiment.definitions[its_name]
         return found
 
+    def _accept(self, found: CheckpointIdentity, path: Path) -> None:
+        require_same_run(found, path, expected=self.identity())
+
     def _fresh(self, name: str) -> nn.Module:
         """A network that the run trains, with fresh weights."""
         if name not in self.trained:
@@ -142,7 +193,7 @@ class Experiment:
         """The whole system with the best checkpoint's (averaged) weights, in evaluation mode."""
         system = build(self.task(), source=self.source, directory=self.directory, definitions=self.definitions)
         assert system.objective is not None
-        found = weights.load(self.directory, system.objective)
+        found = weights.load(self.directory, system.objective, accept=self._accept)
         system.objective.eval()
         return replace(system, label=found.name)
 
@@ -221,6 +272,13 @@ class Pretrained:
 
 def _options(name: str, component: config.Component, source: str) -> Pretrained:
     return config.from_plain(component.options, Pretrained, source=f"{source}: networks.{name}")
+
+
+def pretrained_digests(system: System, run: RunConfig) -> dict[str, str]:
+    """Digests of the networks that other runs have trained, as they are when this one begins, by the key that names
+    their place."""
+    names = [name for name, one in run.networks.items() if one.name == networks.PRETRAINED]
+    return {f"networks.{name}.experiment": weights.digest(system.networks[name]) for name in names}
 
 
 def _pretrained(name: str, component: config.Component, task: Task, source: str) -> nn.Module:

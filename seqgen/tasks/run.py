@@ -9,6 +9,7 @@ from pathlib import Path
 from seqgen import config, registry
 from seqgen.config import Component
 from seqgen.errors import SeqgenError
+from seqgen.train.identity import NEUTRAL
 from seqgen.train.settings import PlayerConfig, QuantizationConfig, SparsityConfig, TrainConfig
 
 # Keys of the configuration before tasks came, and what stands in their place.
@@ -41,7 +42,7 @@ class RunConfig:
         licence: what an exported bundle says of its use.
     """
 
-    name: str
+    name: str = field(metadata=NEUTRAL)
     task: Component
     networks: Mapping[str, Component]
     train: TrainConfig
@@ -49,7 +50,7 @@ class RunConfig:
     players: Mapping[str, PlayerConfig] = field(default_factory=dict)
     sparsity: SparsityConfig = field(default_factory=SparsityConfig)
     quantization: QuantizationConfig = field(default_factory=QuantizationConfig)
-    licence: str = "not stated"
+    licence: str = field(default="not stated", metadata=NEUTRAL)
 
     def __post_init__(self) -> None:
         rounds = self.quantization.precision != "float32"

@@ -17,19 +17,11 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from seqgen.errors import SeqgenError
+from seqgen.train.identity import CheckpointIdentity
 
 FORMAT = 1
 STATE = "state.json"
 Tensors = dict[str, Tensor]
-
-
-@dataclass(frozen=True)
-class CheckpointIdentity:
-    """Identity of the run that a checkpoint belongs to: resolved configuration, digest, feature signature."""
-
-    config_text: str
-    digest: str
-    signature: str
 
 
 class Best(NamedTuple):
@@ -127,6 +119,8 @@ def _state_text(snapshot: Snapshot, files: dict[str, Any]) -> str:
         "scaler": dict(progress.scaler),
         "digest": identity.digest,
         "signature": identity.signature,
+        "facts": dict(identity.facts),
+        "data": dict(identity.data),
         "config": identity.config_text,
         "files": files,
     }
@@ -157,43 +151,9 @@ def read(path: Path, *, only: tuple[str, ...] | None = None) -> Snapshot:
         raise Damaged(f"{path} is not a whole checkpoint ({error})", remedy=remedy) from None
     best = None if state["best"] is None else Best(*state["best"])
     progress = Progress(state["step"], state["seconds"], best, state["stale"], state["scaler"])
-    return Snapshot(CheckpointIdentity(state["config"], state["digest"], state["signature"]), progress, tensors)
-
-
-def require_same_run(found: CheckpointIdentity, expected: CheckpointIdentity, path: Path) -> None:
-    """Refuse a checkpoint of another configuration or of other features.
-
-    Raises:
-        SeqgenError: naming both digests and the first keys that differ.
-    """
-    if found.signature != expected.signature:
-        raise SeqgenError(
-            f"{path} was trained on features {found.signature}, this run has {expected.signature}",
-            remedy="resume with the configuration it was made with, or choose another output directory",
-        )
-    if found.digest != expected.digest:
-        raise SeqgenError(
-            f"{path} belongs to configuration {found.digest}, this run is {expected.digest} "
-            f"({_differences(found.config_text, expected.config_text)})",
-            remedy="resume with the configuration it was made with, or start a new run with --init-from",
-        )
-
-
-def _differences(there: str, here: str, most: int = 3) -> str:
-    import yaml
-
-    old, new = _flat(yaml.safe_load(there)), _flat(yaml.safe_load(here))
-    keys = [key for key in [*new, *(key for key in old if key not in new)] if old.get(key) != new.get(key)]
-    shown = [f"{key}: {old.get(key, 'absent')} there, {new.get(key, 'absent')} here" for key in keys[:most]]
-    more = [f"and {len(keys) - most} more"] if len(keys) > most else []
-    return "; ".join(shown + more) or "the texts agree"
-
-
-def _flat(value: Any, path: str = "") -> dict[str, Any]:
-    if not isinstance(value, dict):
-        return {path: value}
-    nested = [_flat(item, f"{path}.{key}" if path else str(key)) for key, item in value.items()]
-    return {key: item for table in nested for key, item in table.items()}
+    facts, data = state.get("facts", {}), state.get("data", {})  # former versions told none
+    identity = CheckpointIdentity(state["config"], state["digest"], state["signature"], facts, data)
+    return Snapshot(identity, progress, tensors)
 
 
 class Checkpoints:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -13,12 +14,14 @@ import torch
 from lightning_fabric import Fabric
 
 from seqgen.errors import SeqgenError
+from seqgen.files.owner import owned
 from seqgen.noise import Key
 from seqgen.objectives.contract import Objective, Part
 from seqgen.train import checkpoint, processes, weights
 from seqgen.train.batch import rows
-from seqgen.train.checkpoint import Best, CheckpointIdentity, Checkpoints, Progress, Snapshot
+from seqgen.train.checkpoint import Best, Checkpoints, Progress, Snapshot
 from seqgen.train.ema import Ema
+from seqgen.train.identity import CheckpointIdentity, require_same_run, require_same_weights
 from seqgen.train.interrupt import Interrupt
 from seqgen.train.meter import Meter, Reading
 from seqgen.train.players import Players, Update
@@ -93,35 +96,43 @@ def train(
     Args:
         objective: the method with its networks; trained in place.
         recipe: see :class:`Recipe`.
-        out: experiment directory: ``checkpoints/``, ``metrics.jsonl``, ``tensorboard/``.
+        out: experiment directory: ``checkpoints/``, ``metrics.jsonl``, ``tensorboard/``; owned while this runs.
         source: training batches. validation: held-out ones, of which every process takes its share.
         identity: the run that checkpoints belong to.
         resume: go on from the newest whole checkpoint in ``out``; from the start where there is none.
-        init_from: take weights alone from this experiment, checkpoint or file (fine-tuning).
+        init_from: take weights alone from this experiment or checkpoint (fine-tuning).
         on_validate: called in the first process with (objective, report, step), with the averaged weights in place.
         prepare: called once everything that can be refused has been looked at, before anything is written.
         device: "auto", "cpu" or "cuda".
 
     Raises:
-        SeqgenError: if ``out`` cannot be written or holds another run, a loss is not finite, or data run out.
+        SeqgenError: if ``out`` cannot be written, is owned by another process or holds another run, a loss is not
+            finite, or data run out.
     """
     if resume and init_from is not None:
         raise SeqgenError(
             "--resume and --init-from are both given", remedy="the one continues a run, the other starts one"
         )
-    if not resume and Checkpoints(out).steps():
-        raise SeqgenError(f"{out} already holds checkpoints", remedy="give --resume or another output directory")
+    if not resume:
+        _require_fresh(out)
     _require_whole_batches(objective, recipe.settings)
     fabric = processes.start(recipe.settings, device=device, players=len(objective.players))
-    if init_from is not None:
-        weights.load(init_from, objective)
-    run = _Run(fabric, objective, recipe, out, identity)
-    if prepare is not None and fabric.global_rank == 0:
-        prepare()
-    outcome = run.go(_Sources(source, validation, on_validate), resume)
-    del run  # what waits for other processes must be gone before they part
+    first = fabric.global_rank == 0
+    with owned(out) if first else nullcontext("") as note:
+        if first and not resume:
+            _require_fresh(out)  # again, as another run may have ended since
+        if init_from is not None:
+            weights.load(init_from, objective, accept=partial(require_same_weights, expected=identity))
+        run = _Run(fabric, objective, recipe, out, identity)
+        outcome = run.go(_Sources(source, validation, on_validate), resume, prepare if first else None, note)
+        del run  # what waits for other processes must be gone before they part
     processes.stop()
     return outcome
+
+
+def _require_fresh(out: Path) -> None:
+    if Checkpoints(out).steps():
+        raise SeqgenError(f"{out} already holds checkpoints", remedy="give --resume or another output directory")
 
 
 def _require_whole_batches(objective: Objective, settings: TrainConfig) -> None:
@@ -151,8 +162,10 @@ class _Run:
         self.progress = Progress()
         self.saved = -1
 
-    def go(self, sources: _Sources, resume: bool) -> Outcome:
-        notes = self._resume(sources.training) if resume else []
+    def go(self, sources: _Sources, resume: bool, prepare: Callable[[], None] | None, note: str) -> Outcome:
+        notes = [*filter(None, [note]), *(self._resume(sources.training) if resume else [])]
+        if prepare is not None:
+            prepare()
         first = self.fabric.global_rank == 0
         report = Report(self.out, steps=self.settings.steps, start=self.progress.step, active=first)
         now = time.perf_counter()
@@ -171,7 +184,12 @@ class _Run:
                 raise SeqgenError(f"no whole checkpoint: {damaged[0].problem}", remedy="start in another directory")
             return [f"no checkpoint in {self.checkpoints.folder}: starting at step 0"]
         found = checkpoint.read(path)
-        checkpoint.require_same_run(found.identity, self.identity, path)
+        require_same_run(found.identity, path, expected=self.identity)
+        if found.progress.step > self.settings.steps:
+            raise SeqgenError(
+                f"{path} is at step {found.progress.step}, 'train.steps' is {self.settings.steps}",
+                remedy=f"give {found.progress.step} steps or more",
+            )
         weights.assign(self.objective, found.tensors["model"], source=str(path))
         self.players.load_optimiser_state(found.tensors["optimiser"])
         if self.ema is not None:

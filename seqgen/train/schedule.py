@@ -34,3 +34,8 @@ def learning_rate(settings: TrainConfig, step: int, peak: float | None = None) -
     if settings.schedule == "inverse-sqrt":
         return peak * math.sqrt(max(warmup, 1) / update)
     return peak
+
+
+def depends_on_length(settings: TrainConfig) -> bool:
+    """Whether rates on the way depend on how many steps there are in all."""
+    return settings.schedule == "cosine"

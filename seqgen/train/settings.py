@@ -9,6 +9,7 @@ from typing import Literal
 
 from seqgen.config import Component
 from seqgen.errors import SeqgenError
+from seqgen.train.identity import LENGTH, NEUTRAL
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,7 @@ class TrainConfig:
     """Settings of the training loop. Everything is counted in steps; one step is one update of every player.
 
     Attributes:
-        steps: updates in all.
+        steps: updates in all. A run that is resumed may be given more, unless its schedule depends on them.
         batch_size: rows of the global batch of one step, over all processes and micro-batches.
         learning_rate: peak rate, of every player that sets none of its own.
         schedule: shape of the rate after the warm-up; see ``seqgen.train.schedule``.
@@ -36,7 +37,7 @@ class TrainConfig:
         seed: key of everything that training draws.
     """
 
-    steps: int
+    steps: int = field(metadata=LENGTH)
     batch_size: int = 32
     learning_rate: float = 1e-3
     schedule: Literal["constant", "cosine", "inverse-sqrt"] = "constant"
@@ -48,11 +49,11 @@ class TrainConfig:
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
     ema: float = 0.0
     validate_every: int = 1000
-    checkpoint_every: int = 1000
-    keep: int = 2
-    patience: int = 0
-    workers: int = 0
-    log_every: int = 50
+    checkpoint_every: int = field(default=1000, metadata=NEUTRAL)
+    keep: int = field(default=2, metadata=NEUTRAL)
+    patience: int = field(default=0, metadata=NEUTRAL)
+    workers: int = field(default=0, metadata=NEUTRAL)
+    log_every: int = field(default=50, metadata=NEUTRAL)
     seed: int = 0
 
     def __post_init__(self) -> None:

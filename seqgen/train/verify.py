@@ -14,7 +14,8 @@ import torch
 from seqgen.objectives.contract import Objective
 from seqgen.train import weights
 from seqgen.train.batch import rows
-from seqgen.train.checkpoint import CheckpointIdentity, Checkpoints
+from seqgen.train.checkpoint import Checkpoints
+from seqgen.train.identity import CheckpointIdentity
 from seqgen.train.loop import Recipe, train
 from seqgen.train.report import METRICS
 from seqgen.train.settings import TrainConfig

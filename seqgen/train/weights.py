@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
-import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from seqgen.errors import SeqgenError
 from seqgen.train import checkpoint
+from seqgen.train.checkpoint import Damaged, Snapshot
+from seqgen.train.identity import CheckpointIdentity
+
+_DELETIONS = 5  # of the best checkpoint, while it is read
+Accept = Callable[[CheckpointIdentity, Path], None]
 
 
 def of(module: nn.Module) -> dict[str, Tensor]:
@@ -19,6 +24,15 @@ def of(module: nn.Module) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {name: value.detach() for name, value in module.named_parameters()}
     tensors.update({name: value for name, value in module.named_buffers() if name in saved})
     return tensors
+
+
+def digest(module: nn.Module) -> str:
+    """16 hexadecimal digits of all that :func:`of` gives, names and values."""
+    whole = hashlib.sha256()
+    for name, value in sorted(of(module).items()):
+        whole.update(f"{name} {value.dtype} {list(value.shape)}".encode())
+        whole.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return whole.hexdigest()[:16]
 
 
 @torch.no_grad()
@@ -41,33 +55,47 @@ def assign(module: nn.Module, tensors: dict[str, Tensor], *, source: str) -> Non
         value.copy_(tensors[name])
 
 
-def load(path: Path, module: nn.Module, *, prefix: str = "") -> Path:
+def load(path: Path, module: nn.Module, *, accept: Accept, prefix: str = "") -> Path:
     """Load weights alone into ``module``: the averaged ones where a checkpoint has them.
 
     Args:
-        path: an experiment directory (its best checkpoint is taken), a checkpoint directory, or a .safetensors file.
-        module: the module the weights belong to. prefix: of the names that are its own, in a checkpoint of more.
+        path: an experiment directory (its best checkpoint is taken), or a checkpoint directory.
+        module: the module the weights belong to. accept: refuses weights that were trained as something else.
+        prefix: of the names that are its own, in a checkpoint of more.
 
     Returns:
-        What was read: the checkpoint directory or the file.
+        What was read: the checkpoint directory.
 
     Raises:
-        SeqgenError: if there is no whole checkpoint, or it belongs to a module of another shape.
+        SeqgenError: if there is no whole checkpoint, it is not accepted, or it belongs to a module of another shape.
 
     Example:
-        >>> load(Path("exp/demo"), objective)  # doctest: +SKIP
+        >>> load(Path("exp/demo"), objective, accept=partial(require_same_run, expected=mine))  # doctest: +SKIP
         PosixPath('exp/demo/checkpoints/step-004000')
     """
     if path.is_file():
-        try:
-            assign(module, safetensors.torch.load(path.read_bytes()), source=str(path))
-        except (OSError, SafetensorError) as error:
-            raise SeqgenError(f"cannot read the weights {path}: {error}", remedy="give a safetensors file") from None
-        return path
-    if not (path / checkpoint.STATE).is_file():
-        path = checkpoint.Checkpoints(path).best()
-    tensors = checkpoint.read(path, only=("model", "ema")).tensors
+        raise SeqgenError(
+            f"{path} is a file, which does not tell what its weights were trained as",
+            remedy="give an experiment, or one of its checkpoints",
+        )
+    path, snapshot = _read(path)
+    accept(snapshot.identity, path)
+    tensors = snapshot.tensors
     found = {**tensors["model"], **tensors.get("ema", {})}
     mine = {name.removeprefix(prefix): value for name, value in found.items() if name.startswith(prefix)}
     assign(module, mine, source=str(path))
     return path
+
+
+def _read(path: Path) -> tuple[Path, Snapshot]:
+    """A checkpoint, or the best one of an experiment, which may be in training and delete it for a better one."""
+    if (path / checkpoint.STATE).is_file():
+        return path, checkpoint.read(path, only=("model", "ema"))
+    for _ in range(_DELETIONS):
+        best = checkpoint.Checkpoints(path).best()
+        try:
+            return best, checkpoint.read(best, only=("model", "ema"))
+        except Damaged:
+            if best.exists():
+                raise
+    raise SeqgenError(f"{path} deletes its checkpoints faster than they can be read", remedy="raise train.keep")

@@ -16,7 +16,7 @@ from seqgen.models.recurrent import Recurrent
 from seqgen.objectives.likelihood import Likelihood
 from seqgen.spec import Facts
 from seqgen.tasks.text.characters import Batch
-from seqgen.train.checkpoint import CheckpointIdentity
+from seqgen.train.identity import CheckpointIdentity
 from seqgen.train.loop import Recipe, train
 from seqgen.train.settings import TrainConfig
 from seqgen.train.source import Source

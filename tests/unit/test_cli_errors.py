@@ -95,7 +95,7 @@ def test_missing_files(tmp_path: Path, work: Path) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [(), ("--set", "train.steps=9", "networks.generator.body.hidden=24"), ("--resume", "--set", "train.steps=9")],
+    [(), ("--set", "train.steps=9", "networks.generator.body.hidden=24"), ("--resume", "--set", "train.ema=0.9")],
     ids=" ".join,
 )
 def test_a_refused_run_leaves_the_experiment_as_it_was(experiment: Path, work: Path, words: tuple[str, ...]) -> None:

@@ -34,7 +34,7 @@ from seqgen.stream.combinators import Repeat, Serial
 from seqgen.stream.conditioning import Frames
 from seqgen.stream.contract import Streamable
 from seqgen.tasks.vocoder.batches import Batch
-from seqgen.train.checkpoint import CheckpointIdentity
+from seqgen.train.identity import CheckpointIdentity
 from seqgen.train.loop import Recipe, train
 from seqgen.train.settings import TrainConfig
 from seqgen.train.source import Source

@@ -67,6 +67,8 @@ def written(root: Path, name: str, text: str, *, data: str = "data", codec: str 
     path.write_text(Template(HEAD + text).substitute(values, root=root, data=root / data, sizes=SIZES))
     return path
 
+SHARES = ("--valid", 0.2, "--test", 0.3)
+
 
 def without(text: str, key: str) -> str:
     """Without the lines of a key."""
@@ -78,7 +80,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Data of two speakers with transcripts, and the three experiments."""
     root = tmp_path_factory.mktemp("distillation")
     record(root / "in")
-    done("data", "prepare", "folder", "--corpus", root / "in", "--out", root / "data", "--sample-rate", 8000)
+    done("data", "prepare", "folder", "--corpus", root / "in", "--out", root / "data", "--sample-rate", 8000, *SHARES)
     for part in ("train", "valid", "test"):
         ids = [line.split()[0] for line in (root / "data" / part / "wav.scp").read_text().splitlines()]
         lines = [f"{one} {'high' if 'u5' in one or 'u4' in one else 'low'}\n" for one in ids]
@@ -200,9 +202,9 @@ def others(work: Path) -> None:
     symbols = TEACHER.replace("vocab_size: 0, outputs: 6", "vocab_size: 256, outputs: 256")
     done("train", written(work, "symbols", without(symbols, "distribution"), codec="mulaw8"), "--out", work / "symbols")
     record(work / "one", speakers=("anna",))
-    done("data", "prepare", "folder", "--corpus", work / "one", "--out", work / "lone/data", "--sample-rate", 8000)
+    done("data", "prepare", "folder", "--corpus", work / "one", "--out", work / "lone/data", *SHARES)
     record(work / "sharp", rate=16000)
-    done("data", "prepare", "folder", "--corpus", work / "sharp", "--out", work / "wide/data", "--sample-rate", 16000)
+    done("data", "prepare", "folder", "--corpus", work / "sharp", "--out", work / "wide/data", *SHARES)
     for name, data, rate in (("alone", "lone", 8000), ("fast", "wide", 16000)):
         made = written(work, name, TEACHER, data=f"{data}/data", rate=rate)
         done("train", made, "--out", work / name)

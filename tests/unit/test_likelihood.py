@@ -30,7 +30,7 @@ from seqgen.tasks.contract import Evaluation, System
 from seqgen.tasks.table import Table
 from seqgen.tasks.vocoder.examples import record
 from seqgen.tasks.vocoder.task import Vocoding
-from seqgen.train.checkpoint import CheckpointIdentity
+from seqgen.train.identity import CheckpointIdentity
 from seqgen.train.loop import Recipe, train
 from seqgen.train.settings import TrainConfig
 from tests.runtime.voices import density, export, run_of, tiny_run

@@ -18,6 +18,7 @@ from seqgen.errors import SeqgenError
 from seqgen.objectives.contract import Loss
 from seqgen.train import batch, weights
 from seqgen.train.ema import Ema
+from seqgen.train.identity import CheckpointIdentity
 from seqgen.train.meter import Meter
 from seqgen.train.schedule import learning_rate
 from seqgen.train.settings import TrainConfig
@@ -198,13 +199,20 @@ def test_weights_of_tied_modules() -> None:
 def test_weights_of_one_network_of_many(tmp_path: Path) -> None:
     """By the prefix of its name in a checkpoint of more; the averaged ones where there are any."""
     toy.run(tmp_path, toy.Rivals(), steps=4, valid=None)
-    judge = nn.Linear(toy.WIDTH, 1)
-    found = weights.load(tmp_path, judge, prefix="judge.")
+    judge, seen = nn.Linear(toy.WIDTH, 1), []
+
+    def accept(identity: CheckpointIdentity, path: Path) -> None:
+        seen.append((identity.digest, path))
+
+    found = weights.load(tmp_path, judge, accept=accept, prefix="judge.")
+    assert seen == [(toy.IDENTITY.digest, found)]
     assert found == tmp_path / "checkpoints" / "step-000004"
     averages = load_file(found / "ema.safetensors")
     assert torch.equal(judge.weight, averages["judge.weight"])
     assert not torch.equal(judge.weight, load_file(found / "model.safetensors")["judge.weight"])
     with pytest.raises(SeqgenError, match=r"has no tensor 'weight' \(loading .*step-000004"):
-        weights.load(tmp_path, judge, prefix="jud")
+        weights.load(tmp_path, judge, accept=accept, prefix="jud")
     with pytest.raises(SeqgenError, match="no checkpoint"):
-        weights.load(tmp_path / "nowhere", judge)
+        weights.load(tmp_path / "nowhere", judge, accept=accept)
+    with pytest.raises(SeqgenError, match=r"is a file, which does not tell .*; give an experiment"):
+        weights.load(found / "model.safetensors", judge, accept=accept)

@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 
 from seqgen.errors import SeqgenError
 from seqgen.train import checkpoint
-from seqgen.train.checkpoint import CheckpointIdentity, Checkpoints
+from seqgen.train.checkpoint import Checkpoints
+from seqgen.train.identity import CheckpointIdentity
 from tests.unit import train_toy as toy
 
 REPOSITORY = Path(__file__).parents[2]
@@ -119,10 +120,10 @@ def test_only_damaged_checkpoints_is_an_error(tmp_path: Path) -> None:
 def test_another_configuration_is_refused(tmp_path: Path) -> None:
     toy.run(tmp_path, steps=2, valid=None)
     other = CheckpointIdentity("train:\n  steps: 30\n  learning_rate: 0.02\n", "ba9876543210", "features-1")
-    with pytest.raises(SeqgenError, match=r"0123456789ab.*ba9876543210.*train.learning_rate: 0.01 there, 0.02 here"):
+    with pytest.raises(SeqgenError, match=r"another run \(train.learning_rate: 0.01 there, 0.02 here\)"):
         toy.run(tmp_path, steps=2, resume=True, identity=other)
     features = CheckpointIdentity(toy.IDENTITY.config_text, toy.IDENTITY.digest, "features-2")
-    with pytest.raises(SeqgenError, match=r"features features-1, this run has features-2"):
+    with pytest.raises(SeqgenError, match=r"another run \(features: features-1 there, features-2 here\)"):
         toy.run(tmp_path, steps=2, resume=True, identity=features)
 
 

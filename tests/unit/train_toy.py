@@ -20,7 +20,7 @@ from seqgen.noise import Key
 from seqgen.objectives.contract import Loss, Objective, Part
 from seqgen.spec import Facts
 from seqgen.train import checkpoint
-from seqgen.train.checkpoint import CheckpointIdentity
+from seqgen.train.identity import CheckpointIdentity
 from seqgen.train.loop import Outcome, Recipe, train
 from seqgen.train.settings import TrainConfig
 from seqgen.train.source import Source

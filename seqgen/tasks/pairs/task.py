@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from seqgen.tasks.contract import Evaluation, Split, System, Task, TaskExample
 from seqgen.tasks.pairs.arrays import VectorPairs, read
 from seqgen.tasks.pairs.batches import DrawnPairs, StoredPairs, shuffled
 from seqgen.tasks.table import Gathered, Table
+from seqgen.train.identity import PLACE
 
 _EVALUATION = 1 << 62  # streams of an evaluation lie beyond those of any step
 _STREAMS = {split: noise.name_to_stream(f"seqgen.pairs.{split}") for split in ("train", "valid", "test")}
@@ -40,8 +41,8 @@ class PairsConfig:
         held_out: drawn pairs of a validation, and of an evaluation.
     """
 
-    x: str = ""
-    y: str = ""
+    x: str = field(default="", metadata=PLACE)
+    y: str = field(default="", metadata=PLACE)
     split: tuple[float, float] = (0.1, 0.1)
     gaussian: CorrelatedGaussians | None = None
     held_out: int = 25_600

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from seqgen.spec import Facts
 from seqgen.tasks.contract import Evaluation, Sampling, Split, System, Task, TaskExample
 from seqgen.tasks.networks import require_vocab_size, shortened
 from seqgen.tasks.table import Gathered, Table
+from seqgen.train.identity import NEUTRAL, PLACE
 from seqgen.train.report import Report
 from seqgen.train.source import Source
 
@@ -54,9 +56,9 @@ class CharactersConfig:
         segment: characters of a row.
     """
 
-    train: str
-    valid: str
-    test: str
+    train: str = field(metadata=PLACE)
+    valid: str = field(metadata=PLACE)
+    test: str = field(metadata=NEUTRAL)
     split: tuple[float, float] = (0.05, 0.05)
     segment: int = 128
 
@@ -187,6 +189,11 @@ class Characters(Task):
             },
             examples=found.examples,
         )
+
+    def digest(self, name: str) -> str:
+        """Of the text that is learnt from: what a file given for all splits is cut into."""
+        split: Split = "train" if name == "train" else "valid"
+        return hashlib.sha256(_part(self.config, split).encode()).hexdigest()[:16]
 
     def sample(self, system: System, options: Sampling) -> str:
         """Go on from a prompt."""

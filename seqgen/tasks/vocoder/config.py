@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from seqgen import registry
 from seqgen.audio.codec import Codec
 from seqgen.errors import SeqgenError
 from seqgen.spec import Facts, FeatureSpec
+from seqgen.train.identity import NEUTRAL, PLACE, WEIGHTS
 
 
 @dataclass(frozen=True)
@@ -28,16 +29,16 @@ class VocoderConfig:
         test_utterances: the same for the test set of ``seqgen eval``.
     """
 
-    train: str
-    valid: str
-    test: str
-    features: FeatureSpec
-    codec: str = "bytes16"
-    prediction: int = 0
+    train: str = field(metadata=PLACE)
+    valid: str = field(metadata=PLACE)
+    test: str = field(metadata=NEUTRAL)
+    features: FeatureSpec = field(metadata=WEIGHTS)
+    codec: str = field(default="bytes16", metadata=WEIGHTS)
+    prediction: int = field(default=0, metadata=WEIGHTS)
     segment: int = 960
     context: int = 0
     valid_utterances: int = 0
-    test_utterances: int = 0
+    test_utterances: int = field(default=0, metadata=NEUTRAL)
 
     def __post_init__(self) -> None:
         for name in ("valid_utterances", "test_utterances"):

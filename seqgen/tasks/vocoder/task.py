@@ -40,6 +40,7 @@ from seqgen.tasks.vocoder import lengths
 from seqgen.tasks.vocoder.batches import Recordings, SegmentBatches, UtteranceBatches
 from seqgen.tasks.vocoder.comparison import Compared, Comparison, compare
 from seqgen.tasks.vocoder.config import VocoderConfig, facts_of
+from seqgen.tasks.vocoder.content import content_digest
 from seqgen.tasks.vocoder.evaluation import measured, measured_by, vocode
 from seqgen.tasks.vocoder.examples import SIZES, record
 from seqgen.tasks.vocoder.previews import preview
@@ -89,6 +90,10 @@ class Vocoding(Task):
         if len(kept) < len(data) and not quiet:
             sys.stderr.write(f"{path}: {lengths.told(data, features)}\n")
         return kept
+
+    def digest(self, name: str) -> str:
+        """Of the utterances: ids, speakers and sounds, wherever they lie."""
+        return content_digest(DataDir.load(Path(getattr(self.options, name))))
 
     def require_sensible(self) -> None:
         """Refuse segments that are longer than any recording."""
