@@ -84,7 +84,8 @@ def options(serve: argparse.ArgumentParser) -> None:
             64,
             "streams at once, over all workers; more get 503, and so do those beyond the measured capacity",
         ),
-        ("--max-seconds", 600, "longest recording or utterance taken"),
+        ("--max-seconds", 600, "seconds of the longest recording taken"),
+        ("--max-utterance", 4 * 3600, "seconds of the longest utterance of a WebSocket"),
         ("--max-body", 32, "largest request body in MiB"),
         ("--memory", 1024, "MiB that open voices may take; those unused for longest are closed"),
         (
@@ -175,7 +176,9 @@ def _serve(store: VoiceStore, options: argparse.Namespace) -> int:
         sys.setswitchinterval(_PATIENCE)
         most = ConnectionLimits(most_connections(options.max_connections), options.max_connections_each)
         connections = ConnectionBudget(most, proxies=options.trusted_proxy)
-        limits = RequestLimits(body=options.max_body * _MEBIBYTE, sound=float(options.max_seconds))
+        limits = RequestLimits(
+            body=options.max_body * _MEBIBYTE, sound=float(options.max_seconds), utterance=float(options.max_utterance)
+        )
         make = process_workers() if options.isolation == "process" else None
         telling: list[asyncio.Task[None]] = []  # the event loop itself keeps no task
         app = App(

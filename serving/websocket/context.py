@@ -61,7 +61,7 @@ class StreamContext:
         self._asked, self._host = asked, host
         self._told: int | None = FIRST_CREDIT if asked.credit else None  # bytes that may have been sent
         self._window = 0
-        self._sounds = 0  # chunks sent
+        self._active = asyncio.get_running_loop().time()  # when something came or was made
         self._lease: SlotLease | None = None
         self._over = False
         self.task = asyncio.create_task(self._run())
@@ -172,7 +172,7 @@ class StreamContext:
     async def _play(self, lease: SlotLease) -> None:
         while (chunk := await lease.take()) is not None:
             await self._host.outbox.sound(self, self._host.protocol.sound(self.number, chunk))
-            self._sounds += 1
+            self._active = asyncio.get_running_loop().time()
 
     async def _take(self) -> bytes | End:
         """Next of what came, and credit for more.
@@ -180,15 +180,16 @@ class StreamContext:
         Raises:
             SilentClient: where nothing comes for too long while nothing is made.
         """
+        loop, patience = asyncio.get_running_loop(), self._host.limits.idle
         while True:
-            before = self._sounds
             try:
-                async with asyncio.timeout(self._host.limits.idle):
+                async with asyncio.timeout_at(self._active + patience):
                     item = await self.inputs.take()
                 break
             except TimeoutError:
-                if before == self._sounds:
+                if loop.time() >= self._active + patience:  # else there was sound meanwhile
                     raise SilentClient from None
+        self._active = loop.time()
         granted = self.inputs.taken + self._window
         if self._told is not None and granted - self._told >= self._window // 4:
             self._told = granted

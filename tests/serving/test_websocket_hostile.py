@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from serving.http.protocol import RequestLimits
 from serving.websocket.protocol import _FIELDS
 from tests.serving.fakes import SPEC
 from tests.serving.simulated import Line, Simulation, simulate, whole_sound
@@ -108,6 +109,86 @@ def test_hostile_resume_tokens_are_refused():
             for extra in ({}, {"offset": 2**64 - 1}, {"utterance": -1}, {"offset": 1.5}, {"seed": 1}, {"offset": True}):
                 told, close = await beside_a_neighbour([text(type="init", resume=token, **extra), binary(0, b"ab")])
                 assert (told[0], close) == (["error"], 1000), (token, extra)
+
+    simulate(main())
+
+
+LEASE, PROTOCOL = "serving.workers.pool.SlotLease", "serving.websocket.protocol.StreamProtocol"
+STEPS = (
+    "serving.websocket.context.read_init",
+    "serving.websocket.context.claim_of",
+    "serving.http.resume.ResumeTokens.write",
+    "serving.scheduling.request.StreamRequest.check",
+    "serving.scheduling.request.StreamRequest.seconds",
+    "serving.websocket.protocol.provenance",
+    "tests.serving.simulated.Voices.find",
+    "serving.workers.pool.WorkerPool.admit",
+    *(f"{LEASE}.{step}" for step in ("start", "push", "room", "finish", "take")),
+    *(f"{PROTOCOL}.{step}" for step in ("ended", "sound")),
+)
+FAILURES = (
+    OverflowError,
+    RecursionError,
+    MemoryError,
+    KeyError,
+    UnicodeEncodeError("utf-8", "\ud800", 0, 1, "no"),
+    OSError,
+)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_whatever_fails_at_any_step_ends_one_context_and_gives_its_slot_back(monkeypatch, caplog, step):
+    async def main(failure):
+        simulation, line = Simulation(random.Random(0)), Line()
+        serving = asyncio.create_task(simulation.serve(line))
+        line.say(text(**INIT, context=7))
+        await asyncio.sleep(1)
+        line.say(text(**INIT))  # takes a slot of its own
+        with monkeypatch.context() as broken:
+            await asyncio.sleep(0)
+
+            def fail(*_, **__):
+                raise failure
+
+            broken.setattr(step, fail)
+            line.say(text(**INIT, context=1))
+            line.say(binary(0, b"abcd"))
+            line.say(text(type="flush"))
+            await asyncio.sleep(1)
+        assert simulation.pool.busy < 3
+        line.say(binary(7, b"abcd"))
+        line.say(text(type="close"))
+        await serving
+        told = answers(line.heard)
+        assert told[7] == ["ready", whole_sound(0, b"abcd"), ("flushed", 0), "closed"]
+        assert "error" in (told[0][-1], told[1][-1])
+        codes = {json.loads(m["text"]).get("code") for _, m in line.heard if "text" in m} - {None}
+        assert codes == {"internal_error"}
+
+    for failure in FAILURES:
+        simulate(main(failure))
+    assert "a stream failed" in caplog.text
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_context_that_says_nothing_gives_its_slot_back_beside_a_busy_one(begun):
+    async def main():
+        simulation, line = Simulation(random.Random(0), limits=RequestLimits(idle=10.0), speed=1.0), Line()
+        serving = asyncio.create_task(simulation.serve(line))
+        for context in (0, 7):
+            line.say(text(**INIT, context=context))
+        if begun:
+            line.say(binary(0, b"ab"))
+        line.say(binary(7, bytes(30 * 16000)))  # it plays for half a minute, and is not silent as long
+        await asyncio.sleep(15)
+        assert simulation.pool.busy == 1
+        await asyncio.sleep(13)
+        assert simulation.pool.busy == 1
+        await serving
+        told = answers(line.heard)
+        assert (told[0][0], told[0][-1], told[7][-1]) == ("ready", "error", "error")
+        assert line.heard[-1][1]["code"] == 1008
+        assert 38 < line.heard[-1][0] < 42
 
     simulate(main())
 
