@@ -270,9 +270,7 @@ def recording(
     return about, cast("Iterator[npt.NDArray[np.float32]]", made)
 
 
-def _recording(
-    path: Source, values: int, layout: Layout | None
-) -> Iterator[AudioInfo | npt.NDArray[np.float32]]:
+def _recording(path: Source, values: int, layout: Layout | None) -> Iterator[AudioInfo | npt.NDArray[np.float32]]:
     name = _name(path)
     with _opened(path, layout) as file:
         yield _about(file)

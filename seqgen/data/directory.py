@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 from seqgen.audio.io import AudioInfo
 from seqgen.data import checks, tables
@@ -248,7 +249,7 @@ def statistics(data: DataDir) -> dict[str, object]:
         "sample_rates": sorted({utterance.rate for utterance in data}),
         "seconds": round(data.seconds, 3),
         "shortest": round(seconds[0], 3),
-        "median": round(seconds[len(seconds) // 2], 3),
+        "median": round(median(seconds), 3),
         "longest": round(seconds[-1], 3),
         "samples": sum(utterance.samples for utterance in data),
         "words": sum(len(utterance.text.split()) for utterance in data),

@@ -222,3 +222,11 @@ def test_statistics(data: Path) -> None:
     assert numbers["samples"] == 2640
     assert numbers["words"] == 9
     assert (numbers["shortest"], numbers["median"], numbers["longest"]) == (0.1, 0.11, 0.12)
+    assert (numbers["seconds"], numbers["recordings"], numbers["sample_rates"]) == (0.33, 3, [8000])
+
+
+def test_the_median_of_an_even_number_lies_between_two(data: Path) -> None:
+    two = DataDir.load(data).utterances[:2]
+    numbers = directory.statistics(DataDir(data, two))
+    assert numbers["median"] == pytest.approx(sum(one.seconds for one in two) / 2)
+    assert numbers["shortest"] != numbers["longest"]
