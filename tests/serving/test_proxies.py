@@ -16,11 +16,13 @@ import threading
 
 import numpy as np
 import pytest
+import uvicorn
 from websockets.sync.client import connect
 
 from serving.app import App
 from serving.edge.origin import OriginPolicy
 from serving.http.keys import ApiKeys, add_key, read_keys
+from serving.http.protocol import RequestLimits
 from tests.serving.fakes import SPEC, audio_file, fake_vocoder, tone
 from tests.serving.live import Live, wait_for
 
@@ -269,12 +271,18 @@ def test_metrics_are_not_for_the_world(proxy):
     assert proxy.request("GET", "/metrics")[0] == 404
 
 
+def test_proxies_close_idle_connections_before_the_server_does(repository):
+    """A request sent on a connection that the server is closing would be lost, and is not sent twice."""
+    deploy = repository / "serving" / "deploy"
+    (nginx,) = re.findall(r"keepalive_timeout (\d+)s;", (deploy / "nginx.conf").read_text())
+    (caddy,) = re.findall(r"keepalive (\d+)s", (deploy / "Caddyfile").read_text())
+    assert max(int(nginx), int(caddy)) < uvicorn.Config("app").timeout_keep_alive
+
+
 def test_an_idle_stream_outlasts_the_proxy_s_patience(repository):
     """The server's own limit comes first, so that its reason is what a client hears."""
     text = (repository / "serving" / "deploy" / "nginx.conf").read_text()
     patience = {int(seconds) for seconds in re.findall(r"proxy_(?:read|send)_timeout (\d+)s;", text)}
-    from serving.http.protocol import RequestLimits
-
     limits = RequestLimits()
     assert min(patience) > max(limits.idle, limits.stall, limits.upload)
     (largest,) = re.findall(r"client_max_body_size (\d+)m;", text)
