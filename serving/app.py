@@ -242,7 +242,7 @@ class App:
             return "; ".join(["no voice is open", *bad])
         if not any(self.pool.open_somewhere(voice.vocoder) for voice in self.cache.open.values()):
             return "no worker could open a voice again"
-        if self.pool.busy >= self.pool.slots:
+        if self.pool.full:
             return "all slots are taken"
         return ""
 

@@ -155,6 +155,12 @@ class Metrics:
             "state of each name in the store: good, unchecked, quarantined, ignored",
             rows,
         )
+        workers = [
+            f'seqgen_voice_workers{{voice="{_escaped(name)}"}} '
+            f"{sum(worker.up and worker.holds(voice.vocoder) for worker in self._pool.workers)}"
+            for name, voice in sorted(self._cache.open.items())
+        ]
+        yield "seqgen_voice_workers", "gauge", "workers that could take a stream of an open voice", workers
         bad = sum(state == "quarantined" for state, _ in states.values())
         yield _single("voices_quarantined", "gauge", "voices that do not open", bad)
 

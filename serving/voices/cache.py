@@ -153,19 +153,33 @@ class VoiceCache:
     async def check(self, *, at_once: bool = False) -> None:
         """Open every voice that was not opened in its present version, one after the other, the default first.
 
-        ``at_once``: also those whose next attempt is not due.
+        ``at_once``: also those whose next attempt is not due, and the files of the others are checked again.
         """
         names = self._store.names()
         for gone in (self._open.keys() | self._good.keys() | self._quarantined.keys()) - set(names):
             self._forget(gone)
         for name in sorted(names, key=lambda name: name != self.default):
             version = self._store.version(name)
-            if version is None or self._good.get(name) == version:
+            if version is None:
+                continue
+            if at_once and self._good.get(name) == version and not await self._sound(name, version):
+                continue
+            if self._good.get(name) == version and name not in self._quarantined:
                 continue
             if at_once:
                 self._quarantined.pop(name, None)
             with contextlib.suppress(SeqgenError):
                 await self._newest(name, version, offered=True)
+
+    async def _sound(self, name: str, version: VoiceVersion) -> bool:
+        """Whether the files of a voice that has been opened are what they were; what is held of it is served all the
+        same, but no worker could open it again."""
+        try:
+            await asyncio.to_thread(self._store.check, name)
+        except Exception as error:
+            self._quarantine(name, version, error)
+            return False
+        return True
 
     async def _newest(self, name: str, version: VoiceVersion, *, offered: bool = False) -> LoadedVoice:
         """The present version of a voice, or the one before where that does not open."""

@@ -108,6 +108,10 @@ class VoiceDirectory:
         voice.vocoder.name = name  # whatever its manifest says
         return voice
 
+    def check(self, name: str) -> None:
+        """Check the files of a voice by their hashes."""
+        Bundle.open(self.path(name))
+
     def describe(self, name: str) -> dict[str, Any]:
         """Public description of a voice, by its manifest alone; its files are checked when it is opened."""
         try:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from seqgen.bundle import MANIFEST
+from seqgen.bundle import MANIFEST, Bundle
 from serving.voices.voice import LoadedVoice, description, open_voice
 
 VoiceVersion = tuple[int, ...] | str
@@ -24,6 +24,9 @@ class VoiceStore(Protocol):
 
     def load(self, name: str) -> LoadedVoice:
         """Open a voice. Slow; raises SeqgenError where it is damaged."""
+
+    def check(self, name: str) -> None:
+        """Check the files of a voice by their hashes. Slow; raises SeqgenError where they are not as they were."""
 
     def describe(self, name: str) -> dict[str, Any]:
         """Public description of a voice, see :func:`serving.voices.voice.description`. Cheap."""
@@ -46,6 +49,9 @@ class FixedVoices:
 
     def load(self, name: str) -> LoadedVoice:
         return self._voices[name]
+
+    def check(self, name: str) -> None:
+        pass
 
     def describe(self, name: str) -> dict[str, Any]:
         return description(self._voices[name].vocoder.manifest)
@@ -87,6 +93,9 @@ class SingleVoice:
             opened.vocoder.name = name
             self._description = description(opened.vocoder.manifest)
         return opened
+
+    def check(self, name: str) -> None:
+        Bundle.open(self._directory)
 
     def describe(self, name: str) -> dict[str, Any]:
         return self._description

@@ -310,6 +310,12 @@ class WorkerPool:
         self.admitted += 1
         return lease
 
+    @property
+    def full(self) -> bool:
+        """Whether every slot is taken, of those that there are and of those of the workers that are up."""
+        free = any(self._free[number] for number, worker in enumerate(self.workers) if worker.up)
+        return self.busy >= self.slots or not free
+
     def open_somewhere(self, vocoder: StreamingVocoder) -> bool:
         """Whether any worker could take a stream of a voice, were it idle."""
         return any(worker.up and worker.holds(vocoder) for worker in self.workers)

@@ -114,6 +114,9 @@ def test_readiness_is_false_whenever_nobody_could_be_served():
         assert ready(server) == (200, "")
         leases = [pool.admit(vocoder) for _ in range(2)]
         assert ready(server) == (503, "all slots are taken")
+        assert 'seqgen_voice_workers{voice="fake"} 1' in server.request("GET", "/metrics")[2].decode()
+        pool.resize(16)  # more than the only worker was made for
+        assert ready(server) == (503, "all slots are taken")
         for lease in leases:
             lease.close()
         assert ready(server) == (200, "")
@@ -146,6 +149,10 @@ class Library:
 
     def ignored(self):
         return {}
+
+    def check(self, name):
+        if name in self.errors:
+            raise self.errors[name]
 
     def load(self, name):
         self.loads.append(name)
@@ -209,6 +216,26 @@ def test_the_version_before_is_served_where_the_new_one_does_not_open():
         del library.versions["a"]
         await cache.check()
         assert (cache.names(), cache.open) == ([], {})
+
+    asyncio.run(main())
+
+
+def test_a_reload_looks_at_the_files_of_voices_that_are_good():
+    library = Library("a", "b")
+    cache = VoiceCache(library)
+
+    async def main():
+        held = await cache.find("a")
+        await cache.check()
+        library.errors["a"] = SeqgenError("damaged since", remedy="mend it")
+        await cache.check()
+        assert cache.states()["a"] == ("good", "")  # its files are read again when somebody asks for that
+        await cache.check(at_once=True)
+        assert cache.states()["a"] == ("quarantined", "damaged since; mend it")
+        assert await cache.find("a") is held  # which is what was checked
+        library.errors.clear()
+        await cache.check(at_once=True)
+        assert cache.states()["a"] == ("good", "")
 
     asyncio.run(main())
 
