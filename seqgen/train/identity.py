@@ -119,7 +119,7 @@ def _settings(identity: CheckpointIdentity) -> dict[str, Any]:
     import yaml
 
     settings = _flat(yaml.safe_load(identity.config_text) or {})
-    return settings | _flat(identity.facts, "facts")
+    return settings | (_flat(identity.facts, "facts") if identity.facts else {})
 
 
 def _differences(found: CheckpointIdentity, expected: CheckpointIdentity, compared: list[str]) -> list[str]:
