@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serving.edge.connections import ConnectionBudget
+from serving.connections.budget import ConnectionBudget
 from serving.edge.exchange import NO_ROUTE, Exchange
 from serving.edge.origin import OriginPolicy, is_preflight, preflight_headers
 from serving.edge.whole import WholeAnswer

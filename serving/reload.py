@@ -18,7 +18,7 @@ import uvicorn
 
 from seqgen.errors import SeqgenError
 from serving.app import App
-from serving.edge.connections import most_connections
+from serving.connections.budget import most_connections
 from serving.edge.origin import OriginPolicy
 from serving.http.keys import read_keys
 

@@ -156,9 +156,9 @@ def _minding_signals() -> Iterator[None]:
 def _serve(store: VoiceStore, options: argparse.Namespace) -> int:
     # The web server is imported late: an error in the voice is told sooner.
     from serving.app import App
+    from serving.connections.budget import ConnectionBudget, ConnectionLimits, most_connections
+    from serving.connections.server import DrainingServer
     from serving.edge import spans
-    from serving.edge.connections import ConnectionBudget, ConnectionLimits, most_connections
-    from serving.edge.server import DrainingServer
     from serving.http.keys import ApiKeys, read_keys
     from serving.http.resume import read_secret
     from serving.reload import Reload, require_certificate
@@ -259,7 +259,7 @@ def _require_tls(options: argparse.Namespace) -> None:
 
 
 def _config(app: App, options: argparse.Namespace) -> uvicorn.Config:
-    from serving.edge.server import configuration
+    from serving.connections.server import configuration
 
     return configuration(
         app,

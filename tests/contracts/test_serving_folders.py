@@ -23,6 +23,7 @@ ORDER = (
     "http",
     "websocket",
     "edge",
+    "connections",
     "app",
     "reload",
     "ray_app",
@@ -33,7 +34,7 @@ ORDER = (
 # all else, and what puts the folders together.
 OUTSIDE = ("logs", "listening", "first_process", "app", "reload", "ray_app")
 FOLDERS = tuple(name for name in ORDER if name not in OUTSIDE)
-MOST_FOLDERS, MOST_FILES = 9, 9
+MOST_FOLDERS, MOST_FILES = 10, 9
 
 
 def python_files(repository: Path) -> list[str]:

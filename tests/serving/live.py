@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from serving.app import App
-from serving.edge.server import DrainingServer, configuration
+from serving.connections.server import DrainingServer, configuration
 
 
 class Live:

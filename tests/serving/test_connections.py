@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from websockets.sync.client import connect
 
 from serving.app import App
-from serving.edge import connections
-from serving.edge.connections import ConnectionBudget, ConnectionLimits, State
+from serving.connections import budget as connections
+from serving.connections.budget import ConnectionBudget, ConnectionLimits, State
 from serving.scheduling.request import StreamRequest
 from tests.serving.fakes import audio_file, everything, fake_vocoder, tone
 from tests.serving.live import Live, make_certificate, wait_for
@@ -310,7 +310,7 @@ def test_tls_carries_sound_and_sockets(tmp_path):
 FEW = """
 import resource, sys
 from serving.app import App
-from serving.edge.connections import ConnectionBudget, ConnectionLimits, most_connections
+from serving.connections.budget import ConnectionBudget, ConnectionLimits, most_connections
 from tests.serving.fakes import fake_vocoder
 from tests.serving.live import Live
 

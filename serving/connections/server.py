@@ -14,9 +14,9 @@ from typing import Any, cast
 import uvicorn
 from starlette.types import ASGIApp
 
-from serving.edge.connections import ConnectionBudget
-from serving.edge.http1 import HttpConnection, WebSocketConnection
-from serving.edge.tls import TlsHandshake
+from serving.connections.budget import ConnectionBudget
+from serving.connections.http1 import HttpConnection, WebSocketConnection
+from serving.connections.tls import TlsHandshake
 
 _LOOK = 0.05  # seconds between two looks at what is still going on
 

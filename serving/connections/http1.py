@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import h11
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.utils import get_remote_addr
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -15,7 +16,8 @@ from websockets.http11 import Response
 from websockets.server import ServerProtocol
 from websockets.typing import StatusLike
 
-from serving.edge.connections import ConnectionBudget, State
+from serving.connections.budget import ConnectionBudget, State
+from serving.connections.pacing import PacedInput
 from serving.edge.exchange import NO_ROUTE, SAFE, tell_unread
 from serving.http.protocol import error_body
 
@@ -58,7 +60,21 @@ class StrictConnection(h11.Connection):
         return event
 
 
-class HttpConnection(H11Protocol):
+class _PacedFlow(FlowControl):
+    """Flow control of a connection whose input is paced."""
+
+    def __init__(self, transport: asyncio.Transport, go_on: Callable[[], None]) -> None:
+        super().__init__(transport)
+        self._go_on = go_on
+
+    def resume_reading(self) -> None:
+        """Take input again, first what has come already."""
+        if self.read_paused:
+            self.read_paused = False
+            self._go_on()
+
+
+class HttpConnection(PacedInput, H11Protocol):
     """HTTP connection within a budget.
 
     A client that has shut down its side after a request still gets the answer: whether it has gone, the next bytes to
@@ -69,9 +85,11 @@ class HttpConnection(H11Protocol):
     """
 
     def __init__(self, budget: ConnectionBudget, count: Callable[[str, int], None], **given: Any) -> None:
-        super().__init__(**given)
+        PacedInput.__init__(self)
+        H11Protocol.__init__(self, **given)
         self._budget, self._count = budget, count
         self.conn: StrictConnection = StrictConnection(_LONGEST_HEAD)
+        self._upgraded = False
         self._ended = False  # the client sends nothing more
         self._resets: Any = None
 
@@ -92,19 +110,26 @@ class HttpConnection(H11Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(cast(asyncio.Transport, transport))
+        self.flow = _PacedFlow(self.transport, self.go_on)
         if not self._budget.enter(self):
             self._refuse(503, _FULL, b"retry-after: 1\r\n")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._budget.leave(self)
+        self.forget_input()
         if self._resets is not None:
             self.loop.remove_reader(self._resets.fileno())
             self._resets.close()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if not self.transport.is_closing():
-            super().data_received(data)
+        self.take_input(data)
+
+    def parse(self, data: bytes) -> None:
+        H11Protocol.data_received(self, data)
+
+    def may_parse(self) -> bool:
+        return not (self.flow.read_paused or self._upgraded or self.transport.is_closing())
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Go on where an answer is owed; a connection over TLS cannot be shut down on one side."""
@@ -122,6 +147,7 @@ class HttpConnection(H11Protocol):
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         self._budget.leave(self)
+        self._upgraded = True
         super().handle_websocket_upgrade(event)
 
     def send_400_response(self, msg: str) -> None:
@@ -179,11 +205,12 @@ class _Handshake(ServerProtocol):
         return response
 
 
-class WebSocketConnection(WebSocketsSansIOProtocol):
+class WebSocketConnection(PacedInput, WebSocketsSansIOProtocol):
     """WebSocket connection within a budget; arguments as of :class:`HttpConnection`."""
 
     def __init__(self, budget: ConnectionBudget, count: Callable[[str, int], None], **given: Any) -> None:
-        super().__init__(**given)
+        PacedInput.__init__(self)
+        WebSocketsSansIOProtocol.__init__(self, **given)
         self._budget, self._count = budget, count
         self.conn = _Handshake(max_size=self.config.ws_max_size, logger=self.logger)
         self.conn.refused = self._tell
@@ -207,7 +234,24 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._budget.leave(self)
+        self.forget_input()
         super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self.take_input(data)
+
+    def parse(self, data: bytes) -> None:
+        WebSocketsSansIOProtocol.data_received(self, data)
+
+    def may_parse(self) -> bool:
+        return not (self.read_paused or self.transport.is_closing())
+
+    async def receive(self) -> Any:
+        """Next message; the rest of what has come is parsed once there are no more."""
+        message = await super().receive()
+        if not self.read_paused:
+            self.go_on()
+        return message
 
     def handle_ping(self) -> None:
         """Answer a ping, unless the answers to many already wait for somebody who does not read."""

@@ -7,8 +7,8 @@ import ssl
 from collections.abc import Callable
 from typing import cast
 
-from serving.edge.connections import ConnectionBudget, State
-from serving.edge.http1 import HttpConnection, peer_of
+from serving.connections.budget import ConnectionBudget, State
+from serving.connections.http1 import HttpConnection, peer_of
 
 
 class TlsHandshake(asyncio.Protocol):
