@@ -131,6 +131,7 @@ class Reload:
             app.replace_limits(
                 body=options.max_body * MEBIBYTE,
                 sound=float(options.max_seconds),
+                utterance=float(options.max_utterance),
                 request_memory=options.request_memory * MEBIBYTE,
                 memory=options.memory * MEBIBYTE,
             )

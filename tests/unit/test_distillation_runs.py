@@ -67,6 +67,7 @@ def written(root: Path, name: str, text: str, *, data: str = "data", codec: str 
     path.write_text(Template(HEAD + text).substitute(values, root=root, data=root / data, sizes=SIZES))
     return path
 
+
 SHARES = ("--valid", 0.2, "--test", 0.3)
 
 
