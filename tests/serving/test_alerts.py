@@ -28,6 +28,8 @@ def exported() -> dict[str, set[str]]:
     lease = SimpleNamespace(vocoder=fake_vocoder(), closed=False)
     metrics.record(lease, StreamEvent((0, 0), b"", seconds=1.0, first=0.01, lead=0.1))
     metrics.answered("/v1/vocode", 200)
+    metrics.reloaded(["keys"])
+    app.connections.dropped["idle"] += 1
     found: dict[str, set[str]] = {}
     for line in metrics.text().splitlines():
         if not line.startswith("#"):
