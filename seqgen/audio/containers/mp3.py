@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from typing import BinaryIO, NamedTuple
 
 from seqgen.audio.containers.layout import Layout
@@ -13,6 +14,7 @@ _BITRATES = (  # kbit/s of MPEG 1, and of MPEG 2 and 2.5
 )
 _RATES = (44_100, 48_000, 32_000)
 _TAGS = (b"TAG", b"APETAGEX", b"LYRICS", b"ID3")  # what may follow the last frame
+_WINDOW, _HEAD = 1 << 20, 8  # bytes read at a time, and those that tell what begins
 _PADDING = 4096  # bytes behind the last frame that are no frame, and no loss
 
 
@@ -23,6 +25,7 @@ class Frame(NamedTuple):
     table: int
 
 
+@lru_cache(maxsize=4096)
 def frame(head: bytes) -> Frame | None:
     """The frame that four bytes begin; ``None`` where they begin none of layer III."""
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE6 != 0xE2 or head[1] & 0x18 == 0x08:
@@ -76,18 +79,21 @@ def mp3(file: BinaryIO, size: int, _: bytes) -> Layout:
 
 def _walk(file: BinaryIO, position: int, size: int) -> tuple[int, str]:
     """Whole frames from a place on, and what is wrong with the last one."""
-    count = 0
+    count, window, first = 0, b"", position
     while position < size:
-        file.seek(position)
-        head = file.read(8)
-        found = frame(head)
+        place = position - first
+        if place + _HEAD > len(window):
+            file.seek(position)
+            window, first, place = file.read(_WINDOW), position, 0
+        head = window[place : place + _HEAD]
+        found = frame(head[:4])
         if found is None:
             rest = size - position
             if head.startswith(_TAGS) or (rest <= _PADDING and (rest < 4 or head[0] != 0xFF)):
                 break
             return count, f"corrupt: no MPEG frame at byte {position}"
-        if position + found.length > size:
-            return count, f"truncated: the last of its {count + 1} frames is cut"
         position += found.length
         count += 1
+    if position > size:
+        return count - 1, f"truncated: the last of its {count} frames is cut"
     return count, "" if count else "truncated: the audio is missing"
