@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 from seqgen.errors import SeqgenError
 from serving.http.keys import Caller
 from serving.http.protocol import HttpError, error_body
+from serving.scheduling.request import StreamRequest
 from serving.voices.cache import VoiceCache, VoiceQuarantined, VoiceRequired
 from serving.voices.voice import LoadedVoice
 from serving.workers.pool import SlotLease, WorkerPool
@@ -42,8 +43,10 @@ async def find_voice(cache: VoiceCache, name: str | None, *, named_later: bool =
         raise HttpError(404, str(error), code="voice_not_found") from None
 
 
-def reserve_slot(pool: WorkerPool, voice: LoadedVoice, caller: Caller | None = None) -> SlotLease:
-    """Lease of a slot for one more listener of a voice, on the account of a caller.
+def reserve_slot(
+    pool: WorkerPool, voice: LoadedVoice, caller: Caller | None = None, request: StreamRequest | None = None
+) -> SlotLease:
+    """Lease of a slot for one more listener of a voice, on the account of a caller; ``request``: where it is known.
 
     Raises:
         HttpError: 429 where the caller holds as many as the key allows, 503 where the server has as many listeners as
@@ -52,7 +55,7 @@ def reserve_slot(pool: WorkerPool, voice: LoadedVoice, caller: Caller | None = N
     if caller is not None:
         caller.require_room(pool.held_by(caller.name))
     pool.set_capacity(voice.vocoder, voice.capacity)
-    lease = pool.admit(voice.vocoder, caller.name if caller else "")
+    lease = pool.admit(voice.vocoder, caller.name if caller else "", request)
     if lease is None:
         places = pool.max_listeners(voice.vocoder)
         why = f"all {places} streams are taken" if pool.busy >= places else "no more streams are taken now"

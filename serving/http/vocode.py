@@ -17,7 +17,7 @@ from serving.http.protocol import Headers, HttpError, RequestLimits
 from serving.http.responses import CLOSE, ClientDisconnected, find_voice, reserve_slot, send_error
 from serving.http.resume import ResumeClaim, ResumeTokens, read_resumption, require_same
 from serving.sound import sse
-from serving.sound.body import DiskFull
+from serving.sound.body import NoRoom
 from serving.voices.cache import VoiceCache
 from serving.workers.pool import Abandoned, SlotLease, WorkerPool
 from serving.workers.worker import WorkerLost
@@ -55,7 +55,7 @@ class VocodeEndpoint:
         declared = protocol.declared_length(headers)
         if declared > self.limits.body:
             raise _too_big(self.limits)
-        lease = reserve_slot(self._pool, voice, scope["state"].get("caller"))
+        lease = reserve_slot(self._pool, voice, scope["state"].get("caller"), request)
         with lease:
             _reserve(lease, declared)
             body, digest = await self._read_body(receive, lease, declared)
@@ -106,7 +106,7 @@ class VocodeEndpoint:
     async def _answer(self, lease: SlotLease, head: Headers, request_id: str, send: Send, *, events: bool) -> None:
         try:
             chunk = await lease.take()
-        except DiskFull as error:
+        except NoRoom as error:
             raise HttpError(507, str(error), code="insufficient_storage") from None
         except SeqgenError as error:
             raise HttpError(422, str(error)) from None

@@ -1,15 +1,23 @@
-"""Admission control: which worker takes another listener, by the measured cost of voices and the pace of calls."""
+"""Admission control: which worker takes another listener, by what streams cost in all, and how workers keep up."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 
+from serving.scheduling.request import StreamRequest
+from serving.sound.formats import output_rate
+from serving.voices.capacity import Capacity
+from serving.voices.vocoder import StreamingVocoder
+
 SHARE = 0.8
 """Part of what was measured that is given away; the rest is for the web server, for other work and for bad luck."""
 RECENT = 5.0
-"""Seconds for which a listener that ran dry keeps others from its worker, and for which the pace of calls counts."""
+"""Seconds for which the pace of calls counts."""
 _MEMORY = 2.0  # seconds after which a call counts for less than half
+_FORGIVEN = 3.0  # seconds after which a missed deadline counts for less than half
+_GRANTED = 20  # deadlines that are taken to be met: one missed in a small company is no news either
+_WEIGHT = 4  # a quarter of the deadlines missed: nobody is admitted
 _PRIOR = 0.1  # seconds of calls at the calibrated speed that are taken for granted: one late call is no news
 
 
@@ -38,6 +46,51 @@ class Pace:
     def at(self, now: float) -> float:
         """1 where calls take what they should or less, or there were none of late; 2 where they take twice that."""
         return max(1.0, (self._took + _PRIOR) / (self._due + _PRIOR)) if now - self._then < RECENT else 1.0
+
+
+class Lateness:
+    """Lateness of a worker: the share of its listeners' deadlines that it missed of late, which fades away.
+
+    A deadline is a chunk of sound: it is missed where its listener had run dry by the server's fault. What is given
+    away shrinks in proportion, to nothing where a quarter of them is missed.
+
+    Example:
+        >>> late = Lateness()
+        >>> for _ in range(80): late.add(now=1.0, missed=False)
+        >>> late.add(now=1.0, missed=True)
+        >>> round(late.slowdown(1.0), 2), round(late.slowdown(9.0), 2)
+        (1.04, 1.01)
+    """
+
+    def __init__(self) -> None:
+        self._missed = self._met = self._then = 0.0
+
+    def add(self, *, now: float, missed: bool) -> None:
+        """A deadline has passed."""
+        fade = math.exp((self._then - now) / _FORGIVEN)
+        self._missed, self._met, self._then = fade * self._missed + missed, fade * self._met + (not missed), now
+
+    def slowdown(self, now: float) -> float:
+        """1 where none was missed; 2 where half of what is given away is too much; infinite where all of it is."""
+        fade = math.exp((self._then - now) / _FORGIVEN)
+        share = fade * self._missed / (fade * (self._missed + self._met) + _GRANTED)
+        return 1 / (1 - _WEIGHT * share) if _WEIGHT * share < 1 else math.inf
+
+
+def cost(capacity: Capacity, vocoder: StreamingVocoder, request: StreamRequest | None) -> float:
+    """Seconds of computing per second of sound that a stream costs in all: its voice, its encoder, what is taken in.
+
+    Plain samples at the voice's own rate are in the voice's cost already, see ``OVERHEAD``. ``None`` for the request:
+    the voice alone, where nobody knows yet what will be asked for.
+    """
+    if request is None or not capacity.shared:
+        return capacity.shared
+    sound, own = capacity.sound, vocoder.sample_rate
+    rate = output_rate(request.form, own, request.rate or None)
+    made = max(0.0, sound.output(request.form, rate) - sound.output("pcm", own))
+    given = request.input
+    taken = {"file": sound.file, "audio": sound.input(given.rate)}.get(given.kind, 0.0)
+    return capacity.shared + made + taken
 
 
 class AdmissionControl:
@@ -85,6 +138,18 @@ class AdmissionControl:
                 return worker
         self.refused += 1
         return None
+
+    def exchange(
+        self, worker: int, old: float, new: float, pace: Callable[[int], float | None] = lambda worker: 1.0
+    ) -> bool:
+        """Let a stream that was admitted cost otherwise than was thought; ``False`` where that is too much now."""
+        slow = pace(worker)
+        others = self._load[worker] - old
+        if new > old and self._held[worker] > 1 and (slow is None or (others + new) * slow > self.share + 1e-9):
+            self.refused += 1
+            return False
+        self._load[worker] = others + new
+        return True
 
     def free(self, cost: float, pace: Callable[[int], float | None] = lambda worker: 1.0) -> int:
         """Number of streams of this cost that :meth:`admit` would take now, one after the other."""

@@ -34,7 +34,7 @@ Pause = Callable[[], bool]
 """Called between slices of work; tells whether to go on."""
 
 
-class DiskFull(SeqgenError):
+class NoRoom(SeqgenError):
     """Error for a body that finds no room: neither the caller's fault nor the voice's."""
 
 
@@ -65,16 +65,16 @@ class BodyFile:
         """More bytes.
 
         Raises:
-            DiskFull: where there is no room for them.
+            NoRoom: where there is no room for them.
         """
         view = memoryview(data)
         try:
             while view:
                 view = view[self._file.write(view) or 0 :]
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM):
                 raise
-            raise DiskFull("the server has no room for the request body", remedy="try again later") from None
+            raise NoRoom("the server has no room for the request body", remedy="try again later") from None
         self.size += len(data)
 
     def mend(self, layout: Layout) -> None:

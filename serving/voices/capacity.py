@@ -1,13 +1,21 @@
-"""Computing cost of a voice, measured once when it is opened: how many listeners a worker can carry."""
+"""Computing costs of streams, measured once: of a voice when it is opened, of codecs and resamplers once a process."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 
+from seqgen.spec import FeatureSpec
+from serving.sound.encoders import Audio
+from serving.sound.features import AudioFeatureExtractor
+from serving.sound.formats import FORMATS, encoder
+from serving.sound.opus import RATES as OPUS_RATES
+from serving.sound.opus import library
+from serving.sound.resampling import RATES, Resampler
 from serving.voices.vocoder import StreamingVocoder, VocoderStream, VoiceFailure, VoiceSettings, advance
 
 OVERHEAD = 1.5
@@ -16,6 +24,38 @@ sending, the interpreter. Measured with a sparse voice of 896 units: 5.0 % of a 
 processes."""
 _FRAMES = 2
 _CALLS = 5
+_SOUND, _PUSHES = 0.1, 3  # seconds of sound that a codec is measured with at a time, and how often
+_MOST, _MARK = 48_000, "measured"  # Hz of what is measured once: its cost grows with the rate
+_INPUT_RATES = (16_000, 48_000, 96_000, 384_000)  # Hz; any other costs what the next higher does
+_FILE_RATE = 48_000  # Hz that a recording is taken to have before it is seen
+_DECODING = 0.002  # share of real time of decoding FLAC or Vorbis of that rate, which hardly differs between machines
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class SoundCosts:
+    """Costs of a stream beside its voice: seconds of computing per second of sound.
+
+    Attributes:
+        outputs: of making a format at a rate in Hz, by both. inputs: of frames out of audio at a rate in Hz.
+    """
+
+    outputs: Mapping[tuple[str, int], float] = field(default_factory=dict)
+    inputs: Mapping[int, float] = field(default_factory=dict)
+
+    def output(self, form: str, rate: int) -> float:
+        """Cost of a format at a rate; 0 where nobody measured it."""
+        return self.outputs.get((form, rate), 0.0)
+
+    def input(self, rate: int) -> float:
+        """Cost of taking audio at a rate in Hz; 0 where nobody measured any."""
+        known = sorted(self.inputs)
+        return self.inputs[next((one for one in known if one >= rate), known[-1])] if known else 0.0
+
+    @property
+    def file(self) -> float:
+        """Cost of taking a recording that nobody has looked at yet."""
+        return self.input(_FILE_RATE) + _DECODING if self.inputs else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +66,13 @@ class Capacity:
         alone: seconds of computing per second of sound, one stream in a call.
         shared: the same for each stream of a full call.
         batch: streams of a full call.
+        sound: costs of a stream beside the voice.
     """
 
     alone: float = 0.0
     shared: float = 0.0
     batch: int = 1
+    sound: SoundCosts = field(default_factory=SoundCosts, hash=False)
 
     @property
     def listeners(self) -> float:
@@ -44,7 +86,7 @@ class Capacity:
         return seconds * (self.alone + (full - self.alone) * part)
 
 
-def calibrate(vocoder: StreamingVocoder, clock: Callable[[], float] = time.thread_time) -> Capacity:
+def calibrate(vocoder: StreamingVocoder, clock: Clock = time.thread_time) -> Capacity:
     """Measured capacity of a voice, which is run for a moment: one stream alone, then full calls; the fastest counts.
 
     The clock counts this thread's own time, which is where the runtimes compute: whoever else works at that moment
@@ -57,7 +99,34 @@ def calibrate(vocoder: StreamingVocoder, clock: Callable[[], float] = time.threa
     return Capacity(alone, _measure(vocoder, vocoder.batch, clock) / vocoder.batch, vocoder.batch)
 
 
-def _measure(vocoder: StreamingVocoder, streams: int, clock: Callable[[], float]) -> float:
+@lru_cache(maxsize=16)
+def sound_costs(spec: FeatureSpec, clock: Clock = time.thread_time) -> SoundCosts:
+    """Measured costs of a stream beside its voice, for voices of these features: once a process, in moments."""
+    rate = spec.sample_rate
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, round(_SOUND * _INPUT_RATES[-1])).astype(np.float32)
+
+    def timed(push: Callable[[Audio], object], rate: int) -> float:
+        """Seconds for a second of audio at a rate; the first push is for what is set up lazily."""
+        block = noise[: round(_SOUND * rate)]
+        push(block)
+        began = clock()
+        for _ in range(_PUSHES):
+            push(block)
+        return (clock() - began) / (_PUSHES * _SOUND)
+
+    plain = {form: timed(encoder(form, _MOST, _MOST, _MARK).push, _MOST) for form in FORMATS if form != "opus"}
+    outputs = {}
+    for target in RATES:
+        resampling = timed(Resampler(rate, target).push, rate) if target != rate else 0.0
+        for form, taken in plain.items():
+            outputs[form, target] = resampling + taken * target / _MOST
+        if target in OPUS_RATES and library() is not None:
+            outputs["opus", target] = resampling + timed(encoder("opus", target, target, _MARK).push, target)
+    inputs = {source: timed(AudioFeatureExtractor(spec, source).push, source) for source in {rate, *_INPUT_RATES}}
+    return SoundCosts(outputs, inputs)
+
+
+def _measure(vocoder: StreamingVocoder, streams: int, clock: Clock) -> float:
     """Seconds of computing per second of sound of a call for that many streams."""
     spec = vocoder.features
     speaker = vocoder.speakers[0] if vocoder.speakers else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from seqgen.bundle import Bundle, Manifest
 from seqgen.runtime import open_runtime
 from seqgen.runtime.native import NativeRuntime
 from seqgen.runtime.replay import require_golden
-from serving.voices.capacity import Capacity, calibrate
+from serving.voices.capacity import Capacity, calibrate, sound_costs
 from serving.voices.vocoder import StreamingVocoder
 
 
@@ -53,7 +53,7 @@ def open_voice(directory: Path) -> LoadedVoice:
     require_golden(vocoder.runtime)
     vocoder.warm_up()
     size = sum(entry.size for entry in bundle.manifest.files if entry.name.endswith(".safetensors"))
-    return LoadedVoice(vocoder, calibrate(vocoder), size)
+    return LoadedVoice(vocoder, _capacity(vocoder), size)
 
 
 def open_preset(name: str, directory: Path) -> LoadedVoice:
@@ -65,4 +65,8 @@ def open_preset(name: str, directory: Path) -> LoadedVoice:
     bundle = presets.write(name, directory)
     vocoder = StreamingVocoder(bundle, NativeRuntime(bundle, format=presets.find(name).format or "program"))
     vocoder.warm_up()
-    return LoadedVoice(vocoder, calibrate(vocoder), sum(entry.size for entry in bundle.manifest.files))
+    return LoadedVoice(vocoder, _capacity(vocoder), sum(entry.size for entry in bundle.manifest.files))
+
+
+def _capacity(vocoder: StreamingVocoder) -> Capacity:
+    return replace(calibrate(vocoder), sound=sound_costs(vocoder.features))

@@ -121,6 +121,8 @@ class StreamContext:
             if claim is not None:
                 require_same(claim, asked)
                 request = replace(request, skip=self._asked.fields.get("offset", 0))
+            if not lease.charge(request, ahead=MAX_AHEAD):
+                raise HttpError(503, "the server cannot carry such a stream now; try again in a second")
             self._open_window(lease, request)
             self._lease = lease
             token = host.tokens.write(asked)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import math
 import threading
 import time
 from collections import deque
@@ -14,7 +13,7 @@ from types import TracebackType
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from serving.scheduling.admission import RECENT, AdmissionControl
+from serving.scheduling.admission import AdmissionControl, Lateness, cost
 from serving.scheduling.batcher import MAX_BUFFERED, Batcher
 from serving.scheduling.events import FlowControl, StreamEvent, StreamKey
 from serving.scheduling.memory import STREAM_BYTES, MemoryBudget, MemoryShare
@@ -85,6 +84,15 @@ class SlotLease:
     def waiting(self) -> int:
         """Bytes of sound that wait to be taken."""
         return self._flow.buffered
+
+    def charge(self, request: StreamRequest, *, ahead: float) -> bool:
+        """Take account of what streams of this request cost, and of the seconds of input that may run ahead of them.
+
+        ``False`` where the worker cannot carry that now, or there is no memory for it.
+        """
+        return self.memory.try_grow(round(ahead / request.seconds(self.vocoder, 1))) and self._pool.charge(
+            self, request
+        )
 
     def start(self, request: StreamRequest) -> None:
         """Begin a stream; the one before has ended.
@@ -203,7 +211,7 @@ class WorkerPool:
         self.failed = False
         self.admitted = 0
         self.draining = False  # nobody is admitted any more
-        self._dry = [-math.inf] * workers  # when a listener of each ran dry last
+        self._lateness = [Lateness() for _ in range(workers)]
         self._free = [list(range(each)) for _ in range(workers)]
         self._leases: dict[tuple[int, int], SlotLease] = {}
         self._held: set[SlotLease] = set()
@@ -229,8 +237,8 @@ class WorkerPool:
 
     def max_listeners(self, vocoder: StreamingVocoder) -> int:
         """Number of listeners of this voice that an idle server would admit."""
-        share, cost = self.admission.share, self.capacity(vocoder).shared
-        each = max(1, int(share / cost + 1e-9)) if cost else self.admission.slots
+        share, price = self.admission.share, self.capacity(vocoder).shared
+        each = max(1, int(share / price + 1e-9)) if price else self.admission.slots
         return min(self.slots, min(each, self.admission.slots) * len(self.workers))
 
     def start(self) -> None:
@@ -268,8 +276,8 @@ class WorkerPool:
         if self._stopping or self.draining:
             return 0
         dearest = max(self._capacities, key=lambda vocoder: self._capacities[vocoder].shared, default=None)
-        cost = self._capacities[dearest].shared if dearest is not None else 0.0
-        free = self.admission.free(cost, lambda number: self._pace(number, dearest))
+        price = self._capacities[dearest].shared if dearest is not None else 0.0
+        free = self.admission.free(price, lambda number: self._pace(number, dearest))
         return max(0, min(self.slots - self.busy, free))
 
     @property
@@ -290,21 +298,26 @@ class WorkerPool:
         """Number of leases on an account whose listeners have not left."""
         return sum(lease.owner == owner and not lease.closed for lease in self._held)
 
-    def admit(self, vocoder: StreamingVocoder, owner: str = "") -> SlotLease | None:
-        """Lease for one more listener of a voice, or ``None`` where that would be too many."""
+    def admit(
+        self, vocoder: StreamingVocoder, owner: str = "", request: StreamRequest | None = None
+    ) -> SlotLease | None:
+        """Lease for one more listener of a voice, or ``None`` where that would be too many.
+
+        Without a request, see :meth:`SlotLease.charge`.
+        """
         if self._stopping or self.draining or self.busy >= self.slots:
             self.admission.refused += 1
             return None
-        cost = self.capacity(vocoder).shared
+        price = cost(self.capacity(vocoder), vocoder, request)
         share = self.memory.share()
         if not share.try_grow(STREAM_BYTES):
             self.admission.refused += 1
             return None
-        worker = self.admission.admit(cost, lambda number: self._pace(number, vocoder))
+        worker = self.admission.admit(price, lambda number: self._pace(number, vocoder))
         if worker is None:
             share.close()
             return None
-        lease = SlotLease(self, worker, self._free[worker].pop(), vocoder, cost, share)
+        lease = SlotLease(self, worker, self._free[worker].pop(), vocoder, price, share)
         lease.owner = owner
         self._held.add(lease)
         self.admitted += 1
@@ -316,6 +329,16 @@ class WorkerPool:
         free = any(self._free[number] for number, worker in enumerate(self.workers) if worker.up)
         return self.busy >= self.slots or not free
 
+    def charge(self, lease: SlotLease, request: StreamRequest) -> bool:
+        """See :meth:`SlotLease.charge`."""
+        price = cost(self.capacity(lease.vocoder), lease.vocoder, request)
+        if not self.admission.exchange(
+            lease.worker, lease.cost, price, lambda number: self._pace(number, lease.vocoder)
+        ):
+            return False
+        lease.cost = price
+        return True
+
     def open_somewhere(self, vocoder: StreamingVocoder) -> bool:
         """Whether any worker could take a stream of a voice, were it idle."""
         return any(worker.up and worker.holds(vocoder) for worker in self.workers)
@@ -326,11 +349,11 @@ class WorkerPool:
         self.on_failure()
 
     def _pace(self, number: int, vocoder: StreamingVocoder | None) -> float | None:
-        """Slowdown of a worker's calls; infinite while its listeners have just run dry, whatever its calls take."""
+        """Slowdown of a worker, by what its calls take and the deadlines that it missed; ``None``: it takes nobody."""
         worker = self.workers[number]
         if not worker.up or not (vocoder is None or worker.holds(vocoder)):
             return None
-        return math.inf if time.monotonic() - self._dry[number] < RECENT else worker.pace
+        return worker.pace * self._lateness[number].slowdown(time.monotonic())
 
     def release(self, lease: SlotLease) -> None:
         """Give a slot back, by its lease."""
@@ -365,8 +388,8 @@ class WorkerPool:
                     self.observer(lease, event)
                 except Exception:  # who counts wrongly must not cost anybody his slot
                     log.exception("an event was not counted")
-                if event.underrun:
-                    self._dry[worker] = time.monotonic()
+                if event.seconds or event.underrun:
+                    self._lateness[worker].add(now=time.monotonic(), missed=event.underrun)
                 lease.receive(event)
 
     def _close_all(self, closed: threading.Event) -> None:

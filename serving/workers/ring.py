@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from seqgen.errors import SeqgenError
 from serving.scheduling.events import StreamEvent
-from serving.sound.body import DiskFull
+from serving.sound.body import NoRoom
 from serving.voices.vocoder import VoiceFailure
 from serving.workers.worker import WorkerLost
 
@@ -148,7 +148,7 @@ def records(event: StreamEvent) -> Iterator[StreamEvent]:
 def _pack(failure: Exception) -> bytes:
     """A user's mistake crosses as one; anything else is the voice's failure, whose trace the writer has logged."""
     if isinstance(failure, SeqgenError):
-        kind = "room" if isinstance(failure, DiskFull) else "user"
+        kind = "room" if isinstance(failure, NoRoom) else "user"
         return json.dumps([kind, failure.problem[:2000], failure.remedy[:2000]]).encode()
     kind = "worker" if isinstance(failure, WorkerLost) else "voice"
     return json.dumps([kind, str(failure)[:2000], ""]).encode()
@@ -158,4 +158,4 @@ def _unpack(data: bytes) -> Exception:
     kind, problem, remedy = json.loads(data)
     if kind in ("voice", "worker"):
         return VoiceFailure(problem) if kind == "voice" else WorkerLost(problem)
-    return (DiskFull if kind == "room" else SeqgenError)(problem, remedy=remedy)
+    return (NoRoom if kind == "room" else SeqgenError)(problem, remedy=remedy)

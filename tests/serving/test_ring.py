@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from seqgen.errors import SeqgenError
 from serving.scheduling.events import StreamEvent
 from serving.scheduling.request import InputFormat, StreamRequest
-from serving.sound.body import DiskFull
+from serving.sound.body import NoRoom
 from serving.voices.vocoder import VoiceFailure, VoiceSettings
 from serving.workers.ipc import (
     MAX_PIECE,
@@ -62,14 +62,14 @@ def test_failures_keep_their_kind_and_words():
     memory = memoryview(bytearray(4096))
     writer, reader = RingWriter(memory), RingReader(memory)
     told = [SeqgenError("NaN in frame 3", remedy="mend it"), VoiceFailure("it broke"), ZeroDivisionError("x")]
-    for failure in (*told, DiskFull("full", remedy="wait")):
+    for failure in (*told, NoRoom("full", remedy="wait")):
         assert writer.put(StreamEvent((1, 2), over=True, failure=failure))
     mistake, broke, other, full = (event.failure for event in reader.read(writer.head))
     assert isinstance(mistake, SeqgenError)
     assert (mistake.problem, mistake.remedy) == ("NaN in frame 3", "mend it")
     assert isinstance(broke, VoiceFailure)
     assert (str(broke), str(other)) == ("it broke", "x")
-    assert (type(mistake), type(full), str(full)) == (SeqgenError, DiskFull, "full; wait")
+    assert (type(mistake), type(full), str(full)) == (SeqgenError, NoRoom, "full; wait")
 
 
 def test_a_long_event_goes_in_pieces_and_tells_the_rest_with_the_last():

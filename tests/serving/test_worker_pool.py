@@ -11,14 +11,10 @@ import numpy as np
 import pytest
 
 from seqgen.errors import SeqgenError
-from serving.http.protocol import HttpError
-from serving.http.responses import reserve_slot
 from serving.scheduling.admission import RECENT, AdmissionControl, Pace
-from serving.scheduling.events import StreamEvent
 from serving.scheduling.request import InputFormat, StreamRequest
 from serving.voices.capacity import OVERHEAD, Capacity, calibrate
 from serving.voices.vocoder import VoiceSettings
-from serving.voices.voice import LoadedVoice
 from serving.workers.pool import Abandoned, WorkerPool
 from tests.serving.fakes import SPEC, audio_file, everything, fake_vocoder, tone
 
@@ -210,23 +206,6 @@ def test_a_worker_slower_than_measured_takes_fewer_and_an_idle_one_any():
     paces[:] = [math.inf, math.inf]  # a listener of each has just run dry
     assert [admission.admit(0.1, paces.__getitem__) for _ in range(3)] == [0, 1, None]
     assert AdmissionControl(workers=1, slots=1).admit(0.1, lambda worker: None) is None  # it is not up
-
-
-def test_nobody_joins_a_listener_that_has_just_run_dry(monkeypatch):
-    vocoder = fake_vocoder(batch=16)
-
-    async def main(pool):
-        pool.set_capacity(vocoder, Capacity(0.01, 0.01, 16))
-        with pool.admit(vocoder) as lease:
-            lease.start(FRAMES)
-            pool.deliver(0, [StreamEvent(lease.key, b"", underrun=True)])
-            with pytest.raises(HttpError, match="no more streams are taken now; try again") as caught:
-                reserve_slot(pool, LoadedVoice(vocoder, pool.capacity(vocoder)))
-            assert caught.value.status == 503
-            monkeypatch.setattr("serving.workers.pool.RECENT", 0.0)  # it was long ago
-            pool.admit(vocoder).close()
-
-    pool_test(main, workers=1)
 
 
 def test_input_that_runs_ahead_waits_until_sound_was_made_of_it():
