@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from seqgen.bundle import Bundle
 from seqgen.errors import SeqgenError
 from seqgen.runtime import native
-from serving.cli.options import port
-from serving.listening import listen
+from serving.cli import serve
+from serving.cli.options import FileParser, file_path, port
 from serving.sound import opus
 from serving.voices.directory import VoiceDirectory
 
@@ -23,6 +24,7 @@ EXAMPLES = """\
 examples:
   seqgen-serve doctor
   seqgen-serve doctor --voices voices/ --port 8080 --json
+  seqgen-serve doctor --config /etc/seqgen-serve/serve.toml     # what `serve --config` would find
 
 The exit status is 1 where something needs mending; what could merely be better is only told."""
 
@@ -42,13 +44,16 @@ def options(doctor: argparse.ArgumentParser) -> None:
     doctor.add_argument("--voices", default="voices", metavar="DIR", help="the store (default: %(default)s)")
     doctor.add_argument("--host", default="127.0.0.1", help="address to serve on (default: %(default)s)")
     doctor.add_argument("--port", type=port, default=8080, help="port to serve on (default: %(default)s)")
+    doctor.add_argument(
+        "--config", dest="file", type=file_path, metavar="FILE", help="look at what this file of `serve` names instead"
+    )
     doctor.add_argument("--json", action="store_true", help="as one JSON list")
-    doctor.set_defaults(command=run)
+    doctor.set_defaults(command=run, uds=None, keys=None, no_keys=True, tls_cert=None)
 
 
 def run(options: argparse.Namespace) -> int:
     """Look at everything and tell."""
-    found = list(check_results(Path(options.voices), options.host, options.port))
+    found = list(check_file(Path(options.file)) if options.file else check_results(options))
     if options.json:
         sys.stdout.write(json.dumps([asdict(finding) for finding in found]) + "\n")
     else:
@@ -58,18 +63,58 @@ def run(options: argparse.Namespace) -> int:
     return 1 if any(finding.state == "bad" for finding in found) else 0
 
 
-def check_results(voices: Path, host: str, port: int) -> Iterator[CheckResult]:
-    """Results of all checks."""
-    checks: tuple[Callable[[], Iterator[CheckResult]], ...] = (
-        _machine,
-        _packages,
-        _engine,
-        _formats,
-        lambda: _address(host, port),
-        lambda: _voices(voices),
-    )
-    for check in checks:
-        yield from check()
+def check_results(options: argparse.Namespace) -> Iterator[CheckResult]:
+    """Results of all checks of a machine, an address and a store."""
+    yield from _machine()
+    yield from _packages()
+    yield from _engine()
+    yield from _formats()
+    yield from _address(options)
+    if options.voices:
+        yield from _voices(Path(options.voices))
+
+
+def check_file(file: Path) -> Iterator[CheckResult]:
+    """Results of all checks of a file of ``serve``'s options, and of what it names."""
+    serving = FileParser(prog="seqgen-serve serve")
+    serve.options(serving)
+    try:
+        options = serving.parse_args(["--config", str(file)])
+    except SeqgenError as error:
+        yield CheckResult("config", "bad", error.problem, error.remedy)
+        return
+    except SystemExit:
+        yield CheckResult(
+            "config", "bad", f"{file}: not enough to serve", "it has to name voices, and no two that exclude"
+        )
+        return
+    yield CheckResult("config", "ok", f"{file}")
+    yield from check_results(options)
+    yield from _named(options)
+
+
+def _named(options: argparse.Namespace) -> Iterator[CheckResult]:
+    """Files that options name."""
+
+    from serving.http.keys import read_keys
+    from serving.http.resume import read_secret
+
+    def tell(subject: str, look: Callable[[], str]) -> CheckResult:
+        try:
+            return CheckResult(subject, "ok", look())
+        except SeqgenError as error:
+            return CheckResult(subject, "bad", error.problem, error.remedy)
+
+    if options.keys:
+        yield tell("keys", lambda: f"{len(read_keys(Path(options.keys)))} in {options.keys}")
+    if options.tls_cert or options.tls_key:
+        yield tell("tls", lambda: f"{serve.require_tls(options)} and its key")
+    if options.resume_secret:
+        yield tell(
+            "secret", lambda: f"{len(read_secret(Path(options.resume_secret)))} bytes in {options.resume_secret}"
+        )
+    if options.voice:
+        yield tell("voice", lambda: f"{Bundle.open(Path(options.voice)).manifest.name} in {options.voice}")
 
 
 def _machine() -> Iterator[CheckResult]:
@@ -110,10 +155,10 @@ def _formats() -> Iterator[CheckResult]:
         yield CheckResult("opus", "ok", "libopus is there")
 
 
-def _address(host: str, port: int) -> Iterator[CheckResult]:
+def _address(options: argparse.Namespace) -> Iterator[CheckResult]:
     try:
-        listen(host, port).close()
-        yield CheckResult("address", "ok", f"{host}:{port} is free")
+        with serve.bound(options) as (_, address):
+            yield CheckResult("address", "ok", f"{address} is free")
     except SeqgenError as error:
         yield CheckResult("address", "bad", error.problem, error.remedy)
 

@@ -188,7 +188,7 @@ def config_option(parser: argparse.ArgumentParser) -> None:
 
 def _file_words(file: Path, probe: argparse.ArgumentParser, aside: set[str]) -> Iterator[str]:
     try:
-        table = tomllib.loads(file.read_text(encoding="utf-8"))
+        table = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise SeqgenError(f"{file}: {error.strerror}", remedy="name a TOML file by --config") from None
     except ValueError as error:  # wrong TOML, or bytes that are not UTF-8

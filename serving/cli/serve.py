@@ -161,16 +161,14 @@ def _serve(store: VoiceStore, options: argparse.Namespace) -> int:
     from serving.edge import spans
     from serving.http.keys import ApiKeys, read_keys
     from serving.http.resume import read_secret
-    from serving.reload import Reload, require_certificate
+    from serving.reload import Reload
     from serving.workers.process_worker import process_workers
 
-    _require_tls(options)
-    if options.tls_cert:
-        require_certificate(options.tls_cert, options.tls_key)
+    require_tls(options)
     keys = ApiKeys(read_keys(Path(options.keys))) if options.keys else None
     secret = read_secret(Path(options.resume_secret)) if options.resume_secret else None
     logs.set_up(options.log)
-    with _listener(options) as (listener, address), spans.exported(options.otel):
+    with bound(options) as (listener, address), spans.exported(options.otel):
         # Workers and event loop hand the interpreter's lock to each other many times a turn; its default patience (5 ms
         # each time) would be silence.
         sys.setswitchinterval(_PATIENCE)
@@ -223,7 +221,7 @@ async def _tell_ready(app: App, address: str) -> None:
 
 
 @contextlib.contextmanager
-def _listener(options: argparse.Namespace) -> Iterator[tuple[socket.socket, str]]:
+def bound(options: argparse.Namespace) -> Iterator[tuple[socket.socket, str]]:
     """Bound socket and its address in words."""
     if options.uds:
         place = Path(options.uds)
@@ -250,12 +248,23 @@ def _own_names(host: str) -> list[str]:
     return []
 
 
-def _require_tls(options: argparse.Namespace) -> None:
+def require_tls(options: argparse.Namespace) -> str | None:
+    """Certificate that options name, with a key that goes with it; ``None`` where they name none.
+
+    Raises:
+        SeqgenError: naming the file.
+    """
+    from serving.reload import require_certificate
+
     if bool(options.tls_cert) != bool(options.tls_key):
         raise SeqgenError("one of --tls-cert and --tls-key is missing", remedy="give both, or none")
     for path in filter(None, (options.tls_cert, options.tls_key)):
         if not os.access(path, os.R_OK):
             raise SeqgenError(f"{path}: cannot be read", remedy="give a PEM file that this user may read")
+    if options.tls_cert:
+        require_certificate(options.tls_cert, options.tls_key)
+    certificate: str | None = options.tls_cert
+    return certificate
 
 
 def _config(app: App, options: argparse.Namespace) -> uvicorn.Config:

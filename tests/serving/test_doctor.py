@@ -7,7 +7,8 @@ import socket
 
 import pytest
 
-from serving.cli.__main__ import main, parser
+from serving.cli.__main__ import main
+from serving.http.keys import add_key
 from serving.sound import opus
 from serving.voices.directory import VoiceDirectory
 
@@ -47,13 +48,46 @@ def test_a_missing_engine_is_bad_and_a_missing_codec_a_note(tmp_path, monkeypatc
     assert "install libopus0" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["Dockerfile", "seqgen-serve.service", "kubernetes.yaml"])
-def test_what_is_deployed_starts_with_options_that_exist(repository, name):
-    text = (repository / "serving" / "deploy" / name).read_text()
-    lines = [line for line in text.splitlines() if "--voices" in line and "serve" in line and not line.startswith("#")]
-    assert lines
-    for line in lines:
-        words = line.replace('"', " ").replace(",", " ").replace("[", " ").replace("]", " ").split()
-        given = words[words.index("serve") :] if "serve" in words else []
-        options = parser().parse_args(given)
-        assert options.voices
+@pytest.fixture
+def served(tmp_path, tiny_bundle):
+    """A file of options and what it names, all of it well."""
+    VoiceDirectory(tmp_path / "voices").install(tiny_bundle, "zoe")
+    add_key(tmp_path / "keys.jsonl", "radio", 1)
+    (tmp_path / "secret").write_text("0123456789abcdef" * 4)
+    file = tmp_path / "serve.toml"
+    file.write_text('voices = "voices"\nkeys = "keys.jsonl"\nresume-secret = "secret"\nuds = "s"\n')
+    return file
+
+
+def test_a_file_of_options_and_what_it_names_are_looked_at(served, capsys):
+    status, found = look(capsys, "--config", str(served))
+    assert status == 0
+    assert found["config"]["message"] == str(served)
+    assert found["address"]["message"] == f"unix:{served.parent / 's'} is free"
+    assert found["keys"]["message"].startswith("1 in ")
+    assert found["secret"]["state"] == "ok"
+    assert not (served.parent / "s").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "subject", "message"),
+    [
+        ("treads = 3", "config", "unknown key 'treads'"),
+        ('voice = "v"', "config", "not enough to serve"),
+        ('tls-cert = "cert.pem"', "tls", "one of --tls-cert and --tls-key is missing"),
+        ('keys = "none.jsonl"', "keys", "none.jsonl: cannot be read"),
+        ('resume-secret = "short"', "secret", "short"),
+        ('host = "0.0.0.0"\nno-keys = false\nport = 0', "address", "without keys"),
+    ],
+)
+def test_what_is_wrong_with_a_file_of_options_is_told(served, capsys, change, subject, message):
+    (served.parent / "short").write_text("abc")
+    rows = dict(line.split(" = ") for line in served.read_text().splitlines())
+    if "host" in change:
+        del rows["uds"], rows["keys"]
+    rows |= dict(line.split(" = ") for line in change.splitlines())
+    served.write_text("".join(f"{key} = {value}\n" for key, value in rows.items()))
+    status, found = look(capsys, "--config", str(served))
+    assert status == 1
+    assert found[subject]["state"] == "bad"
+    assert message in found[subject]["message"]
