@@ -65,6 +65,7 @@ def run_eval(given: argparse.Namespace) -> int:
     """Evaluate; the result is printed and kept."""
     from seqgen.bundle import is_bundle
     from seqgen.cli.opened import opened
+    from seqgen.files.outputs import require_writable, write_text
     from seqgen.tasks.contract import Evaluation
 
     _require_sensible(given)
@@ -80,32 +81,25 @@ def run_eval(given: argparse.Namespace) -> int:
         judges=tuple(given.judges),
     )
     task.require_heeded(options)
-    table = task.evaluate(system, options)
-    result = {"path": str(given.path), **table.plain(), "seconds": time.perf_counter() - began}
     target = given.report or (None if is_bundle(given.path) else given.path / "eval.json")
     if target is not None:
-        _write(target, result)
+        require_writable(target)
+    table = task.evaluate(system, options)
+    result = {"path": str(given.path), **table.plain(), "seconds": time.perf_counter() - began}
     sys.stdout.write(json.dumps(result, allow_nan=False) + "\n" if given.json else table.text())
+    if target is not None:
+        write_text(target, json.dumps(result, indent=1, allow_nan=False) + "\n")
     return 0
 
 
 def _require_sensible(given: argparse.Namespace) -> None:
     """Refuse now what would otherwise fail, or mean nothing, after minutes of sampling."""
     from seqgen.errors import SeqgenError
-    from seqgen.files.outputs import require_writable
 
     if not 0 <= given.temperature <= 2 or given.examples < 0:
         raise SeqgenError(
             f"--temperature {given.temperature:g}, --examples {given.examples}",
             remedy="give a temperature from 0 to 2 and a number of examples that is not negative",
         )
-    if given.report is not None:
-        require_writable(given.report)
     if given.keep is not None:
         given.keep.mkdir(parents=True, exist_ok=True)
-
-
-def _write(target: Path, result: dict[str, Any]) -> None:
-    from seqgen.files.outputs import write_text
-
-    write_text(target, json.dumps(result, indent=1, allow_nan=False) + "\n")

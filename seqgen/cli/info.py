@@ -93,7 +93,7 @@ def _path(path: Path) -> dict[str, Any]:
         return _bundle(path)
     if (path / CONFIG).is_file():
         return _experiment(path)
-    if path.is_file():
+    if path.exists() and not path.is_dir():
         return _config(path)
     raise SeqgenError(f"{path}: neither a bundle nor an experiment nor a file", remedy="check the path")
 

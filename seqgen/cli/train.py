@@ -21,6 +21,12 @@ Train the run that a YAML file describes.
   seqgen train conf.yaml --out exp/b --init-from exp/a                           # fine-tune: weights only
 
 Ctrl-C finishes the step, writes a checkpoint and exits with status 130. Watch with `tensorboard --logdir exp`.
+
+--resume takes what changes no number: more steps (unless a cosine schedule ends with them), train.patience, keep,
+workers, log_every and checkpoint_every, name, licence, the test set, and data that were moved; anything else is refused
+by its key and both values. --init-from wants the same networks, symbols and features. A value of --set is taken whole,
+also with # and ': ' in it; one that begins with [, {, ' or " is YAML. One process at a time trains in a directory; what
+a killed one left behind is noticed, and the next one takes over.
 """
 
 
@@ -35,7 +41,9 @@ def add_parsers(commands: Any) -> None:
         "--set", nargs="+", default=[], metavar="KEY=VALUE", action="extend", help="override keys of the YAML"
     )
     command.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in --out")
-    command.add_argument("--init-from", type=Path, metavar="PATH", help="start from these weights")
+    command.add_argument(
+        "--init-from", type=Path, metavar="PATH", help="start from the weights of this experiment or checkpoint"
+    )
     command.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     command.set_defaults(run=run_train)
 

@@ -38,7 +38,7 @@ def run(make_parser: Callable[[], argparse.ArgumentParser], command: Run, argume
     """Run a command line; returns its exit status.
 
     That is the command's own; 1 for an error that is told in one line; 0 where the reader of the output went away, who
-    has seen enough; 130 after Ctrl-C. SIGTERM ends the process as if it had no handler, once everything is put away.
+    has seen enough; 130 after Ctrl-C. SIGTERM and SIGHUP end the process as if unhandled, once all is put away.
 
     Args:
         make_parser: imports all commands and makes their parser. command: runs what was parsed.
@@ -64,8 +64,8 @@ def _run(make_parser: Callable[[], argparse.ArgumentParser], command: Run, argum
         return status
     except KeyboardInterrupt:
         return _stopped(signal.SIGINT)
-    except Terminated:
-        return _stopped(signal.SIGTERM)
+    except Terminated as ended:
+        return _stopped(ended.args[0])
     except Exception as error:
         return _told(error)
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM of a command: never a traceback, never anything left behind.
+"""Ctrl-C, SIGTERM and a closed terminal (SIGHUP) of a command: never a traceback, never anything left behind.
 
 An exception that a signal raises while a module is imported may be swallowed or printed by whatever imports it (locks
 of imports, initialisation of C extensions). As long as there is nothing to put away the process ends at once; after
@@ -16,15 +16,15 @@ from typing import Any
 
 _RETRY = 0.02  # seconds
 _TRACES = frozenset({"seqgen.files.made", "tempfile.mkdtemp", "tempfile.mkstemp", "subprocess.Popen", "os.fork"})
-_WORDS = {signal.SIGINT: b"interrupted\n", signal.SIGTERM: b"terminated\n"}
+_WORDS = {signal.SIGINT: b"interrupted\n", signal.SIGTERM: b"terminated\n", signal.SIGHUP: b"terminated\n"}
 
 
 class Terminated(BaseException):
-    """Exception that SIGTERM raises in a command, as Ctrl-C raises KeyboardInterrupt."""
+    """Exception that SIGTERM or SIGHUP, its argument, raises in a command, as Ctrl-C raises KeyboardInterrupt."""
 
 
 class Signals:
-    """Handlers of SIGINT and SIGTERM while entered; only in the main thread, where Python delivers signals.
+    """Handlers of SIGINT, SIGTERM and SIGHUP while entered; only in the main thread, where Python delivers signals.
 
     Attributes:
         waiting: signal that came during an import and has not been raised yet.
@@ -83,7 +83,7 @@ def die_of(number: int) -> int:
 
 
 def _raise(number: int) -> None:
-    raise KeyboardInterrupt if number == signal.SIGINT else Terminated
+    raise KeyboardInterrupt if number == signal.SIGINT else Terminated(number)
 
 
 def _leave(number: int) -> None:

@@ -138,7 +138,7 @@ sys.exit(entry.run(parser, command, None))
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("moment", ["parse", "import", "write", "work"])
 def test_signals_end_a_command_at_any_moment(
     repository: Path, tmp_path: Path, moment: str, number: signal.Signals
