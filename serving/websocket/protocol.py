@@ -113,7 +113,7 @@ class StreamProtocol:
 
     def __init__(self) -> None:
         self._closing: dict[int, bool] = {}  # contexts that are open, and whether they are being closed
-        self._past: dict[int, bool] = {}  # contexts that the server ended, and whether by an error
+        self._past: dict[int, bool] = {}  # contexts that are over, and whether by an error
         self._all_closing = self._over = False
 
     @property
@@ -240,7 +240,7 @@ class StreamProtocol:
 
     def _control(self, number: int, kind: str) -> list[Action]:
         if kind == "cancel" and number in self._closing:
-            del self._closing[number]
+            self._forget(number, failed=False)
             return [DropContext(number), _send_json("cancelled", number), *self._maybe_close()]
         if self._closing.get(number, True):
             return self._too_late(number, kind)
@@ -258,12 +258,12 @@ class StreamProtocol:
         return [*(QueueInput(number, End.CLOSE) for number in still), *self._maybe_close()]
 
     def _too_late(self, number: int, what: str) -> list[Action]:
-        """A message for a context that is closed, or for none. An error of the server's may have crossed it."""
+        """A message for a context that is over, or for none. An error of the server's may have crossed it."""
         if number not in self._closing and number not in self._past:
             return self._fatal(POLICY, "unknown_context", f"context {number} is not open; send init first")
         if self._past.get(number) or (number in self._past and what == "cancel"):
             return []
-        return self._mistake(number, "after_close", f"{what} came for context {number} after its close")
+        return self._mistake(number, "after_close", f"{what} came for context {number} after its end")
 
     def _after_the_end(self) -> list[Action]:
         return self._fatal(POLICY, "after_close", "a message came after close; open another connection")
