@@ -21,7 +21,8 @@ from serving.workers.worker import WorkerLost
 
 log = logging.getLogger("seqgen.serving")
 MAX_AHEAD = 5.0
-"""Seconds of input that a worker may hold before it has made sound of them; what else came waits in the queue."""
+"""Seconds of input, beside what its voice looks ahead, that a worker may hold before it has made sound of them; what
+else came waits in the queue."""
 CREDIT_SECONDS = 4.0
 """Seconds of input that a client with credit may send before its turn: more than any way there and back takes."""
 
@@ -60,7 +61,7 @@ class StreamContext:
         self.number, self.inputs = asked.context, inputs
         self._asked, self._host = asked, host
         self._told: int | None = FIRST_CREDIT if asked.credit else None  # bytes that may have been sent
-        self._window = 0
+        self._window, self._ahead = 0, MAX_AHEAD
         self._active = asyncio.get_running_loop().time()  # when something came or was made
         self._lease: SlotLease | None = None
         self._over = False
@@ -166,7 +167,7 @@ class StreamContext:
     async def _feed(self, lease: SlotLease, item: bytes | End) -> End:
         while not isinstance(item, End):
             lease.push(item)
-            await lease.room(MAX_AHEAD)
+            await lease.room(self._ahead)
             item = await self._take()
         lease.finish()
         return item
@@ -199,6 +200,8 @@ class StreamContext:
         return item
 
     def _open_window(self, lease: SlotLease, request: StreamRequest) -> None:
+        """Settle how much input the worker may hold, and how much the client may send."""
+        self._ahead = MAX_AHEAD + lease.vocoder.alignment.latency / lease.vocoder.sample_rate
         second = round(1 / request.seconds(lease.vocoder, 1))
         self._window = max(FIRST_CREDIT, round(CREDIT_SECONDS * second))
         if self._told is not None:

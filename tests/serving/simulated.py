@@ -6,6 +6,7 @@ import asyncio
 import random
 import selectors
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from seqgen.errors import SeqgenError
 from serving.http.protocol import RequestLimits
 from serving.http.resume import ResumeTokens
+from serving.scheduling.batcher import Batcher
 from serving.scheduling.events import FlowControl, StreamEvent
 from serving.scheduling.request import StreamRequest
 from serving.voices.voice import LoadedVoice
@@ -181,6 +183,49 @@ class SimulatedWorker:
         self._pool.deliver(self._number, [StreamEvent(key, data, seconds, over=over)])
 
 
+class BatchingWorker(SimulatedWorker):
+    """A worker with the batcher of the real ones, whose turns come when they please."""
+
+    def __init__(self, number: int, pool: WorkerPool, rng: random.Random) -> None:
+        super().__init__(number, pool, rng)
+        self._batcher, self._waiting = Batcher(slots=16, buffered=0.05), False
+
+    def open(self, key: Any, vocoder: Any, request: StreamRequest, flow: FlowControl) -> None:
+        self._batcher.open(key, vocoder, request, self._loop.time(), flow)
+        self._wake()
+
+    def push(self, key: Any, data: bytes) -> None:
+        self._batcher.push(key, data)
+        self._wake()
+
+    def finish(self, key: Any) -> None:
+        self._batcher.finish(key)
+        self._wake()
+
+    def cancel(self, key: Any) -> None:
+        self._batcher.cancel(key)
+        self._wake()
+
+    def acknowledge(self, key: Any, consumed: int) -> None:
+        self._wake()
+
+    def _wake(self) -> None:
+        if not self._waiting:
+            self._waiting = True
+            self._loop.call_later(self._rng.choice([0, self._rng.random() * 0.1]), self._step)
+
+    def _step(self) -> None:
+        self._waiting = False
+        batch = self._batcher.plan(self._loop.time())
+        if batch is not None:
+            batch.run()
+            self._batcher.commit(batch, self._loop.time())
+        if events := self._batcher.events():
+            self._pool.deliver(self._number, events)
+        if batch is not None or len(self._batcher):
+            self._wake()
+
+
 class Voices:
     """A cache of one voice, which takes its time."""
 
@@ -227,12 +272,13 @@ class Line:
 class Simulation:
     """An endpoint with one simulated worker; ``serve`` runs it on a line to its end."""
 
-    vocoder = fake_vocoder()
+    vocoder = fake_vocoder(batch=16)
 
-    def __init__(self, rng: random.Random, *, limits: RequestLimits | None = None, speed: float = 0.0) -> None:
-        self.pool = WorkerPool(
-            workers=1, slots=16, make=lambda number, pool: SimulatedWorker(number, pool, rng, speed=speed)
-        )
+    def __init__(
+        self, rng: random.Random, *, limits: RequestLimits | None = None, speed: float = 0.0, make: Any = None
+    ) -> None:
+        make = make or partial(SimulatedWorker, speed=speed)
+        self.pool = WorkerPool(workers=1, slots=16, make=lambda number, pool: make(number, pool, rng))
         self.pool.start()
         voices: Any = Voices(rng, self.vocoder)
         self.endpoint = StreamEndpoint(voices, self.pool, limits or RequestLimits(), ResumeTokens(bytes(32)))

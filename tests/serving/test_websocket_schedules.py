@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import random
 
 import pytest
 
 from serving.http.protocol import RequestLimits
+from serving.scheduling.request import InputFormat, StreamRequest
+from serving.voices.vocoder import VoiceSettings
 from serving.websocket import context, inputs, outbox
-from tests.serving.simulated import Line, Simulation, simulate, whole_sound
+from tests.serving.fakes import everything
+from tests.serving.simulated import BatchingWorker, Line, Simulation, simulate, whole_sound
 
 INIT = {"type": "init", "input": "audio", "rate": 8000}
 
@@ -149,6 +153,50 @@ def test_the_same_bytes_and_replies_under_three_thousand_schedules(small):
 @pytest.mark.soak
 def test_the_same_bytes_and_replies_under_fifty_thousand_schedules(small):
     schedules(10_000, 50_000)
+
+
+async def one_schedule_of_the_batcher(seed):
+    """Several contexts and utterances of the voice that computes, in formats with a state, however all of it is cut."""
+    rng = random.Random(seed)
+    simulation = Simulation(rng, make=BatchingWorker)
+    slow = rng.choice([0.0, 0.0, 0.05])
+    line = Line(lambda: slow * rng.random())
+    serving = asyncio.create_task(simulation.serve(line))
+    due, left = {}, []
+    for number in rng.sample(range(9), rng.randint(1, 3)):
+        form, said = rng.choice(["pcm", "f32", "flac", "ulaw"]), []
+        said.append(text(**INIT, context=number, format=form, seed=number))
+        due[number] = ["ready"]
+        for utterance in range(rng.randint(1, 3)):
+            data = rng.randbytes(rng.choice([2, 80, 500, 2001 // 2 * 2]))
+            request = StreamRequest(VoiceSettings(number, stream=utterance), form, InputFormat("audio", rate=8000))
+            due[number] += [b"".join(everything(Simulation.vocoder, request, data)), ("flushed", utterance)]
+            cuts = sorted({0, len(data), *(rng.randint(0, len(data)) for _ in range(rng.randint(0, 5)))})
+            said += [binary(number, data[a:b]) for a, b in itertools.pairwise(cuts)]
+            said.append(text(type="flush", context=number))
+        left.append(said)
+    while any(left):
+        line.say(rng.choice([queue for queue in left if queue]).pop(0))
+        await asyncio.sleep(rng.choice([0, 0, rng.random() * 0.05]))
+    line.say(text(type="close"))
+    await serving
+    for number, told in answers(line.heard).items():
+        assert told == [*due[number], "closed"]
+
+
+def batcher_schedules(monkeypatch, first, count):
+    monkeypatch.setattr(context, "MAX_AHEAD", 0.05)
+    for seed in range(first, first + count):
+        simulate(one_schedule_of_the_batcher(seed))
+
+
+def test_the_same_bytes_as_all_at_once_under_random_schedules_of_the_batcher(small, monkeypatch):
+    batcher_schedules(monkeypatch, 0, 60)
+
+
+@pytest.mark.soak
+def test_the_same_bytes_as_all_at_once_under_many_random_schedules_of_the_batcher(small, monkeypatch):
+    batcher_schedules(monkeypatch, 1000, 5000)
 
 
 def text(**fields):
