@@ -11,7 +11,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from serving.edge.spans import TraceContext
 from serving.http import protocol
-from serving.http.protocol import Headers
+from serving.http.protocol import Headers, HttpError
 from serving.logs import logfmt, request_fields
 
 log = logging.getLogger("seqgen.access")
@@ -34,7 +34,7 @@ class Exchange:
     Neither query nor body nor key is ever told; of a path only which route it was.
 
     Args:
-        scope: of the request; its state gets ``request_id``. receive, send: of the server.
+        scope: of the request; its state gets ``request_id`` and ``refused``. receive, send: of the server.
         count: told route and status of every answer, for the metrics.
 
     Attributes:
@@ -48,7 +48,7 @@ class Exchange:
         given = [value for name, value in scope["headers"] if name == b"traceparent"]
         self.trace = TraceContext.of(given)
         self.request_id = protocol.request_id(dict(scope["headers"]))
-        scope.setdefault("state", {})["request_id"] = self.request_id
+        scope.setdefault("state", {}).update(request_id=self.request_id, refused=self.refused)
         request_fields.set({"request": self.request_id, "trace_id": self.trace.trace_id, "span_id": self.trace.span_id})
         self.route, self.key, self.headers = NO_ROUTE, "", list[tuple[bytes, bytes]]()
         self.connected = self.whole = False  # a WebSocket's wish was heard; the answer came to its end
@@ -83,6 +83,23 @@ class Exchange:
         self._given += len(data or message.get("text") or "")
         self.whole = self.whole or (kind == "http.response.body" and not message.get("more_body", False))
 
+    def refused(self, error: HttpError) -> None:
+        """Count and tell of what was refused within a connection that goes on."""
+        self._count(self.route, error.status)
+        fields = {
+            "event": "refusal",
+            "route": self.route,
+            "status": error.status,
+            "code": error.code or "-",
+            "key": self.key or "-",
+            "client": self._client,
+        }
+        log.warning("%s", logfmt(fields), extra={"fields": fields})
+
+    @property
+    def _client(self) -> str:
+        return str((self._scope.get("client") or ("-",))[0])
+
     def _stamped(self, headers: Headers) -> Headers:
         own = [*headers, *self.headers]
         present = {name.lower() for name, _ in own}
@@ -102,7 +119,7 @@ class Exchange:
             "route": self.route,
             "status": status,
             "key": self.key or "-",
-            "client": (self._scope.get("client") or ("-",))[0],
+            "client": self._client,
             "bytes_in": self._taken,
             "bytes_out": self._given,
             "seconds": round(time.monotonic() - self._begun, 6),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from starlette.types import Receive, Scope, Send
 
 from serving.http.keys import Caller
@@ -35,9 +37,14 @@ class StreamEndpoint:
             return
         with reserved, self._pool.memory.share() as memory:
             kept = [reserved]
+            told_of: Callable[[HttpError], None] = scope["state"].get("refused", lambda error: None)
 
             async def lease(name: str | None) -> SlotLease:
-                return await self._lease(name, kept.pop() if kept else None, caller)
+                try:
+                    return await self._lease(name, kept.pop() if kept else None, caller)
+                except HttpError as error:
+                    told_of(error)
+                    raise
 
             # A browser that offers protocols hangs up on a server that takes none of them.
             taken = SUBPROTOCOL if SUBPROTOCOL in scope.get("subprotocols", []) else None

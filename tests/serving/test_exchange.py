@@ -120,6 +120,22 @@ def test_a_websocket_is_told_of_when_it_ends(served, caplog):
     assert (refused["status"], refused["key"]) == (401, "-")
 
 
+def test_a_context_that_is_refused_is_told_and_counted(served, caplog):
+    server, auth = served
+    init = {"type": "init", "input": "audio", "rate": 8000, "encoding": "f32le"}
+    with connect(f"ws://127.0.0.1:{server.port}/v1/stream", additional_headers=auth) as sock:
+        for context, voice in ((0, "fake"), (1, "fake"), (2, "hush-hush")):
+            sock.send(json.dumps({**init, "context": context, "voice": voice}))
+            sock.recv(timeout=30)
+    lines = told(caplog, 3)
+    assert [(line["event"], line["status"]) for line in lines] == [("refusal", 429), ("refusal", 404), ("request", 101)]
+    assert {line["key"] for line in lines} == {"radio"}
+    assert {("/v1/stream", 429): 1, ("/v1/stream", 404): 1, ("/v1/stream", 101): 1}.items() <= counted(
+        server, auth
+    ).items()
+    assert "hush-hush" not in caplog.text
+
+
 def test_an_answer_that_breaks_off_is_told_as_cut(served, caplog):
     server, auth = served
     server.app.cache.open["fake"].vocoder.runtime.fail_after = 4000
