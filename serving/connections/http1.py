@@ -22,15 +22,20 @@ from serving.edge.exchange import NO_ROUTE, SAFE, tell_unread
 from serving.http.protocol import error_body
 
 _LONGEST_HEAD = 16 << 10
+_TINY, _MOST_TINY = 32, 1 << 10  # bytes, on average, of chunks of which there may be more than so many
 _FULL = "the server has as many connections as it can hold; try again in a second"
 
 
 class StrictConnection(h11.Connection):
-    """HTTP connection that refuses requests whose end two readers could see in two places (RFC 9112, section 6.1)."""
+    """HTTP connection that refuses requests whose end two readers could see in two places (RFC 9112, section 6.1).
+
+    And bodies in very many very small chunks, each of which costs as much as a large one.
+    """
 
     def __init__(self, longest_head: int) -> None:
         super().__init__(h11.SERVER, longest_head)
         self._method = b""
+        self._chunks = self._bytes = 0  # of the body under way
         self.chunked = False  # the answer under way comes in chunks
 
     def send(self, event: Any) -> Any:
@@ -47,16 +52,21 @@ class StrictConnection(h11.Connection):
         """Next event.
 
         Raises:
-            h11.RemoteProtocolError: for what is no request, or has two lengths.
+            h11.RemoteProtocolError: for what is no request, has two lengths, or comes in crumbs.
         """
         event = super().next_event()
         if isinstance(event, h11.Request):
-            self._method = event.method
+            self._method, self._chunks, self._bytes = event.method, 0, 0
             names = {name for name, _ in event.headers}
             if b"transfer-encoding" in names and b"content-length" in names:
                 raise h11.RemoteProtocolError("Transfer-Encoding and Content-Length together; send one of them")
             if b"transfer-encoding" in names and event.http_version < b"1.1":
                 raise h11.RemoteProtocolError("Transfer-Encoding in a request of HTTP/1.0; send Content-Length")
+        elif isinstance(event, h11.Data):
+            self._chunks += event.chunk_end
+            self._bytes += len(event.data)
+            if self._chunks > _MOST_TINY and self._bytes < _TINY * self._chunks:
+                raise h11.RemoteProtocolError(f"{self._chunks} chunks of {self._bytes} bytes in all; send larger ones")
         return event
 
 

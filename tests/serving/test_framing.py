@@ -215,6 +215,7 @@ TWO_READINGS = {
     "a signed length": LINE + b"Content-Length: +4\r\n\r\nabcd",
     "a negative length": LINE + b"Content-Length: -4\r\n\r\nabcd",
     "a length in hexadecimal": LINE + b"Content-Length: 0x4\r\n\r\nabcd",
+    "crumbs": LINE + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\na\r\n" * 1030,
     "no number of a chunk": LINE + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
     "a chunk longer than it says": LINE + b"Transfer-Encoding: chunked\r\n\r\n2\r\nabcd\r\n0\r\n\r\n",
     "two hosts": LINE + b"Host: y\r\n\r\n",

@@ -110,9 +110,10 @@ def test_nothing_is_parsed_of_a_connection_that_is_over():
 
 
 def test_a_body_in_chunks_of_a_byte_is_the_same_body():
-    vocoder, body = fake_vocoder(batch=16), audio_file(tone(0.5))
+    vocoder = fake_vocoder(batch=16)
     with Live(App(vocoder, threads=1)) as server:
-        for size in (1, 7, 5000, len(body)):
+        for seconds, size in ((0.06, 1), (0.5, 33), (0.5, 5000), (0.5, 1 << 20)):
+            body = audio_file(tone(seconds))
             pieces = [body[start : start + size] for start in range(0, len(body), size)]
             sent = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
             with server.connect() as sock:
