@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections import deque
 from dataclasses import replace
 from typing import Any
 
@@ -17,13 +16,12 @@ from serving.http.protocol import Headers, HttpError, RequestLimits
 from serving.http.responses import CLOSE, ClientDisconnected, find_voice, reserve_slot, send_error
 from serving.http.resume import ResumeClaim, ResumeTokens, read_resumption, require_same
 from serving.sound import sse
-from serving.sound.body import NoRoom
+from serving.sound.body import BodyPieces, NoRoom
 from serving.voices.cache import VoiceCache
 from serving.workers.pool import Abandoned, SlotLease, WorkerPool
 from serving.workers.worker import WorkerLost
 
 log = logging.getLogger("seqgen.serving")
-_PIECE = 1 << 16  # bytes of a body that are kept together
 
 
 class VocodeEndpoint:
@@ -64,8 +62,8 @@ class VocodeEndpoint:
                 require_same(claim, asked)
                 request = replace(request, skip=claim.offset)
             lease.start(request)
-            while body:
-                lease.push(bytes(body.popleft()))  # what has been passed on is let go
+            for piece in body:
+                lease.push(piece)
             lease.finish()
             watch = asyncio.create_task(_close_when_gone(receive, lease))
             try:
@@ -76,10 +74,10 @@ class VocodeEndpoint:
             finally:
                 watch.cancel()
 
-    async def _read_body(self, receive: Receive, lease: SlotLease, reserved: int) -> tuple[deque[bytearray], str]:
+    async def _read_body(self, receive: Receive, lease: SlotLease, reserved: int) -> tuple[BodyPieces, str]:
         """Body of a request in pieces, and its hash, which is taken while it comes: all at once it would hold up the
         event loop. Memory beyond what was reserved is reserved as it comes."""
-        limits, pieces, size, digest = self.limits, deque[bytearray](), 0, hashlib.sha256()
+        limits, pieces, size, digest = self.limits, BodyPieces(), 0, hashlib.sha256()
         try:
             async with asyncio.timeout(limits.upload):
                 while True:
@@ -94,9 +92,7 @@ class VocodeEndpoint:
                         _reserve(lease, size - reserved)
                         reserved = size
                     digest.update(data)
-                    if not pieces or len(pieces[-1]) + len(data) > _PIECE:
-                        pieces.append(bytearray())  # of a size: a body of single bytes is not a list of single bytes
-                    pieces[-1] += data
+                    pieces.add(data)
                     if not message.get("more_body", False):
                         return pieces, digest.hexdigest()
         except TimeoutError:

@@ -130,7 +130,7 @@ class Batcher:
         else:
             self._events.append(StreamEvent(key, over=True, failure=failure))
 
-    def push(self, key: StreamKey, data: bytes) -> None:
+    def push(self, key: StreamKey, data: bytes | memoryview) -> None:
         """More input for a stream; whoever is gone already gets none."""
         self._attempt(key, lambda slot: slot.pipeline.push(data))
 

@@ -42,7 +42,7 @@ class StreamPipeline:
             given = request.input.rate if request.input.kind == "audio" else None
             self.stream = vocoder.start(request.settings, rate=given)
 
-    def push(self, data: bytes) -> None:
+    def push(self, data: bytes | memoryview) -> None:
         """More input; samples and frames wait until they are needed.
 
         Raises:

@@ -8,6 +8,7 @@ import logging
 import math
 import mmap
 import os
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ SLICE_READS, SLICE_BYTES = 512, 1 << 18
 """Reads, and bytes, between two pauses: whoever walks through a container is interrupted as often as that."""
 MOST_HEADER = 1 << 16
 """Bytes of the header of a features file."""
+_PIECE = 1 << 20
 _READS, _BYTES_PER_READ = 1 << 17, 64  # reads of a body in all: so many, and one for so many bytes
 Pause = Callable[[], bool]
 """Called between slices of work; tells whether to go on."""
@@ -36,6 +38,41 @@ Pause = Callable[[], bool]
 
 class NoRoom(SeqgenError):
     """Error for a body that finds no room: neither the caller's fault nor the voice's."""
+
+
+class BodyPieces:
+    """Bytes of a body on their way to a worker, in mappings of their own: what is passed on goes back to the system.
+
+    What is freed on a heap may stay with the process, and then each body would be held twice.
+
+    Example:
+        >>> pieces = BodyPieces()
+        >>> pieces.add(b"RI"); pieces.add(b"FF"); [bytes(piece) for piece in pieces]
+        [b'RIFF']
+    """
+
+    def __init__(self) -> None:
+        self._pieces: deque[mmap.mmap] = deque()
+        self._room = 0  # bytes of the last piece that are free
+
+    def add(self, data: bytes) -> None:
+        """More bytes."""
+        view = memoryview(data)
+        while view:
+            if not self._room:
+                self._pieces.append(mmap.mmap(-1, _PIECE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+                self._room = _PIECE
+            count, at = min(len(view), self._room), _PIECE - self._room
+            self._pieces[-1][at : at + count] = view[:count]
+            self._room -= count
+            view = view[count:]
+
+    def __iter__(self) -> Iterator[memoryview]:
+        """Take the pieces out, one after the other."""
+        while self._pieces:
+            piece = memoryview(self._pieces.popleft())
+            yield piece if self._pieces else piece[: _PIECE - self._room]
+        self._room = 0
 
 
 class BodyFile:
@@ -61,7 +98,7 @@ class BodyFile:
         """Path by which this process can open it."""
         return f"/dev/fd/{self._file.fileno()}"
 
-    def append(self, data: bytes) -> None:
+    def append(self, data: bytes | memoryview) -> None:
         """More bytes.
 
         Raises:

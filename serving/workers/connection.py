@@ -88,7 +88,7 @@ class WorkerConnection:
         self._loop.add_reader(self._sock, self._readable)
         self._flush()
 
-    def send(self, command: Command, key: StreamKey = NO_STREAM, data: bytes = b"") -> None:
+    def send(self, command: Command, key: StreamKey = NO_STREAM, data: bytes | memoryview = b"") -> None:
         """Send a command; it waits here while the socket is full."""
         self._queue.put(command, key, data)
         if not self._writing:

@@ -127,7 +127,7 @@ class CommandQueue:
     def __bool__(self) -> bool:
         return bool(self._short or self._inputs)
 
-    def put(self, command: Command, key: StreamKey = NO_STREAM, data: bytes = b"") -> None:
+    def put(self, command: Command, key: StreamKey = NO_STREAM, data: bytes | memoryview = b"") -> None:
         """Add a command."""
         if command in (Command.PUSH, Command.FINISH):
             self._inputs.setdefault(key, deque()).append((command, memoryview(data)))

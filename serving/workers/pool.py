@@ -112,7 +112,7 @@ class SlotLease:
         self._pool.open(self, request, self._flow)
         self.running = True  # only now there is somebody who will tell of its end
 
-    def push(self, data: bytes) -> None:
+    def push(self, data: bytes | memoryview) -> None:
         """More input."""
         self._ahead += self.request.seconds(self.vocoder, len(data))
         self._pool.workers[self.worker].push(self.key, data)

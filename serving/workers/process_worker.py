@@ -151,7 +151,7 @@ class ProcessWorker:
         self._connection.send(Command.OPEN, key, encode_json(fields))
         self._live[key] = flow
 
-    def push(self, key: StreamKey, data: bytes) -> None:
+    def push(self, key: StreamKey, data: bytes | memoryview) -> None:
         self._tell(Command.PUSH, key, data)
 
     def finish(self, key: StreamKey) -> None:
@@ -163,7 +163,7 @@ class ProcessWorker:
     def acknowledge(self, key: StreamKey, consumed: int) -> None:
         self._tell(Command.CONSUMED, key, encode_number(consumed))
 
-    def _tell(self, command: Command, key: StreamKey, data: bytes = b"") -> None:
+    def _tell(self, command: Command, key: StreamKey, data: bytes | memoryview = b"") -> None:
         """Report that concerns one stream; whoever is gone already gets none."""
         if self._connection is not None and key in self._live:
             self._connection.send(command, key, data)

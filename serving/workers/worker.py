@@ -65,7 +65,7 @@ class Worker(Protocol):
     def open(self, key: StreamKey, vocoder: StreamingVocoder, request: StreamRequest, flow: FlowControl) -> None:
         """A stream takes a slot."""
 
-    def push(self, key: StreamKey, data: bytes) -> None:
+    def push(self, key: StreamKey, data: bytes | memoryview) -> None:
         """More input for a stream."""
 
     def finish(self, key: StreamKey) -> None:
@@ -142,7 +142,7 @@ class ThreadWorker:
         began = time.monotonic()
         self._tell(key, lambda: self._batcher.open(key, vocoder, request, began, flow))
 
-    def push(self, key: StreamKey, data: bytes) -> None:
+    def push(self, key: StreamKey, data: bytes | memoryview) -> None:
         self._tell(key, lambda: self._batcher.push(key, data))
 
     def finish(self, key: StreamKey) -> None:

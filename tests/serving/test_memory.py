@@ -17,6 +17,7 @@ from serving.app import App
 from serving.http.protocol import RequestLimits
 from serving.scheduling.memory import STREAM_BYTES, MemoryBudget, OutOfMemoryBudget, available, default_budget
 from serving.scheduling.request import StreamRequest
+from serving.sound.body import BodyPieces
 from tests.serving.fakes import audio_file, everything, fake_vocoder, tone
 from tests.serving.live import Live, wait_for
 from tests.serving.test_worker_pool import FRAMES, SILENCE, pool_test
@@ -192,3 +193,18 @@ def test_whatever_becomes_of_requests_the_memory_comes_back():
 @pytest.mark.soak
 def test_whatever_becomes_of_many_requests_the_memory_comes_back():
     fail_at_random(4000)
+
+
+@given(st.lists(st.binary(max_size=50), max_size=20), st.integers(1, 64))
+def test_a_body_comes_out_of_its_pieces_as_it_went_in_and_once(parts, size):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("serving.sound.body._PIECE", size)
+        pieces = BodyPieces()
+        for part in parts:
+            pieces.add(part)
+        taken = [bytes(piece) for piece in pieces]
+        assert b"".join(taken) == b"".join(parts)
+        assert all(len(piece) == size for piece in taken[:-1])
+        assert list(pieces) == []
+        pieces.add(b"again")
+        assert b"".join(bytes(piece) for piece in pieces) == b"again"
