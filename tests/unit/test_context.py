@@ -17,11 +17,12 @@ from seqgen.data import directory
 from seqgen.data.directory import DataDir, Utterance
 from seqgen.errors import SeqgenError
 from seqgen.generation.autoregressive import AutoRegressive
+from seqgen.nets.layers import Dense
 from seqgen.noise import Key
 from seqgen.objectives.classification import Classification
 from seqgen.objectives.contract import Objective, Part, Rows
 from seqgen.objectives.distillation import middle
-from seqgen.spec import FeatureSpec
+from seqgen.spec import Facts, FeatureSpec
 from seqgen.tasks import experiment
 from seqgen.tasks.vocoder.batches import SegmentBatches, UtteranceBatches
 from seqgen.tasks.vocoder.config import VocoderConfig
@@ -192,6 +193,23 @@ def test_what_is_skipped_counts_in_no_loss_and_no_figure() -> None:
     wanted = torch.tensor([1, 0, 0, 1])
     found = trained(Part(skipped, Key(0, 0)), "classifier")
     torch.testing.assert_close(found.total, torch.nn.functional.cross_entropy(logits, wanted))
+
+
+def test_a_label_is_told_by_what_counts_alone() -> None:
+    """Outputs ``(x, -x)``: what is skipped and what is padding would turn every answer round."""
+    network = Dense(1, 2)
+    with torch.no_grad():
+        network.linear.weight.copy_(torch.tensor([[1.0], [-1.0]]))
+        network.linear.bias.zero_()
+    x = torch.full((2, 6, 1), -9.0)
+    x[0, 2:4], x[1, 1:3] = 1.0, 0.5
+    batch = Rows(x, torch.tensor([4, 3]), texts=("low", "low"), skip=torch.tensor([2, 1]))
+    trained = Classification(Classification.Config(("low", "high")), {"classifier": network}, Facts())
+    loss = trained(Part(batch, Key(0, 0)), "classifier")
+    assert loss.terms["accuracy"].item() == 1
+    assert loss.total.item() == pytest.approx((np.log1p(np.exp(-2)) + np.log1p(np.exp(-1))) / 2)
+    measured = trained.measure(batch, Key(0, 0), 0)["accuracy"]
+    assert (measured.amounts.tolist(), measured.weights.tolist()) == ([1, 1], [1, 1])
 
 
 CONFIG = """\
