@@ -6,7 +6,7 @@ import re
 import shutil
 import unicodedata
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from seqgen.audio import io
@@ -73,6 +73,7 @@ def mend(path: Path, *, decode: bool = False, shortest: Mapping[str, float] | No
     mending.find_audio()
     mending.find_speakers()
     mending.name_speakers()
+    mending.order_speakers()
     kept = mending.usable(decode=decode, shortest=shortest or {})
     if not kept:
         raise SeqgenError(f"{path}: no utterance is usable", remedy=f"see why with `seqgen data check {path}`")
@@ -168,8 +169,31 @@ class _Mending:
             if row.value and not key.startswith(row.value) and key in rows and name not in rows:
                 self.renamed[key] = name
                 self.made.note(given.utt2spk, row.line, f"the id '{key}' becomes '{name}', for its speaker comes first")
-        for table in (given.utterances, given.utt2spk, given.text):
-            table.rows = {self.renamed.get(key, key): row for key, row in table.rows.items()}
+        self._rename(self.renamed)
+
+    def order_speakers(self) -> None:
+        """Ids that sort as their speakers do: ``spk10_a`` is before ``spk1_a``, but ``spk10-a`` behind ``spk1-a``."""
+        table = self.given.utt2spk
+        owners = {key: row.value for key, row in table.rows.items() if row.value and key.startswith(row.value)}
+        inorder = [owners[key].encode() for key in sorted(owners, key=str.encode)]
+        speakers = {one: one.replace("-", "_") for one in owners.values()}
+        names = {key: f"{speakers[one]}-{key[len(one) :].lstrip('-_') or key}" for key, one in owners.items()}
+        if (
+            inorder == sorted(inorder)
+            or len({*names.values()}) < len(names)
+            or len({*speakers.values()}) < len(speakers)
+        ):
+            return
+        first, line = next((key, row.line) for key, row in table.rows.items() if names.get(key, key) != key)
+        told = f"{len(names)} ids are made to sort as their speakers do, e.g. '{first}' becomes '{names[first]}'"
+        self.made.note(table, line, told)
+        table.rows = {key: replace(row, value=speakers.get(row.value, row.value)) for key, row in table.rows.items()}
+        self._rename(names)
+        self.renamed = names | {old: names.get(new, new) for old, new in self.renamed.items()}
+
+    def _rename(self, names: Mapping[str, str]) -> None:
+        for table in (self.given.utterances, self.given.utt2spk, self.given.text):
+            table.rows = {names.get(key, key): row for key, row in table.rows.items()}
 
     def usable(self, *, decode: bool, shortest: Mapping[str, float]) -> list[Utterance]:
         """Utterances that can be used; of the others the reason is kept."""

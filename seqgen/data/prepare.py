@@ -82,6 +82,10 @@ def prepare(
     chosen = corpus.splits(cut)
     for line in corpus.advice(cut):
         tell(line)
+    if mute := sum(bool(raw.text) and bool(piece.recording) for raw, piece in pieces):
+        tell(
+            f"left out: the transcripts of recordings that are cut into {mute} pieces, for nobody says where they part"
+        )
     with _workshop(out) as stage:
         resampled = _resample(recordings, rate, stage / _AUDIO, progress)
         utterances = [_placed(piece, resampled, out) for _, piece in pieces]
@@ -89,6 +93,10 @@ def prepare(
             split: [piece for piece, name in zip(utterances, chosen, strict=True) if name == split] for split in SPLITS
         }
         counts = {split: len(members) for split, members in made.items()}
+        for split, members in made.items():
+            told = sum(bool(one.text) for one in members)
+            if 0 < told < len(members):
+                tell(f"left out: {told} transcripts of {split}, for {len(members) - told} of its utterances have none")
         about = {
             "corpus": corpus.name,
             "licence": corpus.licence,
@@ -151,8 +159,8 @@ def _headers(
         if progress:
             progress("reading headers", done, len(raws))
     if errors:
-        for error in errors[:_LISTED] if len(errors) > 1 else ():
-            tell(f"unusable: {error.problem}")
+        for one in errors[:_LISTED] if len(errors) > 1 else ():
+            tell(f"unusable: {one.problem}")
         others = f" (and {len(errors) - 1} more unusable recordings)" if len(errors) > 1 else ""
         raise SeqgenError(f"{errors[0].problem}{others}", remedy=errors[0].remedy)
     return found

@@ -84,6 +84,18 @@ def decomposed(data: Path) -> None:
     (data / "text").write_text(unicodedata.normalize("NFD", text))
 
 
+def unordered_speakers(data: Path) -> None:
+    """``anna_1`` of ``anna`` and ``anna1_2`` of ``anna1``: the second comes first."""
+    for name in ("wav.scp", "utt2spk", "spk2utt", "text"):
+        text = (data / name).read_text()
+        text = re.sub(r"(^|(?<= ))anna-1\b", "anna_1", text, flags=re.MULTILINE)
+        text = re.sub(r"(^|(?<= ))anna-2\b", "anna1_2", text, flags=re.MULTILINE)
+        text = text.replace("anna1_2 anna\n", "anna1_2 anna1\n").replace(
+            "anna anna_1 anna1_2", "anna anna_1\nanna1 anna1_2"
+        )
+        (data / name).write_text("".join(sorted(text.splitlines(keepends=True), key=str.encode)))
+
+
 MENDED: dict[str, tuple[Callable[[Path], None], str]] = {
     "byte order mark": (edit("wav.scp", lambda raw: b"\xef\xbb\xbf" + raw), r"wav\.scp:1: a byte order mark"),
     "byte order mark in text": (edit("text", lambda raw: b"\xef\xbb\xbf" + raw), r"text:1: a byte order mark"),
@@ -109,6 +121,10 @@ MENDED: dict[str, tuple[Callable[[Path], None], str]] = {
     "another spk2utt": (swap("spk2utt", "ben ben", "ben anna-1 ben"), r"spk2utt: made anew"),
     "wrong lengths": (swap("utt2samples", "880", "881"), r"utt2samples: made anew"),
     "ids without their speaker": (no_speakers, r"utt2spk:1: the id '1' becomes 'anna-1'"),
+    "ids that do not sort by speaker": (
+        unordered_speakers,
+        r"utt2spk:\d: 3 ids are made to sort .* 'anna1_2' becomes 'a",
+    ),
     "a speaker of two words": (swap("utt2spk", "anna-2 anna", "anna-2 anna -2"), r"utt2spk:2: the speaker 'anna -2'"),
     "a segment 2 ms late": (
         swap("segments", "anna-1-1 anna-1 0.05 0.1\n", "anna-1-1 anna-1 0.05 0.102\n", segments=True),

@@ -52,13 +52,26 @@ def test_pieces_of_a_transcribed_recording_stay_together(tmp_path: Path) -> None
     for index in range(6):
         record(tmp_path / "in" / f"{index}.wav", 3 * RATE, pitch=100.0 + index)
     (tmp_path / "in/metadata.csv").write_text("".join(f"{index}|sentence {index}\n" for index in range(6)))
-    prepare.prepare(Folder(valid=0.3, test=0.3), tmp_path / "in", tmp_path / "out", max_seconds=1)
+    told: list[str] = []
+    corpus = Folder(valid=0.3, test=0.3)
+    prepare.prepare(corpus, tmp_path / "in", tmp_path / "out", max_seconds=1, tell=told.append)
+    assert any("the transcripts of recordings that are cut into 18 pieces" in line for line in told)
     homes: dict[str, set[str]] = {}
     for split, data in loaded(tmp_path / "out").items():
         for one in data:
             homes.setdefault(one.recording, set()).add(split)
             assert one.text == ""
     assert all(len(where) == 1 for where in homes.values())
+
+
+def test_transcripts_are_there_for_all_or_none_and_it_is_said(tmp_path: Path) -> None:
+    for index in range(4):
+        record(tmp_path / "in" / f"{index}.wav", (1 + index // 3) * RATE)
+    (tmp_path / "in/metadata.csv").write_text("".join(f"{index}|sentence {index}\n" for index in range(4)))
+    told: list[str] = []
+    prepare.prepare(Folder(valid=0, test=0), tmp_path / "in", tmp_path / "out", max_seconds=1, tell=told.append)
+    assert told[1:] == ["left out: 3 transcripts of train, for 2 of its utterances have none"]
+    assert not (tmp_path / "out/train/text").exists()
 
 
 def test_preparing_twice_gives_the_same(tmp_path: Path) -> None:
