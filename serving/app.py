@@ -181,13 +181,12 @@ class App:
         """Serve other origins and hosts from now on."""
         self._origins = policy
 
-    def replace_limits(self, *, body: int, sound: float, utterance: float, request_memory: int, memory: int) -> None:
-        """Take requests of other limits from now on: bytes of a body, seconds of sound and of a WebSocket's utterance,
-        bytes of all requests, and of open voices; what is under way keeps its own."""
+    def replace_limits(self, limits: RequestLimits, *, request_memory: int, memory: int) -> None:
+        """Take requests of other limits from now on, of so many bytes together, and so many of open voices; what is
+        under way keeps its own."""
         self.pool.memory.total = max(request_memory, STREAM_BYTES)
         self.cache.resize(memory)
         for endpoint in self._streams:
-            limits = replace(endpoint.limits, body=body, sound=sound, utterance=utterance)
             endpoint.limits = _fitting(limits, self.pool.memory.total)
 
     async def _settle(self) -> None:

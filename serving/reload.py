@@ -10,9 +10,11 @@ import argparse
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import IO
 
 import uvicorn
 
@@ -21,6 +23,7 @@ from serving.app import App
 from serving.connections.budget import most_connections
 from serving.edge.origin import OriginPolicy
 from serving.http.keys import read_keys
+from serving.http.protocol import RequestLimits
 
 log = logging.getLogger("seqgen.serving")
 MEBIBYTE = 1 << 20
@@ -110,11 +113,22 @@ class Reload:
         if not self._options.tls_cert:
             return _nothing
         chain, key = self._options.tls_cert, self._options.tls_key
-        require_certificate(chain, key)
         context = self._config.ssl
         assert context is not None
-        # Handshakes from now on are by the new one; connections go on as they are.
-        return lambda: context.load_cert_chain(chain, key, password="")
+        copies = [_copy(chain), _copy(key)]  # what is put in force is what was looked at
+        places = f"/dev/fd/{copies[0].fileno()}", f"/dev/fd/{copies[1].fileno()}"
+        try:
+            require_certificate(*places, shown=(chain, key))
+        except BaseException:
+            _close(copies)
+            raise
+
+        def apply() -> None:
+            # Handshakes from now on are by the new one; connections go on as they are.
+            context.load_cert_chain(*places, password="")
+            _close(copies)
+
+        return apply
 
     def _read_origins(self) -> Apply:
         policy = self._origins(self._options)
@@ -128,13 +142,8 @@ class Reload:
             budget = app.connections
             total, each = most_connections(options.max_connections), options.max_connections_each
             budget.limits = replace(budget.limits, total=total, each=each)
-            app.replace_limits(
-                body=options.max_body * MEBIBYTE,
-                sound=float(options.max_seconds),
-                utterance=float(options.max_utterance),
-                request_memory=options.request_memory * MEBIBYTE,
-                memory=options.memory * MEBIBYTE,
-            )
+            request_memory, memory = options.request_memory * MEBIBYTE, options.memory * MEBIBYTE
+            app.replace_limits(request_limits(options), request_memory=request_memory, memory=memory)
             if app.pool.resize(options.slots) < options.slots:
                 log.warning("--slots %d takes a restart; until then there are %d", options.slots, app.pool.slots)
 
@@ -150,8 +159,35 @@ class Reload:
         return apply
 
 
-def require_certificate(chain: str, key: str) -> None:
-    """Refuse a certificate and key that cannot be used together.
+def request_limits(options: argparse.Namespace) -> RequestLimits:
+    """Limits of one request, by a server's options."""
+    sound, utterance = float(options.max_seconds), float(options.max_utterance)
+    return RequestLimits(body=options.max_body * MEBIBYTE, sound=sound, utterance=utterance)
+
+
+def _copy(path: str) -> IO[bytes]:
+    """Copy of a file, without a name.
+
+    Raises:
+        SeqgenError: where it cannot be read.
+    """
+    copy: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  closed once it is in force
+    try:
+        copy.write(Path(path).read_bytes())
+        copy.flush()
+    except OSError as error:
+        copy.close()
+        raise SeqgenError(f"{path}: {error.strerror}", remedy="give a PEM file that this user may read") from None
+    return copy
+
+
+def _close(files: Iterable[IO[bytes]]) -> None:
+    for file in files:
+        file.close()
+
+
+def require_certificate(chain: str, key: str, shown: tuple[str, str] | None = None) -> None:
+    """Refuse a certificate and key that cannot be used together; ``shown``: how they are called.
 
     Raises:
         SeqgenError: naming both files.
@@ -161,7 +197,8 @@ def require_certificate(chain: str, key: str) -> None:
     except (OSError, ValueError) as error:  # an SSLError is an OSError
         reason = getattr(error, "strerror", None) or error
         raise SeqgenError(
-            f"{chain} and {key} cannot be used ({reason})", remedy="give a certificate chain and its own key, both PEM"
+            f"{' and '.join(shown or (chain, key))} cannot be used ({reason})",
+            remedy="give a certificate chain and its own key, both PEM",
         ) from None
 
 

@@ -28,7 +28,6 @@ from serving.cli.options import (
     voice_options,
 )
 from serving.first_process import leave_first_process
-from serving.http.protocol import RequestLimits
 from serving.scheduling.memory import default_budget
 from serving.voices.directory import VoiceDirectory
 from serving.voices.store import FixedVoices, SingleVoice, VoiceStore
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
 _PATIENCE = 0.0005
 _RELOADING = {signal.SIGHUP}
 _LOOK = 0.02  # seconds between two looks whether the server is ready
-_MEBIBYTE = 1 << 20
 
 EXAMPLES = """\
 examples:
@@ -161,7 +159,7 @@ def _serve(store: VoiceStore, options: argparse.Namespace) -> int:
     from serving.edge import spans
     from serving.http.keys import ApiKeys, read_keys
     from serving.http.resume import read_secret
-    from serving.reload import Reload
+    from serving.reload import MEBIBYTE, Reload, request_limits
     from serving.workers.process_worker import process_workers
 
     require_tls(options)
@@ -174,9 +172,7 @@ def _serve(store: VoiceStore, options: argparse.Namespace) -> int:
         sys.setswitchinterval(_PATIENCE)
         most = ConnectionLimits(most_connections(options.max_connections), options.max_connections_each)
         connections = ConnectionBudget(most, proxies=options.trusted_proxy)
-        limits = RequestLimits(
-            body=options.max_body * _MEBIBYTE, sound=float(options.max_seconds), utterance=float(options.max_utterance)
-        )
+        limits = request_limits(options)
         make = process_workers() if options.isolation == "process" else None
         telling: list[asyncio.Task[None]] = []  # the event loop itself keeps no task
         app = App(
@@ -184,8 +180,8 @@ def _serve(store: VoiceStore, options: argparse.Namespace) -> int:
             threads=options.threads,
             slots=options.slots,
             limits=limits,
-            memory=options.memory * _MEBIBYTE,
-            request_memory=options.request_memory * _MEBIBYTE,
+            memory=options.memory * MEBIBYTE,
+            request_memory=options.request_memory * MEBIBYTE,
             make=make,
             secret=secret,
             keys=keys,

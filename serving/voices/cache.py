@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import threading
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -12,12 +13,15 @@ from typing import Any
 
 from seqgen.errors import SeqgenError
 from serving.voices.store import VoiceStore, VoiceVersion
-from serving.voices.vocoder import StreamingVocoder
+from serving.voices.vocoder import StreamingVocoder, VoiceFailure
 from serving.voices.voice import LoadedVoice
 
 log = logging.getLogger("seqgen.serving")
 FIRST_RETRY, LAST_RETRY = 5.0, 300.0
 """Seconds after which a voice that did not open is tried again: the first time, and at most; they double."""
+
+LONGEST_LOAD = 300.0
+"""Seconds that a voice may take to open."""
 
 
 class VoiceRequired(SeqgenError):
@@ -75,6 +79,7 @@ class VoiceCache:
         self._good: dict[str, VoiceVersion] = {}  # versions that have been opened
         self._quarantined: dict[str, _Quarantine] = {}
         self._loading: dict[str, asyncio.Task[LoadedVoice]] = {}
+        self._hanging: set[str] = set()  # that have taken too long and are still being loaded
 
     def names(self) -> list[str]:
         """Names of the voices that are offered."""
@@ -185,7 +190,8 @@ class VoiceCache:
         """The present version of a voice, or the one before where that does not open."""
         trouble = self._quarantined.get(name)
         try:
-            if trouble is not None and trouble.version == version and self._clock() < trouble.again:
+            early = trouble is not None and trouble.version == version and self._clock() < trouble.again
+            if early or name in self._hanging:
                 raise _unavailable(name)
             # Those who ask while it is being loaded wait for the same loading.
             if name not in self._loading:
@@ -198,7 +204,7 @@ class VoiceCache:
 
     async def _load(self, name: str, version: VoiceVersion, *, offered: bool) -> LoadedVoice:
         try:
-            voice = await asyncio.to_thread(self._store.load, name)
+            voice = await self._in_thread(name)
         except Exception as error:
             self._quarantine(name, version, error)
             raise _unavailable(name) from None
@@ -213,6 +219,44 @@ class VoiceCache:
         self._make_room(name)
         log.info("voice '%s' is open", name)
         return voice
+
+    async def _in_thread(self, name: str) -> LoadedVoice:
+        """Load a voice in a thread of its own, which may hang, as file systems do, and holds up nobody else then.
+
+        Raises:
+            Exception: what the store raises. TimeoutError: where that takes too long.
+        """
+        loop = asyncio.get_running_loop()
+        loaded: asyncio.Future[LoadedVoice] = loop.create_future()
+
+        def settle(result: LoadedVoice | Exception) -> None:
+            self._hanging.discard(name)
+            if loaded.done():
+                return
+            if isinstance(result, Exception):
+                loaded.set_exception(result)
+            else:
+                loaded.set_result(result)
+
+        def load() -> None:
+            try:
+                result: LoadedVoice | Exception = self._store.load(name)
+            except Exception as error:
+                result = error
+            except BaseException as error:
+                result = VoiceFailure(repr(error))
+            with contextlib.suppress(RuntimeError):  # the event loop has closed
+                loop.call_soon_threadsafe(settle, result)
+
+        threading.Thread(target=load, name=f"voice-{name}", daemon=True).start()
+        try:
+            async with asyncio.timeout(LONGEST_LOAD):
+                return await loaded
+        except TimeoutError:
+            if not loaded.cancelled():
+                raise  # of the store itself
+            self._hanging.add(name)
+            raise TimeoutError(f"it took longer than {LONGEST_LOAD:g} s") from None
 
     def _quarantine(self, name: str, version: VoiceVersion, error: Exception) -> None:
         before = self._quarantined.get(name)

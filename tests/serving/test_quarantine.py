@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import threading
 
 import pytest
 
@@ -216,6 +217,32 @@ def test_the_version_before_is_served_where_the_new_one_does_not_open():
         del library.versions["a"]
         await cache.check()
         assert (cache.names(), cache.open) == ([], {})
+
+    asyncio.run(main())
+
+
+def test_a_voice_that_hangs_holds_up_no_other(monkeypatch):
+    monkeypatch.setattr("serving.voices.cache.LONGEST_LOAD", 0.05)
+    library, gate, inner = Library("a", "b"), threading.Event(), Library.load
+    cache = VoiceCache(library)
+
+    def load(name):
+        assert name != "a" or gate.wait(60)
+        return inner(library, name)
+
+    library.load = load
+
+    async def main():
+        await cache.check()
+        assert cache.states() == {"a": ("quarantined", "TimeoutError: it took longer than 0.05 s"), "b": ("good", "")}
+        threads = threading.active_count()
+        for _ in range(3):
+            await cache.check(at_once=True)  # it hangs still, and no second thread does
+        assert threading.active_count() == threads
+        gate.set()
+        while cache.states()["a"][0] != "good":
+            await cache.check(at_once=True)
+            await asyncio.sleep(0.01)
 
     asyncio.run(main())
 

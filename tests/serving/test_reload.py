@@ -114,13 +114,15 @@ def test_everything_is_read_anew(place, certificates):
         shutil.copyfile(certificates / f"two.{end}", folder / f"tls.{end}")
     with (folder / "serve.toml").open("a") as file:
         file.write('max-body = 7\nmax-seconds = 9\ndrain = 3\nslots = 99\nmax-connections = 50\nrequest-memory = 100\n'
-                   'memory = 5\ndefault-voice = "zoe"\nallow-origin = "https://a.example"\n')  # fmt: skip
+                   'max-utterance = 33\nmemory = 5\n'
+                   'default-voice = "zoe"\nallow-origin = "https://a.example"\n')  # fmt: skip
     assert known(app, secret) is False
     assert reload(app, config, options) == set()
     assert known(app, secret)
     assert shown(config.ssl) == (certificates / "two.pem").read_text()
     for endpoint in app._streams:
         assert (endpoint.limits.body, endpoint.limits.sound, endpoint.limits.idle) == (7 << 20, 9.0, limits.idle)
+        assert endpoint.limits.utterance == 33
     assert (config.timeout_graceful_shutdown, app.connections.limits.total) == (3, 50)
     assert (app.pool.memory.total, app.cache._memory, app.cache.default) == (100 << 20, 5 << 20, "zoe")
     assert app.pool.slots == 4  # --slots 4 of the command line wins
