@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 import pytest
+import uvicorn
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
@@ -19,6 +20,8 @@ from serving.app import App
 from serving.client import Client, bench
 from serving.client.backoff import Backoff
 from serving.client.protocol import ClientProtocol
+from serving.connections.budget import ConnectionBudget
+from serving.connections.server import DrainingServer
 from serving.http.protocol import RequestLimits
 from serving.scheduling import batcher
 from serving.websocket.protocol import FIRST_CREDIT
@@ -139,6 +142,14 @@ def test_a_close_tells_its_reason():
             1008,
             "context 9 is not open; send init first",
         )
+
+
+def test_a_reader_that_pauses_may_leave_pings_unanswered():
+    app = App(fake_vocoder(batch=16), threads=1)
+    config = uvicorn.Config(app, ws_ping_interval=0.05, ws_ping_timeout=0.05)
+    DrainingServer(config, budget=ConnectionBudget(), drain=app.drain, streaming=lambda: False)
+    assert config.ws_ping_interval == 0.05  # what lies between may cut connections without any traffic
+    assert config.ws_ping_timeout is None
 
 
 def drained(protocol):
