@@ -216,8 +216,8 @@ def test_a_reader_that_leaves_the_pipe_ends_the_work(repository, voice, recordin
     process = start(repository, "vocode", recording, "-o", "-", "--voice", voice, *named, stdout=write)
     os.close(write)
     _, err = process.communicate(timeout=120)
-    assert process.returncode == 1
-    assert err.decode().splitlines()[0] == "error: the reader of the output went away"
+    assert process.returncode == 0  # it has read what it wanted
+    assert b"error" not in err
 
 
 def test_the_engine_draws_a_listeners_uniform_numbers_as_numpy_does(vocoder):
