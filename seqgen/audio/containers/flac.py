@@ -8,7 +8,7 @@ from typing import BinaryIO, NamedTuple
 from seqgen.audio.containers.layout import Layout
 
 _LONGEST = 1 << 21  # bytes in which the last frame is looked for where the header does not say how long frames are
-_PROVEN = 1 << 22  # bytes that are checked in all to find it: what only looks like a frame must not cost without end
+_PROVEN = 1 << 20  # bytes that are checked in all to find it: what only looks like a frame must not cost without end
 _TAG = 128
 
 
