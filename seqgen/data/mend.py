@@ -65,8 +65,13 @@ def mend(path: Path, *, decode: bool = False, shortest: Mapping[str, float] | No
         for problem in table.problems:
             if "not UTF-8 (" in problem.message:
                 raise SeqgenError(str(problem), remedy="save the file as UTF-8 first")
-    derived = {given.spk2utt.file, given.utt2dur.file, given.utt2samples.file}
-    wrong = [one for one in checks.examine(path, decode=decode, shortest=shortest).problems if one.file in derived]
+    problems = checks.examine(path, decode=decode, shortest=shortest).problems
+    derived = (given.spk2utt, given.utt2dur, given.utt2samples)
+    wrong = [
+        table.file
+        for table in derived
+        if any(one.file == table.file or table.file.name in str(one) for one in problems)
+    ]
     mending = _Mending(given, Mended())
     for table in known:
         mending.tidy(table)
@@ -80,7 +85,7 @@ def mend(path: Path, *, decode: bool = False, shortest: Mapping[str, float] | No
     contents = directory.contents(path, kept)
     mending.account(contents, kept)
     made = mending.made
-    made.notes += [f"{file}: made anew" for file in sorted({one.file for one in wrong})]
+    made.notes += [f"{file}: made anew" for file in wrong]
     if made.notes or made.rejected:
         _replace(path, [table.file for table in known], contents, made)
     return made
@@ -98,6 +103,7 @@ class _Mending:
         self.renamed: dict[str, str] = {}
         self.reasons: dict[str, str] = {}
         self.contradicting: set[tuple[Path, int]] = set()
+        self.headers: dict[str, io.AudioInfo] = {}
 
     def tidy(self, table: Table) -> None:
         """Rows of the lines as they should be; of lines with one id the first counts."""
@@ -198,8 +204,8 @@ class _Mending:
     def usable(self, *, decode: bool, shortest: Mapping[str, float]) -> list[Utterance]:
         """Utterances that can be used; of the others the reason is kept."""
         given = self.given
-        headers, unreadable = checks.read_headers(given)
-        broken = {problem.line: problem.message for problem in unreadable}
+        self.headers, unreadable = checks.read_headers(given)
+        headers, broken = self.headers, {problem.line: problem.message for problem in unreadable}
         kept, levels = [], dict[str, str]()
         for key, row in given.utterances.rows.items():
             try:
@@ -264,7 +270,7 @@ class _Mending:
         if given.utterances is given.segments:
             rows = dict(line.split(" ", 1) for line in contents["wav.scp"].splitlines())
             for key, row in given.wav_scp.rows.items():
-                if key not in used and checks.audio_path(given.directory, row.value).is_file():
+                if key not in used and key in self.headers:
                     rows[key] = row.value
                     used.add(key)
             contents["wav.scp"] = tables.render(rows)
@@ -276,7 +282,7 @@ class _Mending:
                 key = _composed(line.key)
                 key = key if of_recordings else self.renamed.get(key, key)
                 if key not in (used if of_recordings else ids) and (table.file, line.number) not in self.contradicting:
-                    lost = "its audio is absent" if of_recordings else f"there is no utterance '{key}'"
+                    lost = "its audio cannot be read" if of_recordings else f"there is no utterance '{key}'"
                     self.made.reject(table, line, self.reasons.get(key, lost))
 
 

@@ -119,6 +119,7 @@ MENDED: dict[str, tuple[Callable[[Path], None], str]] = {
     "no utt2spk": (remove("utt2spk"), r"spk2utt:1: says who speaks 'anna-1'"),
     "no spk2utt": (remove("spk2utt"), r"spk2utt: made anew"),
     "another spk2utt": (swap("spk2utt", "ben ben", "ben anna-1 ben"), r"spk2utt: made anew"),
+    "a speaker who lists too few": (swap("spk2utt", " anna-2", ""), r"spk2utt: made anew"),
     "wrong lengths": (swap("utt2samples", "880", "881"), r"utt2samples: made anew"),
     "ids without their speaker": (no_speakers, r"utt2spk:1: the id '1' becomes 'anna-1'"),
     "ids that do not sort by speaker": (
@@ -227,6 +228,15 @@ def test_unused_recordings_stay(data: Path) -> None:
     made = mend(data)
     assert made.rejected == []
     assert "ben-é " in (data / "wav.scp").read_text()
+    assert problems(data) == []
+
+
+def test_unused_recordings_that_cannot_be_read_are_left_out(data: Path) -> None:
+    segmented(data)
+    with (data / "wav.scp").open("a") as sink:
+        sink.write("zoe-1 ../work\nzoe-2 segments\n")
+    made = mend(data)
+    assert [line.split(":")[:2] for line in made.rejected] == [["wav.scp", "4"], ["wav.scp", "5"]]
     assert problems(data) == []
 
 
