@@ -52,7 +52,7 @@ def replacing(path: str | os.PathLike[str], *, rights: int = 0o666, streaming: b
     except BaseException as error:
         cause = sink.failure if sink is not None and sink.failure is not None else error
         if isinstance(cause, BrokenPipeError):
-            raise cause from None
+            raise BrokenPipeError(cause.errno, cause.strerror, os.fspath(path)) from None
         if isinstance(cause, OSError):
             raise _refusal(Path(path), cause) from None
         raise

@@ -184,7 +184,6 @@ def test_names_that_are_not_utf8(cli_work: Path, tmp_path: Path, capfd: pytest.C
     done("info", odd / "exp")
     done("eval", odd / "exp", "--likelihood-only", "--report", odd / "report.json")
     done("export", odd / "exp", "--out", odd / "voice")
-    done("check", odd / "voice", "--json")
     for runtime in ("native", "onnx", "torch"):
         made = odd / f"{runtime}.wav"
         done("sample", odd / "voice", recording, "--speaker", "anna", "-o", made, "--runtime", runtime)
