@@ -8,6 +8,7 @@ import logging
 import math
 import mmap
 import os
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -289,6 +290,8 @@ def _untrusted(reader: SlicedReader | None = None) -> Iterator[None]:
     except Exception as error:
         if reader is not None and reader.exhausted:
             raise _too_many_parts() from None
-        log.info("a body could not be read", exc_info=True)
+        # Where, and not the error's own words, which may quote what was sent.
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        log.warning("a body could not be read: %s at %s:%d", type(error).__name__, where.filename, where.lineno or 0)
         problem = f"{BODY}: not readable ({type(error).__name__})"
         raise SeqgenError(problem, remedy="convert it to WAV, FLAC or OGG") from None

@@ -355,3 +355,14 @@ def test_a_turnstile_is_passed_on_whatever_is_raised():
         raise KeyError
     with turnstile:
         turnstile.pass_on()
+
+
+def test_an_error_of_ours_in_reading_a_body_refuses_it_and_quotes_nothing_of_it(monkeypatch, caplog):
+    def failing(reader):
+        raise KeyError("hush-hush")
+
+    monkeypatch.setattr("serving.sound.body.containers.layout", failing)
+    with pytest.raises(SeqgenError, match=r"the request body: not readable \(KeyError\)"):
+        opened_body(audio_file(tone(0.1)))
+    assert "KeyError at" in caplog.text
+    assert "hush" not in caplog.text
