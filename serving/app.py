@@ -128,7 +128,7 @@ class App:
             await _refuse(error, scope, exchange)
         except Exception as error:
             if scope["type"] == "http" and not exchange.status:
-                await reject(_failure(error, exchange), scope, exchange.receive, exchange.send)
+                await reject(_failure(error, exchange), scope, exchange.send)
             raise  # the web server tells of it in the log, and cuts an answer that has begun
 
     def _admit(self, scope: Scope, exchange: Exchange) -> ASGIApp:
@@ -269,7 +269,7 @@ async def _refuse(error: HttpError, scope: Scope, exchange: Exchange) -> None:
         raise ConnectionAbortedError(error.message)  # the web server cuts what must not look whole
     if scope["type"] == "websocket" and not exchange.connected:
         await exchange.receive()
-    await reject(error, scope, exchange.receive, exchange.send)
+    await reject(error, scope, exchange.send)
 
 
 def _fitting(limits: RequestLimits, memory: int) -> RequestLimits:

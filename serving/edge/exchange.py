@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from starlette.types import Message, Receive, Scope, Send
@@ -15,6 +17,8 @@ from serving.http.protocol import Headers, HttpError
 from serving.logs import logfmt, request_fields
 
 log = logging.getLogger("seqgen.access")
+_CLOSE = (b"connection", b"close")
+_LINGER = 2.0  # seconds to swallow the rest of a refused body
 NO_ROUTE = "-"
 REFUSALS = (401, 403, 421, 429, 503)
 """Statuses of what was refused for who asked, from where, or how much is going on: told as warnings."""
@@ -56,12 +60,15 @@ class Exchange:
         self._begun = time.monotonic()
         self._sound = scope["type"] == "websocket"  # what it sends in bytes is sound
         self._first: float | None = None
+        self._unread = scope["type"] == "http" and _has_body(dict(scope["headers"]))
+        self._lingers = False
 
     async def receive(self) -> Message:
         """Next message from the client."""
         message = await self._receive()
         self.connected = self.connected or message["type"] == "websocket.connect"
         self._taken += len(message.get("body") or message.get("bytes") or message.get("text") or b"")
+        self._unread = self._unread and message.get("more_body", False)
         if message["type"] == "websocket.disconnect":
             self.close_code = self.close_code or message.get("code", 0)
         return message
@@ -72,12 +79,17 @@ class Exchange:
         if kind in _STARTS:
             self.status = message.get("status", 101)
             self._sound = self._sound or any(name == b"x-synthetic" for name, _ in message.get("headers", []))
+            self._lingers = self._unread  # it is answered before it is all sent
             message = {**message, "headers": self._stamped(message.get("headers", []))}
         elif kind == "websocket.close":
             self.close_code, self.whole = message.get("code", 1000), True
             self.status = self.status or 403
-        await self._send(message)
         data = message.get("body") or message.get("bytes") or b""
+        if self._lingers and kind == "http.response.body" and not message.get("more_body", False):
+            await self._send({**message, "more_body": True})
+            await self._swallow()
+            message = {**message, "body": b""}
+        await self._send(message)
         if data and self._sound and self._first is None:
             self._first = time.monotonic() - self._begun
         self._given += len(data or message.get("text") or "")
@@ -100,8 +112,17 @@ class Exchange:
     def _client(self) -> str:
         return str((self._scope.get("client") or ("-",))[0])
 
+    async def _swallow(self) -> None:
+        """Read what still comes for a moment: closing on it resets the connection, and its sender never sees why."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LINGER):
+                while self._unread:
+                    await self.receive()
+
     def _stamped(self, headers: Headers) -> Headers:
         own = [*headers, *self.headers]
+        if self._lingers and _CLOSE not in own:
+            own.append(_CLOSE)
         present = {name.lower() for name, _ in own}
         own += [
             (b"x-request-id", self.request_id.encode()),
@@ -132,6 +153,10 @@ class Exchange:
             fields["cut"] = "true"
         level = logging.WARNING if status in REFUSALS or status >= 500 else logging.INFO
         log.log(level, "%s", logfmt(fields), extra={"fields": fields, "context": self.trace})
+
+
+def _has_body(headers: Mapping[bytes, bytes]) -> bool:
+    return b"transfer-encoding" in headers or headers.get(b"content-length", b"0").strip(b"0 ") != b""
 
 
 def tell_unread(status: int, client: str) -> None:

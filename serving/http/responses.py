@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-
-from starlette.types import Receive, Scope, Send
+from starlette.types import Scope, Send
 
 from seqgen.errors import SeqgenError
 from serving.http.keys import Caller
@@ -15,7 +12,6 @@ from serving.voices.cache import VoiceCache, VoiceQuarantined, VoiceRequired
 from serving.voices.voice import LoadedVoice
 from serving.workers.pool import SlotLease, WorkerPool
 
-_LINGER = 2.0  # seconds to swallow the rest of a refused body, so that its sender gets to read the refusal
 CLOSE = (b"connection", b"close")
 TRY_AGAIN_LATER = 1013
 """Close code of a WebSocket, of the registry that RFC 6455 founds."""
@@ -63,25 +59,18 @@ def reserve_slot(
     return lease
 
 
-async def send_error(error: HttpError, receive: Receive, send: Send) -> None:
-    """Answer with an HTTP error; where the connection is to close, read what still comes for a moment."""
+async def send_error(error: HttpError, send: Send) -> None:
+    """Answer with an HTTP error."""
     body = error_body(error.status, error.message, error.code)
     usual = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": error.status, "headers": usual + error.headers})
-    await send({"type": "http.response.body", "body": body, "more_body": True})
-    if CLOSE in error.headers:
-        # Closing on unread bytes resets the connection, and the sender may never see why.
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_LINGER):
-                while (message := await receive())["type"] == "http.request" and message.get("more_body"):
-                    pass
-    await send({"type": "http.response.body", "body": b"", "more_body": False})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
-async def reject(error: HttpError, scope: Scope, receive: Receive, send: Send) -> None:
+async def reject(error: HttpError, scope: Scope, send: Send) -> None:
     """Answer a request of either kind with an error; of a WebSocket, its wish to connect was heard."""
     if scope["type"] == "http":
-        return await send_error(error, receive, send)
+        return await send_error(error, send)
     await deny_upgrade(error, scope, send)
 
 

@@ -39,7 +39,7 @@ class VocodeEndpoint:
         try:
             await self._serve(scope, receive, send)
         except HttpError as error:
-            await send_error(error, receive, send)
+            await send_error(error, send)
         except (Abandoned, ClientDisconnected):
             log.debug("the client went away", extra={"request": scope["state"]["request_id"]})
 

@@ -173,8 +173,8 @@ HELD = {
     "half a body": (POST + bytes(3999), "body"),
     "half a chunk": (POST.replace(b"Content-Length: 4000", b"Transfer-Encoding: chunked") + b"4\r\nab", "body"),
     "no body for a page": (POST.replace(b"vocode?format=pcm", b"audio/speech"), "body"),
-    "no body for a GET": (IDLE.replace(b"\r\n\r\n", b"\r\nContent-Length: 9\r\n\r\n"), "head"),
-    "no body for nothing": (POST.replace(b"vocode", b"none"), "head"),
+    "no body for a GET": (IDLE.replace(b"\r\n\r\n", b"\r\nContent-Length: 9\r\n\r\n"), "body"),
+    "no body for nothing": (POST.replace(b"vocode", b"none"), "body"),
     "half a handshake": (HANDSHAKE[:-9], "head"),
 }
 

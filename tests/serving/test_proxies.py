@@ -85,12 +85,14 @@ def replaced(text: str, **pieces: tuple[str, str]) -> str:
     return text
 
 
-def nginx_files(text, folder, port, upstream, cert, key):
+def nginx_files(text, folder, ports, cert, key):
+    port, metrics, upstream = ports
     site = folder / "site.conf"
     site.write_text(
         replaced(
             text,
             listen=("listen 443 ssl", f"listen 127.0.0.1:{port} ssl"),
+            metrics=("127.0.0.1:9103", f"127.0.0.1:{metrics}"),
             upstream=("unix:/run/seqgen-serve/http.sock", f"127.0.0.1:{upstream}"),
             cert=("/etc/ssl/voices.example/cert.pem", str(cert)),
             key=("/etc/ssl/voices.example/key.pem", str(key)),
@@ -101,10 +103,12 @@ def nginx_files(text, folder, port, upstream, cert, key):
     return ["nginx", "-p", str(folder), "-e", str(folder / "errors"), "-c", str(config)], ["-t"]
 
 
-def caddy_files(text, folder, port, upstream, cert, key):
+def caddy_files(text, folder, ports, cert, key):
+    port, metrics, upstream = ports
     site = replaced(
         text,
         site=(f"{NAME} {{", f"https://{NAME}:{port} {{\n\tbind 127.0.0.1\n\ttls {cert} {key}"),
+        metrics=("127.0.0.1:9103", f"127.0.0.1:{metrics}"),
         upstream=("unix//run/seqgen-serve/http.sock", f"127.0.0.1:{upstream}"),
     )
     config = folder / "Caddyfile"
@@ -124,8 +128,8 @@ def version(program: str) -> tuple[int, ...]:
 class Proxy:
     """A proxy that runs: connections to it by the server's name."""
 
-    def __init__(self, port: int, trust: ssl.SSLContext, key: str) -> None:
-        self.port, self.trust, self.key = port, trust, key
+    def __init__(self, port: int, metrics: int, trust: ssl.SSLContext, key: str) -> None:
+        self.port, self.metrics, self.trust, self.key = port, metrics, trust, key
 
     def socket(self, *, encrypted: bool = True) -> socket.socket:
         sock = socket.create_connection(("127.0.0.1", self.port), timeout=60)
@@ -157,14 +161,14 @@ def proxy(request, repository, server, certificate, tmp_path_factory):
     if request.param == "caddy" and version("caddy") < (2, 7, 6):
         pytest.skip("this Caddy is older than the Caddyfile asks for: it ends what broke off as if it were whole")
     folder = tmp_path_factory.mktemp(request.param)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        port, metrics = one.getsockname()[1], other.getsockname()[1]
     text = (repository / "serving" / "deploy" / name).read_text()
-    command, _ = write(text, folder, port, server.port, *certificate)
+    command, _ = write(text, folder, (port, metrics, server.port), *certificate)
     told = (folder / "told").open("wb")
     process = subprocess.Popen(command, stdout=told, stderr=told, env=os.environ | {"HOME": str(folder)})
     trust = ssl.create_default_context(cafile=str(certificate[0]))
-    made = Proxy(port, trust, server.key)
+    made = Proxy(port, metrics, trust, server.key)
 
     def listens() -> bool:
         assert process.poll() is None, (folder / "told").read_text()
@@ -267,8 +271,19 @@ def test_who_asks_is_told_by_the_proxy_alone(proxy, caplog):
     assert {record.fields["client"] for record in caplog.records if record.name == "seqgen.access"} == {"127.0.0.1"}
 
 
-def test_metrics_are_not_for_the_world(proxy):
+def test_metrics_are_for_this_machine_and_not_for_the_world(proxy):
     assert proxy.request("GET", "/metrics")[0] == 404
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", proxy.metrics, timeout=60)) as connection:
+        for target, key, status in (
+            ("/metrics", proxy.key, 200),
+            ("/metrics", "x", 401),
+            ("/v1/models", proxy.key, 404),
+        ):
+            connection.request("GET", target, headers={"Authorization": f"Bearer {key}"})
+            answer = connection.getresponse()
+            text = answer.read().decode()
+            assert answer.status == status
+            assert ("seqgen_slots_free " in text) is (status == 200)
 
 
 def test_proxies_close_idle_connections_before_the_server_does(repository):
@@ -292,7 +307,7 @@ def test_an_idle_stream_outlasts_the_proxy_s_patience(repository):
 @pytest.mark.skipif(shutil.which("nginx") is None, reason="there is no nginx here")
 def test_nginx_finds_nothing_wrong_with_the_example(repository, certificate, tmp_path):
     text = (repository / "serving" / "deploy" / "nginx.conf").read_text()
-    command, test = nginx_files(text, tmp_path, 1, 1, *certificate)
+    command, test = nginx_files(text, tmp_path, (1, 2, 3), *certificate)
     done = subprocess.run([*command, *test], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert "[warn]" not in done.stderr.replace('the "user" directive', "")
