@@ -205,25 +205,30 @@ def main(descriptor: int) -> None:
                 for given in descriptors:
                     os.close(given)
                 continue
-            worker, memory, status = descriptors
-            try:
-                pid = os.fork()
-            except OSError as error:
-                pid = -(error.errno or errno.EAGAIN)
-            if not pid:
-                for other in (sock, wake_reader, wake_writer, *told.values()):
-                    other.close()
-                os.close(status)
-                _work(data, worker, memory)
-            os.close(worker)
-            os.close(memory)
-            teller = socket.socket(fileno=status)
-            with contextlib.suppress(OSError):  # a server that is gone
-                teller.send(_NUMBER.pack(pid))
-            if pid > 0:
-                told[pid] = teller
-            else:
-                teller.close()
+            told |= _fork(data, descriptors, (sock, wake_reader, wake_writer, *told.values()))
+
+
+def _fork(options: bytes, descriptors: list[int], others: tuple[socket.socket, ...]) -> dict[int, socket.socket]:
+    """Fork a worker, which closes what is not its own; gives its number with whom to tell of its end."""
+    worker, memory, status = descriptors
+    try:
+        pid = os.fork()
+    except OSError as error:
+        pid = -(error.errno or errno.EAGAIN)
+    if not pid:
+        for other in others:
+            other.close()
+        os.close(status)
+        _work(options, worker, memory)
+    os.close(worker)
+    os.close(memory)
+    teller = socket.socket(fileno=status)
+    with contextlib.suppress(OSError):  # a server that is gone
+        teller.send(_NUMBER.pack(pid))
+    if pid > 0:
+        return {pid: teller}
+    teller.close()
+    return {}
 
 
 def _work(options: bytes, sock: int, memory: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import stat
@@ -112,7 +113,8 @@ def test_whatever_fails_the_supervisor_tries_again(monkeypatch):
                 before = worker.restarts
                 while fault.left:
                     if worker.pid is not None:
-                        os.kill(worker.pid, signal.SIGKILL)
+                        with contextlib.suppress(ProcessLookupError):  # it has just ended
+                            os.kill(worker.pid, signal.SIGKILL)
                     await asyncio.sleep(0.01)
                 await plays(pool, vocoder)
             assert worker.tended, what
