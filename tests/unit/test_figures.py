@@ -7,6 +7,8 @@ import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,10 +20,14 @@ from seqgen.audio import io
 from seqgen.data import directory
 from seqgen.data.directory import DataDir, Utterance
 from seqgen.errors import SeqgenError
+from seqgen.estimators.contract import Estimator
 from seqgen.metrics.table import Summary, summarise
-from seqgen.objectives.contract import Measure
+from seqgen.noise import Key
+from seqgen.objectives.actual import Actual
+from seqgen.objectives.contract import Loss, Measure
 from seqgen.runtime.contract import Floats
 from seqgen.spec import FeatureSpec
+from seqgen.stream.contract import Streamable
 from seqgen.tasks import experiment
 from seqgen.tasks.contract import Evaluation, Exporting
 from seqgen.tasks.table import Figure, Gathered, ratio
@@ -29,6 +35,7 @@ from seqgen.tasks.vocoder.comparison import Compared, compare
 from seqgen.tasks.vocoder.config import number_of
 from seqgen.tasks.vocoder.evaluation import recording
 from seqgen.tasks.vocoder.task import Vocoding
+from seqgen.train.loop import _Run
 from tests.runtime.voices import tiny_run
 
 
@@ -202,3 +209,67 @@ def test_a_voice_of_several_refuses_a_stranger(places: dict[str, str], tmp_path:
     with pytest.raises(SeqgenError, match="spoken by 'one', whom the model does not know"):
         task.evaluate(system, Evaluation(data=Path(places["one"]), likelihood_only=True))
     shutil.rmtree(both)
+
+
+# --- figures of single methods, in closed form
+
+
+class Diagonal(Estimator):
+    """The mean of the K scores of what belongs together: a mean of K independent numbers."""
+
+    Config = dict
+
+    def value(self, scores: torch.Tensor) -> torch.Tensor:
+        return scores.diagonal(dim1=-2, dim2=-1).mean(dim=-1)
+
+
+@pytest.mark.parametrize("pairs", [2, 3, 10])
+def test_the_variance_of_a_mean_is_that_of_its_numbers_over_how_many_there_are(pairs: int) -> None:
+    scores = torch.randn(4, pairs, pairs, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    numbers = scores.diagonal(dim1=-2, dim2=-1)
+    torch.testing.assert_close(Diagonal({}).variance(scores), numbers.var(dim=-1) / pairs)
+
+
+class Constant(Streamable[tuple[()]]):
+    """A critic that says one number of every action."""
+
+    def __init__(self, like: Streamable[Any], value: float) -> None:
+        super().__init__()
+        self.spec, self.value = like.spec, value
+
+    def init_state(self, batch: int, memory: Any = None) -> tuple[()]:
+        return ()
+
+    def step(self, x: torch.Tensor, state: tuple[()], cond: Any = None) -> tuple[torch.Tensor, tuple[()]]:
+        return torch.full((*x.shape, self.spec.out_dim), self.value), ()
+
+
+def test_a_critic_that_knows_the_mean_reward_alone_misses_all_of_its_variance() -> None:
+    """``critic_error`` is 1 then, and grows by the square of what it is beside the mean, in deviations."""
+    objective, batch = next(iter(Actual.examples()))
+    with torch.no_grad():
+        reward = objective.begin(batch, Key(0, 0)).reward.sum(dim=1)
+    assert reward.std() > 0
+    for beside in (0.0, 1.5):
+        objective.critic = Constant(objective.critic, float(reward.mean()) + beside)
+        found = objective.measure(batch, Key(0, 0), 0)["critic_error"]
+        expected = 1 + beside**2 / float(reward.var(correction=0))
+        assert float(found.amounts.sum() / found.weights.sum()) == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_process_without_a_share_of_the_validation_weighs_nothing_in_it() -> None:
+    """It names the same figures as the others, of a batch that counts for none."""
+    run: Any = SimpleNamespace(
+        players=SimpleNamespace(
+            begin=lambda batch, key: None,
+            ask=lambda part, player: Loss(torch.tensor(3.0), {"x": torch.tensor(2.0)}, torch.tensor(7.0)),
+        ),
+        objective=SimpleNamespace(players=("model",)),
+        settings=SimpleNamespace(seed=0),
+        fabric=SimpleNamespace(global_rank=1, world_size=2, device=torch.device("cpu")),
+        _prefix=lambda player: "",
+    )
+    run._measure = lambda *given: _Run._measure(run, *given)
+    nothing, something = _Run._means(run, ["first"]), _Run._means(run, ["first", "second"])
+    assert (nothing.elements, set(nothing.means)) == (0, {"loss", "x"})
+    assert (something.elements, something.means) == (7, {"loss": 3.0, "x": 2.0})
