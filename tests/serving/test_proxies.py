@@ -38,15 +38,12 @@ http {{
     include {site};
 }}
 """
-CADDY = """{{
-	admin off
+CADDY = """	admin off
 	auto_https disable_redirects
 	storage file_system {folder}
 	log {{
 		output file {folder}/errors
 	}}
-}}
-{site}
 """
 
 
@@ -107,12 +104,13 @@ def caddy_files(text, folder, ports, cert, key):
     port, metrics, upstream = ports
     site = replaced(
         text,
+        options=("\tservers {", CADDY.format(folder=folder) + "\tservers {"),
         site=(f"{NAME} {{", f"https://{NAME}:{port} {{\n\tbind 127.0.0.1\n\ttls {cert} {key}"),
         metrics=("127.0.0.1:9103", f"127.0.0.1:{metrics}"),
         upstream=("unix//run/seqgen-serve/http.sock", f"127.0.0.1:{upstream}"),
     )
     config = folder / "Caddyfile"
-    config.write_text(CADDY.format(folder=folder, site=site))
+    config.write_text(site)
     return ["caddy", "run", "--adapter", "caddyfile", "--config", str(config)], None
 
 
