@@ -110,8 +110,9 @@ LAWS: Mapping[str, tuple[Registry, Callable[[Kind, Path], None]]] = {
     "estimator": (registry.ESTIMATORS, estimators),
     "task": (registry.TASKS, tasks),
 }
-# Tables whose rows are held to what they do by tests of their own: conversions, downloads, and what a bundle is run by.
-OTHERS = {"codec", "corpus", "runtime", "density exporter", "network exporter"}
+# Tables whose rows are held to what they do by tests of their own: conversions, downloads, who judges a sound, and what
+# a bundle is run by.
+OTHERS = {"codec", "corpus", "judge", "runtime", "density exporter", "network exporter"}
 ROWS = [(kind, name) for kind, (table, _) in LAWS.items() for name in table]
 
 
