@@ -46,8 +46,9 @@ corpora:
             sub-folder names the speaker; metadata.csv with lines `id|text` or `path|text`, or others that headings or
             --columns explain, gives transcripts and speakers
 
-Whatever is left out is named and counted. What is held out of `folder` follows from each recording's own path, or its
-sentence: adding recordings moves none. OUT/recordings.jsonl says which file each id is of.
+Whatever is left out is named and counted, recordings of `folder` that cannot be read among it. What is held out of
+`folder` follows from each recording's own path, or its sentence: adding recordings moves none. OUT/recordings.jsonl
+says which file each id is of.
 """
 _PREPARE_EXAMPLES = """\
 examples:
@@ -198,10 +199,6 @@ def _prepared(corpus: Corpus, args: argparse.Namespace, tell: Callable[[str], ob
 def run_prepare(args: argparse.Namespace) -> int:
     """Prepare one corpus; returns the exit status."""
     corpus = _corpus(args)
-    if (args.sample_rate is not None and args.sample_rate <= 0) or args.max_seconds < 0:
-        raise SeqgenError(
-            f"--sample-rate {args.sample_rate}, --max-seconds {args.max_seconds}", remedy="give positive numbers"
-        )
     lines: list[str] = []
     try:
         counts = _prepared(corpus, args, lines.append)
@@ -229,7 +226,7 @@ def run_check(args: argparse.Namespace) -> int:
             for kind, all_of_them in enumerate((found, notes))
             for one in all_of_them
         ]
-        sys.stdout.write(json.dumps(rows, indent=2, ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps(rows, indent=2) + "\n")  # in ASCII: a file's name may not be UTF-8
     else:
         sys.stderr.write(_shown([f"note: {one}" for one in notes]))
         sys.stdout.write("".join(f"{one}\n" for one in found) or f"{len(args.directories)} directories, no problem\n")
@@ -257,7 +254,7 @@ def run_stats(args: argparse.Namespace) -> int:
     """Describe data directories; returns the exit status."""
     rows = [directory.statistics(directory.DataDir.load(path)) for path in args.directories]
     if args.json:
-        sys.stdout.write(json.dumps(rows, indent=2, ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps(rows, indent=2) + "\n")
         return 0
     for row in rows:
         for key, value in row.items():

@@ -14,6 +14,7 @@ from seqgen.errors import SeqgenError
 _CANCELLED = 1e-3  # share of the channels' peak that is left of their mean when they cancel out
 _FULL_SCALE_BY_CHANCE = 1  # samples: one is what normalisation to the peak leaves
 _TIME_TOLERANCE = 0.011  # seconds: tools write durations with two decimals
+_LONGEST = 1e9  # seconds, beyond every recording's
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,14 @@ def audio_path(directory: Path, value: str) -> Path:
     return directory / value  # an absolute right-hand side wins in pathlib
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is such a file; not so where no file could have that name."""
+    try:
+        return path.is_file()
+    except OSError:  # longer than a name may be, or in a folder that may not be looked into
+        return False
+
+
 def parse_segment(value: str) -> tuple[str, float, float]:
     """``recording start end`` (seconds) of one ``segments`` line.
 
@@ -76,7 +85,7 @@ def parse_segment(value: str) -> tuple[str, float, float]:
         start, end = float(fields[1]), float(fields[2])
     except ValueError:
         raise ValueError(f"start and end must be seconds, got '{fields[1]}' and '{fields[2]}'") from None
-    if not 0 <= start < end < float("inf"):
+    if not 0 <= start < end < _LONGEST:
         raise ValueError(f"start {fields[1]} and end {fields[2]} leave no audio")
     return fields[0], start, end
 
@@ -97,7 +106,7 @@ def _recordings(given: Tables) -> Iterator[Problem]:
             yield Problem(file, row.line, f"no path after the id '{key}'")
         elif row.value.endswith("|") or row.value.startswith("|"):
             yield Problem(file, row.line, f"'{key}' is a command, not a file; run it once and list the file it makes")
-        elif not (path := audio_path(given.directory, row.value)).is_file():
+        elif not is_there(path := audio_path(given.directory, row.value)):
             yield Problem(file, row.line, f"audio of '{key}' is absent: {path}")
 
 
@@ -188,7 +197,7 @@ def read_headers(given: Tables) -> tuple[dict[str, io.AudioInfo], list[Problem]]
     problems: list[Problem] = []
     for key, row in given.wav_scp.rows.items():
         path = audio_path(given.directory, row.value)
-        if not row.value or "|" in (row.value[0], row.value[-1]) or not path.is_file():
+        if not row.value or "|" in (row.value[0], row.value[-1]) or not is_there(path):
             continue  # `structure` has said so
         try:
             header = io.info(path)

@@ -63,6 +63,8 @@ class Corpus(ABC):
         name: as on the command line. licence: of the recordings. archive: where the public corpus comes from.
         valid, test: shares of the sentences that are held out, where the corpus has no official split.
         complete: the corpus will not grow.
+        own: the recordings are the user's own: those that cannot be used are left out, while of a published corpus
+            none may be missing.
     """
 
     name: ClassVar[str]
@@ -71,6 +73,7 @@ class Corpus(ABC):
     valid: float = 0.05
     test: float = 0.05
     complete: ClassVar[bool] = False
+    own: ClassVar[bool] = False
 
     @abstractmethod
     def utterances(self, root: Path) -> Iterator[RawUtterance]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import unicodedata
@@ -132,7 +133,7 @@ class _Mending:
 
     def _contradict(self, table: Table, line: Line, earlier: Row, rows: dict[str, Row]) -> None:
         """Of two lines with one id the earlier counts, unless the later one alone names a file that is there."""
-        there = [checks.audio_path(self.given.directory, value).is_file() for value in (earlier.value, line.value)]
+        there = [checks.is_there(self._path(value)) for value in (earlier.value, line.value)]
         if table is self.given.wav_scp and there == [False, True]:
             rows[_composed(line.key)] = Row(line.number, line.value)
             line, earlier = next(one for one in table.lines if one.number == earlier.line), Row(line.number, "")
@@ -143,7 +144,7 @@ class _Mending:
         """Files where ``wav.scp`` does not name one that is there, but can only mean one."""
         table = self.given.wav_scp
         for key, row in table.rows.items():
-            if not row.value or checks.audio_path(self.given.directory, row.value).is_file():
+            if not row.value or checks.is_there(self._path(row.value)):
                 continue
             found = _found(self.given.directory, row.value)
             if found is not None:
@@ -234,8 +235,8 @@ class _Mending:
         self.made.dropped += list(self.reasons)
         return kept
 
-    def _audio(self, recording: str) -> Path:
-        return checks.audio_path(self.given.directory, self.given.wav_scp.rows[recording].value)
+    def _path(self, value: str) -> Path:
+        return checks.audio_path(self.given.directory, value)
 
     def _span(self, key: str, row: Row, headers: Mapping[str, io.AudioInfo]) -> tuple[str, int, int]:
         """As :func:`checks.span`, after a segment was clipped to its recording."""
@@ -293,8 +294,8 @@ def _found(home: Path, value: str) -> Path | None:
     for name in dict.fromkeys((plain, plain.replace("\\", "/"))):
         for base in (home, Path(), *home.resolve().parents):
             for spelling in (name, _composed(name), unicodedata.normalize("NFD", name)):
-                path = base / Path(spelling).expanduser()
-                if path.is_file():
+                path = base / os.path.expanduser(spelling)  # which leaves a user that is none as it is
+                if checks.is_there(path):
                     return path.absolute()
     return None
 

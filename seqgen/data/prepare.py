@@ -9,9 +9,12 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
 
 from seqgen.audio import io
 from seqgen.audio.resample import resample_blocks, resampled_length
@@ -26,7 +29,7 @@ _MARKER = "corpus.json"
 _SOURCES = "recordings.jsonl"
 _AUDIO = "audio"
 _BLOCK = 1 << 20
-_LISTED = 20
+_SHORTEST = 0.1  # seconds of the pieces that recordings are cut into
 _ABANDONED = 3600.0  # seconds after which a working directory that a killed run left behind is removed
 
 
@@ -61,7 +64,8 @@ def prepare(
         corpus: what the recordings are. root: where they lie. out: where the data directories go.
         sample_rate: Hz; ``None`` keeps the recordings' own, which must then be one.
         max_seconds: 0 cuts nothing. progress: told of every recording.
-        tell: given a line for each kind of file that is left out, and for each float recording that is clamped.
+        tell: given a line for each kind of file that is left out, for each recording that cannot be used (which is left
+            out where the corpus is the user's own), and for each float recording that is clamped.
 
     Returns: number of utterances of each split.
     Raises:
@@ -71,23 +75,26 @@ def prepare(
         >>> prepare(FSDD(), Path("fsdd"), Path("data"))  # doctest: +SKIP
         {'train': 2520, 'valid': 180, 'test': 300}
     """
+    _require_sensible(sample_rate, max_seconds)
     _refuse_overwriting(root, out)
     raws = list(corpus.utterances(root))
     for line in corpus.left_out(root, raws):
         tell(line)
-    recordings = _headers(raws, progress, tell)
+    recordings = _headers(corpus, raws, progress, tell)
     rate = sample_rate or _only_rate(recordings)
-    pieces = [piece for recording in recordings for piece in _cut(recording, rate, max_seconds)]
-    cut = [raw for raw, _ in pieces]
-    chosen = corpus.splits(cut)
-    for line in corpus.advice(cut):
+    pieces, chosen = _parted(corpus, recordings, rate, max_seconds)
+    for line in corpus.advice([raw for raw, _ in pieces]):
         tell(line)
     if mute := sum(bool(raw.text) and bool(piece.recording) for raw, piece in pieces):
         tell(
             f"left out: the transcripts of recordings that are cut into {mute} pieces, for nobody says where they part"
         )
     with _workshop(out) as stage:
-        resampled = _resample(recordings, rate, stage / _AUDIO, progress)
+        resampled, broken = _resample(recordings, rate, stage / _AUDIO, progress)
+        if broken:
+            recordings = [one for one in recordings if one.raw.id not in broken]
+            _leave_out(list(broken.values()), recordings, corpus, tell)
+            pieces, chosen = _parted(corpus, recordings, rate, max_seconds)
         utterances = [_placed(piece, resampled, out) for _, piece in pieces]
         made = {
             split: [piece for piece, name in zip(utterances, chosen, strict=True) if name == split] for split in SPLITS
@@ -120,6 +127,15 @@ def _sources(root: Path, sources: Sequence[tuple[Utterance, Path, str]]) -> str:
     return "".join(lines)
 
 
+def _require_sensible(sample_rate: int | None, max_seconds: float) -> None:
+    if sample_rate is not None and sample_rate not in io.RATES:
+        raise SeqgenError(
+            f"--sample-rate {sample_rate}", remedy=f"choose a whole number from {io.RATES[0]} to {io.RATES[-1]} Hz"
+        )
+    if max_seconds != 0 and not _SHORTEST <= max_seconds < float("inf"):
+        raise SeqgenError(f"--max-seconds {max_seconds}", remedy=f"give {_SHORTEST:g} or more, or 0 to cut nothing")
+
+
 def _refuse_overwriting(root: Path, out: Path) -> None:
     """Never mix with, or replace, anything that an earlier ``prepare`` has not made."""
     inner, outer = out.resolve(), root.resolve()
@@ -135,12 +151,12 @@ def _refuse_overwriting(root: Path, out: Path) -> None:
 
 
 def _headers(
-    raws: Sequence[RawUtterance], progress: Progress | None, tell: Callable[[str], object]
+    corpus: Corpus, raws: Sequence[RawUtterance], progress: Progress | None, tell: Callable[[str], object]
 ) -> list[_Recording]:
     """Rate and length of each recording; float ones are decoded too, for their samples may be beyond full scale.
 
     Raises:
-        SeqgenError: naming the first unusable recording (and how many more there are), or a repeated id.
+        SeqgenError: as :func:`_leave_out`, and for a repeated id.
     """
     seen: dict[str, Path] = {}
     found: list[_Recording] = []
@@ -158,12 +174,26 @@ def _headers(
             errors.append(error)
         if progress:
             progress("reading headers", done, len(raws))
-    if errors:
-        for one in errors[:_LISTED] if len(errors) > 1 else ():
-            tell(f"unusable: {one.problem}")
+    _leave_out(errors, found, corpus, tell)
+    return found
+
+
+def _leave_out(
+    errors: Sequence[SeqgenError], left: Sequence[_Recording], corpus: Corpus, tell: Callable[[str], object]
+) -> None:
+    """Tell of all recordings that cannot be used.
+
+    Raises:
+        SeqgenError: naming the first (and how many more there are), where no other is left or none may be missing.
+    """
+    refused = not (corpus.own and left)
+    for one in errors if len(errors) > 1 or not refused else ():
+        tell(f"unusable: {one}")
+    if errors and refused:
         others = f" (and {len(errors) - 1} more unusable recordings)" if len(errors) > 1 else ""
         raise SeqgenError(f"{errors[0].problem}{others}", remedy=errors[0].remedy)
-    return found
+    if errors:
+        tell(f"left out, {len(errors)}: recordings that cannot be used")
 
 
 def _only_rate(recordings: Sequence[_Recording]) -> int:
@@ -175,6 +205,14 @@ def _only_rate(recordings: Sequence[_Recording]) -> int:
                 remedy=f"choose one rate, e.g. --sample-rate {min(first.rate, other.rate)}",
             )
     return first.rate
+
+
+def _parted(
+    corpus: Corpus, recordings: Sequence[_Recording], rate: int, max_seconds: float
+) -> tuple[list[tuple[RawUtterance, Utterance]], list[str]]:
+    """The pieces of all recordings, and the split of each."""
+    pieces = [piece for recording in recordings for piece in _cut(recording, rate, max_seconds)]
+    return pieces, corpus.splits([raw for raw, _ in pieces])
 
 
 def _cut(recording: _Recording, rate: int, max_seconds: float) -> Iterator[tuple[RawUtterance, Utterance]]:
@@ -218,22 +256,39 @@ def _workshop(out: Path) -> Iterator[Path]:
             out.rmdir()
 
 
-def _resample(recordings: Sequence[_Recording], rate: int, target: Path, progress: Progress | None) -> dict[str, str]:
-    """Id to file name of the recordings that had to be resampled."""
+class _Broken(SeqgenError):
+    """Error for a recording that cannot be decoded to its end."""
+
+
+def _decoded(path: Path) -> Iterator[npt.NDArray[np.float32]]:
+    try:
+        yield from io.blocks(path, _BLOCK)
+    except SeqgenError as error:
+        raise _Broken(error.problem, remedy=error.remedy) from None
+
+
+def _resample(
+    recordings: Sequence[_Recording], rate: int, target: Path, progress: Progress | None
+) -> tuple[dict[str, str], dict[str, SeqgenError]]:
+    """Id to file name of the recordings that had to be resampled, and to what is wrong with those that cannot be."""
     todo = [recording for recording in recordings if recording.rate != rate]
     names: dict[str, str] = {}
+    broken: dict[str, SeqgenError] = {}
     taken = set()
     for done, recording in enumerate(todo, 1):
         raw = recording.raw
         # Where file names know no case, ids that differ by it alone would be one file.
         mark = hashlib.sha256(raw.id.encode()).hexdigest()[:8] if raw.id.casefold() in taken else ""
         taken.add(raw.id.casefold())
-        names[raw.id] = f"{raw.id}_{mark}.flac" if mark else f"{raw.id}.flac"
-        blocks = io.blocks(raw.path, _BLOCK)
-        io.write_blocks(target / names[raw.id], resample_blocks(blocks, recording.rate, rate), rate)
+        name = f"{raw.id}_{mark}.flac" if mark else f"{raw.id}.flac"
+        try:
+            io.write_blocks(target / name, resample_blocks(_decoded(raw.path), recording.rate, rate), rate)
+            names[raw.id] = name
+        except _Broken as error:
+            broken[raw.id] = error
         if progress:
             progress(f"resampling to {rate} Hz", done, len(todo))
-    return names
+    return names, broken
 
 
 def _placed(piece: Utterance, resampled: dict[str, str], out: Path) -> Utterance:
@@ -242,17 +297,36 @@ def _placed(piece: Utterance, resampled: dict[str, str], out: Path) -> Utterance
 
 
 def _publish(stage: Path, out: Path, made: dict[str, list[Utterance]], about: dict[str, str]) -> None:
-    """Move the old results away, then the new ones in: at no time do tables lie beside audio of another run."""
-    for name, text in about.items():
-        with replacing(out / name) as sink:
-            sink.write(text.encode())
+    """Move the old results away, then the new ones in: at no time do tables lie beside audio of another run. Where that
+    fails the old ones are put back."""
     old = stage / "old"
     old.mkdir()
-    for name in (*SPLITS, _AUDIO):
-        if (out / name).exists():
-            os.rename(out / name, old / name)
-    if any((stage / _AUDIO).iterdir()):
-        os.rename(stage / _AUDIO, out / _AUDIO)
-    for split, members in made.items():
-        if members:
-            directory.write(out / split, members)
+    with ExitStack() as undo:
+        for name in (*about, *SPLITS, _AUDIO):
+            there = os.path.lexists(out / name)
+            undo.callback(_put_back, old / name, out / name, there)
+            if there and name in about:
+                shutil.copy2(out / name, old / name)
+            elif there:
+                os.rename(out / name, old / name)
+        for name, text in about.items():
+            with replacing(out / name) as sink:
+                sink.write(text.encode())
+        if any((stage / _AUDIO).iterdir()):
+            os.rename(stage / _AUDIO, out / _AUDIO)
+        for split, members in made.items():
+            if members:
+                directory.write(out / split, members)
+        undo.pop_all()
+
+
+def _put_back(old: Path, place: Path, there: bool) -> None:
+    """Have in a place what was there before; ``old``: where that was kept, if it has been moved."""
+    if there and not os.path.lexists(old):
+        return
+    if place.is_dir() and not place.is_symlink():
+        shutil.rmtree(place)
+    else:
+        place.unlink(missing_ok=True)
+    if there:
+        os.rename(old, place)

@@ -67,6 +67,18 @@ def test_check_prints_every_problem(corpus: Path, tmp_path: Path, capsys: pytest
     assert "dropped 1 utterance(s) in-3" in capsys.readouterr().err
 
 
+def test_json_is_valid_for_any_name(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("prepare", "folder", "--corpus", corpus, "--out", tmp_path / "out", "--valid", "0", "--test", "0") == 0
+    odd = (tmp_path / "out/train").rename(tmp_path / "out/caf\udce9")
+    (odd / "text").write_bytes(b"")
+    capsys.readouterr()
+    assert run("check", "--json", odd) == 1
+    assert json.loads(capsys.readouterr().out.encode())[0]["file"] == f"{odd}/text"
+    (odd / "text").unlink()
+    assert run("stats", "--json", odd) == 0
+    assert json.loads(capsys.readouterr().out.encode())[0]["path"] == str(odd)
+
+
 def test_demo_needs_no_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("prepare", "demo", "--out", tmp_path / "demo") == 0
     assert (tmp_path / "demo/test/text").is_file()
@@ -81,8 +93,10 @@ def test_demo_needs_no_options(tmp_path: Path, capsys: pytest.CaptureFixture[str
         (("folder", "--corpus", "."), r"no recording in it \(\.aif, "),
         (("folder", "--corpus", "nowhere"), "nowhere: no such folder"),
         (("demo", "--sample-rate", "0"), "--sample-rate 0"),
-        (("demo", "--sample-rate", "7"), "unsupported sample rate 7 Hz"),
-        (("demo", "--max-seconds", "-1"), "--max-seconds -1"),
+        (("demo", "--sample-rate", "7"), "--sample-rate 7; choose a whole number from 2000 to 384000 Hz"),
+        (("demo", "--sample-rate", "9" * 30), "--sample-rate 9"),
+        *((("demo", "--max-seconds", word), f"--max-seconds {word}") for word in ("-1.0", "nan", "inf", "1e-09")),
+        (("folder", "--valid", "nan"), "held-out shares valid nan"),
     ],
 )
 def test_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], message: str) -> None:

@@ -171,6 +171,16 @@ def test_what_can_be_mended_is_and_nothing_is_lost(data: Path, case: str) -> Non
 LATE = "anna-1-1 anna-1 0.05 0.1\n"
 LEFT_OUT: dict[str, tuple[Callable[[Path], None], int, str]] = {
     "absent audio": (remove("../audio/anna-2.wav"), 3, r"^(wav\.scp|utt2spk|text):2: its audio is absent\tanna-2 "),
+    "audio of nobody": (
+        swap("wav.scp", "../audio/anna-2", "~nobody-of-this-name/a"),
+        3,
+        r":2: its audio is absent\tan",
+    ),
+    "no file's name": (
+        swap("wav.scp", "../audio/anna-2.wav", "sox " + "x" * 300 + " |"),
+        3,
+        r":2: its audio is absent",
+    ),
     "empty audio": (
         lambda data: (data.parent / "audio/anna-2.wav").write_bytes(b"") and None,
         3,
@@ -196,6 +206,11 @@ LEFT_OUT: dict[str, tuple[Callable[[Path], None], int, str]] = {
         swap("segments", LATE, "anna-1-1 anna-1 0.05 0.3\n", segments=True),
         3,
         r":2: ends at 0\.3 s, outside recording 'anna-1' of 0\.1 s\tanna-1-1",
+    ),
+    "a segment without end": (
+        swap("segments", LATE, "anna-1-1 anna-1 0.05 1e305\n", segments=True),
+        3,
+        r":2: start 0\.05 and end 1e305 leave no audio\tanna-1-1",
     ),
     "a segment of nothing": (
         swap("segments", LATE, "anna-1-1 anna-9 0.05 0.1\n", segments=True),

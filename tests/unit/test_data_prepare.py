@@ -11,7 +11,7 @@ import pytest
 
 from seqgen.audio import io
 from seqgen.data import directory, prepare
-from seqgen.data.corpora import Folder
+from seqgen.data.corpora import FSDD, Folder
 from seqgen.data.corpus import SPLITS
 from seqgen.errors import SeqgenError
 from tests.unit.tones import RATE, folder, loaded, record, tree
@@ -134,17 +134,79 @@ def test_nothing_foreign_is_replaced(tmp_path: Path) -> None:
     assert list((tmp_path / "out").iterdir()) == [tmp_path / "out/audio"]
 
 
-def test_unusable_recordings_are_counted(tmp_path: Path) -> None:
-    root = folder(tmp_path / "in")
+@pytest.mark.parametrize("failure", ["a name", "an interruption"])
+def test_results_that_cannot_take_their_place_leave_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: str
+) -> None:
+    root, out = folder(tmp_path / "in"), tmp_path / "out"
+    corpus = Folder(valid=0.3, test=0.3)
+    prepare.prepare(corpus, root, out, sample_rate=4000)
+    before, write = tree(out), directory.write
+    if failure == "a name":  # one that no table can hold
+        root, expected = root.rename(tmp_path / "line\nend"), "cannot stand in a Kaldi table"
+    else:
+        root, expected = folder(tmp_path / "others", 20), "stopped"
+
+        def stopped(path: Path, utterances: Sequence[directory.Utterance]) -> None:
+            if path.name == "valid":
+                raise KeyboardInterrupt("stopped")
+            write(path, utterances)
+
+        monkeypatch.setattr(directory, "write", stopped)
+    for place in (out, tmp_path / "new"):
+        with pytest.raises((SeqgenError, KeyboardInterrupt), match=expected):
+            prepare.prepare(corpus, root, place)
+    assert tree(out) == before
+    assert not (tmp_path / "new").exists()
+
+
+def damaged(root: Path) -> Path:
+    """Three recordings are of no use: two by their beginning, one by its middle alone."""
     (root / "anna/take 00.wav").write_bytes(b"")
     (root / "ben/take 01.wav").write_bytes(b"noise")
-    told: list[str] = []
-    with pytest.raises(SeqgenError, match=r"take 00\.wav: the file is empty \(and 1 more unusable"):
-        prepare.prepare(Folder(), root, tmp_path / "out", tell=told.append)
-    assert [line.split(".wav: ")[0] for line in told] == [
-        f"unusable: {root}/anna/take 00",
-        f"unusable: {root}/ben/take 01",
+    whole = record(root / "anna/take 02.flac", 8 * RATE)
+    (root / "anna/take 02.wav").unlink()
+    data = bytearray(whole.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 500] = bytes(500)
+    whole.write_bytes(data)
+    return root
+
+
+def test_unusable_recordings_of_ones_own_are_left_out_and_counted(tmp_path: Path) -> None:
+    root, told = folder(tmp_path / "in"), list[str]()
+    prepare.prepare(Folder(valid=0.3, test=0.3), root, tmp_path / "before", sample_rate=4000)
+    prepare.prepare(Folder(valid=0.3, test=0.3), damaged(root), tmp_path / "out", sample_rate=4000, tell=told.append)
+    assert [
+        line.partition(": ")[2].removeprefix(f"{root}/")[:12] for line in told if line.startswith("unusable: ")
+    ] == [
+        "anna/take 00",
+        "ben/take 01.",
+        "anna/take 02",
     ]
+    assert [line for line in told if line.startswith("left out")] == [
+        "left out, 2: recordings that cannot be used",
+        "left out, 1: recordings that cannot be used",
+    ]
+    before, after = loaded(tmp_path / "before"), loaded(tmp_path / "out")
+    assert sum(map(len, before.values())) == sum(map(len, after.values())) + 3
+    for split, data in after.items():  # of the others none has moved
+        assert {one.id for one in data} <= {one.id for one in before[split]}
+        assert directory.check(tmp_path / "out" / split, decode=True) == []
+
+
+def test_unusable_recordings_are_named_where_none_may_be_missing(tmp_path: Path) -> None:
+    root, told = tmp_path / "in", list[str]()
+    for name in ("0_anna_0.wav", "1_anna_0.wav"):
+        record(root / name).write_bytes(b"")
+    for corpus in (Folder(), FSDD()):  # nothing else is there; a published corpus
+        told.clear()
+        with pytest.raises(SeqgenError, match=r"0_anna_0\.wav: the file is empty \(and 1 more unusable"):
+            prepare.prepare(corpus, root, tmp_path / "out", tell=told.append)
+        assert [line.split(".wav: ")[0] for line in told] == [
+            f"unusable: {root}/0_anna_0",
+            f"unusable: {root}/1_anna_0",
+        ]
+        record(root / "2_anna_0.wav")
     assert not (tmp_path / "out").exists()
 
 

@@ -68,13 +68,14 @@ class Folder(Corpus):
 
     name = "folder"
     licence = "the owner's"
+    own = True
     valid: float = 0.05
     test: float = 0.05
     hold_out: Literal["sentence", "speaker"] = "sentence"
     columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if min(self.valid, self.test) < 0 or self.valid + self.test >= 1:
+        if not (self.valid >= 0 and self.test >= 0 and self.valid + self.test < 1):
             raise SeqgenError(
                 f"held-out shares valid {self.valid:g} and test {self.test:g} leave nothing to train on",
                 remedy="choose shares of at least 0 that add up to less than 1",

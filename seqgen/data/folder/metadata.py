@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ _HEADINGS = dict.fromkeys(("id", "path", "file", "filename", "wav", "audio"), "i
 _HEADINGS |= dict.fromkeys(("text", "transcript", "transcription", "sentence"), "text")
 _HEADINGS |= dict.fromkeys(("normalised", "normalized", "normalised_text", "normalized_text"), "normalised")
 _HEADINGS |= dict.fromkeys(("speaker", "speaker_id", "spk", "speaker_name"), "speaker")
+_ENDS = re.compile(r"\r\n|\r|\n")  # of lines; other blanks may stand in a text
 _ALIKE = 0.5  # share of the lines on which two columns must say the same words to be a text and its spoken form
 
 
@@ -57,6 +59,8 @@ def entries(file: Path, columns: Sequence[str] = ()) -> list[Entry]:
         return []
     if not columns and rows[0][1][0].casefold() in _HEADINGS:
         columns = tuple(_HEADINGS.get(field.casefold(), "-") for field in rows[0][1])
+        if "id" not in columns:
+            raise SeqgenError(f"{file}:{rows[0][0]}: no heading of recordings", remedy="call their column id, or path")
         rows = rows[1:]
     columns = columns or _told(file, rows)
     made = []
@@ -79,7 +83,7 @@ def entries(file: Path, columns: Sequence[str] = ()) -> list[Entry]:
 def _rows(file: Path) -> list[tuple[int, list[str]]]:
     """Line number and fields of each line that is not blank."""
     try:
-        lines = file.read_bytes().decode("utf-8-sig").splitlines()
+        lines = _ENDS.split(file.read_bytes().decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         bad = error.object[: error.start].count(b"\n") + 1
         raise SeqgenError(f"{file}:{bad}: not UTF-8", remedy="save the file as UTF-8") from None
