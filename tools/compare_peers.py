@@ -47,7 +47,7 @@ async def utterance(server: Server, rate: int, heard: bench.ListenerReport) -> N
     try:
         length = f"Content-Length: {len(server.body)}\r\nConnection: close\r\n\r\n"
         began, dry = time.monotonic(), 0.0
-        writer.write(f"POST {server.target} HTTP/1.1\r\nHost: x\r\n{length}".encode() + server.body)
+        writer.write(f"POST {server.target} HTTP/1.1\r\nHost: localhost\r\n{length}".encode() + server.body)
         answer = await reader.readuntil(b"\r\n\r\n")
         if not answer.startswith(b"HTTP/1.1 200"):
             heard.refused += 1
