@@ -69,7 +69,10 @@ def _constructed(node: Any, source: str) -> Any:
     import yaml
 
     try:
-        return yaml.SafeLoader("").construct_object(node)
+        value = yaml.SafeLoader("").construct_object(node)
+        if not isinstance(value, (str, int, float, types.NoneType)):  # dates, bytes
+            raise ValueError(f"a {type(value).__name__}")
+        return value
     except (yaml.YAMLError, ValueError, OverflowError) as error:
         problem = str(getattr(error, "problem", None) or error)
         raise _Place(source, node.start_mark.line + 1, None).error(

@@ -8,6 +8,7 @@ import os
 import sys
 
 _SHOWN = "seqgen-shown"
+_CONTROLS = {number: f"\\x{number:02x}" for number in (*range(32), *range(127, 160))}
 
 
 class NobodyReads(BrokenPipeError):
@@ -43,9 +44,9 @@ def _writer(descriptor: int) -> io.TextIOWrapper:
 
 
 def say(text: str) -> None:
-    """One line on standard error; nothing where nobody can read it."""
+    """One line on standard error, whatever names stand in it; nothing where nobody can read it."""
     try:
-        sys.stderr.write(f"{text}\n")
+        sys.stderr.write(f"{text.translate(_CONTROLS)}\n")
         sys.stderr.flush()
     except (OSError, ValueError):
         abandon(2)

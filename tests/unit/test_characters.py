@@ -120,6 +120,12 @@ def test_a_text_that_will_not_do_is_one_line(conf: Path, tmp_path: Path, change:
     assert not (tmp_path / "exp").exists()
 
 
+def test_a_byte_order_mark_is_no_character(conf: Path, tmp_path: Path) -> None:
+    facts = experiment.task_of(load(conf), source=str(conf)).facts
+    (tmp_path / "text.txt").write_bytes(b"\xef\xbb\xbf" + TEXT.encode())
+    assert experiment.task_of(load(conf), source=str(conf)).facts == facts
+
+
 def test_a_model_of_another_alphabet_is_refused(conf: Path, tmp_path: Path) -> None:
     said = refused("train", conf, "--out", tmp_path / "exp", "--set", "networks.generator.body.vocab_size=9",
                    "networks.generator.body.outputs=9")  # fmt: skip

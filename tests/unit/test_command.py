@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from seqgen.cli.main import main
 from tests.unit.cli_workspace import CONFIG, done, seqgen
 
 # Forks a child for each sub-command, on a standard output such as the condition says; prints what became of it.
@@ -167,6 +168,13 @@ def test_signals_end_a_command_at_any_moment(
     left_at_once = number + 128 if moment in ("parse", "import") else -number
     assert process.returncode == (130 if number == signal.SIGINT else left_at_once)
     assert [path.name for path in tmp_path.iterdir()] == ["slow.py"]
+
+
+def test_an_error_is_one_line_whatever_names_stand_in_it(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "no\nwhere\x1b[2J\x9b"]) == 1
+    assert capfd.readouterr().err == (
+        "error: no\\x0awhere\\x1b[2J\\x9b: neither a bundle nor an experiment nor a file; check the path\n"
+    )
 
 
 def test_names_that_are_not_utf8(cli_work: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -234,6 +234,12 @@ def test_an_override_that_is_not_yaml_is_one_clear_line(file: Path, value: str) 
     assert f"override 'inner.size={value}'" in refusal(file, GOOD, f"inner.size={value}")
 
 
+@pytest.mark.parametrize("value", ["2024-05-01", "2024-05-01 10:00:00", "!!binary aGk="])
+def test_values_that_are_not_plain_are_one_clear_line(file: Path, value: str) -> None:
+    message = refusal(file, f"{GOOD}model: {{name: m, k: {value}}}\n")
+    assert f"run.yaml:4: cannot read the value '{value.removeprefix('!!binary ')}' (a " in message
+
+
 def test_plain_data_follow_the_same_rules() -> None:
     value = {"name": "a", "inner": {"rate": 1, "size": 2}, "pair": (1, 2), "model": {"name": "m", "k": [1]}}
     assert config.from_plain(value, Run, source="manifest") == Run(

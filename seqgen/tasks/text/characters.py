@@ -223,7 +223,7 @@ class Characters(Task):
 
 def _read(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise SeqgenError(f"cannot read the text {path}: {error.strerror}", remedy="give a readable file") from None
     except UnicodeDecodeError as error:
