@@ -40,6 +40,7 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 LARGEST = 1 << 31  # no file of a bundle may claim more bytes than this
 LARGEST_MANIFEST = 1 << 24  # nor its manifest have more
+_MOST = 1 << 24  # that any count of a manifest may be, far beyond every voice's
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -205,7 +206,7 @@ def read_manifest(directory: Path) -> Manifest:
         got = plain.get("format") if isinstance(plain, dict) else type(plain).__name__
         raise SeqgenError(f"{path}: bundle format {got!r}", remedy=f"this version reads format {FORMAT}")
     manifest = config.from_plain(plain, Manifest, source=str(path))
-    if _canonical(manifest) != data or _sign(manifest).digest != manifest.digest:
+    if not _unchanged(manifest, data):
         raise SeqgenError(f"{path}: the manifest was changed after export", remedy="copy or export the bundle again")
     if manifest.features.signature != manifest.feature_signature:
         raise SeqgenError(
@@ -213,7 +214,28 @@ def read_manifest(directory: Path) -> Manifest:
             f"({manifest.features.signature})",
             remedy="export the bundle again",
         )
+    if not _fits_itself(manifest):
+        raise SeqgenError(f"{path}: its rates, sizes and counts do not fit each other", remedy="export it again")
     return manifest
+
+
+def _unchanged(manifest: Manifest, data: bytes) -> bool:
+    try:
+        return _canonical(manifest) == data and _sign(manifest).digest == manifest.digest
+    except UnicodeEncodeError:  # half a pair of surrogates, which no export writes
+        return False
+
+
+def _fits_itself(manifest: Manifest) -> bool:
+    """Whether what is told twice is the same, and every count one that a voice can have."""
+    spec, features = manifest.spec, manifest.features
+    counts = (manifest.symbols_per_sample, manifest.uniforms_per_sample, manifest.lanes, spec.up)
+    return (
+        all(1 <= count <= _MOST for count in counts)
+        and all(0 <= reach <= _MOST for reach in (manifest.ahead, spec.latency))
+        and (manifest.sample_rate, spec.up) == (features.sample_rate, features.hop)
+        and features.n_mels <= spec.in_dim <= features.n_mels + len(manifest.speakers)
+    )
 
 
 def _verify_file(directory: Path, entry: FileEntry) -> None:

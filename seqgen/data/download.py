@@ -57,7 +57,8 @@ def fetch(url: str, file: Path, *, sha256: str = "", progress: Progress | None =
     record = file.with_name(f"{file.name}.sha256")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        expected = sha256 or (record.read_text().split()[0] if record.is_file() else "")
+        recorded = record.read_text().split() if record.is_file() else []  # nothing, where a run was killed in between
+        expected = sha256 or (recorded[0] if recorded else "")
         if file.is_file():
             got = _verify(file, expected, url, progress)
         else:
@@ -66,7 +67,7 @@ def fetch(url: str, file: Path, *, sha256: str = "", progress: Progress | None =
             got = _verify(part, expected, url, progress)
             os.replace(part, file)
             _validator_file(part).unlink(missing_ok=True)
-        if not sha256 and not record.is_file():
+        if not expected:
             record.write_text(f"{got}  {file.name}\n")
     except OSError as error:
         raise SeqgenError(
@@ -138,7 +139,7 @@ def _continue(url: str, part: Path, progress: Progress | None) -> bool:
         partial = response.status == 206
         if partial and not (response.headers.get("Content-Range") or "").startswith(f"bytes {have}-"):
             raise http.client.HTTPException(f"asked for bytes from {have}, got {response.headers.get('Content-Range')}")
-        length = int(response.headers.get("Content-Length") or 0)
+        length = int(response.length or 0)
         done = have if partial else 0
         total = done + length if length else 0
         validator = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""

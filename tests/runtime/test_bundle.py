@@ -98,6 +98,7 @@ def test_flipped_bytes_of_the_manifest_are_refused(voice: Path) -> None:
         lambda d: d + b"\n", lambda d: d[:-1], lambda d: b" " + d, lambda d: d.replace(b": ", b":", 1),
         lambda d: d.replace(b"\n ", b"\n\t", 1), lambda d: d.replace(b"\n", b"\r\n"), lambda d: b"\xef\xbb\xbf" + d,
         lambda d: d.replace(b'"name"', b'"name": "x",\n "name"', 1), lambda d: json.dumps(json.loads(d)).encode(),
+        lambda d: d.replace(b'"licence": "', b'"licence": "\\ud800', 1),
         lambda d: b"", lambda d: d[: len(d) // 2], lambda d: b"[]\n", lambda d: b"\xff\xfe", lambda d: b"null",
     ],
 )  # fmt: skip
@@ -198,6 +199,15 @@ def test_a_link_to_the_whole_bundle_is_fine(voice: Path) -> None:
         (lambda p: p.update(colour="red"), "colour"),
         (lambda p: p.pop("codec"), "codec"),
         (lambda p: p.update(sample_rate="8000"), "sample_rate"),
+        *(
+            (lambda p, key=key, value=value: p.update({key: value}), "do not fit each other")
+            for key in ("symbols_per_sample", "uniforms_per_sample", "sample_rate", "lanes", "ahead")
+            for value in (-1, 10**30)
+        ),
+        (lambda p: p.update(sample_rate=0), "do not fit each other"),
+        (lambda p: p["spec"].update(up=0), "do not fit each other"),
+        (lambda p: p["spec"].update(in_dim=10**30), "do not fit each other"),
+        (lambda p: p["spec"].update(latency=10**30), "do not fit each other"),
         (lambda p: p["files"][0].update(size="1"), "size"),
         (lambda p: p["files"][0].update(size=-1), "the manifest says -1"),
         (lambda p: p["files"][0].update(sha256="0" * 64), "sha256"),
