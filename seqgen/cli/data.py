@@ -168,12 +168,13 @@ def _corpus(args: argparse.Namespace) -> Corpus:
 @contextmanager
 def _bars() -> Iterator[Progress]:
     """Progress bars on standard error, one per kind of work."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
+    from seqgen.command.console import Watched
+
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Bars(*columns, console=Console(stderr=True)) as bars:
+    with Bars(*columns, console=Watched()) as bars:
         tasks: dict[str, Any] = {}
 
         def show(what: str, done: int, total: int) -> None:

@@ -20,7 +20,8 @@ Train the run that a YAML file describes.
   seqgen train conf.yaml --out exp/a --resume                                    # exactly as if never stopped
   seqgen train conf.yaml --out exp/b --init-from exp/a                           # fine-tune: weights only
 
-Ctrl-C finishes the step, writes a checkpoint and exits with status 130. Watch with `tensorboard --logdir exp`.
+Ctrl-C, SIGTERM or a closed terminal finish the step, write a checkpoint and exit with status 130. Watch with
+`tensorboard --logdir exp`.
 
 --resume takes what changes no number: more steps (unless a cosine schedule ends with them), train.patience, keep,
 workers, log_every and checkpoint_every, name, licence, the test set, and data that were moved; anything else is refused

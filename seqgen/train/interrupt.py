@@ -1,4 +1,4 @@
-"""Interruption by Ctrl-C or SIGTERM as a question that the loop asks between two steps."""
+"""Interruption by Ctrl-C, SIGTERM or a closed terminal (SIGHUP) as a question that the loop asks between two steps."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import threading
 from types import FrameType
 from typing import Any
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupt:
-    """Signal handler: while entered, the first SIGINT or SIGTERM only sets ``requested``; a second one acts as usual.
+    """Signal handler: while entered, the first of these signals only sets ``requested``; a second one acts as usual.
 
     Processes forked inside (data-loading workers) inherit the handler, so a Ctrl-C at a terminal, which reaches them
     too, does not take the data away from the step that is being finished. Outside the main thread Python delivers no
-    signals, and entering does nothing.
+    signals, and entering does nothing. What is ignored (nohup, a shell's background job) stays so.
     """
 
     def __init__(self) -> None:
@@ -24,7 +24,8 @@ class Interrupt:
 
     def __enter__(self) -> Interrupt:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._handle) for number in _SIGNALS}
+            heeded = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+            self._before = {number: signal.signal(number, self._handle) for number in heeded}
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from seqgen.command.console import Watched
 from seqgen.errors import SeqgenError
 from seqgen.files.inputs import in_utf8
 from seqgen.files.outputs import write_text
@@ -45,7 +45,7 @@ class Report:
         self._steps, self._start = steps, start
         if not active:
             return
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._console = Watched()
         with _writing(out):
             out.mkdir(parents=True, exist_ok=True)
             _cut(out / METRICS, start)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 import signal
@@ -18,6 +20,7 @@ from seqgen.errors import SeqgenError
 from seqgen.train import checkpoint
 from seqgen.train.checkpoint import Checkpoints
 from seqgen.train.identity import CheckpointIdentity
+from seqgen.train.interrupt import Interrupt
 from tests.unit import train_toy as toy
 
 REPOSITORY = Path(__file__).parents[2]
@@ -59,7 +62,7 @@ def test_kill_and_resume_is_bit_equal(tmp_path: Path, whole: Path, death: tuple[
     assert not list((tmp_path / "checkpoints").glob(".*"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signal_finishes_the_step_and_saves(tmp_path: Path, whole: Path, number: signal.Signals) -> None:
     def signalled(start: int, stop: int, rank: int, world: int) -> Iterator[toy.Batch]:
         for step, batch in enumerate(toy.batches(start, stop, rank, world), start):
@@ -75,6 +78,29 @@ def test_signal_finishes_the_step_and_saves(tmp_path: Path, whole: Path, number:
     assert Checkpoints(tmp_path).steps()[-1] == 7
     toy.run(tmp_path, resume=True)
     assert signal.getsignal(number) is before
+    assert contents(tmp_path) == contents(whole)
+
+
+def test_a_signal_that_is_ignored_stays_so(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        with Interrupt() as interrupt:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert not interrupt.requested
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(errno.EPIPE, "gone"), OSError(errno.EIO, "closed")])
+def test_a_run_goes_on_when_nobody_watches(
+    tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch, error: OSError
+) -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise error
+
+    monkeypatch.setattr(sys, "stderr", Gone())
+    assert toy.run(tmp_path).status == "finished"
     assert contents(tmp_path) == contents(whole)
 
 

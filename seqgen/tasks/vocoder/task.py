@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from rich.console import Console
 from rich.progress import Progress
 from torch import nn
 
@@ -21,6 +20,7 @@ from seqgen.audio.features import log_mel, mel_filters
 from seqgen.audio.prediction import prediction_for
 from seqgen.audio.resample import resample
 from seqgen.bundle import Bundle
+from seqgen.command.console import Watched
 from seqgen.data.directory import DataDir
 from seqgen.errors import SeqgenError
 from seqgen.export import voice
@@ -255,7 +255,7 @@ class Vocoding(Task):
     def _compared(
         self, system: System, options: Evaluation, data: DataDir, judges: Mapping[str, Judge]
     ) -> list[Comparison]:
-        with tempfile.TemporaryDirectory() as scratch, Progress(console=Console(stderr=True)) as bar:
+        with tempfile.TemporaryDirectory() as scratch, Progress(console=Watched()) as bar:
             runtime = self._runtime(system, Path(scratch) / "voice")
             make = functools.partial(vocode, runtime, seed=options.seed, temperature=options.temperature)
             task = bar.add_task("vocoding and scoring", total=len(data))
