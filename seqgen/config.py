@@ -196,15 +196,21 @@ def _mapping(hint: Any, place: _Place, path: str) -> dict[str, Any]:
     return {key: _convert(inner, item, f"{path}.{key}") for key, item in place.value.items()}
 
 
-def _scalar(hint: Any, place: _Place, path: str) -> Any:
-    value = _plain(place)
-    if hint is float and isinstance(value, str):
+def _real(value: Any) -> Any:
+    """A number as float; anything else as it is."""
+    if isinstance(value, str):
         try:  # YAML 1.1 reads 1e-4 (no dot) as text; nobody means text there
             return float(value)
         except ValueError:
-            pass
-    if hint is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**53:
-        return float(value)
+            return value
+    whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**53
+    return float(value) if whole else value
+
+
+def _scalar(hint: Any, place: _Place, path: str) -> Any:
+    value = _real(_plain(place)) if hint is float else _plain(place)
+    if value != value:  # it would pass any bound that is written as what is too small or too large
+        raise place.error(f"'{path}' is nan", "give a number")
     if isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
         return value
     raise place.error(

@@ -240,6 +240,11 @@ def test_values_that_are_not_plain_are_one_clear_line(file: Path, value: str) ->
     assert f"run.yaml:4: cannot read the value '{value.removeprefix('!!binary ')}' (a " in message
 
 
+@pytest.mark.parametrize("value", ["nan", ".nan", "-NaN"])
+def test_what_is_no_number_is_refused(file: Path, value: str) -> None:
+    assert "run.yaml:3: 'inner.rate' is nan; give a number" in refusal(file, f"name: a\ninner:\n  rate: {value}\n")
+
+
 def test_plain_data_follow_the_same_rules() -> None:
     value = {"name": "a", "inner": {"rate": 1, "size": 2}, "pair": (1, 2), "model": {"name": "m", "k": [1]}}
     assert config.from_plain(value, Run, source="manifest") == Run(
