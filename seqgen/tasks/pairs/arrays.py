@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,7 +65,9 @@ def _array(path: Path, name: str) -> npt.NDArray[Any]:
         raise SeqgenError(
             f"cannot read {path}: {error.strerror or error}", remedy="give a readable .npy or .npz file"
         ) from None
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (SeqgenError, MemoryError):
+        raise
+    except Exception as error:  # of numpy's, zipfile's, zlib's and tokenize's, whatever damaged bytes lead to
         reason = str(error).splitlines()[0] if str(error) else "it is empty"
         raise SeqgenError(
             f"{path}: not an array ({reason})", remedy="write it with numpy.save or numpy.savez"
