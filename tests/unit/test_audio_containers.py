@@ -179,6 +179,12 @@ def test_changed_bytes_are_no_traceback(name: str, changes: list[tuple[int, int]
     read(bytes(data[: len(data) - lost * (lost > 1000)]))
 
 
+@pytest.mark.parametrize("old", [b"   1024", b"channel_count -i 1", b"sample_n_bytes -i 2"])
+def test_numbers_of_a_sphere_that_are_longer_than_any(old: bytes) -> None:
+    word = old.rstrip(b"0123456789")
+    assert read(WHOLE["sph"].replace(old, word + b"9" * 5000, 1)) is None
+
+
 @pytest.mark.parametrize("length", [0, 7, 8])
 def test_a_short_chunk_of_an_aiff(length: int) -> None:
     data = bytearray(WHOLE["aiff"])

@@ -9,6 +9,7 @@ from typing import BinaryIO
 from seqgen.audio.containers.layout import Layout, judged, unknown
 
 _SHORT = Layout("truncated: the audio is missing")
+_SIZE = re.compile(rb"NIST_1A\s*\n\s*(\d{1,18})\s*\n")  # Python reads no numbers of thousands of digits
 _WIDTHS = {2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 1: 1, 27: 1}  # bytes of a sample by AU's encoding
 
 
@@ -31,8 +32,8 @@ def sphere(file: BinaryIO, size: int, _: bytes) -> Layout:
     """Layout of a NIST Sphere file: the product of what its text header counts."""
     file.seek(0)
     raw = file.read(1 << 16)
-    lines = raw.split(b"\n", 2)
-    length = int(lines[1]) if len(lines) > 2 and lines[1].strip().isdigit() else 0
+    told = _SIZE.match(raw)
+    length = int(told[1]) if told else 0
     if not 0 < length <= size or b"end_head" not in raw[:length]:
         return Layout("truncated: its header is cut")
     counts = {name: int(value) for name, value in re.findall(rb"(\w+) -i (\d{1,18})\b", raw[:length])}
