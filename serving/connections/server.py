@@ -31,7 +31,11 @@ _TOLD_ELSEWHERE = frozenset({
 
 
 def _news(record: logging.LogRecord) -> bool:
-    """Filter against lines of uvicorn that every client can bring about."""
+    """Filter against lines of uvicorn that every client can bring about; what was cut on purpose is told in one."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, ConnectionAbortedError):
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+        record.msg, record.args, record.exc_info = "an answer was cut: %s", (str(error),), None
     return record.getMessage() not in _TOLD_ELSEWHERE
 
 

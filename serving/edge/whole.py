@@ -45,11 +45,11 @@ class WholeAnswer:
         Raises:
             HttpError: 507 where there is no room for it on the disk.
         """
-        if message["type"] == "http.response.start" and not _tells_its_end(message):
-            self._start = message
-        elif self._start is None:
+        if message["type"] == "http.response.start":  # a second one is an error's, in the place of what was kept
+            self._start = None if _tells_its_end(message) else message
+        if self._start is None:
             await self._send(message)
-        else:
+        elif message is not self._start:
             await self._keep(message.get("body", b""))
 
     async def finish(self) -> None:

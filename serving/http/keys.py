@@ -60,7 +60,8 @@ def read_keys(path: Path) -> tuple[ApiKey, ...]:
             row = json.loads(line)
             key = ApiKey(row["name"], row["sha256"], row["streams"], row.get("per_minute", 0))
             whole = type(key.streams) is int and type(key.per_minute) is int
-            if not re.fullmatch(r"[0-9a-f]{64}", key.sha256) or not whole or key.streams < 1 or key.per_minute < 0:
+            readable = type(key.name) is str and re.fullmatch(r"[0-9a-f]{64}", key.sha256)
+            if not readable or not whole or key.streams < 1 or key.per_minute < 0:
                 raise ValueError
         except (ValueError, KeyError, TypeError, AttributeError):
             raise SeqgenError(f"{path}:{number}: not a key", remedy="make keys with `seqgen-serve keys add`") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +23,32 @@ from serving.workers.pool import Abandoned, SlotLease, WorkerPool
 from serving.workers.worker import WorkerLost
 
 log = logging.getLogger("seqgen.serving")
+_HASTE = 5.0  # seconds after which a body that comes slowly gives way to other requests
+_SLOWEST = 1 << 15  # bytes a second: 16-bit samples at 16 kHz as they are spoken
+
+
+class _Upload:
+    """Upload of a body, which holds a slot and memory while it comes; where it comes slowly, others may have them."""
+
+    def __init__(self, lease: SlotLease) -> None:
+        self.size, self.gone = 0, False  # whether it has given way
+        self.patience: asyncio.Timeout | None = None
+        self._lease, self._begun = lease, time.monotonic()
+        lease.give_way = self._give_way
+
+    def end(self) -> None:
+        """The body is complete, or nobody waits for it."""
+        self._lease.give_way = lambda: False
+
+    def _give_way(self) -> bool:
+        seconds = time.monotonic() - self._begun
+        if self.gone or seconds < _HASTE or self.size >= seconds * _SLOWEST:
+            return False
+        self.gone = True
+        self._lease.close()
+        if self.patience is not None:
+            self.patience.reschedule(0)  # whoever waits for more of it is told now
+        return True
 
 
 class VocodeEndpoint:
@@ -29,7 +56,8 @@ class VocodeEndpoint:
 
     A slot and the memory that the body will take are reserved before it is read, and the status waits for the first
     chunk of sound, so every failure up to there is an HTTP error. A failure after that ends the chunked body without
-    its end mark; or, for a client that accepts events, is the last of them.
+    its end mark; or, for a client that accepts events, is the last of them. A body that comes slowly gives way where
+    another request finds no slot or no memory.
     """
 
     def __init__(self, cache: VoiceCache, pool: WorkerPool, limits: RequestLimits, tokens: ResumeTokens) -> None:
@@ -55,7 +83,7 @@ class VocodeEndpoint:
             raise _too_big(self.limits)
         lease = reserve_slot(self._pool, voice, scope["state"].get("caller"), request)
         with lease:
-            _reserve(lease, declared)
+            self._reserve(lease, declared)
             body, digest = await self._read_body(receive, lease, declared)
             asked = ResumeClaim.of(values.get("voice"), voice.vocoder, request, digest)
             if claim is not None:
@@ -77,27 +105,42 @@ class VocodeEndpoint:
     async def _read_body(self, receive: Receive, lease: SlotLease, reserved: int) -> tuple[BodyPieces, str]:
         """Body of a request in pieces, and its hash, which is taken while it comes: all at once it would hold up the
         event loop. Memory beyond what was reserved is reserved as it comes."""
-        limits, pieces, size, digest = self.limits, BodyPieces(), 0, hashlib.sha256()
+        limits, pieces, upload, digest = self.limits, BodyPieces(), _Upload(lease), hashlib.sha256()
         try:
-            async with asyncio.timeout(limits.upload):
+            async with asyncio.timeout(limits.upload) as upload.patience:
                 while True:
                     message = await receive()
+                    if upload.gone:
+                        raise TimeoutError
                     if message["type"] == "http.disconnect":
                         raise ClientDisconnected
                     data = message.get("body", b"")
-                    size += len(data)
-                    if size > limits.body:
+                    upload.size += len(data)
+                    if upload.size > limits.body:
                         raise _too_big(limits)
-                    if size > reserved:
-                        _reserve(lease, size - reserved)
-                        reserved = size
+                    if upload.size > reserved:
+                        self._reserve(lease, upload.size - reserved)
+                        reserved = upload.size
                     digest.update(data)
                     pieces.add(data)
                     if not message.get("more_body", False):
                         return pieces, digest.hexdigest()
         except TimeoutError:
-            why = f"the request body took longer than {limits.upload:g} s; send it again"
-            raise HttpError(408, why, [CLOSE]) from None
+            how = "came too slowly while others waited" if upload.gone else f"took longer than {limits.upload:g} s"
+            raise HttpError(408, f"the request body {how}; send it again", [CLOSE]) from None
+        finally:
+            upload.end()
+
+    def _reserve(self, lease: SlotLease, size: int) -> None:
+        """Reserve memory for a body, or more of it.
+
+        Raises:
+            HttpError: 503 where other requests hold too much.
+        """
+        while not lease.memory.try_grow(size):
+            if lease.closed or not self._pool.make_room():
+                message = "the requests under way hold all the memory that the server gives them; try again in a second"
+                raise HttpError(503, message, [(b"retry-after", b"1"), CLOSE])
 
     async def _answer(self, lease: SlotLease, head: Headers, request_id: str, send: Send, *, events: bool) -> None:
         try:
@@ -150,17 +193,6 @@ def _failure(error: Exception, request_id: str) -> dict[str, Any]:
 def _too_big(limits: RequestLimits) -> HttpError:
     message = f"the request body is larger than {limits.body} bytes; send FLAC, or the recording in pieces"
     return HttpError(413, message, [CLOSE])
-
-
-def _reserve(lease: SlotLease, size: int) -> None:
-    """Reserve memory for a body, or more of it.
-
-    Raises:
-        HttpError: 503 where other requests hold too much.
-    """
-    if not lease.memory.try_grow(size):
-        message = "the requests under way hold all the memory that the server gives them; try again in a second"
-        raise HttpError(503, message, [(b"retry-after", b"1"), CLOSE])
 
 
 async def _close_when_gone(receive: Receive, lease: SlotLease) -> None:

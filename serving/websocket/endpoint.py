@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from functools import partial
 
 from starlette.types import Receive, Scope, Send
 
@@ -16,6 +18,7 @@ from serving.workers.pool import SlotLease, WorkerPool
 
 SUBPROTOCOL = "seqgen"
 """Subprotocol that is spoken, for clients that have to offer one."""
+_HASTE = 2.0  # seconds after which a slot that waits for a first context gives way to other requests
 
 
 class StreamEndpoint:
@@ -37,6 +40,7 @@ class StreamEndpoint:
             return
         with reserved, self._pool.memory.share() as memory:
             kept = [reserved]
+            reserved.give_way = partial(_give_way, kept, time.monotonic())
             told_of: Callable[[HttpError], None] = scope["state"].get("refused", lambda error: None)
 
             async def lease(name: str | None) -> SlotLease:
@@ -77,3 +81,11 @@ class StreamEndpoint:
             if reserved is not None:
                 reserved.close()
         return reserve_slot(self._pool, voice, caller)
+
+
+def _give_way(kept: list[SlotLease], since: float) -> bool:
+    """Let go of a slot that is kept for a first context, where that is late; tells whether it was."""
+    late = bool(kept) and time.monotonic() - since >= _HASTE
+    if late:
+        kept.pop().close()
+    return late

@@ -39,6 +39,8 @@ class SlotLease:
 
     Attributes:
         memory: its share of the server's memory, for whatever else the request keeps; given back with the slot.
+        give_way: asked where another request finds no room: closes the lease if its client only holds it up, and tells
+            whether it has.
 
     Example:
         >>> with pool.admit(vocoder) as lease:
@@ -52,6 +54,7 @@ class SlotLease:
         self._pool, self.worker, self.slot, self.vocoder, self.cost = pool, worker, slot, vocoder, cost
         self.owner = ""  # on whose account it is, where callers have accounts
         self.memory = memory
+        self.give_way: Callable[[], bool] = lambda: False
         self.generation = 0
         self.running = False  # a worker has a stream of this lease
         self.request = StreamRequest()
@@ -214,7 +217,7 @@ class WorkerPool:
         self._lateness = [Lateness() for _ in range(workers)]
         self._free = [list(range(each)) for _ in range(workers)]
         self._leases: dict[tuple[int, int], SlotLease] = {}
-        self._held: set[SlotLease] = set()
+        self._held: dict[SlotLease, None] = {}  # in the order of their admission
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = False
         self.workers = [(make or thread_worker)(i, self) for i in range(workers)]
@@ -305,13 +308,23 @@ class WorkerPool:
 
         Without a request, see :meth:`SlotLease.charge`.
         """
+        refused = self.admission.refused
+        lease = self._admit(vocoder, owner, request)
+        if lease is None and not self.draining and self.make_room():
+            lease = self._admit(vocoder, owner, request)
+        self.admission.refused = refused + (lease is None)  # once, however often it was tried
+        return lease
+
+    def make_room(self) -> bool:
+        """Have the oldest lease whose client only holds it up give way; ``False`` where there is none."""
+        return any(lease.give_way() for lease in tuple(self._held))
+
+    def _admit(self, vocoder: StreamingVocoder, owner: str, request: StreamRequest | None) -> SlotLease | None:
         if self._stopping or self.draining or self.busy >= self.slots:
-            self.admission.refused += 1
             return None
         price = cost(self.capacity(vocoder), vocoder, request)
         share = self.memory.share()
         if not share.try_grow(STREAM_BYTES):
-            self.admission.refused += 1
             return None
         worker = self.admission.admit(price, lambda number: self._pace(number, vocoder))
         if worker is None:
@@ -319,7 +332,7 @@ class WorkerPool:
             return None
         lease = SlotLease(self, worker, self._free[worker].pop(), vocoder, price, share)
         lease.owner = owner
-        self._held.add(lease)
+        self._held[lease] = None
         self.admitted += 1
         return lease
 
@@ -358,7 +371,7 @@ class WorkerPool:
     def release(self, lease: SlotLease) -> None:
         """Give a slot back, by its lease."""
         if lease in self._held:
-            self._held.discard(lease)
+            del self._held[lease]
             self._leases.pop((lease.worker, lease.slot), None)
             self._free[lease.worker].append(lease.slot)
             self.admission.release(lease.worker, lease.cost)

@@ -86,7 +86,9 @@ def test_no_more_are_held_than_there_may_be_and_only_those_that_wait_are_dropped
     ("one", "other", "same"),
     [("10.0.0.1", "10.0.0.1", True), ("10.0.0.1", "10.0.0.2", False), ("2001:db8::1", "2001:db8::ffff:2", True),
      ("2001:db8::1", "2001:db8:0:1::1", False), ("fe80::1%eth0", "fe80::2%eth0", True), ("", "", False),
-     ("192.168.7.1", "192.168.7.1", False), ("192.168.7.1", "192.168.7.2", False)],
+     ("192.168.7.1", "192.168.7.1", False), ("192.168.7.1", "192.168.7.2", False),
+     ("::ffff:10.0.0.1", "::ffff:10.0.0.2", False), ("::ffff:10.0.0.1", "10.0.0.1", True),
+     ("::ffff:192.168.7.1", "::ffff:192.168.7.1", False)],
 )  # fmt: skip
 def test_what_counts_as_one_address(one, other, same):
     async def run() -> None:

@@ -125,14 +125,20 @@ def test_events_tell_of_their_end_themselves(served, version, failing):
     assert ("speech.audio.done" in last) == (not failing)
 
 
-def test_an_answer_for_http_1_0_goes_on_the_disk_and_gives_its_slot_back(served, monkeypatch):
+@pytest.mark.parametrize("failures", [1, 99])
+def test_an_answer_for_http_1_0_goes_on_the_disk_and_gives_its_slot_back(served, monkeypatch, failures):
     server, vocoder = served
     monkeypatch.setattr(whole, "_IN_MEMORY", 1000)
     want = b"".join(everything(vocoder, StreamRequest(form="pcm"), BODY))
     assert talk(server, request_for("pcm", "1.0"))[2] == want
 
-    def full(*_):
-        raise OSError(28, "No space left on device")
+    left, write = [failures], whole.asyncio.to_thread
+
+    async def full(*given):
+        left[0] -= 1
+        if left[0] >= 0:
+            raise OSError(28, "No space left on device")
+        return await write(*given)
 
     monkeypatch.setattr(whole.asyncio, "to_thread", full)
     status, _, rest, _ = talk(server, request_for("pcm", "1.0"))

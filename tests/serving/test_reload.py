@@ -229,7 +229,7 @@ def test_a_certificate_that_cannot_be_used_is_told_at_the_start(certificates, tm
         require_certificate(*(str(names[name]) for name in given))
 
 
-def test_a_key_that_is_removed_stops_at_once_and_no_other(tmp_path):
+def test_a_key_that_is_removed_stops_at_once_and_no_other(tmp_path, caplog):
     """In every state that a request can be in: its body half sent, before and amid its sound, a socket idle or busy."""
     path, vocoder = tmp_path / "keys", fake_vocoder(batch=16)
     mine, yours = add_key(path, "me", 9), add_key(path, "you", 9)
@@ -265,6 +265,10 @@ def test_a_key_that_is_removed_stops_at_once_and_no_other(tmp_path):
             with pytest.raises(http.client.IncompleteRead):
                 begun.read()
         vocoder.runtime.gate.set()
+        cut = [record for record in caplog.records if record.name == "uvicorn.error"]
+        assert [(one.getMessage(), one.exc_info) for one in cut] == [
+            ("an answer was cut: this API key has been removed", None)
+        ]
         assert (
             b"".join(everything(fake_vocoder(batch=16), StreamRequest(form="pcm"), long)) == theirs.getresponse().read()
         )

@@ -161,12 +161,14 @@ def test_a_slow_reader_stops_the_work_and_then_gets_it_all(vocoder):
         sock.close()
 
 
-def test_a_reader_that_stops_for_good_is_cut_off(vocoder):
+def test_a_reader_that_stops_for_good_is_cut_off(vocoder, caplog):
     with Live(app_for(vocoder, buffered=0.1, limits=RequestLimits(stall=0.3)), send_buffer=1 << 12) as server:
         sock = server.begin(audio_file(np.zeros(8000 * 60, np.int16), form="FLAC"), receive_buffer=1 << 12)
         wait_for(lambda: server.app.pool.busy == 1)
         wait_for(lambda: server.app.pool.busy == 0)
         sock.close()
+    assert "an answer was cut: nothing was read for 0.3 s" in caplog.text
+    assert "Traceback" not in caplog.text
 
 
 def test_a_sender_that_stops_for_good_is_cut_off(vocoder):
