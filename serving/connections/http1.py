@@ -179,14 +179,7 @@ class HttpConnection(PacedInput, H11Protocol):
     def _refuse(self, status: int, message: str, headers: bytes = b"") -> None:
         tell_unread(status, self.peer())
         self._count(NO_ROUTE, status)
-        body = error_body(status, message)
-        safe = b"".join(name + b": " + value + b"\r\n" for name, value in SAFE)
-        phrase = b"Bad Request" if status == 400 else b"Service Unavailable"
-        self.transport.write(
-            b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n%b%b\r\n%b"
-            % (status, phrase, len(body), headers, safe, body)
-        )
-        self.transport.close()
+        _write_refusal(self.transport, status, message, headers)
 
     def _listen_for_reset(self) -> None:
         """Hear at once of a reset, which nobody reads from a connection that has ended; and provoke it."""
@@ -252,6 +245,8 @@ class WebSocketConnection(PacedInput, WebSocketsSansIOProtocol):
 
     def parse(self, data: bytes) -> None:
         WebSocketsSansIOProtocol.data_received(self, data)
+        if self.conn.handshake_exc is not None and not self.handshake_initiated:
+            self._refuse_unread()
 
     def may_parse(self) -> bool:
         return not (self.read_paused or self.transport.is_closing())
@@ -270,9 +265,30 @@ class WebSocketConnection(PacedInput, WebSocketsSansIOProtocol):
             self._budget.dropped["unsent"] += 1
             self.transport.abort()
 
+    def _refuse_unread(self) -> None:
+        """Answer a handshake that is too long for a WebSocket's, or has a body."""
+        if answer := b"".join(self.conn.data_to_send()):
+            self.transport.write(answer)
+            self.transport.close()
+        else:
+            self._tell(400)
+            _write_refusal(self.transport, 400, "this is no handshake of a WebSocket; see RFC 6455")
+
     def _tell(self, status: int) -> None:
         tell_unread(status, self.peer())
         self._count(NO_ROUTE, status)
+
+
+def _write_refusal(transport: asyncio.Transport, status: int, message: str, headers: bytes = b"") -> None:
+    """Answer what is no request, or finds no room, and close."""
+    body = error_body(status, message)
+    safe = b"".join(name + b": " + value + b"\r\n" for name, value in SAFE)
+    phrase = b"Bad Request" if status == 400 else b"Service Unavailable"
+    transport.write(
+        b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n%b%b\r\n%b"
+        % (status, phrase, len(body), headers, safe, body)
+    )
+    transport.close()
 
 
 def peer_of(transport: asyncio.Transport) -> str:

@@ -27,6 +27,7 @@ _QUEUE = 1024  # connections that the system may keep until they are accepted
 _TOLD_ELSEWHERE = frozenset({
     "ASGI callable returned without completing handshake.",  # an upgrade refused by HTTP: no mistake
     "Invalid HTTP request received.",  # stands in the access log, with who sent it
+    "Invalid UTF-8 sequence received from client.",  # as close code 1007
 })  # fmt: skip
 
 

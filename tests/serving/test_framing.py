@@ -255,23 +255,49 @@ def test_a_request_that_ends_in_two_places_is_refused_and_what_follows_is_not_re
     wait_for(lambda: server.app.pool.busy == 0)
 
 
+UPGRADE = (
+    b"GET /v1/stream HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+
+
 @pytest.mark.parametrize(
     "change",
     [(b"GET", b"POST"), (b"13", b"8"), (b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n", b""),
-     (b"HTTP/1.1", b"HTTP/1.0"), (b"websocket\r", b"h2c\r"), (b"AAAAAAAAAAAAAAAAAAAAAA==", b"no key")],
+     (b"HTTP/1.1", b"HTTP/1.0"), (b"websocket\r", b"h2c\r"), (b"AAAAAAAAAAAAAAAAAAAAAA==", b"no key"),
+     (b"x\r", b"x\r\nContent-Length: 2\r"), (b"x\r", b"x\r\nTransfer-Encoding: chunked\r"),
+     (b"x\r", b"x\r\nCookie: " + b"c" * 9000 + b"\r"), (b"stream", b"stream?voice=" + b"v" * 9000),
+     (b"x\r", b"x\r\n" + b"A: b\r\n" * 150 + b"C: d\r")],
 )  # fmt: skip
 def test_a_handshake_that_is_none_is_answered_in_json(served, caplog, change):
     server, _ = served
-    handshake = (
-        b"GET /v1/stream HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-        b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-    )
     with server.connect() as sock:
-        sock.sendall(handshake.replace(*change))
+        sock.sendall(UPGRADE.replace(*change))
         answer = b""
-        while not answer.endswith(b"}}"):
-            answer += sock.recv(1 << 16)
-    assert answer.split()[1] in (b"426", b"400", b"405")
+        while not answer.endswith(b"}}") and (data := sock.recv(1 << 16)):
+            answer += data
+    assert answer.split()[1] in (b"426", b"400", b"405", b"414", b"431")
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["message"]
     assert b"nosniff" in answer
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+@pytest.mark.parametrize(
+    ("frame", "code"),
+    [(b"\x81\x01a", 1002), (b"\x81\x82\0\0\0\0\xff\xff", 1007), (b"\xc1\x80\0\0\0\0", 1002),
+     (b"\x82\xff" + bytes([0, 0, 1, 0, 0, 0, 0, 0]) + bytes(4), 1009), (b"\x80\x80\0\0\0\0", 1002),
+     (b"\x88\x82\0\0\0\0\0\1", 1002), (b"\x89\xfe\0\x80" + bytes(132), 1002), (b"\x83\x80\0\0\0\0", 1002)],
+)  # fmt: skip
+def test_frames_that_are_none_end_their_connection_without_a_traceback(served, caplog, frame, code):
+    server, _ = served
+    with server.connect() as sock:
+        sock.sendall(UPGRADE)
+        assert sock.recv(1 << 16).startswith(b"HTTP/1.1 101 ")
+        wait_for(lambda: server.app.pool.busy == 1)
+        sock.sendall(frame)
+        told = b""
+        while data := sock.recv(1 << 16):
+            told += data
+    assert (told[0], int.from_bytes(told[2:4], "big")) == (0x88, code)
+    wait_for(lambda: server.app.pool.busy == 0)
     assert not [record for record in caplog.records if record.exc_info]
