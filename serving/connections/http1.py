@@ -100,6 +100,7 @@ class HttpConnection(PacedInput, H11Protocol):
         self._budget, self._count = budget, count
         self.conn: StrictConnection = StrictConnection(_LONGEST_HEAD)
         self._upgraded = False
+        self._pauses = 0
         self._ended = False  # the client sends nothing more
         self._resets: Any = None
 
@@ -110,7 +111,7 @@ class HttpConnection(PacedInput, H11Protocol):
         if self.transport.is_closing():
             return State.END, None
         if self.flow.write_paused:
-            return State.READER, None
+            return State.READER, self._pauses
         if self.cycle is None or self.cycle.response_complete:
             return State.HEAD, self.cycle
         return (State.BODY if self.cycle.more_body else State.ANSWER), self.cycle
@@ -131,6 +132,10 @@ class HttpConnection(PacedInput, H11Protocol):
             self.loop.remove_reader(self._resets.fileno())
             self._resets.close()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self._pauses += 1  # whoever reads slowly is waited for anew each time
+        super().pause_writing()
 
     def data_received(self, data: bytes) -> None:
         self.take_input(data)
@@ -217,6 +222,7 @@ class WebSocketConnection(PacedInput, WebSocketsSansIOProtocol):
         self._budget, self._count = budget, count
         self.conn = _Handshake(max_size=self.config.ws_max_size, logger=self.logger)
         self.conn.refused = self._tell
+        self._pauses = 0
 
     def peer(self) -> str:
         return peer_of(self.transport)
@@ -225,7 +231,7 @@ class WebSocketConnection(PacedInput, WebSocketsSansIOProtocol):
         if self.transport.is_closing():
             return State.END, None
         if not self.writable.is_set():
-            return State.READER, None
+            return State.READER, self._pauses
         return (State.ANSWER if self.handshake_complete else State.HEAD), None
 
     def drop(self) -> None:
@@ -239,6 +245,10 @@ class WebSocketConnection(PacedInput, WebSocketsSansIOProtocol):
         self._budget.leave(self)
         self.forget_input()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self._pauses += 1
+        super().pause_writing()
 
     def data_received(self, data: bytes) -> None:
         self.take_input(data)

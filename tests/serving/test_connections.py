@@ -6,6 +6,7 @@ import asyncio
 import base64
 import contextlib
 import http.client
+import json
 import os
 import signal
 import socket
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import threading
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,6 +27,7 @@ from serving.connections.budget import ConnectionBudget, ConnectionLimits, State
 from serving.scheduling.request import StreamRequest
 from tests.serving.fakes import audio_file, everything, fake_vocoder, tone
 from tests.serving.live import Live, make_certificate, wait_for
+from tests.serving.test_websocket import INIT
 
 POST = b"POST /v1/vocode?format=pcm HTTP/1.1\r\nHost: x\r\nContent-Length: 4000\r\n\r\n"
 HANDSHAKE = (
@@ -229,6 +232,37 @@ def test_who_does_not_read_is_ended(hurried, sent):
         sock.sendall(sent)
         wait_for(lambda: budget.held == 1)
         wait_for(lambda: budget.held == 0)  # nothing was read
+
+
+def frame(kind, payload):
+    """A frame of a WebSocket, under a mask of zeros."""
+    return bytes([0x80 | kind, 0xFF]) + len(payload).to_bytes(8, "big") + bytes(4) + payload
+
+
+@pytest.mark.parametrize("socket_too", [False, True])
+def test_who_reads_slowly_is_waited_for_anew_each_time(socket_too):
+    """A player reads as fast as it plays: there is always more that waits for it, for however long."""
+    budget = ConnectionBudget()
+    with (
+        Live(App(fake_vocoder(batch=16), threads=1, slots=1, connections=budget), send_buffer=1 << 12) as server,
+        server.connect(receive_buffer=1 << 13) as sock,
+    ):
+        if socket_too:
+            sock.sendall(HANDSHAKE)
+            assert b"101" in sock.recv(1 << 10)
+            init = {**INIT, "format": "f32", "output_rate": 48000}
+            sock.sendall(frame(1, json.dumps(init).encode()) + frame(2, bytes(4 + 40 * 5000)))
+        else:
+            body = audio_file(np.zeros(8000 * 60, np.int16), form="FLAC")
+            sock.sendall(POST.replace(b"4000", b"%d" % len(body)) + body)
+        wait_for(lambda: budget.held == 1)
+        one = next(iter(budget._entries))
+        wait_for(lambda: one.state()[0] is State.READER)
+        first, left = one.state(), 200_000
+        while left > 0:
+            left -= len(sock.recv(left))
+        wait_for(lambda: one.state()[0] is State.READER)
+        assert one.state() != first
 
 
 def test_pings_of_who_does_not_read_are_not_answered_without_end(hurried):
