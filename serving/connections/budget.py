@@ -156,8 +156,6 @@ class ConnectionBudget:
             address = ipaddress.ip_address(peer.partition("%")[0])
         except ValueError:
             return ""
-        if isinstance(address, ipaddress.IPv6Address):  # an IPv4 one as a socket for both tells it, or itself
-            address = address.ipv4_mapped or address
         if any(address in network for network in self._proxies):
             return ""
         return str(address) if address.version == 4 else str(ipaddress.ip_network((int(address) >> 64 << 64, 64)))

@@ -23,6 +23,7 @@ from serving.http.protocol import error_body
 
 _LONGEST_HEAD = 16 << 10
 _TINY, _MOST_TINY = 32, 1 << 10  # bytes, on average, of chunks of which there may be more than so many
+_MAPPED = "::ffff:"  # before an IPv4 address in an IPv6 one: RFC 4291, section 2.5.5.2
 _FULL = "the server has as many connections as it can hold; try again in a second"
 
 
@@ -121,6 +122,7 @@ class HttpConnection(PacedInput, H11Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(cast(asyncio.Transport, transport))
+        self.client = _client_of(self.transport)
         self.flow = _PacedFlow(self.transport, self.go_on)
         if not self._budget.enter(self):
             self._refuse(503, _FULL, b"retry-after: 1\r\n")
@@ -239,6 +241,7 @@ class WebSocketConnection(PacedInput, WebSocketsSansIOProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        self.client = _client_of(self.transport)
         self._budget.enter(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -303,5 +306,11 @@ def _write_refusal(transport: asyncio.Transport, status: int, message: str, head
 
 def peer_of(transport: asyncio.Transport) -> str:
     """Address of a connection's other side; empty for a Unix socket."""
-    address = get_remote_addr(transport)
-    return address[0] if address else ""
+    client = _client_of(transport)
+    return client[0] if client else ""
+
+
+def _client_of(transport: asyncio.Transport) -> tuple[str, int] | None:
+    """Address and port of a connection's other side; an IPv4 one as itself, also on a socket for both kinds."""
+    client = get_remote_addr(transport)
+    return client and (client[0].removeprefix(_MAPPED) if "." in client[0] else client[0], client[1])

@@ -28,12 +28,14 @@ class Live:
         *,
         drain: int = 5,
         send_buffer: int = 1 << 16,
+        listener: socket.socket | None = None,
         **options: Any,
     ) -> None:
         self.app = app
-        self._listener = socket.socket()
+        self._listener = listener or socket.socket()
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
-        self._listener.bind(("127.0.0.1", 0))
+        if listener is None:
+            self._listener.bind(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         config = configuration(
             app, app.connections, app.metrics.answered, timeout_graceful_shutdown=drain, loop="asyncio", **options
