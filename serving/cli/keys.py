@@ -15,7 +15,7 @@ examples:
   seqgen-serve keys remove radio
   seqgen-serve serve --voices voices/ --keys keys.jsonl
 
-The file holds hashes only. A running server reads it at its start."""
+The file holds hashes only. A server reads it at its start and on SIGHUP."""
 
 
 def options(keys: argparse.ArgumentParser) -> None:

@@ -16,6 +16,7 @@ from seqgen import completion, presets
 from seqgen.errors import SeqgenError
 
 _HELP = frozenset({"-h", "--help"})
+_MOST = 1_000_000_000
 
 
 def voice_options(parser: argparse.ArgumentParser) -> None:
@@ -81,8 +82,10 @@ def access_options(parser: argparse.ArgumentParser) -> None:
 
 def positive(text: str) -> int:
     """Whole number above 0, as an option's value."""
-    if not (text.isascii() and text.isdigit()) or not int(text):
+    if not (text.isascii() and text.isdigit()) or not text.strip("0"):
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number above 0")
+    if len(text.lstrip("0")) > len(str(_MOST)) or int(text) > _MOST:
+        raise argparse.ArgumentTypeError(f"{text[:20]}… is too much; give at most {_MOST}")
     return int(text)
 
 
@@ -97,6 +100,8 @@ def file_path(text: str) -> str:
     """Path of a file or directory, as an option's value; an unset variable of a shell is none."""
     if not text:
         raise argparse.ArgumentTypeError("an empty text is no path; leave the option out, or name a file")
+    if "\0" in text:
+        raise argparse.ArgumentTypeError("no path has the character of number 0; name a file")
     return text
 
 
@@ -191,7 +196,7 @@ def _file_words(file: Path, probe: argparse.ArgumentParser, aside: set[str]) -> 
         table = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise SeqgenError(f"{file}: {error.strerror}", remedy="name a TOML file by --config") from None
-    except ValueError as error:  # wrong TOML, or bytes that are not UTF-8
+    except (ValueError, RecursionError) as error:  # wrong TOML, or bytes that are not UTF-8
         raise SeqgenError(f"{file}: {error}", remedy='write key = value lines, for example voices = "voices"') from None
     actions = {
         name.removeprefix("--"): action

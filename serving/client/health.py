@@ -71,7 +71,7 @@ def ask(
             return answer.status, answer.read().decode("utf-8", "replace").strip()
         finally:
             connection.close()
-    except (OSError, ValueError, http.client.HTTPException) as error:
+    except (OSError, ValueError, OverflowError, http.client.HTTPException) as error:
         where = uds or url
         reason = " ".join(str(getattr(error, "strerror", None) or error or type(error).__name__).split())
         raise SeqgenError(

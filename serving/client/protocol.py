@@ -88,8 +88,14 @@ class ClientProtocol:
         """Sound of a message, ``None`` at the end of the utterance, ``b""`` for what is neither.
 
         Raises:
-            ServerError: for an error message.
+            ServerError: for an error message, and for one that no such server sends.
         """
+        try:
+            return self._take(message)
+        except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError) as error:
+            raise ServerError(f"a message of the server cannot be read ({error!r})") from None
+
+    def _take(self, message: str | bytes) -> bytes | None:
         if isinstance(message, bytes):
             self._received += len(message) - _HEAD.size
             self._backoff.progress()
@@ -98,10 +104,10 @@ class ClientProtocol:
         kind = fields["type"]
         if kind == "error":
             raise ServerError(fields["message"], code=fields["code"])
+        if kind in ("ready", "credit"):
+            self._credit = int(fields["credit" if kind == "ready" else "bytes"])
         if kind == "ready":
             self.ready = fields
-        if kind in ("ready", "credit"):
-            self._credit = fields["credit" if kind == "ready" else "bytes"]
         if kind == "flushed":
             self._backoff.progress()
             end = self._kept.index(_FLUSH) + 1 if _FLUSH in self._kept else 0

@@ -60,10 +60,10 @@ def read_keys(path: Path) -> tuple[ApiKey, ...]:
             row = json.loads(line)
             key = ApiKey(row["name"], row["sha256"], row["streams"], row.get("per_minute", 0))
             whole = type(key.streams) is int and type(key.per_minute) is int
-            readable = type(key.name) is str and re.fullmatch(r"[0-9a-f]{64}", key.sha256)
-            if not readable or not whole or key.streams < 1 or key.per_minute < 0:
+            named = _NAME.fullmatch(key.name) and re.fullmatch(r"[0-9a-f]{64}", key.sha256)
+            if not named or not whole or key.streams < 1 or key.per_minute < 0:
                 raise ValueError
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise SeqgenError(f"{path}:{number}: not a key", remedy="make keys with `seqgen-serve keys add`") from None
         keys.append(key)
     return tuple(keys)

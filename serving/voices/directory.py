@@ -124,7 +124,7 @@ class VoiceDirectory:
                 "feature_signature": manifest["feature_signature"],
                 "hop": features["hop"],
                 "bands": features["n_mels"],
-                "speakers": manifest["speakers"],
+                "speakers": list(manifest["speakers"]),
                 "licence": manifest["licence"],
             }
         except (OSError, ValueError, KeyError, TypeError, RecursionError):

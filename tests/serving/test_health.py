@@ -75,7 +75,17 @@ def test_it_asks_through_a_unix_socket(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "words", [["http://127.0.0.1:1"], ["ftp://x"], ["http://"], ["http://[::1"], ["http://a:b"], ["--uds", "none"]]
+    "words",
+    [
+        ["http://127.0.0.1:1"],
+        ["ftp://x"],
+        ["http://"],
+        ["http://[::1"],
+        ["http://a:b"],
+        ["--uds", "none"],
+        ["http://127.0.0.1:1", "--timeout", "inf"],
+        ["http://127.0.0.1:1", "--timeout", "nan"],
+    ],
 )
 def test_no_server_is_one_line(words, capsys):
     assert main(["health", *words]) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -165,13 +166,16 @@ def test_what_a_store_does_not_serve_is_named(store, source, tmp_path, capsys):
     (store.directory / "Zoe").mkdir()
     (store.directory / "empty").mkdir()
     (store.directory / ".work-x").mkdir()
-    assert store.names() == ["zoe"]
+    odd = json.loads((store.directory / "zoe" / "manifest.json").read_text()) | {"speakers": 5}
+    (store.directory / "odd").mkdir()
+    (store.directory / "odd" / "manifest.json").write_text(json.dumps(odd))
+    assert store.names() == ["odd", "zoe"]
     told = {name: why.split(";")[0] for name, why in store.ignored().items()}
     assert told == {"README": "not a directory", "Zoe": "its name is no voice's", "linked": "a link",
                     "empty": "no bundle (manifest.json is missing)", "nowhere": "a link"}  # fmt: skip
     assert main(["voices", "list", "--voices", str(store.directory)]) == 0
     out, err = capsys.readouterr()
-    assert out.startswith("zoe ")
+    assert [line.split()[:2] for line in out.splitlines()] == [["odd", "damaged:"], ["zoe", "vocoder,"]]
     assert [line.split(": ")[1] for line in err.splitlines()] == sorted(told)
     with pytest.raises(SeqgenError, match="is a link; links are not followed"):
         store.path("linked")

@@ -38,8 +38,9 @@ def test_keys_are_made_listed_and_removed(tmp_path, capsys):
 @pytest.mark.parametrize("line", ["x", "[]", '{"name": "a", "sha256": "0", "streams": 1}', '{"name": "a"}',
                                   '{"name": "a", "sha256": "' + "0" * 64 + '", "streams": 0}', '"x"',
                                   '{"name": "a", "sha256": "' + "0" * 64 + '", "streams": 1, "per_minute": -1}',
-                                  *(json.dumps({"name": name, "sha256": "0" * 64, "streams": 1})
-                                    for name in (1, None, ["a"])),
+                                  *('{"name": ' + name + ', "sha256": "' + "0" * 64 + '", "streams": 1}'
+                                    for name in ('["a"]', "3", "null", '""', '"a\\n"', '"a\\ud800"', f'"{"a" * 65}"')),
+                                  "[" * 100_000,
                                  ])  # fmt: skip
 def test_a_damaged_file_of_keys_is_refused(tmp_path, line):
     path = tmp_path / "keys.jsonl"

@@ -17,7 +17,7 @@ from websockets.sync.client import connect
 from seqgen.audio.features import log_mel
 from seqgen.audio.io import pcm16
 from serving.app import App
-from serving.client import Client, bench
+from serving.client import Client, ServerError, bench
 from serving.client.backoff import Backoff
 from serving.client.protocol import ClientProtocol
 from serving.connections.budget import ConnectionBudget
@@ -196,6 +196,24 @@ def test_a_client_sends_in_order_no_more_than_it_has_credit_for(seed):
     assert drained(protocol) == ['{"type": "cancel"}']
     protocol.opening_message()
     assert drained(protocol) == ['{"type": "cancel"}']
+
+
+@pytest.mark.parametrize(
+    "message",
+    ["", "x", "[]", "3", "{}", "[" * 100_000, '{"type": "ready"}', '{"type": "ready", "credit": "x"}',
+     '{"type": "credit", "bytes": null}', '{"type": "credit", "bytes": Infinity}', '{"type": "flushed"}',
+     '{"type": "flushed", "utterance": "x"}', '{"type": "error"}'],
+)  # fmt: skip
+def test_what_no_such_server_says_is_an_error_and_no_silence(message):
+    protocol = ClientProtocol({"type": "init"}, Backoff(9))
+    protocol.opening_message()
+    protocol.say(bytes(9))
+    protocol.finish()
+    with pytest.raises(ServerError, match="cannot be read") as told:
+        protocol.receive(message)
+    with pytest.raises(ServerError):
+        protocol.retry_delay(told.value)
+    assert len(drained(protocol)) == 2  # what was due is due as before
 
 
 def cancel_time(url, rng):
