@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from serving.edge.origin import OriginPolicy
 
 _PATIENCE = 0.0005
-_RELOADING = {signal.SIGHUP}
 _LOOK = 0.02  # seconds between two looks whether the server is ready
 
 EXAMPLES = """\
@@ -117,13 +116,13 @@ def options(serve: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Serve until stopped."""
     leave_first_process()
-    with _minding_signals(), contextlib.ExitStack() as made:
+    with _minding_signals() as early, contextlib.ExitStack() as made:
         if options.voices:
-            return _serve(VoiceDirectory(Path(options.voices)), options)
+            return _serve(VoiceDirectory(Path(options.voices)), options, early)
         if options.voice:
-            return _serve(SingleVoice(Path(options.voice), opener=open_voice), options)
+            return _serve(SingleVoice(Path(options.voice), opener=open_voice), options, early)
         folder = made.enter_context(tempfile.TemporaryDirectory())
-        return _serve(FixedVoices(open_preset(options.preset, Path(folder) / "voice")), options)
+        return _serve(FixedVoices(open_preset(options.preset, Path(folder) / "voice")), options, early)
     return 0
 
 
@@ -132,26 +131,28 @@ class _Terminated(BaseException):
 
 
 @contextlib.contextmanager
-def _minding_signals() -> Iterator[None]:
-    """Context that SIGTERM ends as an exception does, so that nothing stays behind; then the process dies of it. SIGHUP
-    waits until the server can reload."""
+def _minding_signals() -> Iterator[list[int]]:
+    """Context that SIGTERM ends as an exception does, so that nothing stays behind; then the process dies of it. Gives
+    a list of each SIGHUP that comes before the server can reload."""
 
     def stop(*_: object) -> None:
         raise _Terminated
 
-    before = signal.signal(signal.SIGTERM, stop)
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _RELOADING)
+    early: list[int] = []
+    # Handled and not blocked: a thread of a numerical library, which blocks nothing, would have the process end by it.
+    handlers = {signal.SIGTERM: stop, signal.SIGHUP: lambda number, _: early.append(number)}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
-        yield
+        yield early
     except _Terminated:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.raise_signal(signal.SIGTERM)  # returns to the first process of a container only
     finally:
-        signal.signal(signal.SIGTERM, before)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _serve(store: VoiceStore, options: argparse.Namespace) -> int:
+def _serve(store: VoiceStore, options: argparse.Namespace, early: list[int]) -> int:
     # The web server is imported late: an error in the voice is told sooner.
     from serving.app import App
     from serving.connections.budget import ConnectionBudget, ConnectionLimits, most_connections
@@ -198,7 +199,8 @@ def _serve(store: VoiceStore, options: argparse.Namespace) -> int:
             loop = asyncio.get_running_loop()
             telling.append(loop.create_task(_tell_ready(app, address)))
             loop.add_signal_handler(signal.SIGHUP, reload.ask)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _RELOADING)
+            if early:
+                reload.ask()
 
         server = DrainingServer(
             config, budget=connections, drain=app.drain, streaming=lambda: app.pool.streaming, started=started

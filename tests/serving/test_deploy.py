@@ -231,6 +231,7 @@ def test_the_unit_is_hardened_reloads_and_has_a_user_of_its_own(unit, deploy):
     assert unit["ProtectSystem"] == "strict"
     assert unit["CapabilityBoundingSet"] == ""
     assert unit["ExecReload"] == "/bin/kill -HUP $MAINPID"
+    assert unit["RestartForceExitStatus"] == "SIGHUP"  # before the server handles it
     assert int(unit["LimitNOFILE"]) > 4096
     rows = re.findall(r"(?m)^u (\S+) ", (deploy / "seqgen-serve.sysusers").read_text())
     assert rows == [unit["User"]]

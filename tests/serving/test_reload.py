@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import json
 import shutil
 import signal
 import ssl
 import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -164,6 +166,12 @@ def locked(folder, certificates):
 WRONG = {
     "keys of garbage": (garbage("keys"), "keys"),
     "keys with a line that is none": (lambda folder, _: (folder / "keys").write_text('{"name": "x"}'), "keys"),
+    "keys whose name is none": (
+        lambda folder, _: (folder / "keys").write_text(
+            json.dumps({"name": ["x"], "sha256": "0" * 64, "streams": 1, "per_minute": 1})
+        ),
+        "keys",
+    ),
     "no keys": (gone("keys"), "keys"),
     "keys that are a directory": (lambda folder, _: ((folder / "keys").unlink(), (folder / "keys").mkdir()), "keys"),
     "a certificate of garbage": (garbage("tls.pem"), "certificate"),
@@ -286,6 +294,31 @@ def asked(server, secret, body):
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     connection.request("POST", "/v1/vocode?format=pcm", body, {"Authorization": f"Bearer {secret}"})
     return connection
+
+
+EARLY = """
+import os, signal, sys, threading
+from serving.cli import serve
+from serving.cli.__main__ import main
+threading.Thread(target=threading.Event().wait, daemon=True).start()  # as numerical libraries have: it blocks no signal
+serve.require_tls = lambda options: os.kill(os.getpid(), signal.SIGHUP)
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_reload_that_comes_before_the_server_can_is_done_when_it_can(repository, tmp_path):
+    command = [sys.executable, "-c", EARLY, "serve", "--voices", str(tmp_path), "--port", "0", "--threads", "1"]
+    with subprocess.Popen(
+        command, cwd=repository, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        guard = threading.Timer(60, process.kill)
+        guard.start()
+        try:
+            assert "not ready: there is no voice" in process.stdout.readline()
+            assert any("reloaded; as they were: none" in line for line in process.stderr)
+        finally:
+            guard.cancel()
+            process.kill()
 
 
 def test_reloads_under_load_cut_no_stream(repository, tiny_bundle, tmp_path):
