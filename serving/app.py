@@ -243,6 +243,10 @@ class App:
             return "no worker could open a voice again"
         if self.pool.full:
             return "all slots are taken"
+        if not self.pool.memory.fits(STREAM_BYTES):
+            return "requests hold all the memory that they may"
+        if not any(self.pool.carries(voice.vocoder) for voice in self.cache.open.values()):
+            return "the workers can carry no more streams"
         return ""
 
 

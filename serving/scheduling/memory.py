@@ -39,6 +39,10 @@ class MemoryBudget:
         self.total = total
         self.held = self.refused = 0
 
+    def fits(self, size: int) -> bool:
+        """Whether there is room for so many bytes now."""
+        return self.total is None or self.held + size <= self.total
+
     def share(self, size: int = 0) -> MemoryShare:
         """Share of one request, to be closed at its end; a context manager.
 
@@ -65,7 +69,7 @@ class MemoryShare:
     def try_grow(self, size: int) -> bool:
         """Reserve more; ``False``, and nothing is reserved, where there is no room or the share is closed."""
         budget = self._budget
-        if self._closed or (budget.total is not None and budget.held + size > budget.total):
+        if self._closed or not budget.fits(size):
             budget.refused += 1
             return False
         self.size += size

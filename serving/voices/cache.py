@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from seqgen.errors import SeqgenError
 from serving.voices.store import VoiceStore, VoiceVersion
@@ -17,11 +17,14 @@ from serving.voices.vocoder import StreamingVocoder, VoiceFailure
 from serving.voices.voice import LoadedVoice
 
 log = logging.getLogger("seqgen.serving")
+_Result = TypeVar("_Result")
 FIRST_RETRY, LAST_RETRY = 5.0, 300.0
 """Seconds after which a voice that did not open is tried again: the first time, and at most; they double."""
 
 LONGEST_LOAD = 300.0
 """Seconds that a voice may take to open."""
+PATIENCE = 10.0
+"""Seconds after which one that is still being opened holds up the check of the next no longer."""
 
 
 class VoiceRequired(SeqgenError):
@@ -156,31 +159,40 @@ class VoiceCache:
             raise
 
     async def check(self, *, at_once: bool = False) -> None:
-        """Open every voice that was not opened in its present version, one after the other, the default first.
+        """Open every voice that was not opened in its present version, one after the other, the default first; one that
+        takes long is joined by the next.
 
         ``at_once``: also those whose next attempt is not due, and the files of the others are checked again.
         """
         names = self._store.names()
         for gone in (self._open.keys() | self._good.keys() | self._quarantined.keys()) - set(names):
             self._forget(gone)
+        checks = []
         for name in sorted(names, key=lambda name: name != self.default):
-            version = self._store.version(name)
-            if version is None:
-                continue
-            if at_once and self._good.get(name) == version and not await self._sound(name, version):
-                continue
-            if self._good.get(name) == version and name not in self._quarantined:
-                continue
-            if at_once:
-                self._quarantined.pop(name, None)
-            with contextlib.suppress(SeqgenError):
-                await self._newest(name, version, offered=True)
+            checks.append(asyncio.create_task(self._check(name, at_once=at_once)))
+            await asyncio.wait(checks[-1:], timeout=PATIENCE)
+        await asyncio.gather(*checks)
+
+    async def _check(self, name: str, *, at_once: bool) -> None:
+        version = self._store.version(name)
+        if version is None:
+            return
+        if at_once and self._good.get(name) == version and not await self._sound(name, version):
+            return
+        if self._good.get(name) == version and name not in self._quarantined:
+            return
+        if at_once:
+            self._quarantined.pop(name, None)
+        with contextlib.suppress(SeqgenError):
+            await self._newest(name, version, offered=True)
 
     async def _sound(self, name: str, version: VoiceVersion) -> bool:
         """Whether the files of a voice that has been opened are what they were; what is held of it is served all the
         same, but no worker could open it again."""
+        if name in self._hanging:
+            return False
         try:
-            await asyncio.to_thread(self._store.check, name)
+            await self._in_thread(name, self._store.check)
         except Exception as error:
             self._quarantine(name, version, error)
             return False
@@ -204,7 +216,7 @@ class VoiceCache:
 
     async def _load(self, name: str, version: VoiceVersion, *, offered: bool) -> LoadedVoice:
         try:
-            voice = await self._in_thread(name)
+            voice = await self._in_thread(name, self._store.load)
         except Exception as error:
             self._quarantine(name, version, error)
             raise _unavailable(name) from None
@@ -220,27 +232,27 @@ class VoiceCache:
         log.info("voice '%s' is open", name)
         return voice
 
-    async def _in_thread(self, name: str) -> LoadedVoice:
-        """Load a voice in a thread of its own, which may hang, as file systems do, and holds up nobody else then.
+    async def _in_thread(self, name: str, work: Callable[[str], _Result]) -> _Result:
+        """Do it with a voice in a thread of its own, which may hang, as file systems do, and holds up nobody then.
 
         Raises:
             Exception: what the store raises. TimeoutError: where that takes too long.
         """
         loop = asyncio.get_running_loop()
-        loaded: asyncio.Future[LoadedVoice] = loop.create_future()
+        done: asyncio.Future[_Result] = loop.create_future()
 
-        def settle(result: LoadedVoice | Exception) -> None:
+        def settle(result: _Result | Exception) -> None:
             self._hanging.discard(name)
-            if loaded.done():
+            if done.done():
                 return
             if isinstance(result, Exception):
-                loaded.set_exception(result)
+                done.set_exception(result)
             else:
-                loaded.set_result(result)
+                done.set_result(result)
 
-        def load() -> None:
+        def run() -> None:
             try:
-                result: LoadedVoice | Exception = self._store.load(name)
+                result: _Result | Exception = work(name)
             except Exception as error:
                 result = error
             except BaseException as error:
@@ -248,12 +260,12 @@ class VoiceCache:
             with contextlib.suppress(RuntimeError):  # the event loop has closed
                 loop.call_soon_threadsafe(settle, result)
 
-        threading.Thread(target=load, name=f"voice-{name}", daemon=True).start()
+        threading.Thread(target=run, name=f"voice-{name}", daemon=True).start()
         try:
             async with asyncio.timeout(LONGEST_LOAD):
-                return await loaded
+                return await done
         except TimeoutError:
-            if not loaded.cancelled():
+            if not done.cancelled():
                 raise  # of the store itself
             self._hanging.add(name)
             raise TimeoutError(f"it took longer than {LONGEST_LOAD:g} s") from None

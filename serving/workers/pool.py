@@ -342,6 +342,11 @@ class WorkerPool:
         free = any(self._free[number] for number, worker in enumerate(self.workers) if worker.up)
         return self.busy >= self.slots or not free
 
+    def carries(self, vocoder: StreamingVocoder) -> bool:
+        """Whether the time of any worker suffices for one more listener of a voice now."""
+        price = self.capacity(vocoder).shared
+        return self.admission.free(price, lambda number: self._pace(number, vocoder)) > 0
+
     def charge(self, lease: SlotLease, request: StreamRequest) -> bool:
         """See :meth:`SlotLease.charge`."""
         price = cost(self.capacity(lease.vocoder), lease.vocoder, request)

@@ -14,6 +14,7 @@ import pytest
 from seqgen.errors import SeqgenError
 from serving.app import App
 from serving.voices.cache import FIRST_RETRY, LAST_RETRY, VoiceCache, VoiceQuarantined, VoiceRequired
+from serving.voices.capacity import Capacity
 from serving.voices.directory import VoiceDirectory
 from serving.voices.store import FixedVoices, SingleVoice
 from serving.voices.vocoder import VoiceFailure
@@ -121,6 +122,16 @@ def test_readiness_is_false_whenever_nobody_could_be_served():
         for lease in leases:
             lease.close()
         assert ready(server) == (200, "")
+        pool._capacities[vocoder] = Capacity(alone=0.5, shared=0.5)
+        with pool.admit(vocoder):
+            assert pool.admit(vocoder) is None
+            assert ready(server) == (503, "the workers can carry no more streams")
+        assert ready(server) == (200, "")
+        pool._capacities[vocoder] = Capacity()
+        with pool.memory.share(pool.memory.total - 9):
+            assert pool.admit(vocoder) is None
+            assert ready(server) == (503, "requests hold all the memory that they may")
+        assert ready(server) == (200, "")
         worker = pool.workers[0]
         os.kill(worker.pid, signal.SIGSTOP)
         worker._missed = 1
@@ -221,6 +232,34 @@ def test_the_version_before_is_served_where_the_new_one_does_not_open():
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_a_voice_that_takes_long_does_not_keep_the_others_waiting(monkeypatch, again):
+    monkeypatch.setattr("serving.voices.cache.PATIENCE", 0.01)
+    library, gate, inner = Library("a", "b"), threading.Event(), Library.load
+    cache = VoiceCache(library, default="a")
+    library.load = lambda name: (again or name != "a" or gate.wait(60)) and inner(library, name)
+    library.check = lambda name: name != "a" or gate.wait(60)
+
+    async def main():
+        if again:
+            await cache.check()
+            library.versions["b"] = "2"
+        loads = len(library.loads)
+        checking = asyncio.create_task(cache.check(at_once=again))
+        async with asyncio.timeout(30):
+            while library.loads[loads:] != ["b"]:
+                await asyncio.sleep(0.001)
+        assert not checking.done()
+        gate.set()
+        await checking
+        assert {state for state, _ in cache.states().values()} == {"good"}
+
+    try:
+        asyncio.run(main())
+    finally:
+        gate.set()
+
+
 def test_a_voice_that_hangs_holds_up_no_other(monkeypatch):
     monkeypatch.setattr("serving.voices.cache.LONGEST_LOAD", 0.05)
     library, gate, inner = Library("a", "b"), threading.Event(), Library.load
@@ -245,6 +284,32 @@ def test_a_voice_that_hangs_holds_up_no_other(monkeypatch):
             await asyncio.sleep(0.01)
 
     asyncio.run(main())
+
+
+def test_files_that_cannot_be_read_to_the_end_hold_up_no_other_voice(monkeypatch):
+    monkeypatch.setattr("serving.voices.cache.LONGEST_LOAD", 0.05)
+    library, gate = Library("a", "b"), threading.Event()
+    cache = VoiceCache(library)
+    library.check = lambda name: name != "a" or gate.wait(60)
+
+    async def main():
+        await cache.check()
+        library.versions["c"] = "1"
+        for _ in range(3):
+            await asyncio.wait_for(cache.check(at_once=True), 30)  # of those who hang there is one
+        assert cache.states() == {"a": ("quarantined", "TimeoutError: it took longer than 0.05 s"),
+                                  "b": ("good", ""), "c": ("good", "")}  # fmt: skip
+        assert sum(thread.name == "voice-a" for thread in threading.enumerate()) == 1
+        assert (await cache.find("a")).vocoder.name == "a"
+        gate.set()
+        while cache.states()["a"][0] != "good":
+            await cache.check(at_once=True)
+            await asyncio.sleep(0.01)
+
+    try:
+        asyncio.run(main())
+    finally:
+        gate.set()
 
 
 def test_a_reload_looks_at_the_files_of_voices_that_are_good():
