@@ -156,6 +156,10 @@ def _formats() -> Iterator[CheckResult]:
 
 
 def _address(options: argparse.Namespace) -> Iterator[CheckResult]:
+    if options.uds and not (folder := Path(options.uds).absolute().parent).exists():
+        remedy = "systemd makes it when the unit starts (RuntimeDirectory); make it where nothing does"
+        yield CheckResult("address", "note", f"there is no folder {folder} for the socket", remedy)
+        return
     try:
         with serve.bound(options) as (_, address):
             yield CheckResult("address", "ok", f"{address} is free")

@@ -69,6 +69,14 @@ def test_a_file_of_options_and_what_it_names_are_looked_at(served, capsys):
     assert not (served.parent / "s").exists()
 
 
+def test_a_folder_that_systemd_makes_is_no_fault_before_the_unit_has_started(served, capsys):
+    served.write_text(served.read_text().replace('uds = "s"', 'uds = "run/s"'))
+    status, found = look(capsys, "--config", str(served))
+    assert (status, found["address"]["state"]) == (0, "note")
+    assert "there is no folder" in found["address"]["message"]
+    assert not (served.parent / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("change", "subject", "message"),
     [
