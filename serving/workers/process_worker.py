@@ -33,6 +33,8 @@ HEARTBEAT = 1.0
 """Seconds for a worker to give a sign of life; nobody is sent to one that owes it."""
 MISSED_HEARTBEATS = 5
 """Heartbeats missed in a row after which a worker hangs: it is killed and started again."""
+LATE = 10.0
+"""Seconds that a worker which was started waits for its voices; after that it takes streams of those that are open."""
 _STARTUP_HEARTBEATS = 60  # the same, before it has said its first word
 _PATIENCE = 5.0  # seconds for a process to end by itself
 Refer = Callable[[StreamingVocoder], VoiceReference]
@@ -85,6 +87,7 @@ class ProcessWorker:
         self._voices: WeakKeyDictionary[StreamingVocoder, tuple[int, Capacity]] = WeakKeyDictionary()
         self._sent: set[int] = set()  # numbers of the voices that the process knows of
         self._loading: set[int] = set()
+        self._late: set[int] = set()  # of these, those that the worker waits for no longer
         self._missing: dict[int, asyncio.TimerHandle] = {}  # voices that it could not open, with the next attempt
         self._attempts: Counter[int] = Counter()  # to open a voice, that failed in a row
         self._count = 0  # of voices, for their numbers
@@ -105,7 +108,7 @@ class ProcessWorker:
 
     def holds(self, vocoder: StreamingVocoder) -> bool:
         known = self._voices.get(vocoder)
-        return known is None or known[0] not in self._missing
+        return known is None or known[0] not in self._missing.keys() | self._late
 
     @property
     def pace(self) -> float:
@@ -205,6 +208,7 @@ class ProcessWorker:
         self._started = False
         self._sent.clear()
         self._loading.clear()
+        self._late.clear()
         self._connection = connection
         connection.attach(ConnectionCallbacks(self._on_notice, self._on_events, self._on_end))
         self._send_voices()
@@ -310,16 +314,28 @@ class ProcessWorker:
             self._alive.set()
             return
         if kind is Notice.HELLO:
+            assert self._loop is not None
             self._started = True
-        elif kind is Notice.MISSING:
-            self._loading.discard(value)
-            self._on_missing(value)
+            self._loop.call_later(LATE, self._wait_no_longer, self._connection)
         else:
             self._loading.discard(value)
-            self._forget_attempts(value)
-        if self._started and not self._loading and not self._open:
-            self._open = True
-            self._ready.set()
+            self._late.discard(value)
+            if kind is Notice.MISSING:
+                self._on_missing(value)
+            else:
+                self._forget_attempts(value)
+        if self._started and not self._loading:
+            self._take_streams()
+
+    def _wait_no_longer(self, connection: WorkerConnection) -> None:
+        """A voice that takes long, or hangs, keeps a process that was started from no other voice's streams."""
+        if connection is self._connection and not self._open:
+            self._late |= self._loading
+            self._take_streams()
+
+    def _take_streams(self) -> None:
+        self._open = True
+        self._ready.set()
 
     def _on_events(self, events: list[StreamEvent]) -> None:
         for event in events:

@@ -10,6 +10,7 @@ import stat
 import struct
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -316,6 +317,37 @@ def test_a_voice_that_a_worker_cannot_open_again_is_served_by_the_others_until_i
 
     isolated(main, vocoder, make=make)
     assert "could not open a voice; the next attempt is in" in caplog.text
+
+
+def opener_that_waits(reference):
+    """The fake of a reference, once a file is gone."""
+    while reference["waiting"] and os.path.exists(reference["waiting"]):
+        time.sleep(0.01)
+    return fake_opener(reference["fake"])
+
+
+def test_a_voice_that_hangs_keeps_a_fresh_worker_from_no_other(tmp_path, monkeypatch):
+    monkeypatch.setattr(process_worker, "LATE", 0.05)
+    slow, quick, waiting = fake_vocoder(batch=16), fake_vocoder(batch=16, name="quick"), tmp_path / "waiting"
+    make = process_workers(
+        "tests.serving.test_supervisor:opener_that_waits",
+        lambda voice: {"waiting": str(waiting) if voice is slow else "", "fake": fake_reference(voice)},
+        heartbeat=60.0,
+    )
+
+    async def main(pool):
+        (worker,) = pool.workers
+        waiting.touch()
+        pool.set_capacity(quick, Capacity())
+        os.kill(worker.pid, signal.SIGKILL)
+        await settles(lambda: worker.restarts == 1 and worker.up and worker.holds(quick))
+        assert not worker.holds(slow)
+        assert pool.admit(slow) is None
+        await plays(pool, quick)
+        waiting.unlink()
+        await plays(pool, slow)
+
+    isolated(main, slow, make=make, workers=1)
 
 
 BEREFT = """
