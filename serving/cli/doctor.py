@@ -113,6 +113,9 @@ def _named(options: argparse.Namespace) -> Iterator[CheckResult]:
         yield tell(
             "secret", lambda: f"{len(read_secret(Path(options.resume_secret)))} bytes in {options.resume_secret}"
         )
+    if options.voices and options.default_voice:
+        store = VoiceDirectory(Path(options.voices))
+        yield tell("default", lambda: f"{store.path(options.default_voice)}")
     if options.voice:
         yield tell("voice", lambda: f"{Bundle.open(Path(options.voice)).manifest.name} in {options.voice}")
 

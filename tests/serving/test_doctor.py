@@ -85,6 +85,7 @@ def test_a_folder_that_systemd_makes_is_no_fault_before_the_unit_has_started(ser
         ('tls-cert = "cert.pem"', "tls", "one of --tls-cert and --tls-key is missing"),
         ('keys = "none.jsonl"', "keys", "none.jsonl: cannot be read"),
         ('resume-secret = "short"', "secret", "short"),
+        ('default-voice = "zoee"', "default", "there is no voice 'zoee'"),
         ('host = "0.0.0.0"\nno-keys = false\nport = 0', "address", "without keys"),
     ],
 )
