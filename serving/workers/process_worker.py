@@ -327,9 +327,9 @@ class ProcessWorker:
         if self._started and not self._loading:
             self._take_streams()
 
-    def _wait_no_longer(self, connection: WorkerConnection) -> None:
+    def _wait_no_longer(self, connection: WorkerConnection | None) -> None:
         """A voice that takes long, or hangs, keeps a process that was started from no other voice's streams."""
-        if connection is self._connection and not self._open:
+        if connection and connection is self._connection and not self._open:
             self._late |= self._loading
             self._take_streams()
 
