@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seqgen.errors import SeqgenError
-from serving import listening, logs
+from serving import logs
 from serving.cli.options import (
     access_options,
     config_option,
@@ -27,6 +27,7 @@ from serving.cli.options import (
     positive,
     voice_options,
 )
+from serving.connections import listening
 from serving.first_process import leave_first_process
 from serving.scheduling.memory import default_budget
 from serving.voices.directory import VoiceDirectory

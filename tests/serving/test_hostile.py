@@ -83,7 +83,7 @@ def test_hostile_clients_cut_no_listener_and_keep_nothing(repository: Path) -> N
 @pytest.mark.soak
 def test_ten_minutes_of_hostile_clients_beside_sixteen_listeners(repository: Path) -> None:
     voice = repository / "egs/demo/voice"
-    found = siege(voice, listeners=16, attackers=24, seconds=600.0, warm=60.0, hold=3.0)
+    found = siege(voice, listeners=16, attackers=24, seconds=600.0, warm=120.0, hold=3.0)
     print(json.dumps(found))
     assert found["heard"]["failed"] == found["heard"]["refused"] == 0, found
     assert found["heard"]["underruns"] == 0, found

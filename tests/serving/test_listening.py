@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from seqgen.errors import SeqgenError
-from serving import listening
 from serving.cli.__main__ import main
+from serving.connections import listening
 from tests.serving.fakes import audio_file, tone
 from tests.serving.test_real_voice import start
 
