@@ -32,7 +32,7 @@ ORDER = (
 )
 # Modules in no folder: how every process logs, where the server listens and what it is in a container, which are below
 # all else, and what puts the folders together.
-OUTSIDE = ("logs", "listening", "first_process", "app", "reload", "ray_app")
+OUTSIDE = ("logs", "first_process", "app", "reload", "ray_app")
 FOLDERS = tuple(name for name in ORDER if name not in OUTSIDE)
 MOST_FOLDERS, MOST_FILES = 10, 9
 
