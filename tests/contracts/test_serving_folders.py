@@ -14,7 +14,6 @@ from tests.contracts.test_imports import HEAVY, arrows, module_name
 # From bottom to top; a module may import its own place and those below. A new folder gets its place here.
 ORDER = (
     "logs",
-    "listening",
     "first_process",
     "sound",
     "voices",
@@ -30,8 +29,8 @@ ORDER = (
     "client",
     "cli",
 )
-# Modules in no folder: how every process logs, where the server listens and what it is in a container, which are below
-# all else, and what puts the folders together.
+# Modules in no folder: how every process logs and what the first one of a container does, which are below all else, and
+# what puts the folders together.
 OUTSIDE = ("logs", "first_process", "app", "reload", "ray_app")
 FOLDERS = tuple(name for name in ORDER if name not in OUTSIDE)
 MOST_FOLDERS, MOST_FILES = 10, 9
