@@ -96,14 +96,8 @@ def prepare(
             _leave_out(list(broken.values()), recordings, corpus, tell)
             pieces, chosen = _parted(corpus, recordings, rate, max_seconds)
         utterances = [_placed(piece, resampled, out) for _, piece in pieces]
-        made = {
-            split: [piece for piece, name in zip(utterances, chosen, strict=True) if name == split] for split in SPLITS
-        }
+        made = _by_split(utterances, chosen, tell)
         counts = {split: len(members) for split, members in made.items()}
-        for split, members in made.items():
-            told = sum(bool(one.text) for one in members)
-            if 0 < told < len(members):
-                tell(f"left out: {told} transcripts of {split}, for {len(members) - told} of its utterances have none")
         about = {
             "corpus": corpus.name,
             "licence": corpus.licence,
@@ -116,6 +110,18 @@ def prepare(
         sources = [(one, names[one.recording or one.id], split) for split, members in made.items() for one in members]
         _publish(stage, out, made, {_SOURCES: _sources(root, sources), _MARKER: json.dumps(about, indent=2) + "\n"})
     return counts
+
+
+def _by_split(
+    utterances: Sequence[Utterance], chosen: Sequence[str], tell: Callable[[str], object]
+) -> dict[str, list[Utterance]]:
+    """The utterances of each split; transcripts of one that has them in part are told of, for they are left out."""
+    made = {split: [one for one, name in zip(utterances, chosen, strict=True) if name == split] for split in SPLITS}
+    for split, members in made.items():
+        told = sum(bool(one.text) for one in members)
+        if 0 < told < len(members):
+            tell(f"left out: {told} transcripts of {split}, for {len(members) - told} of its utterances have none")
+    return made
 
 
 def _sources(root: Path, sources: Sequence[tuple[Utterance, Path, str]]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import stat
@@ -12,6 +13,8 @@ from pathlib import Path
 
 from seqgen.errors import SeqgenError
 from seqgen.files.outputs import sync_folder
+
+_HERE, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
 
 
 @contextmanager
@@ -73,16 +76,37 @@ def _dress(work: Path, place: Path) -> None:
 
 
 def _move(work: Path, place: Path) -> None:
-    if not place.exists():
-        os.rename(work, place)
-        return
     old = Path(tempfile.mkdtemp(prefix=f".{place.name[:32]}.old.", dir=place.parent))
     try:
-        os.rename(place, old / "folder")
-        try:
-            os.rename(work, place)
-        except OSError:
-            os.rename(old / "folder", place)
-            raise
+        take_place(work, place, aside=old / "folder")
     finally:
         shutil.rmtree(old, ignore_errors=True)
+
+
+def take_place(work: Path, place: Path, *, aside: Path) -> None:
+    """A whole folder takes its place, in one step where the system has one.
+
+    What stood there then lies at ``work``, or at ``aside`` where two folders cannot change places.
+
+    Raises:
+        OSError: where it cannot; ``place`` is then as it was.
+    """
+    if not place.exists():
+        os.replace(work, place)
+    elif not exchanged(work, place):
+        os.replace(place, aside)
+        try:
+            os.replace(work, place)
+        except OSError:
+            os.replace(aside, place)
+            raise
+
+
+def exchanged(one: Path, other: Path) -> bool:
+    """Let two folders change places in one step; ``False`` where the system cannot."""
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return False
+    done: int = rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE)
+    return done == 0

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 
 _TURN = 0.002  # seconds after which others have theirs
 _SMALLEST, _LARGEST = 1 << 11, 1 << 14  # bytes parsed at once
 _QUICK = 0.0005  # seconds: a piece parsed in less is followed by a larger one
 
 
-class PacedInput:
+class PacedInput(ABC):
     """Input of one connection that is parsed piece by piece, with others' turns between.
 
     A read may bring a quarter of a megabyte, and that may be forty thousand chunks of a byte, or as many frames.
@@ -24,13 +25,13 @@ class PacedInput:
         self._size = _SMALLEST
         self._turn: asyncio.Handle | None = None
 
+    @abstractmethod
     def parse(self, data: bytes) -> None:
         """Parse a piece."""
-        raise NotImplementedError
 
+    @abstractmethod
     def may_parse(self) -> bool:
-        """Whether there is room for what more input would bring."""
-        raise NotImplementedError
+        """Tell whether there is room for what more input would bring."""
 
     def take_input(self, data: bytes) -> None:
         """Input has come; what is not parsed now is parsed later, and nothing more is read before."""

@@ -9,7 +9,6 @@ Nothing else is served. A link is not followed, as what it points to may be outs
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import re
@@ -23,6 +22,7 @@ from typing import Any
 
 from seqgen.bundle import LARGEST_MANIFEST, MANIFEST, Bundle
 from seqgen.errors import SeqgenError
+from seqgen.files import folders
 from seqgen.runtime import open_runtime
 from seqgen.runtime.replay import require_golden
 from serving.voices.installation import copy_bundle, require_modest
@@ -33,7 +33,6 @@ VOICE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 """Pattern of voice names: no separators, no leading dot, one case, so that a name is the same on every file system."""
 _STALE = 3600.0  # seconds after which work in progress was left by a crash
 _NO_LINKS = "links are not followed: install the voice with `seqgen-serve voices install`"
-_HERE, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
 
 
 def require_name(name: str) -> str:
@@ -186,15 +185,7 @@ class VoiceDirectory:
 
     def _swap(self, copy: Path, target: Path, work: Path) -> None:
         """Put a complete copy in place, in one step where the system has one."""
-        if not target.exists():
-            os.replace(copy, target)
-        elif not _exchanged(copy, target):
-            os.replace(target, work / "old")
-            try:
-                os.replace(copy, target)
-            except OSError:
-                os.replace(work / "old", target)
-                raise
+        folders.take_place(copy, target, aside=work / "old")
         _sync(self.directory)
 
     @contextmanager
@@ -219,16 +210,6 @@ class VoiceDirectory:
             with contextlib.suppress(OSError):
                 if time.time() - left.stat().st_mtime > _STALE:
                     shutil.rmtree(left, ignore_errors=True)
-
-
-def _exchanged(one: Path, other: Path) -> bool:
-    """Let two directories change places in one step; ``False`` where the system cannot."""
-    try:
-        rename = ctypes.CDLL(None, use_errno=True).renameat2
-    except (OSError, AttributeError):
-        return False
-    done: int = rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE)
-    return done == 0
 
 
 def _why_ignored(entry: os.DirEntry[str]) -> str:

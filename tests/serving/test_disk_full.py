@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 
 from seqgen.errors import SeqgenError
+from seqgen.files import folders
 from serving.app import App
 from serving.cli.__main__ import main
 from serving.http.keys import add_key, read_keys
 from serving.scheduling.request import StreamRequest
-from serving.voices import directory, installation
+from serving.voices import installation
 from serving.voices.directory import VoiceDirectory
 from tests.serving.fakes import SPEC, audio_file, everything, fake_vocoder, features_file, tone
 from tests.serving.live import Live, message, wait_for
@@ -67,7 +68,7 @@ def test_what_cannot_be_installed_leaves_the_old_voice_whole(tmp_path, tiny_bund
     before = store.version("zoe")
     module = {"copyfile": shutil, "_copy_file": installation, "mkdtemp": tempfile}.get(where, os)
     if where == "replace":  # a system where directories cannot change places, so the old one is moved away first
-        monkeypatch.setattr(directory, "_exchanged", lambda *_: False)
+        monkeypatch.setattr(folders, "exchanged", lambda *_: False)
     inner = getattr(module, where)
     with monkeypatch.context() as patch:
         patch.setattr(

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from tests.serving.live import wait_for
-from tests.serving.test_isolation import children
+from tests.serving.test_isolation import below, children
 
 # Takes itself for process 1, and gets orphans as it would.
 PROGRAM = """
@@ -67,16 +67,7 @@ print(heard, os.getpgid(0) == os.getpid(), flush=True)
 
 
 def zombies(of):
-    found = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{pid}/stat") as file:
-                state, parent = file.read().rsplit(")", 1)[1].split()[:2]
-        except OSError:
-            continue
-        if int(parent) == of and state == "Z":
-            found.append(int(pid))
-    return found
+    return [pid for pid, state in below(of) if state == "Z"]
 
 
 def test_orphans_are_reaped_and_processes_of_its_own_are_left_to_the_server(repository):

@@ -37,16 +37,20 @@ SILENCE = np.full((40, SPEC.n_mels), SPEC.silence, "<f4").tobytes()
 
 def children(of=None):
     """Process numbers of a process's children that run, each with its own; of this one's where none is given."""
-    found = []
+    running = [pid for pid, state in below(of or os.getpid()) if state != "Z"]
+    return [one for pid in running for one in (pid, *children(pid))]
+
+
+def below(parent):
+    """Process numbers of a process's own children, each with its state."""
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open(f"/proc/{pid}/stat") as file:
-                state, parent = file.read().rsplit(")", 1)[1].split()[:2]
+                state, above = file.read().rsplit(")", 1)[1].split()[:2]
         except OSError:
             continue
-        if int(parent) == (of or os.getpid()) and state != "Z":
-            found += [int(pid), *children(int(pid))]
-    return found
+        if int(above) == parent:
+            yield int(pid), state
 
 
 def isolated(body, vocoder, *, make=FAKES, patience=60.0, **options):

@@ -89,15 +89,15 @@ places = [
     (directory.shutil, "copyfile"),
     (directory.Bundle, "open"),
     (directory, "_sync"),
-    (directory, "_exchanged"),
+    (directory.folders, "exchanged"),
     None,
 ]
 if places[moment]:
     setattr(*places[moment], lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL))
 else:
     directory.VoiceDirectory._sweep = lambda self: None
-    inner = directory._exchanged
-    directory._exchanged = lambda *a: inner(*a) and os.kill(os.getpid(), signal.SIGKILL)
+    inner = directory.folders.exchanged
+    directory.folders.exchanged = lambda *a: inner(*a) and os.kill(os.getpid(), signal.SIGKILL)
 directory.VoiceDirectory(Path(sys.argv[1])).install(Path(sys.argv[2]), "zoe")
 """
 
