@@ -114,7 +114,7 @@ def sha256(path: Path) -> str:
 
 
 def is_bundle(directory: Path) -> bool:
-    """Whether a folder holds a bundle, whole or not."""
+    """Test of a folder for a bundle, whole or not."""
     return (directory / MANIFEST).is_file()
 
 
@@ -227,7 +227,7 @@ def _unchanged(manifest: Manifest, data: bytes) -> bool:
 
 
 def _fits_itself(manifest: Manifest) -> bool:
-    """Whether what is told twice is the same, and every count one that a voice can have."""
+    """Consistency of a manifest: what is told twice is the same, and every count one that a voice can have."""
     spec, features = manifest.spec, manifest.features
     counts = (manifest.symbols_per_sample, manifest.uniforms_per_sample, manifest.lanes, spec.up)
     return (

@@ -251,7 +251,7 @@ class App:
 
 
 def _failure(error: Exception, exchange: Exchange) -> HttpError:
-    """What a client is told of a failure that its answer has not begun before."""
+    """Answer to a request that failed before its answer had begun."""
     if isinstance(error, WorkerLost):
         return HttpError(503, f"{error}; try again in a second", [(b"retry-after", b"1")])
     return HttpError(500, f"internal error; see the server's log for request {exchange.request_id}")

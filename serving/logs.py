@@ -48,7 +48,7 @@ class TextFormatter(logging.Formatter):
 
 
 def _request_of(record: logging.LogRecord) -> dict[str, Any]:
-    """Which request a record is about."""
+    """Fields of the request that a record is about."""
     fields = dict(request_fields.get())
     if (request := getattr(record, "request", None)) is not None:
         fields["request"] = request

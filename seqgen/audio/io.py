@@ -55,7 +55,7 @@ class Level:
     samples: int
 
     def described(self) -> str:
-        """What is to be said of a recording that lies at full scale or beyond it."""
+        """Remark on a recording that lies at full scale or beyond it."""
         share = f"{self.full} of {self.samples} samples ({100 * self.full / self.samples:.2g} %)"
         if self.peak > 1:
             return f"reaches {self.peak:.3g}, and full scale is 1: {share} at or beyond it are clamped; lower its gain"
@@ -104,7 +104,7 @@ def _opened(source: Source, layout: Layout | None = None) -> Iterator[soundfile.
 
 @contextmanager
 def _bytes(source: Source, layout: Layout) -> Iterator[Any]:
-    """What libsndfile is given: a path, by which it reads without a call back per block, or a view of patched bytes."""
+    """Input of libsndfile: a path, by which it reads without a call back per block, or a view of patched bytes."""
     path = os.fspath(source) if isinstance(source, (str, os.PathLike)) else None
     if layout.plain:
         yield source if path is None else os.fsencode(path)
@@ -189,7 +189,7 @@ def _about(file: soundfile.SoundFile) -> AudioInfo:
 
 
 def level(path: Source) -> Level:
-    """How loud a recording is, by decoding it block by block.
+    """Level of a recording, by decoding it block by block.
 
     Raises:
         SeqgenError: as :func:`read`, whatever its length.

@@ -1,4 +1,4 @@
-"""What every command line does around its commands: signals, standard streams, errors in one line, the exit status."""
+"""Frame of every command line: signals, standard streams, errors in one line, the exit status."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def _of_system(error: OSError) -> str:
 
 
 def _nobody_reads() -> bool:
-    """Whether it is standard output whose reader went away."""
+    """Test of an error for a standard output whose reader went away."""
     try:
         watch = select.poll()
         watch.register(sys.stdout.fileno(), select.POLLOUT)

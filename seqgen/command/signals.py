@@ -94,7 +94,7 @@ def _leave(number: int) -> None:
 
 
 def _importing(frame: FrameType | None) -> bool:
-    """Whether a module is being imported below this frame."""
+    """Test of a frame for an import that is under way below it."""
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
             return True

@@ -65,7 +65,7 @@ def audio_path(directory: Path, value: str) -> Path:
 
 
 def is_there(path: Path) -> bool:
-    """Whether there is such a file; not so where no file could have that name."""
+    """Existence of a file; not so where no file could have that name."""
     try:
         return path.is_file()
     except OSError:  # longer than a name may be, or in a folder that may not be looked into
@@ -258,7 +258,7 @@ def _contradictions(given: Tables, key: str, samples: int, rate: int) -> Iterato
 
 
 def too_short(samples: int, rate: int, shortest: Mapping[str, float]) -> str:
-    """What a stretch is too short for; "" where it is long enough. ``shortest``: statistic to seconds."""
+    """Statistics that a stretch is too short for; "" where it is long enough. ``shortest``: statistic to seconds."""
     lacking = [f"{name} ({1000 * seconds:.1f} ms)" for name, seconds in shortest.items() if samples < seconds * rate]
     return f"lasts {1000 * samples / rate:.3g} ms, too short for {', '.join(lacking)}" if lacking else ""
 
@@ -275,7 +275,7 @@ def _short(given: Tables, headers: Mapping[str, io.AudioInfo], shortest: Mapping
 
 
 def level_of(path: Path, header: io.AudioInfo) -> tuple[str, str]:
-    """What is wrong with a recording when it is decoded, and what is to be said of a usable one: words after its id."""
+    """Fault of a recording that shows when it is decoded, and the remark on a usable one: words after its id."""
     try:
         level = io.level(path)
     except SeqgenError as error:

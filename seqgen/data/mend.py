@@ -239,7 +239,7 @@ class _Mending:
         return checks.audio_path(self.given.directory, value)
 
     def _span(self, key: str, row: Row, headers: Mapping[str, io.AudioInfo]) -> tuple[str, int, int]:
-        """As :func:`checks.span`, after a segment was clipped to its recording."""
+        """Span of a segment as :func:`checks.span` reads it, after it was clipped to its recording."""
         given = self.given
         if given.segments.present:
             fields = row.value.split()

@@ -84,7 +84,7 @@ def require_writable(path: str | os.PathLike[str]) -> None:
 
 
 def is_stream(path: str | os.PathLike[str]) -> bool:
-    """Whether a path names what is written through and never replaced: a device, a pipe, an open descriptor.
+    """Test of a path for what is written through and never replaced: a device, a pipe, an open descriptor.
 
     Raises:
         SeqgenError: where links lead in a circle.
@@ -271,7 +271,7 @@ def _reserve(handle: int, size: int) -> None:
 
 
 def _followed(path: Path) -> tuple[Path, int | None]:
-    """What lies behind all links; where one is an open descriptor of this process, that."""
+    """Path behind all links; where one is an open descriptor of this process, that."""
     for _ in range(_LINKS):
         name = os.path.join(os.path.realpath(path.parent), path.name)
         if found := _DESCRIPTOR.fullmatch(name):

@@ -37,12 +37,12 @@ class Owner:
 
     @property
     def elsewhere(self) -> bool:
-        """Whether it ran on another host, whose processes cannot be seen."""
+        """Test for an owner on another host, whose processes cannot be seen."""
         return self.host != socket.gethostname()
 
     @property
     def alive(self) -> bool:
-        """Whether that very process still runs here; another one that was given its number does not count."""
+        """Life of the owner: that very process still runs here; another with its number does not count."""
         began = _began(self.pid)
         return began != "" and began == self.began
 

@@ -62,7 +62,7 @@ class Judge(ABC):
 
     @abstractmethod
     def heard(self, text: str, reference: npt.NDArray[np.float32], audio: npt.NDArray[np.float32]) -> Judgement:
-        """As :meth:`judge`, of both at ``RATE``."""
+        """Judgement as :meth:`judge` gives it, of both at ``RATE``."""
 
 
 class WordErrors(Judge):

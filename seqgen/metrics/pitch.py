@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -39,7 +40,12 @@ def f0_errors(
         tracker: :func:`seqgen.audio.pitch.f0` or :func:`seqgen.audio.pitch.harvest`.
     """
     first, second = aligned(reference, synthetic)
-    (hz, voiced), (other_hz, other_voiced) = tracker(first, rate), tracker(second, rate)
+    (hz, voiced), (other_hz, other_voiced) = (_tracked(tracker, one.tobytes(), rate) for one in (first, second))
     both = voiced & other_voiced
     rmse = float(np.sqrt(np.square(np.log(hz[both] / other_hz[both])).mean())) if both.any() else math.nan
     return F0Errors(rmse, float((voiced != other_voiced).mean()))
+
+
+@functools.lru_cache(maxsize=4)  # a recording is compared with several resyntheses of it, one after the other
+def _tracked(tracker: Callable[[npt.NDArray[Any], int], Track], samples: bytes, rate: int) -> Track:
+    return tracker(np.frombuffer(samples, np.float64), rate)

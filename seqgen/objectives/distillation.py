@@ -251,13 +251,13 @@ class Distillation(Objective):
         return -float(self._density().log_density(params, x[..., 0])[:, _heard(batch)].mean())
 
     def _middle(self, batch: Any) -> Any:
-        """What is looked at of a batch, behind as much of its past as student and teacher reach back."""
+        """Stretch of a batch that is looked at, behind as much of its past as student and teacher reach back."""
         reach = max((network.body.spec.context or 1) - 1 for network in (self.generator, self.teacher))
         return middle(batch, self.config.longest, hop=self.generator.hop, reach=reach)
 
 
 def _heard(batch: Any) -> slice:
-    """What counts of the one row of a batch."""
+    """Part that counts of the one row of a batch."""
     return slice(0 if batch.skip is None else int(batch.skip[0]), int(batch.lengths[0]))
 
 

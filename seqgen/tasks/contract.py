@@ -194,7 +194,7 @@ class Task(ABC):
         """Refuse, before a training begins, data that make no sense with the run's settings; by default nothing."""
 
     def warnings(self, networks: Mapping[str, nn.Module]) -> list[str]:
-        """What is likely to be a mistake in how these networks are trained, a line each; by default nothing."""
+        """Likely mistakes in how these networks are trained, a line each; by default none."""
         return []
 
     @final

@@ -37,5 +37,5 @@ def learning_rate(settings: TrainConfig, step: int, peak: float | None = None) -
 
 
 def depends_on_length(settings: TrainConfig) -> bool:
-    """Whether rates on the way depend on how many steps there are in all."""
+    """Test of a schedule for rates on the way that depend on how many steps there are in all."""
     return settings.schedule == "cosine"

@@ -218,7 +218,7 @@ def _file_words(file: Path, probe: argparse.ArgumentParser, aside: set[str]) -> 
 
 
 def _words(file: Path, key: str, value: Any, action: argparse.Action) -> list[str]:
-    """What one key of a file is on a command line."""
+    """Words of a command line that one key of a file stands for."""
     if action.nargs == 0:
         if not isinstance(value, bool):
             raise SeqgenError(f"{file}: {key}: {value!r} is neither true nor false", remedy=f"write {key} = true")

@@ -29,7 +29,7 @@ class AsyncClientStream:
 
     @property
     def ready(self) -> dict[str, Any]:
-        """As :attr:`ClientStream.ready`."""
+        """Server's ``ready`` message, as :attr:`ClientStream.ready`."""
         return self._protocol.ready
 
     async def open(self) -> None:
@@ -38,7 +38,7 @@ class AsyncClientStream:
         self._listener = asyncio.create_task(self._listen())
 
     async def send(self, block: bytes | npt.NDArray[Any]) -> None:
-        """As :meth:`ClientStream.send`."""
+        """Input for the stream, as :meth:`ClientStream.send` takes it."""
         await self._say(lambda: self._protocol.say(block))
 
     async def finish(self) -> None:

@@ -19,7 +19,7 @@ _BUSY_CODES = frozenset({"worker_lost", "overloaded"})
 
 
 def temporary(error: Exception) -> bool:
-    """Whether the same request may succeed later: the network, a restart or a full server, not a mistake in it."""
+    """Test for an error after which the same request may succeed later: the network, a restart or a full server."""
     if isinstance(error, ServerError):
         return error.retry_after is not None or error.status in _AWAY or error.code in _BUSY_CODES
     return not isinstance(error, ssl.SSLCertVerificationError)
@@ -55,7 +55,7 @@ class Backoff:
 
     @property
     def resumable(self) -> bool:
-        """Whether another attempt may come, so that what is sent has to be kept for it."""
+        """Prospect of another attempt, for which what is sent has to be kept."""
         return bool(self._left) or self._broken is not None
 
     def progress(self) -> None:

@@ -59,7 +59,7 @@ class Connection(Protocol):
         """Address of the other side; empty for a Unix socket."""
 
     def state(self) -> tuple[State, object]:
-        """What it waits for, and a token that is another one each time that the waiting begins anew."""
+        """Wait of a connection: for what, and a token that is another one each time that the waiting begins anew."""
 
     def drop(self) -> None:
         """End it at once."""
@@ -151,7 +151,7 @@ class ConnectionBudget:
         connection.drop()
 
     def _origin(self, peer: str) -> str:
-        """What connections of one address are counted by; empty for those that are counted in all only."""
+        """Key that connections of one address are counted by; empty for those that are counted in all only."""
         try:
             address = ipaddress.ip_address(peer.partition("%")[0])
         except ValueError:

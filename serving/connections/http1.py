@@ -178,7 +178,7 @@ class HttpConnection(PacedInput, H11Protocol):
             self.transport.close()
 
     def _should_upgrade(self) -> bool:
-        """Whether a request is to become a WebSocket; one that names none or another version is answered as HTTP."""
+        """Test for a request that is to become a WebSocket; of none or another version it is answered as HTTP."""
         given = dict(self.headers)
         meant = self.scope["method"] == "GET" and self.scope["http_version"] == "1.1"
         return meant and b"sec-websocket-key" in given and self._get_upgrade() == b"websocket"

@@ -31,7 +31,7 @@ class PacedInput(ABC):
 
     @abstractmethod
     def may_parse(self) -> bool:
-        """Tell whether there is room for what more input would bring."""
+        """Room for what more input would bring."""
 
     def take_input(self, data: bytes) -> None:
         """Input has come; what is not parsed now is parsed later, and nothing more is read before."""

@@ -125,7 +125,7 @@ class OriginPolicy:
         return host
 
     def _own(self, host: Authority, scope: Scope) -> bool:
-        """Whether a host is this machine's loopback, or the address that the connection came to."""
+        """Test of a host for this machine's loopback, or the address that the connection came to."""
         if host.name == "localhost":
             return True
         try:
@@ -151,7 +151,7 @@ class OriginPolicy:
 
 
 def is_preflight(scope: Scope) -> bool:
-    """Whether a browser asks if a page of another origin may send a request (WHATWG Fetch, section 4.8)."""
+    """Test for a browser's question if a page of another origin may send a request (WHATWG Fetch, section 4.8)."""
     return (
         scope["type"] == "http"
         and scope["method"] == "OPTIONS"

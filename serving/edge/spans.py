@@ -77,7 +77,7 @@ class TraceContext:
 
 
 def _valid(version: str, trace: str, parent: str, _: str, rest: str | None) -> bool:
-    """Whether the parts of a ``traceparent`` are valid; later versions may add something at the end."""
+    """Validity of the parts of a ``traceparent``; later versions may add something at the end."""
     known = version != "ff" and (version != "00" or rest is None)
     return known and set(trace) != {"0"} and set(parent) != {"0"}
 
@@ -187,7 +187,7 @@ class GivenIds:
         return int(self.context.span_id, 16)
 
     def is_trace_id_random(self) -> bool:
-        """Whether samplers may go by the identifier's bits."""
+        """Randomness of the identifiers: samplers may go by their bits."""
         return not self.context.parent
 
 

@@ -36,7 +36,7 @@ class WholeAnswer:
 
     @staticmethod
     def needed(scope: Scope) -> bool:
-        """Whether the answer to a request has to be kept."""
+        """Test for a request whose answer has to be kept."""
         return scope["type"] == "http" and scope.get("http_version") == "1.0"
 
     async def send(self, message: Message) -> None:

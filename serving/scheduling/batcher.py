@@ -229,7 +229,7 @@ class Batcher:
         return (lead, lead < MAX_LEAD) if lead < MAX_LEAD or slot.pipeline.request.eager else None
 
     def _ready(self, key: StreamKey, now: float, slot: Slot) -> bool:
-        """Whether a stream can be stepped; those that have ended leave."""
+        """Readiness of a stream to be stepped; those that have ended leave."""
         shape = slot.pipeline.shape(1)
         if slot.pipeline.finished:
             self._leave(key, now=now)

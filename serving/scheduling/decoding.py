@@ -28,7 +28,7 @@ class DecodedBody(ABC):
     @property
     @abstractmethod
     def open(self) -> bool:
-        """Whether it has been found to be a recording or features; raises what was found against it."""
+        """Finding that the body is a recording or features; raises what was found against it."""
 
     @abstractmethod
     def take(self) -> Block | None:
@@ -37,7 +37,7 @@ class DecodedBody(ABC):
     @property
     @abstractmethod
     def over(self) -> bool:
-        """Whether every block has been taken."""
+        """End of the body: every block has been taken."""
 
     def close(self) -> None:
         """Nobody needs the rest."""
@@ -180,7 +180,7 @@ class ThreadedBody(DecodedBody):
 
     @property
     def running(self) -> bool:
-        """Whether its thread works or waits."""
+        """Life of the decoding thread: it works or waits."""
         return self._thread.is_alive()
 
     def close(self) -> None:

@@ -40,7 +40,7 @@ class MemoryBudget:
         self.held = self.refused = 0
 
     def fits(self, size: int) -> bool:
-        """Whether there is room for so many bytes now."""
+        """Room for so many bytes now."""
         return self.total is None or self.held + size <= self.total
 
     def share(self, size: int = 0) -> MemoryShare:
@@ -77,7 +77,7 @@ class MemoryShare:
         return True
 
     def grow(self, size: int) -> None:
-        """As :meth:`try_grow`.
+        """More bytes for the share, as :meth:`try_grow` takes them.
 
         Raises:
             OutOfMemoryBudget: where there is no room.

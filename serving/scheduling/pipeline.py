@@ -76,7 +76,7 @@ class StreamPipeline:
             self._body = self._decode(body)
 
     def shape(self, frames: int) -> tuple[int, int, float] | None:
-        """As :meth:`VocoderStream.shape`, after taking as much of the input as that needs and is there.
+        """Shape of the next step, as :meth:`VocoderStream.shape`, after taking as much input as it needs and is there.
 
         Raises:
             SeqgenError: for what is wrong with the input.
@@ -98,7 +98,7 @@ class StreamPipeline:
 
     @property
     def decoding(self) -> bool:
-        """Whether the body is complete, and the next block of it is still being decoded."""
+        """State of a body that is complete while its next block is still being decoded."""
         return self._body is not None and not self._body.over
 
     def close(self) -> None:
@@ -124,7 +124,7 @@ class StreamPipeline:
 
     @property
     def _exhausted(self) -> bool:
-        """Whether no block will come any more."""
+        """End of the input: no block will come any more."""
         return self._body.over if self._body is not None else self._complete and not self._rest
 
     @property

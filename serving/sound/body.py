@@ -282,7 +282,7 @@ def _too_many_parts() -> SeqgenError:
 
 @contextmanager
 def _untrusted(reader: SlicedReader | None = None) -> Iterator[None]:
-    """Whatever a body brings about that is no fault of this machine becomes a refusal of the body."""
+    """Guard around a body: whatever it brings about that is no fault of this machine becomes a refusal of it."""
     try:
         yield
     except (OSError, MemoryError, SeqgenError):

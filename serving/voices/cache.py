@@ -44,7 +44,7 @@ class _CachedVoice:
 
 @dataclass(frozen=True)
 class _Quarantine:
-    """Why one version of a voice is not offered, and when it is tried again, after so many failures."""
+    """Quarantine of one version of a voice: why it is not offered, when it is tried again, after how many failures."""
 
     version: VoiceVersion
     reason: str
@@ -149,7 +149,7 @@ class VoiceCache:
         return entry.voice
 
     async def find_any(self, name: str | None = None) -> LoadedVoice:
-        """As :meth:`find`; where a request may still name its voice later, one that is open stands in for it."""
+        """Voice as :meth:`find` gives it; where a request may name its own later, one that is open stands in."""
         try:
             return await self.find(name)
         except VoiceRequired:
@@ -187,8 +187,8 @@ class VoiceCache:
             await self._newest(name, version, offered=True)
 
     async def _sound(self, name: str, version: VoiceVersion) -> bool:
-        """Whether the files of a voice that has been opened are what they were; what is held of it is served all the
-        same, but no worker could open it again."""
+        """Soundness of the files of a voice that has been opened: they are what they were. If not, what is
+        held of it is served all the same, but no worker could open it again."""
         if name in self._hanging:
             return False
         try:

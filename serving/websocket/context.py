@@ -88,7 +88,7 @@ class StreamContext:
             self._host.perform(self._last_words(failure))
 
     def _last_words(self, failure: Exception | None) -> Sequence[Action]:
-        """What is to be said of the context's end."""
+        """Words about the context's end."""
         protocol, number, of_request = self._host.protocol, self.number, {"request": self._host.request_id}
         match failure:
             case None:

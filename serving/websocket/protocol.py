@@ -123,7 +123,7 @@ class StreamProtocol:
 
     @property
     def idle(self) -> bool:
-        """Whether no context is open."""
+        """State of a connection without an open context."""
         return not self._closing
 
     def receive_text(self, message: str) -> list[Action]:
@@ -307,7 +307,7 @@ def _parsed(message: str) -> Any:
 
 
 def _mistake_in(key: str, value: object) -> str:
-    """What is wrong with a field of ``init``, whatever the voice; or nothing."""
+    """Mistake in a field of ``init``, whatever the voice; or nothing."""
     if key not in _FIELDS:
         return f"init has no '{key[:40]}'; {nearest(key[:40], _FIELDS)}"
     if type(value) not in _FIELDS[key]:

@@ -338,12 +338,12 @@ class WorkerPool:
 
     @property
     def full(self) -> bool:
-        """Whether every slot is taken, of those that there are and of those of the workers that are up."""
+        """Fullness of the pool: every slot is taken, of all that there are and of those of workers that are up."""
         free = any(self._free[number] for number, worker in enumerate(self.workers) if worker.up)
         return self.busy >= self.slots or not free
 
     def carries(self, vocoder: StreamingVocoder) -> bool:
-        """Whether the time of any worker suffices for one more listener of a voice now."""
+        """Test for a worker whose time suffices for one more listener of a voice now."""
         price = self.capacity(vocoder).shared
         return self.admission.free(price, lambda number: self._pace(number, vocoder)) > 0
 
@@ -358,7 +358,7 @@ class WorkerPool:
         return True
 
     def open_somewhere(self, vocoder: StreamingVocoder) -> bool:
-        """Whether any worker could take a stream of a voice, were it idle."""
+        """Test for a worker that could take a stream of a voice, were it idle."""
         return any(worker.up and worker.holds(vocoder) for worker in self.workers)
 
     def fail(self) -> None:

@@ -37,7 +37,7 @@ class Worker(Protocol):
 
     @property
     def tended(self) -> bool:
-        """Whether somebody would start it again; where not, the server is of no use any more."""
+        """Care for the worker: somebody would start it again; where not, the server is of no use any more."""
 
     @property
     def restarts(self) -> int:
@@ -48,7 +48,7 @@ class Worker(Protocol):
         """Slowdown of its calls, see :class:`serving.scheduling.admission.Pace`."""
 
     def holds(self, vocoder: StreamingVocoder) -> bool:
-        """Whether it has a voice open, or may open it: nobody is sent there for one that it failed to open."""
+        """Test for a voice that it has open, or may open: nobody is sent there for one that it failed to open."""
 
     def start(self) -> None:
         """Begin; see :meth:`ready`."""

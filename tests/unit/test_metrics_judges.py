@@ -91,6 +91,20 @@ def test_pitch_errors_are_by_the_tracker_that_is_asked() -> None:
     assert math.isnan(deaf.log_f0_rmse)
 
 
+def test_a_recording_is_tracked_once_for_all_that_is_compared_with_it() -> None:
+    heard: list[int] = []
+
+    def tracker(audio: Any, rate: int) -> Any:
+        heard.append(len(audio))
+        return pitch.harvest(audio, rate)
+
+    found = [f0_errors(tone(150), tone(hz), RATE, tracker) for hz in (160, 170)]
+    assert len(heard) == 3
+    assert found == [f0_errors(tone(150), tone(hz), RATE, pitch.harvest) for hz in (160, 170)]
+    f0_errors(tone(150)[:-1], tone(160), RATE, tracker)  # another stretch is another recording
+    assert len(heard) == 5
+
+
 @pytest.mark.parametrize("samples", [1, 39, 40, 333, 2400])
 def test_world_keeps_the_length_and_makes_the_same_again(samples: int) -> None:
     audio = tone(150)[:samples]

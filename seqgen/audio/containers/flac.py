@@ -34,7 +34,7 @@ _CRC8, _CRC16 = _remainders(8, 0x07), _remainders(16, 0x8005)
 
 
 def _proves(frame: bytes) -> bool:
-    """Whether the last two bytes are the check of the others."""
+    """Check of a frame by its last two bytes, a CRC-16 of the others."""
     crc = 0
     for byte in frame:
         crc = (crc << 8 & 0xFFFF) ^ _CRC16[crc >> 8 ^ byte]

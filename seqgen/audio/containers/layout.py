@@ -36,12 +36,12 @@ class Layout:
 
     @property
     def plain(self) -> bool:
-        """Whether the file can be read as it is."""
+        """Plainness of a file: it can be read as it is."""
         return not (self.patches or self.prefix or self.closed)
 
 
 def unknown(declared: int, there: int) -> bool:
-    """Whether a declared size means that its writer did not know it."""
+    """Test of a declared size for those by which writers say that they did not know it."""
     if declared == 0:
         return there > 0
     return declared > there and (declared >= _BEYOND or any(declared in values for values in _UNKNOWN))

@@ -42,7 +42,7 @@ def wav(file: BinaryIO, size: int, head: bytes) -> Layout:
 
 
 def _ends_here(file: BinaryIO, position: int, size: int, order: str) -> bool:
-    """Whether nothing but chunks follows: then a length of 0 is meant."""
+    """Test of what follows a chunk: where it is nothing but chunks, a length of 0 is meant."""
     for name, place, length in chunks(file, position, size, lambda raw: struct.unpack(f"{order}4sI", raw)):
         if not all(32 <= byte < 127 for byte in name) or unknown(length, size - place):
             return False

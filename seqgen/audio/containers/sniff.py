@@ -14,7 +14,7 @@ _WAVE64 = bytes.fromhex("726966662e91cf11a5d628db04c10000")
 
 
 def layout(file: BinaryIO) -> Layout:
-    """What a recording's container says of its length, held against what is there.
+    """Layout of a recording's container: what it says of its length, held against what is there.
 
     The stream's position is put back to the start of the file.
 

@@ -16,7 +16,7 @@ from seqgen.errors import SeqgenError
 
 
 def _said(file: Path, recordings: list[Path], columns: Sequence[str]) -> dict[Path, Entry]:
-    """What the table says of each recording.
+    """Entries of the table, by recording.
 
     Raises:
         SeqgenError: for a line that names no recording, several, or one that has a line already, and for a recording

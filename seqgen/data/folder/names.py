@@ -69,7 +69,7 @@ def _rest(path: str) -> str:
 
 
 def _legible(text: str) -> bool:
-    """Whether :func:`kaldi_name` keeps every letter and digit."""
+    """Legibility of a name: :func:`kaldi_name` keeps every letter and digit."""
     return all(
         character.isascii() or not character.isalnum() or unicodedata.combining(character)
         for character in unicodedata.normalize("NFKD", text)

@@ -51,7 +51,7 @@ class Scan:
 
 
 def _odd(path: Path) -> bool:
-    """Whether a name cannot stand in a table: bytes that are not UTF-8, or a line end."""
+    """Test for a name that cannot stand in a table: bytes that are not UTF-8, or a line end."""
     text = str(path)
     return any("\ud800" <= character <= "\udfff" or character in "\n\r" for character in text)
 
