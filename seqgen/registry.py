@@ -94,6 +94,7 @@ MODELS = Registry(
         "wavenet": "seqgen.models.wavenet:WaveNet",
         "wavenet-context": "seqgen.models.wavenet_context:ContextWaveNet",
         "recurrent": "seqgen.models.recurrent:Recurrent",
+        "recurrent-encoder": "seqgen.models.recurrent_encoder:RecurrentEncoder",
         "separable-critic": "seqgen.models.separable_critic:SeparableCritic",
         "concatenated-critic": "seqgen.models.concatenated_critic:ConcatenatedCritic",
         "resonance": "seqgen.models.resonance:Resonance",

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from seqgen.models.critic import Critic
+from seqgen.models.encoder import Encoder
 from seqgen.stream import verify as streams
 from seqgen.stream.contract import Streamable
 
@@ -21,8 +22,31 @@ def verify(model: nn.Module) -> None:
     if isinstance(model, Streamable):
         streams.verify(model, length=30)
         return
-    assert isinstance(model, Critic), f"{type(model).__name__} is neither a Streamable nor a Critic"
+    if isinstance(model, Encoder):
+        check_columns(model)
+        return
+    assert isinstance(model, Critic), f"{type(model).__name__} is neither a Streamable, an Encoder nor a Critic"
     check_scores(model)
+
+
+def check_columns(encoder: Encoder) -> None:
+    """Law of columns: a row's are those that it has alone, whatever its padding; behind its end they are zeros; and its
+    symbols matter."""
+    generator = torch.Generator().manual_seed(0)
+    symbols = torch.randint(encoder.vocab_size, (3, 12), generator=generator)
+    lengths = torch.tensor([12, 1, 7])
+    with torch.no_grad():
+        columns = encoder(symbols, lengths)
+        assert columns.shape == (3, 12, encoder.out_dim), f"12 symbols of 3 rows have columns {list(columns.shape)}"
+        for row, length in enumerate(lengths.tolist()):
+            assert not columns[row, length:].any(), f"row {row} has columns behind its end"
+            alone = encoder(symbols[row : row + 1, :length], lengths[row : row + 1])[0]
+            near = torch.allclose(alone, columns[row, :length], rtol=_TOLERANCE, atol=_TOLERANCE)
+            assert near, f"row {row} has other columns where it is alone, without padding"
+        other = (symbols + 1) % encoder.vocab_size
+        padded = torch.where(torch.arange(12)[None] < lengths[:, None], symbols, other)
+        assert torch.equal(encoder(padded, lengths), columns), "columns depend on what the padding holds"
+        assert not torch.allclose(encoder(other, lengths), columns), "columns do not depend on the symbols"
 
 
 def check_scores(critic: Critic) -> None:

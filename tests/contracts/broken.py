@@ -19,6 +19,7 @@ from seqgen.flows.affine import AffineAutoregressive
 from seqgen.generation.autoregressive import AutoRegressive, language_model
 from seqgen.generation.contract import DensityExample, GeneratorState
 from seqgen.models.critic import Critic
+from seqgen.models.encoder import Encoder
 from seqgen.nets.layers import CausalConv1d
 from seqgen.noise import Key
 from seqgen.objectives.contract import Loss, Objective, ObjectiveExample, Rows
@@ -48,6 +49,17 @@ class Foreseeing(Streamable[Tensor]):
 
     def step(self, x: Tensor, state: Tensor, cond: Any = None) -> tuple[Tensor, Tensor]:
         return torch.cat([x[:, 1:], x[:, -1:]], dim=1), x[:, -1:]
+
+
+class Padded(Encoder):
+    """An encoder that gives columns of padding."""
+
+    @classmethod
+    def examples(cls) -> Iterable[Padded]:
+        return [cls(vocab_size=5, out_dim=1)]
+
+    def columns(self, symbols: Tensor, lengths: Tensor) -> Tensor:
+        return symbols[..., None] + 1.0
 
 
 class Transposed(Critic):
