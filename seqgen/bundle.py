@@ -1,11 +1,13 @@
 """A bundle: a directory that explains and proves itself, and all that a runtime needs.
 
-    manifest.json        what it is: features, state table, licence, provenance, sha256 and size of every file
+    manifest.json        what it is: kind, state table, licence, provenance, sha256 and size of every file
     config.yaml          the resolved configuration of the run that made it
     weights.safetensors  the parameters; the graphs point into this file, so they are stored once
     initial.safetensors  the state of one fresh stream
-    step.onnx            elements and features in, distributions out (teacher forcing, likelihood)
-    loop.onnx            features and uniforms in, audio out: the whole sampling loop in one call
+    step.onnx            elements (and features) in, distributions out (teacher forcing, likelihood)
+    loop.onnx            uniforms (and features) in, audio or symbols out: the whole sampling loop in one call
+    encoder.onnx         a translator's source in, the columns that its targets are conditioned on out
+    tokenizer.json       what makes symbols of text; a translator's source has source_tokenizer.json
     program.json         the same network as a list of ops, for the native engine
     engine.safetensors  its tensors, rounded: in a bundle for that engine only, instead of weights, state and graphs
     prediction.safetensors  matrices of the linear prediction, where the voice has one
@@ -20,10 +22,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -34,68 +36,13 @@ from seqgen import config
 from seqgen.errors import SeqgenError
 from seqgen.files.folders import replacing_folder
 from seqgen.files.inputs import in_utf8
-from seqgen.spec import FeatureSpec, StateLeaf, StreamSpec
+from seqgen.manifest import FORMAT, KINDS, FileEntry, Manifest, named
 
-FORMAT = 1
 MANIFEST = "manifest.json"
 LARGEST = 1 << 31  # no file of a bundle may claim more bytes than this
 LARGEST_MANIFEST = 1 << 24  # nor its manifest have more
-_MOST = 1 << 24  # that any count of a manifest may be, far beyond every voice's
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-
-
-@dataclass(frozen=True)
-class FileEntry:
-    """One file of a bundle: plain name, lower-case hexadecimal sha256, size in bytes."""
-
-    name: str
-    sha256: str
-    size: int
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """Manifest of a bundle: what it says of itself.
-
-    Attributes:
-        name, kind: a label, and what the bundle does (``vocoder``: features in, audio out).
-        sample_rate: Hz. features: the front end it was trained on; its signature must match what is fed.
-        speakers: names behind the one-hot that follows the features; empty for one voice.
-        codec: how elements make samples. symbols_per_sample: elements per sample.
-        uniforms_per_sample: uniform numbers that one sample takes.
-        spec: the whole as a stream: ``in_dim`` channels a frame, ``up`` samples a frame, ``latency`` in samples.
-        ahead: samples beyond those of a call whose noise (or elements) it is given too, as the next call is again.
-        lanes: samples that are made side by side, in lanes each of which is equally far behind the one before.
-        state: path, shape and dtype of every state leaf, in the graphs' order.
-        licence, provenance: who may use it, and how it was made.
-        files: every other file of the directory.
-        digest: sha256 of the canonical manifest without this field.
-        format: version of this layout.
-    """
-
-    name: str
-    kind: str
-    sample_rate: int
-    features: FeatureSpec
-    feature_signature: str
-    speakers: tuple[str, ...]
-    codec: str
-    symbols_per_sample: int
-    uniforms_per_sample: int
-    spec: StreamSpec
-    state: tuple[StateLeaf, ...]
-    licence: str
-    provenance: Mapping[str, str]
-    files: tuple[FileEntry, ...] = ()
-    digest: str = ""
-    format: int = FORMAT
-    ahead: int = field(default=0, metadata={"later": True})
-    lanes: int = field(default=1, metadata={"later": True})
-
-    @property
-    def feeds_back(self) -> bool:
-        """Whether the voice reads what it drew, so that one rounding makes other audio from there on."""
-        return any(leaf.name == "previous" for leaf in self.state)
+M = TypeVar("M", bound=Manifest)
 
 
 def _canonical(manifest: Manifest) -> bytes:
@@ -123,7 +70,7 @@ class Bundle:
 
     Example:
         >>> bundle = Bundle.open(Path("egs/demo/voice"))            # doctest: +SKIP
-        >>> bundle.manifest.sample_rate                             # doctest: +SKIP
+        >>> bundle.require(VocoderManifest).sample_rate             # doctest: +SKIP
         16000
     """
 
@@ -147,6 +94,19 @@ class Bundle:
                     f"{path}: not listed in the manifest", remedy="remove it; a bundle holds no other files"
                 )
         return Bundle(directory, manifest)
+
+    def require(self, kind: type[M]) -> M:
+        """The manifest of a bundle that has to be of this kind.
+
+        Raises:
+            SeqgenError: for a bundle of another kind, in one line.
+        """
+        if not isinstance(self.manifest, kind):
+            raise SeqgenError(
+                f"{self.directory}: a bundle of the kind '{self.manifest.kind}' ({self.manifest.does})",
+                remedy=f"give one of the kind {named(kind)}",
+            )
+        return self.manifest
 
     def path(self, name: str) -> Path:
         """The path of one listed file.
@@ -205,18 +165,26 @@ def read_manifest(directory: Path) -> Manifest:
     if not isinstance(plain, dict) or plain.get("format") != FORMAT:
         got = plain.get("format") if isinstance(plain, dict) else type(plain).__name__
         raise SeqgenError(f"{path}: bundle format {got!r}", remedy=f"this version reads format {FORMAT}")
-    manifest = config.from_plain(plain, Manifest, source=str(path))
+    manifest = config.from_plain(plain, _kind(path, plain.get("kind")), source=str(path))
     if not _unchanged(manifest, data):
         raise SeqgenError(f"{path}: the manifest was changed after export", remedy="copy or export the bundle again")
-    if manifest.features.signature != manifest.feature_signature:
-        raise SeqgenError(
-            f"{path}: feature signature {manifest.feature_signature} is not that of its parameters "
-            f"({manifest.features.signature})",
-            remedy="export the bundle again",
-        )
-    if not _fits_itself(manifest):
-        raise SeqgenError(f"{path}: its rates, sizes and counts do not fit each other", remedy="export it again")
+    try:
+        manifest.require_sense()
+    except SeqgenError as error:
+        raise SeqgenError(f"{path}: {error.problem}", remedy=error.remedy) from None
     return manifest
+
+
+def _kind(path: Path, name: object) -> type[Manifest]:
+    """The class of a kind's manifests.
+
+    Raises:
+        SeqgenError: for a kind that this version does not know, with those that it does.
+    """
+    kind = KINDS.get(name) if isinstance(name, str) else None
+    if kind is None:
+        raise SeqgenError(f"{path}: unknown kind of bundle {name!r}", remedy=f"this version reads {', '.join(KINDS)}")
+    return kind
 
 
 def _unchanged(manifest: Manifest, data: bytes) -> bool:
@@ -224,18 +192,6 @@ def _unchanged(manifest: Manifest, data: bytes) -> bool:
         return _canonical(manifest) == data and _sign(manifest).digest == manifest.digest
     except UnicodeEncodeError:  # half a pair of surrogates, which no export writes
         return False
-
-
-def _fits_itself(manifest: Manifest) -> bool:
-    """Consistency of a manifest: what is told twice is the same, and every count one that a voice can have."""
-    spec, features = manifest.spec, manifest.features
-    counts = (manifest.symbols_per_sample, manifest.uniforms_per_sample, manifest.lanes, spec.up)
-    return (
-        all(1 <= count <= _MOST for count in counts)
-        and all(0 <= reach <= _MOST for reach in (manifest.ahead, spec.latency))
-        and (manifest.sample_rate, spec.up) == (features.sample_rate, features.hop)
-        and features.n_mels <= spec.in_dim <= features.n_mels + len(manifest.speakers)
-    )
 
 
 def _verify_file(directory: Path, entry: FileEntry) -> None:

@@ -223,3 +223,5 @@ RUNTIMES = Registry(
         "torch": "seqgen.tasks.vocoder.runtime:TorchRuntime",
     },
 )
+# Of bundles that read and draw symbols.
+SYMBOL_RUNTIMES = Registry("symbol runtime", "symbol_runtimes", {})

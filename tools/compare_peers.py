@@ -26,6 +26,7 @@ import numpy as np
 from seqgen.audio.features import save_features
 from seqgen.bundle import Bundle
 from seqgen.errors import SeqgenError
+from seqgen.manifest import VocoderManifest
 from serving.client import bench
 
 PEER = Path(__file__).with_name("peer_fastapi.py")
@@ -89,7 +90,7 @@ def ours(voice: Path, frames: np.ndarray, threads: int) -> Iterator[Server]:
     with tempfile.TemporaryDirectory() as folder, bench.server("--voice", str(voice), "--threads", str(threads)) as run:
         process, url = run
         path = Path(folder) / "features.safetensors"
-        save_features(path, frames, Bundle.open(voice).manifest.features)
+        save_features(path, frames, Bundle.open(voice).require(VocoderManifest).features)
         yield Server(process.pid, int(url.rsplit(":", 1)[1]), "/v1/vocode?format=pcm", path.read_bytes())
 
 
@@ -122,7 +123,7 @@ def main(arguments: list[str]) -> None:
     for name, default in (("--seconds", 30), ("--threads", 2)):
         parser.add_argument(name, type=int, default=default)
     given = parser.parse_args(arguments)
-    features = Bundle.open(given.voice).manifest.features
+    features = Bundle.open(given.voice).require(VocoderManifest).features
     count = round(bench.UTTERANCE * features.sample_rate / features.hop)
     frames = np.random.default_rng(0).normal(-5, 2, (count, features.n_mels)).astype(np.float32)
     out = sys.stdout

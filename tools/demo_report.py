@@ -20,6 +20,7 @@ import matplotlib.pyplot as plt
 
 from seqgen.bundle import Bundle
 from seqgen.files.outputs import write_text
+from seqgen.manifest import VocoderManifest
 from seqgen.metrics.picture import spectrograms
 from seqgen.metrics.table import UNITS
 
@@ -74,7 +75,7 @@ def _player(title: str, path: Path, out: Path) -> str:
 def _page(out: Path, bundle: Bundle, sounds: dict[str, dict[str, Path]], stream: dict[str, Any]) -> str:
     quick = json.loads((out / "quick" / "eval.json").read_text(encoding="utf-8"))
     voice = json.loads((out / "voice" / "eval.json").read_text(encoding="utf-8"))
-    manifest = bundle.manifest
+    manifest = bundle.require(VocoderManifest)
     size = sum(entry.size for entry in manifest.files) / 1e6
     players = [_player("streamed just now, over HTTP, while it was being made", out / "out.wav", out)]
     players += [_player(f"{title} ({kind})", sounds["voice"][kind], out) for kind, title in (*_KINDS, _WORLD)]

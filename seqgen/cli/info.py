@@ -99,18 +99,13 @@ def _path(path: Path) -> dict[str, Any]:
 
 
 def _bundle(path: Path) -> dict[str, Any]:
-    from seqgen import config
     from seqgen.bundle import Bundle
 
     manifest = Bundle.open(path).manifest
     return {
         "bundle": manifest.name,
         "kind": manifest.kind,
-        "sample rate": f"{manifest.sample_rate} Hz",
-        "features": f"{manifest.feature_signature} {config.plain(manifest.features)}",
-        "speakers": list(manifest.speakers),
-        "codec": manifest.codec,
-        "latency": f"{1000 * manifest.spec.latency / manifest.sample_rate:.1f} ms of look-ahead",
+        **manifest.described(),
         "state": {leaf.name: list(leaf.shape) for leaf in manifest.state},
         "licence": manifest.licence,
         "provenance": dict(manifest.provenance),

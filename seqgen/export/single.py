@@ -11,10 +11,9 @@ would be packed at each step.
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -46,8 +45,8 @@ class Written:
 def write(bundle: Bundle, graph: str, path: Path, *, int8: bool = False) -> Written:
     """Write ``graph`` ("loop" or "step") of a bundle to ``path``: ``.onnx``, or ``.ort`` for builds without a parser.
 
-    The file's metadata say what it is of: ``seqgen.digest``, ``seqgen.features``, ``seqgen.licence``,
-    ``seqgen.sample_rate``.
+    The file's metadata say what it is of: ``seqgen.digest``, ``seqgen.kind``, ``seqgen.licence``, and what the kind
+    adds (:meth:`seqgen.manifest.Manifest.metadata`), a vocoder ``seqgen.features`` and ``seqgen.sample_rate``.
 
     Raises:
         SeqgenError: for another ending, a bundle without graphs, int8 where no matrix has a product inside a loop, or
@@ -66,8 +65,7 @@ def write(bundle: Bundle, graph: str, path: Path, *, int8: bool = False) -> Writ
         )
     _drop_unused(model.graph)
     manifest = bundle.manifest
-    about = {"digest": manifest.digest, "features": json.dumps(asdict(manifest.features)),
-             "licence": manifest.licence, "sample_rate": str(manifest.sample_rate)}  # fmt: skip
+    about = {"digest": manifest.digest, "kind": manifest.kind, "licence": manifest.licence, **manifest.metadata()}
     helper.set_model_props(model, {f"seqgen.{name}": value for name, value in about.items()})
     data = model.SerializeToString(deterministic=True)
     if path.suffix == ".ort":

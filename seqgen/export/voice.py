@@ -15,11 +15,12 @@ from safetensors.numpy import save_file as save_numpy
 from safetensors.torch import save_file
 
 from seqgen import bundle, noise
-from seqgen.bundle import Bundle, Manifest
+from seqgen.bundle import Bundle
 from seqgen.errors import SeqgenError
 from seqgen.export import program
 from seqgen.export.onnx import export_graphs
 from seqgen.generation.vocoder import Vocoder, VocoderState
+from seqgen.manifest import VocoderManifest
 from seqgen.runtime import open_runtime, runnable
 from seqgen.runtime.native import Engine
 from seqgen.runtime.replay import Verdict, require_golden
@@ -99,11 +100,11 @@ def write(
     return bundle.write(out, _manifest(vocoder, about, state), fill)
 
 
-def _manifest(vocoder: Vocoder, about: About, state: VocoderState) -> Manifest:
+def _manifest(vocoder: Vocoder, about: About, state: VocoderState) -> VocoderManifest:
     generator, features = vocoder.generator, about.features
     channels = features.n_mels + generator.speakers
     versions = {"torch": torch.__version__, "platform": f"{platform.system()} {platform.machine()}"}
-    return Manifest(
+    return VocoderManifest(
         name=about.name,
         kind=about.kind,
         sample_rate=features.sample_rate,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from seqgen import registry
 from seqgen.bundle import Bundle
+from seqgen.manifest import SymbolManifest, VocoderManifest
 from seqgen.runtime import native
 from seqgen.runtime.contract import Runtime
+from seqgen.runtime.symbols import SymbolRuntime
 
 GRAPH = "loop.onnx"
 
@@ -29,10 +30,27 @@ def fastest(bundle: Bundle) -> str:
 
 
 def open_runtime(bundle: Bundle, name: str = "", *, threads: int = 1, **options: Any) -> Runtime:
-    """The runtime registered under ``name`` (by default the fastest), ready to run ``bundle``; it may have options.
+    """The runtime registered under ``name`` (by default the fastest), ready to run a vocoder's ``bundle``; it may have
+    options.
 
     Raises:
-        SeqgenError: for an unknown name, or a bundle that this runtime cannot run.
+        SeqgenError: for an unknown name, a bundle of another kind, or one that this runtime cannot run.
     """
-    runtime: Runtime = registry.RUNTIMES.load(name or fastest(bundle))(bundle, threads=threads, **options)
+    bundle.require(VocoderManifest)
+    runtime: Runtime = _opened(bundle, name, threads, options)
     return runtime
+
+
+def open_symbols(bundle: Bundle, name: str = "", *, threads: int = 1, **options: Any) -> SymbolRuntime:
+    """The same for the ``bundle`` of a language model or a translator.
+
+    Raises:
+        SeqgenError: as :func:`open_runtime`.
+    """
+    bundle.require(SymbolManifest)
+    runtime: SymbolRuntime = _opened(bundle, name, threads, options)
+    return runtime
+
+
+def _opened(bundle: Bundle, name: str, threads: int, options: dict[str, Any]) -> Any:
+    return bundle.manifest.runtimes.load(name or fastest(bundle))(bundle, threads=threads, **options)

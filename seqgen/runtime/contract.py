@@ -1,4 +1,4 @@
-"""The contract of a runtime: what a consumer needs to run a bundle, whatever executes it."""
+"""The contract of a runtime: what a consumer needs to run a vocoder's bundle, whatever executes it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ import numpy.typing as npt
 from seqgen import noise, registry
 from seqgen.bundle import Bundle
 from seqgen.errors import SeqgenError
+from seqgen.manifest import VocoderManifest
 
 State = tuple[npt.NDArray[Any], ...]
 Floats = npt.NDArray[np.float32]
 
 
 class Runtime(ABC):
-    """Runtime of one bundle. Numpy in, numpy out; the state is a tuple of arrays, batch first, and is never changed.
+    """Runtime of one vocoder. Numpy in, numpy out; the state is a tuple of arrays, batch first, and is never changed.
 
     Noise and elements: those of the samples that a call makes, and of ``manifest.ahead`` more.
 
@@ -30,7 +31,7 @@ class Runtime(ABC):
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
-        self.manifest = bundle.manifest
+        self.manifest = bundle.require(VocoderManifest)
 
     @cached_property
     def name(self) -> str:

@@ -15,8 +15,9 @@ import numpy.typing as npt
 from safetensors.numpy import save_file
 
 from seqgen import bundle
-from seqgen.bundle import Bundle, Manifest
+from seqgen.bundle import Bundle
 from seqgen.errors import SeqgenError
+from seqgen.manifest import VocoderManifest
 from seqgen.presets import Preset
 from seqgen.runtime.native import PROGRAM
 from seqgen.spec import FeatureSpec, StateLeaf, StreamSpec
@@ -40,7 +41,7 @@ def write(preset: Preset, directory: Path) -> Bundle:
         save_file(_initial(units, spec.n_mels), folder / "initial.safetensors")
         (folder / PROGRAM).write_text(json.dumps(_program(spec), indent=1) + "\n", encoding="utf-8")
 
-    manifest = Manifest(
+    manifest = VocoderManifest(
         name=preset.name,
         kind="vocoder",
         sample_rate=spec.sample_rate,

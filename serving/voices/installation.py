@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from seqgen.bundle import LARGEST, LARGEST_MANIFEST, MANIFEST, FileEntry, Manifest, read_manifest
+from seqgen.bundle import LARGEST, LARGEST_MANIFEST, MANIFEST, read_manifest
 from seqgen.errors import SeqgenError
+from seqgen.manifest import FileEntry, Manifest
 
 MOST_FILES = 64
 """Files of a bundle at most."""

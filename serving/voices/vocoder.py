@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen.errors import SeqgenError
+from seqgen.manifest import VocoderManifest
 from seqgen.runtime.native import MAX_STREAMS
 from serving.sound.features import FeatureExtractor, feature_extractor
 from serving.sound.source import InputSource
@@ -86,7 +87,7 @@ class StreamingVocoder:
     """
 
     def __init__(self, bundle: Bundle, runtime: Runtime, *, batch: int | None = None) -> None:
-        manifest = bundle.manifest
+        manifest = bundle.require(VocoderManifest)
         if manifest.features.sample_rate != manifest.sample_rate:
             raise SeqgenError(
                 f"{manifest.name}: features at {manifest.features.sample_rate} Hz, audio at {manifest.sample_rate} Hz",

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from seqgen import presets
-from seqgen.bundle import Bundle, Manifest
+from seqgen.bundle import Bundle
+from seqgen.manifest import VocoderManifest
 from seqgen.runtime import open_runtime
 from seqgen.runtime.native import NativeRuntime
 from seqgen.runtime.replay import require_golden
@@ -28,7 +29,7 @@ class LoadedVoice:
     size: int = 0
 
 
-def description(manifest: Manifest) -> dict[str, Any]:
+def description(manifest: VocoderManifest) -> dict[str, Any]:
     """Public description of a voice, as listings show it."""
     return {
         "kind": manifest.kind,

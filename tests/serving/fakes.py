@@ -108,7 +108,7 @@ def fake_vocoder(
         spec=spec,
         state=(StateLeaf("history", (1, dim), "float32"),),
     )
-    bundle: Any = SimpleNamespace(manifest=manifest)
+    bundle: Any = SimpleNamespace(manifest=manifest, require=lambda kind: manifest)
     return StreamingVocoder(bundle, FakeRuntime(bundle), batch=batch)
 
 

@@ -28,7 +28,7 @@ class TorchRuntime(Runtime):
 
     def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
         super().__init__(bundle)
-        path, manifest = bundle.path("config.yaml"), bundle.manifest
+        path, manifest = bundle.path("config.yaml"), self.manifest
         self.run = load(path)
         facts = facts_of(manifest.codec, manifest.features, manifest.speakers)
         made = networks.network(self.run.networks["generator"], facts, source=str(path))

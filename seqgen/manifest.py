@@ -1,0 +1,234 @@
+"""Manifests of bundles: what every one says of itself, and what each kind of bundle adds.
+
+A kind is a row of :data:`KINDS`; a reader refuses any other by name.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar
+
+from seqgen.errors import SeqgenError
+from seqgen.registry import RUNTIMES, SYMBOL_RUNTIMES, Registry
+from seqgen.spec import FeatureSpec, StateLeaf, StreamSpec
+
+FORMAT = 1
+MOST = 1 << 24
+"""What any count of a manifest may be at most, far beyond every model's."""
+PREVIOUS = StateLeaf("previous", (), "int64")
+"""The first leaf of the state of what draws symbols: the last one, or the one before the first."""
+_EXPORT = "export the bundle again"
+_UNFIT = "its rates, sizes and counts do not fit each other"
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """One file of a bundle: plain name, lower-case hexadecimal sha256, size in bytes."""
+
+    name: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest(ABC):
+    """Manifest of a bundle: what it says of itself, whatever its kind.
+
+    Attributes:
+        name, kind: a label, and what the bundle does; the row of :data:`KINDS`.
+        spec: the whole as a stream.
+        state: path, shape and dtype of every state leaf, in the graphs' order.
+        licence, provenance: who may use it, and how it was made.
+        files: every other file of the directory.
+        digest: sha256 of the canonical manifest without this field.
+        format: version of this layout.
+        does: what a bundle of this kind does, in a few words. runtimes: what executes it.
+    """
+
+    name: str
+    kind: str
+    spec: StreamSpec
+    state: tuple[StateLeaf, ...]
+    licence: str
+    provenance: Mapping[str, str]
+    files: tuple[FileEntry, ...] = ()
+    digest: str = ""
+    format: int = FORMAT
+    does: ClassVar[str]
+    runtimes: ClassVar[Registry]
+
+    @abstractmethod
+    def require_sense(self) -> None:
+        """Refuse a manifest that contradicts itself, or counts what no model can have.
+
+        Raises:
+            SeqgenError: saying what does not fit.
+        """
+
+    @abstractmethod
+    def described(self) -> dict[str, Any]:
+        """What its kind adds, as ``seqgen info`` shows it: named values for the eye and for programs."""
+
+    @abstractmethod
+    def metadata(self) -> dict[str, str]:
+        """What its kind adds to the metadata of a graph that is taken out of the bundle."""
+
+    @property
+    def feeds_back(self) -> bool:
+        """Feedback of a model that reads what it drew, so that one rounding makes another stream from there on."""
+        return any(leaf.name == "previous" for leaf in self.state)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VocoderManifest(Manifest):
+    """Manifest of a vocoder: features in, audio out.
+
+    Its ``spec`` has ``in_dim`` channels a frame, ``up`` samples a frame, ``latency`` in samples.
+
+    Attributes:
+        sample_rate: Hz. features: the front end it was trained on; its signature must match what is fed.
+        speakers: names behind the one-hot that follows the features; empty for one voice.
+        codec: how elements make samples. symbols_per_sample: elements per sample.
+        uniforms_per_sample: uniform numbers that one sample takes.
+        ahead: samples beyond those of a call whose noise (or elements) it is given too, as the next call is again.
+        lanes: samples that are made side by side, in lanes each of which is equally far behind the one before.
+    """
+
+    does = "features in, audio out"
+    runtimes = RUNTIMES
+    sample_rate: int
+    features: FeatureSpec
+    feature_signature: str
+    speakers: tuple[str, ...]
+    codec: str
+    symbols_per_sample: int
+    uniforms_per_sample: int
+    ahead: int = field(default=0, metadata={"later": True})
+    lanes: int = field(default=1, metadata={"later": True})
+
+    def described(self) -> dict[str, Any]:
+        return {
+            "sample rate": f"{self.sample_rate} Hz",
+            "features": f"{self.feature_signature} {asdict(self.features)}",
+            "speakers": list(self.speakers),
+            "codec": self.codec,
+            "latency": f"{1000 * self.spec.latency / self.sample_rate:.1f} ms of look-ahead",
+        }
+
+    def metadata(self) -> dict[str, str]:
+        return {"features": json.dumps(asdict(self.features)), "sample_rate": str(self.sample_rate)}
+
+    def require_sense(self) -> None:
+        if self.features.signature != self.feature_signature:
+            raise SeqgenError(
+                f"feature signature {self.feature_signature} is not that of its parameters ({self.features.signature})",
+                remedy=_EXPORT,
+            )
+        counts = (self.symbols_per_sample, self.uniforms_per_sample, self.lanes, self.spec.up)
+        bands = self.features.n_mels
+        fits = (
+            all(1 <= count <= MOST for count in counts)
+            and all(0 <= reach <= MOST for reach in (self.ahead, self.spec.latency))
+            and (self.sample_rate, self.spec.up) == (self.features.sample_rate, self.features.hop)
+            and bands <= self.spec.in_dim <= bands + len(self.speakers)
+        )
+        if not fits:
+            raise SeqgenError(_UNFIT, remedy=_EXPORT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SymbolManifest(Manifest):
+    """Manifest of what reads and draws the symbols of an alphabet.
+
+    Its ``spec`` has symbols in and a logit for each symbol out, one position at a time.
+
+    Attributes:
+        vocab_size: symbols of the alphabet. tokenizer_signature: of ``tokenizer.json``, which makes them of text.
+    """
+
+    runtimes = SYMBOL_RUNTIMES
+    vocab_size: int
+    tokenizer_signature: str
+
+    def described(self) -> dict[str, Any]:
+        return {"symbols": self.vocab_size, "tokenizer": self.tokenizer_signature}
+
+    def metadata(self) -> dict[str, str]:
+        return {"symbols": str(self.vocab_size), "tokenizer": self.tokenizer_signature}
+
+    def require_sense(self) -> None:
+        spec, size = self.spec, self.vocab_size
+        one_to_one = (spec.up, spec.down, spec.latency, spec.block) == (1, 1, 0, 1)
+        if not (1 <= size <= MOST and (spec.in_dim, spec.vocab_size, spec.out_dim) == (0, size, size) and one_to_one):
+            raise SeqgenError(_UNFIT, remedy=_EXPORT)
+        if not self.state or self.state[0] != PREVIOUS:
+            raise SeqgenError("its state does not begin with the symbol before", remedy=_EXPORT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageModelManifest(SymbolManifest):
+    """Manifest of a language model: symbols in, distributions of the next symbol out."""
+
+    does = "symbols in, distributions of the next symbol out"
+
+    def require_sense(self) -> None:
+        super().require_sense()
+        if self.spec.cond_dim:
+            raise SeqgenError(_UNFIT, remedy=_EXPORT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranslatorManifest(SymbolManifest):
+    """Manifest of a translator: a source's symbols in, and distributions of the next target symbol out.
+
+    A source of S symbols is encoded into ``a S + b`` columns, one for each target position; beyond them are zeros.
+
+    Attributes:
+        source_vocab_size: symbols of the source's alphabet. source_tokenizer_signature: of ``source_tokenizer.json``.
+        unfolding: ``(a, b)``, how long a target is unfolded to for its source.
+        columns: channels of each column.
+    """
+
+    does = "a source's symbols in, distributions of the next target symbol out"
+    source_vocab_size: int
+    source_tokenizer_signature: str
+    unfolding: tuple[float, float]
+    columns: int
+
+    def described(self) -> dict[str, Any]:
+        source = {"source symbols": self.source_vocab_size, "source tokenizer": self.source_tokenizer_signature}
+        scale, offset = self.unfolding
+        return {**super().described(), **source, "columns": f"{scale:g} S + {offset:g} of {self.columns} channels"}
+
+    def metadata(self) -> dict[str, str]:
+        return {
+            **super().metadata(),
+            "source_symbols": str(self.source_vocab_size),
+            "source_tokenizer": self.source_tokenizer_signature,
+            "unfolding": " ".join(map(str, self.unfolding)),
+            "columns": str(self.columns),
+        }
+
+    def require_sense(self) -> None:
+        super().require_sense()
+        counts = (self.source_vocab_size, self.columns)
+        if not all(1 <= count <= MOST for count in counts) or self.spec.cond_dim != self.columns:
+            raise SeqgenError(_UNFIT, remedy=_EXPORT)
+        if not all(0 <= one <= MOST for one in self.unfolding):
+            raise SeqgenError(f"its unfolding is {self.unfolding}", remedy=_EXPORT)
+
+
+KINDS: Mapping[str, type[Manifest]] = {
+    "vocoder": VocoderManifest,
+    "language-model": LanguageModelManifest,
+    "translator": TranslatorManifest,
+}
+"""Kinds of bundles, by the names that manifests have."""
+
+
+def named(kind: type[Manifest]) -> str:
+    """Names of the kinds of bundles whose manifests are of a class, for messages."""
+    return " or ".join(name for name, one in KINDS.items() if issubclass(one, kind))
