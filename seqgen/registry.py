@@ -205,6 +205,16 @@ NETWORK_EXPORTERS = Registry(
         "parallel-wavenet": "seqgen.export.parallel_wavenet:ParallelWaveNetExporter",
     },
 )
+TOKENIZERS = Registry(
+    "tokenizer",
+    "tokenizers",
+    {
+        "bytes": "seqgen.text.bytes:Bytes",
+        "characters": "seqgen.text.characters:Characters",
+        "sentencepiece": "seqgen.text.sentencepiece:SentencePiece",
+        "phonemes": "seqgen.text.phonemes:Phonemes",
+    },
+)
 JUDGES = Registry(
     "judge",
     "judges",

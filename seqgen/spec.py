@@ -7,6 +7,7 @@ import json
 import math
 from dataclasses import asdict, dataclass
 
+from seqgen.config import Component
 from seqgen.errors import SeqgenError
 
 
@@ -228,6 +229,8 @@ class Facts:
         alphabet: the symbols by index, where they have names (characters, say).
         speakers: in the order of their indices.
         features: definition of the frames, where they are log-mel. frames: channels and hop of frames of another kind.
+        tokenizer: what text became symbols by (:mod:`seqgen.text`); of pairs the target's, and ``source_tokenizer`` the
+            source's.
     """
 
     examples: int = 0
@@ -240,6 +243,8 @@ class Facts:
     speakers: tuple[str, ...] = ()
     features: FeatureSpec | None = None
     frames: FrameSpec | None = None
+    tokenizer: Component | None = None
+    source_tokenizer: Component | None = None
 
     @property
     def frame_spec(self) -> FrameSpec | None:

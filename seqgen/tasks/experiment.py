@@ -35,7 +35,10 @@ NETWORKS = "networks.yaml"
 DATA = "data.yaml"
 # What is known of the data and decides what weights mean.
 _ELEMENTS = frozenset(
-    f"facts.{name}" for name in ("vocab_size", "shape", "symbols_per_sample", "start", "alphabet", "frames")
+    f"facts.{name}"
+    for name in (
+        "vocab_size", "shape", "symbols_per_sample", "start", "alphabet", "frames", "tokenizer", "source_tokenizer",
+    )
 )
 
 

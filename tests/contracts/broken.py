@@ -31,6 +31,9 @@ from seqgen.stream.contract import Streamable
 from seqgen.tasks.contract import Evaluation, Split, System
 from seqgen.tasks.table import Table
 from seqgen.tasks.text.characters import Batch, Characters, Stretches
+from seqgen.text import characters as tokenizers
+from seqgen.text.bytes import Bytes
+from seqgen.text.tokenizer import Encoded
 
 
 class Foreseeing(Streamable[Tensor]):
@@ -271,6 +274,20 @@ class Greedy(Stretches):
 
     def batches(self, start: int, stop: int, rank: int, world: int) -> Iterator[Batch]:
         return super().batches(start, stop, 0, world)
+
+
+class Simplified(Bytes):
+    """A tokenizer that takes line ends for one another."""
+
+    def encode(self, data: bytes) -> Encoded:
+        return super().encode(data.replace(b"\r\n", b"\n"))
+
+
+class Hurried(tokenizers.Characters):
+    """A tokenizer that takes a character's first bytes for all of it where a block ends there."""
+
+    def settled(self, data: bytes) -> int:
+        return len(data)
 
 
 class Texts(Characters):

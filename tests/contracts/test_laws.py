@@ -22,6 +22,7 @@ import seqgen.models.verify
 import seqgen.objectives.verify
 import seqgen.optim.verify
 import seqgen.tasks.verify
+import seqgen.text.verify
 import seqgen.train.verify
 from seqgen import registry
 from seqgen.flows.affine import AffineStream
@@ -99,6 +100,11 @@ def tasks(kind: Kind, scratch: Path) -> None:
         seqgen.tasks.verify.verify(example, folder)
 
 
+def tokenizers(kind: Kind, scratch: Path) -> None:
+    for tokenizer in kind.examples():
+        seqgen.text.verify.verify(tokenizer)
+
+
 LAWS: Mapping[str, tuple[Registry, Callable[[Kind, Path], None]]] = {
     "model": (registry.MODELS, models),
     "conditioner": (registry.CONDITIONERS, models),
@@ -109,6 +115,7 @@ LAWS: Mapping[str, tuple[Registry, Callable[[Kind, Path], None]]] = {
     "optimiser": (registry.OPTIMISERS, optimisers),
     "estimator": (registry.ESTIMATORS, estimators),
     "task": (registry.TASKS, tasks),
+    "tokenizer": (registry.TOKENIZERS, tokenizers),
 }
 # Tables whose rows are held to what they do by tests of their own: conversions, downloads, who judges a sound, and what
 # a bundle is run by.
@@ -151,6 +158,8 @@ BROKEN: tuple[tuple[str, Kind, str], ...] = (
     ("optimiser", broken.Uphill, "the distances are"),
     ("optimiser", broken.Private, r"\['count'\], which are no tensors"),
     ("estimator", broken.Exaggerating, "more than the cap"),
+    ("tokenizer", broken.Simplified, "comes back as"),
+    ("tokenizer", broken.Hurried, "cut at .* has other symbols"),
     ("task", broken.CutTexts, "3 examples|of 3|of 5"),
     ("task", broken.WanderingTexts, "batches 2 and 3, asked for by their numbers, are others"),
     ("task", broken.GreedyTexts, "process 1 of 2 has other rows"),

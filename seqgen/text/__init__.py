@@ -1,0 +1,1 @@
+"""Text: tokenizers, and the directories that text is learnt from."""
