@@ -94,6 +94,7 @@ MODELS = Registry(
         "wavenet": "seqgen.models.wavenet:WaveNet",
         "wavenet-context": "seqgen.models.wavenet_context:ContextWaveNet",
         "recurrent": "seqgen.models.recurrent:Recurrent",
+        "attention-decoder": "seqgen.models.attention:AttentionDecoder",
         "recurrent-encoder": "seqgen.models.recurrent_encoder:RecurrentEncoder",
         "separable-critic": "seqgen.models.separable_critic:SeparableCritic",
         "concatenated-critic": "seqgen.models.concatenated_critic:ConcatenatedCritic",
@@ -105,6 +106,7 @@ DENSITIES = Registry(
     "densities",
     {
         "autoregressive": "seqgen.generation.autoregressive:AutoRegressive",
+        "encoder-decoder": "seqgen.generation.encoder_decoder:EncoderDecoder",
         "parallel": "seqgen.generation.parallel:Parallel",
         "subscale": "seqgen.generation.subscale.generator:Subscale",
     },

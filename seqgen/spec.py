@@ -29,6 +29,7 @@ class StreamSpec:
         cond_every: conditioning vector ``k`` arrives together with input position ``k · cond_every``.
         vocab_size: size of the input alphabet where ``in_dim`` is 0.
         block: a block of inputs holds a multiple of this many positions.
+        memory_dim: channels of a column of the memory that a fresh stream is given; 0 where it reads none.
     """
 
     in_dim: int
@@ -41,6 +42,7 @@ class StreamSpec:
     cond_every: int = 1
     vocab_size: int = 0
     block: int = 1
+    memory_dim: int = 0
 
     def outputs(self, start: int, stop: int) -> tuple[int, int]:
         """Output positions ``[first, last)`` made by input positions ``[start, stop)`` of one stream."""

@@ -63,7 +63,7 @@ class AutoRegressive(FeedbackGenerator):
             for body in examples.networks(registry.MODELS):
                 drawn, facts = examples.distribution(body.spec), examples.facts(body.spec)
                 real = isinstance(drawn, LocationScale) and body.spec.cond_dim > 0
-                if drawn is not None and real >= gained:
+                if drawn is not None and real >= gained and not body.spec.memory_dim:
                     inner = GainNormalized(body, drawn) if gained else body
                     yield examples.scored(cls.over(inner, drawn, examples.CONDITIONER, facts), drawn)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from torch import nn
 
 from seqgen import noise
 from seqgen.config import Component
@@ -14,6 +15,7 @@ from seqgen.distributions.contract import Distribution
 from seqgen.distributions.gaussian import Gaussian
 from seqgen.distributions.logistic_mixture import LogisticMixture
 from seqgen.generation.contract import DensityExample, Generator
+from seqgen.models.encoder import Encoder, inside
 from seqgen.nets.gru import GRU
 from seqgen.nets.layers import Dense, Embedding
 from seqgen.registry import Registry
@@ -39,6 +41,20 @@ def networks(table: Registry) -> Iterator[Streamable[Any]]:
 def body(symbols: int, outputs: int) -> Streamable[Any]:
     """A small recurrent body over symbols."""
     return Serial(Embedding(symbols, 3), GRU(3, 5), Dense(5, outputs))
+
+
+class SmallEncoder(Encoder):
+    """A small encoder: a centred convolution over embedded symbols."""
+
+    def __init__(self, *, vocab_size: int, out_dim: int) -> None:
+        super().__init__(vocab_size=vocab_size, out_dim=out_dim)
+        self.table = nn.Embedding(vocab_size, 3)
+        self.convolution = nn.Conv1d(3, out_dim, kernel_size=3, padding=1)
+
+    def columns(self, symbols: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        real = inside(lengths, symbols.shape[1])[..., None]  # [B, S, 1]
+        made = self.convolution((self.table(symbols) * real).transpose(1, 2)).transpose(1, 2)
+        return made * real
 
 
 def facts(spec: StreamSpec) -> Facts:

@@ -69,6 +69,20 @@ class Dense(Streamable[tuple[()]]):
         return self.linear(x), ()
 
 
+class Identity(Streamable[tuple[()]]):
+    """Inputs passed on as they come. Shapes: ``[B, T, dim] → [B, T, dim]``."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.spec = StreamSpec(in_dim=dim, out_dim=dim)
+
+    def init_state(self, batch: int, memory: Any = None) -> tuple[()]:
+        return ()
+
+    def step(self, x: Tensor, state: tuple[()], cond: Conditioning | None = None) -> tuple[Tensor, tuple[()]]:
+        return x, ()
+
+
 class Activation(Streamable[tuple[()]]):
     """A function of each value by itself: ``relu``, ``tanh`` or ``gelu``. Shapes: ``[B, T, dim] → [B, T, dim]``."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -26,3 +27,14 @@ class Frames:
     features: Tensor
     speaker: Tensor
     left: int = 0
+
+
+class Memory(NamedTuple):
+    """Columns of an encoder that a stream looks back on as a whole.
+
+    Attributes:
+        columns: ``[B, S, C]``. lengths: int64 ``[B]``, columns of each row; those behind are padding.
+    """
+
+    columns: Tensor
+    lengths: Tensor
