@@ -20,6 +20,8 @@ MOST = 1 << 24
 """What any count of a manifest may be at most, far beyond every model's."""
 PREVIOUS = StateLeaf("previous", (), "int64")
 """The first leaf of the state of what draws symbols: the last one, or the one before the first."""
+TOKENIZER, SOURCE_TOKENIZER = "tokenizer.json", "source_tokenizer.json"
+"""Files of tokenizers."""
 _EXPORT = "export the bundle again"
 _UNFIT = "its rates, sizes and counts do not fit each other"
 

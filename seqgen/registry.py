@@ -209,6 +209,10 @@ NETWORK_EXPORTERS = Registry(
         "parallel-wavenet": "seqgen.export.parallel_wavenet:ParallelWaveNetExporter",
     },
 )
+# The same of densities over symbols.
+SYMBOL_EXPORTERS = Registry(
+    "symbol exporter", "symbol_exporters", {"autoregressive": "seqgen.export.language_model:LanguageModelExporter"}
+)
 TOKENIZERS = Registry(
     "tokenizer",
     "tokenizers",
@@ -238,4 +242,11 @@ RUNTIMES = Registry(
     },
 )
 # Of bundles that read and draw symbols.
-SYMBOL_RUNTIMES = Registry("symbol runtime", "symbol_runtimes", {})
+SYMBOL_RUNTIMES = Registry(
+    "symbol runtime",
+    "symbol_runtimes",
+    {
+        "onnx": "seqgen.runtime.onnx_symbols:OnnxSymbols",
+        "torch": "seqgen.tasks.text.runtime:TorchSymbols",
+    },
+)

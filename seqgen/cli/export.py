@@ -110,9 +110,9 @@ def run_onnx(given: argparse.Namespace) -> int:
 
 
 def _verdicts(bundle: Path, named: Path, *, as_json: bool = False) -> str:
-    from seqgen.export import voice
+    from seqgen.runtime.replay import check
 
-    verdicts = voice.check(bundle)
+    verdicts = check(bundle)
     if as_json:
         rows = [dataclasses.asdict(verdict) for verdict in verdicts]
         return json.dumps({"bundle": str(named), "ok": True, "runtimes": rows}) + "\n"

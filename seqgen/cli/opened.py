@@ -21,14 +21,13 @@ def opened(path: Path, runtime: str = "", *, objective: bool = True) -> tuple[Ta
         SeqgenError: for a path that is neither, and for a runtime asked of an experiment with its objective.
     """
     from seqgen.bundle import Bundle, is_bundle
-    from seqgen.spec import Facts
     from seqgen.tasks import experiment, run
+    from seqgen.tasks.bundles import facts_of
 
     if is_bundle(path) or not (path / experiment.CONFIG).is_file():
         bundle = Bundle.open(path)
         source = bundle.path("config.yaml")
-        facts = Facts(speakers=bundle.manifest.speakers, features=bundle.manifest.features)
-        task = experiment.task_of(run.load(source), facts, source=str(source))
+        task = experiment.task_of(run.load(source), facts_of(bundle), source=str(source))
         return task, task.open_bundle(bundle, runtime)
     if runtime and objective:
         raise SeqgenError(

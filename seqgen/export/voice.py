@@ -1,4 +1,4 @@
-"""Bundles of voices: written from a vocoder as it stands, and proved by replaying their golden vectors."""
+"""Bundles of voices: written from a vocoder as it stands, golden vectors included."""
 
 from __future__ import annotations
 
@@ -21,9 +21,7 @@ from seqgen.export import program
 from seqgen.export.onnx import export_graphs
 from seqgen.generation.vocoder import Vocoder, VocoderState
 from seqgen.manifest import VocoderManifest
-from seqgen.runtime import open_runtime, runnable
 from seqgen.runtime.native import Engine
-from seqgen.runtime.replay import Verdict, require_golden
 from seqgen.spec import FeatureSpec, StreamSpec
 from seqgen.stream.state import leaves, table
 from seqgen.train import weights
@@ -176,13 +174,3 @@ def _engine_alone(golden: dict[str, npt.NDArray[Any]], precision: program.Precis
     suffix = "" if precision == "float32" else f".{precision}"
     kept = {"features", "uniforms", "elements", f"audio{suffix}", f"params{suffix}"}
     return {name: value for name, value in golden.items() if name in kept}
-
-
-def check(directory: Path) -> list[Verdict]:
-    """Open a bundle (every hash verified) and replay its golden vectors through each runtime that can run it here.
-
-    Raises:
-        SeqgenError: where the bundle is damaged, or a runtime does not reproduce it.
-    """
-    opened = Bundle.open(directory)
-    return [require_golden(open_runtime(opened, name)) for name in runnable(opened)]

@@ -7,7 +7,7 @@ from typing import Any
 from seqgen.bundle import Bundle
 from seqgen.manifest import SymbolManifest, VocoderManifest
 from seqgen.runtime import native
-from seqgen.runtime.contract import Runtime
+from seqgen.runtime.contract import BundleRuntime, Runtime
 from seqgen.runtime.symbols import SymbolRuntime
 
 GRAPH = "loop.onnx"
@@ -49,6 +49,12 @@ def open_symbols(bundle: Bundle, name: str = "", *, threads: int = 1, **options:
     """
     bundle.require(SymbolManifest)
     runtime: SymbolRuntime = _opened(bundle, name, threads, options)
+    return runtime
+
+
+def open_any(bundle: Bundle, name: str = "") -> BundleRuntime:
+    """The same for a ``bundle`` of any kind."""
+    runtime: BundleRuntime = _opened(bundle, name, 1, {})
     return runtime
 
 

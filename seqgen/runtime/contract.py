@@ -1,4 +1,4 @@
-"""The contract of a runtime: what a consumer needs to run a vocoder's bundle, whatever executes it."""
+"""The contracts of runtimes: what a consumer needs to run a bundle, and a vocoder's, whatever executes it."""
 
 from __future__ import annotations
 
@@ -9,35 +9,31 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from seqgen import noise, registry
+from seqgen import noise
 from seqgen.bundle import Bundle
 from seqgen.errors import SeqgenError
-from seqgen.manifest import VocoderManifest
+from seqgen.manifest import Manifest, VocoderManifest
 
 State = tuple[npt.NDArray[Any], ...]
 Floats = npt.NDArray[np.float32]
 
 
-class Runtime(ABC):
-    """Runtime of one vocoder. Numpy in, numpy out; the state is a tuple of arrays, batch first, and is never changed.
-
-    Noise and elements: those of the samples that a call makes, and of ``manifest.ahead`` more.
-
-    Frames and samples: a fresh stream that is fed F frames can make up to ``F·hop - latency`` samples, a stream under
-    way ``F·hop``; what conditioning is made beyond the samples asked for is the look-ahead at the start.
+class BundleRuntime(ABC):
+    """Runtime of one bundle of any kind. Numpy in, numpy out; the state is a tuple of arrays, batch first, and is never
+    changed.
 
     Threads: distinct states may be used from distinct threads at the same time.
     """
 
+    manifest: Manifest
+
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
-        self.manifest = bundle.require(VocoderManifest)
 
     @cached_property
     def name(self) -> str:
         """Its registered name, looked up once: what other packages add is read from files."""
-        kind = type(self).__name__
-        return next((name for name, place in registry.RUNTIMES.items() if place.endswith(f":{kind}")), kind)
+        return self.manifest.runtimes.name_of(type(self)) or type(self).__name__
 
     @property
     def isa(self) -> str:
@@ -55,6 +51,38 @@ class Runtime(ABC):
     def init(self, batch: int) -> State:
         """Fresh streams."""
         return self.bundle.initial_state(batch)
+
+    def golden_vectors(self, *made: str) -> dict[str, npt.NDArray[Any]]:
+        """Golden vectors of the bundle; those that are ``made`` are what the weights as this runtime holds them give.
+
+        Raises:
+            SeqgenError: for weights that were rounded otherwise than the bundle knows of.
+        """
+        golden = self.bundle.tensors("golden.safetensors")
+        if self.format == "float32":
+            return golden
+        # Weights rounded on purpose: the bundle says what that must give, to the bit.
+        names = {name: f"{name}.{self.format}" for name in made}
+        if any(name not in golden for name in names.values()):
+            raise SeqgenError(
+                f"{self.bundle.directory}: no golden vectors for {self.format} weights",
+                remedy=f"export it with --quantise {self.format}",
+            )
+        return golden | {name: golden[stored] for name, stored in names.items()}
+
+
+class Runtime(BundleRuntime):
+    """Runtime of one vocoder.
+
+    Noise and elements: those of the samples that a call makes, and of ``manifest.ahead`` more.
+
+    Frames and samples: a fresh stream that is fed F frames can make up to ``F·hop - latency`` samples, a stream under
+    way ``F·hop``; what conditioning is made beyond the samples asked for is the look-ahead at the start.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        super().__init__(bundle)
+        self.manifest: VocoderManifest = bundle.require(VocoderManifest)
 
     @abstractmethod
     def step(self, x: npt.NDArray[Any], state: State, cond: Floats) -> tuple[Floats, State]:

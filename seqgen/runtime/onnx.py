@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from seqgen.bundle import Bundle
-from seqgen.errors import SeqgenError
-from seqgen.files.inputs import in_utf8
 from seqgen.runtime.contract import Floats, Runtime, State
+from seqgen.runtime.onnx_session import session
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -32,28 +30,8 @@ class OnnxRuntime(Runtime):
     def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
         super().__init__(bundle)
         self._threads = threads
-        self._loop = self._session("loop.onnx")
+        self._loop = session(bundle, "loop.onnx", threads)
         self._step: onnxruntime.InferenceSession | None = None
-
-    def _session(self, name: str) -> onnxruntime.InferenceSession:
-        # Since 1.31 onnxruntime reports home unless this stands before it is loaded. A voice tells nobody anything.
-        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self._threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        # Threads asleep between the operators of a chunk share it badly; those that spin between chunks burn a core.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "1" if self._threads > 1 else "0")
-        options.add_session_config_entry("session.force_spinning_stop", "1")
-        path = self.bundle.path(name)
-        try:
-            with in_utf8(path.parent) as folder:
-                place = f"{folder}/{path.name}"
-                return onnxruntime.InferenceSession(place, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's own exception types have no public base
-            raise SeqgenError(f"{path}: onnxruntime cannot load it ({error})", remedy="export it again") from error
 
     def _run(
         self, session: onnxruntime.InferenceSession, inputs: dict[str, npt.NDArray[Any]], state: State
@@ -70,7 +48,7 @@ class OnnxRuntime(Runtime):
 
     def _steps(self) -> onnxruntime.InferenceSession:
         if self._step is None:
-            self._step = self._session("step.onnx")
+            self._step = session(self.bundle, "step.onnx", self._threads)
         return self._step
 
     def _look_ahead(

@@ -2,30 +2,58 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from functools import cached_property
+from abc import abstractmethod
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from seqgen import registry
 from seqgen.bundle import Bundle
 from seqgen.errors import SeqgenError
-from seqgen.manifest import SymbolManifest, TranslatorManifest
-from seqgen.runtime.contract import Floats, State
+from seqgen.manifest import SOURCE_TOKENIZER, TOKENIZER, SymbolManifest, TranslatorManifest
+from seqgen.runtime.contract import BundleRuntime, Floats, State
+from seqgen.text import tokenizer
+from seqgen.text.tokenizer import Tokenizer
 
 Symbols = npt.NDArray[np.int64]
 
 
-class SymbolRuntime(ABC):
-    """Runtime of one language model or translator. Numpy in, numpy out; the state is a tuple of arrays, batch first,
-    and is never changed.
+def tokenizers(bundle: Bundle) -> tuple[Tokenizer, Tokenizer | None]:
+    """Tokenizers of a bundle: that of its symbols, and that of its source's where it is a translator.
+
+    Raises:
+        SeqgenError: for others than the manifest was exported with.
+    """
+    manifest = bundle.require(SymbolManifest)
+    made = _tokenizer(bundle, TOKENIZER, manifest.tokenizer_signature, manifest.vocab_size)
+    if not isinstance(manifest, TranslatorManifest):
+        return made, None
+    expected = (manifest.source_tokenizer_signature, manifest.source_vocab_size)
+    return made, _tokenizer(bundle, SOURCE_TOKENIZER, *expected)
+
+
+def _tokenizer(bundle: Bundle, file: str, signature: str, vocab_size: int) -> Tokenizer:
+    made = tokenizer.read(bundle.path(file))
+    if (made.signature, made.vocab_size) != (signature, vocab_size):
+        raise SeqgenError(
+            f"{bundle.path(file)}: a tokenizer of {made.vocab_size} symbols with the signature {made.signature}, "
+            f"where the manifest says {vocab_size} and {signature}",
+            remedy="export the bundle again",
+        )
+    return made
+
+
+class SymbolRuntime(BundleRuntime):
+    """Runtime of one language model or translator.
 
     The first leaf of the state is the symbol before, ``[B]`` int64: 0 where a stream is fresh. A stream may be cut into
     calls anywhere.
 
-    Threads: distinct states may be used from distinct threads at the same time.
+    Attributes:
+        tokenizer: what symbols are made of text by. source_tokenizer: of a translator's source, else ``None``.
+
+    Raises:
+        SeqgenError: for a bundle of another kind, or of another tokenizer than its manifest says.
 
     Example:
         >>> runtime = open_symbols(Bundle.open(Path("lm")))                                      # doctest: +SKIP
@@ -34,30 +62,9 @@ class SymbolRuntime(ABC):
     """
 
     def __init__(self, bundle: Bundle) -> None:
-        self.bundle = bundle
-        self.manifest = bundle.require(SymbolManifest)
-
-    @cached_property
-    def name(self) -> str:
-        """Its registered name."""
-        return registry.SYMBOL_RUNTIMES.name_of(type(self)) or type(self).__name__
-
-    @property
-    def isa(self) -> str:
-        """Name of the kernels in use, where the runtime says which."""
-        return ""
-
-    @property
-    def format(self) -> str:
-        """Format in which the weights are held."""
-        return "float32"
-
-    def __str__(self) -> str:
-        return f"{self.name} ({self.isa}, {self.format})" if self.isa else self.name
-
-    def init(self, batch: int) -> State:
-        """Fresh streams."""
-        return self.bundle.initial_state(batch)
+        super().__init__(bundle)
+        self.manifest: SymbolManifest = bundle.require(SymbolManifest)
+        self.tokenizer, self.source_tokenizer = tokenizers(bundle)
 
     @abstractmethod
     def columns(self, source: Symbols, lengths: npt.NDArray[np.int64]) -> Floats:

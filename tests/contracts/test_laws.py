@@ -119,7 +119,16 @@ LAWS: Mapping[str, tuple[Registry, Callable[[Kind, Path], None]]] = {
 }
 # Tables whose rows are held to what they do by tests of their own: conversions, downloads, who judges a sound, and what
 # a bundle is run by.
-OTHERS = {"codec", "corpus", "judge", "runtime", "symbol runtime", "density exporter", "network exporter"}
+OTHERS = {
+    "codec",
+    "corpus",
+    "judge",
+    "runtime",
+    "symbol runtime",
+    "density exporter",
+    "symbol exporter",
+    "network exporter",
+}
 ROWS = [(kind, name) for kind, (table, _) in LAWS.items() for name in table]
 
 

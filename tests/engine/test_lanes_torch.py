@@ -9,10 +9,9 @@ import pytest
 
 from seqgen.bundle import Bundle
 from seqgen.errors import SeqgenError
-from seqgen.export import voice
 from seqgen.runtime.native import NativeRuntime
 from seqgen.runtime.onnx import OnnxRuntime
-from seqgen.runtime.replay import replay
+from seqgen.runtime.replay import check, replay
 from seqgen.tasks.run import RunConfig
 from seqgen.tasks.vocoder.runtime import TorchRuntime
 from tests.engine.programs import Array
@@ -139,4 +138,4 @@ def test_rounded_weights(precision: str, tmp_path: Path) -> None:
         assert np.abs(got - expected).mean() < 0.04 * np.abs(expected).mean()
         made.append(runtime.sample(uniforms, runtime.init(2), cond)[0])
     assert np.array_equal(*made)
-    assert [verdict.runtime.split()[0] for verdict in voice.check(small.directory)] == ["native"]
+    assert [verdict.runtime.split()[0] for verdict in check(small.directory)] == ["native"]

@@ -19,9 +19,9 @@ from seqgen.bundle import Bundle
 from seqgen.data import directory
 from seqgen.data.directory import DataDir, Utterance
 from seqgen.errors import SeqgenError
-from seqgen.export import voice
 from seqgen.nets.synthesis import FrameCoefficients, LinearSynthesis
 from seqgen.runtime import open_runtime
+from seqgen.runtime.replay import check
 from seqgen.spec import FeatureSpec
 from seqgen.tasks.vocoder.batches import SegmentBatches, UtteranceBatches
 from tests.runtime.voices import export_tiny, tiny_run
@@ -156,7 +156,7 @@ def test_runtimes_make_the_filtered_elements(bundle: Bundle, name: str) -> None:
 
 
 def test_check_passes(bundle: Bundle) -> None:
-    assert [verdict.ok for verdict in voice.check(bundle.directory)] == [True, True, True]
+    assert [verdict.ok for verdict in check(bundle.directory)] == [True, True, True]
     assert "prediction.safetensors" in {entry.name for entry in bundle.manifest.files}
 
 

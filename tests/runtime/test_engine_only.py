@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from seqgen.errors import SeqgenError
-from seqgen.export import voice
 from seqgen.runtime import native, open_runtime
 from seqgen.runtime.native import NativeRuntime
+from seqgen.runtime.replay import check
 from tests.runtime.voices import export, tiny_run, tiny_system
 
 pytestmark = pytest.mark.skipif(not native.built(), reason="the native engine is not built")
@@ -31,7 +31,7 @@ def test_a_bundle_for_the_engine_only_is_small_and_sounds_the_same(tmp_path: Pat
         assert runtime.format == precision
         made.append(runtime.sample(golden["uniforms"], runtime.init(2), golden["features"])[0])
     assert np.array_equal(*made)
-    assert [verdict.runtime.split()[0] for verdict in voice.check(small.directory)] == ["native"]
+    assert [verdict.runtime.split()[0] for verdict in check(small.directory)] == ["native"]
     assert not set(small.tensors("golden.safetensors")) - set(golden)
     with pytest.raises(SeqgenError, match=r"loop\.onnx"):
         open_runtime(small, "onnx")

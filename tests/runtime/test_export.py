@@ -22,7 +22,7 @@ from seqgen.export import voice
 from seqgen.runtime import open_runtime
 from seqgen.runtime.contract import Runtime
 from seqgen.runtime.native import NativeRuntime
-from seqgen.runtime.replay import require_golden
+from seqgen.runtime.replay import check, require_golden
 from seqgen.tasks.run import RunConfig, load
 from seqgen.train import weights
 from tests.runtime.voices import density, export, export_tiny, run_of, tiny_run, tiny_system
@@ -98,7 +98,7 @@ def test_writing_twice_gives_the_same_bytes(tiny_bundle: Path, tmp_path: Path) -
 
 
 def test_check_replays_the_golden_vectors(tiny_bundle: Path) -> None:
-    verdicts = voice.check(tiny_bundle)
+    verdicts = check(tiny_bundle)
     assert [verdict.runtime.split()[0] for verdict in verdicts] == ["native", "onnx", "torch"]
     for verdict in verdicts:
         assert verdict.ok
@@ -118,7 +118,7 @@ def test_check_finds_graphs_of_other_weights(tmp_path: Path) -> None:
         patch.setattr(voice, "_golden", of_others)
         export_tiny(tmp_path / "voice", tiny_run(hop=20))
     with pytest.raises(SeqgenError, match=r"native .* does not reproduce the golden vectors"):
-        voice.check(tmp_path / "voice")
+        check(tmp_path / "voice")
 
 
 def test_an_unconditioned_model_is_exported_or_refused_in_words(tmp_path: Path) -> None:
@@ -132,13 +132,13 @@ def test_an_unconditioned_model_is_exported_or_refused_in_words(tmp_path: Path) 
         assert "condition" in refusal
         assert list(tmp_path.iterdir()) == []
     else:
-        assert all(verdict.ok for verdict in voice.check(tmp_path / "voice"))
+        assert all(verdict.ok for verdict in check(tmp_path / "voice"))
 
 
 def test_the_only_speaker_needs_no_one_hot(tmp_path: Path) -> None:
     made = export_tiny(tmp_path / "voice", tiny_run(hop=20), ("jo",))
     assert made.manifest.spec.in_dim == made.manifest.features.n_mels
-    assert all(verdict.ok for verdict in voice.check(made.directory))
+    assert all(verdict.ok for verdict in check(made.directory))
 
 
 # What runtimes refuse, before anything is run
@@ -300,7 +300,7 @@ def test_rounded_weights_have_golden_vectors_of_their_own(tmp_path: Path, precis
     """Kept to the bit, whatever kernels run them; the other runtimes keep float32."""
     vocoder, task = tiny_system(tiny_run(hidden=32, hop=20))
     bundle = export(vocoder.generator, task, tmp_path / "voice", precision=precision)
-    first, *others = voice.check(bundle.directory)
+    first, *others = check(bundle.directory)
     assert (first.runtime.split()[-1], first.params_error, first.flips) == (f"{precision})", 0.0, 0)
     assert [verdict.runtime for verdict in others] == ["onnx", "torch"]
     golden = bundle.tensors("golden.safetensors")
@@ -330,4 +330,4 @@ def test_a_rounded_voice_that_differs_by_one_step_is_refused(tmp_path: Path, mon
     monkeypatch.setattr(voice, "_engine_golden", other)
     export(vocoder.generator, task, tmp_path / "voice", precision="int8")
     with pytest.raises(SeqgenError, match="1 unexplained"):
-        voice.check(tmp_path / "voice")
+        check(tmp_path / "voice")

@@ -12,9 +12,10 @@ import torch
 from seqgen.bundle import Bundle
 from seqgen.cli import bench_generation
 from seqgen.errors import SeqgenError
-from seqgen.export import program, voice
+from seqgen.export import program
 from seqgen.runtime import native, open_runtime, runnable
 from seqgen.runtime.contract import Runtime
+from seqgen.runtime.replay import check
 from seqgen.stream.conditioning import Frames
 from seqgen.tasks.vocoder import evaluation
 from seqgen.tasks.vocoder.batches import Batch
@@ -42,7 +43,7 @@ def test_it_proves_itself_and_says_how_far_it_is_ahead(bundle: Bundle) -> None:
     assert runnable(bundle) == RUNTIMES
     assert bundle.manifest.ahead == AHEAD
     assert bundle.manifest.feeds_back
-    verdicts = voice.check(bundle.directory)
+    verdicts = check(bundle.directory)
     assert [verdict.flips for verdict in verdicts] == [0] * len(RUNTIMES)
     assert max(verdict.params_error for verdict in verdicts) < 1e-5
 

@@ -18,7 +18,7 @@ from seqgen import config, noise
 from seqgen.audio.features import log_mel
 from seqgen.bundle import Bundle
 from seqgen.errors import SeqgenError
-from seqgen.export import program, voice
+from seqgen.export import program
 from seqgen.flows.affine import logistic, logistic_log_density
 from seqgen.generation.parallel import Parallel
 from seqgen.generation.vocoder import Vocoder
@@ -26,7 +26,7 @@ from seqgen.runtime import onnx as onnx_runtime
 from seqgen.runtime import open_runtime
 from seqgen.runtime.contract import Runtime
 from seqgen.runtime.native import NativeRuntime
-from seqgen.runtime.replay import replay
+from seqgen.runtime.replay import check, replay
 from seqgen.stream.conditioning import Frames
 from seqgen.stream.state import leaves
 from seqgen.tasks import experiment
@@ -105,7 +105,7 @@ def stream(bundle: Bundle, frames: int, rows: int = 2) -> tuple[Any, Any]:
 
 
 def test_all_runtimes_reproduce_it_and_states_have_names(run: RunConfig, bundle: Bundle) -> None:
-    verdicts = voice.check(bundle.directory)
+    verdicts = check(bundle.directory)
     assert [verdict.runtime.split()[0] for verdict in verdicts] == ["native", "onnx", "torch"]
     assert all(verdict.ok and verdict.params_error <= 1e-5 for verdict in verdicts)
     names = [leaf.name for leaf in bundle.manifest.state]
@@ -272,7 +272,7 @@ def test_a_student_in_8_bits(made: tuple[Vocoder, Vocoding], tmp_path: Path) -> 
     another, ``E_z[ln p(x) - ln q(x)]`` on what the float32 student makes; a trained student's is in its RESULTS.md."""
     vocoder, task = made
     rounded = export(vocoder.generator, task, tmp_path / "voice", precision="int8")
-    verdicts = voice.check(rounded.directory)
+    verdicts = check(rounded.directory)
     assert [(one.params_error, one.unexplained, one.chunked) for one in verdicts[:1]] == [(0, 0, True)]
     u, cond = stream(rounded, 40)
     z = logistic(torch.from_numpy(u)).numpy()

@@ -14,6 +14,7 @@ import numpy as np
 import soundfile
 
 from seqgen.audio.features import save_features
+from seqgen.registry import RUNTIMES
 from seqgen.runtime.contract import Runtime
 from seqgen.spec import FeatureSpec, StateLeaf, StreamSpec
 from serving.scheduling.batcher import Batcher
@@ -97,6 +98,7 @@ def fake_vocoder(
         name=name,
         digest="0" * 64,
         kind="vocoder",
+        runtimes=RUNTIMES,
         licence="CC0",
         sample_rate=SPEC.sample_rate,
         features=SPEC,

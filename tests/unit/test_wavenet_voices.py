@@ -20,7 +20,7 @@ from seqgen.distributions.contract import LocationScale
 from seqgen.distributions.gaussian import Gaussian
 from seqgen.distributions.logistic_mixture import LogisticMixture
 from seqgen.errors import SeqgenError
-from seqgen.export import program, voice
+from seqgen.export import program
 from seqgen.generation.autoregressive import AutoRegressive
 from seqgen.generation.gain import SPREAD, GainFlow, GainNormalized
 from seqgen.generation.vocoder import Vocoder
@@ -28,6 +28,7 @@ from seqgen.models.wavenet import WaveNet
 from seqgen.models.wavenet_context import ContextWaveNet
 from seqgen.runtime import open_runtime
 from seqgen.runtime.native import built
+from seqgen.runtime.replay import check
 from seqgen.stream.conditioning import Frames
 from seqgen.tasks.run import RunConfig
 from seqgen.tasks.vocoder.task import Vocoding
@@ -169,7 +170,7 @@ def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def test_a_voice_is_reproduced_by_every_runtime(bundle: Bundle) -> None:
-    verdicts = voice.check(bundle.directory)
+    verdicts = check(bundle.directory)
     native = "kernel: 9" not in bundle.path("config.yaml").read_text() and built()
     assert [verdict.runtime.split()[0] for verdict in verdicts] == ["native"] * native + ["onnx", "torch"]
     for verdict in verdicts:

@@ -1,0 +1,37 @@
+"""Facts that bundles tell: what a task is constructed with to evaluate or sample one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from seqgen.bundle import Bundle
+from seqgen.manifest import SymbolManifest, VocoderManifest
+from seqgen.runtime.symbols import tokenizers
+from seqgen.spec import Facts
+
+
+def facts_of(bundle: Bundle) -> Facts:
+    """Facts of the data that the model of a bundle was trained on."""
+    return _FACTS[bundle.manifest.kind](bundle)
+
+
+def _vocoder(bundle: Bundle) -> Facts:
+    manifest = bundle.require(VocoderManifest)
+    return Facts(speakers=manifest.speakers, features=manifest.features)
+
+
+def _symbols(bundle: Bundle) -> Facts:
+    made, source = tokenizers(bundle)
+    return Facts(
+        vocab_size=bundle.require(SymbolManifest).vocab_size,
+        unit=made.unit,
+        tokenizer=made.plain(),
+        source_tokenizer=None if source is None else source.plain(),
+    )
+
+
+_FACTS: Mapping[str, Callable[[Bundle], Facts]] = {
+    "vocoder": _vocoder,
+    "language-model": _symbols,
+    "translator": _symbols,
+}
