@@ -51,6 +51,7 @@ class ModelInfo(ctypes.Structure):
         *((name, ctypes.c_size_t) for name in ("state_bytes", "workspace_bytes", "weight_bytes", "weight_blocks")),
         *((name, ctypes.c_int32) for name in ("threads", "lanes", "ahead", "uniforms_per_sample", "params")),
         ("feeds_back", ctypes.c_int32),
+        ("source_classes", ctypes.c_int32),
     ]
 
 
@@ -77,6 +78,8 @@ class Call(ctypes.Structure):
         ("logits", ctypes.c_void_p),
         ("values", ctypes.c_void_p),
         ("params", ctypes.c_void_p),
+        ("symbols", ctypes.c_void_p),
+        ("drawn", ctypes.c_void_p),
     ]
 
 
@@ -221,7 +224,7 @@ class Engine:
         if x.size and not (x.min() >= low and x.max() <= high):
             raise SeqgenError(f"elements lie in [{x.min()}, {x.max()}]", remedy=f"give values in [{low}, {high}]")
         if classes:
-            return {"elements": x.astype(np.uint8)}, {"logits": params}
+            return {"symbols": x.astype(np.int32)}, {"logits": params}
         return {"values": x.astype(np.float32)}, {"params": params}
 
     def run(

@@ -51,6 +51,7 @@ struct BodyTraits {
     int lanes = 1;                         // samples of a stream made side by side
     int ahead = 0;                         // samples under way beyond those given out
     int max_streams = SEQGEN_MAX_STREAMS;  // that it takes side by side
+    bool direct = false;                   // it takes all features of a call at once, as they are
 };
 
 // Source of a body: an op of the program, and what the program has before it.
@@ -61,6 +62,7 @@ struct BodySource {
     const Kernels& kernels;
     std::optional<LogGain> gain;       // of an op before it
     std::size_t hop, latency;          // samples
+    std::size_t channels;              // of a frame of features
     const std::vector<float>& vector;  // of conditioning, before the first frame
     std::string where;
 
@@ -78,11 +80,13 @@ struct CallContext {
     int streams;  // side by side
 };
 
-// A new frame's conditioning: `vectors` of the streams, `stride` floats apart.
+// A new frame's conditioning: `vectors` of the streams, `stride` floats apart; of what is direct those of all frames, a
+// stream's one behind the other.
 struct Frame {
     const float* vectors;
     std::size_t stride;
     std::int64_t origin;  // sample of the call that the frame begins with; negative where samples are dropped
+    std::int64_t count = 1;
 
     // Where in the frame its first sample that is made lies: at the hop or behind it where it makes none.
     std::int64_t first() const { return origin < 0 ? -origin : 0; }

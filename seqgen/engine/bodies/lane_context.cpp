@@ -179,7 +179,7 @@ void LaneContext::apply(const Block& block, Arrays& arrays, int rows) const {
     block.dense(block.dense.all(), Rows<const float>{arrays.inner, channels_}, {arrays.outer, channels_}, rows);
     for (std::size_t lane = 0; lane < static_cast<std::size_t>(rows); ++lane) {
         const std::size_t at = lane * channels_;
-        kernels_->accumulate(arrays.residual + at, arrays.outer + at, block.dense_bias.data(), channels_);
+        kernels_->accumulate(arrays.residual + at, arrays.outer + at, 1.0f, block.dense_bias.data(), channels_);
     }
 }
 

@@ -1,14 +1,17 @@
 #include "bodies/table.hpp"
 
+#include <array>
+
 namespace seqgen {
 namespace {
 
 constexpr BodyRow kBodies[] = {
-    {"wavernn", "interpolate", false, make_wavernn},
-    {"lanes", "wavernn", true, make_subscale},
-    {"wavenet", "interpolate", false, make_wavenet},
-    {"parallel-wavenet", "interpolate", false, make_parallel_wavenet},
+    {"wavernn", "interpolate", false, make_wavernn}, {"lanes", "wavernn", true, make_subscale},
+    {"wavenet", "interpolate", false, make_wavenet}, {"parallel-wavenet", "interpolate", false, make_parallel_wavenet},
+    {"gru-stack", "nothing", false, make_gru_stack}, {"bytenet", "nothing", false, make_bytenet},
 };
+
+constexpr std::array<EncoderRow, 0> kEncoders = {};
 
 constexpr const char* kOneByOne = "a cell that draws sample by sample";
 constexpr DistributionRow kDistributions[] = {
@@ -36,8 +39,9 @@ std::string names(const Rows& rows) {
 }  // namespace
 
 const BodyRow* find_body(const std::string& op) { return find(kBodies, op); }
+const EncoderRow* find_encoder(const std::string& op) { return find(kEncoders, op); }
 const DistributionRow* find_distribution(const std::string& op) { return find(kDistributions, op); }
-std::string known_bodies() { return names(kBodies); }
+std::string known_bodies() { return names(kBodies) + ", " + names(kEncoders); }
 std::string known_distributions() { return names(kDistributions); }
 
 }  // namespace seqgen

@@ -224,7 +224,8 @@ void WaveNet::advance(WaveNetBuffers& buffers, const int* before) const {
               {buffers.products[0], residual_}, rows);
         for (int row = 0; row < rows; ++row) {
             const std::size_t at = static_cast<std::size_t>(row) * residual_;
-            kernels_->accumulate(buffers.residual + at, buffers.products[0] + at, residual.bias.data(), residual_);
+            kernels_->accumulate(buffers.residual + at, buffers.products[0] + at, 1.0f, residual.bias.data(),
+                                 residual_);
         }
     }
     for (int s = 0; s < buffers.streams; ++s) buffers.stream[s].time += static_cast<std::uint64_t>(buffers.times);

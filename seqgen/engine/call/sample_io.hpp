@@ -35,6 +35,14 @@ class SampleIO {
     // A symbol of those that a stream's samples consist of.
     int symbol(int stream, std::int64_t element, const Logits& logits, Philox& generator) const;
 
+    // A symbol that a call which scores is given.
+    int given_symbol(int stream, std::int64_t element) const { return given(at(stream, element)); }
+
+    // A symbol is there that is a sample of its own.
+    void put_symbol(int stream, std::int64_t sample, int symbol) const {
+        if (call_.drawn != nullptr) call_.drawn[at(stream, sample)] = symbol;
+    }
+
     // A real-valued sample, from the parameters of its distribution.
     float value(int stream, std::int64_t sample, const Distribution& distribution, const float* params,
                 Philox& generator) const;
@@ -57,6 +65,7 @@ class SampleIO {
     std::size_t at(int stream, std::int64_t sample) const {
         return static_cast<std::size_t>((first_ + stream) * call_.samples + sample);
     }
+    int given(std::size_t at) const { return call_.symbols != nullptr ? call_.symbols[at] : call_.elements[at]; }
     float uniform_number(int stream, std::size_t at, std::uint64_t number, Philox& generator) const;
 
     const seqgen_call& call_;
@@ -77,8 +86,8 @@ inline int SampleIO::symbol(int stream, std::int64_t element, const Logits& logi
     const std::int64_t each = shape_.symbols_per_sample * (call_.samples + shape_.ahead);
     const auto at = static_cast<std::size_t>((first_ + stream) * each + element);
     if (!drawing_) {
-        if (call_.logits != nullptr) logits.write(call_.logits + at * kClasses);
-        return call_.elements[at];
+        if (call_.logits != nullptr) logits.write(call_.logits + at * logits.classes);
+        return given(at);
     }
     return logits.draw(sharpness_, uniform_number(stream, at, static_cast<std::uint64_t>(element), generator));
 }

@@ -1,4 +1,4 @@
-/* seqgen_engine.h: streams an exported vocoder, features in, audio out, without Python.
+/* seqgen_engine.h: streams an exported vocoder, features in, audio out, or a language model, without Python.
  *
  * A model is loaded once and never changes; it may be used from any number of threads. Everything that a stream
  * remembers lies in a flat state blob that the caller owns: it may be copied, written to disk and read back by another
@@ -30,6 +30,12 @@
  * of one call agree in it. seqgen_step writes the logits of the samples that the call makes, those under way included;
  * those of the first `ahead` samples of a stream under way were written by calls before and stay as they are: a caller
  * who moves the last `ahead` samples' logits of one call to the beginning of the next call's has all of them.
+ *
+ * Symbols: a language model makes symbols instead of audio; its `sample_rate` is 0, and a frame is one symbol: `frames`
+ * equals `samples`. seqgen_sample writes those it draws to `drawn`, seqgen_step takes those it scores from `symbols`, as
+ * many streams and as long as is wanted; both go on behind the last one. Its `channels` is 0, and `features` NULL; the
+ * decoder of a translator has one column for each symbol there, as seqgen_encode makes them of a source, and zeros behind
+ * the last one.
  *
  * Threads: a call runs on the thread that makes it. A model that was loaded with two threads has a helper besides (Linux
  * only), which does nearly half of the work of one call at a time, so that each core's cache holds half of the weights: of a
@@ -91,8 +97,8 @@ typedef struct seqgen_load_options {
 
 typedef struct seqgen_model_info {
     size_t struct_size;
-    int32_t sample_rate;         /* Hz */
-    int32_t channels;            /* of one frame of features, a speaker's one-hot included */
+    int32_t sample_rate;         /* Hz; 0 where symbols are made, not audio */
+    int32_t channels;            /* of one frame of features, a speaker's one-hot included; 0 where there are none */
     int32_t hop;                 /* samples a frame */
     int32_t latency;             /* samples of look-ahead at the start of a stream */
     int32_t elements_per_sample; /* symbols drawn for one sample; 1 where samples are real numbers */
@@ -109,6 +115,7 @@ typedef struct seqgen_model_info {
     int32_t uniforms_per_sample; /* uniform numbers that one sample takes: as many as symbols, or 1 or 2 for a real one */
     int32_t params;              /* numbers that tell the distribution of one element: of symbols their classes */
     int32_t feeds_back;          /* 1; or 0 where flows make samples of noise and read none of them, see seqgen_step */
+    int32_t source_classes;      /* size of the alphabet of sources, see seqgen_encode; 0 where nothing is translated */
 } seqgen_model_info;
 
 /* One call for 1 to SEQGEN_MAX_STREAMS streams side by side. All arrays are row-major, streams first. */
@@ -132,7 +139,19 @@ typedef struct seqgen_call {
     float *logits;              /* of seqgen_step: [streams][(samples + ahead) * elements_per_sample][classes] */
     const float *values;        /* of seqgen_step, in place of elements where samples are real: [streams][samples] */
     float *params;              /* and in place of logits: [streams][samples][params] */
+    const int32_t *symbols;     /* of seqgen_step, in place of elements, and needed where `classes` is above 256 */
+    int32_t *drawn;             /* of seqgen_sample, where symbols are made: [streams][samples], or NULL */
 } seqgen_call;
+
+/* A source that a translator reads. */
+typedef struct seqgen_source {
+    size_t struct_size;
+    const int32_t *symbols; /* [length] below source_classes */
+    int64_t length;
+    float *columns; /* [as seqgen_source_sizes says][channels] */
+    void *workspace;
+    size_t workspace_bytes;
+} seqgen_source;
 
 /* SEQGEN_ABI_VERSION of the library. */
 SEQGEN_API int32_t seqgen_abi_version(void);
@@ -168,6 +187,13 @@ SEQGEN_API int32_t seqgen_sample(seqgen_model model, const seqgen_call *call, ch
  * the standard logistic noise behind the samples, at most 1000, and params mean and log-scale of the logistic distribution
  * of each sample given the noise before it. */
 SEQGEN_API int32_t seqgen_step(seqgen_model model, const seqgen_call *call, char *message, size_t message_bytes);
+
+/* How many columns a source of so many symbols has, and bytes of workspace that reading it takes. */
+SEQGEN_API int32_t seqgen_source_sizes(seqgen_model model, int64_t length, int64_t *columns, size_t *workspace_bytes,
+                                       char *message, size_t message_bytes);
+
+/* Columns of a whole source; each depends on symbols on both sides of it. */
+SEQGEN_API int32_t seqgen_encode(seqgen_model model, const seqgen_source *source, char *message, size_t message_bytes);
 
 /* Uniform numbers in [0, 1) of a Philox stream, as the sampling call draws them: out[i] is position start + i. */
 SEQGEN_API void seqgen_uniforms(uint64_t seed, uint64_t stream, uint64_t start, size_t count, float *out);

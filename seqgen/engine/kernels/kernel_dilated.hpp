@@ -23,9 +23,10 @@ void filter_quick(const Filter& f) {
     }
 }
 
-void accumulate(float* sum, const float* y, const float* bias, std::size_t count) {
+void accumulate(float* sum, const float* y, float multiplier, const float* bias, std::size_t count) {
+    const Vec times = splat(multiplier);
     for (std::size_t at = 0; at < count; at += kSimdWidth) {
-        store(sum + at, add(load(sum + at), add(load(y + at), load(bias + at))));
+        store(sum + at, add(load(sum + at), fma(load(y + at), times, load(bias + at))));
     }
 }
 

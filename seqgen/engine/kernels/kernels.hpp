@@ -80,6 +80,35 @@ struct Filter {
     std::size_t units;    // a multiple of 16
 };
 
+// The distribution of a symbol of some classes, as an output layer leaves it: logit k is multiplier * y[k] + bias[k].
+// Both arrays are padded to whole vectors; `bias` is kNoClass where there is no class.
+struct Classes {
+    const float *y, *bias;
+    float multiplier;
+    std::size_t count;
+    float* scratch;  // [classes_scratch(count)]
+};
+constexpr float kNoClass = -1e30f;
+
+// Floats of scratch for a draw among some classes: their masses, and above them the sums of each 16, each 256 ..
+inline std::size_t classes_scratch(std::size_t count) {
+    constexpr std::size_t kWidth = kSimdWidth, kTree = kWidth * kWidth;
+    std::size_t sum = 0, width = (count + kWidth - 1) / kWidth * kWidth;
+    for (; width > kWidth; width = (width + kTree - 1) / kTree * kWidth) sum += (width + kTree - 1) / kTree * kTree;
+    return sum + kWidth;
+}
+
+// Layer normalisation of one vector over its `width` channels; arrays are padded to whole vectors with zeros, and y may
+// be x.
+//   y = max(gain * (x - mean) / sqrt(variance + epsilon) + bias, least)
+// Sums run over vectors first, then over the lanes of one as a tree: halves, quarters, pairs.
+struct LayerNorm {
+    const float *x, *gain, *bias;
+    std::size_t width;
+    float epsilon, least;
+    float* y;
+};
+
 struct Kernels {
     const char* name;
     // Activations in 8 bits are stored as q + 128 (true) or as two's complement q (false), q in -127 .. 127.
@@ -104,14 +133,21 @@ struct Kernels {
 
     void (*filter)(const Filter&);        // as exact as `gates`
     void (*filter_quick)(const Filter&);  // as exact as `gates_quick`
-    // sum += y + bias.
-    void (*accumulate)(float* sum, const float* y, const float* bias, std::size_t count);
+    // sum += multiplier * y + bias.
+    void (*accumulate)(float* sum, const float* y, float multiplier, const float* bias, std::size_t count);
     // x in 8 bits as a state divided by `made`; returns `made`, the largest |x|.
     float (*quantise_scaled)(const float* x, std::size_t count, std::uint8_t* bytes);
 
     // The class drawn by `uniform` from softmax(sharpness * (multiplier * y + bias)): the first whose cumulative sum
     // passes uniform * total. Each 16 classes are summed as a tree, their sums and then the 16 chosen ones cumulated.
     int (*draw)(const float* y, const float* bias, float multiplier, float sharpness, float uniform);
+    // The same among any number of classes: the sums are a tree of as many levels as it takes.
+    int (*draw_class)(const Classes&, float sharpness, float uniform);
+
+    void (*layer_norm)(const LayerNorm&);
+    // Multiplicative units, as exact as `gates`: y = g_1 tanh(g_2 h + g_3 u), g_i = σ(given_i), u = tanh(given_4), of
+    // `given` [4][units] multiplied as the rows of Gates are, u as those of n. y may be h or before it.
+    void (*multiply_units)(const float* given, const float* h, std::size_t units, float* y);
 };
 
 // Each is null where the machine or the build lacks the instruction set.

@@ -9,6 +9,7 @@
 #include <sys/auxv.h>
 #endif
 
+#include <cmath>
 #include <cstring>
 #include <type_traits>
 

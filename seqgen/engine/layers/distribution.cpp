@@ -103,7 +103,7 @@ class Gaussian : public Distribution {
 }  // namespace
 
 void Logits::write(float* logits) const {
-    for (std::size_t k = 0; k < kClasses; ++k) logits[k] = std::fma(products[k], multiplier, bias[k]);
+    for (std::size_t k = 0; k < classes; ++k) logits[k] = std::fma(products[k], multiplier, bias[k]);
 }
 
 double number(const Json& op, const char* name, double low, double high, const std::string& where) {

@@ -15,14 +15,17 @@ namespace seqgen {
 
 // The distribution of one symbol as an output layer leaves it: logit k is multiplier * products[k] + bias[k].
 struct Logits {
-    const float *products, *bias;  // [kClasses]
+    const float *products, *bias;  // [classes]
     float multiplier;
     const Kernels* kernels;
+    std::size_t classes = kClasses;
+    float* scratch = nullptr;  // of any number of classes, see Classes in kernels.hpp; null where they are kClasses
 
     // The class that `uniform` draws, `sharpness` being one over the temperature; and all logits in the order of
     // classes.
     int draw(float sharpness, float uniform) const {
-        return kernels->draw(products, bias, multiplier, sharpness, uniform);
+        if (scratch == nullptr) return kernels->draw(products, bias, multiplier, sharpness, uniform);
+        return kernels->draw_class({products, bias, multiplier, classes, scratch}, sharpness, uniform);
     }
     void write(float* logits) const;
 };

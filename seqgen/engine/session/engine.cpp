@@ -111,9 +111,24 @@ void check_features(const Model& model, const seqgen_call& call) {
     }
 }
 
+bool knows(const seqgen_call& call, std::size_t end) { return call.struct_size >= end; }
+
+// Symbols that a call scores: one array or the other, and each below `classes`.
+void check_symbols(const seqgen_call& call, const BodyTraits& traits) {
+    const std::int64_t each = traits.symbols_per_sample * (call.samples + traits.ahead);
+    const auto count = call.samples == 0 ? std::size_t{0} : static_cast<std::size_t>(call.streams * each);
+    require(count == 0 || call.symbols != nullptr || (call.elements != nullptr && traits.classes <= kClasses),
+            traits.classes <= kClasses ? "elements is null" : "symbols is null");
+    for (std::size_t i = 0; i < count; ++i) {
+        const std::int32_t symbol = call.symbols != nullptr ? call.symbols[i] : call.elements[i];
+        require(symbol >= 0 && symbol < traits.classes, "symbol " + std::to_string(symbol) + " is none of the " +
+                                                            std::to_string(traits.classes) + " that there are");
+    }
+}
+
 // Samples that are real numbers: a caller must know of them, and give them within full scale, or the noise behind them.
 void check_values(const seqgen_call& call, bool drawing, float most) {
-    require(call.struct_size >= offsetof(seqgen_call, params) + sizeof call.params,
+    require(knows(call, offsetof(seqgen_call, params) + sizeof call.params),
             "samples of this model are real numbers, which the caller's seqgen_call does not know; build it anew");
     if (drawing) return;
     const auto count = static_cast<std::size_t>(call.streams) * static_cast<std::size_t>(call.samples);
@@ -138,8 +153,10 @@ void run(seqgen_model handle, const seqgen_call* given, bool drawing) {
             call.samples == 0 || call.uniforms != nullptr || (call.stream_ids != nullptr && call.positions != nullptr),
             "give uniforms, or stream_ids and positions");
     } else if (traits.classes > 0) {
-        require(call.samples == 0 || call.elements != nullptr, "elements is null");
+        check_symbols(call, traits);
     }
+    require(model->sample_rate > 0 || knows(call, offsetof(seqgen_call, drawn) + sizeof call.drawn),
+            "this model makes symbols, which the caller's seqgen_call does not know; build it anew");
     if (traits.classes == 0) check_values(call, drawing, traits.most_value);
     Session::run(*model, call, drawing);
 }
@@ -164,6 +181,40 @@ void describe(const Model& model, seqgen_model_info& info) {
     info.uniforms_per_sample = traits.num_uniforms;
     info.params = static_cast<std::int32_t>(traits.num_params);
     info.feeds_back = traits.feeds_back ? 1 : 0;
+    info.source_classes = model.encoder ? model.encoder->classes() : 0;
+}
+
+constexpr std::int64_t kLongestSource = std::int64_t{1} << 24;
+
+// Raises Failure where nothing is translated, or the source has an absurd length.
+const Encoder& encoder_for(const Model& model, std::int64_t length) {
+    require(model.encoder != nullptr, "this model reads no sources");
+    require(length >= 0 && length <= kLongestSource,
+            std::to_string(length) + " symbols of a source; give 0 to " + std::to_string(kLongestSource));
+    return *model.encoder;
+}
+
+std::size_t encoder_workspace(const Encoder& encoder, std::int64_t length) {
+    Workspace counted;
+    encoder.run(nullptr, length, nullptr, counted);
+    return counted.size() + Workspace::kAlignment;
+}
+
+void encode(const Model& model, const seqgen_source& source) {
+    const Encoder& encoder = encoder_for(model, source.length);
+    const std::size_t needed = encoder_workspace(encoder, source.length);
+    require(
+        source.workspace != nullptr && source.workspace_bytes >= needed,
+        "the workspace has " + std::to_string(source.workspace_bytes) + " bytes, expected " + std::to_string(needed));
+    require(source.length == 0 || source.symbols != nullptr, "symbols is null");
+    require(encoder.columns(source.length) == 0 || source.columns != nullptr, "columns is null");
+    for (std::int64_t i = 0; i < source.length; ++i) {
+        require(source.symbols[i] >= 0 && source.symbols[i] < encoder.classes(),
+                "symbol " + std::to_string(source.symbols[i]) + " is none of the " + std::to_string(encoder.classes()) +
+                    " of a source");
+    }
+    Workspace memory(source.workspace);
+    encoder.run(source.symbols, source.length, source.columns, memory);
 }
 
 }  // namespace
@@ -235,6 +286,24 @@ int32_t seqgen_sample(seqgen_model model, const seqgen_call* call, char* message
 
 int32_t seqgen_step(seqgen_model model, const seqgen_call* call, char* message, size_t message_bytes) {
     return guarded(message, message_bytes, [&] { seqgen::run(model, call, false); });
+}
+
+int32_t seqgen_source_sizes(seqgen_model model, int64_t length, int64_t* columns, size_t* workspace_bytes,
+                            char* message, size_t message_bytes) {
+    return guarded(message, message_bytes, [&] {
+        const seqgen::ModelReference borrowed(model);
+        require(columns != nullptr && workspace_bytes != nullptr, "columns or workspace_bytes is null");
+        const seqgen::Encoder& encoder = seqgen::encoder_for(*borrowed, length);
+        *columns = encoder.columns(length);
+        *workspace_bytes = seqgen::encoder_workspace(encoder, length);
+    });
+}
+
+int32_t seqgen_encode(seqgen_model model, const seqgen_source* source, char* message, size_t message_bytes) {
+    return guarded(message, message_bytes, [&] {
+        const seqgen::ModelReference borrowed(model);
+        seqgen::encode(*borrowed, seqgen::whole(source, "seqgen_source"));
+    });
 }
 
 void seqgen_uniforms(uint64_t seed, uint64_t stream, uint64_t start, size_t count, float* out) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <string>
 
 #include "program/failure.hpp"
 
@@ -22,10 +23,12 @@ void expect(bool right, const std::string& where, const std::string& otherwise) 
 // Everything that a program may consist of.
 std::string known_ops() {
     return std::string(Conditioner::kKnownOps) + ", interpolate, levelled, " + known_bodies() + ", " +
-           known_distributions() + ", bytes16, mulaw8, float, prediction";
+           known_distributions() + ", bytes16, mulaw8, float, symbols, prediction";
 }
 
-bool is_codec(const std::string& name) { return name == "bytes16" || name == "mulaw8" || name == "float"; }
+bool is_codec(const std::string& name) {
+    return name == "bytes16" || name == "mulaw8" || name == "float" || name == "symbols";
+}
 
 // A name without directories: the program may only point at files of its own bundle.
 const std::string& plain_name(const std::string& name, const std::string& where) {
@@ -69,10 +72,11 @@ Model::Model(const std::string& directory, const seqgen_load_options& options) :
     const auto size = [&](const char* name, std::int64_t low, std::int64_t high) {
         return program.at(name, where).integer(low, high, where + ": " + name);
     };
-    sample_rate = static_cast<int>(size("sample_rate", 1, 1 << 24));
-    channels = static_cast<std::size_t>(size("channels", 1, kMostSize));
-    hop = static_cast<std::size_t>(size("hop", 1, kMostSize));
-    latency = static_cast<std::size_t>(size("latency", 0, std::int64_t{64} * kMostSize));
+    sample_rate = static_cast<int>(size("sample_rate", 0, 1 << 24));
+    speaks_ = sample_rate > 0;  // what makes symbols takes a frame for each
+    channels = static_cast<std::size_t>(size("channels", speaks_ ? 1 : 0, kMostSize));
+    hop = static_cast<std::size_t>(size("hop", 1, speaks_ ? kMostSize : 1));
+    latency = static_cast<std::size_t>(size("latency", 0, speaks_ ? std::int64_t{64} * kMostSize : 0));
     Tensors tensors;
     for (const Json& name : program.at("tensors", where).list(where)) {
         tensors.read(directory + "/" + plain_name(name.string(where), where));
@@ -99,6 +103,8 @@ void Model::add(const Json& op, const Tensors& tensors, const std::string& where
     } else if (name == "levelled") {
         expect(interpolates_ && !body && !gain_, here, "it stands once, behind interpolate");
         gain_ = LogGain::read(op, here);
+    } else if (const EncoderRow* row = find_encoder(name)) {
+        load_encoder(*row, op, tensors, here);
     } else if (const BodyRow* row = find_body(name)) {
         load_body(*row, op, tensors, here);
     } else if (const DistributionRow* row = find_distribution(name)) {
@@ -112,15 +118,25 @@ void Model::add(const Json& op, const Tensors& tensors, const std::string& where
             decodes_ && !prediction && body->traits().symbols_per_sample == 2 && body->traits().lanes == 1;
         expect(placed, here, "it stands once, behind bytes16 without lanes");
         prediction = std::make_unique<Prediction>(op, tensors, channels, hop, latency, here);
-    } else if (interpolates_ || !conditioner.append(op, tensors, here)) {
+    } else if (!speaks_ || interpolates_ || !conditioner.append(op, tensors, here)) {
         throw Failure(SEQGEN_UNSUPPORTED, where + ": unknown op '" + name + "' here; known: " + known_ops());
     }
 }
 
+BodySource Model::source(const Json& op, const Tensors& tensors, const std::string& where) const {
+    return {op, tensors, format, kernels, gain_, hop, latency, channels, first_vector_, where};
+}
+
+void Model::load_encoder(const EncoderRow& row, const Json& op, const Tensors& tensors, const std::string& where) {
+    expect(!speaks_ && !encoder && !body, where, "it stands once, before the decoder that takes its columns");
+    encoder = row.make(source(op, tensors, where));
+    expect(encoder->channels() == channels, where, "its columns have not as many 'channels' as the program says");
+}
+
 void Model::load_body(const BodyRow& row, const Json& op, const Tensors& tensors, const std::string& where) {
-    const bool placed = interpolates_ && !draws_ && row.wraps == (body != nullptr);
-    const BodySource source{op, tensors, format, kernels, gain_, hop, latency, first_vector_, where};
-    if (placed) body = row.make(source, std::move(body));
+    const bool reached = row.behind == std::string(kNothing) ? !speaks_ : interpolates_;
+    const bool placed = reached && !draws_ && row.wraps == (body != nullptr);
+    if (placed) body = row.make(source(op, tensors, where), std::move(body));
     expect(placed && body, where, std::string("it stands once, behind ") + row.behind);
 }
 
@@ -131,7 +147,7 @@ void Model::load_distribution(const DistributionRow& row, const Json& op, const 
 }
 
 void Model::interpolate(const Json& op, const Tensors& tensors, const std::string& where) {
-    expect(!interpolates_, where, "it stands once");
+    expect(speaks_ && !interpolates_, where, "it stands once, where audio is made");
     vector = conditioner.value(op.at("in", where).string(where), where);
     const auto up = op.at("up", where).integer(1, kMostSize, where);
     expect(static_cast<std::size_t>(up) == hop, where, "'up' is not the hop");
@@ -184,7 +200,8 @@ StateHeader Model::header(const void* blob) const {
         throw Failure(SEQGEN_STATE, "the state belongs to another bundle or weight format");
     }
     const bool held = found.previous >= -1 && found.previous <= 1;
-    const bool known = found.coarse <= 255 && found.fine <= 255 && found.ahead <= latency && held;
+    const auto classes = static_cast<std::uint32_t>(std::max(body->traits().classes, kClasses));
+    const bool known = found.coarse < classes && found.fine <= 255 && found.ahead <= latency && held;
     const auto* before = static_cast<const unsigned char*>(blob) + sizeof found;
     if (!known || !body->fits(found, before)) throw Failure(SEQGEN_STATE, "the state is damaged");
     return found;

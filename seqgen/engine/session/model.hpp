@@ -39,8 +39,9 @@ class Model {
     seqgen_format format = SEQGEN_FORMAT_FLOAT32;
     const Kernels& kernels;
     Conditioner conditioner;
-    Conditioner::Value vector{0, 0};  // what the conditioner makes for a frame
-    std::vector<float> weights;       // [hop] how far each sample lies from one frame's vector to the next
+    Conditioner::Value vector{0, 0};   // what the conditioner makes for a frame
+    std::vector<float> weights;        // [hop] how far each sample lies from one frame's vector to the next
+    std::unique_ptr<Encoder> encoder;  // of a translator
     std::unique_ptr<Body> body;
     std::unique_ptr<Prediction> prediction;
     std::uint64_t signature = 0;
@@ -55,13 +56,16 @@ class Model {
 
    private:
     void add(const Json& op, const Tensors& tensors, const std::string& where);
+    void load_encoder(const EncoderRow& row, const Json& op, const Tensors& tensors, const std::string& where);
     void load_body(const BodyRow& row, const Json& op, const Tensors& tensors, const std::string& where);
     void load_distribution(const DistributionRow& row, const Json& op, const std::string& where);
+    BodySource source(const Json& op, const Tensors& tensors, const std::string& where) const;
     void interpolate(const Json& op, const Tensors& tensors, const std::string& where);
     std::size_t prediction_bytes() const;
 
     std::optional<LogGain> gain_;
     std::vector<float> first_vector_;  // of conditioning, before the first frame
+    bool speaks_ = true;               // it makes audio, not symbols
     bool interpolates_ = false, draws_ = false, decodes_ = false;
 };
 

@@ -49,11 +49,27 @@ Session::~Session() {
 
 void Session::run() {
     load();
-    for (std::int64_t frame = 0; frame < call_.frames; ++frame) {
-        enter(frame);
-        while (model_.body->advance(*body_)) model_.body->draw(*body_);
+    if (model_.body->traits().direct) {
+        enter_all();
+        make();
+    } else {
+        for (std::int64_t frame = 0; frame < call_.frames; ++frame) {
+            enter(frame);
+            make();
+        }
     }
     save();
+}
+
+void Session::make() const {
+    while (model_.body->advance(*body_)) model_.body->draw(*body_);
+}
+
+void Session::enter_all() {
+    if (helper_) helper_->summon();
+    const std::size_t row = static_cast<std::size_t>(call_.frames) * model_.channels;
+    const std::size_t first = static_cast<std::size_t>(part_.first) * row;
+    model_.body->enter(*body_, {model_.channels == 0 ? nullptr : call_.features + first, row, 0, call_.frames});
 }
 
 void Session::load() {

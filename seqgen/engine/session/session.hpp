@@ -36,6 +36,8 @@ class Session {
     void load();
     void save();
     void enter(std::int64_t frame);
+    void enter_all();
+    void make() const;
 
     // A stream's parts of its state blob.
     StateParts parts(std::size_t stream) {
