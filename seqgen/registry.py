@@ -96,8 +96,6 @@ MODELS = Registry(
         "recurrent": "seqgen.models.recurrent:Recurrent",
         "attention-decoder": "seqgen.models.attention:AttentionDecoder",
         "recurrent-encoder": "seqgen.models.recurrent_encoder:RecurrentEncoder",
-        "bytenet": "seqgen.models.bytenet:ByteNet",
-        "bytenet-encoder": "seqgen.models.bytenet_encoder:ByteNetEncoder",
         "separable-critic": "seqgen.models.separable_critic:SeparableCritic",
         "concatenated-critic": "seqgen.models.concatenated_critic:ConcatenatedCritic",
         "resonance": "seqgen.models.resonance:Resonance",

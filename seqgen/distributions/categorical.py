@@ -51,6 +51,11 @@ class Categorical(Distribution):
         within = cumulative[..., :-1] <= u * cumulative[..., -1:]
         return within.to(torch.int64).sum(dim=-1)
 
+    def cumulative(self, params: Tensor, index: Tensor) -> Tensor:
+        below = torch.softmax(full(params), dim=-1).cumsum(dim=-1)  # […, classes]
+        below = torch.nn.functional.pad(below, (1, 0))  # […, 1 + classes]
+        return below.gather(-1, index)
+
     def kl(self, params: Tensor, other: Tensor) -> Tensor:
         log_p, log_q = (torch.log_softmax(full(logits), dim=-1) for logits in (params, other))
         return (log_p.exp() * (log_p - log_q)).sum(dim=-1)

@@ -47,6 +47,27 @@ class Distribution(ABC):
         """One value per element: ``[…, num_params]``, ``[…, num_uniforms] → […]``; temperature 0 gives the mode's
         side."""
 
+    @property
+    def num_values(self) -> int:
+        """Values that an element can take; 0 where they are the real numbers."""
+        return self.vocab_size
+
+    def values(self, index: Tensor) -> Tensor:
+        """Values by their number, int64 ``[…]`` from 0 to ``num_values - 1``, in ascending order."""
+        return index
+
+    def cumulative(self, params: Tensor, index: Tensor) -> Tensor:
+        """Probability ``P(k < index)`` of the values before one: ``[…, num_params]``, int64 ``[…, E] → […, E]``; 0
+        before the first value, 1 at ``num_values``. What an entropy coder divides its interval by.
+
+        Raises:
+            SeqgenError: for a distribution of real numbers.
+        """
+        raise SeqgenError(
+            f"{type(self).__name__} is a density over the real numbers: no value has a probability",
+            remedy="choose a distribution over levels or symbols",
+        )
+
     def kl(self, params: Tensor, other: Tensor) -> Tensor:
         """``KL(p ‖ q)`` in nats of two distributions of this kind, ``[…, num_params]`` twice ``→ […]``.
 
@@ -67,6 +88,14 @@ class LocationScale(Distribution):
     """
 
     levels: int = 0
+
+    @property
+    def num_values(self) -> int:
+        return self.levels
+
+    def values(self, index: Tensor) -> Tensor:
+        top = self.levels - 1
+        return index.to(torch.get_default_dtype()) * (2 / top) - 1
 
     @abstractmethod
     def log_density(self, params: Tensor, value: Tensor) -> Tensor:

@@ -70,6 +70,14 @@ class LogisticMixture(LocationScale):
         edge_or_between = torch.where(first, F.logsigmoid(upper), torch.where(last, F.logsigmoid(-lower), between))
         return torch.logsumexp(F.log_softmax(logits, dim=-1) + edge_or_between, dim=-1)
 
+    def cumulative(self, params: Tensor, index: Tensor) -> Tensor:
+        """``Σ_k π_k σ((v_j - δ - m_k)/s_k)`` at the lower edge of level j's bin."""
+        logits, means, log_scales = (part[..., None, :] for part in self._split(full(params)))  # […, 1, K]
+        edge = (index.to(means.dtype) * 2 - self.levels) / (self.levels - 1)
+        parts = torch.sigmoid((edge[..., None] - means) * torch.exp(-log_scales))  # […, E, K]
+        below = (torch.softmax(logits, dim=-1) * parts).sum(dim=-1)
+        return torch.where(index <= 0, 0.0, torch.where(index >= self.levels, 1.0, below))
+
     def log_density(self, params: Tensor, value: Tensor) -> Tensor:
         """``ln Σ_k π_k Logistic(value; m_k, s_k)``: no bins, no edges."""
         logits, means, log_scales = self._split(full(params))

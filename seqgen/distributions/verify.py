@@ -17,7 +17,7 @@ from seqgen.errors import SeqgenError
 
 _ROWS = 5
 _DRAWS = 1 << 14
-_MASS, _FOLLOWS = 1e-6, 0.01
+_MASS, _FOLLOWS, _ROUNDED = 1e-6, 0.01, 1e-9
 _SMALLEST, _LARGEST = 0.0, 1 - 2.0**-24  # uniforms
 
 
@@ -29,6 +29,7 @@ def verify(distribution: Distribution) -> None:
     """
     check_shapes(distribution)
     check_mass(distribution)
+    check_cumulative(distribution)
     check_sampling(distribution)
     check_temperature(distribution)
     check_divergence(distribution)
@@ -74,6 +75,30 @@ def check_mass(distribution: Distribution) -> None:
         if isinstance(distribution, LocationScale):
             density = _integral(distribution, params)
             assert abs(float(density) - 1) <= _MASS, f"the density's integral is {float(density)}"
+
+
+def check_cumulative(distribution: Distribution) -> None:
+    """Law of cumulative probabilities: they rise from 0 to 1, by each value's own probability; values are numbered in
+    ascending order. Real numbers have none, and are refused."""
+    values, count = support(distribution), distribution.num_values
+    assert count == (0 if values is None else len(values)), f"num_values is {count}"
+    params = parameters(distribution, _ROWS)
+    if values is None:
+        try:
+            distribution.cumulative(params, torch.zeros(_ROWS, 1, dtype=torch.int64))
+        except SeqgenError:
+            return
+        raise AssertionError("a density over the real numbers gives probabilities")
+    index = torch.arange(count + 1)
+    named = distribution.values(index[:-1])
+    assert torch.allclose(named.double(), values.double(), atol=1e-6), f"values by number are {named.tolist()[:9]}"
+    below = distribution.cumulative(params, index.expand(_ROWS, -1))
+    assert below.shape == (_ROWS, count + 1), f"cumulative probabilities have shape {list(below.shape)}"
+    ends = bool((below[:, 0] == 0).all()) and bool((below[:, -1] - 1).abs().max() <= _ROUNDED)
+    assert ends, f"cumulative probabilities run from {below[:, 0].tolist()} to {below[:, -1].tolist()}"
+    own = torch.stack([_probabilities(distribution, one) for one in params])
+    worst = float((below.diff(dim=1) - own).abs().max())
+    assert worst <= _ROUNDED, f"cumulative probabilities rise by {worst} more or less than a value's probability"
 
 
 def check_sampling(distribution: Distribution) -> None:

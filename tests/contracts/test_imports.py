@@ -34,7 +34,7 @@ LAYERS = (
     ("nets",),
     ("models", "flows", "distributions"),
     ("generation",),
-    ("objectives", "optim", "regularisers", "estimators", "analysis", "metrics"),
+    ("objectives", "optim", "regularisers", "estimators", "analysis", "metrics", "compression"),
     ("train",),
     ("export",),
     ("tasks",),

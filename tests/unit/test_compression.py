@@ -1,0 +1,350 @@
+"""Compression: byte-exact on anything, at the model's own bits, by a model that is in the same state on both sides."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seqgen.compression import lanes, side, varint
+from seqgen.compression.block import code
+from seqgen.compression.coder import Decoder, Encoder
+from seqgen.compression.compress import compress
+from seqgen.compression.container import Container
+from seqgen.compression.decompress import decompress
+from seqgen.compression.densities import Stepped
+from seqgen.compression.frequencies import TOTAL, frequencies
+from seqgen.compression.units import Samples, Text
+from seqgen.config import Component
+from seqgen.distributions.gaussian import Gaussian
+from seqgen.distributions.logistic_mixture import LogisticMixture
+from seqgen.errors import SeqgenError
+from seqgen.generation.autoregressive import AutoRegressive
+from seqgen.models.wavenet import WaveNet
+from seqgen.text.sentencepiece import SentencePiece
+from seqgen.text.tokenizer import tokenizer
+from tests.unit.compression import TEXT, Coded, byte_model, coded, language_model, there_and_back
+
+BOUND, SHARE = 64, 0.005  # bytes, and of what the model claims
+
+
+def random_bytes(count: int, seed: int = 0) -> bytes:
+    return random.Random(seed).randbytes(count)
+
+
+# --- frequencies and coder
+
+
+@given(st.lists(st.lists(st.floats(0, 1e30), min_size=5, max_size=5), min_size=1, max_size=4))
+def test_frequencies_are_whole_add_up_and_leave_nothing_out(rows: list[list[float]]) -> None:
+    probabilities = np.array(rows) + np.eye(5)[:1] * 1e-300
+    made = frequencies(probabilities)
+    assert (made == np.floor(made)).all()
+    assert (made >= 1).all()
+    assert (made.sum(axis=1) == TOTAL).all()
+
+
+@pytest.mark.parametrize("size", [2, 3, 256, 5000])
+@pytest.mark.parametrize("sharpness", [0.0, 1.0, 4.0])
+def test_rounding_to_frequencies_loses_less_than_a_thousandth(size: int, sharpness: float) -> None:
+    logits = np.random.default_rng(size).normal(size=(50, size)) * sharpness
+    p = np.exp(logits - logits.max(axis=1, keepdims=True))
+    p /= p.sum(axis=1, keepdims=True)
+    entropy = -(p * np.log2(np.maximum(p, 1e-300))).sum()
+    spent = -(p * np.log2(frequencies(p) / TOTAL)).sum()
+    assert spent <= entropy * 1.001
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -0.5])
+def test_what_is_no_probability_is_refused(bad: float) -> None:
+    with pytest.raises(SeqgenError, match="no numbers"):
+        frequencies(np.array([[0.5, bad]]))
+
+
+def test_the_coder_spends_what_frequencies_say_and_no_more() -> None:
+    """Were the numbers rounded once more inside the coder, a certain value would not cost nothing."""
+    certain = np.zeros((100_000, 3))
+    certain[:, 1] = 1
+    encoder = Encoder()
+    encoder.code(certain, np.ones(100_000, np.int64))
+    assert len(encoder.finish()) <= 4
+    encoder = Encoder()
+    encoder.code(certain[:1000], np.full(1000, 2))  # which the model holds for impossible
+    assert abs(len(encoder.finish()) - 3000) <= 8, "24 bits each"
+
+
+def test_values_come_back_in_order() -> None:
+    generator = np.random.default_rng(3)
+    p = generator.dirichlet(np.full(40, 0.1), size=(30, 17))
+    values = np.array([[generator.choice(40, p=row) for row in block] for block in p])
+    encoder = Encoder()
+    for block, some in zip(p, values, strict=True):
+        assert (encoder.code(block, some) == some).all()
+    decoder = Decoder(encoder.finish())
+    for block, some in zip(p, values, strict=True):
+        assert (decoder.code(block, np.zeros_like(some)) == some).all()
+    claimed = -np.log2(np.take_along_axis(p, values[..., None], axis=2)).sum()
+    assert encoder.claimed == pytest.approx(claimed)
+
+
+def test_an_alphabet_of_one_value_takes_no_bits() -> None:
+    encoder = Encoder()
+    encoder.code(np.ones((9, 1)), np.zeros(9, np.int64))
+    assert encoder.finish() == b""
+    assert Decoder(b"").code(np.ones((9, 1)), np.zeros(9, np.int64)).tolist() == [0] * 9
+
+
+# --- numbers and side information
+
+
+@given(st.lists(st.integers(0, 1 << 62)))
+def test_numbers_come_back(numbers: list[int]) -> None:
+    reader = varint.Reader(varint.written(*numbers))
+    assert [reader.number() for _ in numbers] == numbers
+    assert reader.rest == 0
+
+
+@given(st.integers(-(1 << 40), 1 << 40))
+def test_signs_come_back(number: int) -> None:
+    assert varint.folded(number) >= 0
+    assert varint.unfolded(varint.folded(number)) == number
+
+
+@given(st.binary(max_size=300), st.integers(0, 50))
+def test_side_information_comes_back(data: bytes, zeros: int) -> None:
+    given_data = bytes(zeros) + data
+    assert side.unpacked(side.packed(given_data)).take(len(given_data)) == given_data
+
+
+@pytest.mark.parametrize(("count", "expected"), [(None, 9), (0, 9), (9, 9), (8, 9), (20, 9)])
+def test_counts_come_back(count: int | None, expected: int) -> None:
+    assert side.count_read(varint.Reader(side.count_written(count, expected)), expected) == count
+
+
+# --- lanes
+
+
+@given(st.integers(0, 1 << 40))
+def test_lanes_are_few_where_a_file_is_small(size: int) -> None:
+    made = lanes.count(size)
+    assert 1 <= made <= lanes.MOST
+    assert made == 1 or size / made >= 1 << 14
+    bounds = lanes.even_bounds(size, made, 1)
+    assert bounds == sorted(bounds)
+    assert (bounds[0], bounds[-1], len(bounds)) == (0, size, made + 1)
+
+
+def test_a_row_that_ends_keeps_the_state_of_its_end() -> None:
+    """Rows of unequal lengths: whatever runs on behind a row's end leaves no trace in its state."""
+    model = byte_model()
+    given_rows = np.frombuffer(random_bytes(60), np.uint8).astype(np.int64).reshape(3, 20)
+    counts = np.array([20, 7, 0])
+    with model.predictor.session():
+        _, state = code(model.predictor, Encoder(), model.predictor.init(3), given_rows, counts)
+        _, short = code(model.predictor, Encoder(), model.predictor.init(3), given_rows[:, :7], np.full(3, 7))
+    assert torch.equal(state.previous[1], short.previous[1])
+    assert torch.equal(state.body[0][1], short.body[0][1])
+    assert torch.equal(state.body[0][2], model.predictor.init(3).body[0][2])
+
+
+# --- there and back
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 100, 5000])
+@pytest.mark.parametrize("steps", [0, 60])
+def test_random_bytes_come_back(size: int, steps: int, tmp_path: Path) -> None:
+    report, _ = there_and_back(random_bytes(size), byte_model(steps), tmp_path)
+    assert report.compressed <= report.promised * (1 + SHARE) + BOUND
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 7, 50])
+def test_text_comes_back_at_the_models_bits(number: int, tmp_path: Path) -> None:
+    model = byte_model(60)
+    report, _ = there_and_back(TEXT, model, tmp_path, number=number)
+    assert report.lanes == max(1, number)
+    assert report.compressed <= report.promised * (1 + SHARE) + BOUND
+    assert report.compressed < len(TEXT) / 2, "a trained model compresses"
+    if number == 1:
+        x = torch.from_numpy(np.array(tokenizer(Component("bytes")).encode(TEXT).symbols))[None]
+        with torch.no_grad():
+            claimed = -float(model.density.log_prob(x).double().sum()) / math.log(2)
+        assert report.claimed == pytest.approx(claimed, rel=1e-4), "what evaluation says the text takes"
+
+
+def test_a_model_that_is_sure_of_nonsense_costs_24_bits_at_most(tmp_path: Path) -> None:
+    density = language_model(256)
+    with torch.no_grad():
+        density.body.out.bias[0] += 80
+    report, _ = there_and_back(TEXT, coded(tokenizer(Component("bytes")), density), tmp_path)
+    assert report.claimed > 100 * report.elements
+    assert report.compressed <= 3 * len(TEXT) + BOUND
+
+
+@pytest.mark.parametrize("size", [1, 15, 16, 17, 100])
+def test_records_are_coded_by_fresh_models(size: int, tmp_path: Path) -> None:
+    there_and_back(TEXT[:16] * 6 + TEXT[:4], byte_model(60), tmp_path, record=size)
+
+
+def test_every_record_costs_what_it_costs_alone(tmp_path: Path) -> None:
+    six, _ = there_and_back(TEXT[:16] * 6, byte_model(60), tmp_path, record=16)
+    alone, _ = there_and_back(TEXT[:16], byte_model(60), tmp_path)
+    assert six.claimed == pytest.approx(6 * alone.claimed, rel=1e-3)
+
+
+def test_blocks_and_lanes_of_a_larger_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes, "PIECE", 64)
+    told: list[int] = []
+    data = TEXT + random_bytes(333) + "größer".encode() * 50
+    original = tmp_path / "a"
+    original.write_bytes(data)
+    model = byte_model(60)
+    compress(original, tmp_path / "a.sg", model.predictor, model.units, number=5, progress=told.append)
+    assert told == sorted(told)
+    assert told[-1] == len(data)
+    assert len(told) > 5
+    there_and_back(data, model, tmp_path, number=5)
+
+
+@given(data=st.one_of(st.binary(max_size=200), st.text("abc dé€\N{GRINNING FACE}x\0", max_size=100).map(str.encode)),
+       number=st.integers(1, 4))  # fmt: skip
+def test_unknown_characters_and_invalid_ones_come_back(
+    data: bytes, number: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    made = tokenizer(Component("characters", {"characters": " abcdé"}))
+    model = coded(made, language_model(made.vocab_size))
+    report, _ = there_and_back(data, model, tmp_path_factory.mktemp("characters"), number=number)
+    strange = sum(map(len, made.encode(data).literals))
+    assert report.kept >= strange
+    assert report.kept == strange or number > 1
+
+
+def test_subwords_come_back(tmp_path: Path) -> None:
+    made = SentencePiece.learn(lambda: [TEXT], vocabulary=300)
+    model = coded(made, language_model(made.vocab_size))
+    data = TEXT + random_bytes(500) + " ▁ößé\n\n\0".encode() + TEXT[:100]
+    report, _ = there_and_back(data, model, tmp_path, number=3)
+    assert report.kept == 0
+
+
+class Forgetful(Text):
+    """Units that do not give back what has a capital in it."""
+
+    def decode(self, values: np.ndarray, literals: tuple[bytes, ...]) -> bytes:  # type: ignore[type-arg]
+        return super().decode(values, literals).lower()
+
+
+def test_pieces_that_do_not_come_back_are_kept_as_they_are(tmp_path: Path) -> None:
+    model = byte_model(60)
+    other = Coded(model.predictor, Forgetful(tokenizer(Component("bytes"))), model.density)
+    report, packed = there_and_back(b"all is well here" * 20 + b"But not HERE", other, tmp_path, number=4)
+    assert 0 < report.kept < 200
+    assert b"But not HERE" in packed or report.kept > 12
+
+
+def real_body(outputs: int) -> WaveNet:
+    return WaveNet(WaveNet.Config(layers=3, residual_channels=4, gate_channels=4, skip_channels=4, head_channels=4,
+                                  conditioned=False, vocab_size=0, outputs=outputs))  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 1001])
+@pytest.mark.parametrize("levels", [256, 65536])
+def test_samples_come_back(size: int, levels: int, tmp_path: Path) -> None:
+    wave = (np.sin(np.arange(size // 2) / 20) * 9000).astype("<i2").tobytes() + b"\x07" * (size % 2)
+    if levels == 256:
+        model = Coded(byte_model().predictor, Samples(coarse=True), byte_model().density)
+    else:
+        drawn = LogisticMixture(LogisticMixture.Config(mixtures=2))
+        density = AutoRegressive(real_body(drawn.num_params), drawn, None, start=0.0, symbols_per_sample=1)
+        model = Coded(Stepped(density, digest="0" * 16, label=""), Samples(coarse=False), density)
+    report, _ = there_and_back(wave, model, tmp_path)
+    assert report.kept == (size if size % 2 else 0), "half a sample is kept, with the piece that it is in"
+    assert report.compressed <= report.promised * (1 + SHARE) + BOUND
+
+
+def test_densities_of_real_numbers_and_conditioned_ones_are_refused() -> None:
+    density = AutoRegressive(real_body(2), Gaussian(Gaussian.Config()), None, start=0.0, symbols_per_sample=1)
+    with pytest.raises(SeqgenError, match="real numbers"):
+        Stepped(density, digest="0" * 16, label="")
+    conditioned = next(one.density for one in AutoRegressive.examples() if one.density.body.spec.cond_dim)
+    with pytest.raises(SeqgenError, match="conditioned on frames"):
+        Stepped(conditioned, digest="0" * 16, label="")
+
+
+# --- what is refused
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return there_and_back(TEXT[:300], byte_model(60), tmp_path_factory.mktemp("packed"))[1]
+
+
+def refused(data: bytes, model: Coded, folder: Path, match: str) -> None:
+    place, copy = folder / "broken.sg", folder / "copy"
+    place.write_bytes(data)
+    with pytest.raises(SeqgenError, match=match), Container(place) as container:
+        decompress(container, copy, model.predictor, model.units)
+    assert not copy.exists()
+
+
+def test_every_flipped_bit_is_found(packed: bytes, tmp_path: Path) -> None:
+    for at in range(len(packed)):
+        data = bytearray(packed)
+        data[at] ^= 1 << at % 8
+        refused(bytes(data), byte_model(60), tmp_path, "damaged|not a compressed file")
+
+
+def test_missing_and_appended_bytes_are_found(packed: bytes, tmp_path: Path) -> None:
+    for data in (*(packed[:stop] for stop in range(len(packed))), packed + b"\0", packed + packed):
+        refused(data, byte_model(60), tmp_path, "damaged|not a compressed file")
+
+
+def test_another_model_tokenizer_or_runtime_is_refused(packed: bytes, tmp_path: Path) -> None:
+    model = byte_model(60)
+    refused(packed, byte_model(0), tmp_path, "compressed by the model .*give the model that compressed it")
+    other = Coded(model.predictor, Samples(coarse=True), model.density)
+    refused(packed, other, tmp_path, "compressed with the tokenizer")
+    for change in ({"runtime": "onnx"}, {"version": "1"}, {"instructions": "x"}, {"threads": 2}, {"precision": "int8"}):
+        predictor = Stepped(model.density, digest=model.predictor.digest, label="")
+        predictor.identity = replace(predictor.identity, **change)  # type: ignore[arg-type]
+        refused(packed, Coded(predictor, model.units, model.density), tmp_path, f"otherwise.*{next(iter(change))}")
+
+
+def test_what_comes_out_otherwise_is_not_given_out(packed: bytes, tmp_path: Path) -> None:
+    """A model of the same name that computes something else: the checksum of the original finds it."""
+    other = Stepped(byte_model(0).density, digest=byte_model(60).predictor.digest, label="")
+    refused(packed, Coded(other, byte_model(0).units, byte_model(0).density), tmp_path, "not the original|damaged")
+
+
+def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(TEXT)
+    model = byte_model()
+    with pytest.raises(SeqgenError, match="cannot be written"):
+        compress(tmp_path / "a", Path("/dev/full"), model.predictor, model.units)
+    compress(tmp_path / "a", tmp_path / "a.sg", model.predictor, model.units)
+    with pytest.raises(SeqgenError, match="cannot be written"), Container(tmp_path / "a.sg") as container:
+        decompress(container, Path("/dev/full"), model.predictor, model.units)
+
+
+def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    model = byte_model()
+    for place in (tmp_path / "absent", tmp_path, Path("/dev/null")):
+        with pytest.raises(SeqgenError, match=r"cannot read|no regular file"):
+            compress(place, tmp_path / "out", model.predictor, model.units)
+    with pytest.raises(SeqgenError, match="cannot read"):
+        Container(tmp_path / "absent")
+
+
+def test_torch_is_left_as_it_was() -> None:
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    with byte_model().predictor.session():
+        assert torch.get_num_threads() == 1
+        assert torch.are_deterministic_algorithms_enabled()
+        assert torch.is_inference_mode_enabled()
+    assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == before
