@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from serving.completions.endpoint import CompletionEndpoint
 from serving.connections.budget import ConnectionBudget
 from serving.edge.exchange import NO_ROUTE, Exchange
 from serving.edge.origin import OriginPolicy, is_preflight, preflight_headers
@@ -27,9 +28,9 @@ from serving.http.routing import WEBSOCKET, Route, Router, page, require_method
 from serving.http.vocode import VocodeEndpoint
 from serving.scheduling.batcher import MAX_BUFFERED
 from serving.scheduling.memory import STREAM_BYTES, MemoryBudget, default_budget
+from serving.streams.contract import ServedModel
 from serving.voices.cache import VoiceCache
 from serving.voices.store import FixedVoices, VoiceStore
-from serving.voices.vocoder import StreamingVocoder
 from serving.voices.voice import LoadedVoice
 from serving.websocket.endpoint import StreamEndpoint
 from serving.websocket.protocol import POLICY
@@ -41,7 +42,7 @@ _LOOK = 1.0  # seconds between two looks at the voices
 
 
 class App:
-    """ASGI application that streams voices over HTTP and WebSocket.
+    """ASGI application that streams voices and texts over HTTP and WebSocket.
 
     Args:
         voices: where they come from; or one that is open already. threads: workers. slots: streams at once; more get
@@ -64,7 +65,7 @@ class App:
 
     def __init__(
         self,
-        voices: VoiceStore | StreamingVocoder,
+        voices: VoiceStore | ServedModel,
         *,
         threads: int,
         slots: int = SLOTS_PER_WORKER,
@@ -80,12 +81,10 @@ class App:
         public_metrics: bool = False,
         default: str | None = None,
     ) -> None:
-        store = FixedVoices(LoadedVoice(voices)) if isinstance(voices, StreamingVocoder) else voices
+        store = FixedVoices(LoadedVoice(voices)) if isinstance(voices, ServedModel) else voices
         total = max(request_memory or default_budget(), STREAM_BYTES)
         self.pool = WorkerPool(workers=threads, slots=slots, buffered=buffered, memory=MemoryBudget(total), make=make)
-        self.cache = VoiceCache(
-            store, default=default, memory=memory, in_use=self.pool.vocoders, copies=self.pool.copies
-        )
+        self.cache = VoiceCache(store, default=default, memory=memory, in_use=self.pool.models, copies=self.pool.copies)
         self.settled = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._reload, self._checked = asyncio.Event(), asyncio.Event()
@@ -94,7 +93,8 @@ class App:
         self.pool.observer = self.metrics.record
         information = pages.InformationPages(self.cache, self.metrics, public_metrics=public_metrics)
         given = (self.cache, self.pool, _fitting(limits or RequestLimits(), total), ResumeTokens(secret))
-        self._streams = VocodeEndpoint(*given), StreamEndpoint(*given)
+        texts = CompletionEndpoint(self.cache, self.pool, given[2], self.metrics.read)
+        self._streams = VocodeEndpoint(*given), StreamEndpoint(*given), texts
         self._keys, self._origins = keys, origins
         self._router = Router(
             [
@@ -103,6 +103,7 @@ class App:
                 *information.routes(),
                 Route("/v1/vocode", ("POST",), self._streams[0]),
                 Route("/v1/stream", (WEBSOCKET,), self._streams[1]),
+                Route("/v1/completions", ("POST",), self._streams[2]),
             ]
         )
         self._life = Starlette(lifespan=self._lifespan)
@@ -214,7 +215,7 @@ class App:
         voices = self.cache.open
         first = voices.get(self.cache.default or "") or next(iter(voices.values()), None)
         if first is not None:
-            self.pool.set_capacity(first.vocoder, first.capacity)
+            self.pool.set_capacity(first.model, first.capacity)
 
     async def _livez(self, _: Request) -> Response:
         if not all(worker.tended for worker in self.pool.workers):
@@ -239,13 +240,13 @@ class App:
         if not self.cache.open:
             bad = [f"{name}: {why}" for name, (state, why) in states.items() if state == "quarantined"]
             return "; ".join(["no voice is open", *bad])
-        if not any(self.pool.open_somewhere(voice.vocoder) for voice in self.cache.open.values()):
+        if not any(self.pool.open_somewhere(voice.model) for voice in self.cache.open.values()):
             return "no worker could open a voice again"
         if self.pool.full:
             return "all slots are taken"
         if not self.pool.memory.fits(STREAM_BYTES):
             return "requests hold all the memory that they may"
-        if not any(self.pool.carries(voice.vocoder) for voice in self.cache.open.values()):
+        if not any(self.pool.carries(voice.model) for voice in self.cache.open.values()):
             return "the workers can carry no more streams"
         return ""
 

@@ -162,7 +162,8 @@ class Reload:
 def request_limits(options: argparse.Namespace) -> RequestLimits:
     """Limits of one request, by a server's options."""
     sound, utterance = float(options.max_seconds), float(options.max_utterance)
-    return RequestLimits(body=options.max_body * MEBIBYTE, sound=sound, utterance=utterance)
+    body, prompt = options.max_body * MEBIBYTE, options.max_prompt
+    return RequestLimits(body=body, sound=sound, utterance=utterance, prompt=prompt, tokens=options.max_tokens)
 
 
 def _copy(path: str) -> IO[bytes]:

@@ -25,9 +25,9 @@ def _run(options: argparse.Namespace) -> int:
     try:
         return int(options.command(options))
     except RuntimeError as error:
-        from serving.voices.vocoder import VoiceFailure
+        from serving.streams.contract import ModelFailure
 
-        if not isinstance(error, VoiceFailure):
+        if not isinstance(error, ModelFailure):
             raise
         raise SeqgenError(str(error)) from None
 

@@ -17,6 +17,7 @@ from seqgen.errors import SeqgenError
 from seqgen.runtime import native
 from serving.cli import serve
 from serving.cli.options import FileParser, file_path, port
+from serving.cli.voices import summary
 from serving.sound import opus
 from serving.voices.directory import VoiceDirectory
 
@@ -133,7 +134,7 @@ def _machine() -> Iterator[CheckResult]:
 
 def _packages() -> Iterator[CheckResult]:
     for name in ("numpy", "soundfile", "soxr", "starlette", "uvicorn", "websockets", "onnxruntime"):
-        why = "needed only by voices without a native program" if name == "onnxruntime" else ""
+        why = "needed only by bundles without a native program" if name == "onnxruntime" else ""
         try:
             yield CheckResult("package", "ok", f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
@@ -185,6 +186,6 @@ def _voices(directory: Path) -> Iterator[CheckResult]:
     for name in names:
         try:
             about = store.verify(name)
-            yield CheckResult("voice", "ok", f"{name}: {about['kind']}, {about['sample_rate']} Hz, sounds as exported")
+            yield CheckResult("voice", "ok", f"{name}: {summary(about)}, works as exported")
         except SeqgenError as error:
             yield CheckResult("voice", "bad", f"{name}: {error.problem}", error.remedy)

@@ -26,7 +26,11 @@ def voice_options(parser: argparse.ArgumentParser) -> None:
         "--voices", type=file_path, metavar="DIR", help="all voices of a store; see `seqgen-serve voices`"
     )
     which.add_argument(
-        "--voice", type=file_path, metavar="BUNDLE", help="one voice: a directory made by `seqgen export`"
+        "--voice",
+        "--model",
+        type=file_path,
+        metavar="BUNDLE",
+        help="one voice or text model: a directory made by `seqgen export`",
     )
     preset = which.add_argument(
         "--preset",

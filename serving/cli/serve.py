@@ -1,4 +1,4 @@
-"""``seqgen-serve serve``: stream voices until stopped."""
+"""``seqgen-serve serve``: stream voices and texts until stopped."""
 
 from __future__ import annotations
 
@@ -49,6 +49,7 @@ examples:
   seqgen-serve serve --voice exp/voice
   seqgen-serve serve --config /etc/seqgen-serve/serve.toml
   seqgen-serve serve --voices voices/ --uds /run/seqgen-serve/http.sock
+  seqgen-serve serve --model exp/lm
   curl --data-binary @in.wav 'http://127.0.0.1:8080/v1/vocode?seed=1' > out.wav
   curl -N --data-binary @in.wav 'http://127.0.0.1:8080/v1/vocode?format=pcm' | aplay -f S16_LE -r 16000
 
@@ -85,6 +86,8 @@ def options(serve: argparse.ArgumentParser) -> None:
         ("--max-seconds", 600, "seconds of the longest recording taken"),
         ("--max-utterance", 4 * 3600, "seconds of the longest utterance of a WebSocket"),
         ("--max-body", 32, "largest request body in MiB"),
+        ("--max-prompt", 1 << 16, "bytes of the longest prompt of a completion"),
+        ("--max-tokens", 4096, "symbols of the longest completion"),
         ("--memory", 1024, "MiB that open voices may take; those unused for longest are closed"),
         (
             "--request-memory",
@@ -284,8 +287,8 @@ def _config(app: App, options: argparse.Namespace) -> uvicorn.Config:
 def described(app: App) -> str:
     """Description of the voices that are open, and of how many listeners each could have."""
     told = []
-    for name, voice in app.cache.open.items():
-        app.pool.set_capacity(voice.vocoder, voice.capacity)
-        rate, most = voice.vocoder.sample_rate, app.pool.max_listeners(voice.vocoder)
-        told.append(f"voice '{name}' at {rate} Hz through {voice.vocoder.runtime}, {most} listeners")
+    for voice in app.cache.open.values():
+        app.pool.set_capacity(voice.model, voice.capacity)
+        most = app.pool.max_listeners(voice.model)
+        told.append(f"{voice.model.label} through {voice.model.runtime}, {most} listeners")
     return "; ".join(told) or "no voice"

@@ -20,7 +20,7 @@ from seqgen.files import inputs
 from seqgen.files.outputs import is_stream, replacing
 from seqgen.runtime import open_runtime
 from serving.sound.source import from_path, sniff
-from serving.voices.vocoder import StreamingVocoder, VoiceSettings
+from serving.streams.vocoder import StreamingVocoder, VoiceSettings
 
 EXAMPLES = """\
 examples:

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from seqgen.errors import SeqgenError
 from serving.voices.directory import VoiceDirectory
@@ -85,10 +86,16 @@ def _list(options: argparse.Namespace) -> int:
         if row["kind"] == "damaged":
             sys.stdout.write(f"{row['id']:24} damaged: its manifest cannot be read\n")
         else:
-            speakers = f"{len(row['speakers'])} speakers" if row["speakers"] else "one voice"
-            licence = row["licence"] or "no licence named"
-            sys.stdout.write(f"{row['id']:24} {row['kind']}, {row['sample_rate']} Hz, {speakers}, {licence}\n")
+            sys.stdout.write(f"{row['id']:24} {summary(row)}, {row['licence'] or 'no licence named'}\n")
     return 0
+
+
+def summary(about: dict[str, Any]) -> str:
+    """Kind and measures of a bundle, by its description."""
+    if "symbols" in about:
+        return f"{about['kind']}, {about['symbols']} symbols"
+    speakers = f"{len(about['speakers'])} speakers" if about["speakers"] else "one voice"
+    return f"{about['kind']}, {about['sample_rate']} Hz, {speakers}"
 
 
 def _remove(options: argparse.Namespace) -> int:

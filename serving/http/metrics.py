@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
 
 from serving.scheduling.events import StreamEvent
+from serving.streams.contract import ServedModel
+from serving.streams.text import READING_RATE, TextModel
 from serving.voices.cache import VoiceCache
 from serving.workers.pool import SlotLease, WorkerPool
 
@@ -18,13 +20,15 @@ _COUNTERS = {
     "streams": "streams that ended",
     "underruns": "times that a listener ran dry by the server's fault",
     "cancelled": "streams that their listener left",
-    "failed": "streams that went wrong, by input or voice",
-    "audio_seconds": "sound made",
+    "failed": "streams that went wrong, by input or model",
 }
-_HISTOGRAMS = {
+_OF_SOUND = {"audio_seconds": "sound made"}
+_OF_TEXT = {"tokens": "symbols of text made", "prompt_tokens": "symbols of prompts of texts that were completed"}
+_HISTOGRAMS_OF_SOUND = {
     "first_audio": "from a stream's start to its first sound",
     "lead": "sound in hand when more is handed over",
 }
+_HISTOGRAMS_OF_TEXT = {"first_text": "from a stream's start to its first symbol"}
 _Block = tuple[str, str, str, list[str]]  # name, kind, meaning and rows of a metric
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -49,12 +53,31 @@ class Histogram:
         return [*rows, f"{name}_sum{{{label}}} {self.total:.6f}", f"{name}_count{{{label}}} {below[-1]}"]
 
 
-class _VoiceCounts:
-    """Counters and histograms of one voice's streams, by their names."""
+class _ModelCounts:
+    """Counters and histograms of one model's streams, by their names."""
 
-    def __init__(self) -> None:
-        self.counters: dict[str, float] = dict.fromkeys(_COUNTERS, 0) | {"audio_seconds": 0.0}
-        self.histograms = {name: Histogram() for name in _HISTOGRAMS}
+    def __init__(self, *, text: bool) -> None:
+        self.text = text
+        self.counters: dict[str, float] = dict.fromkeys(_COUNTERS, 0)
+        self.counters |= dict.fromkeys(_OF_TEXT, 0) if text else dict.fromkeys(_OF_SOUND, 0.0)
+        self.histograms = {name: Histogram() for name in (_HISTOGRAMS_OF_TEXT if text else _HISTOGRAMS_OF_SOUND)}
+
+    def add(self, event: StreamEvent, *, left: bool) -> None:
+        """Count what an event tells; ``left``: its listener has left."""
+        counters, histograms = self.counters, self.histograms
+        counters["underruns"] += event.underrun
+        if self.text:
+            counters["tokens"] += round(event.seconds * READING_RATE)
+        else:
+            counters["audio_seconds"] += event.seconds
+        if event.first is not None:
+            histograms["first_text" if self.text else "first_audio"].add(event.first)
+        if event.lead and not self.text:  # none where sound is made again for one who has it
+            histograms["lead"].add(event.lead)
+        if event.over:
+            counters["streams"] += 1
+            counters["failed"] += event.failure is not None
+            counters["cancelled"] += left and event.failure is None
 
 
 class Metrics:
@@ -70,7 +93,7 @@ class Metrics:
         connections: Callable[[], tuple[int, Mapping[str, int]]] = lambda: (0, {}),
     ) -> None:
         self._pool, self._cache, self._connections = pool, cache, connections
-        self._voices: defaultdict[str, _VoiceCounts] = defaultdict(_VoiceCounts)
+        self._models: dict[str, _ModelCounts] = {}
         self._answers: Counter[tuple[str, int]] = Counter()
         self._reloads = Counter(ok=0, failed=0)
         self._old: list[str] = []  # parts that the last reload left as they were
@@ -86,24 +109,23 @@ class Metrics:
 
     def record(self, lease: SlotLease, event: StreamEvent) -> None:
         """Count what an event tells."""
-        voice = self._voices[lease.vocoder.name]
-        counters, histograms = voice.counters, voice.histograms
-        counters["underruns"] += event.underrun
-        counters["audio_seconds"] += event.seconds
-        if event.first is not None:
-            histograms["first_audio"].add(event.first)
-        if event.lead:  # none where sound is made again for one who has it
-            histograms["lead"].add(event.lead)
-        if event.over:
-            counters["streams"] += 1
-            counters["failed"] += event.failure is not None
-            counters["cancelled"] += lease.closed and event.failure is None
+        self._counts(lease.model).add(event, left=lease.closed)
+
+    def read(self, model: ServedModel, symbols: int) -> None:
+        """Count the symbols of a prompt."""
+        self._counts(model).counters["prompt_tokens"] += symbols
+
+    def _counts(self, model: ServedModel) -> _ModelCounts:
+        text, known = isinstance(model, TextModel), self._models.get(model.name)
+        if known is None or known.text != text:
+            known = self._models[model.name] = _ModelCounts(text=text)
+        return known
 
     def text(self) -> str:
         """All metrics in the text format."""
         lines = []
         for name, kind, meaning, rows in (
-            *self._of_voices(),
+            *self._of_models(),
             *self._of_store(),
             *self._of_requests(),
             *self._of_pool(),
@@ -111,15 +133,24 @@ class Metrics:
             lines += [f"# HELP {name} {meaning}", f"# TYPE {name} {kind}", *rows]
         return "\n".join(lines) + "\n"
 
-    def _of_voices(self) -> Iterator[_Block]:
-        voices = {f'voice="{_escaped(name)}"': voice for name, voice in sorted(self._voices.items())}
-        for key, meaning in _COUNTERS.items():
+    def _of_models(self) -> Iterator[_Block]:
+        models = {f'voice="{_escaped(name)}"': counts for name, counts in sorted(self._models.items())}
+        for key, meaning in (_COUNTERS | _OF_SOUND | _OF_TEXT).items():
             name = f"seqgen_{key}_total"
-            rows = [f"{name}{{{label}}} {round(voice.counters[key], 3)}" for label, voice in voices.items()]
+            rows = [
+                f"{name}{{{label}}} {round(counts.counters[key], 3)}"
+                for label, counts in models.items()
+                if key in counts.counters
+            ]
             yield name, "counter", meaning, rows
-        for key, meaning in _HISTOGRAMS.items():
+        for key, meaning in (_HISTOGRAMS_OF_SOUND | _HISTOGRAMS_OF_TEXT).items():
             name = f"seqgen_{key}_seconds"
-            rows = [row for label, voice in voices.items() for row in voice.histograms[key].lines(name, label)]
+            rows = [
+                row
+                for label, counts in models.items()
+                if key in counts.histograms
+                for row in counts.histograms[key].lines(name, label)
+            ]
             yield name, "histogram", meaning, rows
 
     def _of_requests(self) -> Iterator[_Block]:
@@ -157,7 +188,7 @@ class Metrics:
         )
         workers = [
             f'seqgen_voice_workers{{voice="{_escaped(name)}"}} '
-            f"{sum(worker.up and worker.holds(voice.vocoder) for worker in self._pool.workers)}"
+            f"{sum(worker.up and worker.holds(voice.model) for worker in self._pool.workers)}"
             for name, voice in sorted(self._cache.open.items())
         ]
         yield "seqgen_voice_workers", "gauge", "workers that could take a stream of an open voice", workers

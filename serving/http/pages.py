@@ -87,8 +87,9 @@ class InformationPages:
         return json_response(self._row(name))
 
     async def _voices(self, request: Request) -> Response:
-        """Voices that are offered; with ``?all`` every name of the store, with its state and the reason for it."""
-        offered = {name: {"id": name} | self._cache.describe(name) for name in self._cache.names()}
+        """Voices that are offered; with ``?all`` every name of the store, with its state and the reason for it, also of
+        what makes text."""
+        offered = {name: {"id": name} | self._cache.describe(name) for name in self._cache.voices()}
         values = protocol.read_query(request.scope["query_string"], ("all",))
         if values.get("all", "") not in ("", "true"):
             raise HttpError(422, "all takes no value; ask for /v1/audio/voices?all")
@@ -131,6 +132,9 @@ class InformationPages:
             known = ", ".join(self._cache.names()) or "none"
             message = f"the model '{model[:60]}' does not exist; models here: {known}"
             return error_response(404, message, "model_not_found", "model")
+        if model not in self._cache.voices():
+            message = f"'{model}' makes text and no sound; send its prompts to POST /v1/completions"
+            return error_response(400, message, "model_is_no_voice", "model")
         message = (
             f"voice '{model}' is a vocoder: it makes sound from log-mel features or from a recording and cannot read "
             "text. Send features or audio to POST /v1/vocode or WS /v1/stream, or install a voice that reads text"

@@ -12,10 +12,10 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from seqgen.errors import SeqgenError
-from serving.scheduling.request import InputFormat, StreamRequest
 from serving.sound import sse
 from serving.sound.formats import FORMATS, content_type, output_rate
-from serving.voices.vocoder import StreamingVocoder, VoiceSettings, provenance
+from serving.streams.sound import InputFormat, SoundRequest
+from serving.streams.vocoder import StreamingVocoder, VoiceSettings, provenance
 
 Headers = list[tuple[bytes, bytes]]
 QUERY = ("voice", "seed", "temperature", "speaker", "format", "rate", "resume", "offset")
@@ -28,7 +28,8 @@ _KINDS = {400: "invalid_request_error", 404: "not_found_error", 405: "invalid_re
 class RequestLimits:
     """Limits of one request: bytes of body, seconds of sound, seconds to send the body, seconds without reading,
     seconds that a WebSocket may say nothing while nothing is being made for it, seconds until it opens its first
-    context, for which a slot is kept, seconds of one of its utterances, and bytes of input that may wait in one."""
+    context, for which a slot is kept, seconds of one of its utterances, bytes of input that may wait in one; bytes of
+    prompts, and symbols that are drawn for each."""
 
     body: int = 32 << 20
     sound: float = 600.0
@@ -38,14 +39,24 @@ class RequestLimits:
     greeting: float = 10.0
     utterance: float = 4 * 3600.0
     waiting: int = 192 << 20
+    prompt: int = 1 << 16
+    tokens: int = 4096
 
 
 class HttpError(Exception):
     """HTTP error as the answer to a request: status, one clear line, headers beyond the usual ones."""
 
-    def __init__(self, status: int, message: str, headers: Headers | None = None, *, code: str | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        headers: Headers | None = None,
+        *,
+        code: str | None = None,
+        param: str | None = None,
+    ) -> None:
         super().__init__(message)
-        self.status, self.message, self.headers, self.code = status, message, headers or [], code
+        self.status, self.message, self.headers, self.code, self.param = status, message, headers or [], code, param
 
 
 def error_fields(status: int, message: str, code: str | None = None, param: str | None = None) -> dict[str, Any]:
@@ -93,7 +104,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 def read_request(
     values: Mapping[str, str], vocoder: StreamingVocoder, *, content_type: str = "", longest: float = 600.0
-) -> StreamRequest:
+) -> SoundRequest:
     """Stream request of ``POST /v1/vocode``, from its query.
 
     Raises:
@@ -112,7 +123,7 @@ def read_request(
         rate = output_rate(form, vocoder.sample_rate, wanted)
     except SeqgenError as error:
         raise HttpError(422, str(error)) from None
-    return StreamRequest(settings, form, InputFormat("file", content_type=content_type), longest, eager=True, rate=rate)
+    return SoundRequest(settings, form, InputFormat("file", content_type=content_type), longest, eager=True, rate=rate)
 
 
 def require_format(form: str) -> None:
@@ -140,7 +151,7 @@ def _real(key: str, text: str) -> float:
         raise SeqgenError(f"{key} '{text}' is not a number", remedy="write it as 0.8") from None
 
 
-def sound_headers(request: StreamRequest, vocoder: StreamingVocoder, *, events: bool = False) -> Headers:
+def sound_headers(request: SoundRequest, vocoder: StreamingVocoder, *, events: bool = False) -> Headers:
     """Headers of a sound: its type, and the mark that says a machine made it (EU AI Act, article 50(2))."""
     mark = provenance(vocoder, request.settings)
     kind = sse.MEDIA_TYPE if events else content_type(request.form, request.rate or vocoder.sample_rate)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from starlette.types import Scope, Send
+import asyncio
+
+from starlette.types import Message, Receive, Scope, Send
 
 from seqgen.errors import SeqgenError
 from serving.http.keys import Caller
 from serving.http.protocol import HttpError, error_body
-from serving.scheduling.request import StreamRequest
+from serving.streams.contract import StreamRequest
+from serving.streams.vocoder import require_vocoder
 from serving.voices.cache import VoiceCache, VoiceQuarantined, VoiceRequired
 from serving.voices.voice import LoadedVoice
 from serving.workers.pool import SlotLease, WorkerPool
 
 CLOSE = (b"connection", b"close")
+_LATER = [(b"retry-after", b"1"), CLOSE]
 TRY_AGAIN_LATER = 1013
 """Close code of a WebSocket, of the registry that RFC 6455 founds."""
 
@@ -27,16 +31,22 @@ async def find_voice(cache: VoiceCache, name: str | None, *, named_later: bool =
     ``named_later``: where it names none and has to, any other will do, as it may still do so.
 
     Raises:
-        HttpError: 404 where there is none, 503 where it does not open, 422 where one has to be named.
+        HttpError: 404 where there is none, 400 for a model that makes no sound, 503 where it does not open, 422 where
+            one has to be named.
     """
     try:
-        return await (cache.find_any(name) if named_later else cache.find(name))
+        voice = await (cache.find_any(name) if named_later else cache.find(name))
     except VoiceRequired as error:
         raise HttpError(422, str(error), code="voice_required") from None
     except VoiceQuarantined as error:
         raise HttpError(503, str(error), [CLOSE], code="voice_unavailable") from None
     except SeqgenError as error:
         raise HttpError(404, str(error), code="voice_not_found") from None
+    try:
+        require_vocoder(voice.model)
+    except SeqgenError as error:
+        raise HttpError(400, str(error), code="model_is_no_voice") from None
+    return voice
 
 
 def reserve_slot(
@@ -50,18 +60,52 @@ def reserve_slot(
     """
     if caller is not None:
         caller.require_room(pool.held_by(caller.name))
-    pool.set_capacity(voice.vocoder, voice.capacity)
-    lease = pool.admit(voice.vocoder, caller.name if caller else "", request)
+    pool.set_capacity(voice.model, voice.capacity)
+    lease = pool.admit(voice.model, caller.name if caller else "", request)
     if lease is None:
-        places = pool.max_listeners(voice.vocoder)
+        places = pool.max_listeners(voice.model)
         why = f"all {places} streams are taken" if pool.busy >= places else "no more streams are taken now"
-        raise HttpError(503, f"{why}; try again in a second", [(b"retry-after", b"1"), CLOSE])
+        raise HttpError(503, f"{why}; try again in a second", _LATER)
     return lease
+
+
+def require_free_slot(pool: WorkerPool, caller: Caller | None) -> None:
+    """Refuse a request that could have no slot, before its body is read, which names what it wants one for.
+
+    Raises:
+        HttpError: as :func:`reserve_slot`.
+    """
+    if caller is not None:
+        caller.require_room(pool.held_by(caller.name))
+    if pool.full and not pool.make_room():
+        raise HttpError(503, f"all {pool.slots} streams are taken; try again in a second", _LATER)
+
+
+async def send_in_time(send: Send, message: Message, seconds: float) -> None:
+    """Send a message of an answer to a client that reads.
+
+    Raises:
+        ConnectionAbortedError: where nothing was read for so long. ClientDisconnected: where the client is gone.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            await send(message)
+    except TimeoutError:
+        raise ConnectionAbortedError(f"nothing was read for {seconds:g} s") from None
+    except OSError:
+        raise ClientDisconnected from None
+
+
+async def close_when_gone(receive: Receive, lease: SlotLease) -> None:
+    """Wait until the client hangs up, and close its lease then."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    lease.close()
 
 
 async def send_error(error: HttpError, send: Send) -> None:
     """Answer with an HTTP error."""
-    body = error_body(error.status, error.message, error.code)
+    body = error_body(error.status, error.message, error.code, error.param)
     usual = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": error.status, "headers": usual + error.headers})
     await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -20,8 +20,8 @@ from pathlib import Path
 
 from seqgen.errors import SeqgenError
 from serving.http.protocol import HttpError
-from serving.scheduling.request import StreamRequest
-from serving.voices.vocoder import StreamingVocoder
+from serving.streams.sound import SoundRequest
+from serving.streams.vocoder import StreamingVocoder
 
 MAX_OFFSET = 1 << 36
 """Bytes of sound at most, of which an answer may be resumed."""
@@ -52,7 +52,7 @@ class ResumeClaim:
     offset: int = 0
 
     @staticmethod
-    def of(voice: str | None, vocoder: StreamingVocoder, request: StreamRequest, body: str) -> ResumeClaim:
+    def of(voice: str | None, vocoder: StreamingVocoder, request: SoundRequest, body: str) -> ResumeClaim:
         """Claim of a request with a body of that hash, to a voice asked for by that name."""
         settings = request.settings
         return ResumeClaim(

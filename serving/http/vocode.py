@@ -9,15 +9,24 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from seqgen.errors import SeqgenError
 from serving.http import protocol
 from serving.http.protocol import Headers, HttpError, RequestLimits
-from serving.http.responses import CLOSE, ClientDisconnected, find_voice, reserve_slot, send_error
+from serving.http.responses import (
+    CLOSE,
+    ClientDisconnected,
+    close_when_gone,
+    find_voice,
+    reserve_slot,
+    send_error,
+    send_in_time,
+)
 from serving.http.resume import ResumeClaim, ResumeTokens, read_resumption, require_same
 from serving.sound import sse
 from serving.sound.body import BodyPieces, NoRoom
+from serving.streams.vocoder import require_vocoder
 from serving.voices.cache import VoiceCache
 from serving.workers.pool import Abandoned, SlotLease, WorkerPool
 from serving.workers.worker import WorkerLost
@@ -77,7 +86,8 @@ class VocodeEndpoint:
         events = sse.accepts_events(headers.get(b"accept", b""))
         values, claim = read_resumption(protocol.read_query(scope["query_string"]), self._tokens)
         voice = await find_voice(self._cache, values.get("voice"))
-        request = protocol.read_request(values, voice.vocoder, content_type=kind, longest=self.limits.sound)
+        vocoder = require_vocoder(voice.model)
+        request = protocol.read_request(values, vocoder, content_type=kind, longest=self.limits.sound)
         declared = protocol.declared_length(headers)
         if declared > self.limits.body:
             raise _too_big(self.limits)
@@ -85,7 +95,7 @@ class VocodeEndpoint:
         with lease:
             self._reserve(lease, declared)
             body, digest = await self._read_body(receive, lease, declared)
-            asked = ResumeClaim.of(values.get("voice"), voice.vocoder, request, digest)
+            asked = ResumeClaim.of(values.get("voice"), vocoder, request, digest)
             if claim is not None:
                 require_same(claim, asked)
                 request = replace(request, skip=claim.offset)
@@ -93,10 +103,10 @@ class VocodeEndpoint:
             for piece in body:
                 lease.push(piece)
             lease.finish()
-            watch = asyncio.create_task(_close_when_gone(receive, lease))
+            watch = asyncio.create_task(close_when_gone(receive, lease))
             try:
                 token = self._tokens.write(replace(asked, offset=request.skip))
-                head = protocol.sound_headers(request, lease.vocoder, events=events)
+                head = protocol.sound_headers(request, vocoder, events=events)
                 head.append((b"x-resume-token", token.encode()))
                 await self._answer(lease, head, scope["state"]["request_id"], send, events=events)
             finally:
@@ -156,11 +166,12 @@ class VocodeEndpoint:
         except Exception as error:
             log.exception("failed before the first sound", extra={"request": request_id})
             raise HttpError(500, f"the voice failed; see the server's log for request {request_id}") from error
-        await self._send(send, {"type": "http.response.start", "status": 200, "headers": head})
+        await send_in_time(send, {"type": "http.response.start", "status": 200, "headers": head}, self.limits.stall)
         last = sse.done_event() if events else b""
         while chunk is not None:
             body = sse.sound_event(chunk) if events else chunk
-            await self._send(send, {"type": "http.response.body", "body": body, "more_body": True})
+            message = {"type": "http.response.body", "body": body, "more_body": True}
+            await send_in_time(send, message, self.limits.stall)
             try:
                 chunk = await lease.take()
             except Abandoned:
@@ -171,15 +182,6 @@ class VocodeEndpoint:
                     raise  # the server cuts the connection: a player must not take this for the end
                 last, chunk = sse.json_event(_failure(error, request_id)), None
         await send({"type": "http.response.body", "body": last, "more_body": False})
-
-    async def _send(self, send: Send, message: Message) -> None:
-        try:
-            async with asyncio.timeout(self.limits.stall):
-                await send(message)
-        except TimeoutError:
-            raise ConnectionAbortedError(f"nothing was read for {self.limits.stall:g} s") from None
-        except OSError:
-            raise ClientDisconnected from None
 
 
 def _failure(error: Exception, request_id: str) -> dict[str, Any]:
@@ -193,9 +195,3 @@ def _failure(error: Exception, request_id: str) -> dict[str, Any]:
 def _too_big(limits: RequestLimits) -> HttpError:
     message = f"the request body is larger than {limits.body} bytes; send FLAC, or the recording in pieces"
     return HttpError(413, message, [CLOSE])
-
-
-async def _close_when_gone(receive: Receive, lease: SlotLease) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    lease.close()

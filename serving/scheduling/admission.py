@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from serving.scheduling.request import StreamRequest
-from serving.sound.formats import output_rate
-from serving.voices.capacity import Capacity
-from serving.voices.vocoder import StreamingVocoder
+from serving.streams.capacity import Capacity
+from serving.streams.contract import ServedModel, StreamRequest
 
 SHARE = 0.8
 """Part of what was measured that is given away; the rest is for the web server, for other work and for bad luck."""
@@ -77,20 +75,15 @@ class Lateness:
         return 1 / (1 - _WEIGHT * share) if _WEIGHT * share < 1 else math.inf
 
 
-def cost(capacity: Capacity, vocoder: StreamingVocoder, request: StreamRequest | None) -> float:
-    """Seconds of computing per second of sound that a stream costs in all: its voice, its encoder, what is taken in.
+def cost(capacity: Capacity, model: ServedModel, request: StreamRequest | None) -> float:
+    """Seconds of computing per second of output that a stream costs in all: its model, its encoder, what is taken in.
 
-    Plain samples at the voice's own rate are in the voice's cost already, see ``OVERHEAD``. ``None`` for the request:
-    the voice alone, where nobody knows yet what will be asked for.
+    Text, and plain samples at the voice's own rate, are in the model's cost already, see ``OVERHEAD``. ``None`` for the
+    request: the model alone, where nobody knows yet what will be asked for.
     """
     if request is None or not capacity.shared:
         return capacity.shared
-    sound, own = capacity.sound, vocoder.sample_rate
-    rate = output_rate(request.form, own, request.rate or None)
-    made = max(0.0, sound.output(request.form, rate) - sound.output("pcm", own))
-    given = request.input
-    taken = {"file": sound.file, "audio": sound.input(given.rate)}.get(given.kind, 0.0)
-    return capacity.shared + made + taken
+    return capacity.shared + request.surcharge(model, capacity.sound)
 
 
 class AdmissionControl:

@@ -9,25 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from seqgen.errors import SeqgenError
 from serving.scheduling.admission import Pace
-from serving.scheduling.decoding import Decode, InlineBody
 from serving.scheduling.events import FlowControl, StreamEvent, StreamKey
-from serving.scheduling.pipeline import StreamPipeline
 from serving.scheduling.playback import PlaybackClock
-from serving.scheduling.request import StreamRequest
-from serving.voices.capacity import OVERHEAD, Capacity
-from serving.voices.vocoder import (
-    CHUNK_FRAMES,
-    Audio,
-    StreamingVocoder,
-    VocoderStep,
-    VocoderStream,
-    VoiceFailure,
-    advance,
-)
+from serving.streams.capacity import OVERHEAD, Capacity
+from serving.streams.contract import ModelFailure, ServedModel, Step, StreamPipeline, StreamRequest
+from serving.streams.decoding import Decode, InlineBody
 
 MAX_LEAD = 3.0
 """Seconds of sound beyond which a listener needs nothing more."""
@@ -38,7 +28,9 @@ CALL_SECONDS = 0.010
 FIRST_SOUND = 0.015
 """Seconds within which a newcomer should have its first sound: that is its deadline."""
 CATCH_UP_LEAD = 0.5
-"""Seconds of lead beyond which others wait for those whose sound is made again from its beginning, after a break."""
+"""Seconds of lead beyond which others wait for those whose sound is made again from its beginning, after a break, or
+whose prompt is read."""
+_STEP = 1e-6  # seconds of lead that a step of a backlog is worth: those that had fewest are first
 
 
 Result = TypeVar("Result")
@@ -61,27 +53,27 @@ class Slot:
 class StreamBatch:
     """Batch of streams that one call of the runtime advances."""
 
-    vocoder: StreamingVocoder
+    model: ServedModel
     keys: list[StreamKey]
-    steps: list[tuple[VocoderStream, VocoderStep]]
+    steps: list[Step]
     planned: float  # when
-    due: float  # seconds that the call should take; 0 where the voice was not measured
-    made: list[Audio | VoiceFailure] = field(default_factory=list)
+    due: float  # seconds that the call should take; 0 where the model was not measured
+    made: list[Any] = field(default_factory=list)
 
     def run(self) -> None:
         """Compute; long, and without any part of the batcher."""
-        self.made = advance(self.vocoder, self.steps)
+        self.made = self.model.advance(self.steps)
 
 
 class Batcher:
     """Batcher of one worker's streams: chooses those of the next call, and hands over what it made.
 
     Args:
-        slots: streams at once. buffered: seconds of sound that may wait for a reader. capacity: of a voice, to keep
+        slots: streams at once. buffered: seconds of output that may wait for a reader. capacity: of a model, to keep
             calls short.
 
     Example:
-        >>> batcher.open((0, 1), vocoder, request, now=0.0); batcher.push((0, 1), body); batcher.finish((0, 1))
+        >>> batcher.open((0, 1), model, request, now=0.0); batcher.push((0, 1), body); batcher.finish((0, 1))
         >>> while (batch := batcher.plan(now)) is not None: batch.run(); batcher.commit(batch, now); batcher.events()
 
     Attributes:
@@ -93,7 +85,7 @@ class Batcher:
         *,
         slots: int,
         buffered: float = MAX_BUFFERED,
-        capacity: Callable[[StreamingVocoder], Capacity] = lambda _: Capacity(),
+        capacity: Callable[[ServedModel], Capacity] = lambda _: Capacity(),
     ) -> None:
         self.slots = slots
         self._buffered, self._capacity = buffered, capacity
@@ -108,7 +100,7 @@ class Batcher:
     def open(
         self,
         key: StreamKey,
-        vocoder: StreamingVocoder,
+        model: ServedModel,
         request: StreamRequest,
         now: float,
         flow: FlowControl | None = None,
@@ -117,7 +109,7 @@ class Batcher:
         if any(number == key[0] for number, _ in self._occupied) or len(self._occupied) >= self.slots:
             raise ValueError(f"slot {key[0]} is taken")
         try:
-            pipeline = StreamPipeline(vocoder, request, self.decode)
+            pipeline = request.pipeline(model, self.decode)
         except Exception as error:  # as in _attempt
             self.reject(key, error)
             return
@@ -203,17 +195,18 @@ class Batcher:
                 self._leave(key, error)
             return None
 
-    def _accept(self, key: StreamKey, made: Audio | VoiceFailure, now: float, slot: Slot) -> None:
+    def _accept(self, key: StreamKey, made: Any, now: float, slot: Slot) -> None:
         """Take what a call made for a stream."""
-        if isinstance(made, VoiceFailure):
+        if isinstance(made, ModelFailure):
             raise made
         try:
             slot.held += slot.pipeline.encode(made)
         except SeqgenError as error:  # no fault of what was sent
-            raise VoiceFailure(str(error)) from error
-        seconds = len(made) / slot.pipeline.vocoder.sample_rate
-        if slot.pipeline.skipping:
-            self._events.append(StreamEvent(key, seconds=seconds))  # whoever feeds it goes by what was made
+            raise ModelFailure(str(error)) from error
+        seconds = slot.pipeline.seconds(made)
+        if slot.pipeline.backlog is not None:
+            if seconds:
+                self._events.append(StreamEvent(key, seconds=seconds))  # whoever feeds it goes by what was made
         else:
             slot.held_seconds += seconds
         self._hand_over(key, slot, now)
@@ -222,8 +215,8 @@ class Batcher:
         """Lead of a stream that can be stepped, and whether it needs to be; ``None`` where it cannot, or has enough."""
         if not self._ready(key, now, slot):
             return None
-        if slot.pipeline.skipping:
-            return CATCH_UP_LEAD, True
+        if (steps := slot.pipeline.backlog) is not None:
+            return CATCH_UP_LEAD + _STEP * steps, True
         dry = slot.clock.dry + slot.held_seconds if slot.clock.started else slot.clock.opened + FIRST_SOUND
         lead = dry - now
         return (lead, lead < MAX_LEAD) if lead < MAX_LEAD or slot.pipeline.request.eager else None
@@ -248,26 +241,33 @@ class Batcher:
     def _batch(self, keys: list[StreamKey], now: float) -> StreamBatch | None:
         """Batch of those that can go with the first of them; ``None`` where that one went wrong."""
         first = self._occupied[keys[0]]
-        vocoder = first.pipeline.vocoder
-        near = [key for key in keys if self._occupied[key].pipeline.vocoder is vocoder][: vocoder.batch]
-        frame = vocoder.features.hop / vocoder.sample_rate
-        wanted = CHUNK_FRAMES[-1] if first.pipeline.skipping else first.clock.chunk(now, frame)
-        capacity = self._capacity(vocoder)
-        while wanted > CHUNK_FRAMES[0] and capacity.cost(len(near), wanted * frame) > CALL_SECONDS:
+        model = first.pipeline.model
+        near = [key for key in keys if self._occupied[key].pipeline.model is model][: model.batch]
+        wanted = model.sizes[-1]
+        if first.pipeline.backlog is None:
+            wanted = first.clock.chunk(now, model.unit, model.sizes)
+        capacity = self._capacity(model)
+        while wanted > model.sizes[0] and capacity.cost(len(near), wanted * model.unit) > CALL_SECONDS:
             wanted //= 2
         shape = self._attempt(keys[0], lambda slot: slot.pipeline.shape(wanted) or slot.pipeline.shape(1))
         if shape is None:
             return None
-        steps = {key: step for key in near if (step := self._attempt(key, partial(_step, shape, wanted))) is not None}
-        due = capacity.cost(len(steps), shape[1] / vocoder.sample_rate) / OVERHEAD
-        return StreamBatch(vocoder, list(steps), list(steps.values()), now, due) if steps else None
+        due_alone = first.pipeline.duration(shape)
+        steps = {
+            key: step
+            for key in near
+            if (step := self._attempt(key, lambda slot: slot.pipeline.step(shape, wanted))) is not None
+        }
+        due = capacity.cost(len(steps), due_alone) / OVERHEAD
+        return StreamBatch(model, list(steps), list(steps.values()), now, due) if steps else None
 
     def _hand_over(self, key: StreamKey, slot: Slot, now: float) -> None:
-        vocoder = slot.pipeline.vocoder
-        frame = vocoder.features.hop / vocoder.sample_rate
+        model = slot.pipeline.model
         if slot.pipeline.finished:
             self._leave(key, now=now)
-        elif slot.held_seconds >= slot.clock.chunk(now, frame) * frame * (1 - 1e-9) or not slot.clock.started:
+            return
+        chunk = slot.clock.chunk(now, model.unit, model.sizes) * model.unit
+        if slot.held_seconds >= chunk * (1 - 1e-9) or not slot.clock.started:
             self._release(key, slot, now)
 
     def _release(self, key: StreamKey, slot: Slot, now: float, *, over: bool = False) -> None:
@@ -291,10 +291,3 @@ class Batcher:
         except Exception as error:  # as in _attempt
             failure = failure or error
         self._events.append(StreamEvent(key, over=True, failure=failure))
-
-
-def _step(shape: tuple[int, int, float], wanted: int, slot: Slot) -> tuple[VocoderStream, VocoderStep] | None:
-    """Step of that shape of a slot's stream, where it can make one once it has taken so much of its input."""
-    slot.pipeline.shape(wanted)
-    stream = slot.pipeline.stream
-    return (stream, stream.step(shape[0])) if stream is not None and stream.fits(shape) else None

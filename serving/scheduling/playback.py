@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from serving.voices.vocoder import CHUNK_FRAMES
-
 PREBUFFER = 0.04
 """Seconds that a player waits after its first sound before it plays, as any player on a network does."""
 
@@ -53,10 +51,10 @@ class PlaybackClock:
         self._fed += 1
         return late
 
-    def chunk(self, now: float, frame: float) -> int:
-        """Frames to hand over at once, from ``CHUNK_FRAMES``: chunks grow step by step, as far as the lead covers them.
+    def chunk(self, now: float, unit: float, sizes: tuple[int, ...]) -> int:
+        """Units to hand over at once, from ``sizes``: chunks grow step by step, as far as the lead covers them.
 
-        ``frame`` is the duration of one in seconds.
+        ``unit`` is the duration of one in seconds.
         """
-        grown = CHUNK_FRAMES[: self._fed + 1]
-        return next((count for count in reversed(grown) if count * frame <= self.lead(now)), CHUNK_FRAMES[0])
+        grown = sizes[: self._fed + 1]
+        return next((count for count in reversed(grown) if count * unit <= self.lead(now)), sizes[0])

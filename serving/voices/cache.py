@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from seqgen.errors import SeqgenError
+from serving.streams.contract import ModelFailure, ServedModel
 from serving.voices.store import VoiceStore, VoiceVersion
-from serving.voices.vocoder import StreamingVocoder, VoiceFailure
-from serving.voices.voice import LoadedVoice
+from serving.voices.voice import LoadedVoice, makes_text
 
 log = logging.getLogger("seqgen.serving")
 _Result = TypeVar("_Result")
@@ -61,9 +61,9 @@ class VoiceCache:
     Args:
         store: where they come from. default: name of the voice of a request that names none; where there is a single
             voice, that one. memory: bytes that open voices may take; those in use are never closed for it.
-        in_use: the vocoders that have listeners now. copies: of a voice in memory, over all processes that open it.
+        in_use: the models that have listeners now. copies: of a voice in memory, over all processes that open it.
 
-    A stream keeps the vocoder that it began with, whatever becomes of the voice.
+    A stream keeps the model that it began with, whatever becomes of the voice.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class VoiceCache:
         *,
         default: str | None = None,
         memory: int = 1 << 30,
-        in_use: Callable[[], Collection[StreamingVocoder]] = tuple,
+        in_use: Callable[[], Collection[ServedModel]] = tuple,
         copies: int = 1,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -87,6 +87,10 @@ class VoiceCache:
     def names(self) -> list[str]:
         """Names of the voices that are offered."""
         return [name for name in self._store.names() if name in self._good]
+
+    def voices(self) -> list[str]:
+        """Names of those that are offered and make sound."""
+        return [name for name in self.names() if not self._makes_text(name)]
 
     def describe(self, name: str) -> dict[str, Any]:
         """Public description of a voice, as listings show it."""
@@ -112,16 +116,16 @@ class VoiceCache:
         return self._copies * sum(entry.voice.size for entry in self._open.values())
 
     def default_name(self) -> str:
-        """Name of the voice that a request gets which names none.
+        """Name of the voice that a request gets which names none; who wants text has to name its model.
 
         Raises:
             VoiceRequired: where it has to name one.
         """
         if self.default is not None:
             return self.default
-        names = self._store.names()
+        names = [name for name in self._store.names() if not self._makes_text(name)]
         if len(names) > 1:
-            known = ", ".join(self.names()) or "none that opens"
+            known = ", ".join(self.voices()) or "none that opens"
             raise VoiceRequired("no voice is named, and none is the default", remedy=f"name one of: {known}")
         return names[0] if names else ""
 
@@ -153,7 +157,7 @@ class VoiceCache:
         try:
             return await self.find(name)
         except VoiceRequired:
-            for other in (*self._open, *self.names()):
+            for other in (*(name for name in self._open if not self._makes_text(name)), *self.voices()):
                 with contextlib.suppress(SeqgenError):
                     return await self.find(other)
             raise
@@ -256,7 +260,7 @@ class VoiceCache:
             except Exception as error:
                 result = error
             except BaseException as error:
-                result = VoiceFailure(repr(error))
+                result = ModelFailure(repr(error))
             with contextlib.suppress(RuntimeError):  # the event loop has closed
                 loop.call_soon_threadsafe(settle, result)
 
@@ -280,6 +284,10 @@ class VoiceCache:
             self._good.pop(name, None)
         log.error("voice '%s' does not open and is quarantined; it is tried again in %g s: %s", name, wait, reason)
 
+    def _makes_text(self, name: str) -> bool:
+        entry = self._open.get(name)
+        return makes_text(entry.voice.model.manifest.kind if entry else self._store.describe(name)["kind"])
+
     def _forget(self, name: str) -> None:
         for known in (self._open, self._good, self._quarantined):
             known.pop(name, None)
@@ -295,7 +303,7 @@ class VoiceCache:
         for name in by_age:
             if self.size <= self._memory:
                 return
-            if name != newest and self._open[name].voice.vocoder not in busy:
+            if name != newest and self._open[name].voice.model not in busy:
                 del self._open[name]
                 log.info("voice '%s' is closed to make room", name)
 

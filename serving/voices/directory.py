@@ -24,11 +24,10 @@ from seqgen.bundle import LARGEST_MANIFEST, MANIFEST, Bundle
 from seqgen.errors import SeqgenError
 from seqgen.files import folders
 from seqgen.manifest import VocoderManifest
-from seqgen.runtime import open_runtime
 from seqgen.runtime.replay import require_golden
 from serving.voices.installation import copy_bundle, require_modest
 from serving.voices.store import VoiceVersion, version_of
-from serving.voices.voice import LoadedVoice, description, open_voice
+from serving.voices.voice import LoadedVoice, description, open_voice, served
 
 VOICE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 """Pattern of voice names: no separators, no leading dot, one case, so that a name is the same on every file system."""
@@ -105,7 +104,7 @@ class VoiceDirectory:
     def load(self, name: str) -> LoadedVoice:
         """Open a voice for serving; see :func:`serving.voices.voice.open_voice`."""
         voice = self._opener(self.path(name))
-        voice.vocoder.name = name  # whatever its manifest says
+        voice.model.name = name  # whatever its manifest says
         return voice
 
     def check(self, name: str) -> None:
@@ -117,15 +116,17 @@ class VoiceDirectory:
         try:
             with (self.path(name) / MANIFEST).open("rb") as file:
                 manifest = json.loads(file.read(LARGEST_MANIFEST))
+            told = {"kind": manifest["kind"], "licence": manifest["licence"]}
+            if "vocab_size" in manifest:
+                return {**told, "symbols": manifest["vocab_size"]}
             features = manifest["features"]
             return {
-                "kind": manifest["kind"],
+                **told,
                 "sample_rate": manifest["sample_rate"],
                 "feature_signature": manifest["feature_signature"],
                 "hop": features["hop"],
                 "bands": features["n_mels"],
                 "speakers": list(manifest["speakers"]),
-                "licence": manifest["licence"],
             }
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return {"kind": "damaged"}
@@ -181,7 +182,7 @@ class VoiceDirectory:
 
     def _check(self, directory: Path) -> Bundle:
         bundle = Bundle.open(directory)
-        require_golden(open_runtime(bundle, threads=1))
+        require_golden(served(bundle).runtime)
         return bundle
 
     def _swap(self, copy: Path, target: Path, work: Path) -> None:

@@ -7,27 +7,27 @@ from typing import Any
 
 from seqgen.bundle import Bundle
 from seqgen.errors import SeqgenError
-from seqgen.runtime import open_runtime
-from serving.voices.vocoder import StreamingVocoder
+from serving.streams.contract import ServedModel
+from serving.voices.voice import served
 
 VoiceReference = dict[str, Any]
 """Name, directory, digest and runtime of a voice, as plain JSON."""
 
 
-def reference_to(vocoder: StreamingVocoder) -> VoiceReference:
+def reference_to(model: ServedModel) -> VoiceReference:
     """Reference to a voice that this process has open."""
-    runtime = vocoder.runtime
+    runtime = model.runtime
     return {
-        "name": vocoder.name,
+        "name": model.name,
         "directory": str(runtime.bundle.directory.absolute()),
-        "digest": vocoder.manifest.digest,
+        "digest": model.manifest.digest,
         "runtime": runtime.name,
         "options": {"format": runtime.format} if runtime.name == "native" else {},
-        "batch": vocoder.batch,
+        "batch": model.batch,
     }
 
 
-def open_reference(reference: VoiceReference) -> StreamingVocoder:
+def open_reference(reference: VoiceReference) -> ServedModel:
     """Voice of a reference. Its files are hashed again; its golden vectors were replayed by who wrote the reference.
 
     Raises:
@@ -39,8 +39,7 @@ def open_reference(reference: VoiceReference) -> StreamingVocoder:
             f"voice '{reference['name']}' in {bundle.directory} has been replaced since it was opened",
             remedy="the server opens the new one when it is asked for next",
         )
-    runtime = open_runtime(bundle, reference["runtime"], threads=1, **reference["options"])
-    vocoder = StreamingVocoder(bundle, runtime, batch=reference["batch"])
-    vocoder.name = reference["name"]
-    vocoder.warm_up()
-    return vocoder
+    model = served(bundle, reference["runtime"], batch=reference["batch"], **reference["options"])
+    model.name = reference["name"]
+    model.warm_up()
+    return model

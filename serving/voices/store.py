@@ -39,7 +39,7 @@ class FixedVoices:
     """Store of voices that are open already and never change."""
 
     def __init__(self, *voices: LoadedVoice) -> None:
-        self._voices = {voice.vocoder.name: voice for voice in voices}
+        self._voices = {voice.model.name: voice for voice in voices}
 
     def names(self) -> list[str]:
         return list(self._voices)
@@ -54,7 +54,7 @@ class FixedVoices:
         pass
 
     def describe(self, name: str) -> dict[str, Any]:
-        return description(self._voices[name].vocoder.manifest)
+        return description(self._voices[name].model.manifest)
 
     def ignored(self) -> dict[str, str]:
         return {}
@@ -74,8 +74,8 @@ class SingleVoice:
         self._directory, self._opener = directory, opener
         self._version = version_of(directory) or ""
         self._opened: LoadedVoice | None = opener(directory.resolve())  # a link may be pointed elsewhere later
-        self._name = self._opened.vocoder.name
-        self._description = description(self._opened.vocoder.manifest)
+        self._name = self._opened.model.name
+        self._description = description(self._opened.model.manifest)
 
     def names(self) -> list[str]:
         return [self._name]
@@ -90,8 +90,8 @@ class SingleVoice:
         opened, self._opened = self._opened, None
         if opened is None:
             opened = self._opener(self._directory.resolve())
-            opened.vocoder.name = name
-            self._description = description(opened.vocoder.manifest)
+            opened.model.name = name
+            self._description = description(opened.model.manifest)
         return opened
 
     def check(self, name: str) -> None:

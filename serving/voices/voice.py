@@ -8,12 +8,18 @@ from typing import Any
 
 from seqgen import presets
 from seqgen.bundle import Bundle
-from seqgen.manifest import VocoderManifest
-from seqgen.runtime import open_runtime
+from seqgen.manifest import KINDS, Manifest, SymbolManifest, TranslatorManifest
+from seqgen.runtime import open_runtime, open_symbols
 from seqgen.runtime.native import NativeRuntime
 from seqgen.runtime.replay import require_golden
-from serving.voices.capacity import Capacity, calibrate, sound_costs
-from serving.voices.vocoder import StreamingVocoder
+from seqgen.text.tokenizer import read
+from serving.streams.capacity import Capacity, calibrate, sound_costs
+from serving.streams.contract import ServedModel
+from serving.streams.text import TextModel
+from serving.streams.vocoder import StreamingVocoder
+
+TOKENIZER, SOURCE_TOKENIZER = "tokenizer.json", "source_tokenizer.json"
+"""Files of a text bundle: of what it writes, and of what a translator reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,40 +27,60 @@ class LoadedVoice:
     """Voice in memory, ready to be heard.
 
     Attributes:
-        vocoder: which starts its streams. capacity: what a listener costs. size: bytes in memory, by its files.
+        model: which starts its streams. capacity: what a listener costs. size: bytes in memory, by its files.
     """
 
-    vocoder: StreamingVocoder
+    model: ServedModel
     capacity: Capacity = field(default_factory=Capacity)
     size: int = 0
 
 
-def description(manifest: VocoderManifest) -> dict[str, Any]:
-    """Public description of a voice, as listings show it."""
+def description(manifest: Any) -> dict[str, Any]:
+    """Public description of a model, by its manifest, as listings show it."""
+    told = {"kind": manifest.kind, "licence": manifest.licence}
+    if makes_text(manifest.kind):
+        return {**told, "symbols": manifest.vocab_size}
     return {
-        "kind": manifest.kind,
+        **told,
         "sample_rate": manifest.sample_rate,
         "feature_signature": manifest.features.signature,
         "hop": manifest.features.hop,
         "bands": manifest.features.n_mels,
         "speakers": list(manifest.speakers),
-        "licence": manifest.licence,
     }
+
+
+def makes_text(kind: str) -> bool:
+    """Test for the kinds of bundles whose output is text; all others are voices."""
+    return issubclass(KINDS.get(kind, Manifest), SymbolManifest)
+
+
+def served(bundle: Bundle, runtime: str = "", *, batch: int | None = None, **options: Any) -> ServedModel:
+    """Model of a bundle, by its kind, through a runtime of that name (by default the fastest) with its options.
+
+    Raises:
+        SeqgenError: where the runtime cannot run it.
+    """
+    if not isinstance(bundle.manifest, SymbolManifest):
+        return StreamingVocoder(bundle, open_runtime(bundle, runtime, threads=1, **options), batch=batch)
+    opened = open_symbols(bundle, runtime, threads=1, **options)
+    source = read(bundle.path(SOURCE_TOKENIZER)) if isinstance(bundle.manifest, TranslatorManifest) else None
+    return TextModel(bundle, opened, read(bundle.path(TOKENIZER)), source, batch=batch)
 
 
 def open_voice(directory: Path) -> LoadedVoice:
     """Open a bundle for serving: hashes checked, golden vectors replayed, speed measured.
 
     Raises:
-        SeqgenError: where the bundle is damaged or its sound is not what it was.
-        VoiceFailure: where it does not run.
+        SeqgenError: where the bundle is damaged or its output is not what it was.
+        ModelFailure: where it does not run.
     """
     bundle = Bundle.open(directory)
-    vocoder = StreamingVocoder(bundle, open_runtime(bundle, threads=1))
-    require_golden(vocoder.runtime)
-    vocoder.warm_up()
+    model = served(bundle)
+    require_golden(model.runtime)
+    model.warm_up()
     size = sum(entry.size for entry in bundle.manifest.files if entry.name.endswith(".safetensors"))
-    return LoadedVoice(vocoder, _capacity(vocoder), size)
+    return LoadedVoice(model, _capacity(model), size)
 
 
 def open_preset(name: str, directory: Path) -> LoadedVoice:
@@ -69,5 +95,6 @@ def open_preset(name: str, directory: Path) -> LoadedVoice:
     return LoadedVoice(vocoder, _capacity(vocoder), sum(entry.size for entry in bundle.manifest.files))
 
 
-def _capacity(vocoder: StreamingVocoder) -> Capacity:
-    return replace(calibrate(vocoder), sound=sound_costs(vocoder.features))
+def _capacity(model: ServedModel) -> Capacity:
+    capacity = calibrate(model)
+    return replace(capacity, sound=sound_costs(model.features)) if isinstance(model, StreamingVocoder) else capacity

@@ -11,7 +11,8 @@ from typing import Any
 from seqgen.errors import SeqgenError
 from serving.http.protocol import HttpError, RequestLimits
 from serving.http.resume import ResumeClaim, ResumeTokens, require_same
-from serving.scheduling.request import StreamRequest
+from serving.streams.sound import SoundRequest
+from serving.streams.vocoder import StreamingVocoder, require_vocoder
 from serving.websocket.init_message import claim_of, read_init, read_stream_resumption
 from serving.websocket.inputs import End, InputQueue
 from serving.websocket.outbox import Outbox
@@ -117,27 +118,28 @@ class StreamContext:
             claim, fields = read_stream_resumption(fields, host.tokens)
         voice = fields.get("voice", host.voice)
         with await host.lease(voice) as lease:
-            request = self._request(fields, lease, claim)
-            asked = claim_of(voice, lease.vocoder, request)
+            vocoder = require_vocoder(lease.model)
+            request = self._request(fields, vocoder, claim)
+            asked = claim_of(voice, vocoder, request)
             if claim is not None:
                 require_same(claim, asked)
                 request = replace(request, skip=self._asked.fields.get("offset", 0))
             if not lease.charge(request, ahead=MAX_AHEAD):
                 raise HttpError(503, "the server cannot carry such a stream now; try again in a second")
-            self._open_window(lease, request)
+            self._open_window(vocoder, request)
             self._lease = lease
             token = host.tokens.write(asked)
-            host.perform(host.protocol.opened(self.number, lease.vocoder, request, resume=token, credit=self._told))
+            host.perform(host.protocol.opened(self.number, vocoder, request, resume=token, credit=self._told))
             await self._utterances(lease, request, self._asked.fields.get("utterance", 0))
 
-    def _request(self, fields: Mapping[str, Any], lease: SlotLease, claim: ResumeClaim | None) -> StreamRequest:
+    def _request(self, fields: Mapping[str, Any], vocoder: StreamingVocoder, claim: ResumeClaim | None) -> SoundRequest:
         if claim is not None:  # a voice that has changed is told by what it was, not by its features
-            fields = {**fields, "signature": lease.vocoder.features.signature}
-        request = read_init(fields, lease.vocoder, longest=self._host.limits.utterance)
-        request.check(lease.vocoder)
+            fields = {**fields, "signature": vocoder.features.signature}
+        request = read_init(fields, vocoder, longest=self._host.limits.utterance)
+        request.check(vocoder)
         return request
 
-    async def _utterances(self, lease: SlotLease, request: StreamRequest, number: int) -> None:
+    async def _utterances(self, lease: SlotLease, request: SoundRequest, number: int) -> None:
         host, end = self._host, End.FLUSH
         while end is not End.CLOSE:
             item = await self._take()
@@ -199,10 +201,10 @@ class StreamContext:
             self._host.perform(self._host.protocol.credit(self.number, granted))
         return item
 
-    def _open_window(self, lease: SlotLease, request: StreamRequest) -> None:
+    def _open_window(self, vocoder: StreamingVocoder, request: SoundRequest) -> None:
         """Settle how much input the worker may hold, and how much the client may send."""
-        self._ahead = MAX_AHEAD + lease.vocoder.alignment.latency / lease.vocoder.sample_rate
-        second = round(1 / request.seconds(lease.vocoder, 1))
+        self._ahead = MAX_AHEAD + vocoder.alignment.latency / vocoder.sample_rate
+        second = round(1 / request.seconds(vocoder, 1))
         self._window = max(FIRST_CREDIT, round(CREDIT_SECONDS * second))
         if self._told is not None:
             self._told = self._window

@@ -74,7 +74,7 @@ class StreamEndpoint:
             caller.charge()
         try:
             voice = await find_voice(self._cache, name)
-            if reserved is not None and reserved.vocoder is voice.vocoder:
+            if reserved is not None and reserved.model is voice.model:
                 kept, reserved = reserved, None
                 return kept
         finally:

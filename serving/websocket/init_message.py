@@ -14,14 +14,14 @@ from typing import Any
 from seqgen.errors import SeqgenError
 from serving.http.protocol import HttpError, require_format
 from serving.http.resume import MAX_OFFSET, ResumeClaim, ResumeTokens
-from serving.scheduling.request import SAMPLE_ENCODINGS, InputFormat, StreamRequest
 from serving.sound.formats import output_rate
-from serving.voices.vocoder import StreamingVocoder, VoiceSettings
+from serving.streams.sound import SAMPLE_ENCODINGS, InputFormat, SoundRequest
+from serving.streams.vocoder import StreamingVocoder, VoiceSettings
 
 _MAX_UTTERANCES = 1 << 32
 
 
-def read_init(fields: Mapping[str, Any], vocoder: StreamingVocoder, *, longest: float) -> StreamRequest:
+def read_init(fields: Mapping[str, Any], vocoder: StreamingVocoder, *, longest: float) -> SoundRequest:
     """Stream request of an ``init`` message.
 
     Raises:
@@ -45,10 +45,10 @@ def read_init(fields: Mapping[str, Any], vocoder: StreamingVocoder, *, longest: 
     settings = replace(settings, temperature=float(settings.temperature))  # a number out of range may have no float
     given = InputFormat(kind, rate=fields.get("rate", vocoder.sample_rate) if kind == "audio" else 0, encoding=encoding)
     rate = output_rate(form, vocoder.sample_rate, fields.get("output_rate"))
-    return StreamRequest(settings, form, given, longest, rate=rate)
+    return SoundRequest(settings, form, given, longest, rate=rate)
 
 
-def claim_of(voice: str | None, vocoder: StreamingVocoder, request: StreamRequest) -> ResumeClaim:
+def claim_of(voice: str | None, vocoder: StreamingVocoder, request: SoundRequest) -> ResumeClaim:
     """Resume claim of a stream: all that its sound depends on but the input itself."""
     given = request.input
     return ResumeClaim.of(voice, vocoder, request, f"{given.kind} {given.rate} {given.encoding}")

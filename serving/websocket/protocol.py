@@ -34,8 +34,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from serving.http.protocol import nearest, one_line
-from serving.scheduling.request import StreamRequest
-from serving.voices.vocoder import StreamingVocoder, provenance
+from serving.streams.sound import SoundRequest
+from serving.streams.vocoder import StreamingVocoder, provenance
 from serving.websocket.inputs import End
 
 MAX_CONTEXTS = 4
@@ -170,7 +170,7 @@ class StreamProtocol:
         self,
         number: int,
         vocoder: StreamingVocoder,
-        request: StreamRequest,
+        request: SoundRequest,
         *,
         resume: str = "",
         credit: int | None = None,

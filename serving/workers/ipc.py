@@ -6,13 +6,16 @@ import json
 import struct
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, is_dataclass
 from enum import IntEnum
 from typing import Any
 
 from serving.scheduling.events import StreamKey
-from serving.scheduling.request import InputFormat, StreamRequest
-from serving.voices.vocoder import VoiceSettings
+from serving.streams.completion import TextRequest
+from serving.streams.contract import StreamRequest
+from serving.streams.sound import InputFormat, SoundRequest
+from serving.streams.text import TextSettings
+from serving.streams.vocoder import VoiceSettings
 
 NO_STREAM: StreamKey = (0, 0)
 """Key of a command that concerns no stream."""
@@ -154,13 +157,18 @@ class CommandQueue:
 
 def encode_request(request: StreamRequest) -> dict[str, Any]:
     """Stream request as plain JSON."""
-    return asdict(request)
+    assert is_dataclass(request)
+    return {"body": type(request).__name__, **asdict(request)}
 
 
 def decode_request(fields: dict[str, Any]) -> StreamRequest:
     """Stream request that :func:`encode_request` wrote."""
-    nested = {"settings": VoiceSettings(**fields["settings"]), "input": InputFormat(**fields["input"])}
-    return StreamRequest(**{**fields, **nested})
+    body, given = fields["body"], {key: value for key, value in fields.items() if key != "body"}
+    if body == TextRequest.__name__:
+        given |= {"settings": TextSettings(**given["settings"]), "stops": tuple(given["stops"])}
+        return TextRequest(**given)
+    given |= {"settings": VoiceSettings(**given["settings"]), "input": InputFormat(**given["input"])}
+    return SoundRequest(**given)
 
 
 def encode_json(fields: dict[str, Any]) -> bytes:

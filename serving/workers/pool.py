@@ -17,9 +17,8 @@ from serving.scheduling.admission import AdmissionControl, Lateness, cost
 from serving.scheduling.batcher import MAX_BUFFERED, Batcher
 from serving.scheduling.events import FlowControl, StreamEvent, StreamKey
 from serving.scheduling.memory import STREAM_BYTES, MemoryBudget, MemoryShare
-from serving.scheduling.request import StreamRequest
-from serving.voices.capacity import Capacity
-from serving.voices.vocoder import StreamingVocoder
+from serving.streams.capacity import Capacity
+from serving.streams.contract import ServedModel, StreamRequest
 from serving.workers.worker import ThreadWorker, Worker
 
 log = logging.getLogger("seqgen.serving")
@@ -43,21 +42,21 @@ class SlotLease:
             whether it has.
 
     Example:
-        >>> with pool.admit(vocoder) as lease:
+        >>> with pool.admit(model) as lease:
         ...     lease.start(request); lease.push(body); lease.finish()
         ...     while (chunk := await lease.take()) is not None: await send(chunk)
     """
 
     def __init__(
-        self, pool: WorkerPool, worker: int, slot: int, vocoder: StreamingVocoder, cost: float, memory: MemoryShare
+        self, pool: WorkerPool, worker: int, slot: int, model: ServedModel, cost: float, memory: MemoryShare
     ) -> None:
-        self._pool, self.worker, self.slot, self.vocoder, self.cost = pool, worker, slot, vocoder, cost
+        self._pool, self.worker, self.slot, self.model, self.cost = pool, worker, slot, model, cost
         self.owner = ""  # on whose account it is, where callers have accounts
         self.memory = memory
         self.give_way: Callable[[], bool] = lambda: False
         self.generation = 0
         self.running = False  # a worker has a stream of this lease
-        self.request = StreamRequest()
+        self.request: StreamRequest | None = None  # of the present stream
         self.underruns = 0
         self._ahead = 0.0  # seconds of input that no sound has been made of
         self._flow = FlowControl()
@@ -93,9 +92,7 @@ class SlotLease:
 
         ``False`` where the worker cannot carry that now, or there is no memory for it.
         """
-        return self.memory.try_grow(round(ahead / request.seconds(self.vocoder, 1))) and self._pool.charge(
-            self, request
-        )
+        return self.memory.try_grow(round(ahead / request.seconds(self.model, 1))) and self._pool.charge(self, request)
 
     def start(self, request: StreamRequest) -> None:
         """Begin a stream; the one before has ended.
@@ -105,7 +102,7 @@ class SlotLease:
         """
         if self.running:
             raise ValueError("the stream before has not ended")
-        request.check(self.vocoder)
+        request.check(self.model)
         if self._closed:
             return
         self.generation += 1
@@ -117,7 +114,8 @@ class SlotLease:
 
     def push(self, data: bytes | memoryview) -> None:
         """More input."""
-        self._ahead += self.request.seconds(self.vocoder, len(data))
+        assert self.request is not None
+        self._ahead += self.request.seconds(self.model, len(data))
         self._pool.workers[self.worker].push(self.key, data)
 
     def finish(self) -> None:
@@ -208,7 +206,7 @@ class WorkerPool:
         self.slots, self.buffered, self.memory = slots, buffered, memory or MemoryBudget()
         each = min(SLOTS_PER_WORKER, -(-slots // workers))
         self.admission = AdmissionControl(workers=workers, slots=each)
-        self._capacities: WeakKeyDictionary[StreamingVocoder, Capacity] = WeakKeyDictionary()
+        self._capacities: WeakKeyDictionary[ServedModel, Capacity] = WeakKeyDictionary()
         self.observer: Callable[[SlotLease, StreamEvent], None] = lambda lease, event: None
         self.on_failure: Callable[[], None] = lambda: None
         self.failed = False
@@ -228,19 +226,19 @@ class WorkerPool:
         self.slots = min(slots, self.admission.slots * len(self.workers))
         return self.slots
 
-    def capacity(self, vocoder: StreamingVocoder) -> Capacity:
+    def capacity(self, model: ServedModel) -> Capacity:
         """Measured capacity of a voice; without a measurement, no limit but the slots."""
-        return self._capacities.get(vocoder, Capacity())
+        return self._capacities.get(model, Capacity())
 
-    def set_capacity(self, vocoder: StreamingVocoder, capacity: Capacity) -> None:
+    def set_capacity(self, model: ServedModel, capacity: Capacity) -> None:
         """Take note of what was measured of a voice."""
-        self._capacities[vocoder] = capacity
+        self._capacities[model] = capacity
         for worker in self.workers:
-            worker.prepare(vocoder, capacity)
+            worker.prepare(model, capacity)
 
-    def max_listeners(self, vocoder: StreamingVocoder) -> int:
+    def max_listeners(self, model: ServedModel) -> int:
         """Number of listeners of this voice that an idle server would admit."""
-        share, price = self.admission.share, self.capacity(vocoder).shared
+        share, price = self.admission.share, self.capacity(model).shared
         each = max(1, int(share / price + 1e-9)) if price else self.admission.slots
         return min(self.slots, min(each, self.admission.slots) * len(self.workers))
 
@@ -278,7 +276,7 @@ class WorkerPool:
         """Slots that newcomers would get now, of the voice that costs most among those known."""
         if self._stopping or self.draining:
             return 0
-        dearest = max(self._capacities, key=lambda vocoder: self._capacities[vocoder].shared, default=None)
+        dearest = max(self._capacities, key=lambda model: self._capacities[model].shared, default=None)
         price = self._capacities[dearest].shared if dearest is not None else 0.0
         free = self.admission.free(price, lambda number: self._pace(number, dearest))
         return max(0, min(self.slots - self.busy, free))
@@ -293,25 +291,23 @@ class WorkerPool:
         """Whether a stream is under way, or sound of one still waits for its listener."""
         return any(lease.running or lease.waiting for lease in self._held)
 
-    def vocoders(self) -> set[StreamingVocoder]:
-        """Vocoders that have listeners."""
-        return {lease.vocoder for lease in self._held}
+    def models(self) -> set[ServedModel]:
+        """Models that have listeners."""
+        return {lease.model for lease in self._held}
 
     def held_by(self, owner: str) -> int:
         """Number of leases on an account whose listeners have not left."""
         return sum(lease.owner == owner and not lease.closed for lease in self._held)
 
-    def admit(
-        self, vocoder: StreamingVocoder, owner: str = "", request: StreamRequest | None = None
-    ) -> SlotLease | None:
+    def admit(self, model: ServedModel, owner: str = "", request: StreamRequest | None = None) -> SlotLease | None:
         """Lease for one more listener of a voice, or ``None`` where that would be too many.
 
         Without a request, see :meth:`SlotLease.charge`.
         """
         refused = self.admission.refused
-        lease = self._admit(vocoder, owner, request)
+        lease = self._admit(model, owner, request)
         if lease is None and not self.draining and self.make_room():
-            lease = self._admit(vocoder, owner, request)
+            lease = self._admit(model, owner, request)
         self.admission.refused = refused + (lease is None)  # once, however often it was tried
         return lease
 
@@ -319,18 +315,18 @@ class WorkerPool:
         """Have the oldest lease whose client only holds it up give way; ``False`` where there is none."""
         return any(lease.give_way() for lease in tuple(self._held))
 
-    def _admit(self, vocoder: StreamingVocoder, owner: str, request: StreamRequest | None) -> SlotLease | None:
+    def _admit(self, model: ServedModel, owner: str, request: StreamRequest | None) -> SlotLease | None:
         if self._stopping or self.draining or self.busy >= self.slots:
             return None
-        price = cost(self.capacity(vocoder), vocoder, request)
+        price = cost(self.capacity(model), model, request)
         share = self.memory.share()
         if not share.try_grow(STREAM_BYTES):
             return None
-        worker = self.admission.admit(price, lambda number: self._pace(number, vocoder))
+        worker = self.admission.admit(price, lambda number: self._pace(number, model))
         if worker is None:
             share.close()
             return None
-        lease = SlotLease(self, worker, self._free[worker].pop(), vocoder, price, share)
+        lease = SlotLease(self, worker, self._free[worker].pop(), model, price, share)
         lease.owner = owner
         self._held[lease] = None
         self.admitted += 1
@@ -342,34 +338,32 @@ class WorkerPool:
         free = any(self._free[number] for number, worker in enumerate(self.workers) if worker.up)
         return self.busy >= self.slots or not free
 
-    def carries(self, vocoder: StreamingVocoder) -> bool:
+    def carries(self, model: ServedModel) -> bool:
         """Test for a worker whose time suffices for one more listener of a voice now."""
-        price = self.capacity(vocoder).shared
-        return self.admission.free(price, lambda number: self._pace(number, vocoder)) > 0
+        price = self.capacity(model).shared
+        return self.admission.free(price, lambda number: self._pace(number, model)) > 0
 
     def charge(self, lease: SlotLease, request: StreamRequest) -> bool:
         """See :meth:`SlotLease.charge`."""
-        price = cost(self.capacity(lease.vocoder), lease.vocoder, request)
-        if not self.admission.exchange(
-            lease.worker, lease.cost, price, lambda number: self._pace(number, lease.vocoder)
-        ):
+        price = cost(self.capacity(lease.model), lease.model, request)
+        if not self.admission.exchange(lease.worker, lease.cost, price, lambda number: self._pace(number, lease.model)):
             return False
         lease.cost = price
         return True
 
-    def open_somewhere(self, vocoder: StreamingVocoder) -> bool:
+    def open_somewhere(self, model: ServedModel) -> bool:
         """Test for a worker that could take a stream of a voice, were it idle."""
-        return any(worker.up and worker.holds(vocoder) for worker in self.workers)
+        return any(worker.up and worker.holds(model) for worker in self.workers)
 
     def fail(self) -> None:
         """A worker has ended for good; called in any thread."""
         self.failed = True
         self.on_failure()
 
-    def _pace(self, number: int, vocoder: StreamingVocoder | None) -> float | None:
+    def _pace(self, number: int, model: ServedModel | None) -> float | None:
         """Slowdown of a worker, by what its calls take and the deadlines that it missed; ``None``: it takes nobody."""
         worker = self.workers[number]
-        if not worker.up or not (vocoder is None or worker.holds(vocoder)):
+        if not worker.up or not (model is None or worker.holds(model)):
             return None
         return worker.pace * self._lateness[number].slowdown(time.monotonic())
 
@@ -385,7 +379,7 @@ class WorkerPool:
     def open(self, lease: SlotLease, request: StreamRequest, flow: FlowControl) -> None:
         """Hand a stream to the worker of a lease."""
         self._leases[lease.worker, lease.slot] = lease
-        self.workers[lease.worker].open(lease.key, lease.vocoder, request, flow)
+        self.workers[lease.worker].open(lease.key, lease.model, request, flow)
 
     def deliver_from_thread(self, worker: int) -> Callable[[list[StreamEvent]], None]:
         """As :meth:`deliver`, for any thread."""

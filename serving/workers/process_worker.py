@@ -14,10 +14,9 @@ from weakref import WeakKeyDictionary
 
 from serving.scheduling.admission import RECENT
 from serving.scheduling.events import FlowControl, StreamEvent, StreamKey
-from serving.scheduling.request import StreamRequest
-from serving.voices.capacity import Capacity
+from serving.streams.capacity import Capacity
+from serving.streams.contract import ServedModel, StreamRequest
 from serving.voices.reference import VoiceReference, reference_to
-from serving.voices.vocoder import StreamingVocoder
 from serving.workers.connection import ConnectionCallbacks, WorkerConnection, WorkerOptions
 from serving.workers.fork_server import ForkedProcess, ForkServer
 from serving.workers.ipc import Command, Notice, encode_json, encode_number, encode_request
@@ -37,7 +36,7 @@ LATE = 10.0
 """Seconds that a worker which was started waits for its voices; after that it takes streams of those that are open."""
 _STARTUP_HEARTBEATS = 60  # the same, before it has said its first word
 _PATIENCE = 5.0  # seconds for a process to end by itself
-Refer = Callable[[StreamingVocoder], VoiceReference]
+Refer = Callable[[ServedModel], VoiceReference]
 """Writes the reference by which a worker process opens a voice."""
 
 
@@ -84,7 +83,7 @@ class ProcessWorker:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connection: WorkerConnection | None = None
         self._live: dict[StreamKey, FlowControl] = {}
-        self._voices: WeakKeyDictionary[StreamingVocoder, tuple[int, Capacity]] = WeakKeyDictionary()
+        self._voices: WeakKeyDictionary[ServedModel, tuple[int, Capacity]] = WeakKeyDictionary()
         self._sent: set[int] = set()  # numbers of the voices that the process knows of
         self._loading: set[int] = set()
         self._late: set[int] = set()  # of these, those that the worker waits for no longer
@@ -106,8 +105,8 @@ class ProcessWorker:
     def tended(self) -> bool:
         return self._supervisor is None or not self._supervisor.done()
 
-    def holds(self, vocoder: StreamingVocoder) -> bool:
-        known = self._voices.get(vocoder)
+    def holds(self, model: ServedModel) -> bool:
+        known = self._voices.get(model)
         return known is None or known[0] not in self._missing.keys() | self._late
 
     @property
@@ -133,23 +132,23 @@ class ProcessWorker:
         assert self._loop is not None
         asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result()
 
-    def prepare(self, vocoder: StreamingVocoder, capacity: Capacity) -> None:
-        known = self._voices.get(vocoder)
+    def prepare(self, model: ServedModel, capacity: Capacity) -> None:
+        known = self._voices.get(model)
         if known is not None and known[1] == capacity:
             return
         self._count += 1
-        self._voices[vocoder] = self._count, capacity
+        self._voices[model] = self._count, capacity
         self._send_voices()
 
-    def open(self, key: StreamKey, vocoder: StreamingVocoder, request: StreamRequest, flow: FlowControl) -> None:
+    def open(self, key: StreamKey, model: ServedModel, request: StreamRequest, flow: FlowControl) -> None:
         assert self._loop is not None
         if self._connection is None:
             lost = WorkerLost(f"worker {self.number} is being started again")
             self._loop.call_soon(self._deliver, [StreamEvent(key, over=True, failure=lost)])
             return
-        if vocoder not in self._voices:
-            self.prepare(vocoder, Capacity())
-        voice, _ = self._voices[vocoder]
+        if model not in self._voices:
+            self.prepare(model, Capacity())
+        voice, _ = self._voices[model]
         fields = {"voice": voice, "began": time.monotonic(), "request": encode_request(request)}
         self._connection.send(Command.OPEN, key, encode_json(fields))
         self._live[key] = flow
@@ -268,7 +267,7 @@ class ProcessWorker:
         """Tell the process of voices that it does not know, and of those that nobody holds any more."""
         if self._connection is None:
             return
-        current = {voice: (vocoder, capacity) for vocoder, (voice, capacity) in self._voices.items()}
+        current = {voice: (model, capacity) for model, (voice, capacity) in self._voices.items()}
         for voice in self._sent - current.keys():
             self._connection.send(Command.FORGET, data=encode_number(voice))
             self._forget_attempts(voice)
@@ -276,10 +275,10 @@ class ProcessWorker:
             self._send_voice(voice, *current[voice])
         self._sent = set(current)
 
-    def _send_voice(self, voice: int, vocoder: StreamingVocoder, capacity: Capacity) -> None:
+    def _send_voice(self, voice: int, model: ServedModel, capacity: Capacity) -> None:
         assert self._connection is not None
         try:
-            reference = self._refer(vocoder)
+            reference = self._refer(model)
         except Exception:
             log.exception("a voice cannot be named to worker %d", self.number)
             return self._on_missing(voice)
@@ -297,9 +296,9 @@ class ProcessWorker:
         self._missing[voice] = self._loop.call_later(wait, self._open_again, voice)
 
     def _open_again(self, voice: int) -> None:
-        for vocoder, (number, capacity) in list(self._voices.items()):
+        for model, (number, capacity) in list(self._voices.items()):
             if number == voice and self._connection is not None:
-                self._send_voice(voice, vocoder, capacity)
+                self._send_voice(voice, model, capacity)
 
     def _forget_attempts(self, voice: int) -> None:
         if voice in self._missing:

@@ -25,10 +25,10 @@ from typing import Any
 from seqgen.errors import SeqgenError
 from serving import logs
 from serving.scheduling.batcher import Batcher
-from serving.scheduling.decoding import DecodingThreads
 from serving.scheduling.events import FlowControl, StreamEvent, StreamKey
-from serving.voices.capacity import Capacity
-from serving.voices.vocoder import StreamingVocoder, VoiceFailure
+from serving.streams.capacity import Capacity
+from serving.streams.contract import ModelFailure, ServedModel
+from serving.streams.decoding import DecodingThreads
 from serving.workers.ipc import Command, CommandDecoder, Frame, Notice, decode_number, decode_request, encode_notice
 from serving.workers.ring import RING_BYTES, RingWriter, records
 from serving.workers.worker import WorkerLost, turn
@@ -39,7 +39,7 @@ _AT_ONCE = 1 << 18  # bytes of commands read before the next turn: a long record
 _UNANSWERED = 64  # messages that the server has not answered; they and what goes with them always fit into the socket
 _PATIENCE = 0.0005  # seconds for which a decoder may keep the interpreter's lock from the engine's thread
 _PACE_INTERVAL = 0.1  # seconds after which the pace of calls is told again
-VoiceOpener = Callable[[dict[str, Any]], StreamingVocoder]
+VoiceOpener = Callable[[dict[str, Any]], ServedModel]
 """Opens the voice of a reference."""
 
 
@@ -59,21 +59,21 @@ class WorkerProgram:
         self,
         sock: socket.socket,
         memory: memoryview,
-        batcher: Callable[[Callable[[StreamingVocoder], Capacity]], Batcher],
+        batcher: Callable[[Callable[[ServedModel], Capacity]], Batcher],
         opener: VoiceOpener,
     ) -> None:
         self._sock, self._ring, self._opener = sock, RingWriter(memory), opener
-        self._batcher = batcher(lambda vocoder: self._capacities.get(vocoder, Capacity()))
+        self._batcher = batcher(lambda model: self._capacities.get(model, Capacity()))
         self._decoder = CommandDecoder()
         self._events: deque[StreamEvent] = deque()  # no room for them in the ring
         self._told = self._unanswered = 0
         self._paced = 0.0
-        self._voices: dict[int, StreamingVocoder | Exception] = {}
-        self._capacities: dict[StreamingVocoder, Capacity] = {}
+        self._voices: dict[int, ServedModel | Exception] = {}
+        self._capacities: dict[ServedModel, Capacity] = {}
         self._forgotten: set[int] = set()
         self._flows: dict[StreamKey, FlowControl] = {}
         self._early: dict[StreamKey, list[Frame]] = {}  # for voices that are still being opened
-        self._opened: queue.SimpleQueue[tuple[int, StreamingVocoder | Exception, Capacity]] = queue.SimpleQueue()
+        self._opened: queue.SimpleQueue[tuple[int, ServedModel | Exception, Capacity]] = queue.SimpleQueue()
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_reader.setblocking(False)
         self._wake_writer.setblocking(False)
@@ -136,7 +136,7 @@ class WorkerProgram:
         for number in self._forgotten & self._voices.keys():
             self._forgotten.remove(number)
             voice = self._voices.pop(number)
-            if isinstance(voice, StreamingVocoder):
+            if isinstance(voice, ServedModel):
                 del self._capacities[voice]
 
     def _dispatch(self, frame: Frame) -> None:
@@ -145,7 +145,7 @@ class WorkerProgram:
             self._command(*frame)
         except Exception as error:
             log.exception("a command of the server could not be followed")
-            self._batcher.reject(frame[1], VoiceFailure(f"a command could not be followed: {error!r}"))
+            self._batcher.reject(frame[1], ModelFailure(f"a command could not be followed: {error!r}"))
 
     def _command(self, command: Command, key: StreamKey, data: bytes) -> None:
         if command is Command.OPEN:
@@ -184,14 +184,14 @@ class WorkerProgram:
 
     def _load(self, fields: dict[str, Any]) -> None:
         try:
-            voice: StreamingVocoder | Exception = self._opener(fields["reference"])
-        except (SeqgenError, VoiceFailure) as error:
+            voice: ServedModel | Exception = self._opener(fields["reference"])
+        except (SeqgenError, ModelFailure) as error:
             voice = WorkerLost(f"the voice does not open again: {error}")
         except BaseException as error:
             voice = WorkerLost(f"the voice does not open again: {error!r}")
         self._put(fields, voice)
 
-    def _put(self, fields: dict[str, Any], voice: StreamingVocoder | Exception) -> None:
+    def _put(self, fields: dict[str, Any], voice: ServedModel | Exception) -> None:
         self._opened.put((fields["number"], voice, Capacity(**fields["capacity"])))
         self._wake()
 
@@ -207,7 +207,7 @@ class WorkerProgram:
         while not self._opened.empty():
             number, voice, capacity = self._opened.get()
             self._voices[number] = voice
-            if isinstance(voice, StreamingVocoder):
+            if isinstance(voice, ServedModel):
                 self._capacities[voice] = capacity
                 self._notify(Notice.LOADED, number)
             else:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from seqgen.errors import SeqgenError
 from serving.scheduling.events import StreamEvent
 from serving.sound.body import NoRoom
-from serving.voices.vocoder import VoiceFailure
+from serving.streams.contract import ModelFailure
 from serving.workers.worker import WorkerLost
 
 RING_BYTES = 1 << 20
@@ -157,5 +157,5 @@ def _pack(failure: Exception) -> bytes:
 def _unpack(data: bytes) -> Exception:
     kind, problem, remedy = json.loads(data)
     if kind in ("voice", "worker"):
-        return VoiceFailure(problem) if kind == "voice" else WorkerLost(problem)
+        return ModelFailure(problem) if kind == "voice" else WorkerLost(problem)
     return (NoRoom if kind == "room" else SeqgenError)(problem, remedy=remedy)

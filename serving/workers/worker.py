@@ -10,11 +10,10 @@ from collections.abc import Callable
 from typing import Protocol
 
 from serving.scheduling.batcher import Batcher
-from serving.scheduling.decoding import DecodingThreads
 from serving.scheduling.events import FlowControl, StreamEvent, StreamKey
-from serving.scheduling.request import StreamRequest
-from serving.voices.capacity import Capacity
-from serving.voices.vocoder import StreamingVocoder, VoiceFailure
+from serving.streams.capacity import Capacity
+from serving.streams.contract import ModelFailure, ServedModel, StreamRequest
+from serving.streams.decoding import DecodingThreads
 
 log = logging.getLogger("seqgen.serving")
 EventSink = Callable[[list[StreamEvent]], None]
@@ -47,7 +46,7 @@ class Worker(Protocol):
     def pace(self) -> float:
         """Slowdown of its calls, see :class:`serving.scheduling.admission.Pace`."""
 
-    def holds(self, vocoder: StreamingVocoder) -> bool:
+    def holds(self, model: ServedModel) -> bool:
         """Test for a voice that it has open, or may open: nobody is sent there for one that it failed to open."""
 
     def start(self) -> None:
@@ -59,10 +58,10 @@ class Worker(Protocol):
     def stop(self) -> None:
         """Let the call under way end, then the worker. Blocks: not for the event loop."""
 
-    def prepare(self, vocoder: StreamingVocoder, capacity: Capacity) -> None:
+    def prepare(self, model: ServedModel, capacity: Capacity) -> None:
         """A voice that may be asked for soon. Cheap when repeated."""
 
-    def open(self, key: StreamKey, vocoder: StreamingVocoder, request: StreamRequest, flow: FlowControl) -> None:
+    def open(self, key: StreamKey, model: ServedModel, request: StreamRequest, flow: FlowControl) -> None:
         """A stream takes a slot."""
 
     def push(self, key: StreamKey, data: bytes | memoryview) -> None:
@@ -120,7 +119,7 @@ class ThreadWorker:
     def pace(self) -> float:
         return self._batcher.pace.at(time.monotonic())
 
-    def holds(self, vocoder: StreamingVocoder) -> bool:
+    def holds(self, model: ServedModel) -> bool:
         return True
 
     def start(self) -> None:
@@ -129,7 +128,7 @@ class ThreadWorker:
     async def ready(self) -> None:
         pass
 
-    def prepare(self, vocoder: StreamingVocoder, capacity: Capacity) -> None:
+    def prepare(self, model: ServedModel, capacity: Capacity) -> None:
         pass
 
     def stop(self) -> None:
@@ -138,9 +137,9 @@ class ThreadWorker:
             self._wake.notify()
         self._thread.join()
 
-    def open(self, key: StreamKey, vocoder: StreamingVocoder, request: StreamRequest, flow: FlowControl) -> None:
+    def open(self, key: StreamKey, model: ServedModel, request: StreamRequest, flow: FlowControl) -> None:
         began = time.monotonic()
-        self._tell(key, lambda: self._batcher.open(key, vocoder, request, began, flow))
+        self._tell(key, lambda: self._batcher.open(key, model, request, began, flow))
 
     def push(self, key: StreamKey, data: bytes | memoryview) -> None:
         self._tell(key, lambda: self._batcher.push(key, data))
@@ -196,7 +195,7 @@ class ThreadWorker:
             command()
         except Exception as error:
             log.exception("a command could not be followed")
-            self._batcher.reject(key, VoiceFailure(f"a command could not be followed: {error!r}"))
+            self._batcher.reject(key, ModelFailure(f"a command could not be followed: {error!r}"))
 
     def _sleep(self) -> None:
         with self._wake:

@@ -42,7 +42,20 @@ LAYERS = (
 )
 RANKS = {piece: rank for rank, row in enumerate(LAYERS) for piece in row}
 SERVING_MAY_IMPORT = frozenset(
-    {"completion", "files", "command", "runtime", "audio", "bundle", "manifest", "spec", "noise", "errors", "presets"}
+    {
+        "completion",
+        "files",
+        "command",
+        "runtime",
+        "audio",
+        "text",
+        "bundle",
+        "manifest",
+        "spec",
+        "noise",
+        "errors",
+        "presets",
+    }
 )
 TORCHAUDIO_LIVES_IN = "seqgen/audio/torchaudio_bridge.py"
 HEAVY = ("torch", "torchaudio", "librosa", "lightning_fabric")

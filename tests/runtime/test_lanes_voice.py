@@ -20,7 +20,7 @@ from seqgen.stream.conditioning import Frames
 from seqgen.tasks.vocoder import evaluation
 from seqgen.tasks.vocoder.batches import Batch
 from seqgen.tasks.vocoder.runtime import TorchRuntime
-from serving.voices.vocoder import StreamingVocoder, VoiceSettings
+from serving.streams.vocoder import StreamingVocoder, VoiceSettings
 from tests.runtime.voices import export, export_tiny, inputs, subscale_run, tiny_run, tiny_system
 
 RUN = subscale_run(lanes=4, horizon=2, channels=6, blocks=1)

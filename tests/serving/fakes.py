@@ -19,10 +19,10 @@ from seqgen.runtime.contract import Runtime
 from seqgen.spec import FeatureSpec, StateLeaf, StreamSpec
 from serving.scheduling.batcher import Batcher
 from serving.scheduling.events import FlowControl
-from serving.scheduling.request import StreamRequest
 from serving.sound.body import Body, BodyFile
 from serving.sound.source import InputSource
-from serving.voices.vocoder import StreamingVocoder
+from serving.streams.sound import SoundRequest
+from serving.streams.vocoder import StreamingVocoder
 
 SPEC = FeatureSpec(sample_rate=8000, n_fft=256, window=80, hop=40, n_mels=10)
 
@@ -152,7 +152,7 @@ def fake_opener(reference: dict[str, Any]) -> StreamingVocoder:
     return vocoder
 
 
-def everything(vocoder: StreamingVocoder, request: StreamRequest, body: bytes) -> list[bytes]:
+def everything(vocoder: StreamingVocoder, request: SoundRequest, body: bytes) -> list[bytes]:
     """The sound of one request, call by call, by a batcher of its own.
 
     Raises:

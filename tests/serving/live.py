@@ -52,8 +52,8 @@ class Live:
 
     def __exit__(self, *_: object) -> None:
         for voice in self.app.cache.open.values():
-            if getattr(voice.vocoder.runtime, "gate", None) is not None:
-                voice.vocoder.runtime.gate.set()
+            if getattr(voice.model.runtime, "gate", None) is not None:
+                voice.model.runtime.gate.set()
         self.server.should_exit = True
         self._thread.join(60)
         assert not self._thread.is_alive(), "the server did not stop"

@@ -16,7 +16,7 @@ from serving.http.protocol import RequestLimits
 from serving.http.resume import ResumeTokens
 from serving.scheduling.batcher import Batcher
 from serving.scheduling.events import FlowControl, StreamEvent
-from serving.scheduling.request import StreamRequest
+from serving.streams.sound import SoundRequest
 from serving.voices.voice import LoadedVoice
 from serving.websocket.endpoint import StreamEndpoint
 from serving.workers.pool import WorkerPool
@@ -88,7 +88,7 @@ def whole_sound(stream: int, data: bytes) -> bytes:
 @dataclass
 class _Stream:
     vocoder: Any
-    request: StreamRequest
+    request: SoundRequest
     flow: FlowControl
     given: bytearray = field(default_factory=bytearray)
     made: int = 0
@@ -124,7 +124,7 @@ class SimulatedWorker:
     def stop(self) -> None:
         pass
 
-    def open(self, key: Any, vocoder: Any, request: StreamRequest, flow: FlowControl) -> None:
+    def open(self, key: Any, vocoder: Any, request: SoundRequest, flow: FlowControl) -> None:
         assert key not in self._streams
         self._streams[key] = _Stream(vocoder, request, flow)
 
@@ -179,7 +179,7 @@ class SimulatedWorker:
             stream.planned = True
         elif size < left and stream.flow.buffered <= 64:
             self._plan(key)
-        seconds = stream.request.seconds(stream.vocoder, size)
+        seconds = stream.request.seconds(stream.model, size)
         self._pool.deliver(self._number, [StreamEvent(key, data, seconds, over=over)])
 
 
@@ -190,7 +190,7 @@ class BatchingWorker(SimulatedWorker):
         super().__init__(number, pool, rng)
         self._batcher, self._waiting = Batcher(slots=16, buffered=0.05), False
 
-    def open(self, key: Any, vocoder: Any, request: StreamRequest, flow: FlowControl) -> None:
+    def open(self, key: Any, vocoder: Any, request: SoundRequest, flow: FlowControl) -> None:
         self._batcher.open(key, vocoder, request, self._loop.time(), flow)
         self._wake()
 
@@ -280,7 +280,7 @@ class Simulation:
         make = make or partial(SimulatedWorker, speed=speed)
         self.pool = WorkerPool(workers=1, slots=16, make=lambda number, pool: make(number, pool, rng))
         self.pool.start()
-        voices: Any = Voices(rng, self.vocoder)
+        voices: Any = Voices(rng, self.model)
         self.endpoint = StreamEndpoint(voices, self.pool, limits or RequestLimits(), ResumeTokens(bytes(32)))
 
     async def serve(self, line: Line) -> None:

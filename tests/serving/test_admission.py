@@ -16,10 +16,10 @@ from serving.scheduling.admission import AdmissionControl, Lateness, cost
 from serving.scheduling.batcher import Batcher
 from serving.scheduling.events import FlowControl, StreamEvent
 from serving.scheduling.memory import STREAM_BYTES, MemoryBudget
-from serving.scheduling.request import InputFormat, StreamRequest
 from serving.sound.formats import FORMATS
 from serving.sound.resampling import RATES
-from serving.voices.capacity import OVERHEAD, Capacity, SoundCosts, sound_costs
+from serving.streams.capacity import OVERHEAD, Capacity, SoundCosts, sound_costs
+from serving.streams.sound import InputFormat, SoundRequest
 from serving.voices.voice import LoadedVoice
 from tests.serving.fakes import SPEC, fake_vocoder
 from tests.serving.test_worker_pool import FRAMES, pool_test
@@ -35,16 +35,16 @@ VOICE = Capacity(0.2, 0.1, 16, SOUND)
     ("request_", "beside"),
     [
         (None, 0.0),  # nobody knows yet
-        (StreamRequest(form="pcm", input=InputFormat("features")), 0.0),
-        (StreamRequest(form="flac", input=InputFormat("features")), 0.02),
-        (StreamRequest(form="pcm", rate=48000, input=InputFormat("features")), 0.04),
-        (StreamRequest(form="opus", rate=48000, input=InputFormat("features")), 0.10),
-        (StreamRequest(form="pcm", input=replace(AUDIO, rate=8000)), 0.02),
-        (StreamRequest(form="pcm", input=AUDIO), 0.04),  # as the next higher rate that was measured
-        (StreamRequest(form="pcm", input=replace(AUDIO, rate=384000)), 0.04),
-        (StreamRequest(form="opus", rate=48000, input=AUDIO), 0.14),
-        (StreamRequest(form="pcm"), SOUND.file),  # a recording that nobody has seen
-        (StreamRequest(form="ulaw", input=InputFormat("features")), 0.0),  # not measured
+        (SoundRequest(form="pcm", input=InputFormat("features")), 0.0),
+        (SoundRequest(form="flac", input=InputFormat("features")), 0.02),
+        (SoundRequest(form="pcm", rate=48000, input=InputFormat("features")), 0.04),
+        (SoundRequest(form="opus", rate=48000, input=InputFormat("features")), 0.10),
+        (SoundRequest(form="pcm", input=replace(AUDIO, rate=8000)), 0.02),
+        (SoundRequest(form="pcm", input=AUDIO), 0.04),  # as the next higher rate that was measured
+        (SoundRequest(form="pcm", input=replace(AUDIO, rate=384000)), 0.04),
+        (SoundRequest(form="opus", rate=48000, input=AUDIO), 0.14),
+        (SoundRequest(form="pcm"), SOUND.file),  # a recording that nobody has seen
+        (SoundRequest(form="ulaw", input=InputFormat("features")), 0.0),  # not measured
     ],
 )
 def test_a_stream_costs_its_voice_its_encoder_and_what_is_taken_in(request_, beside):
@@ -87,7 +87,7 @@ def test_what_was_admitted_may_turn_out_to_cost_more():
 
 def test_a_lease_is_charged_for_what_is_asked_of_it():
     vocoder = fake_vocoder()
-    opus = StreamRequest(form="flac", input=replace(AUDIO, rate=8000))
+    opus = SoundRequest(form="flac", input=replace(AUDIO, rate=8000))
 
     async def main(pool):
         pool.set_capacity(vocoder, replace(VOICE, shared=0.25))
@@ -160,8 +160,8 @@ class Crowd:
     FORMS = (("pcm", 8000, 0.0), ("pcm", 48000, 0.06), ("flac", 48000, 0.12))  # and what each costs
 
     def __init__(self, seed, *, priced):
-        self.rng, self.priced, self.vocoder = random.Random(seed), priced, fake_vocoder(latency=0, batch=16)
-        runtime, per = self.vocoder.runtime, self.vocoder.uniforms
+        self.rng, self.priced, self.model = random.Random(seed), priced, fake_vocoder(latency=0, batch=16)
+        runtime, per = self.model.runtime, self.model.uniforms
         runtime.uniforms = lambda seed, stream, first, count: np.zeros(count, np.float32)
         runtime.sample = lambda noise, state, *_: (np.zeros((len(noise), noise.shape[1] // per), np.float32), state)
         sound = SoundCosts({(form, rate): price for form, rate, price in self.FORMS})
@@ -195,12 +195,12 @@ class Crowd:
             return
         self.next = self.now + self.rng.expovariate(50)
         form, rate, beside = self.rng.choice(self.FORMS)
-        request = StreamRequest(form=form, rate=rate, input=InputFormat("features"))
-        price = cost(self.capacity, self.vocoder, request if self.priced else None)
+        request = SoundRequest(form=form, rate=rate, input=InputFormat("features"))
+        price = cost(self.capacity, self.model, request if self.priced else None)
         if self.admission.admit(price, self.pace) == 0:
             key = (min(set(range(16)) - {slot for slot, _ in self.inside}), self.taken)
             self.inside[key] = FlowControl(), price, self.now + 3.0, beside
-            self.batcher.open(key, self.vocoder, request, self.now, self.inside[key][0])
+            self.batcher.open(key, self.model, request, self.now, self.inside[key][0])
             self.batcher.push(key, np.zeros((1000, SPEC.n_mels), "<f4").tobytes())
             self.taken += 1
 
@@ -216,7 +216,7 @@ class Crowd:
 
     def compute(self, batch):
         batch.run()
-        made = batch.steps[0][1].samples / self.vocoder.sample_rate
+        made = batch.steps[0][1].samples / self.model.sample_rate
         self.now += self.capacity.cost(len(batch.keys), made) / OVERHEAD
         self.batcher.commit(batch, self.now)
         self.now += made * sum(self.inside[key][3] for key in batch.keys)

@@ -25,7 +25,7 @@ def exported() -> dict[str, set[str]]:
     """Names of the samples that a server exports, each with its labels."""
     app = App(fake_vocoder(), threads=1)
     metrics = app.metrics
-    lease = SimpleNamespace(vocoder=fake_vocoder(), closed=False)
+    lease = SimpleNamespace(model=fake_vocoder(), closed=False)
     metrics.record(lease, StreamEvent((0, 0), b"", seconds=1.0, first=0.01, lead=0.1))
     metrics.answered("/v1/vocode", 200)
     metrics.reloaded(["keys"])

@@ -14,9 +14,9 @@ from serving.scheduling.admission import Pace
 from serving.scheduling.batcher import FIRST_SOUND, MAX_BUFFERED, MAX_LEAD, Batcher
 from serving.scheduling.events import FlowControl
 from serving.scheduling.playback import PREBUFFER
-from serving.scheduling.request import InputFormat, StreamRequest
-from serving.voices.capacity import OVERHEAD, Capacity
-from serving.voices.vocoder import CHUNK_FRAMES, VoiceSettings
+from serving.streams.capacity import OVERHEAD, Capacity
+from serving.streams.sound import InputFormat, SoundRequest
+from serving.streams.vocoder import CHUNK_FRAMES, VoiceSettings
 from serving.workers.worker import ThreadWorker
 from tests.serving.fakes import SPEC, audio_file, fake_vocoder, tone
 
@@ -45,7 +45,7 @@ class Listener:
     """One stream of a random schedule: what it sends and when, and how fast it reads."""
 
     def __init__(self, rng, vocoder, number, speaker):
-        self.rng, self.vocoder = rng, vocoder
+        self.rng, self.model = rng, vocoder
         self.kind = rng.choice(sorted(INPUTS))
         self.sound = tone(rng.choice([0.004, 0.03, 0.15]))
         self.settings = VoiceSettings(
@@ -66,8 +66,8 @@ class Listener:
         if self.key is None:
             if now >= self.begin and slots:
                 self.key = (slots.pop(), self.rng.randrange(1 << 30))
-                request = StreamRequest(self.settings, "pcm", INPUTS[self.kind], eager=self.rng.random() < 0.5)
-                batcher.open(self.key, self.vocoder, request, now, self.flow)
+                request = SoundRequest(self.settings, "pcm", INPUTS[self.kind], eager=self.rng.random() < 0.5)
+                batcher.open(self.key, self.model, request, now, self.flow)
             return
         if self.over:
             return
@@ -160,7 +160,7 @@ def steady(vocoder, count, *, slots=16, **request):
         batcher.open(
             (number, 1),
             vocoder,
-            StreamRequest(form="pcm", input=INPUTS["features"], **request),
+            SoundRequest(form="pcm", input=INPUTS["features"], **request),
             0.0,
             flows[-1],
         )
@@ -197,7 +197,7 @@ def test_a_download_goes_on_beyond_the_lead_but_never_before_others():
     while flows[0].sent < 2 * 8000 * 2 * MAX_LEAD:
         flows[0].consumed = flows[0].sent
         assert turn(batcher, 0.0)[0] is not None
-    batcher.open((1, 1), vocoder, StreamRequest(form="pcm", input=INPUTS["features"]), 0.0)
+    batcher.open((1, 1), vocoder, SoundRequest(form="pcm", input=INPUTS["features"]), 0.0)
     batcher.push((1, 1), np.zeros((200, SPEC.n_mels), "<f4").tobytes())
     assert turn(batcher, 0.0)[0].keys == [(1, 1)]
 
@@ -220,7 +220,7 @@ def test_a_newcomer_goes_before_those_who_have_sound_and_after_those_about_to_ru
         turn(batcher, 0.0)
     lead = batcher._occupied[0, 1].clock.dry
     for now, first in [(0.0, (1, 1)), (lead - 0.001, (0, 1))]:
-        batcher.open((1, 1), vocoder, StreamRequest(form="pcm", input=INPUTS["features"]), now)
+        batcher.open((1, 1), vocoder, SoundRequest(form="pcm", input=INPUTS["features"]), now)
         batcher.push((1, 1), np.zeros((200, SPEC.n_mels), "<f4").tobytes())
         assert batcher.plan(now).keys == [first]
         batcher.cancel((1, 1))
@@ -270,7 +270,7 @@ def test_running_dry_counts_where_the_server_is_late_and_not_where_input_or_read
     vocoder = fake_vocoder(latency=0, batch=16)
     batcher = Batcher(slots=1)
     flow = FlowControl()
-    batcher.open((0, 1), vocoder, StreamRequest(form="pcm", input=INPUTS["features"]), 0.0, flow)
+    batcher.open((0, 1), vocoder, SoundRequest(form="pcm", input=INPUTS["features"]), 0.0, flow)
     frame = np.zeros((1, SPEC.n_mels), "<f4").tobytes()
     batcher.push((0, 1), frame * 2)
     (event,) = turn(batcher, 0.0, later=0.5)[1]
@@ -297,14 +297,14 @@ def test_a_late_word_for_an_earlier_stream_hits_nobody():
     batcher.plan(0.0)
     (event,) = batcher.events()
     assert event.over
-    batcher.open((0, 2), vocoder, StreamRequest(form="pcm", input=INPUTS["features"]), 0.0)
+    batcher.open((0, 2), vocoder, SoundRequest(form="pcm", input=INPUTS["features"]), 0.0)
     batcher.cancel((0, 1))
     batcher.push((0, 1), b"xx")
     batcher.finish((0, 1))
     assert batcher.plan(0.0) is None
     assert len(batcher) == 1
     with pytest.raises(ValueError, match="slot 0 is taken"):
-        batcher.open((0, 3), vocoder, StreamRequest(), 0.0)
+        batcher.open((0, 3), vocoder, SoundRequest(), 0.0)
 
 
 @pytest.mark.parametrize("option", ["fail_after", "nan_after"])
@@ -313,7 +313,7 @@ def test_a_voice_that_fails_one_stream_leaves_its_neighbours(option):
     batcher, _ = steady(vocoder, 2)
     for _ in range(5):
         turn(batcher, 0.0)
-    batcher.open((2, 1), vocoder, StreamRequest(form="pcm", input=INPUTS["features"]), 0.0)
+    batcher.open((2, 1), vocoder, SoundRequest(form="pcm", input=INPUTS["features"]), 0.0)
     batcher.push((2, 1), np.zeros((200, SPEC.n_mels), "<f4").tobytes())
     turn(batcher, 0.0)
     setattr(vocoder.runtime, option, batcher._occupied[0, 1].pipeline.stream.made)
@@ -335,7 +335,7 @@ def test_a_voice_that_fails_one_stream_leaves_its_neighbours(option):
 )
 def test_bad_input_ends_the_stream_with_its_reason(given, data, message):
     batcher = Batcher(slots=1)
-    batcher.open((0, 1), fake_vocoder(), StreamRequest(form="pcm", input=given, longest=1.0), 0.0)
+    batcher.open((0, 1), fake_vocoder(), SoundRequest(form="pcm", input=given, longest=1.0), 0.0)
     batcher.push((0, 1), data)
     batcher.finish((0, 1))
     batcher.plan(0.0)
@@ -348,7 +348,7 @@ def test_bad_input_ends_the_stream_with_its_reason(given, data, message):
 def test_nothing_in_gives_nothing_out():
     for given in (INPUTS["features"], INPUTS["audio"]):
         batcher = Batcher(slots=1)
-        batcher.open((0, 1), fake_vocoder(), StreamRequest(form="pcm", input=given), 0.0)
+        batcher.open((0, 1), fake_vocoder(), SoundRequest(form="pcm", input=given), 0.0)
         batcher.finish((0, 1))
         assert batcher.plan(0.0) is None
         (event,) = batcher.events()
@@ -357,7 +357,7 @@ def test_nothing_in_gives_nothing_out():
 
 def test_room_that_a_reader_made_after_the_last_look_is_seen_before_sleeping():
     batcher, flow = Batcher(slots=1, buffered=0.05), FlowControl()
-    batcher.open((0, 1), fake_vocoder(latency=0), StreamRequest(form="pcm", input=INPUTS["features"]), 0.0, flow)
+    batcher.open((0, 1), fake_vocoder(latency=0), SoundRequest(form="pcm", input=INPUTS["features"]), 0.0, flow)
     batcher.push((0, 1), np.zeros((400, SPEC.n_mels), "<f4").tobytes())
     while turn(batcher, 0.0)[0] is not None:
         pass

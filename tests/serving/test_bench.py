@@ -15,7 +15,7 @@ from seqgen.bundle import Bundle
 from seqgen.errors import SeqgenError
 from serving.app import App
 from serving.client import bench
-from serving.voices.vocoder import VoiceSettings
+from serving.streams.vocoder import VoiceSettings
 from serving.voices.voice import open_preset
 from tests.serving.fakes import fake_vocoder
 from tests.serving.live import Live
@@ -36,11 +36,11 @@ def test_a_preset_has_the_units_and_the_blocks_of_its_name(tmp_path, kind, share
 
 def test_a_preset_speaks_without_torch(tmp_path):
     voice = open_preset("wavernn-64-sparse75-bf16", tmp_path / "voice")
-    assert voice.vocoder.sample_rate == 24000
-    assert voice.vocoder.runtime.format == "bf16"
+    assert voice.model.sample_rate == 24000
+    assert voice.model.runtime.format == "bf16"
     assert voice.capacity.alone > 0
     assert voice.capacity.batch == 16
-    stream = voice.vocoder.start(VoiceSettings(seed=1), rate=None)
+    stream = voice.model.start(VoiceSettings(seed=1), rate=None)
     stream.push(np.zeros((10, 80), np.float32))
     stream.finish()
     assert sum(map(len, stream.chunks())) == 3000

@@ -11,7 +11,7 @@ from seqgen.audio.features import log_mel
 from seqgen.audio.io import pcm16
 from serving.app import App
 from serving.client import Client, ServerError
-from serving.scheduling.request import StreamRequest
+from serving.streams.sound import SoundRequest
 from tests.serving.fakes import SPEC, audio_file, everything, fake_vocoder, tone
 from tests.serving.live import Live
 from tests.serving.test_websocket import expected
@@ -28,7 +28,7 @@ def test_a_recording_is_vocoded(served):
     vocoder, _, client = served
     body = audio_file(tone(0.3))
     assert [row["id"] for row in client.voices()] == ["fake"]
-    assert b"".join(client.vocode(body, form="pcm")) == b"".join(everything(vocoder, StreamRequest(form="pcm"), body))
+    assert b"".join(client.vocode(body, form="pcm")) == b"".join(everything(vocoder, SoundRequest(form="pcm"), body))
     assert b"".join(client.vocode(body, seed=3))[:4] == b"RIFF"
     with pytest.raises(ServerError, match="seed -1 is out of range") as caught:
         list(client.vocode(body, seed=-1))

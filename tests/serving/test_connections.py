@@ -24,7 +24,7 @@ from websockets.sync.client import connect
 from serving.app import App
 from serving.connections import budget as connections
 from serving.connections.budget import ConnectionBudget, ConnectionLimits, State
-from serving.scheduling.request import StreamRequest
+from serving.streams.sound import SoundRequest
 from tests.serving.fakes import audio_file, everything, fake_vocoder, tone
 from tests.serving.live import Live, make_certificate, wait_for
 from tests.serving.test_websocket import INIT
@@ -128,7 +128,7 @@ def is_closed(sock):
 def test_silent_and_half_sent_connections_hold_nobody_up():
     """Hundreds are opened beside an honest listener; all that is counted is who is answered, and how many are held."""
     vocoder, body = fake_vocoder(batch=16), audio_file(tone(0.5))
-    want = b"".join(everything(vocoder, StreamRequest(form="pcm"), body))
+    want = b"".join(everything(vocoder, SoundRequest(form="pcm"), body))
     vocoder.runtime.gate, vocoder.runtime.gate_from = threading.Event(), len(vocoder.runtime.blocks) + 1
     budget = ConnectionBudget(ConnectionLimits(total=48, each=32))
     beginnings = [
@@ -347,7 +347,7 @@ def test_tls_carries_sound_and_sockets(tmp_path):
             answer = b""
             while more := sock.recv(1 << 16):
                 answer += more
-        assert answer.partition(b"\r\n\r\n")[2] == b"".join(everything(vocoder, StreamRequest(form="pcm"), body))
+        assert answer.partition(b"\r\n\r\n")[2] == b"".join(everything(vocoder, SoundRequest(form="pcm"), body))
         with connect(f"wss://127.0.0.1:{server.port}/v1/stream", ssl=trust) as sock:
             sock.send('{"type": "init", "input": "audio", "rate": 8000, "encoding": "f32le"}')
             assert "ready" in sock.recv(timeout=30)

@@ -19,7 +19,7 @@ from seqgen.files import folders
 from serving.app import App
 from serving.cli.__main__ import main
 from serving.http.keys import add_key, read_keys
-from serving.scheduling.request import StreamRequest
+from serving.streams.sound import SoundRequest
 from serving.voices import installation
 from serving.voices.directory import VoiceDirectory
 from tests.serving.fakes import SPEC, audio_file, everything, fake_vocoder, features_file, tone
@@ -103,7 +103,7 @@ def test_a_command_tells_it_in_one_line(tmp_path, tiny_bundle, monkeypatch, caps
 def test_an_upload_that_finds_no_room_is_a_507_and_others_play(tmp_path, monkeypatch):
     vocoder, frames = fake_vocoder(batch=16), np.zeros((40, SPEC.n_mels), np.float32)
     body, sound = features_file(tmp_path, frames), audio_file(tone(0.5))
-    want = b"".join(everything(vocoder, StreamRequest(form="pcm"), sound))
+    want = b"".join(everything(vocoder, SoundRequest(form="pcm"), sound))
     vocoder.runtime.gate, vocoder.runtime.gate_from = threading.Event(), 2
     vocoder.runtime.blocks.clear()
     with Live(App(vocoder, threads=2, slots=4)) as server:

@@ -22,7 +22,7 @@ def test_all_is_well(tmp_path, tiny_bundle, capsys):
     VoiceDirectory(tmp_path).install(tiny_bundle, "zoe")
     status, found = look(capsys, "--voices", str(tmp_path), "--port", "0")
     assert status == 0
-    assert found["voice"]["message"] == "zoe: vocoder, 8000 Hz, sounds as exported"
+    assert found["voice"]["message"] == "zoe: vocoder, 8000 Hz, one voice, works as exported"
     assert {row["state"] for row in found.values()} <= {"ok", "note"}
 
 

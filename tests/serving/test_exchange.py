@@ -79,7 +79,7 @@ def test_every_request_is_told_of_and_counted_whatever_came_of_it(served, caplog
 
 def test_refusals_are_warnings_and_counted(served, caplog):
     server, auth = served
-    voice = server.app.cache.open["fake"].vocoder
+    voice = server.app.cache.open["fake"].model
     voice.runtime.gate = threading.Event()
     plugs = [server.app.pool.admit(voice, "radio")]
     assert server.post("", b"x", **auth)[0] == 429
@@ -138,7 +138,7 @@ def test_a_context_that_is_refused_is_told_and_counted(served, caplog):
 
 def test_an_answer_that_breaks_off_is_told_as_cut(served, caplog):
     server, auth = served
-    server.app.cache.open["fake"].vocoder.runtime.fail_after = 4000
+    server.app.cache.open["fake"].model.runtime.fail_after = 4000
     with server.connect() as sock:
         head = f"POST /v1/vocode HTTP/1.1\r\nHost: localhost\r\nAuthorization: {auth['Authorization']}\r\n"
         body = audio_file(tone(1.0))
@@ -181,7 +181,7 @@ def test_the_page_may_talk_to_its_own_server_alone(served):
 
 def test_a_trace_goes_on_through_answer_and_every_line(served, caplog):
     server, auth = served
-    server.app.cache.open["fake"].vocoder.runtime.fail_after = 0
+    server.app.cache.open["fake"].model.runtime.fail_after = 0
     spans = set()
     for _ in range(2):
         _, headers, _ = server.post("", audio_file(tone(0.1)), Traceparent=PARENT, X_Request_Id="me-1", **auth)

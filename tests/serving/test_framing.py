@@ -12,9 +12,9 @@ import pytest
 
 from serving.app import App
 from serving.edge import whole
-from serving.scheduling.request import StreamRequest
 from serving.sound import opus
 from serving.sound.formats import FORMATS
+from serving.streams.sound import SoundRequest
 from tests.serving.fakes import FakeRuntime, audio_file, everything, fake_vocoder, tone
 from tests.serving.live import Live, wait_for
 
@@ -95,7 +95,7 @@ def test_every_format_comes_whole_and_says_so(served, form, version, half_close)
     assert (status, clean) == (200, True)
     body, told = body_of(headers, rest)
     assert told is True
-    assert body == b"".join(everything(vocoder, StreamRequest(form=form), BODY))
+    assert body == b"".join(everything(vocoder, SoundRequest(form=form), BODY))
     assert ("content-length" in headers) == (version == "1.0")
 
 
@@ -129,7 +129,7 @@ def test_events_tell_of_their_end_themselves(served, version, failing):
 def test_an_answer_for_http_1_0_goes_on_the_disk_and_gives_its_slot_back(served, monkeypatch, failures):
     server, vocoder = served
     monkeypatch.setattr(whole, "_IN_MEMORY", 1000)
-    want = b"".join(everything(vocoder, StreamRequest(form="pcm"), BODY))
+    want = b"".join(everything(vocoder, SoundRequest(form="pcm"), BODY))
     assert talk(server, request_for("pcm", "1.0"))[2] == want
 
     left, write = [failures], whole.asyncio.to_thread

@@ -12,23 +12,22 @@ import pytest
 from seqgen.errors import SeqgenError
 from serving.scheduling import batcher as batching
 from serving.scheduling.batcher import Batcher
-from serving.scheduling.decoding import READY, DecodingThreads, Turnstile
 from serving.scheduling.events import FlowControl
-from serving.scheduling.pipeline import StreamPipeline
-from serving.scheduling.request import InputFormat, StreamRequest
 from serving.sound import body as bodies_module
 from serving.sound.body import SLICE_BYTES, SLICE_READS, Body, SlicedReader
 from serving.sound.source import InputSource
-from serving.voices.vocoder import VoiceFailure, VoiceSettings
+from serving.streams.decoding import READY, DecodingThreads, Turnstile
+from serving.streams.sound import InputFormat, SoundPipeline, SoundRequest
+from serving.streams.vocoder import ModelFailure, VoiceSettings
 from tests.serving.fakes import audio_file, everything, fake_vocoder, opened_body, tone
 from tests.serving.live import wait_for
 from tests.serving.test_isolation import isolated
 from tests.serving.test_worker_pool import FRAMES, SILENCE, listen, pool_test
 from tests.serving.wrong_bodies import hostile, long_to_read
 
-PCM = StreamRequest(form="pcm", longest=5.0)
+PCM = SoundRequest(form="pcm", longest=5.0)
 FAULTS = (ValueError, OSError, MemoryError, RecursionError, ZeroDivisionError, StopIteration, AssertionError, KeyError,
-          UnicodeError, RuntimeError, VoiceFailure)  # fmt: skip
+          UnicodeError, RuntimeError, ModelFailure)  # fmt: skip
 STEPS = ("push", "finish", "shape", "encode", "ending", "close", "finished", "decoding", "skipping")
 INSIDE = ("push", "finish", "shape", "fits", "step", "accept")
 
@@ -103,7 +102,7 @@ class Company:
             key, self.flows[slot] = (slot, 1), FlowControl()
             settings = VoiceSettings(seed=slot)
             self.heard[slot] = b""
-            self.batcher.open(key, vocoder, StreamRequest(settings, "pcm", given[0]), 0.0, self.flows[slot])
+            self.batcher.open(key, vocoder, SoundRequest(settings, "pcm", given[0]), 0.0, self.flows[slot])
 
     def run(self):
         for slot in range(3):
@@ -166,7 +165,7 @@ def faulty(monkeypatch, where, step, fault, after):
             setattr(self.inner, name, value)
 
     def made(vocoder, request, *rest):
-        pipeline = StreamPipeline(vocoder, request, *rest)
+        pipeline = SoundPipeline(vocoder, request, *rest)
         if request.settings.seed != 1:
             return pipeline
         if where == "pipeline":
@@ -177,7 +176,7 @@ def faulty(monkeypatch, where, step, fault, after):
             pipeline.stream = Faulty(pipeline.stream)
         return pipeline
 
-    monkeypatch.setattr(batching, "StreamPipeline", made)
+    monkeypatch.setattr(batching, "SoundPipeline", made)
     return calls
 
 
@@ -210,10 +209,10 @@ def test_a_fault_before_a_stream_has_begun_ends_it_alone(monkeypatch, fault):
     def made(vocoder, request, *rest):
         if request.settings.seed == 1:
             raise fault("by fault injection")
-        return StreamPipeline(vocoder, request, *rest)
+        return SoundPipeline(vocoder, request, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(batching, "StreamPipeline", made)
+        patch.setattr(batching, "SoundPipeline", made)
         again = Company(vocoder, INPUTS["file"])
         again.run()
     assert isinstance(again.failures[1], fault)
@@ -271,7 +270,7 @@ def test_neighbours_go_on_while_a_body_is_read_without_end(monkeypatch):
 
     async def main(pool):
         with pool.admit(vocoder) as slow:
-            slow.start(StreamRequest(input=InputFormat("file", content_type="slow")))
+            slow.start(SoundRequest(input=InputFormat("file", content_type="slow")))
             slow.finish()
             await asyncio.to_thread(reading.wait)
             for _ in range(3):

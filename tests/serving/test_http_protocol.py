@@ -18,7 +18,7 @@ from serving.http.protocol import HttpError, read_query, read_request
 from serving.sound.body import BODY
 from serving.sound.encoders import wav_head
 from serving.sound.source import from_path, sniff
-from serving.voices.vocoder import VoiceSettings, provenance
+from serving.streams.vocoder import VoiceSettings, provenance
 from tests.serving.fakes import SPEC, audio_file, everything, fake_vocoder, features_file, opened_body, tone
 
 

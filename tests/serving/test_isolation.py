@@ -16,9 +16,9 @@ import pytest
 from seqgen.bundle import Bundle
 from seqgen.errors import SeqgenError
 from seqgen.runtime import open_runtime
-from serving.scheduling.request import InputFormat, StreamRequest
+from serving.streams.sound import InputFormat, SoundRequest
+from serving.streams.vocoder import StreamingVocoder, VoiceSettings
 from serving.voices.reference import reference_to
-from serving.voices.vocoder import StreamingVocoder, VoiceSettings
 from serving.workers import process_worker
 from serving.workers.connection import WorkerConnection
 from serving.workers.fork_server import ForkServer
@@ -31,7 +31,7 @@ from tests.serving.test_worker_pool import chunks, listen, settles
 
 # Fakes may wait for their gates.
 FAKES = process_workers("tests.serving.fakes:fake_opener", fake_reference, heartbeat=60.0)
-FRAMES = StreamRequest(form="pcm", input=InputFormat("features"))
+FRAMES = SoundRequest(form="pcm", input=InputFormat("features"))
 SILENCE = np.full((40, SPEC.n_mels), SPEC.silence, "<f4").tobytes()
 
 
@@ -92,7 +92,7 @@ async def collect(lease, heard):
 def test_the_sound_is_that_of_a_thread_and_mistakes_are_told_in_the_same_words():
     vocoder, body = fake_vocoder(batch=16, speakers=("a", "b")), audio_file(tone(0.4))
     requests = [
-        StreamRequest(VoiceSettings(seed, speaker="b"), form) for seed, form in enumerate(("pcm", "wav", "f32", "pcm"))
+        SoundRequest(VoiceSettings(seed, speaker="b"), form) for seed, form in enumerate(("pcm", "wav", "f32", "pcm"))
     ]
 
     async def main(pool):
@@ -116,7 +116,7 @@ def test_a_real_voice_sounds_the_same_and_one_put_in_its_place_is_not_played(tin
     bundle = Bundle.open(tiny_bundle)
     vocoder = StreamingVocoder(bundle, open_runtime(bundle))
     body = audio_file(tone(0.3, vocoder.sample_rate), vocoder.sample_rate)
-    request = StreamRequest(form="pcm")
+    request = SoundRequest(form="pcm")
 
     async def main(pool):
         with pool.admit(vocoder) as lease:
@@ -297,7 +297,7 @@ def test_a_reader_that_stops_holds_two_seconds_and_no_more():
 
     async def main(pool):
         with pool.admit(vocoder) as slow, pool.admit(vocoder) as quick:
-            begin(slow, long, StreamRequest(form="pcm", input=InputFormat("features"), eager=True))
+            begin(slow, long, SoundRequest(form="pcm", input=InputFormat("features"), eager=True))
             for _ in range(3):  # the neighbour's streams pass by meanwhile
                 begin(quick)
                 await listen(quick)

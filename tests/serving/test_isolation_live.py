@@ -12,8 +12,8 @@ from websockets.exceptions import ConnectionClosed
 
 from serving.app import App
 from serving.client import Client, ServerError
-from serving.scheduling.request import StreamRequest
-from serving.voices.vocoder import VoiceSettings
+from serving.streams.sound import SoundRequest
+from serving.streams.vocoder import VoiceSettings
 from tests.serving.fakes import SPEC, audio_file, everything, fake_vocoder, tone
 from tests.serving.live import Live, message, wait_for
 from tests.serving.test_isolation import FAKES
@@ -89,7 +89,7 @@ def test_over_a_websocket_a_lost_worker_is_an_error_and_then_the_end(gated):
 def test_the_client_goes_on_with_the_sound_that_a_lost_worker_began(tmp_path):
     vocoder, body = fake_vocoder(batch=16), audio_file(tone(1.0))
     vocoder.runtime.gate_file, vocoder.runtime.gate_from = str(tmp_path / "gate"), 3
-    whole = b"".join(everything(fake_vocoder(batch=16), StreamRequest(VoiceSettings(4)), body))
+    whole = b"".join(everything(fake_vocoder(batch=16), SoundRequest(VoiceSettings(4)), body))
     with Live(App(vocoder, threads=2, slots=4, make=FAKES)) as server:
         client = Client(f"http://127.0.0.1:{server.port}", timeout=30)
         for resumes, events in ((0, False), (1, False), (0, True), (1, True)):

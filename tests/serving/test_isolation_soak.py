@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from serving.voices.vocoder import StreamingVocoder
+from serving.streams.vocoder import StreamingVocoder
 from serving.workers import process_worker
 from serving.workers.worker import WorkerLost
 from tests.serving.fakes import SPEC, audio_file, everything, fake_vocoder, tone

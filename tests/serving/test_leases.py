@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+from http.client import HTTPException
 
 import numpy as np
 import pytest
 from websockets.exceptions import WebSocketException
 
 from serving.app import App
+from serving.voices.store import FixedVoices
+from serving.voices.voice import LoadedVoice
 from tests.serving.fakes import SPEC, audio_file, fake_vocoder, tone
 from tests.serving.live import Live, wait_for
 from tests.serving.test_websocket import INIT, dial, hear, push, say
+from tests.serving.text_fakes import fake_text
 
 BODY = audio_file(tone(0.05))
 ERRORS = (
@@ -28,7 +32,7 @@ ERRORS = (
 HTTP = [
     "serving.http.vocode:VocodeEndpoint._read_body",
     "serving.http.vocode:VocodeEndpoint._answer",
-    "serving.http.vocode:VocodeEndpoint._send",
+    "serving.http.vocode:send_in_time",
     "serving.http.vocode:ResumeClaim.of",
     "serving.http.vocode:protocol.sound_headers",
     "serving.http.vocode:ResumeTokens.write",
@@ -37,12 +41,30 @@ HTTP = [
     "serving.workers.pool:SlotLease.finish",
     "serving.workers.pool:SlotLease.take",
     "serving.workers.worker:ThreadWorker.open",
-    "serving.scheduling.request:StreamRequest.seconds",
-    "serving.scheduling.request:StreamRequest.check",
+    "serving.streams.sound:SoundRequest.seconds",
+    "serving.streams.sound:SoundRequest.check",
     "serving.scheduling.batcher:Batcher.open",
     "serving.scheduling.batcher:Batcher.push",
     "serving.scheduling.batcher:Batcher.plan",
     "serving.scheduling.batcher:Batcher.commit",
+]
+COMPLETIONS = [
+    "serving.completions.endpoint:read_completion",
+    "serving.completions.endpoint:CompletionEndpoint._read_body",
+    "serving.completions.endpoint:CompletionEndpoint._find",
+    "serving.completions.endpoint:CompletionEndpoint._answer",
+    "serving.completions.endpoint:send_in_time",
+    "serving.completions.endpoint:CompletionAnswer",
+    "serving.completions.answer:CompletionAnswer.count",
+    "serving.completions.answer:CompletionAnswer.event",
+    "serving.completions.answer:CompletionAnswer.end",
+    "serving.streams.completion:TextRequest.check",
+    "serving.streams.completion:TextPipeline.push",
+    "serving.streams.completion:TextPipeline.finish",
+    "serving.streams.completion:TextPipeline.encode",
+    "serving.streams.completion:TextPipeline.ending",
+    "serving.streams.text:TextStream.accept",
+    *(where for where in HTTP if where.startswith(("serving.workers", "serving.scheduling"))),
 ]
 WEBSOCKET = [
     *(where for where in HTTP if not where.startswith("serving.http.vocode:")),
@@ -80,7 +102,8 @@ def broken(monkeypatch, where, error, calls):
 
 @pytest.fixture(scope="module")
 def server():
-    with Live(App(fake_vocoder(batch=16), threads=1, slots=2)) as live:
+    store = FixedVoices(LoadedVoice(fake_vocoder(batch=16)), LoadedVoice(fake_text()))
+    with Live(App(store, threads=1, slots=2)) as live:
         yield live
 
 
@@ -93,6 +116,19 @@ def test_over_http(server, monkeypatch, where):
         assert calls
         wait_for(lambda: server.app.pool.busy == 0)
     assert server.post("format=pcm", BODY)[0] == 200
+    wait_for(lambda: server.app.pool.memory.held == 0)
+
+
+@pytest.mark.parametrize("where", COMPLETIONS)
+def test_over_completions(server, monkeypatch, where):
+    asked = b'{"model": "lm", "prompt": "a", "stream": true}'
+    for error in ERRORS:
+        with monkeypatch.context() as patch, contextlib.suppress(OSError, HTTPException):
+            broken(patch, where, error, calls := [])
+            server.request("POST", "/v1/completions", asked)
+        assert calls
+        wait_for(lambda: server.app.pool.busy == 0)
+    assert server.request("POST", "/v1/completions", asked)[0] == 200
     wait_for(lambda: server.app.pool.memory.held == 0)
 
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from serving.app import App
 from serving.http.protocol import RequestLimits
 from serving.scheduling.memory import STREAM_BYTES, MemoryBudget, OutOfMemoryBudget, available, default_budget
-from serving.scheduling.request import StreamRequest
 from serving.sound.body import BodyPieces
+from serving.streams.sound import SoundRequest
 from tests.serving.fakes import audio_file, everything, fake_vocoder, tone
 from tests.serving.live import Live, wait_for
 from tests.serving.test_worker_pool import FRAMES, SILENCE, pool_test
@@ -159,7 +159,7 @@ def fail_at_random(count):
     """Uploads that are cut, wrong, too many or whole, at random: the budget is as before."""
     rng = random.Random(count)
     vocoder, app = served(12 << 20)
-    want = b"".join(everything(vocoder, StreamRequest(form="pcm"), BODY))
+    want = b"".join(everything(vocoder, SoundRequest(form="pcm"), BODY))
     with Live(app) as server:
 
         def client(seed):

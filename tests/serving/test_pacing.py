@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from serving.app import App
 from serving.connections.pacing import _SMALLEST, _TURN, PacedInput
-from serving.scheduling.request import StreamRequest
+from serving.streams.sound import SoundRequest
 from tests.serving.fakes import audio_file, everything, fake_vocoder, tone
 from tests.serving.live import Live
 
@@ -122,7 +122,7 @@ def test_a_body_in_chunks_of_a_byte_is_the_same_body():
                 )
                 answer = http.client.HTTPResponse(sock)
                 answer.begin()
-                assert answer.read() == b"".join(everything(vocoder, StreamRequest(form="pcm"), body))
+                assert answer.read() == b"".join(everything(vocoder, SoundRequest(form="pcm"), body))
         with server.connect() as sock:
             one = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
             sock.sendall(one * 999 + one.replace(b"Host", b"Connection: close\r\nHost"))

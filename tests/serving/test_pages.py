@@ -95,8 +95,8 @@ def test_counts_are_there_for_prometheus(server):
 def test_every_event_of_a_stream_is_counted():
     pool = WorkerPool(workers=1)
     metrics = Metrics(pool, VoiceCache(FixedVoices()))
-    playing = SimpleNamespace(vocoder=SimpleNamespace(name='a"b'), closed=False)
-    gone = SimpleNamespace(vocoder=playing.vocoder, closed=True)
+    playing = SimpleNamespace(model=SimpleNamespace(name='a"b'), closed=False)
+    gone = SimpleNamespace(model=playing.model, closed=True)
     metrics.record(playing, StreamEvent((0, 1), b"xx", seconds=0.5, first=0.03, lead=0.6))
     metrics.record(playing, StreamEvent((0, 1), b"xx", seconds=0.25, underrun=True, lead=9.0))
     metrics.record(gone, StreamEvent((0, 1), over=True))

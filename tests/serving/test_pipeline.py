@@ -9,16 +9,15 @@ import pytest
 
 from seqgen.errors import SeqgenError
 from serving.scheduling.batcher import Batcher
-from serving.scheduling.pipeline import StreamPipeline
-from serving.scheduling.request import InputFormat, StreamRequest
 from serving.sound import opus
 from serving.sound.formats import FORMATS
-from serving.voices.vocoder import VoiceSettings
+from serving.streams.sound import InputFormat, SoundPipeline, SoundRequest
+from serving.streams.vocoder import VoiceSettings
 from tests.serving.fakes import SPEC, everything, fake_vocoder
 from tests.serving.test_isolation import isolated
 from tests.serving.test_worker_pool import FRAMES, SILENCE, listen, pool_test
 
-UNFIT = StreamRequest(form="pcm", input=InputFormat("audio", rate=1))
+UNFIT = SoundRequest(form="pcm", input=InputFormat("audio", rate=1))
 
 
 def said(action):
@@ -41,8 +40,8 @@ def test_a_request_is_refused_for_what_its_pipeline_would_be(library, monkeypatc
     inputs = [InputFormat("features"), *(InputFormat("audio", rate=rate) for rate in (1, 16000, 1 << 20))]
     refused = 0
     for choice, form, given, rate in product(settings, FORMATS, inputs, (0, 8000, 44100, 12345)):
-        request = StreamRequest(choice, form, given, rate=rate)
-        want = said(lambda request=request: StreamPipeline(vocoder, request))
+        request = SoundRequest(choice, form, given, rate=rate)
+        want = said(lambda request=request: SoundPipeline(vocoder, request))
         assert said(lambda request=request: request.check(vocoder)) == want, request
         refused += bool(want)
     assert 0 < refused < len(settings) * len(FORMATS) * len(inputs) * 4
@@ -63,13 +62,13 @@ def test_a_pipeline_that_cannot_be_built_ends_its_stream_and_takes_no_slot():
 @pytest.fixture
 def built(monkeypatch):
     """Names of the threads of this process that have built pipelines."""
-    names, inner = [], StreamPipeline.__init__
+    names, inner = [], SoundPipeline.__init__
 
     def noted(self, *given):
         names.append(threading.current_thread().name)
         inner(self, *given)
 
-    monkeypatch.setattr(StreamPipeline, "__init__", noted)
+    monkeypatch.setattr(SoundPipeline, "__init__", noted)
     return names
 
 
@@ -77,7 +76,7 @@ def serve_two(pool, vocoder):
     async def main():
         with pool.admit(vocoder) as lease:
             for _ in range(2):
-                FRAMES.check(lease.vocoder)
+                FRAMES.check(lease.model)
                 lease.start(FRAMES)
                 lease.push(SILENCE)
                 lease.finish()

@@ -196,7 +196,7 @@ def test_the_same_bytes_as_from_the_server_itself(server, proxy, query):
 def test_sound_goes_on_as_it_is_made(server, proxy):
     """The voice stands still after its first calls; what it made until then has to be there."""
     (voice,) = server.app.cache.open.values()
-    runtime = voice.vocoder.runtime
+    runtime = voice.model.runtime
     runtime.gate, runtime.gate_from = threading.Event(), len(runtime.blocks) + 2
     try:
         with proxy.asked("POST", "/v1/vocode?format=pcm", BODY) as answer:
@@ -212,7 +212,7 @@ def test_sound_goes_on_as_it_is_made(server, proxy):
 
 def test_a_sound_that_breaks_off_is_no_whole_one(server, proxy):
     (voice,) = server.app.cache.open.values()
-    runtime = voice.vocoder.runtime
+    runtime = voice.model.runtime
     runtime.fail_after = 2000
     try:
         with proxy.asked("POST", "/v1/vocode?format=pcm", BODY) as answer:

@@ -13,11 +13,11 @@ import pytest
 
 from seqgen.errors import SeqgenError
 from serving.app import App
+from serving.streams.capacity import Capacity
+from serving.streams.vocoder import ModelFailure
 from serving.voices.cache import FIRST_RETRY, LAST_RETRY, VoiceCache, VoiceQuarantined, VoiceRequired
-from serving.voices.capacity import Capacity
 from serving.voices.directory import VoiceDirectory
 from serving.voices.store import FixedVoices, SingleVoice
-from serving.voices.vocoder import VoiceFailure
 from serving.voices.voice import LoadedVoice, open_voice
 from serving.workers.process_worker import process_workers
 from tests.serving.fakes import audio_file, fake_vocoder, tone
@@ -162,6 +162,9 @@ class Library:
     def ignored(self):
         return {}
 
+    def describe(self, name):
+        return {"kind": "vocoder"}
+
     def check(self, name):
         if name in self.errors:
             raise self.errors[name]
@@ -173,7 +176,7 @@ class Library:
         return LoadedVoice(fake_vocoder(name=name), size=40)
 
 
-ERRORS = [SeqgenError("bad", remedy="mend it"), VoiceFailure("NaN"), OSError(24, "Too many open files"), MemoryError(),
+ERRORS = [SeqgenError("bad", remedy="mend it"), ModelFailure("NaN"), OSError(24, "Too many open files"), MemoryError(),
           KeyError("x"), RecursionError(), RuntimeError("can't start new thread")]  # fmt: skip
 
 
@@ -204,7 +207,7 @@ def test_whatever_a_voice_raises_is_its_own_and_it_is_tried_again(error):
         assert len(library.loads) == 12
         library.errors.clear()
         now[0] += LAST_RETRY
-        assert (await cache.find("a")).vocoder.name == "a"
+        assert (await cache.find("a")).model.name == "a"
         assert cache.states()["a"] == ("good", "")
 
     asyncio.run(main())
@@ -300,7 +303,7 @@ def test_files_that_cannot_be_read_to_the_end_hold_up_no_other_voice(monkeypatch
         assert cache.states() == {"a": ("quarantined", "TimeoutError: it took longer than 0.05 s"),
                                   "b": ("good", ""), "c": ("good", "")}  # fmt: skip
         assert sum(thread.name == "voice-a" for thread in threading.enumerate()) == 1
-        assert (await cache.find("a")).vocoder.name == "a"
+        assert (await cache.find("a")).model.name == "a"
         gate.set()
         while cache.states()["a"][0] != "good":
             await cache.check(at_once=True)
@@ -354,7 +357,7 @@ def test_voices_that_find_no_room_are_checked_all_the_same():
 def test_who_names_no_voice_gets_the_default_and_never_a_guess(names, default, found):
     cache = VoiceCache(Library(*names), default=default)
     if isinstance(found, str):
-        assert asyncio.run(cache.find()).vocoder.name == found
+        assert asyncio.run(cache.find()).model.name == found
     else:
         with pytest.raises(found) as caught:
             asyncio.run(cache.find())
@@ -368,7 +371,7 @@ def test_a_damaged_voice_does_not_make_the_other_one_the_default():
         await cache.check()
         with pytest.raises(VoiceRequired, match="name one of: b"):
             await cache.find()
-        assert (await cache.find_any()).vocoder.name == "b"
+        assert (await cache.find_any()).model.name == "b"
 
     asyncio.run(main())
     nothing = VoiceCache(Library(a=SeqgenError("bad", remedy="mend it"), b=MemoryError()))

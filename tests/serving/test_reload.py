@@ -26,7 +26,7 @@ from serving.client import Client, ServerError
 from serving.edge.origin import OriginPolicy
 from serving.http.keys import ApiKeys, add_key, read_keys, remove_key
 from serving.reload import FIXED, Reload, require_certificate
-from serving.scheduling.request import StreamRequest
+from serving.streams.sound import SoundRequest
 from serving.voices.directory import VoiceDirectory
 from tests.serving.fakes import SPEC, audio_file, everything, fake_vocoder, tone
 from tests.serving.live import Live, wait_for
@@ -225,7 +225,7 @@ def test_options_are_fixed_or_reloaded(place):
     """None is forgotten: whoever adds an option says which it is."""
     reloaded = {"keys", "tls_cert", "tls_key", "allow_host", "allow_origin", "drain", "max_connections", "slots",
                 "max_connections_each", "max_body", "max_seconds", "request_memory", "memory"}  # fmt: skip
-    reloaded |= {"default_voice", "max_utterance"}
+    reloaded |= {"default_voice", "max_utterance", "max_prompt", "max_tokens"}
     plumbing = {"config", "command", "parser", "words"}
     assert set(vars(place[3])) == {*FIXED, *reloaded, *plumbing}
 
@@ -278,7 +278,7 @@ def test_a_key_that_is_removed_stops_at_once_and_no_other(tmp_path, caplog):
             ("an answer was cut: this API key has been removed", None)
         ]
         assert (
-            b"".join(everything(fake_vocoder(batch=16), StreamRequest(form="pcm"), long)) == theirs.getresponse().read()
+            b"".join(everything(fake_vocoder(batch=16), SoundRequest(form="pcm"), long)) == theirs.getresponse().read()
         )
         half.close()
         assert server.post("", BODY, Authorization=f"Bearer {mine}")[0] == 401

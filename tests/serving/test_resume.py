@@ -14,9 +14,9 @@ from serving.http.protocol import HttpError
 from serving.http.resume import ResumeClaim, ResumeTokens, read_resumption, read_secret
 from serving.scheduling.batcher import MAX_LEAD, Batcher
 from serving.scheduling.events import FlowControl
-from serving.scheduling.request import InputFormat, StreamRequest
 from serving.sound import opus
 from serving.sound.formats import FORMATS
+from serving.streams.sound import InputFormat, SoundRequest
 from serving.workers.process_worker import process_workers
 from tests.serving.fakes import SPEC, audio_file, everything, fake_opener, fake_reference, fake_vocoder, tone
 from tests.serving.live import Live, message
@@ -124,7 +124,7 @@ def test_a_secret_is_long_and_readable(tmp_path):
 def test_catching_up_waits_for_listeners_who_would_run_dry():
     vocoder = fake_vocoder(batch=1)
     frames = np.full((2000, SPEC.n_mels), SPEC.silence, "<f4").tobytes()
-    request = StreamRequest(form="pcm", input=InputFormat("features"))
+    request = SoundRequest(form="pcm", input=InputFormat("features"))
     whole = b"".join(everything(vocoder, request, frames))
     batcher, flows = Batcher(slots=2), [FlowControl(), FlowControl()]
     skip = 100_000

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from seqgen.errors import SeqgenError
 from serving.scheduling.events import StreamEvent
-from serving.scheduling.request import InputFormat, StreamRequest
 from serving.sound.body import NoRoom
-from serving.voices.vocoder import VoiceFailure, VoiceSettings
+from serving.streams.sound import InputFormat, SoundRequest
+from serving.streams.vocoder import ModelFailure, VoiceSettings
 from serving.workers.ipc import (
     MAX_PIECE,
     Command,
@@ -61,13 +61,13 @@ def test_what_goes_in_comes_out_in_order_wherever_the_ring_wraps(sent, size, ran
 def test_failures_keep_their_kind_and_words():
     memory = memoryview(bytearray(4096))
     writer, reader = RingWriter(memory), RingReader(memory)
-    told = [SeqgenError("NaN in frame 3", remedy="mend it"), VoiceFailure("it broke"), ZeroDivisionError("x")]
+    told = [SeqgenError("NaN in frame 3", remedy="mend it"), ModelFailure("it broke"), ZeroDivisionError("x")]
     for failure in (*told, NoRoom("full", remedy="wait")):
         assert writer.put(StreamEvent((1, 2), over=True, failure=failure))
     mistake, broke, other, full = (event.failure for event in reader.read(writer.head))
     assert isinstance(mistake, SeqgenError)
     assert (mistake.problem, mistake.remedy) == ("NaN in frame 3", "mend it")
-    assert isinstance(broke, VoiceFailure)
+    assert isinstance(broke, ModelFailure)
     assert (str(broke), str(other)) == ("it broke", "x")
     assert (type(mistake), type(full), str(full)) == (SeqgenError, NoRoom, "full; wait")
 
@@ -167,11 +167,11 @@ def test_recordings_are_sent_in_turn():
 
 
 def test_a_request_crosses_whole():
-    request = StreamRequest(
+    request = SoundRequest(
         VoiceSettings(2**64 - 1, 0.1, "ä", 3), "ulaw", InputFormat("audio", 44100, "f32le", "x/y"), 0.1, True, 8000, 77
     )
-    plain = StreamRequest()
-    for field in fields(StreamRequest):
+    plain = SoundRequest()
+    for field in fields(SoundRequest):
         assert getattr(request, field.name) != getattr(plain, field.name), f"this test leaves {field.name} as it is"
     assert decode_request(json.loads(json.dumps(encode_request(request)))) == request
 

@@ -10,10 +10,10 @@ import soundfile
 import soxr
 
 from seqgen.audio.io import pcm16
-from serving.scheduling.request import StreamRequest
 from serving.sound import opus
 from serving.sound.encoders import g711
 from serving.sound.formats import FORMATS
+from serving.streams.sound import SoundRequest
 from tests.serving.fakes import SPEC, audio_file, everything, fake_vocoder, tone
 
 HERE = [form for form in FORMATS if form != "opus" or opus.library() is not None]
@@ -22,7 +22,7 @@ LENGTHS = (0.005, 0.3, 0.5125)  # one frame; no whole packet, block or piece; mo
 
 
 def served(form: str, rate: int, sound: np.ndarray) -> bytes:
-    return b"".join(everything(fake_vocoder(), StreamRequest(form=form, rate=rate), audio_file(sound)))
+    return b"".join(everything(fake_vocoder(), SoundRequest(form=form, rate=rate), audio_file(sound)))
 
 
 def made(sound: np.ndarray) -> np.ndarray:
@@ -78,5 +78,5 @@ def test_the_end_is_the_voice_s_own_and_no_silence(form: str, rate: int) -> None
 def test_a_listener_who_resumes_gets_the_same_end(form: str) -> None:
     whole = served(form, 16000, tone(0.3))
     for skip in (1, len(whole) // 2, len(whole) - 1, len(whole)):
-        request = StreamRequest(form=form, rate=16000, skip=skip)
+        request = SoundRequest(form=form, rate=16000, skip=skip)
         assert b"".join(everything(fake_vocoder(), request, audio_file(tone(0.3)))) == whole[skip:]

@@ -17,7 +17,7 @@ from seqgen.audio.io import pcm16
 from serving.app import App
 from serving.http.protocol import RequestLimits
 from serving.sound.encoders import wav_head
-from serving.voices.vocoder import VoiceSettings
+from serving.streams.vocoder import VoiceSettings
 from tests.serving.fakes import SPEC, audio_file, fake_vocoder, features_file, opened_body, tone
 from tests.serving.live import Live, message, wait_for
 

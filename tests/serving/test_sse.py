@@ -11,9 +11,9 @@ import pytest
 
 from serving.app import App
 from serving.client import Client, ServerError
-from serving.scheduling.request import StreamRequest
 from serving.sound import sse
-from serving.voices.vocoder import VoiceSettings
+from serving.streams.sound import SoundRequest
+from serving.streams.vocoder import VoiceSettings
 from tests.serving.fakes import audio_file, everything, fake_vocoder, tone
 from tests.serving.live import Live
 
@@ -57,7 +57,7 @@ def test_who_names_events_gets_them(accept, wanted):
 
 def test_the_events_carry_the_same_bytes_and_end(served):
     vocoder, server, client = served
-    want = b"".join(everything(vocoder, StreamRequest(VoiceSettings(4), "pcm"), BODY))
+    want = b"".join(everything(vocoder, SoundRequest(VoiceSettings(4), "pcm"), BODY))
     status, headers, body = server.post("format=pcm&seed=4", BODY, Accept="text/event-stream")
     assert (status, headers["content-type"]) == (200, "text/event-stream")
     assert headers["x-synthetic"].startswith("seqgen; kind=vocoder")
@@ -102,7 +102,7 @@ def test_the_official_client_reads_them(served):
     with openai.OpenAI(base_url=f"http://127.0.0.1:{server.port}/v1", api_key="x", max_retries=0, timeout=30) as api:
         *deltas, last = api.post("/vocode?format=pcm", options={"headers": headers}, **options)
         sound = b"".join(base64.b64decode(fields["audio"]) for fields in deltas)
-        assert sound == b"".join(everything(vocoder, StreamRequest(form="pcm"), BODY))
+        assert sound == b"".join(everything(vocoder, SoundRequest(form="pcm"), BODY))
         assert last["type"] == "speech.audio.done"
         vocoder.runtime.fail_after = 1000
         with pytest.raises(openai.APIError, match="the voice failed"):

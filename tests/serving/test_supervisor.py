@@ -15,8 +15,8 @@ import time
 import pytest
 
 from serving.app import App
-from serving.voices.capacity import Capacity
-from serving.voices.vocoder import VoiceFailure
+from serving.streams.capacity import Capacity
+from serving.streams.vocoder import ModelFailure
 from serving.workers import process_worker
 from serving.workers.connection import WorkerConnection
 from serving.workers.fork_server import ForkServer
@@ -202,7 +202,7 @@ def test_a_thread_goes_on_after_a_mistake_and_its_streams_are_told(monkeypatch, 
             with pool.admit(vocoder) as lease, monkeypatch.context() as patch:
                 patch.setattr(batcher, where, Fault(getattr(batcher, where), error, 1, when))
                 begin(lease)
-                with pytest.raises((WorkerLost, VoiceFailure)):
+                with pytest.raises((WorkerLost, ModelFailure)):
                     await listen(lease)
             await settles(lambda: pool.busy == 0)
             await plays(pool, vocoder)

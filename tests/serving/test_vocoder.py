@@ -9,7 +9,7 @@ from seqgen import noise
 from seqgen.audio.features import log_mel
 from seqgen.audio.resample import resample
 from seqgen.errors import SeqgenError
-from serving.voices.vocoder import CHUNK_FRAMES, VoiceFailure, VoiceSettings
+from serving.streams.vocoder import CHUNK_FRAMES, ModelFailure, VoiceSettings
 from tests.serving.fakes import SPEC, fake_vocoder, tone
 
 LATENCIES = [0, 1, 39, 40, 80, 100, 401]
@@ -163,7 +163,7 @@ def test_bad_blocks_are_refused(rate, block, message):
 def test_a_broken_voice_is_told_apart_from_bad_input():
     vocoder = fake_vocoder()
     vocoder.runtime.nan_after = 100
-    with pytest.raises(VoiceFailure, match="NaN"):
+    with pytest.raises(ModelFailure, match="NaN"):
         streamed(vocoder, [tone(0.2)], VoiceSettings(), SPEC.sample_rate)
 
 

@@ -206,7 +206,7 @@ def test_voices_are_loaded_once_and_the_oldest_unused_give_way():
 
     async def find(name):
         now[0] += 1
-        return (await cache.find(name)).vocoder
+        return (await cache.find(name)).model
 
     async def main():
         first = await asyncio.gather(*(cache.find("a") for _ in range(5)))

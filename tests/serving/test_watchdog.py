@@ -8,7 +8,7 @@ import signal
 import numpy as np
 import pytest
 
-from serving.voices.capacity import Capacity
+from serving.streams.capacity import Capacity
 from serving.workers.process_worker import process_workers
 from serving.workers.worker import WorkerLost
 from tests.serving.fakes import SPEC, everything, fake_reference, fake_vocoder

@@ -16,8 +16,8 @@ from seqgen.audio.features import log_mel
 from seqgen.audio.io import pcm16
 from serving.app import App
 from serving.http.protocol import RequestLimits
+from serving.streams.vocoder import VoiceSettings
 from serving.voices.store import FixedVoices
-from serving.voices.vocoder import VoiceSettings
 from serving.voices.voice import LoadedVoice
 from tests.serving.fakes import SPEC, fake_vocoder, tone
 from tests.serving.live import Live, wait_for

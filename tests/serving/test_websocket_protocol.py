@@ -8,8 +8,8 @@ import random
 import pytest
 
 from seqgen.errors import SeqgenError
-from serving.scheduling.request import StreamRequest
-from serving.voices.vocoder import VoiceSettings
+from serving.streams.sound import SoundRequest
+from serving.streams.vocoder import VoiceSettings
 from serving.websocket.init_message import read_init
 from serving.websocket.inputs import End
 from serving.websocket.protocol import (
@@ -43,7 +43,7 @@ def ready(protocol, context=0, **fields):
     """A context that has its slot."""
     _, actions = send(protocol, **INIT, context=context, **fields)
     assert actions == [OpenStream(context, {key: INIT[key] for key in ("input", "signature")} | fields)]
-    texts, actions = said(protocol.opened(context, fake_vocoder(), StreamRequest(VoiceSettings(seed=3), "pcm")))
+    texts, actions = said(protocol.opened(context, fake_vocoder(), SoundRequest(VoiceSettings(seed=3), "pcm")))
     assert actions == []
     assert texts == [
         {
@@ -103,7 +103,7 @@ def test_credit_is_for_those_who_ask():
     assert send(protocol, **INIT, credit=True)[1] == [
         OpenStream(0, {key: INIT[key] for key in ("input", "signature")}, True)
     ]
-    assert said(protocol.opened(0, fake_vocoder(), StreamRequest(), credit=99))[0][0]["credit"] == 99
+    assert said(protocol.opened(0, fake_vocoder(), SoundRequest(), credit=99))[0][0]["credit"] == 99
     assert said(protocol.credit(0, 123))[0] == [{"type": "credit", "context": 0, "bytes": 123}]
 
 
@@ -306,7 +306,7 @@ def test_twenty_thousand_random_messages_leave_the_slots_true():
                     assert action.context not in held
                     held.add(action.context)
                     if rng.random() < 0.9:
-                        perform(protocol.opened(action.context, fake_vocoder(), StreamRequest()))
+                        perform(protocol.opened(action.context, fake_vocoder(), SoundRequest()))
                     else:
                         perform(protocol.failed(action.context, "overloaded", "full"))
                 elif isinstance(action, DropContext):

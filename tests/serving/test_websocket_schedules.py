@@ -10,8 +10,8 @@ import random
 import pytest
 
 from serving.http.protocol import RequestLimits
-from serving.scheduling.request import InputFormat, StreamRequest
-from serving.voices.vocoder import VoiceSettings
+from serving.streams.sound import InputFormat, SoundRequest
+from serving.streams.vocoder import VoiceSettings
 from serving.websocket import context, inputs, outbox
 from tests.serving.fakes import everything
 from tests.serving.simulated import BatchingWorker, Line, Simulation, simulate, whole_sound
@@ -169,8 +169,8 @@ async def one_schedule_of_the_batcher(seed):
         due[number] = ["ready"]
         for utterance in range(rng.randint(1, 3)):
             data = rng.randbytes(rng.choice([2, 80, 500, 2001 // 2 * 2]))
-            request = StreamRequest(VoiceSettings(number, stream=utterance), form, InputFormat("audio", rate=8000))
-            due[number] += [b"".join(everything(Simulation.vocoder, request, data)), ("flushed", utterance)]
+            request = SoundRequest(VoiceSettings(number, stream=utterance), form, InputFormat("audio", rate=8000))
+            due[number] += [b"".join(everything(Simulation.model, request, data)), ("flushed", utterance)]
             cuts = sorted({0, len(data), *(rng.randint(0, len(data)) for _ in range(rng.randint(0, 5)))})
             said += [binary(number, data[a:b]) for a, b in itertools.pairwise(cuts)]
             said.append(text(type="flush", context=number))

@@ -20,8 +20,7 @@ from websockets.sync.client import connect
 from seqgen.audio.features import log_mel
 from serving.app import App
 from serving.http.protocol import RequestLimits
-from serving.scheduling.pipeline import StreamPipeline
-from serving.scheduling.request import StreamRequest
+from serving.streams.sound import SoundPipeline, SoundRequest
 from tests.serving.fakes import SPEC, audio_file, everything, fake_vocoder, features_file, tone
 from tests.serving.live import Live, wait_for
 
@@ -165,7 +164,7 @@ def leave(count):
         wait_for(lambda: server.app.pool.busy == 0)
         assert server.app.pool.admission.load == [0.0, 0.0]
         vocoder.runtime.delay = 0.0
-        assert server.post("format=pcm", body)[2] == b"".join(everything(vocoder, StreamRequest(form="pcm"), body))
+        assert server.post("format=pcm", body)[2] == b"".join(everything(vocoder, SoundRequest(form="pcm"), body))
 
 
 def test_those_who_leave_at_any_moment_keep_no_slot():
@@ -195,8 +194,8 @@ def test_memory_does_not_grow_and_a_leak_would_be_seen(monkeypatch):
     body, requests = audio_file(tone(1.0)), 3000
     assert growth(App(fake_vocoder(batch=16), threads=1), body, requests) < 4 << 20
     kept = []
-    inner = StreamPipeline.encode
-    monkeypatch.setattr(StreamPipeline, "encode", lambda self, audio: kept.append(made := inner(self, audio)) or made)
+    inner = SoundPipeline.encode
+    monkeypatch.setattr(SoundPipeline, "encode", lambda self, audio: kept.append(made := inner(self, audio)) or made)
     assert growth(App(fake_vocoder(batch=16), threads=1), body, requests) > 16 << 20
 
 
@@ -232,7 +231,7 @@ def test_two_hundred_readers_of_a_byte_a_second_take_bounded_memory():
 
 def test_three_times_the_load_is_refused_and_those_inside_hear_all():
     vocoder, body = fake_vocoder(batch=16), audio_file(tone(0.3))
-    want = b"".join(everything(vocoder, StreamRequest(form="pcm"), body))
+    want = b"".join(everything(vocoder, SoundRequest(form="pcm"), body))
     vocoder.runtime.gate = threading.Event()
     with Live(App(vocoder, threads=1, slots=4)) as server:
         inside = [server.begin(body) for _ in range(4)]
@@ -257,7 +256,7 @@ def test_three_times_the_load_is_refused_and_those_inside_hear_all():
 
 def vocode_beside_a_wild_clock(monkeypatch, requests):
     vocoder, body = fake_vocoder(batch=16), audio_file(tone(0.3))
-    want = b"".join(everything(vocoder, StreamRequest(form="pcm"), body))
+    want = b"".join(everything(vocoder, SoundRequest(form="pcm"), body))
     jumps = iter(range(10**9))
     monkeypatch.setattr(time, "time", lambda: (-1) ** next(jumps) * 1e9)
     with Live(App(vocoder, threads=1)) as server:

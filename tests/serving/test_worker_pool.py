@@ -12,13 +12,13 @@ import pytest
 
 from seqgen.errors import SeqgenError
 from serving.scheduling.admission import RECENT, AdmissionControl, Pace
-from serving.scheduling.request import InputFormat, StreamRequest
-from serving.voices.capacity import OVERHEAD, Capacity, calibrate
-from serving.voices.vocoder import VoiceSettings
+from serving.streams.capacity import OVERHEAD, Capacity, calibrate
+from serving.streams.sound import InputFormat, SoundRequest
+from serving.streams.vocoder import VoiceSettings
 from serving.workers.pool import Abandoned, WorkerPool
 from tests.serving.fakes import SPEC, audio_file, everything, fake_vocoder, tone
 
-FRAMES = StreamRequest(form="pcm", input=InputFormat("features"))
+FRAMES = SoundRequest(form="pcm", input=InputFormat("features"))
 SILENCE = np.full((20, SPEC.n_mels), SPEC.silence, "<f4").tobytes()
 
 
@@ -62,7 +62,7 @@ def pool_test(body, **options):
 
 def test_sound_arrives_whole_and_slots_are_counted():
     vocoder, body = fake_vocoder(batch=16), audio_file(tone(0.4))
-    want = b"".join(everything(vocoder, StreamRequest(form="pcm"), body))
+    want = b"".join(everything(vocoder, SoundRequest(form="pcm"), body))
 
     async def main(pool):
         leases = [pool.admit(vocoder) for _ in range(4)]
@@ -70,7 +70,7 @@ def test_sound_arrives_whole_and_slots_are_counted():
         assert (pool.busy, pool.admitted, pool.admission.refused) == (4, 4, 1)
         assert sorted((lease.worker, lease.slot) for lease in leases) == [(0, 0), (0, 1), (1, 0), (1, 1)]
         for lease in leases:
-            lease.start(StreamRequest(form="pcm"))
+            lease.start(SoundRequest(form="pcm"))
             lease.push(body)
             lease.finish()
         assert await asyncio.gather(*map(listen, leases)) == [want] * 4
@@ -89,7 +89,7 @@ def test_one_lease_serves_several_streams_one_after_the_other():
         with pool.admit(vocoder) as lease:
             sounds = []
             for stream in (0, 1, 0):
-                lease.start(StreamRequest(VoiceSettings(stream=stream), "pcm", InputFormat("features")))
+                lease.start(SoundRequest(VoiceSettings(stream=stream), "pcm", InputFormat("features")))
                 with pytest.raises(ValueError, match="has not ended"):
                     lease.start(FRAMES)
                 lease.push(SILENCE)

@@ -16,20 +16,17 @@ from serving.sound.formats import FORMATS, encoder
 from serving.sound.opus import RATES as OPUS_RATES
 from serving.sound.opus import library
 from serving.sound.resampling import RATES, Resampler
-from serving.voices.vocoder import StreamingVocoder, VocoderStream, VoiceFailure, VoiceSettings, advance
+from serving.streams.contract import Clock, ServedModel
 
 OVERHEAD = 1.5
 """Cost of a listener in all over what the engine's full calls cost for it: calls that are not full, encoding,
 sending, the interpreter. Measured with a sparse voice of 896 units: 5.0 % of a core in the engine, 7.4 % in all
 processes."""
-_FRAMES = 2
-_CALLS = 5
 _SOUND, _PUSHES = 0.1, 3  # seconds of sound that a codec is measured with at a time, and how often
 _MOST, _MARK = 48_000, "measured"  # Hz of what is measured once: its cost grows with the rate
 _INPUT_RATES = (16_000, 48_000, 96_000, 384_000)  # Hz; any other costs what the next higher does
 _FILE_RATE = 48_000  # Hz that a recording is taken to have before it is seen
 _DECODING = 0.002  # share of real time of decoding FLAC or Vorbis of that rate, which hardly differs between machines
-Clock = Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +83,17 @@ class Capacity:
         return seconds * (self.alone + (full - self.alone) * part)
 
 
-def calibrate(vocoder: StreamingVocoder, clock: Clock = time.thread_time) -> Capacity:
-    """Measured capacity of a voice, which is run for a moment: one stream alone, then full calls; the fastest counts.
+def calibrate(model: ServedModel, clock: Clock = time.thread_time) -> Capacity:
+    """Measured capacity of a model, which is run for a moment: one stream alone, then full calls; the fastest counts.
 
     The clock counts this thread's own time, which is where the runtimes compute: whoever else works at that moment
     (the workers that are being started, for one) would else be taken for the voice's cost ever after.
 
     Raises:
-        VoiceFailure: when the voice does not work.
+        ModelFailure: when the model does not work.
     """
-    alone = _measure(vocoder, 1, clock)
-    return Capacity(alone, _measure(vocoder, vocoder.batch, clock) / vocoder.batch, vocoder.batch)
+    alone = OVERHEAD * model.measure(1, clock)
+    return Capacity(alone, OVERHEAD * model.measure(model.batch, clock) / model.batch, model.batch)
 
 
 @lru_cache(maxsize=16)
@@ -124,24 +121,3 @@ def sound_costs(spec: FeatureSpec, clock: Clock = time.thread_time) -> SoundCost
             outputs["opus", target] = resampling + timed(encoder("opus", target, target, _MARK).push, target)
     inputs = {source: timed(AudioFeatureExtractor(spec, source).push, source) for source in {rate, *_INPUT_RATES}}
     return SoundCosts(outputs, inputs)
-
-
-def _measure(vocoder: StreamingVocoder, streams: int, clock: Clock) -> float:
-    """Seconds of computing per second of sound of a call for that many streams."""
-    spec = vocoder.features
-    speaker = vocoder.speakers[0] if vocoder.speakers else None
-    rng = np.random.default_rng(0)
-    ahead = vocoder.alignment.skipped
-    running: list[VocoderStream] = []
-    for number in range(streams):
-        stream = vocoder.start(VoiceSettings(speaker=speaker, stream=number), rate=None)
-        stream.push(rng.normal(spec.silence / 2, 1, (ahead + 1 + _FRAMES * _CALLS, spec.n_mels)).astype(np.float32))
-        running.append(stream)
-    taken = []
-    for frames in [ahead + 1] + [_FRAMES] * _CALLS:
-        began = clock()
-        for made in advance(vocoder, [(stream, stream.step(frames)) for stream in running]):
-            if isinstance(made, VoiceFailure):
-                raise made
-        taken.append(OVERHEAD * (clock() - began) / (_FRAMES * spec.hop / spec.sample_rate))
-    return min(taken[1:])  # whatever else happens in a call only makes it longer

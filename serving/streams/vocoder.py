@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote
 
 import numpy as np
@@ -16,6 +16,7 @@ from seqgen.manifest import VocoderManifest
 from seqgen.runtime.native import MAX_STREAMS
 from serving.sound.features import FeatureExtractor, feature_extractor
 from serving.sound.source import InputSource
+from serving.streams.contract import Clock, ModelFailure, ServedModel, Step
 
 if TYPE_CHECKING:
     from seqgen.bundle import Bundle
@@ -27,6 +28,7 @@ CHUNK_FRAMES = (1, 2, 4, 8)
 """Frames per chunk, call by call: small at first, so that sound starts soon; larger later, to save calls."""
 MAX_TEMPERATURE = 2.0
 """Highest sampling temperature; beyond it a voice gives noise."""
+_FRAMES, _CALLS = 2, 5  # of the calls that are measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +51,6 @@ class VocoderStep:
         return len(self.cond), self.samples, self.temperature
 
 
-class VoiceFailure(RuntimeError):
-    """Error for a voice that itself went wrong (NaN, or a runtime that broke its contract): not the caller's fault."""
-
-
 @dataclass(frozen=True, slots=True)
 class VoiceSettings:
     """Settings of a voice that a listener may choose. The same settings and the same input give the same bytes.
@@ -68,7 +66,7 @@ class VoiceSettings:
     stream: int = 0
 
 
-class StreamingVocoder:
+class StreamingVocoder(ServedModel):
     """Vocoder of one voice, which starts any number of streams; itself unchanging, so threads may share it.
 
     Args:
@@ -86,6 +84,8 @@ class StreamingVocoder:
         >>> audio = np.concatenate(list(stream.chunks()))
     """
 
+    sizes: ClassVar[tuple[int, ...]] = CHUNK_FRAMES
+
     def __init__(self, bundle: Bundle, runtime: Runtime, *, batch: int | None = None) -> None:
         manifest = bundle.require(VocoderManifest)
         if manifest.features.sample_rate != manifest.sample_rate:
@@ -97,6 +97,7 @@ class StreamingVocoder:
         self.name = manifest.name
         self.features = manifest.features
         self.sample_rate = manifest.sample_rate
+        self.unit = self.features.hop / self.sample_rate
         self.uniforms = manifest.uniforms_per_sample
         self.alignment, self.ahead = manifest.spec.alignment, manifest.ahead
         self.speakers = tuple(manifest.speakers)
@@ -148,7 +149,7 @@ class StreamingVocoder:
 
         Raises:
             SeqgenError: where the settings or the source are at fault.
-            VoiceFailure: where the voice is.
+            ModelFailure: where the voice is.
         """
         stream = self.start(settings, rate=source.rate)
         for block in source.blocks:
@@ -157,16 +158,54 @@ class StreamingVocoder:
         stream.finish()
         yield from stream.chunks()
 
-    def warm_up(self) -> None:
-        """Make a moment of silence and drop it, so that the first listener does not pay for what is set up lazily.
+    @property
+    def label(self) -> str:
+        return f"voice '{self.name}' at {self.sample_rate} Hz"
 
-        Raises:
-            VoiceFailure: when the voice does not work.
-        """
+    def warm_up(self) -> None:
         frames = np.full((sum(CHUNK_FRAMES), self.features.n_mels), self.features.silence, np.float32)
         settings = VoiceSettings(speaker=self.speakers[0] if self.speakers else None)
         for _ in self.run(InputSource(None, 0.0, iter([frames])), settings):
             pass
+
+    def measure(self, streams: int, clock: Clock) -> float:
+        spec = self.features
+        speaker = self.speakers[0] if self.speakers else None
+        rng = np.random.default_rng(0)
+        ahead = self.alignment.skipped
+        running: list[VocoderStream] = []
+        for number in range(streams):
+            stream = self.start(VoiceSettings(speaker=speaker, stream=number), rate=None)
+            frames = ahead + 1 + _FRAMES * _CALLS
+            stream.push(rng.normal(spec.silence / 2, 1, (frames, spec.n_mels)).astype(np.float32))
+            running.append(stream)
+        taken = []
+        for count in [ahead + 1] + [_FRAMES] * _CALLS:
+            began = clock()
+            for made in self.advance([(stream, stream.step(count)) for stream in running]):
+                if isinstance(made, ModelFailure):
+                    raise made
+            taken.append((clock() - began) / (_FRAMES * self.unit))
+        return min(taken[1:])  # whatever else happens in a call only makes it longer
+
+    def advance(self, steps: Sequence[Step]) -> list[Audio | ModelFailure]:
+        samples = steps[0][1].samples
+        try:
+            states = tuple(np.concatenate(leaf) for leaf in zip(*(stream.state for stream, _ in steps), strict=True))
+            uniforms = np.stack([step.uniforms for _, step in steps])
+            cond = np.stack([step.cond for _, step in steps])
+            made, after = self.runtime.sample(uniforms, states, cond, steps[0][1].temperature)
+            if made.shape != (len(steps), samples):
+                raise ModelFailure(f"voice '{self.name}' gave {made.shape} for {samples} samples")
+        except Exception as error:
+            if len(steps) > 1:  # only the stream that is at fault shall pay for it
+                return [audio for step in steps for audio in self.advance([step])]
+            log.exception("voice '%s' failed", self.name)
+            return [error if isinstance(error, ModelFailure) else ModelFailure(f"voice '{self.name}': {error}")]
+        return [
+            _accepted(stream, made[row], tuple(leaf[row : row + 1] for leaf in after))
+            for row, (stream, _) in enumerate(steps)
+        ]
 
     def speaker_one_hot(self, speaker: str | None) -> Audio:
         """One-hot row ``[inputs]`` behind every frame; empty for a voice that takes no speaker."""
@@ -174,6 +213,19 @@ class StreamingVocoder:
         if self.inputs and speaker is not None:
             row[self.speakers.index(speaker)] = 1
         return row
+
+
+def require_vocoder(model: ServedModel) -> StreamingVocoder:
+    """Model that is a vocoder.
+
+    Raises:
+        SeqgenError: for one that makes no sound.
+    """
+    if not isinstance(model, StreamingVocoder):
+        raise SeqgenError(
+            f"'{model.name}' is no vocoder: it continues text", remedy="send its text to POST /v1/completions"
+        )
+    return model
 
 
 def provenance(vocoder: StreamingVocoder, settings: VoiceSettings) -> str:
@@ -229,11 +281,11 @@ class VocoderStream:
         """Chunks that are ready now, float32 ``[N]`` nominally in [-1, 1), each made when it is asked for.
 
         Raises:
-            VoiceFailure: when the voice gives NaN or breaks its contract.
+            ModelFailure: when the voice gives NaN or breaks its contract.
         """
         while (shape := self.shape(CHUNK_FRAMES[min(self._calls, len(CHUNK_FRAMES) - 1)])) is not None:
-            (made,) = advance(self._vocoder, [(self, self.step(shape[0]))])
-            if isinstance(made, VoiceFailure):
+            (made,) = self._vocoder.advance([(self, self.step(shape[0]))])
+            if isinstance(made, ModelFailure):
                 raise made
             yield made
 
@@ -279,7 +331,7 @@ class VocoderStream:
         )
 
     def step(self, frames: int) -> VocoderStep:
-        """Spend that many frames; the step must be given to :func:`advance` next."""
+        """Spend that many frames; the step must be given to :meth:`StreamingVocoder.advance` next."""
         waiting = self._waiting[0] if len(self._waiting) == 1 else np.concatenate(self._waiting)
         taken, rest = waiting[:frames], waiting[frames:]
         self._waiting = [rest] if len(rest) else []
@@ -290,10 +342,10 @@ class VocoderStream:
         cond = np.concatenate([taken, np.tile(self._row, (frames, 1))], axis=1)
         return VocoderStep(cond, uniforms, samples, settings.temperature)
 
-    def accept(self, made: Audio, state: State) -> Audio | VoiceFailure:
+    def accept(self, made: Audio, state: State) -> Audio | ModelFailure:
         """Take what a call made of the last step, ``[samples]``: gives what of it the listener is owed."""
         if not np.isfinite(made).all():
-            return VoiceFailure(f"voice '{self._vocoder.name}' gave NaN after sample {self._made}")
+            return ModelFailure(f"voice '{self._vocoder.name}' gave NaN after sample {self._made}")
         left = len(made) if self._total is None else self._total - self._made
         self._state = state
         self._calls += 1
@@ -315,36 +367,9 @@ class VocoderStream:
             self._pending += len(frames)
 
 
-def advance(
-    vocoder: StreamingVocoder, steps: Sequence[tuple[VocoderStream, VocoderStep]]
-) -> list[Audio | VoiceFailure]:
-    """Sound of one call of the runtime for streams of one voice whose steps have the same shape.
-
-    Returns:
-        per stream its audio ``[samples]`` in [-1, 1), or why it failed; one stream's failure is not its neighbours'.
-    """
-    samples = steps[0][1].samples
-    try:
-        states = tuple(np.concatenate(leaf) for leaf in zip(*(stream.state for stream, _ in steps), strict=True))
-        uniforms = np.stack([step.uniforms for _, step in steps])
-        cond = np.stack([step.cond for _, step in steps])
-        made, after = vocoder.runtime.sample(uniforms, states, cond, steps[0][1].temperature)
-        if made.shape != (len(steps), samples):
-            raise VoiceFailure(f"voice '{vocoder.name}' gave {made.shape} for {samples} samples")
-    except Exception as error:
-        if len(steps) > 1:  # only the stream that is at fault shall pay for it
-            return [audio for step in steps for audio in advance(vocoder, [step])]
-        log.exception("voice '%s' failed", vocoder.name)
-        return [error if isinstance(error, VoiceFailure) else VoiceFailure(f"voice '{vocoder.name}': {error}")]
-    return [
-        _accepted(stream, made[row], tuple(leaf[row : row + 1] for leaf in after))
-        for row, (stream, _) in enumerate(steps)
-    ]
-
-
-def _accepted(stream: VocoderStream, made: Audio, state: State) -> Audio | VoiceFailure:
+def _accepted(stream: VocoderStream, made: Audio, state: State) -> Audio | ModelFailure:
     try:
         return stream.accept(made, state)
     except Exception as error:
         log.exception("a stream could not take its sound")
-        return VoiceFailure(f"a stream could not take its sound: {error!r}")
+        return ModelFailure(f"a stream could not take its sound: {error!r}")

@@ -1,0 +1,402 @@
+"""``POST /v1/completions`` as the official ``openai`` client sees it, beside voices and under the same limits."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import openai
+import pytest
+
+from serving.app import App
+from serving.http.keys import ApiKeys, add_key, read_keys
+from serving.http.protocol import RequestLimits
+from serving.voices.store import FixedVoices
+from serving.voices.voice import LoadedVoice
+from tests.serving.fakes import audio_file, fake_vocoder, tone
+from tests.serving.live import Live, wait_for
+from tests.serving.text_fakes import LETTERS, fake_text
+
+
+def client(server, key="none"):
+    return openai.OpenAI(base_url=f"http://127.0.0.1:{server.port}/v1", api_key=key, max_retries=0, timeout=30)
+
+
+def serve(*models, **options):
+    return Live(App(FixedVoices(*map(LoadedVoice, models)), threads=1, **options))
+
+
+def post(server, body, **headers):
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return server.request("POST", "/v1/completions", data, **headers)
+
+
+@pytest.fixture(scope="module")
+def server():
+    scripted = fake_text(name="bytes", script="süß, €5. ".encode())
+    with serve(fake_text(letters=LETTERS), scripted, fake_vocoder()) as live:
+        yield live
+
+
+@pytest.fixture(scope="module")
+def api(server):
+    with client(server) as made:
+        yield made
+
+
+def test_a_completion_is_what_the_client_expects(api):
+    made = api.completions.create(model="lm", prompt="hello", max_tokens=40, seed=3)
+    assert (made.object, made.model, made.id[:5]) == ("text_completion", "lm", "cmpl-")
+    (choice,) = made.choices
+    assert (choice.index, choice.finish_reason, choice.logprobs, len(choice.text)) == (0, "length", None, 40)
+    assert (made.usage.prompt_tokens, made.usage.completion_tokens, made.usage.total_tokens) == (5, 40, 45)
+    assert abs(made.created - time.time()) < 100
+    assert len(api.completions.create(model="lm", prompt="").choices[0].text) == 16
+
+
+def test_a_stream_is_the_same_text_in_pieces(api):
+    options = {"model": "lm", "prompt": "hello", "max_tokens": 200, "seed": 3}
+    whole = api.completions.create(**options)
+    events = list(api.completions.create(**options, stream=True, stream_options={"include_usage": True}))
+    assert "".join(event.choices[0].text for event in events[:-1]) == whole.choices[0].text
+    assert {event.id for event in events} == {events[0].id}
+    assert [event.choices[0].finish_reason for event in events[:-2]] == [None] * (len(events) - 2)
+    assert events[-2].choices[0].finish_reason == "length"
+    assert (events[-1].choices, events[-1].usage) == ([], whole.usage)
+    assert len(events) > 6
+    plain = list(api.completions.create(**options, stream=True))
+    assert "".join(event.choices[0].text for event in plain) == whole.choices[0].text
+
+
+def test_events_are_framed_as_the_interface_says(server):
+    asked = {"model": "lm", "prompt": "a", "stream": True, "max_tokens": 3, "seed": 1}
+    status, headers, body = post(server, asked)
+    assert (status, headers["content-type"], headers["cache-control"]) == (200, "text/event-stream", "no-store")
+    assert headers["x-synthetic"] == 'seqgen; kind=language-model; model="lm"; seed=1'
+    *events, done, end = body.decode().split("\n\n")
+    assert (done, end) == ("data: [DONE]", "")
+    assert all(event.startswith("data: {") and "usage" not in json.loads(event[6:]) for event in events)
+
+
+def test_seeds_reproduce_and_differ(api):
+    def made(**options):
+        return api.completions.create(model="lm", prompt="x", max_tokens=30, **options).choices[0].text
+
+    assert made(seed=7) == made(seed=7) != made(seed=8)
+    assert made(seed=-1) == made(seed=2**64 - 1)
+    assert made() != made()  # as the interface says, without one any will do
+    assert made(temperature=0) == made(temperature=0)
+    assert made(seed=7, top_p=0.3) == made(seed=7, top_p=0.3) != made(seed=7)
+
+
+def test_several_prompts_are_several_choices_with_noise_of_their_own(api):
+    prompts = ["a", "b", "a"]
+    made = api.completions.create(model="lm", prompt=prompts, max_tokens=20, seed=7)
+    texts = [choice.text for choice in made.choices]
+    assert [choice.index for choice in made.choices] == [0, 1, 2]
+    assert texts[0] == api.completions.create(model="lm", prompt="a", max_tokens=20, seed=7).choices[0].text
+    assert len(set(texts)) == 3
+    assert (made.usage.prompt_tokens, made.usage.completion_tokens) == (3, 60)
+    streamed = ["", "", ""]
+    for event in api.completions.create(model="lm", prompt=prompts, max_tokens=20, seed=7, stream=True):
+        streamed[event.choices[0].index] += event.choices[0].text
+    assert streamed == texts
+
+
+SCRIPT = "süß, €5. " * 3
+
+
+@pytest.mark.parametrize(
+    ("stop", "text"),
+    [
+        (["€5"], "süß, "),
+        ([". s"], "süß, €5"),
+        (["ß, €5. süß, €6", "5"], "süß, €"),
+        (["5. s", "€5."], "süß, "),
+        (["s"], ""),
+        (["nowhere", ". süß, €5. sü!"], (SCRIPT * 9).encode()[:40].decode(errors="replace")),
+        ("ü", "s"),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_stops_end_a_text_across_symbols_and_characters(api, stop, text, stream):
+    made = api.completions.create(model="bytes", prompt="", max_tokens=40, stop=stop, stream=stream)
+    events = list(made) if stream else [made]
+    assert "".join(event.choices[0].text for event in events) == text
+    assert events[-1].choices[0].finish_reason == ("length" if "nowhere" in stop else "stop")
+
+
+def test_characters_are_whole_in_every_event(server):
+    for most in range(1, 14):
+        asked = {"model": "bytes", "prompt": "", "max_tokens": most, "stream": True}
+        _, _, body = post(server, asked)
+        texts = [json.loads(event[6:])["choices"][0]["text"] for event in body.decode().split("\n\n")[:-2]]
+        want = SCRIPT.encode()[:most].decode(errors="ignore")
+        assert "".join(texts) in (want, want + "�")  # one that was begun when the last symbol came
+        assert not any("�" in text for text in texts[:-1])
+
+
+def test_scores_are_those_of_the_model_and_change_nothing(api):
+    options = {"model": "lm", "prompt": "ab", "max_tokens": 12, "seed": 5}
+    plain = api.completions.create(**options).choices[0].text
+    scored = api.completions.create(**options, logprobs=3, echo=True).choices[0]
+    assert scored.text == "ab" + plain
+    told = scored.logprobs
+    assert "".join(told.tokens) == scored.text
+    assert told.text_offset == list(range(14))
+    assert all(len(top) == 3 and max(top.values()) == next(iter(top.values())) for top in told.top_logprobs)
+    model = fake_text(letters=LETTERS)
+    symbols = model.tokenizer.encode(scored.text.encode()).symbols
+    logits, _ = model.runtime.step(symbols[None], model.runtime.init(1))
+    rows = logits[0].astype(np.float64)
+    want = rows[np.arange(14), symbols] - np.log(np.exp(rows).sum(1))
+    assert np.allclose(told.token_logprobs, want, atol=1e-5)
+    nothing = api.completions.create(model="lm", prompt="ab", max_tokens=0, echo=True, logprobs=0).choices[0]
+    assert (nothing.text, nothing.logprobs.token_logprobs) == ("ab", told.token_logprobs[:2])
+    events = list(api.completions.create(**options, logprobs=3, stream=True))
+    assert [one for event in events if event.choices[0].logprobs for one in event.choices[0].logprobs.tokens] == list(
+        plain
+    )
+
+
+def test_bytes_that_are_no_characters_are_named_in_scores(api):
+    made = api.completions.create(model="bytes", prompt="", max_tokens=4, logprobs=1).choices[0]
+    assert made.text == "sü�"
+    assert made.logprobs.tokens == ["s", "bytes:\\xc3", "bytes:\\xbc", "bytes:\\xc3"]
+    assert made.logprobs.text_offset == [0, 1, 1, 2]
+
+
+def test_readers_side_by_side_get_what_each_gets_alone(server):
+    def read(number):
+        with client(server) as own:
+            options = {"model": "lm", "prompt": "abc"[: number % 4] * 40, "max_tokens": 100 + number}
+            heat = (1.0, 0.7)[number % 2]
+            events = own.completions.create(**options, seed=number, temperature=heat, stream=True)
+            return "".join(event.choices[0].text for event in events)
+
+    alone = [read(number) for number in range(16)]
+    model = server.app.cache.open["lm"].model
+    model.runtime.calls.clear()
+    model.runtime.delay = 0.002
+    with ThreadPoolExecutor(16) as pool:
+        assert list(pool.map(read, range(16))) == alone
+    model.runtime.delay = 0.0
+    assert max(rows for _, rows, _ in model.runtime.calls) > 4  # they shared calls
+
+
+def test_long_prompts_are_read_in_blocks_between_which_others_go_on(api, server):
+    model = server.app.cache.open["lm"].model
+    model.runtime.calls.clear()
+    prompt = "ab" * 3000
+    made = api.completions.create(model="lm", prompt=prompt, max_tokens=5, seed=1)
+    assert made.usage.prompt_tokens == 6000
+    reads = [count for what, _, count in model.runtime.calls if what == "step"]
+    assert max(reads) == 64
+    assert sum(reads) == 6000
+    model.runtime.delay = 0.005  # then it takes half a second to read it
+    with ThreadPoolExecutor(2) as pool, client(server) as other:
+        long = pool.submit(api.completions.create, model="lm", prompt=prompt, max_tokens=5, seed=1)
+        time.sleep(0.1)
+        began = time.monotonic()
+        other.completions.create(model="lm", prompt="a", max_tokens=8)
+        assert time.monotonic() - began < 0.25
+        assert not long.done()
+        assert long.result().choices[0].text == made.choices[0].text
+    model.runtime.delay = 0.0
+
+
+def test_a_translator_reads_its_prompt_as_the_source():
+    with serve(fake_text(name="copy", translator=True)) as server, client(server) as api:
+        made = api.completions.create(model="copy", prompt="guten tag", max_tokens=9, temperature=0)
+        assert made.choices[0].text == "guten tag"
+        with pytest.raises(openai.BadRequestError, match="nothing to translate"):
+            api.completions.create(model="copy", prompt="")
+
+
+def test_models_are_listed_beside_voices(api, server):
+    assert {model.id: model.kind for model in api.models.list()} == {
+        "lm": "language-model", "bytes": "language-model", "fake": "vocoder"
+    }  # fmt: skip
+    _, _, body = server.request("GET", "/v1/audio/voices")
+    assert [row["id"] for row in json.loads(body)["voices"]] == ["fake"]
+
+
+def test_voices_and_texts_keep_apart(api, server):
+    with pytest.raises(openai.BadRequestError, match="makes sound"):
+        api.completions.create(model="fake", prompt="a")
+    with pytest.raises(openai.NotFoundError) as caught:
+        api.completions.create(model="gpt-2", prompt="a")
+    assert (caught.value.code, caught.value.param) == ("model_not_found", "model")
+    with pytest.raises(openai.BadRequestError, match="no sound"):
+        api.audio.speech.create(model="lm", voice="lm", input="Hello.")
+    body = audio_file(tone(0.1))
+    assert server.post("format=pcm", body)[0] == 200  # the only voice needs no name
+    assert server.post("format=pcm&voice=lm", body)[0] == 400
+
+
+def test_voices_and_texts_are_streamed_at_once_and_neither_changes(server):
+    body = audio_file(tone(0.5))
+    sound = server.post("format=pcm&seed=1&voice=fake", body)[2]
+    asked = {"model": "lm", "prompt": "hello", "max_tokens": 300, "seed": 2}
+    text = json.loads(post(server, asked)[2])["choices"]
+    with ThreadPoolExecutor(8) as pool:
+        sounds = [pool.submit(server.post, "format=pcm&seed=1&voice=fake", body) for _ in range(4)]
+        texts = [pool.submit(post, server, asked) for _ in range(4)]
+        assert {one.result()[2] for one in sounds} == {sound}
+        assert all(json.loads(one.result()[2])["choices"] == text for one in texts)
+
+
+def test_symbols_are_counted_by_model():
+    with serve(fake_text(letters=LETTERS), fake_vocoder()) as server:
+        post(server, {"model": "lm", "prompt": "hello", "max_tokens": 20})
+        server.post("format=pcm", audio_file(tone(0.1)))
+        text = server.request("GET", "/metrics")[2].decode()
+    assert 'seqgen_tokens_total{voice="lm"} 20\n' in text
+    assert 'seqgen_prompt_tokens_total{voice="lm"} 5\n' in text
+    assert 'seqgen_first_text_seconds_count{voice="lm"} 1\n' in text
+    assert 'seqgen_streams_total{voice="lm"} 1\n' in text
+    assert 'seqgen_audio_seconds_total{voice="fake"} 0.1\n' in text
+    assert 'seqgen_audio_seconds_total{voice="lm"}' not in text
+    assert 'seqgen_tokens_total{voice="fake"}' not in text
+
+
+@contextlib.contextmanager
+def held(server, model):
+    """A stream that is under way until it is let go."""
+    model.runtime.gate = threading.Event()
+    sock = server.connect()
+    body = json.dumps({"model": model.name, "prompt": "a", "max_tokens": 4000, "stream": True}).encode()
+    sock.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    wait_for(lambda: server.app.pool.busy == 1)
+    try:
+        yield sock
+    finally:
+        model.runtime.gate.set()
+        sock.close()
+
+
+def test_who_comes_when_all_slots_are_taken_is_told_before_the_body():
+    model = fake_text()
+    with serve(model, slots=1) as server:
+        with held(server, model):
+            status, headers, body = post(server, {"model": "lm", "prompt": "a"})
+            assert (status, headers["retry-after"]) == (503, "1")
+            assert json.loads(body)["error"]["type"] == "overloaded_error"
+            sock = server.connect()
+            sock.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n")
+            assert b"503" in sock.recv(100)  # without any of it
+            sock.close()
+        wait_for(lambda: server.app.pool.busy == 0)
+        assert post(server, {"model": "lm", "prompt": "a"})[0] == 200
+
+
+def test_a_reader_who_leaves_frees_the_slot_soon():
+    model = fake_text()
+    model.runtime.delay = 0.002
+    with serve(model, limits=RequestLimits(tokens=1 << 20)) as server:
+        for _ in range(10):
+            sock = server.connect()
+            body = b'{"model": "lm", "prompt": "a", "max_tokens": 1000000, "stream": true}'
+            sock.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+            sock.recv(1000)
+            assert server.app.pool.busy == 1
+            sock.close()
+            assert wait_for(lambda: server.app.pool.busy == 0) < 0.5
+
+
+def test_a_reader_who_does_not_read_holds_up_nobody():
+    model = fake_text()
+    with serve(model, limits=RequestLimits(tokens=1 << 20)) as server:
+        sock = server.connect(receive_buffer=4096)
+        body = b'{"model": "lm", "prompt": "a", "max_tokens": 1000000, "stream": true}'
+        sock.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        lease = None
+
+        def stands():
+            nonlocal lease
+            lease = next(iter(server.app.pool.leases), lease)
+            before = server.app.metrics._counts(model).counters["tokens"]
+            time.sleep(0.1)
+            return before and before == server.app.metrics._counts(model).counters["tokens"]
+
+        wait_for(stands)
+        assert lease.waiting < 200_000
+        assert post(server, {"model": "lm", "prompt": "a"})[0] == 200
+        sock.close()
+
+
+def test_keys_and_their_quotas_hold(tmp_path):
+    secret = add_key(tmp_path / "keys.jsonl", "me", 1, 3)
+    model = fake_text()
+    with serve(model, keys=ApiKeys(read_keys(tmp_path / "keys.jsonl"))) as server:
+        with client(server, "sk-wrong") as api, pytest.raises(openai.AuthenticationError):
+            api.completions.create(model="lm", prompt="a")
+        with client(server, secret) as api:
+            assert api.completions.create(model="lm", prompt="a").choices
+            for _ in api.completions.create(model="lm", prompt="a", stream=True, max_tokens=4000):
+                with pytest.raises(openai.RateLimitError, match="all 1 streams"):
+                    api.completions.create(model="lm", prompt="a")
+                break
+            with pytest.raises(openai.RateLimitError, match="a minute"):
+                api.completions.create(model="lm", prompt="a")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_model_that_fails_before_its_first_text_is_an_error(stream):
+    model = fake_text()
+    with serve(model) as server:
+        model.runtime.nan = True
+        status, _, body = post(server, {"model": "lm", "prompt": "abc", "stream": stream})
+        assert (status, json.loads(body)["error"]["type"]) == (500, "server_error")
+        assert "abc" not in body.decode()
+        model.runtime.nan = False
+        assert post(server, {"model": "lm", "prompt": "abc", "stream": stream})[0] == 200
+
+
+def test_a_model_that_fails_in_the_middle_ends_the_stream_by_an_error():
+    model = fake_text(script=b"abcdefghijklmnop!")
+    model.runtime.fail_at = ord("!")
+    with serve(model) as server, client(server) as api:
+        events = api.completions.create(model="lm", prompt="", max_tokens=40, stream=True)
+        texts: list[str] = []
+        with pytest.raises(openai.APIError, match="the model failed"):
+            texts.extend(event.choices[0].text for event in events)
+        assert texts
+        assert "abcdefghijklmnop".startswith("".join(texts))
+
+
+def test_draining_finishes_texts_under_way():
+    model = fake_text()
+    model.runtime.delay = 0.002
+    with serve(model) as server, client(server) as api:
+        events = api.completions.create(model="lm", prompt="a", max_tokens=600, seed=1, stream=True)
+        first = next(iter(events)).choices[0].text
+        server.server.should_exit = True
+        text = first + "".join(event.choices[0].text for event in events)
+    with serve(fake_text()) as server, client(server) as api:
+        assert api.completions.create(model="lm", prompt="a", max_tokens=600, seed=1).choices[0].text == text
+
+
+def test_another_model_under_the_name_leaves_texts_under_way_as_they_are(tmp_path):
+    class Store(FixedVoices):
+        count = 1
+
+        def version(self, name):
+            return str(self.count)
+
+        def load(self, name):
+            return LoadedVoice(fake_text(script=b"old" if self.count == 1 else b"new"))
+
+    store = Store(LoadedVoice(fake_text()))
+    with Live(App(store, threads=1)) as server, client(server) as api:
+        server.app.cache.open["lm"].model.runtime.delay = 0.005
+        events = api.completions.create(model="lm", prompt="", max_tokens=300, stream=True)
+        first = next(iter(events)).choices[0].text
+        store.count = 2
+        server.app.reload_voices()
+        assert api.completions.create(model="lm", prompt="", max_tokens=6).choices[0].text == "newnew"
+        assert first + "".join(event.choices[0].text for event in events) == "old" * 100
