@@ -79,7 +79,7 @@ TASKS = Registry(
     "tasks",
     {
         "vocoder": "seqgen.tasks.vocoder.task:Vocoding",
-        "characters": "seqgen.tasks.text.characters:Characters",
+        "text": "seqgen.tasks.text.task:Text",
         "pairs": "seqgen.tasks.pairs.task:Pairs",
         "grammar": "seqgen.tasks.processes.grammar:Grammar",
         "seasonal": "seqgen.tasks.processes.seasonal:SeasonalSymbols",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from seqgen import completion
+from seqgen.cli import data_text
 from seqgen.data import checks, directory
 from seqgen.data.corpora import Demo, Folder
 from seqgen.data.corpus import Corpus
@@ -20,15 +21,19 @@ from seqgen.data.mend import REJECTED, mend
 from seqgen.data.prepare import prepare
 from seqgen.errors import SeqgenError
 from seqgen.registry import CORPORA
+from seqgen.text import checks as text_checks
+from seqgen.text.directory import is_text
 
 _OVERVIEW = """\
-From recordings to Kaldi data directories, and back to what is wrong with them.
+From recordings to Kaldi data directories, from texts to symbols, and back to what is wrong with them.
 
   seqgen data prepare folder --corpus my-recordings --out data --sample-rate 16000
+  seqgen data prepare text --corpus plays.txt --out data --tokenizer characters
   seqgen data check data/train
   seqgen data stats data/train
 """
-_PREPARE = """\
+_PREPARE = (
+    """\
 Write OUT/train, OUT/valid and OUT/test from a corpus: Kaldi data directories with wav.scp, utt2spk, spk2utt, utt2dur,
 utt2samples, text (where there are transcripts) and segments (where recordings are cut). The split is always the same,
 and no sentence is in two of them (fsdd has an official split by take instead). Recordings stay where they are; only
@@ -45,22 +50,28 @@ corpora:
   folder    your own: --corpus with wav, flac, ogg, opus, mp3, aiff, caf, au, w64 or sph files at any depth; the first
             sub-folder names the speaker; metadata.csv with lines `id|text` or `path|text`, or others that headings or
             --columns explain, gives transcripts and speakers
-
+"""
+    + data_text.HELP
+    + """
 Whatever is left out is named and counted, recordings of `folder` that cannot be read among it. What is held out of
 `folder` follows from each recording's own path, or its sentence: adding recordings moves none. OUT/recordings.jsonl
 says which file each id is of.
 """
+)
 _PREPARE_EXAMPLES = """\
 examples:
   seqgen data prepare demo --out data/demo
   seqgen data prepare fsdd --corpus ~/corpora/fsdd --out data/fsdd
   seqgen data prepare folder --corpus my-recordings --out data/mine --sample-rate 22050 --max-seconds 15
+  seqgen data prepare text --corpus wiki.xml.bz2 --out data/wiki --tokenizer sentencepiece --vocabulary 4000
+  seqgen data prepare text --corpus train.txt --valid valid.txt --test test.txt --out data/lines --documents lines
 """
 _CHECK = """\
 Print every problem of a Kaldi data directory as `file:line: message` and exit with status 1 if there is any: absent or
 unreadable audio, duplicate or unsorted ids, CRLF, bytes that are not UTF-8, tables that disagree, segments outside
 their recording, wrong lengths, utterances too short for what evaluation measures; and, by decoding every recording,
-truncation, NaN and silence. Recordings at full scale are noted, which is no problem.
+truncation, NaN and silence. Recordings at full scale are noted, which is no problem. Of a text data directory: tables
+and symbols that do not fit; bytes that are no UTF-8, NUL bytes, byte order marks, CR LF and very long lines are noted.
 """
 _CHECK_EXAMPLES = """\
 examples:
@@ -73,6 +84,7 @@ end a little late) and says so line by line; what is unusable is left out and ke
 the tables as they were in DIR/.backup.
 """
 _MOST_LINES = 20
+_NAMES = (*CORPORA, data_text.NAME)
 _STATS = "Describe data directories: utterances, speakers, rates, durations."
 _STATS_EXAMPLES = """\
 examples:
@@ -104,7 +116,7 @@ def add_parsers(subparsers: Any) -> None:
         epilog=_CHECK_EXAMPLES,
         formatter_class=raw,
     )
-    check.add_argument("directories", nargs="+", type=Path, metavar="DIR", help="Kaldi data directories")
+    check.add_argument("directories", nargs="+", type=Path, metavar="DIR", help="data directories")
     check.add_argument("--quick", action="store_true", help="read the headers of the recordings, do not decode them")
     check.add_argument("--fix", action="store_true", help="first mend what can be mended without guessing")
     check.add_argument("--json", action="store_true", help="a list of {file, line, message} on standard output")
@@ -112,14 +124,14 @@ def add_parsers(subparsers: Any) -> None:
     stats = commands.add_parser(
         "stats", help="sizes and durations", description=_STATS, epilog=_STATS_EXAMPLES, formatter_class=raw
     )
-    stats.add_argument("directories", nargs="+", type=Path, metavar="DIR", help="Kaldi data directories")
+    stats.add_argument("directories", nargs="+", type=Path, metavar="DIR", help="data directories")
     stats.add_argument("--json", action="store_true", help="a list of objects on standard output")
     stats.set_defaults(run=run_stats)
 
 
 def _add_prepare(parser: argparse.ArgumentParser) -> None:
-    name = parser.add_argument("name", metavar="CORPUS", help=f"one of {', '.join(CORPORA)}")
-    completion.offer(name, CORPORA)
+    name = parser.add_argument("name", metavar="CORPUS", help=f"one of {', '.join(_NAMES)}")
+    completion.offer(name, _NAMES)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where train, valid and test go")
     parser.add_argument("--corpus", type=Path, metavar="DIR", help="where the recordings lie (default: download)")
     parser.add_argument(
@@ -133,9 +145,10 @@ def _add_prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-seconds", type=float, default=0.0, metavar="S", help="cut longer recordings into equal segments"
     )
-    own = parser.add_argument_group("only for `folder`")
-    own.add_argument("--valid", type=float, metavar="SHARE", help="held out for validation (default: 0.05)")
-    own.add_argument("--test", type=float, metavar="SHARE", help="held out for the test (default: 0.05)")
+    own = parser.add_argument_group("for `folder`")
+    for split, what in (("valid", "validation"), ("test", "the test")):
+        told = f"held out for {what}: a share (default: 0.05); of `text` a file or folder"
+        own.add_argument(f"--{split}", metavar="SHARE|FILE", help=told)
     own.add_argument(
         "--columns",
         metavar="NAMES",
@@ -144,6 +157,7 @@ def _add_prepare(parser: argparse.ArgumentParser) -> None:
     own.add_argument(
         "--hold-out", choices=("sentence", "speaker"), help="what is never in two splits (default: sentence)"
     )
+    data_text.add_options(parser)
     parser.set_defaults(run=run_prepare)
 
 
@@ -151,10 +165,12 @@ def _corpus(args: argparse.Namespace) -> Corpus:
     cls = CORPORA.load(args.name)
     names = ("valid", "test", "hold_out", "columns")
     given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    if foreign := data_text.given(args):
+        raise SeqgenError(f"{foreign[0]} does not apply to {args.name}", remedy="it is for the corpus `text`")
     if cls is Folder:
         if "columns" in given:
             given["columns"] = parse_columns(args.columns)
-        return Folder(**given)
+        return Folder(**given | {name: _share(name, given[name]) for name in ("valid", "test") if name in given})
     if given:
         raise SeqgenError(
             f"--{next(iter(given)).replace('_', '-')} does not apply to {args.name}, whose split and tables are fixed",
@@ -163,6 +179,13 @@ def _corpus(args: argparse.Namespace) -> Corpus:
     made = cls()
     assert isinstance(made, Corpus)
     return made
+
+
+def _share(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise SeqgenError(f"--{name} {text} is no number", remedy="give a share from 0 to 1") from None
 
 
 @contextmanager
@@ -199,6 +222,8 @@ def _prepared(corpus: Corpus, args: argparse.Namespace, tell: Callable[[str], ob
 
 def run_prepare(args: argparse.Namespace) -> int:
     """Prepare one corpus; returns the exit status."""
+    if args.name == data_text.NAME:
+        return data_text.run_prepare(args)
     corpus = _corpus(args)
     lines: list[str] = []
     try:
@@ -218,7 +243,10 @@ def run_check(args: argparse.Namespace) -> int:
     for path in args.directories:
         if args.fix:
             _mend(path, decode=not args.quick)
-        told = checks.examine(path, decode=not args.quick, shortest=SHORTEST)
+        if is_text(path):
+            told: checks.Findings | text_checks.Examined = text_checks.examine(path)
+        else:
+            told = checks.examine(path, decode=not args.quick, shortest=SHORTEST)
         found += told.problems
         notes += told.notes
     if args.json:
@@ -237,6 +265,10 @@ def run_check(args: argparse.Namespace) -> int:
 def _mend(path: Path, *, decode: bool) -> None:
     from seqgen.metrics.table import SHORTEST
 
+    if is_text(path):
+        raise SeqgenError(
+            f"--fix does not apply to {path}, which is a text", remedy="mend the text and prepare it again"
+        )
     made = mend(path, decode=decode, shortest=SHORTEST)
     sys.stderr.write(_shown(made.notes))
     lines = [f"{path}: left out {line.replace(chr(9), ': ', 1)}" for line in made.rejected]
@@ -253,7 +285,10 @@ def _shown(lines: Sequence[str], where: str = "all with --json") -> str:
 
 def run_stats(args: argparse.Namespace) -> int:
     """Describe data directories; returns the exit status."""
-    rows = [directory.statistics(directory.DataDir.load(path)) for path in args.directories]
+    rows = [
+        text_checks.statistics(path) if is_text(path) else directory.statistics(directory.DataDir.load(path))
+        for path in args.directories
+    ]
     if args.json:
         sys.stdout.write(json.dumps(rows, indent=2) + "\n")
         return 0

@@ -17,7 +17,7 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,29 @@ def write_text(path: str | os.PathLike[str] | None, text: str) -> None:
         return
     with replacing(path) as file:
         file.write(text.encode("utf-8", "surrogateescape"))
+
+
+@contextmanager
+def passing_on(path: str | os.PathLike[str] | None) -> Iterator[Callable[[str], None]]:
+    """A function that writes text as it comes, in UTF-8; to standard output (``None``), a device or a pipe at once.
+
+    Raises:
+        SeqgenError, BrokenPipeError: as :func:`replacing`.
+    """
+    if path is None:
+
+        def show(text: str) -> None:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+
+        yield show
+        return
+    with replacing(path, streaming=True) as file:
+
+        def write(text: str) -> None:
+            file.write(text.encode("utf-8", "surrogateescape"))
+
+        yield write
 
 
 def require_writable(path: str | os.PathLike[str]) -> None:

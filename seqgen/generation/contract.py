@@ -26,9 +26,11 @@ class Density(nn.Module, ABC):
 
     Attributes:
         symbols_per_sample: elements that make one sample of what is modelled (2 for the bytes of 16-bit audio).
+        length: elements that every sequence must have; 0 where it may have any number.
     """
 
     symbols_per_sample: int = 1
+    length: int = 0
 
     @classmethod
     def examples(cls) -> Iterable[DensityExample]:

@@ -44,3 +44,6 @@ class Bytes(Tokenizer):
 
     def pieces(self, symbols: Symbols, literals: Iterator[bytes], *, first: bool) -> bytes:
         return symbols[symbols < _BYTES].astype(np.uint8).tobytes()
+
+    def sizes(self, encoded: Encoded) -> Symbols:
+        return np.ones(len(encoded.symbols), np.int64)

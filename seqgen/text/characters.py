@@ -100,3 +100,9 @@ class Characters(Tokenizer):
             made.append(next(literals, REPLACEMENT))
             start = at + 1
         return b"".join([*made, utf8.from_code_points(self._points[symbols[start:]])])
+
+    def sizes(self, encoded: Encoded) -> Symbols:
+        points = self._points[encoded.symbols]
+        found = 1 + (points > 0x7F).astype(np.int64) + (points > 0x7FF) + (points > 0xFFFF)
+        found[encoded.symbols == 0] = [len(one) for one in encoded.literals]
+        return found

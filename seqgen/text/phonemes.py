@@ -87,6 +87,13 @@ class Phonemes(Tokenizer):
         joined = _SEPARATOR.join(names)
         return joined if first or not names else _SEPARATOR + joined
 
+    def sizes(self, encoded: Encoded) -> Symbols:
+        """Bytes of each name with the separator before it."""
+        lengths = np.array([0] * _FIRST + [len(name) for name in self._names], np.int64)[encoded.symbols]
+        lengths[encoded.symbols == _UNKNOWN] = [len(one) for one in encoded.literals]
+        lengths[1:] += len(_SEPARATOR)
+        return lengths
+
 
 class _NameEncoder(IncrementalEncoder):
     """Encoder of names that come in blocks: one is whole when its separator has come, the last at the end."""

@@ -139,6 +139,10 @@ class SentencePiece(Tokenizer):
             if symbol != self.stop
         )
 
+    def sizes(self, encoded: Encoded) -> Symbols:
+        lengths = np.array([len(piece) for piece in self._table], np.int64)
+        return lengths[encoded.symbols]
+
 
 def _stretches(data: bytes) -> list[int]:
     """Where the stretches end that are encoded at once: behind a line feed, or inside a line that is too long."""

@@ -94,6 +94,10 @@ class Tokenizer(ABC):
         """Bytes of symbols that lie in the table's range, of which ``first`` says whether others came before;
         :data:`REPLACEMENT` for unknown ones that ``literals`` has nothing for."""
 
+    @abstractmethod
+    def sizes(self, encoded: Encoded) -> Symbols:
+        """Bytes of the text that each symbol stands for, ``[N]``; together they are all of it."""
+
     def encoder(self) -> IncrementalEncoder:
         """An encoder of a text that comes in blocks."""
         return IncrementalEncoder(self)

@@ -47,6 +47,14 @@ def count(data: bytes) -> tuple[int, int]:
     return len(points), int(np.count_nonzero((points >= _ESCAPED + 0x80) & (points <= _ESCAPED + 0xFF)))
 
 
+def sizes(data: bytes) -> npt.NDArray[np.int64]:
+    """Bytes of each code point of :func:`code_points`, 1 to 4; a byte that is no part of a character is one."""
+    points = code_points(data)
+    lone = (points >= _ESCAPED) & (points <= _ESCAPED + 0xFF)
+    found = 1 + (points > 0x7F).astype(np.int64) + (points > 0x7FF) + (points > 0xFFFF)
+    return np.where(lone, 1, found)
+
+
 def whole(blocks: Iterable[bytes]) -> Iterator[bytes]:
     """The same text in blocks that cut no character."""
     pending = b""

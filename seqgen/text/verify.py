@@ -74,7 +74,7 @@ def check_plain(one: Tokenizer) -> None:
 
 def check_text(one: Tokenizer, data: bytes) -> None:
     """Laws of a text: decoded it is what it was; symbols lie in the table; each unknown one has its bytes, and only
-    they; cut into blocks anywhere it has the same symbols."""
+    they; the bytes that symbols stand for add up; cut into blocks anywhere it has the same symbols."""
     encoded = one.encode(data)
     symbols, literals = encoded
     assert symbols.dtype == np.int64, f"symbols are {symbols.dtype}"
@@ -85,6 +85,9 @@ def check_text(one: Tokenizer, data: bytes) -> None:
     assert one.stop is None or one.stop not in symbols, "the end of a sequence comes inside a text"
     made = one.decode(symbols, literals)
     assert made == data, f"{_shown(data)} comes back as {_shown(made)}"
+    sizes = one.sizes(encoded)
+    assert sizes.shape == symbols.shape, f"{len(symbols)} symbols have {len(sizes)} sizes"
+    assert int(sizes.sum()) == len(data), f"{_shown(data)}: the sizes of its symbols add up to {int(sizes.sum())}"
     again = one.encode(data)
     assert np.array_equal(again.symbols, symbols), "encoded again it has other symbols"
     for blocks in _cut(data):

@@ -30,9 +30,10 @@ from seqgen.stream.combinators import Delay, Serial
 from seqgen.stream.contract import Streamable
 from seqgen.tasks.contract import Evaluation, Split, System
 from seqgen.tasks.table import Table
-from seqgen.tasks.text.characters import Batch, Characters, Stretches
-from seqgen.text import characters as tokenizers
+from seqgen.tasks.text.batches import Batch, Stretches
+from seqgen.tasks.text.task import Text
 from seqgen.text.bytes import Bytes
+from seqgen.text.characters import Characters
 from seqgen.text.tokenizer import Encoded
 
 
@@ -283,21 +284,21 @@ class Simplified(Bytes):
         return super().encode(data.replace(b"\r\n", b"\n"))
 
 
-class Hurried(tokenizers.Characters):
+class Hurried(Characters):
     """A tokenizer that takes a character's first bytes for all of it where a block ends there."""
 
     def settled(self, data: bytes) -> int:
         return len(data)
 
 
-class Texts(Characters):
-    """The character task over another kind of source."""
+class Texts(Text):
+    """The text task over another kind of source."""
 
     kind: type[Stretches] = Stretches
 
     def source(self, split: Split, networks: Mapping[str, nn.Module]) -> Stretches:
         whole = super().source(split, networks)
-        return self.kind(whole.symbols, segment=whole.segment, rows=whole.rows, seed=whole.seed)
+        return self.kind(whole.encoded, segment=whole.segment, context=whole.context, rows=whole.rows, seed=whole.seed)
 
 
 class CutTexts(Texts):
@@ -318,7 +319,7 @@ class GreedyTexts(Texts):
     kind = Greedy
 
 
-class Growing(Characters):
+class Growing(Text):
     """Another number of examples at every look."""
 
     looks = itertools.count()
@@ -327,14 +328,14 @@ class Growing(Characters):
         return replace(super().read_facts(), examples=next(self.looks))
 
 
-class Hasty(Characters):
+class Hasty(Text):
     """Evaluates a part of what it says that it does."""
 
     def evaluate(self, system: System, options: Evaluation) -> Table:
         return super().evaluate(system, replace(options, limit=2))
 
 
-class Moody(Characters):
+class Moody(Text):
     """Judges otherwise the second time."""
 
     def evaluate(self, system: System, options: Evaluation) -> Table:

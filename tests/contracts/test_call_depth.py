@@ -15,7 +15,7 @@ from seqgen.generation.autoregressive import AutoRegressive
 from seqgen.models.recurrent import Recurrent
 from seqgen.objectives.likelihood import Likelihood
 from seqgen.spec import Facts
-from seqgen.tasks.text.characters import Batch
+from seqgen.tasks.text.batches import Batch
 from seqgen.train.identity import CheckpointIdentity
 from seqgen.train.loop import Recipe, train
 from seqgen.train.settings import TrainConfig

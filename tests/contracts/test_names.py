@@ -121,7 +121,7 @@ def test_words_and_mechanisms_are_registered() -> None:
         ("seqgen/cli/train.py", "# of parallel WaveNets", "says wavenet"),
         ("serving/app.py", "kind = 'WaveRNN-896'", "says wavernn"),
         ("seqgen/generation/contract.py", "# in subscale order", "says subscale"),
-        ("seqgen/tasks/text/characters.py", "from seqgen.models.recurrent import Recurrent", "imports Recurrent"),
+        ("seqgen/tasks/text/task.py", "from seqgen.models.recurrent import Recurrent", "imports Recurrent"),
         ("seqgen/tasks/contract.py", "from seqgen.models import recurrent", "imports Recurrent"),
         ("seqgen/export/wavernn.py", "from seqgen.models.wavenet import WaveNet", "says wavenet"),
         ("tools/gate.py", "RUNS = ('distillation',)", "says distillation"),

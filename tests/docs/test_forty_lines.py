@@ -51,6 +51,7 @@ def at_work(shown: Shown, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     monkeypatch.setattr(seqgen.objectives, "__path__", folders)
     monkeypatch.setattr(registry.OBJECTIVES, "_table", {**registry.OBJECTIVES._table, **shown.row})
     monkeypatch.chdir(tmp_path)
+    assert main(["data", "prepare", "text", "--corpus", "text.txt", "--out", "data", "--tokenizer", "characters"]) == 0
     return tmp_path
 
 

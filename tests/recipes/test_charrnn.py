@@ -21,5 +21,6 @@ def test_a_character_model_is_trained_judged_and_heard(shared_data: Path, reposi
     found = json.loads((tmp_path / "eval.json").read_text())
     assert found["unknown"] == 0
     assert 3 < found["bits_per_character"] < 4.5
-    assert made.stdout.startswith("ROMEO:")
-    assert len(made.stdout) == len("ROMEO:") + 300 + 1
+    assert found["bits_per_byte"] == found["bits_per_character"]  # a text in ASCII
+    sample = made.stdout[made.stdout.index("ROMEO:") :]
+    assert len(sample) == len("ROMEO:") + 300 + 1

@@ -22,9 +22,9 @@ def facts_without_data(run: RunConfig, speakers: tuple[str, ...]) -> Facts | Non
     options = run.task.options
     if run.task.name == "vocoder":
         return facts_of(options.get("codec", "bytes16"), FeatureSpec(**options["features"]), speakers)
-    if run.task.name == "characters":
+    if run.task.name == "text":
         size = run.networks["generator"].options["body"]["vocab_size"]
-        return Facts(vocab_size=size, unit="character", alphabet=tuple(map(chr, range(32, 32 + size))))
+        return Facts(vocab_size=size, unit="character")
     return None
 
 

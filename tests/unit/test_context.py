@@ -27,6 +27,7 @@ from seqgen.tasks import experiment
 from seqgen.tasks.vocoder.batches import SegmentBatches, UtteranceBatches
 from seqgen.tasks.vocoder.config import VocoderConfig
 from seqgen.tasks.vocoder.examples import record
+from seqgen.text.prepare import Preparation, prepare
 from seqgen.train.batch import rows as rows_of
 from tests.runtime.voices import density, lively, run_of
 from tests.unit.cli_workspace import done
@@ -240,7 +241,7 @@ def test_training_warns_of_a_reach_that_rows_do_not_show(context: str, warned: b
 
 TEXT = """\
 name: text
-task: {{name: characters, train: {text}, valid: {text}, test: {text}, split: [0.2, 0.2], segment: {segment}}}
+task: {{name: text, data: {data}, segment: {segment}}}
 networks: {{generator: {{name: autoregressive, body: {{name: wavenet, layers: 5, dilation_cycle: 5,
   residual_channels: 4, gate_channels: 4, skip_channels: 4, head_channels: 4, conditioned: false, vocab_size: 4,
   outputs: 4}}}}}}
@@ -251,6 +252,7 @@ train: {{steps: 1, batch_size: 2}}
 @pytest.mark.parametrize(("segment", "warned"), [(32, True), (33, False)])
 def test_so_it_does_for_text(segment: int, warned: bool, tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("abcab" * 80)
-    (tmp_path / "text.yaml").write_text(TEXT.format(text=tmp_path / "text.txt", segment=segment))
+    prepare(tmp_path / "text.txt", tmp_path / "data", Preparation("characters", valid_share=0.2, test_share=0.2))
+    (tmp_path / "text.yaml").write_text(TEXT.format(data=tmp_path / "data", segment=segment))
     err = done("train", tmp_path / "text.yaml", "--out", tmp_path / "exp").err
     assert ("warning: networks.generator reaches 33 samples back" in err) is warned

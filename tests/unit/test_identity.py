@@ -15,6 +15,7 @@ from safetensors.numpy import load_file
 from seqgen import config
 from seqgen.tasks import run as runs
 from seqgen.tasks.experiment import CONFIG, FACTS, Experiment
+from seqgen.text.prepare import Preparation, prepare
 from seqgen.train import checkpoint, schedule
 from seqgen.train.checkpoint import Checkpoints
 from seqgen.train.identity import LENGTH, NEUTRAL, PLACE, keys
@@ -91,7 +92,7 @@ def test_checkpoints_of_former_versions_are_taken(cli_work: Path, tmp_path: Path
 TEXT = "the quick brown fox jumps over the lazy dog\n" * 20
 RUN = """\
 name: tiny
-task: {{name: characters, train: {text}, valid: {text}, test: {text}, segment: 16}}
+task: {{name: text, data: {data}, segment: 16}}
 networks: {{generator: {{name: autoregressive, body: {{name: recurrent, vocab_size: 29, outputs: 29, hidden: 8}}}}}}
 train: {{steps: 2, batch_size: 4, validate_every: 2, checkpoint_every: 1, log_every: 1, learning_rate: 0.01}}
 """
@@ -128,7 +129,7 @@ OTHERS: dict[str, Any] = {
     "players": {"generator": {"every": 2}},
     "networks.generator.body.hidden": 9,
     "task.segment": 17,
-    "task.split": [0.1, 0.1],
+    "task.context": 3,
 }
 SAME = {"objective"}  # written out, it is what it was
 
@@ -138,7 +139,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two steps in ``half`` and, never stopped, one of four in ``whole``."""
     root = tmp_path_factory.mktemp("identity")
     (root / "text.txt").write_text(TEXT)
-    (root / "run.yaml").write_text(RUN.format(text=root / "text.txt"))
+    prepare(root / "text.txt", root / "data", Preparation("characters"))
+    (root / "run.yaml").write_text(RUN.format(data=root / "data"))
     done("train", root / "run.yaml", "--out", root / "half")
     done("train", root / "run.yaml", "--out", root / "whole", "--set", "train.steps=4")
     return root
@@ -157,7 +159,7 @@ def leaves(kind: type[Any], prefix: str = "") -> list[str]:
     return found
 
 
-PLAIN = {"name": "x", "task": {"name": "characters"}, "networks": {}, "train": {"steps": 1}}
+PLAIN = {"name": "x", "task": {"name": "text"}, "networks": {}, "train": {"steps": 1}}
 
 
 def test_every_setting_has_another_value_to_try() -> None:
@@ -210,16 +212,16 @@ def test_steps_and_schedules(tiny: Path, tmp_path: Path) -> None:
 
 def test_moved_text_is_the_same_text(tiny: Path, tmp_path: Path) -> None:
     out = Path(shutil.copytree(tiny / "half", tmp_path / "out"))
-    shutil.copy(tiny / "text.txt", tmp_path / "moved.txt")
+    shutil.copytree(tiny / "data", tmp_path / "moved")
     (tmp_path / "other.txt").write_text(TEXT.replace("quick", "quack", 1))
+    prepare(tmp_path / "other.txt", tmp_path / "other", Preparation("characters"))
 
     def words(name: str) -> list[object]:
-        places = [f"task.{split}={tmp_path / name}" for split in ("train", "valid", "test")]
-        return ["train", tiny / "run.yaml", "--out", out, "--resume", "--set", *places]
+        return ["train", tiny / "run.yaml", "--out", out, "--resume", "--set", f"task.data={tmp_path / name}"]
 
-    refused(*words("other.txt"), named=("task.train: data ", " there, "), quiet=False)
-    done(*words("moved.txt"))
-    assert str(tmp_path / "moved.txt") in (out / CONFIG).read_text()
+    refused(*words("other"), named=("task.data: data ", " there, "), quiet=False)
+    done(*words("moved"))
+    assert str(tmp_path / "moved") in (out / CONFIG).read_text()
     done("eval", out, "--likelihood-only")
 
 
@@ -248,5 +250,5 @@ def test_places_of_data_are_declared() -> None:
 
     found = {name: set(keys(registry.TASKS.load(name).Config, PLACE)) for name in registry.TASKS}
     assert found["vocoder"] == {"train", "valid"}
-    assert found["characters"] == {"train", "valid"}
+    assert found["text"] == {"data"}
     assert found["pairs"] == {"x", "y"}

@@ -1,18 +1,21 @@
 #!/usr/bin/env bash
 # Recurrent character language model: a gated recurrent network on plain text, in bits per character.
-#   egs/shakespeare/charrnn/run.sh --corpus DIR|FILE [--stage N] [--conf FILE] [--out DIR]
+#   egs/shakespeare/charrnn/run.sh --corpus DIR|FILE [--stage N] [--conf FILE] [--out DIR] [--data DIR]
 # The corpus is a UTF-8 text, or a folder with tinyshakespeare.txt; its last tenth is held out, half for validation, half
 # for the test. conf/base.yaml takes ten minutes on one core, conf/tiny.yaml some seconds.
 set -euo pipefail
-conf=egs/shakespeare/charrnn/conf/base.yaml out=exp/shakespeare-charrnn data=
+conf=egs/shakespeare/charrnn/conf/base.yaml out=exp/shakespeare-charrnn data=exp/shakespeare-charrnn/data
 . "$(dirname "$0")/../../variants.sh"
 text=$corpus; [ ! -d "$corpus" ] || text=$corpus/tinyshakespeare.txt
-[ -f "$text" ] || { echo "error: no text at '$text'; give --corpus FILE" >&2; exit 1; }
 
-if from 0 "training and evaluation"; then
-  variant . "task.train=$text" "task.valid=$text" "task.test=$text"
+if from 0 "data"; then
+  seqgen data prepare text --corpus "$text" --out "$data" --tokenizer characters
 fi
 
-if from 1 "a sample"; then
+if from 1 "training and evaluation"; then
+  variant . "task.data=$data"
+fi
+
+if from 2 "a sample"; then
   seqgen sample "$out" --prompt "ROMEO:" --length 300 --temperature 0.8
 fi
