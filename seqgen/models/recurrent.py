@@ -1,35 +1,38 @@
 """Recurrent language model: symbols in, distributions of the next symbol out.
 
-    e_t = E x_{t-1},    h^l_t = GRU_l(h^{l-1}_t, h^l_{t-1}),  h^0 = e,    y_t = W h^L_t + b
+    e_t = E x_{t-1},    h^l_t = cell_l(h^{l-1}_t, h^l_{t-1}),  h^0 = e,    y_t = W h^L_t + b
 
 Source: Mikolov et al., "Recurrent neural network based language model", Interspeech 2010; the gates are those of
-Cho et al., arXiv 1406.1078, with the reset gate after the product (:mod:`seqgen.nets.gru`).
+Cho et al., arXiv 1406.1078, with the reset gate after the product (:mod:`seqgen.nets.gru`), or of long short-term
+memory (:mod:`seqgen.nets.lstm`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
 from seqgen.errors import SeqgenError
 from seqgen.nets.gru import GRU
+from seqgen.nets.lstm import LSTM, LSTMState
 from seqgen.spec import StreamSpec
 from seqgen.stream.conditioning import Conditioning
 from seqgen.stream.contract import Streamable
 
-States = tuple[Tensor, ...]
+Cell = Literal["gru", "lstm"]
+States = tuple[Tensor | LSTMState, ...]
+CELLS: dict[Cell, type[GRU | LSTM]] = {"gru": GRU, "lstm": LSTM}
 
 
 class Recurrent(Streamable[States]):
     """The body of a recurrent language model: gated recurrent layers over embedded symbols.
 
     Shapes: int64 ``[B, T]`` (the symbol before each position) → ``[B, T, outputs]``; the state is one ``[B, hidden]``
-        for
-    each layer. Its inner activations are the layers' states.
+    for each layer, or two (hidden, cell) of long short-term memory. Its inner activations are what the layers give.
 
     Raises:
         SeqgenError: for sizes that make no network.
@@ -47,6 +50,7 @@ class Recurrent(Streamable[States]):
             vocab_size: size of the alphabet. outputs: numbers for each position (a logit per symbol: the alphabet's
                 size).
             hidden: width of each layer's state. layers: recurrent layers. embedding: channels of a symbol.
+            cell: ``gru``, gated recurrent, or ``lstm``, long short-term memory.
         """
 
         vocab_size: int
@@ -54,19 +58,21 @@ class Recurrent(Streamable[States]):
         hidden: int = 256
         layers: int = 1
         embedding: int = 64
+        cell: Cell = "gru"
 
     @classmethod
     def examples(cls) -> Iterable[Recurrent]:
-        return [cls(cls.Config(vocab_size=4, outputs=4, hidden=5, layers=layers, embedding=3)) for layers in (1, 2)]
+        sizes = cls.Config(vocab_size=4, outputs=4, hidden=5, embedding=3)
+        return [cls(sizes), cls(replace(sizes, layers=2)), cls(replace(sizes, layers=2, cell="lstm"))]
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         for name, value in vars(config).items():
-            if value < 1:
+            if name != "cell" and value < 1:
                 raise SeqgenError(f"recurrent: {name} is {value}", remedy="give 1 or more")
         self.embedding = nn.Embedding(config.vocab_size, config.embedding)
         widths = [config.embedding, *[config.hidden] * config.layers]
-        self.layers = nn.ModuleList(GRU(*pair) for pair in pairwise(widths))
+        self.layers = nn.ModuleList(CELLS[config.cell](*pair) for pair in pairwise(widths))
         self.out = nn.Linear(config.hidden, config.outputs)
         self.hidden = config.hidden
         self.spec = StreamSpec(in_dim=0, out_dim=config.outputs, context=None, vocab_size=config.vocab_size)
@@ -80,7 +86,7 @@ class Recurrent(Streamable[States]):
 
     @property
     def observed_dims(self) -> tuple[int, ...]:
-        """The layers' states."""
+        """What the layers give."""
         return (self.hidden,) * len(self.layers)
 
     def observe(
@@ -89,10 +95,10 @@ class Recurrent(Streamable[States]):
         h = self.embedding(x)  # [B, T, embedding]
         inside, after = [], []
         for layer, before in zip(self._layers(), state, strict=True):
-            h, last = layer.step(h, before)  # [B, T, hidden]
+            h, last = layer.step(h, before)  # type: ignore[arg-type]  # [B, T, hidden]
             inside.append(h)
             after.append(last)
         return self.out(h), tuple(after), inside
 
-    def _layers(self) -> list[GRU]:
+    def _layers(self) -> list[GRU | LSTM]:
         return list(self.layers)  # type: ignore[arg-type]

@@ -37,7 +37,14 @@ DATA = "data.yaml"
 _ELEMENTS = frozenset(
     f"facts.{name}"
     for name in (
-        "vocab_size", "shape", "symbols_per_sample", "start", "alphabet", "frames", "tokenizer", "source_tokenizer",
+        "vocab_size",
+        "shape",
+        "symbols_per_sample",
+        "start",
+        "alphabet",
+        "frames",
+        "tokenizer",
+        "source_tokenizer",
     )
 )
 
