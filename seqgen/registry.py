@@ -208,6 +208,9 @@ NETWORK_EXPORTERS = Registry(
         "wavenet": "seqgen.export.wavenet:WaveNetExporter",
         "wavenet-context": "seqgen.export.wavenet_context:ContextWaveNetExporter",
         "parallel-wavenet": "seqgen.export.parallel_wavenet:ParallelWaveNetExporter",
+        "recurrent": "seqgen.export.recurrent:RecurrentExporter",
+        "bytenet": "seqgen.export.bytenet:ByteNetExporter",
+        "bytenet-encoder": "seqgen.export.bytenet:ByteNetEncoderExporter",
     },
 )
 # The same of densities over symbols.
@@ -247,6 +250,7 @@ SYMBOL_RUNTIMES = Registry(
     "symbol runtime",
     "symbol_runtimes",
     {
+        "native": "seqgen.runtime.native_symbols:NativeSymbols",
         "onnx": "seqgen.runtime.onnx_symbols:OnnxSymbols",
         "torch": "seqgen.tasks.text.runtime:TorchSymbols",
     },

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import onnx
+from torch import nn
 
 from seqgen import registry
 from seqgen.audio.codec import Codec
@@ -18,7 +19,6 @@ from seqgen.generation.contract import Generator
 from seqgen.generation.gain import SPREAD, TYPICAL
 from seqgen.generation.vocoder import Vocoder
 from seqgen.registry import Registry
-from seqgen.stream.contract import Streamable
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,14 @@ class Placed:
     Attributes:
         network: what is exported. at: what the names of its weights begin with. state: of a fresh stream.
         gained: whether its samples are divided by a gain (:mod:`seqgen.generation.gain`).
+        start: the element before the first one.
     """
 
-    network: Streamable[Any]
+    network: nn.Module
     at: str
     state: Any = None
     gained: bool = False
+    start: float = 0
 
     def gain(self) -> list[Op]:
         """The op before the network's own, where there is a gain."""
@@ -90,7 +92,8 @@ class NetworkExporter(ABC):
     Registered in ``NETWORK_EXPORTERS`` under the network's name.
 
     Attributes:
-        op: its op. runs: what the engine runs of the kind, for a refusal of others. codecs: of what it makes.
+        op: its op. runs: what the engine runs of the kind, for a refusal of others. codecs: of the samples that it
+            makes; none where it makes symbols that stand alone.
     """
 
     op: ClassVar[str]
@@ -102,7 +105,7 @@ class NetworkExporter(ABC):
         """Whether the engine runs this one."""
 
     @abstractmethod
-    def described(self, placed: Placed, codec: Codec, layers: Callable[[], Network]) -> Op:
+    def described(self, placed: Placed, layers: Callable[[], Network]) -> Op:
         """The op; ``layers`` begins the ops of layers inside it that run at a lower rate."""
 
     @abstractmethod
@@ -126,7 +129,7 @@ def density_exporter(generator: Generator) -> DensityExporter:
     return made
 
 
-def network_exporter(network: Streamable[Any]) -> NetworkExporter | None:
+def network_exporter(network: nn.Module) -> NetworkExporter | None:
     """The exporter of a network, None where its kind has none."""
     kind = _registered(type(network), (registry.MODELS, registry.FLOWS), registry.NETWORK_EXPORTERS)
     made: NetworkExporter | None = None if kind is None else kind()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from seqgen.audio.codec import Codec, Float
+from seqgen.audio.codec import Float
 from seqgen.export.contract import Matrices, NetworkExporter, Placed
 from seqgen.export.network import Network, Op
 from seqgen.export.wavenet import joined, stack, stack_fits, stack_matrices
@@ -30,7 +30,7 @@ class ParallelWaveNetExporter(NetworkExporter):
         fit = (stack_fits(_network(flow)) and flow.floor >= LEAST_FLOOR for flow in flows)
         return len(flows) <= MOST_FLOWS and all(fit)
 
-    def described(self, placed: Placed, codec: Codec, layers: Callable[[], Network]) -> Op:
+    def described(self, placed: Placed, layers: Callable[[], Network]) -> Op:
         def one(index: int, flow: Any) -> Op:
             inside = stack(_network(flow), f"{placed.at}.flows.{index}.net.layers.1")
             return {"shift": flow.bias, "floor": flow.floor, **inside}

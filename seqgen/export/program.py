@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -96,11 +97,11 @@ def _ops(vocoder: Vocoder, net: FrameConditioner, state: Any) -> list[Op]:
     layers = functools.partial(Network, generator, state)
     conditioning = layers()
     conditioning.conditioner(net, density.conditioner_state(state))
-    placed: Placed = density.placed(generator, state)
+    placed: Placed = replace(density.placed(generator, state), start=codec.start)
     network, drawing = network_exporter(placed.network), _drawing(vocoder)
     assert network is not None
     assert drawing is not None
-    own = network.described(placed, codec, layers)
+    own = network.described(placed, layers)
     return [*conditioning.ops, *placed.gain(), own, *drawing, {"op": CODECS[type(codec)]}]
 
 

@@ -20,7 +20,9 @@ from seqgen import bundle, noise, registry
 from seqgen.bundle import Bundle
 from seqgen.distributions.categorical import Categorical
 from seqgen.errors import SeqgenError
+from seqgen.export import symbol_program
 from seqgen.export.symbol_graphs import export_graphs
+from seqgen.export.symbol_program import Source
 from seqgen.files.outputs import write_text
 from seqgen.generation.autoregressive import AutoRegressive
 from seqgen.generation.contract import Density
@@ -90,6 +92,10 @@ class SymbolExporter(ABC):
         """Golden sources ``source [B, S]`` with their ``lengths [B]``; by default none."""
         return {}
 
+    def source(self, density: Any) -> Source | None:
+        """What reads sources, for the native engine; by default nothing."""
+        return None
+
     def further_graphs(self, density: Any, directory: Path) -> None:
         """Write graphs beside those of the decoder; by default none."""
 
@@ -128,12 +134,22 @@ def exporter_for(density: Density) -> SymbolExporter:
     return made
 
 
-def write(density: Density, about: About, out: Path) -> Bundle:
+def write(
+    density: Density,
+    about: About,
+    out: Path,
+    precision: symbol_program.Precision = "float32",
+    *,
+    engine_only: bool = False,
+) -> Bundle:
     """Write a model as it stands as a bundle, golden vectors included.
 
+    ``precision`` is how the native engine holds the weights when the bundle is opened, where it can run the model. With
+    ``engine_only`` the bundle has what that engine reads and no more, its weights rounded to ``precision``.
+
     Raises:
-        SeqgenError: where ``out`` cannot be written, the density is one of which there are no graphs, or the tokenizer
-            has another number of symbols.
+        SeqgenError: where ``out`` cannot be written, the density is one of which there are no graphs, the tokenizer has
+            another number of symbols, or the engine cannot run what it is asked to.
     """
     exporter = exporter_for(density)
     density.eval()
@@ -144,6 +160,7 @@ def write(density: Density, about: About, out: Path) -> Bundle:
             f"a tokenizer of {about.tokenizer.vocab_size} symbols for a model of {size}",
             remedy="train the model on what this tokenizer makes",
         )
+    program = _program(exporter, density, generator, at, precision, engine_only)
     with torch.no_grad():
         state = generator.init_state(1)
 
@@ -153,11 +170,17 @@ def write(density: Density, about: About, out: Path) -> Bundle:
             if made is not None:
                 write_text(directory / name, written(made))
         parameters = {name: tensor.contiguous() for name, tensor in weights.of(density).items()}
-        save_file(parameters, directory / "weights.safetensors")
-        save_numpy({name: leaf.numpy().copy() for name, leaf in leaves(state)}, directory / "initial.safetensors")
-        export_graphs(generator, directory, at=at)
-        exporter.further_graphs(density, directory)
-        save_numpy(_golden(exporter, density, generator), directory / "golden.safetensors")
+        if not engine_only:
+            save_file(parameters, directory / "weights.safetensors")
+            save_numpy({name: leaf.numpy().copy() for name, leaf in leaves(state)}, directory / "initial.safetensors")
+            export_graphs(generator, directory, at=at)
+            exporter.further_graphs(density, directory)
+        golden = _golden(exporter, density, generator)
+        if program is not None:
+            alone = {name: tensor.numpy() for name, tensor in parameters.items()} if engine_only else None
+            symbol_program.write(program, directory, alone)
+            golden |= symbol_program.golden(directory, golden, precision) if precision != "float32" else {}
+        save_numpy(_compared(golden, precision) if engine_only else golden, directory / "golden.safetensors")
 
     versions = {"torch": torch.__version__, "platform": f"{platform.system()} {platform.machine()}"}
     manifest = exporter.manifest(
@@ -173,6 +196,36 @@ def write(density: Density, about: About, out: Path) -> Bundle:
         tokenizer_signature=about.tokenizer.signature,
     )
     return bundle.write(out, manifest, fill)
+
+
+def _program(
+    exporter: SymbolExporter,
+    density: Density,
+    generator: AutoRegressive,
+    at: str,
+    precision: symbol_program.Precision,
+    needed: bool,
+) -> dict[str, Any] | None:
+    """The native engine's program, where that runs the model.
+
+    Raises:
+        SeqgenError: where it does not, and is to hold rounded weights or is needed all the same.
+    """
+    source = exporter.source(density)
+    if symbol_program.runnable(generator, source):
+        return symbol_program.program(generator, at, source, precision)
+    if precision != "float32" or needed:
+        remedy = "leave out --engine-only" if needed else "export it in float32"
+        raise SeqgenError(f"the native engine cannot run {type(generator.body).__name__} over symbols", remedy=remedy)
+    return None
+
+
+def _compared(golden: dict[str, npt.NDArray[Any]], precision: str) -> dict[str, npt.NDArray[Any]]:
+    """Golden vectors that a bundle for the engine alone is compared with."""
+    suffix = "" if precision == "float32" else f".{precision}"
+    made = {f"{name}{suffix}" for name in ("logits", "drawn", "columns")}
+    kept = {"given", "uniforms", "source", "lengths", *made}
+    return {name: value for name, value in golden.items() if name in kept}
 
 
 @torch.no_grad()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from seqgen.audio.codec import Codec, Float, MuLaw8
+from seqgen.audio.codec import Float, MuLaw8
 from seqgen.export.contract import Matrices, NetworkExporter, Placed
 from seqgen.export.network import Network, Op
 from seqgen.models.wavenet import WaveNet
@@ -23,9 +23,9 @@ class WaveNetExporter(NetworkExporter):
     def fits(self, network: WaveNet) -> bool:
         return stack_fits(network)
 
-    def described(self, placed: Placed, codec: Codec, layers: Callable[[], Network]) -> Op:
+    def described(self, placed: Placed, layers: Callable[[], Network]) -> Op:
         assert isinstance(placed.network, WaveNet)
-        return {"op": self.op, **stack(placed.network, placed.at), "start": codec.start}
+        return {"op": self.op, **stack(placed.network, placed.at), "start": placed.start}
 
     def matrices(self, op: Op) -> Matrices:
         slow = op.get("context", {}).get("ops", [])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from seqgen.audio.codec import Codec
 from seqgen.export.contract import Placed
 from seqgen.export.network import Network, Op
 from seqgen.export.wavenet import WaveNetExporter, stack, stack_fits
@@ -21,10 +20,10 @@ class ContextWaveNetExporter(WaveNetExporter):
         context = network.context
         return context.down <= MOST_RATE and context.spec.in_dim <= MOST_CHANNELS and stack_fits(network.wavenet)
 
-    def described(self, placed: Placed, codec: Codec, layers: Callable[[], Network]) -> Op:
+    def described(self, placed: Placed, layers: Callable[[], Network]) -> Op:
         body, at, inside = placed.network, placed.at, layers()
         assert isinstance(body, ContextWaveNet)
         out = inside.layer(body.context.net, placed.state.context.net, "features")
         embedding = {} if body.embedding is None else {"embedding": f"{at}.embedding.weight"}
         context = {"rate": body.context.down, **embedding, "ops": inside.ops, "out": out}
-        return {"op": self.op, **stack(body.wavenet, f"{at}.wavenet"), "context": context, "start": codec.start}
+        return {"op": self.op, **stack(body.wavenet, f"{at}.wavenet"), "context": context, "start": placed.start}

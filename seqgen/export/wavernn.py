@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from seqgen.audio.codec import Bytes16, Codec
+from seqgen.audio.codec import Bytes16
 from seqgen.export.contract import Matrices, NetworkExporter, Placed
 from seqgen.export.network import Network, Op
 from seqgen.models.wavernn import SILENCE, WaveRNN, scale
@@ -23,7 +23,7 @@ class WaveRNNExporter(NetworkExporter):
     def fits(self, network: WaveRNN) -> bool:
         return True
 
-    def described(self, placed: Placed, codec: Codec, layers: Callable[[], Network]) -> Op:
+    def described(self, placed: Placed, layers: Callable[[], Network]) -> Op:
         body, at = placed.network, placed.at
         assert isinstance(body, WaveRNN)
         heads = [

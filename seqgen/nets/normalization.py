@@ -29,6 +29,8 @@ class Normalization(nn.Module):
     Shapes: ``[B, T, channels] → [B, T, channels]``.
     """
 
+    epsilon = _EPSILON
+
     def __init__(self, channels: int, *, groups: int = 1) -> None:
         super().__init__()
         self.groups = groups

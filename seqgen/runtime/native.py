@@ -83,6 +83,19 @@ class Call(ctypes.Structure):
     ]
 
 
+class Source(ctypes.Structure):
+    """``seqgen_source`` of seqgen_engine.h."""
+
+    _fields_ = [
+        ("struct_size", ctypes.c_size_t),
+        ("symbols", ctypes.c_void_p),
+        ("length", ctypes.c_int64),
+        ("columns", ctypes.c_void_p),
+        ("workspace", ctypes.c_void_p),
+        ("workspace_bytes", ctypes.c_size_t),
+    ]
+
+
 def library_path() -> Path:
     """Where the engine is: ``$SEQGEN_ENGINE``, beside this module, or where an editable install puts what it compiles.
 
@@ -139,6 +152,9 @@ def load_library(path: Path) -> ctypes.CDLL:
     library.seqgen_state_samples.argtypes = [handle, *blob, ctypes.c_int64, ctypes.POINTER(ctypes.c_int64), *message]
     library.seqgen_sample.argtypes = [handle, ctypes.c_void_p, *message]
     library.seqgen_step.argtypes = [handle, ctypes.c_void_p, *message]
+    sizes: list[Any] = [ctypes.POINTER(ctypes.c_int64), ctypes.POINTER(ctypes.c_size_t)]
+    library.seqgen_source_sizes.argtypes = [handle, ctypes.c_int64, *sizes, *message]
+    library.seqgen_encode.argtypes = [handle, ctypes.c_void_p, *message]
     return library
 
 
@@ -210,6 +226,35 @@ class Engine:
         made = np.empty(count, np.float32)
         self._uniforms(seed, stream, start, count, made.ctypes.data)
         return made
+
+    def columns(self, source: npt.NDArray[Any], lengths: npt.NDArray[Any]) -> Floats:
+        """Columns of sources ``[B, S]`` of these lengths, float32 ``[B, L, C]``, zero behind a source's own.
+
+        Raises:
+            SeqgenError: where nothing is translated, or a symbol is none of the alphabet's.
+        """
+        made = [self._encoded(np.ascontiguousarray(row[:length], np.int32)) for row, length in
+                zip(source, lengths, strict=True)]  # fmt: skip
+        columns = np.zeros((len(made), max((len(one) for one in made), default=0), self.info.channels), np.float32)
+        for row, one in zip(columns, made, strict=True):
+            row[: len(one)] = one
+        return columns
+
+    def _encoded(self, symbols: npt.NDArray[np.int32]) -> Floats:
+        count, needed = ctypes.c_int64(0), ctypes.c_size_t(0)
+        self.call("seqgen_source_sizes", self._handle, len(symbols), ctypes.byref(count), ctypes.byref(needed))
+        columns = np.empty((count.value, self.info.channels), np.float32)
+        workspace = np.empty(needed.value, np.uint8)
+        source = Source(
+            struct_size=ctypes.sizeof(Source),
+            symbols=symbols.ctypes.data,
+            length=len(symbols),
+            columns=columns.ctypes.data,
+            workspace=workspace.ctypes.data,
+            workspace_bytes=workspace.nbytes,
+        )
+        self.call("seqgen_encode", self._handle, ctypes.byref(source))
+        return columns
 
     def scoring(
         self, x: npt.NDArray[Any], params: Floats

@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from seqgen.manifest import TranslatorManifest
 from seqgen.runtime.contract import Floats
 from seqgen.runtime.symbols import SymbolRuntime
 from seqgen.runtime.verdict import FLIP_BOUND, PARAMS_TOLERANCE, Verdict
@@ -20,10 +21,11 @@ def replay_symbols(runtime: SymbolRuntime) -> Verdict:
     ``given [B, T]`` are scored, ``drawn [B, N]`` are made of ``uniforms [B, N]``; a translator conditions both on what
     it makes of ``source [B, S]``.
     """
-    golden = runtime.golden_vectors("logits", "drawn")
+    translates = isinstance(runtime.manifest, TranslatorManifest)
+    golden = runtime.golden_vectors("logits", "drawn", *(["columns"] if translates else []))
     given, uniforms = golden["given"], golden["uniforms"]
     state, error, cond = runtime.init(len(given)), 0.0, None
-    if "source" in golden:
+    if translates:
         made = runtime.columns(golden["source"], golden["lengths"])
         error = _distance(made, golden["columns"])
         cond = columns_for(made, max(given.shape[1], uniforms.shape[1]))

@@ -29,7 +29,7 @@ from tests.runtime.text_bundles import BODIES, LETTERS, component, density_of, e
 
 FILES = {
     "config.yaml", "weights.safetensors", "initial.safetensors", "step.onnx", "loop.onnx", "golden.safetensors",
-    "tokenizer.json",
+    "program.json", "tokenizer.json",
 }  # fmt: skip
 SIZE = LETTERS.vocab_size
 
@@ -181,7 +181,7 @@ def test_a_model_that_is_no_longer_itself_fails_its_golden_vectors(damaged: Path
     weights[name] = weights[name][::-1].copy()
     save_file(weights, damaged / "weights.safetensors")
     resign(damaged, lambda _: None)
-    with pytest.raises(SeqgenError, match="onnx does not reproduce the golden vectors"):
+    with pytest.raises(SeqgenError, match="does not reproduce the golden vectors"):
         check(damaged)
 
 

@@ -18,14 +18,9 @@ class Encoder {
 
     virtual int classes() const = 0;           // of a source's symbol
     virtual std::size_t channels() const = 0;  // of a column
-    virtual std::size_t blocks() const = 0;    // of weights, as a body has them
-    virtual std::size_t bytes() const = 0;
 
-    // Columns that a source of so many symbols has.
-    virtual std::int64_t columns(std::int64_t length) const = 0;
-
-    // Columns [columns(length)][channels] of a source whose symbols are all below `classes`. Null arrays where `memory`
-    // only counts.
+    // Columns [length][channels] of a source whose symbols are all below `classes`. Null arrays where `memory` only
+    // counts.
     virtual void run(const std::int32_t* symbols, std::int64_t length, float* columns, Workspace& memory) const = 0;
 };
 

@@ -1,7 +1,5 @@
 #include "bodies/table.hpp"
 
-#include <array>
-
 namespace seqgen {
 namespace {
 
@@ -11,7 +9,7 @@ constexpr BodyRow kBodies[] = {
     {"gru-stack", "nothing", false, make_gru_stack}, {"bytenet", "nothing", false, make_bytenet},
 };
 
-constexpr std::array<EncoderRow, 0> kEncoders = {};
+constexpr EncoderRow kEncoders[] = {{"bytenet-encoder", make_bytenet_encoder}};
 
 constexpr const char* kOneByOne = "a cell that draws sample by sample";
 constexpr DistributionRow kDistributions[] = {

@@ -194,8 +194,14 @@ const Encoder& encoder_for(const Model& model, std::int64_t length) {
     return *model.encoder;
 }
 
+// Columns of a source before they are unfolded, in the caller's workspace.
+float* folded(const Encoder& encoder, std::int64_t length, Workspace& memory) {
+    return memory.floats(static_cast<std::size_t>(length) * encoder.channels());
+}
+
 std::size_t encoder_workspace(const Encoder& encoder, std::int64_t length) {
     Workspace counted;
+    folded(encoder, length, counted);
     encoder.run(nullptr, length, nullptr, counted);
     return counted.size() + Workspace::kAlignment;
 }
@@ -207,14 +213,16 @@ void encode(const Model& model, const seqgen_source& source) {
         source.workspace != nullptr && source.workspace_bytes >= needed,
         "the workspace has " + std::to_string(source.workspace_bytes) + " bytes, expected " + std::to_string(needed));
     require(source.length == 0 || source.symbols != nullptr, "symbols is null");
-    require(encoder.columns(source.length) == 0 || source.columns != nullptr, "columns is null");
+    require(model.unfolding.positions(source.length) == 0 || source.columns != nullptr, "columns is null");
     for (std::int64_t i = 0; i < source.length; ++i) {
         require(source.symbols[i] >= 0 && source.symbols[i] < encoder.classes(),
                 "symbol " + std::to_string(source.symbols[i]) + " is none of the " + std::to_string(encoder.classes()) +
                     " of a source");
     }
     Workspace memory(source.workspace);
-    encoder.run(source.symbols, source.length, source.columns, memory);
+    float* columns = folded(encoder, source.length, memory);
+    if (source.length > 0) encoder.run(source.symbols, source.length, columns, memory);
+    model.unfolding.unfold(columns, source.length, encoder.channels(), source.columns);
 }
 
 }  // namespace
@@ -294,7 +302,7 @@ int32_t seqgen_source_sizes(seqgen_model model, int64_t length, int64_t* columns
         const seqgen::ModelReference borrowed(model);
         require(columns != nullptr && workspace_bytes != nullptr, "columns or workspace_bytes is null");
         const seqgen::Encoder& encoder = seqgen::encoder_for(*borrowed, length);
-        *columns = encoder.columns(length);
+        *columns = borrowed->unfolding.positions(length);
         *workspace_bytes = seqgen::encoder_workspace(encoder, length);
     });
 }

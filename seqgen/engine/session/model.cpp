@@ -130,6 +130,7 @@ BodySource Model::source(const Json& op, const Tensors& tensors, const std::stri
 void Model::load_encoder(const EncoderRow& row, const Json& op, const Tensors& tensors, const std::string& where) {
     expect(!speaks_ && !encoder && !body, where, "it stands once, before the decoder that takes its columns");
     encoder = row.make(source(op, tensors, where));
+    unfolding = Unfolding(op, where);
     expect(encoder->channels() == channels, where, "its columns have not as many 'channels' as the program says");
 }
 

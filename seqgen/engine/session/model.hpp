@@ -13,6 +13,7 @@
 #include "call/helper_thread.hpp"
 #include "layers/conditioner.hpp"
 #include "layers/prediction.hpp"
+#include "layers/unfolding.hpp"
 #include "seqgen_engine.h"
 
 namespace seqgen {
@@ -42,6 +43,7 @@ class Model {
     Conditioner::Value vector{0, 0};   // what the conditioner makes for a frame
     std::vector<float> weights;        // [hop] how far each sample lies from one frame's vector to the next
     std::unique_ptr<Encoder> encoder;  // of a translator
+    Unfolding unfolding;               // of its columns
     std::unique_ptr<Body> body;
     std::unique_ptr<Prediction> prediction;
     std::uint64_t signature = 0;
