@@ -210,7 +210,7 @@ NETWORK_EXPORTERS = Registry(
         "parallel-wavenet": "seqgen.export.parallel_wavenet:ParallelWaveNetExporter",
         "recurrent": "seqgen.export.recurrent:RecurrentExporter",
         "bytenet": "seqgen.export.bytenet:ByteNetExporter",
-        "bytenet-encoder": "seqgen.export.bytenet:ByteNetEncoderExporter",
+        "bytenet-encoder": "seqgen.export.bytenet_encoder:ByteNetEncoderExporter",
     },
 )
 # The same of densities over symbols.

@@ -1,4 +1,4 @@
-"""ByteNets as ops of the native engine: the decoder, and the encoder of a translator."""
+"""A ByteNet as an op of the native engine: embedding, residual blocks, head."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from typing import Any
 
 from torch import nn
 
-from seqgen.export.contract import Matrices, NetworkExporter, Placed
+from seqgen.export.contract import MOST_SYMBOLS, Matrices, NetworkExporter, Placed
 from seqgen.export.network import Network, Op
 from seqgen.models.bytenet import ByteNet
-from seqgen.models.bytenet_encoder import ByteNetEncoder
 from seqgen.nets.normalization import LayerNormalization
 from seqgen.nets.residual_blocks import MultiplicativeBlock, RectifiedBlock, ResidualBlock
 
@@ -30,49 +29,28 @@ class ByteNetExporter(NetworkExporter):
     codecs = ()
 
     def fits(self, network: ByteNet) -> bool:
-        return _layered(network) and network.spec.out_dim == network.spec.vocab_size
+        return layered(network) and network.spec.out_dim == network.spec.vocab_size <= MOST_SYMBOLS
 
     def described(self, placed: Placed, layers: Callable[[], Network]) -> Op:
         body = placed.network
         assert isinstance(body, ByteNet)
         head = {name: f"{placed.at}.{name}" for name in ("head", "head_bias", "out", "out_bias")}
-        return {"op": self.op, **_stack(body.blocks, placed.at), **head, "start": placed.start}
+        return {"op": self.op, **stack(body.blocks, placed.at), **head, "start": placed.start}
 
     def matrices(self, op: Op) -> Matrices:
         """Three of each block, and both of the head."""
-        return Matrices({op["head"]: 1, op["out"]: 1, **_inside(op)})
+        return Matrices({op["head"]: 1, op["out"]: 1, **inside(op)})
 
 
-class ByteNetEncoderExporter(NetworkExporter):
-    """The encoder of a translator."""
-
-    op = "bytenet-encoder"
-    runs = "ByteNet encoders"
-    codecs = ()
-
-    def fits(self, network: ByteNetEncoder) -> bool:
-        return _layered(network)
-
-    def described(self, placed: Placed, layers: Callable[[], Network]) -> Op:
-        body, at = placed.network, placed.at
-        assert isinstance(body, ByteNetEncoder)
-        norm = {f"norm_{part}": f"{at}.norm.{part}" for part in ("gain", "bias")}
-        return {"op": self.op, **_stack(body.blocks, at), **norm, "out": f"{at}.out", "out_bias": f"{at}.out_bias"}
-
-    def matrices(self, op: Op) -> Matrices:
-        """Three of each block, and the last one."""
-        return Matrices({op["out"]: 1, **_inside(op)})
-
-
-def _layered(network: nn.Module) -> bool:
+def layered(network: nn.Module) -> bool:
     """Whether every normalization is one of layers, whose statistics are the position's own."""
     norms = [part for name, part in network.named_modules() if name.rpartition(".")[2].endswith("norm")]
     return all(isinstance(part, LayerNormalization) for part in norms)
 
 
-def _stack(stack: nn.ModuleList, at: str) -> dict[str, Any]:
+def stack(made: nn.ModuleList, at: str) -> dict[str, Any]:
     """Embedding and blocks of a network whose weights' names begin with ``at``."""
-    blocks: list[ResidualBlock] = list(stack)  # type: ignore[arg-type]
+    blocks: list[ResidualBlock] = list(made)  # type: ignore[arg-type]
     form, own = _FORMS[type(blocks[0])]
     described = []
     for index, block in enumerate(blocks):
@@ -91,5 +69,6 @@ def _stack(stack: nn.ModuleList, at: str) -> dict[str, Any]:
     }
 
 
-def _inside(op: Op) -> dict[str, int]:
+def inside(op: Op) -> dict[str, int]:
+    """Matrices of the blocks."""
     return {block[kind]: 1 for block in op["blocks"] for kind in ("narrow", "taps", "widen")}

@@ -20,6 +20,9 @@ from seqgen.generation.gain import SPREAD, TYPICAL
 from seqgen.generation.vocoder import Vocoder
 from seqgen.registry import Registry
 
+MOST_SYMBOLS = 1 << 16
+"""Symbols of the largest alphabet that the native engine knows."""
+
 
 @dataclass(frozen=True)
 class Matrices:

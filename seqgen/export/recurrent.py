@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from seqgen.export.contract import Matrices, NetworkExporter, Placed
+from seqgen.export.contract import MOST_SYMBOLS, Matrices, NetworkExporter, Placed
 from seqgen.export.network import Network, Op
 from seqgen.models.recurrent import Recurrent
+from seqgen.nets.gru import GRU
 
 
 class RecurrentExporter(NetworkExporter):
     """Gated recurrent layers over symbols."""
 
     op = "gru-stack"
-    runs = "recurrent language models"
+    runs = "gated recurrent language models"
     codecs = ()
 
     def fits(self, network: Recurrent) -> bool:
-        return network.spec.out_dim == network.spec.vocab_size
+        gated = all(isinstance(layer, GRU) for layer in network.layers)
+        return gated and network.spec.out_dim == network.spec.vocab_size <= MOST_SYMBOLS
 
     def described(self, placed: Placed, layers: Callable[[], Network]) -> Op:
         at, body = placed.at, placed.network

@@ -65,7 +65,7 @@ def program(
 
     Example:
         >>> [op["op"] for op in program(density)["ops"]]              # doctest: +SKIP
-        ['bytenet', 'categorical', 'symbols']
+        ['gru-stack', 'categorical', 'symbols']
     """
     if not runnable(generator, source):
         raise SeqgenError(

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,17 @@ class Convolutional:
         return 2 * self.channels * self.translates
 
 
+@dataclass(frozen=True)
+class Source:
+    """Sizes of a random encoder, and its unfolding."""
+
+    channels: int
+    blocks: Convolutional
+    factor: float = 1.2
+    offset: float = 1.0
+    stretch: bool = False
+
+
 Model = Recurrent | Convolutional
 
 
@@ -71,6 +83,16 @@ def program(model: Model) -> Document:
     return _document(model, {"op": "bytenet", **_stack(model), **head, "start": 0})
 
 
+def with_source(model: Convolutional, source: Source) -> tuple[Document, dict[str, Array]]:
+    """The program of a translator, and its weights by name."""
+    document = program(model)
+    names = {name: f"source.{name}" for name in ("norm_gain", "norm_bias", "out", "out_bias")}
+    unfolding = {"factor": source.factor, "offset": source.offset, "stretch": int(source.stretch)}
+    encoder = {"op": "bytenet-encoder", **_stack(source.blocks, "source."), **names, **unfolding}
+    document["ops"].insert(0, encoder)
+    return document, tensors(model) | {f"source.{name}": value for name, value in source_tensors(source).items()}
+
+
 def _stack(model: Convolutional, at: str = "") -> Document:
     norms = ("inner", "output") if model.rectified else ("gates",)
     parts = ["narrow", "taps", "widen", "widen_bias"]
@@ -88,13 +110,7 @@ def _stack(model: Convolutional, at: str = "") -> Document:
 def tensors(model: Model, seed: int = 0) -> dict[str, Array]:
     """Its weights by name."""
     rng = np.random.default_rng(seed)
-
-    def matrix(rows: int, columns: int, scale: float = 1.0) -> Array:
-        return rng.normal(0, scale / np.sqrt(columns), (rows, columns)).astype(np.float32)
-
-    def vector(count: int, mean: float = 0.0) -> Array:
-        return rng.normal(mean, 0.3, count).astype(np.float32)
-
+    matrix, vector = _random(rng)
     if isinstance(model, Recurrent):
         width, made = model.embedding, {"embedding": rng.normal(0, 1, (model.classes, model.embedding)).astype("f4")}
         for layer in range(model.layers):
@@ -109,6 +125,29 @@ def tensors(model: Model, seed: int = 0) -> dict[str, Array]:
         "head": matrix(wide, wide), "head_bias": vector(wide),
         "out": matrix(model.classes, wide, 2.0), "out_bias": vector(model.classes),
     }  # fmt: skip
+
+
+def source_tensors(source: Source) -> dict[str, Array]:
+    """Weights of an encoder by name."""
+    matrix, vector = _random(np.random.default_rng(5))
+    wide = 2 * source.blocks.channels
+    return {
+        **blocks(source.blocks, matrix, vector),
+        "norm_gain": vector(wide, 1.0), "norm_bias": vector(wide),
+        "out": matrix(source.channels, wide), "out_bias": vector(source.channels),
+    }  # fmt: skip
+
+
+def _random(rng: np.random.Generator) -> tuple[Any, Any]:
+    """Matrices that keep the size of what they are multiplied with, and vectors."""
+
+    def matrix(rows: int, columns: int, scale: float = 1.0) -> Array:
+        return rng.normal(0, scale / np.sqrt(columns), (rows, columns)).astype(np.float32)
+
+    def vector(count: int, mean: float = 0.0) -> Array:
+        return rng.normal(mean, 0.3, count).astype(np.float32)
+
+    return matrix, vector
 
 
 def blocks(model: Convolutional, matrix: Any, vector: Any) -> dict[str, Array]:
@@ -166,6 +205,19 @@ def _recurrent(model: Recurrent, w: dict[str, Array], before: Array) -> Array:
             x = states[layer] = n + z * (h - n)
         made.append(w["out_weight"] @ x + w["out_bias"])
     return np.array(made)
+
+
+def columns(model: Source, x: Array) -> Array:
+    """Unfolded columns of one source, ``[S] → [positions, channels]``, float64."""
+    w = {name: value.astype(float) for name, value in source_tensors(model).items()}
+    net = model.blocks
+    a, side = w["embedding"][x], net.kernel // 2
+    for i, dilation in enumerate(net.dilations):
+        a = a + block(net, w, i, a, [(k - side) * dilation for k in range(net.kernel)])
+    made = np.maximum(norm(w, "norm", a), 0) @ w["out"].T + w["out_bias"]
+    count = math.ceil(model.factor * len(x) + model.offset - 1e-9)
+    places = [t * len(x) // count if model.stretch else t for t in range(count)]
+    return np.stack([made[place] if place < len(x) else np.zeros(made.shape[1]) for place in places])
 
 
 def norm(w: dict[str, Array], name: str, x: Array, parts: int = 1) -> Array:

@@ -20,6 +20,7 @@ class ByteNetEncoder final : public Encoder {
         channels_ = embedding_.width / 2;
         kernel_ = bytenet_kernel(parts, source.op);
         parts.expect(kernel_ % 2 == 1, "an even number of taps, which have no middle");
+        parts.expect(parts.name(source.op, "form") == "rectified", "blocks of another form than 'rectified'");
         blocks_ = bytenet_blocks(parts, source.op, channels_);
         epsilon_ = static_cast<float>(number(source.op, "epsilon", 1e-12, 1, source.where));
         norm_ = ByteNetNorm(parts, source.op, "norm_gain", "norm_bias", embedding_.width);

@@ -23,10 +23,12 @@ inline std::size_t masses(const Classes& c, float sharpness) {
 int draw_class(const Classes& c, float sharpness, float uniform) {
     constexpr std::size_t kTree = kSimdWidth * kSimdWidth;
     float* levels[8] = {c.scratch};  // 16^8 classes are more than any index reaches
+    std::size_t vectors[8];          // of each level
     int level = 0;
     for (std::size_t width = masses(c, sharpness); width > kSimdWidth; ++level) {
         const std::size_t whole = (width + kTree - 1) / kTree * kTree;
         float *sums = levels[level], *above = sums + whole;
+        vectors[level] = whole / kSimdWidth;
         for (std::size_t at = width; at < whole; at += kSimdWidth) store(sums + at, splat(0.0f));
         for (std::size_t at = 0; at < whole; at += kTree) store(above + at / kSimdWidth, sums_of_16(sums + at));
         levels[level + 1] = above;
@@ -42,7 +44,8 @@ int draw_class(const Classes& c, float sharpness, float uniform) {
         place += static_cast<std::size_t>(here);
         if (level == 0) break;
         before = here == 0 ? before : inside[here - 1];
-        place *= kSimdWidth;
+        // Numbers that are none, and uniform ones of 1 or more, lead beyond all sums.
+        place = (place < vectors[level - 1] ? place : vectors[level - 1] - 1) * kSimdWidth;
         store(inside, add(cumulated(load(levels[level - 1] + place)), splat(before)));
     }
     // Sums of the same numbers in another order may end a little lower: the last class is what remains.
