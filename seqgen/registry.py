@@ -81,6 +81,7 @@ TASKS = Registry(
         "vocoder": "seqgen.tasks.vocoder.task:Vocoding",
         "text": "seqgen.tasks.text.task:Text",
         "pairs": "seqgen.tasks.pairs.task:Pairs",
+        "translation": "seqgen.tasks.translation.task:Translation",
         "grammar": "seqgen.tasks.processes.grammar:Grammar",
         "seasonal": "seqgen.tasks.processes.seasonal:SeasonalSymbols",
         "tuned-resonance": "seqgen.tasks.processes.tuned_resonance:TunedResonance",

@@ -47,6 +47,7 @@ def add_parsers(commands: Any) -> None:
     )
     command.add_argument("--temperature", type=float, default=1.0)
     command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--beam", type=int, default=0, help="of a translation's search (default: as the run says)")
     runtime = command.add_argument(
         "--runtime", default="", help="of a bundle: native, onnx or torch (default: the fastest)"
     )
@@ -79,6 +80,7 @@ def run_eval(given: argparse.Namespace) -> int:
         likelihood_only=given.likelihood_only,
         keep=given.keep,
         judges=tuple(given.judges),
+        beam=given.beam,
     )
     task.require_heeded(options)
     target = given.report or (None if is_bundle(given.path) else given.path / "eval.json")
@@ -96,10 +98,10 @@ def _require_sensible(given: argparse.Namespace) -> None:
     """Refuse now what would otherwise fail, or mean nothing, after minutes of sampling."""
     from seqgen.errors import SeqgenError
 
-    if not 0 <= given.temperature <= 2 or given.examples < 0:
+    if not 0 <= given.temperature <= 2 or min(given.examples, given.beam) < 0:
         raise SeqgenError(
-            f"--temperature {given.temperature:g}, --examples {given.examples}",
-            remedy="give a temperature from 0 to 2 and a number of examples that is not negative",
+            f"--temperature {given.temperature:g}, --examples {given.examples}, --beam {given.beam}",
+            remedy="give a temperature from 0 to 2, and numbers of examples and of a beam that are not negative",
         )
     if given.keep is not None:
         given.keep.mkdir(parents=True, exist_ok=True)

@@ -37,6 +37,7 @@ def add_parsers(commands: Any) -> None:
     command.add_argument("--length", type=int, default=0, help="characters, symbols or samples to make (default: 400)")
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--temperature", type=float, default=1.0, help="below 1: less noise, less life")
+    command.add_argument("--beam", type=int, default=0, help="of a translation's search; nothing is drawn then")
     runtime = command.add_argument(
         "--runtime", default="", help="of a voice: native, onnx or torch (default: the fastest)"
     )
@@ -50,10 +51,10 @@ def run_sample(given: argparse.Namespace) -> int:
     from seqgen.errors import SeqgenError
     from seqgen.tasks.contract import Sampling
 
-    if not 0 <= given.temperature <= 2 or given.length < 0:
+    if not 0 <= given.temperature <= 2 or min(given.length, given.beam) < 0:
         raise SeqgenError(
-            f"--temperature {given.temperature:g}, --length {given.length}",
-            remedy="give a temperature from 0 to 2 and a length that is not negative",
+            f"--temperature {given.temperature:g}, --length {given.length}, --beam {given.beam}",
+            remedy="give a temperature from 0 to 2, a length and a beam that are not negative",
         )
     task, system = opened(given.path, given.runtime, objective=False)
     began = time.perf_counter()
@@ -66,6 +67,7 @@ def run_sample(given: argparse.Namespace) -> int:
         temperature=given.temperature,
         seed=given.seed,
         runtime=given.runtime,
+        beam=given.beam,
     )
     task.require_heeded(options)
     said = task.sample(system, options)

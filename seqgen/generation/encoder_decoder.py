@@ -122,6 +122,7 @@ class EncoderDecoder(Density):
     def examples(cls) -> Iterator[DensityExample]:
         generator = torch.Generator().manual_seed(0)
         sources = Sources(torch.randint(5, (2, 6), generator=generator), torch.tensor([6, 3]))
+        yield DensityExample(translator(5, 3), torch.tensor([[0, 2, 1, 1], [2, 2, 0, 1]]), sources, torch.arange(3))
         for index, body in enumerate(examples.networks(registry.MODELS)):
             spec = body.spec
             width = spec.memory_dim or spec.cond_dim
@@ -193,6 +194,12 @@ class EncoderDecoder(Density):
         state, columns = self.begin(_given(cond))
         values, _ = self.decoder.generate(u, state, fitted(columns, u.shape[1]), temperature)
         return values
+
+
+def translator(source_symbols: int, symbols: int) -> EncoderDecoder:
+    """A small density of targets given sources with fresh weights, for the laws of what needs one."""
+    encoder = examples.SmallEncoder(vocab_size=source_symbols, out_dim=4)
+    return EncoderDecoder(encoder, examples.SmallBody(vocab_size=symbols, cond_dim=4), Unfolding())
 
 
 def fitted(columns: Tensor | None, positions: int) -> Tensor | None:

@@ -21,7 +21,7 @@ from seqgen.nets.layers import Dense, Embedding
 from seqgen.registry import Registry
 from seqgen.spec import Facts, FeatureSpec, StreamSpec
 from seqgen.stream.combinators import Serial
-from seqgen.stream.conditioning import Frames
+from seqgen.stream.conditioning import Conditioning, Frames
 from seqgen.stream.contract import Streamable
 
 CONDITIONER = Component("frames", {"channels": 4, "blocks": 1, "look_ahead": 1})
@@ -55,6 +55,25 @@ class SmallEncoder(Encoder):
         real = inside(lengths, symbols.shape[1])[..., None]  # [B, S, 1]
         made = self.convolution((self.table(symbols) * real).transpose(1, 2)).transpose(1, 2)
         return made * real
+
+
+class SmallBody(Streamable[torch.Tensor]):
+    """A small recurrent body over symbols that is conditioned on columns."""
+
+    def __init__(self, *, vocab_size: int, cond_dim: int) -> None:
+        super().__init__()
+        self.table, self.columns = nn.Embedding(vocab_size, 4), nn.Linear(cond_dim, 4)
+        self.layer, self.out = GRU(4, 6), nn.Linear(6, vocab_size)
+        self.spec = StreamSpec(in_dim=0, out_dim=vocab_size, cond_dim=cond_dim, context=None, vocab_size=vocab_size)
+
+    def init_state(self, batch: int, memory: Any = None) -> torch.Tensor:
+        return self.layer.init_state(batch)
+
+    def step(
+        self, x: torch.Tensor, state: torch.Tensor, cond: Conditioning | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        h, after = self.layer.step(self.table(x) + self.columns(cond), state)
+        return self.out(h), after
 
 
 def facts(spec: StreamSpec) -> Facts:

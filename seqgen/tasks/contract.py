@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, final
@@ -56,6 +56,7 @@ class Evaluation:
             run says).
         temperature, seed: of what is sampled. likelihood_only: nothing is sampled.
         keep: directory for what was sampled. judges: names of those who judge it (:mod:`seqgen.metrics.judges`).
+        beam: sequences that decoding follows side by side (0: as the run says).
     """
 
     data: Path | None = None
@@ -65,6 +66,7 @@ class Evaluation:
     likelihood_only: bool = False
     keep: Path | None = None
     judges: tuple[str, ...] = ()
+    beam: int = 0
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ class Sampling:
         speaker: whose voice. prompt: text to go on from.
         length: elements to make (0: 400). temperature, seed: of the noise.
         runtime: what executes a voice (by default the fastest there is).
+        beam: sequences that decoding follows side by side (0: what is made is drawn).
     """
 
     given: Path | None = None
@@ -86,11 +89,30 @@ class Sampling:
     temperature: float = 1.0
     seed: int = 0
     runtime: str = ""
+    beam: int = 0
 
     @property
     def elements(self) -> int:
         """Elements to make, as many as usual where no length is given."""
         return self.length or _LENGTH
+
+
+@dataclass(frozen=True)
+class Translating:
+    """Options of translating.
+
+    Attributes:
+        beam: sequences that decoding follows side by side (0: as the run says). normalization: how far a target's
+            length is allowed for in its score (``None``: as the run says). longest: symbols of the longest target (0:
+            as the run says).
+        temperature, seed: of what is drawn (temperature 0: nothing is).
+    """
+
+    beam: int = 0
+    normalization: float | None = None
+    longest: int = 0
+    temperature: float = 0.0
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -238,6 +260,16 @@ class Task(ABC):
             SeqgenError: where the task has nothing to sample.
         """
         raise self._cannot("has nothing to sample")
+
+    def translate(
+        self, system: System, given: Iterable[bytes], say: Callable[[str], object], options: Translating
+    ) -> str:
+        """Translate lines, and pass on what is made as it is made; returns a line that says what was done.
+
+        Raises:
+            SeqgenError: where the task translates nothing, and at the end for lines that could not be translated.
+        """
+        raise self._cannot("translates nothing")
 
     def export(self, system: System, out: Path, options: Exporting) -> Bundle:
         """Write a bundle.
