@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from seqgen import completion
-from seqgen.cli import data_text
+from seqgen.cli import data_pairs, data_text
 from seqgen.data import checks, directory
 from seqgen.data.corpora import Demo, Folder
 from seqgen.data.corpus import Corpus
@@ -52,6 +52,7 @@ corpora:
             --columns explain, gives transcripts and speakers
 """
     + data_text.HELP
+    + data_pairs.HELP
     + """
 Whatever is left out is named and counted, recordings of `folder` that cannot be read among it. What is held out of
 `folder` follows from each recording's own path, or its sentence: adding recordings moves none. OUT/recordings.jsonl
@@ -84,7 +85,7 @@ end a little late) and says so line by line; what is unusable is left out and ke
 the tables as they were in DIR/.backup.
 """
 _MOST_LINES = 20
-_NAMES = (*CORPORA, data_text.NAME)
+_NAMES = (*CORPORA, data_text.NAME, data_pairs.NAME)
 _STATS = "Describe data directories: utterances, speakers, rates, durations."
 _STATS_EXAMPLES = """\
 examples:
@@ -158,11 +159,14 @@ def _add_prepare(parser: argparse.ArgumentParser) -> None:
         "--hold-out", choices=("sentence", "speaker"), help="what is never in two splits (default: sentence)"
     )
     data_text.add_options(parser)
+    data_pairs.add_options(parser)
     parser.set_defaults(run=run_prepare)
 
 
 def _corpus(args: argparse.Namespace) -> Corpus:
     cls = CORPORA.load(args.name)
+    if foreign := data_pairs.given(args):
+        raise SeqgenError(f"{foreign[0]} does not apply to {args.name}", remedy="it is for the corpus `pairs`")
     names = ("valid", "test", "hold_out", "columns")
     given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     if foreign := data_text.given(args):
@@ -224,6 +228,8 @@ def run_prepare(args: argparse.Namespace) -> int:
     """Prepare one corpus; returns the exit status."""
     if args.name == data_text.NAME:
         return data_text.run_prepare(args)
+    if args.name == data_pairs.NAME:
+        return data_pairs.run(args)
     corpus = _corpus(args)
     lines: list[str] = []
     try:

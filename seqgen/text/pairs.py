@@ -24,7 +24,7 @@ from seqgen.text.tokenizer import Tokenizer
 
 TABLE, SOURCE, TARGET = "pairs.tsv", "source.json", "target.json"
 SPLITS = ("train", "valid", "test")
-_MOST = 5  # problems that a refusal names
+_MOST = 6  # lines that a refusal names
 _LONGEST = 1_000_000  # bytes of a line; a longer one is no line of a table
 _GZIP = b"\x1f\x8b"
 
@@ -72,21 +72,22 @@ def read(path: Path) -> list[Pair]:
     """Pairs of a table, plain or gzipped, in its order.
 
     Raises:
-        SeqgenError: where it cannot be read or is empty; for lines that are no pair, each as ``file:line: what is
-            wrong``, the first of them.
+        SeqgenError: where it cannot be read or is empty; for lines that are no pair, ``file:line: what is wrong`` of
+            the first one, and the numbers of some others.
     """
-    pairs, problems, found = [], [], 0
+    pairs: list[Pair] = []
+    problems: list[tuple[int, str]] = []
     for number, line in enumerate(_lines(path), 1):
         problem, pair = _parsed(line)
         if pair is not None:
             pairs.append(pair)
-            continue
-        found += 1
-        if found <= _MOST:
-            problems.append(f"{path}:{number}: {problem}")
-    if found:
-        more = [f"… and {found - _MOST} more"] if found > _MOST else []
-        raise SeqgenError("\n".join([*problems, *more]), remedy="write source<TAB>target lines in UTF-8")
+        else:
+            problems.append((number, problem))
+    if problems:
+        number, problem = problems[0]
+        others = ", ".join(str(other) for other, _ in problems[1:_MOST]) + (", …" if len(problems) > _MOST else "")
+        more = f" (and {len(problems) - 1:,} more, in lines {others})" if len(problems) > 1 else ""
+        raise SeqgenError(f"{path}:{number}: {problem}{more}", remedy="write source<TAB>target lines in UTF-8")
     if not pairs:
         raise SeqgenError(f"{path} has no pairs", remedy="give a table of source<TAB>target lines")
     return pairs
@@ -155,8 +156,7 @@ def prepare(corpus: Path, out: Path, how: Preparation) -> dict[str, int]:
     targets = [target for pair in parts["train"] for target in pair.targets]
     target = _learn(how.target, targets, how.target_vocabulary, stop=True)
     require_stop(target, how.target)
-    counts = {}
-    left_out = 0
+    counts, left_out = {}, 0
     with replacing_folder(out, kind="a data directory of pairs", may_replace=_is_ours) as work:
         for name, pairs in parts.items():
             kept = [pair for one in pairs if (pair := _short(one, source, target, how.longest)) is not None]

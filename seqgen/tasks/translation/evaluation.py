@@ -7,9 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
+from seqgen.generation.encoder_decoder import EncoderDecoder
 from seqgen.metrics import sequences
 from seqgen.tasks.table import Figure, ratio
+from seqgen.tasks.translation.batches import EncodedPairs
 from seqgen.tasks.translation.translator import Translator
 from seqgen.text.pairs import Pair
 from seqgen.text.tokenizer import Tokenizer
@@ -49,6 +52,17 @@ def judged(translator: Translator, pairs: Sequence[Pair], ignoring: str, overlap
         found = sequences.overlap(name, texts, [pair.targets for pair in pairs])
         figures[name] = Figure(found.value, found.half_width)
     return Judgement(figures, examples)
+
+
+def expected(model: EncoderDecoder, pairs: EncodedPairs) -> Figure | None:
+    """Share of targets that are no longer than is expected of their sources, stop symbols included; ``None`` where
+    nothing is expected."""
+    if model.attends:
+        return None
+    sources = torch.tensor([len(pairs.sources[owner]) for owner in pairs.owner.tolist()])
+    targets = torch.tensor([len(target) for target in pairs.targets])
+    within = (targets <= model.unfolding.expected(sources)).double().numpy() * 100
+    return ratio(within, np.ones(len(within)), _PERCENT)
 
 
 def decoded(translator: Translator, pairs: Sequence[Pair]) -> list[list[int]]:

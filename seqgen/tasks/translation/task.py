@@ -176,32 +176,30 @@ class Translation(Task):
         place = Path(self.config.data) / "test" if options.data is None else options.data
         table = place if place.is_file() else place / tables.TABLE
         pairs = tables.read(table)[: options.limit or None]
-        found = Gathered()
-        for index, batch in enumerate(self._batches(pairs).whole()):
+        batches, found = self._batches(pairs), Gathered()
+        for index, batch in enumerate(batches.whole()):
             key = Key(self.run.train.seed, _EVALUATION + index)
             found.add(system.objective.measure(batch, key, index), batch.ids)
-        figures, examples = dict(found.figures), dict(found.examples)
-        unit = self.facts.unit
+        figures, examples, unit = dict(found.figures), dict(found.examples), self.facts.unit
         if (bits := figures.get(f"bits_per_{unit}")) is not None:
             figures[f"nats_per_{unit}"] = Figure(bits.value * math.log(2), bits.half_width * math.log(2))
         how = replace(self.config.decoding(), beam=options.beam or self.config.beam)
         generator = system.networks.get("generator")
         if isinstance(generator, EncoderDecoder) and not options.likelihood_only:
-            judged = evaluation.judged(
-                Translator(generator, *self.tokenizers, how), pairs, self.config.ignoring, self.config.overlap
-            )
-            figures |= judged.figures
-            examples |= judged.examples
-        targets = sum(len(pair.targets) for pair in pairs)
+            made = Translator(generator, *self.tokenizers, how)
+            judged = evaluation.judged(made, pairs, self.config.ignoring, self.config.overlap)
+            figures, examples = figures | judged.figures, examples | judged.examples
+            if (expected := evaluation.expected(generator, batches.pairs)) is not None:
+                figures["within_expected_length"] = expected
         return Table(
-            title=f"{len(pairs):,} sources with {targets:,} targets, checkpoint {system.label}",
+            title=f"{len(pairs):,} sources with {len(batches.pairs):,} targets, checkpoint {system.label}",
             figures=figures,
             record={
                 "config_digest": configs.digest(self.run),
                 "checkpoint": system.label,
                 "data": str(table),
                 "sources": len(pairs),
-                "targets": targets,
+                "targets": len(batches.pairs),
                 "beam": how.beam,
                 "normalization": how.normalization,
             },
