@@ -371,13 +371,16 @@ def digest(value: Any) -> str:
 
 
 def set_apart(value: Any) -> dict[str, Any]:
-    """:func:`plain` without those fields marked ``metadata={"later": True}`` that are at their default."""
+    """:func:`plain` without those fields marked ``metadata={"later": True}`` that are at their default, also in
+    sections of it."""
     settings: dict[str, Any] = plain(value)
     for one in dataclasses.fields(value):
-        factory = one.default_factory
+        factory, given = one.default_factory, getattr(value, one.name)
         default = one.default if factory is dataclasses.MISSING else factory()
-        if one.metadata.get("later") and getattr(value, one.name) == default:
+        if one.metadata.get("later") and given == default:
             del settings[one.name]
+        elif dataclasses.is_dataclass(given) and not isinstance(given, Component):
+            settings[one.name] = set_apart(given)
     return settings
 
 

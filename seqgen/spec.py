@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from seqgen.config import Component
 from seqgen.errors import SeqgenError
@@ -42,7 +42,7 @@ class StreamSpec:
     cond_every: int = 1
     vocab_size: int = 0
     block: int = 1
-    memory_dim: int = 0
+    memory_dim: int = field(default=0, metadata={"later": True})
 
     def outputs(self, start: int, stop: int) -> tuple[int, int]:
         """Output positions ``[first, last)`` made by input positions ``[start, stop)`` of one stream."""

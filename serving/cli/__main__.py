@@ -1,4 +1,4 @@
-"""``seqgen-serve``: stream voices over HTTP and WebSocket, or vocode one file."""
+"""``seqgen-serve``: stream voices and texts over HTTP and WebSocket, or one of them without a server."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from seqgen.command import entry
 from seqgen.errors import SeqgenError
 
 _ABOUT = """\
-Stream seqgen voices from a CPU, without PyTorch.
+Stream seqgen voices and texts from a CPU, without PyTorch.
 
-A voice is a bundle made by `seqgen export`. `vocode` turns one recording (or a file of log-mel features) into the
-voice's sound and back into audio; `serve` does the same for many listeners over HTTP and WebSocket."""
+A voice or text model is a bundle made by `seqgen export`. `vocode` turns one recording (or a file of log-mel features)
+into the voice's sound and back into audio, `complete` goes on with a text by a language model or translates it; `serve`
+does both for many over HTTP and WebSocket."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,10 +39,12 @@ def parser() -> argparse.ArgumentParser:
     from serving.cli import bench, doctor, keys, serve, vocode, voices
     from serving.cli.options import FileParser
     from serving.client import health
+    from serving.completions import command
 
     known = {
         "serve": ("stream voices to many listeners", serve),
         "vocode": ("vocode one file", vocode),
+        "complete": ("go on with one text, or translate it", command),
         "voices": ("install, verify, list and remove voices", voices),
         "keys": ("make and remove API keys", keys),
         "doctor": ("check this machine, the voices and the port", doctor),

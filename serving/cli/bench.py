@@ -12,10 +12,12 @@ EXAMPLES = """\
 examples:
   seqgen-serve bench --preset NAME --streams 16 --seconds 60
   seqgen-serve bench --voice exp/voice --streams 4 --seconds 10 --json
+  seqgen-serve bench --model exp/lm --streams 16
 
 A server is started in a process of its own. Each listener sends features a second ahead of their time, plays what
 comes in real time, beginning 40 ms after the first of it, and counts an under-run whenever it has nothing left in the
-middle of an utterance (5 s each)."""
+middle of an utterance (5 s each). A text model's readers ask for text after text, 512 symbols each, as fast as it is
+made."""
 
 
 def options(bench: argparse.ArgumentParser) -> None:

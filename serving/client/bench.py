@@ -1,4 +1,4 @@
-"""Load test of a server: listeners in real time over real sockets, what they hear, and what it costs."""
+"""Load test of a server: listeners in real time or readers over real sockets, what they get, and what it costs."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from seqgen.errors import SeqgenError
+from serving.completions.load import ReaderReport, run_readers
 from serving.scheduling.playback import PREBUFFER
 
 UTTERANCE = 5.0
@@ -78,11 +80,7 @@ class BenchTarget:
         Raises:
             SeqgenError: where it does not answer or has no such voice.
         """
-        try:
-            with urllib.request.urlopen(f"{url}/v1/audio/voices", timeout=10) as answer:
-                rows = json.load(answer)["voices"]
-        except (OSError, ValueError, KeyError) as error:
-            raise SeqgenError(f"{url}: no seqgen-serve answers there ({error})", remedy="start one first") from None
+        rows = _listed(url, "/v1/audio/voices", "voices")
         row = next((row for row in rows if voice in (None, row["id"])), None)
         if row is None:
             raise SeqgenError(f"{url}: no voice '{voice}'", remedy=f"voices: {', '.join(row['id'] for row in rows)}")
@@ -90,6 +88,20 @@ class BenchTarget:
         return BenchTarget(
             url, row["id"], row["sample_rate"], row["feature_signature"], row["hop"], row["bands"], speaker
         )
+
+
+def _listed(url: str, path: str, key: str) -> list[dict[str, Any]]:
+    """Rows of a server's list.
+
+    Raises:
+        SeqgenError: where it does not answer.
+    """
+    try:
+        with urllib.request.urlopen(url + path, timeout=10) as answer:
+            rows: list[dict[str, Any]] = json.load(answer)[key]
+            return rows
+    except (OSError, ValueError, KeyError) as error:
+        raise SeqgenError(f"{url}: no seqgen-serve answers there ({error})", remedy="start one first") from None
 
 
 async def listen(target: BenchTarget, number: int, until: float, heard: ListenerReport) -> None:
@@ -215,32 +227,43 @@ def _children(process: int) -> list[int]:
 def run(arguments: tuple[str, ...], *, streams: int, seconds: float) -> dict[str, Any]:
     """Figures of a server with such options under load: it is started, listened to and stopped."""
     with server(*arguments) as (process, url):
-        target = BenchTarget.of(url)
-        run_listeners(target, 1, 1.0)  # what is set up lazily is not the listeners' business
+        name, load = _load(url)
+        load(1, 1.0)  # what is set up lazily is not the listeners' business
         before, began = ProcessUsage.of(process.pid), time.monotonic()
-        heard, wall, after = _watched(target, streams, seconds, process.pid, began)
+        got, wall, after = _watched(partial(load, streams, seconds), seconds, process.pid, began)
     grown = sum(after.proportional) - sum(before.proportional)
     return (
-        {"voice": target.voice, "streams": streams, "seconds": seconds}
-        | report(heard)
+        {"voice": name, "streams": streams, "seconds": seconds}
+        | (got.figures() if isinstance(got, ReaderReport) else report(got))
         | {
             "cpu_percent": round(100 * (after.seconds - before.seconds) / wall, 1),
             "rss_mb": round(after.resident / 2**20, 1),
             "pss_mb": round(sum(after.proportional) / 2**20, 1),
             "pss_mb_each": [round(size / 2**20, 1) for size in after.proportional],
             "pss_mb_before": round(sum(before.proportional) / 2**20, 1),
-            "per_stream_mb": round(grown / 2**20 / max(1, streams - heard.refused), 3),
+            "per_stream_mb": round(grown / 2**20 / max(1, streams - got.refused), 3),
         }
     )
 
 
+def _load(url: str) -> tuple[str, Callable[[int, float], ListenerReport | ReaderReport]]:
+    """Name of the first voice of a server, and its listeners; or where it has none, of its first text model."""
+    if _listed(url, "/v1/audio/voices", "voices"):
+        target = BenchTarget.of(url)
+        return target.voice, partial(run_listeners, target)
+    rows = _listed(url, "/v1/models", "data")
+    if not rows:
+        raise SeqgenError(f"{url}: there is nothing to measure", remedy="give a voice or a text model")
+    return rows[0]["id"], partial(run_readers, url, rows[0]["id"])
+
+
 def _watched(
-    target: BenchTarget, streams: int, seconds: float, pid: int, began: float
-) -> tuple[ListenerReport, float, ProcessUsage]:
+    load: Callable[[], ListenerReport | ReaderReport], seconds: float, pid: int, began: float
+) -> tuple[ListenerReport | ReaderReport, float, ProcessUsage]:
     """Measurements of the load, with the server looked at shortly before it ends, while everybody still listens."""
 
-    async def both() -> tuple[ListenerReport, float, ProcessUsage]:
-        listening = asyncio.create_task(asyncio.to_thread(run_listeners, target, streams, seconds))
+    async def both() -> tuple[ListenerReport | ReaderReport, float, ProcessUsage]:
+        listening = asyncio.create_task(asyncio.to_thread(load))
         await asyncio.sleep(max(0.5, seconds - 0.5))
         wall, usage = time.monotonic() - began, ProcessUsage.of(pid)
         return await listening, wall, usage

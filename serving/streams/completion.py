@@ -7,12 +7,13 @@ of the prompt and those that were drawn.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from seqgen.errors import SeqgenError
 from serving.streams.continuation import Continuation, Piece, record
-from serving.streams.contract import ServedModel, Shape, Step, StreamPipeline, StreamRequest
+from serving.streams.contract import ModelFailure, ServedModel, Shape, Step, StreamPipeline, StreamRequest
 from serving.streams.decoding import Decode
 from serving.streams.text import Passage, TextModel, TextSettings, TextStream, require_text
 
@@ -39,6 +40,11 @@ class TextRequest(StreamRequest):
 
     def check(self, model: ServedModel) -> None:
         require_text(model).check(self.settings)
+        if self.longest < 0 or not all(self.stops):
+            raise SeqgenError(
+                f"{self.longest} symbols and the stop sequences {list(self.stops)} cannot be asked for",
+                remedy="give 0 symbols or more, and no stop sequence without a character",
+            )
 
     def pipeline(self, model: ServedModel, decode: Decode) -> TextPipeline:
         return TextPipeline(require_text(model), self)
@@ -132,3 +138,23 @@ class TextPipeline(StreamPipeline):
             return b""
         fields = {"text": text, "logprobs": record(piece.scores) if piece.scores else None, **end}
         return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+
+
+def completed(model: TextModel, request: TextRequest, prompt: bytes) -> Iterator[dict[str, Any]]:
+    """Lines of a whole stream, each made when it is asked for.
+
+    Raises:
+        SeqgenError: where the prompt is at fault. ModelFailure: where the model is.
+    """
+    pipeline, size = TextPipeline(model, request), iter(model.sizes[:-2])
+    pipeline.push(prompt)
+    pipeline.finish()
+    wanted = 1
+    while (shape := pipeline.shape(wanted)) is not None and (step := pipeline.step(shape, wanted)) is not None:
+        (made,) = model.advance([step])
+        if isinstance(made, ModelFailure):
+            raise made
+        if line := pipeline.encode(made):
+            yield json.loads(line)
+        wanted = next(size, wanted)
+    yield json.loads(pipeline.ending())

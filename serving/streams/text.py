@@ -84,10 +84,12 @@ class TextModel(ServedModel):
     """Language model or translator of one bundle.
 
     Args:
-        bundle: its manifest says what it is. runtime: what runs it. tokenizer: of what it writes.
-        source: tokenizer of what a translator reads; ``None`` for a language model.
+        bundle: its manifest says what it is. runtime: what runs it, with its tokenizers.
         batch: streams that one call may hold without a change in anybody's symbols; by default as many as the native
             engine takes, and 1 for any other runtime, which promises no such thing.
+
+    Attributes:
+        tokenizer: of what it writes. source: of what a translator reads; ``None`` for a language model.
 
     Example:
         >>> stream = model.start(TextSettings(seed=7), prompt, longest=100)                     # doctest: +SKIP
@@ -96,16 +98,9 @@ class TextModel(ServedModel):
     sizes: ClassVar[tuple[int, ...]] = (1, 2, 4, 8, 16, 32)
     unit = 1 / READING_RATE
 
-    def __init__(
-        self,
-        bundle: Bundle,
-        runtime: SymbolRuntime,
-        tokenizer: Tokenizer,
-        source: Tokenizer | None = None,
-        *,
-        batch: int | None = None,
-    ) -> None:
-        self.manifest, self.runtime, self.tokenizer, self.source = bundle.manifest, runtime, tokenizer, source
+    def __init__(self, bundle: Bundle, runtime: SymbolRuntime, *, batch: int | None = None) -> None:
+        self.manifest, self.runtime = bundle.manifest, runtime
+        self.tokenizer, self.source = runtime.tokenizer, runtime.source_tokenizer
         self.name = bundle.manifest.name
         self.batch = batch or (MAX_STREAMS if runtime.name == "native" else 1)
         self.initial_state = runtime.init(1)  # states are values: every stream may start from this one

@@ -23,7 +23,6 @@ from typing import Any
 from seqgen.bundle import LARGEST_MANIFEST, MANIFEST, Bundle
 from seqgen.errors import SeqgenError
 from seqgen.files import folders
-from seqgen.manifest import VocoderManifest
 from seqgen.runtime.replay import require_golden
 from serving.voices.installation import copy_bundle, require_modest
 from serving.voices.store import VoiceVersion, version_of
@@ -167,7 +166,7 @@ class VoiceDirectory:
         Raises:
             SeqgenError: naming what is wrong with it.
         """
-        return description(self._check(self.path(name)).require(VocoderManifest))
+        return description(self._check(self.path(name)).manifest)
 
     def remove(self, name: str) -> None:
         """Take a voice away; streams that have it go on to their end.

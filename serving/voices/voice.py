@@ -8,18 +8,14 @@ from typing import Any
 
 from seqgen import presets
 from seqgen.bundle import Bundle
-from seqgen.manifest import KINDS, Manifest, SymbolManifest, TranslatorManifest
+from seqgen.manifest import KINDS, Manifest, SymbolManifest
 from seqgen.runtime import open_runtime, open_symbols
 from seqgen.runtime.native import NativeRuntime
 from seqgen.runtime.replay import require_golden
-from seqgen.text.tokenizer import read
 from serving.streams.capacity import Capacity, calibrate, sound_costs
 from serving.streams.contract import ServedModel
 from serving.streams.text import TextModel
 from serving.streams.vocoder import StreamingVocoder
-
-TOKENIZER, SOURCE_TOKENIZER = "tokenizer.json", "source_tokenizer.json"
-"""Files of a text bundle: of what it writes, and of what a translator reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +59,7 @@ def served(bundle: Bundle, runtime: str = "", *, batch: int | None = None, **opt
     """
     if not isinstance(bundle.manifest, SymbolManifest):
         return StreamingVocoder(bundle, open_runtime(bundle, runtime, threads=1, **options), batch=batch)
-    opened = open_symbols(bundle, runtime, threads=1, **options)
-    source = read(bundle.path(SOURCE_TOKENIZER)) if isinstance(bundle.manifest, TranslatorManifest) else None
-    return TextModel(bundle, opened, read(bundle.path(TOKENIZER)), source, batch=batch)
+    return TextModel(bundle, open_symbols(bundle, runtime, threads=1, **options), batch=batch)
 
 
 def open_voice(directory: Path) -> LoadedVoice:

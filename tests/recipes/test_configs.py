@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from seqgen import config, registry
+from seqgen.config import Component
 from seqgen.generation.contract import Generator
 from seqgen.spec import Facts, FeatureSpec
 from seqgen.tasks import experiment, networks
@@ -25,7 +26,18 @@ def facts_without_data(run: RunConfig, speakers: tuple[str, ...]) -> Facts | Non
     if run.task.name == "text":
         size = run.networks["generator"].options["body"]["vocab_size"]
         return Facts(vocab_size=size, unit="character")
+    if run.task.name == "translation":
+        generator = run.networks["generator"].options
+        made = [_letters(generator[part]["vocab_size"]) for part in ("body", "encoder")]
+        return Facts(
+            vocab_size=generator["body"]["vocab_size"], unit="character", tokenizer=made[0], source_tokenizer=made[1]
+        )
     return None
+
+
+def _letters(size: int) -> Component:
+    """A tokenizer of that many symbols, those for unknown characters and for the end included."""
+    return Component("characters", {"characters": "".join(map(chr, range(0x4E00, 0x4E00 + size - 2))), "stop": True})
 
 
 def test_there_are_configurations() -> None:

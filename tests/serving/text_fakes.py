@@ -26,9 +26,9 @@ class FakeSymbolRuntime(SymbolRuntime):
     Options: seconds of ``delay`` a call; ``fail_at`` a symbol drawn; ``nan`` logits; a ``gate`` to wait for.
     """
 
-    def __init__(self, bundle: Any, script: list[int] | None = None, columns: int = 0) -> None:
+    def __init__(self, bundle: Any, tokenizer: Any, source: Any, script: list[int] | None = None) -> None:
         self.bundle, self.manifest = bundle, bundle.manifest
-        self.script, self._columns = script, columns
+        self.tokenizer, self.source_tokenizer, self.script = tokenizer, source, script
         self.delay, self.nan = 0.0, False
         self.fail_at = -1
         self.gate: threading.Event | None = None
@@ -104,5 +104,5 @@ def fake_text(
     )
     bundle: Any = SimpleNamespace(manifest=manifest)
     symbols = None if script is None else [int(one) for one in of.encode(script).symbols]
-    runtime = FakeSymbolRuntime(bundle, symbols)
-    return TextModel(bundle, runtime, of, of if translator else None, batch=batch)
+    runtime = FakeSymbolRuntime(bundle, of, of if translator else None, symbols)
+    return TextModel(bundle, runtime, batch=batch)

@@ -342,6 +342,13 @@ def test_a_later_section_changes_no_digest_until_it_is_set() -> None:
     assert config.digest(Grown(new=Inner(3))) != config.digest(Before())
     assert config.digest(Grown(inner=Inner(3))) == config.digest(Before(inner=Inner(3)))
 
+    @dataclass(frozen=True)
+    class Around:
+        section: Grown | Before
+
+    assert config.digest(Around(Grown())) == config.digest(Around(Before()))
+    assert config.digest(Around(Grown(new=Inner(3)))) != config.digest(Around(Before()))
+
 
 def test_equal_runs_have_equal_digests() -> None:
     """The int that Python code gives for a float is the float that YAML gives back."""
