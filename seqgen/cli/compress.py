@@ -123,10 +123,9 @@ def _bundle(path: Path, runtime: str) -> tuple[Predictor, Units]:
     from seqgen.compression.symbols import Bundled
     from seqgen.compression.units import Text
     from seqgen.runtime import open_symbols
-    from seqgen.text.tokenizer import read
 
-    bundle = Bundle.open(path)
-    return Bundled(open_symbols(bundle, runtime)), Text(read(bundle.path("tokenizer.json")))
+    made = open_symbols(Bundle.open(path), runtime)
+    return Bundled(made), Text(made.tokenizer)
 
 
 def _experiment(path: Path, runtime: str) -> tuple[Predictor, Units]:

@@ -14,7 +14,31 @@ def code(predictor: Predictor, coder: Coder, state: State, given: Values, counts
 
     What is ``given [B, T]`` counts where the coder writes. A row that ends before others goes on with element 0, so
     that the batch keeps its shape, and its state is that of its own end.
+
+    A predictor of sequences of one length codes rows cut into such, all side by side; the last one of a row is filled
+    up with element 0. What comes out may be other than what was given where its bijection does not give it back.
     """
+    if predictor.length:
+        return _sequences(predictor, coder, given, counts), state
+    return _elements(predictor, coder, state, given, counts)
+
+
+def _sequences(predictor: Predictor, coder: Coder, given: Values, counts: Values) -> Values:
+    rows, length = len(given), predictor.length
+    padded = np.pad(given, ((0, 0), (0, -given.shape[1] % length)))  # [B, n·D]
+    own = np.arange(padded.shape[1] // length) * length < counts[:, None]  # [B, n]
+    sequences = padded.reshape(rows, -1, length)[own]  # [S, D]
+    full = np.full(len(sequences), length)
+    noise, _ = _elements(predictor, coder, predictor.init(len(sequences)), predictor.to_noise(sequences), full)
+    coded = np.zeros_like(padded.reshape(rows, -1, length))
+    coded[own] = predictor.from_noise(noise)
+    found: Values = coded.reshape(rows, -1)[:, : given.shape[1]]
+    return found
+
+
+def _elements(
+    predictor: Predictor, coder: Coder, state: State, given: Values, counts: Values
+) -> tuple[Values, State]:
     coded = np.zeros_like(given)
     kept = state
     for t in range(given.shape[1]):

@@ -18,7 +18,7 @@ import numpy as np
 from seqgen.compression import block, container, lanes, side, varint
 from seqgen.compression.coder import Encoder, Values
 from seqgen.compression.container import Header, Writer
-from seqgen.compression.contract import Predictor
+from seqgen.compression.contract import Predictor, State
 from seqgen.compression.units import Units
 from seqgen.errors import SeqgenError
 from seqgen.files.outputs import replacing
@@ -70,8 +70,10 @@ def compress(
         SeqgenError: for what cannot be read or written, and for more lanes than bytes.
     """
     with _opened(path) as (file, size), replacing(out) as target, predictor.session():
-        made = min(number or lanes.count(size, record), max(1, size))
-        source = lanes.Source(file.fileno(), size, made, record or lanes.PIECE, bool(record), units)
+        made = min(number or lanes.count(size, record, predictor.length), max(1, size))
+        source = lanes.Source(
+            file.fileno(), size, made, record or lanes.piece(predictor.length), bool(record), units
+        )
         header = Header(
             size=size,
             lanes=made,
@@ -104,9 +106,14 @@ class _Piece(NamedTuple):
     @staticmethod
     def of(data: bytes, expected: int, units: Units) -> _Piece:
         values, literals = units.encode(data)
+        made = _Piece(data, expected, values, literals, kept=False)
         if len(values) > _LONGEST * len(data) or units.decode(values, literals) != data:
-            return _Piece(data, expected, np.zeros(0, np.int64), (data,), kept=True)
-        return _Piece(data, expected, values, literals, kept=False)
+            return made.as_it_is()
+        return made
+
+    def as_it_is(self) -> _Piece:
+        """The piece without elements, its bytes kept."""
+        return _Piece(self.data, self.expected, np.zeros(0, np.int64), (self.data,), kept=True)
 
     @property
     def told(self) -> bytes:
@@ -127,18 +134,28 @@ def _blocks(source: lanes.Source, predictor: Predictor, report: Report) -> Itera
             _Piece.of(source.read(place, end), min(source.piece, end - place), source.units)
             for place, end in zip(at, bounds[1:], strict=True)
         ]
-        encoder = Encoder()
-        given, counts = _rows([piece.values for piece in pieces])
-        fresh = predictor.init(source.lanes) if source.records else state
-        _, state = block.code(predictor, encoder, fresh, given, counts)
+        encoder, pieces, state = _coded(predictor, predictor.init(source.lanes) if source.records else state, pieces)
         literals = [one for piece in pieces for one in piece.literals]
         told = [before, *(piece.told for piece in pieces), *(varint.written(len(one)) + one for one in literals)]
-        report.elements += int(counts.sum())
+        report.elements += sum(len(piece.values) for piece in pieces)
         report.claimed += encoder.claimed
         report.kept += sum(map(len, literals))
         at, before = [place + len(piece.data) for place, piece in zip(at, pieces, strict=True)], b""
         done = sum(place - first for place, (first, _) in zip(at, pairwise(bounds), strict=True))
         yield side.packed(b"".join(told)), encoder.finish(), done
+
+
+def _coded(predictor: Predictor, state: State, pieces: list[_Piece]) -> tuple[Encoder, list[_Piece], State]:
+    """A block's code, its pieces, and the states behind it; pieces that the model's bijection does not give back are
+    kept as they are."""
+    while True:
+        encoder = Encoder()
+        given, counts = _rows([piece.values for piece in pieces])
+        coded, after = block.code(predictor, encoder, state, given, counts)
+        wrong = (coded != given).any(axis=1)
+        if not wrong.any():
+            return encoder, pieces, after
+        pieces = [piece.as_it_is() if bad else piece for piece, bad in zip(pieces, wrong, strict=True)]
 
 
 def _rows(pieces: Sequence[Values]) -> tuple[Values, Values]:

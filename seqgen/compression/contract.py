@@ -93,6 +93,14 @@ class Predictor(ABC):
         """Values of an element."""
         return math.prod(self.radices)
 
+    def to_noise(self, values: Values) -> Values:
+        """What is coded in place of sequences ``[S, length]``: themselves, unless a bijection lies between."""
+        return values
+
+    def from_noise(self, noise: Values) -> Values:
+        """The sequences behind what was coded."""
+        return noise
+
     @contextmanager
     def session(self) -> Iterator[None]:
         """Surroundings in which the model rounds as its identity says, put back behind."""

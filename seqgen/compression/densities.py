@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -13,13 +13,13 @@ from torch import Tensor
 
 from seqgen.compression import machine
 from seqgen.compression.coder import Values
-from seqgen.compression.contract import Identity, Mask, Predictor
+from seqgen.compression.contract import Identity, Mask, Predictor, State
 from seqgen.compression.frequencies import Probabilities
 from seqgen.compression.units import Samples, Text, Units
 from seqgen.distributions.contract import Distribution, full
 from seqgen.errors import SeqgenError
-from seqgen.generation.autoregressive import AutoRegressive
-from seqgen.generation.contract import Density, GeneratorState
+from seqgen.generation.contract import Density, Generator
+from seqgen.generation.successive import Successive, Transformed
 from seqgen.spec import Facts
 from seqgen.stream.state import map_leaves
 from seqgen.text.tokenizer import tokenizer
@@ -29,33 +29,37 @@ _DIGIT = 256
 
 
 class Stepped(Predictor):
-    """Predictor over an autoregressive density without conditioning: one ``step`` of one element for each of them.
+    """Predictor over a density without conditioning that tells one element's distribution after the other.
 
     Args:
         density: whose distribution has finitely many values. digest, label: of its weights.
+        transformed: the density behind a bijection whose noise ``density`` is of.
 
     Raises:
         SeqgenError: for a conditioned density, whose decoder would lack what it is conditioned on, and a distribution
             of real numbers.
     """
 
-    def __init__(self, density: AutoRegressive, *, digest: str, label: str) -> None:
-        if density.conditioner is not None or density.body.spec.cond_dim:
+    def __init__(
+        self, density: Successive, *, digest: str, label: str, transformed: Transformed | None = None
+    ) -> None:
+        whole = transformed if transformed is not None else density
+        assert isinstance(whole, Density)
+        if isinstance(density, Generator) and density.body.spec.cond_dim:
             raise SeqgenError(
                 "this model is conditioned on frames, which whoever decompresses does not have",
                 remedy="train one without conditioning",
             )
-        self._density, self._distribution = density.cpu().eval(), density.distribution
-        self.radices = radices(self._distribution)
-        self.identity, self.digest, self.label = identity(density), digest, label
+        whole.cpu().eval()
+        self._density, self._distribution, self._transformed = density, density.distribution, transformed
+        self.radices, self.length = radices(self._distribution), int(getattr(whole, "length", 0))
+        self.identity, self.digest, self.label = identity(whole), digest, label
 
-    def init(self, rows: int) -> GeneratorState:
+    def init(self, rows: int) -> State:
         return self._density.init_state(rows)
 
-    def predict(self, state: GeneratorState) -> tuple[Tensor, GeneratorState]:
-        x = torch.zeros_like(state.previous)[:, None]
-        params, after = self._density.step(x[..., None] if self._density.body.spec.in_dim else x, state, None)
-        return params[:, 0], after
+    def predict(self, state: State) -> tuple[Tensor, State]:
+        return self._density.next(state)
 
     def probabilities(self, params: Tensor, rows: npt.NDArray[np.intp], above: Values, digit: int) -> Probabilities:
         some = full(params[torch.from_numpy(rows)]).double()  # [n, num_params]
@@ -65,16 +69,24 @@ class Stepped(Predictor):
         edges = self._distribution.cumulative(some, index.clamp_max(self._distribution.num_values))
         return np.asarray(edges.diff(dim=1).clamp_min(0).numpy(), np.float64)
 
-    def feed(self, state: GeneratorState, values: Values) -> GeneratorState:
-        read = self._distribution.values(torch.from_numpy(values))
-        return state._replace(previous=read.to(state.previous.dtype))
+    def feed(self, state: State, values: Values) -> State:
+        return self._density.told(state, self._distribution.values(torch.from_numpy(values)))
 
-    def chosen(self, mask: Mask, state: GeneratorState, other: GeneratorState) -> GeneratorState:
+    def chosen(self, mask: Mask, state: State, other: State) -> State:
         rows = torch.from_numpy(mask)
-        made: GeneratorState = map_leaves(
+        return map_leaves(
             lambda one, two: torch.where(rows.view(-1, *[1] * (one.dim() - 1)), one, two), state, other
         )
-        return made
+
+    def to_noise(self, values: Values) -> Values:
+        return self._moved(self._transformed.to_noise, values) if self._transformed is not None else values
+
+    def from_noise(self, noise: Values) -> Values:
+        return self._moved(self._transformed.from_noise, noise) if self._transformed is not None else noise
+
+    @staticmethod
+    def _moved(move: Callable[[Tensor], Tensor], values: Values) -> Values:
+        return np.asarray(move(torch.from_numpy(values)).numpy(), np.int64)
 
     @contextmanager
     def session(self) -> Iterator[None]:
@@ -126,8 +138,10 @@ def predictor(density: Density, *, digest: str, label: str) -> Predictor:
     Raises:
         SeqgenError: for one that gives no distribution of one element after the other, or not without conditioning.
     """
-    if isinstance(density, AutoRegressive):
+    if isinstance(density, Successive):
         return Stepped(density, digest=digest, label=label)
+    if isinstance(density, Transformed) and isinstance(density.base, Successive):
+        return Stepped(density.base, digest=digest, label=label, transformed=density)
     raise SeqgenError(
         f"{type(density).__name__} gives no distribution of one element after the other",
         remedy="compress with an autoregressive density over symbols or levels",

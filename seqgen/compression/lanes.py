@@ -21,8 +21,17 @@ _LANE = 1 << 14  # bytes that are worth a lane
 _NEAR = 8  # bytes before a lane's even start that are looked through for a better one
 
 
-def count(size: int, record: int = 0) -> int:
-    """Lanes of a file of ``size`` bytes; of records no more than there are."""
+def piece(length: int = 0) -> int:
+    """Bytes of a lane in a block; where a model codes sequences of one length, about as many for the whole block, whole
+    sequences where an element is a byte."""
+    return PIECE if not length else max(1, 4 * PIECE // length) * length
+
+
+def count(size: int, record: int = 0, length: int = 0) -> int:
+    """Lanes of a file of ``size`` bytes; of records no more than there are, and one where a model codes sequences of
+    one ``length``, which lie side by side as they are."""
+    if length and not record:
+        return 1
     if record:
         return max(1, min(MOST, -(-size // record)))
     return max(1, min(MOST, size // _LANE))

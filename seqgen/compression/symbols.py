@@ -28,7 +28,8 @@ class Bundled(Predictor):
         runtime: of a bundle that needs no source.
 
     Raises:
-        SeqgenError: for a translator, whose source whoever decompresses does not have.
+        SeqgenError: for a translator, whose source whoever decompresses does not have, and a runtime of which it is not
+            known what its rounding depends on.
     """
 
     def __init__(self, runtime: SymbolRuntime) -> None:
@@ -74,4 +75,9 @@ def _version(name: str) -> str:
     """Version of what a runtime runs: of the native engine the digest of its library, which has no other."""
     if name == "native":
         return sha256(native.library_path())[:8]
-    return importlib.metadata.version({"onnx": "onnxruntime"}.get(name, name))
+    if name == "onnx":
+        return importlib.metadata.version("onnxruntime")
+    raise SeqgenError(
+        f"the runtime {name} does not say what its rounding depends on",
+        remedy="compress with the onnx or the native one, or with the experiment",
+    )

@@ -17,13 +17,14 @@ from seqgen.errors import SeqgenError
 from seqgen.generation import examples
 from seqgen.generation.contract import DensityExample, FeedbackGenerator, GeneratorState
 from seqgen.generation.gain import GainNormalized
+from seqgen.generation.successive import Successive
 from seqgen.spec import Facts
 from seqgen.stream.combinators import Delay
 from seqgen.stream.conditioning import Conditioning, Frames
 from seqgen.stream.contract import Streamable
 
 
-class AutoRegressive(FeedbackGenerator):
+class AutoRegressive(FeedbackGenerator, Successive):
     """Autoregressive density ``p(x | frames) = Π_t p(x_t | x_<t, cond_t)``: exact likelihood and sampling by the same
     ``step``.
 
@@ -176,6 +177,14 @@ class AutoRegressive(FeedbackGenerator):
         before = line[:, : x.shape[1]]
         params, body = self.body.step(before[..., None] if self.body.spec.in_dim else before, state.body, cond)
         return params, GeneratorState(conditioner, line[:, -1], body)
+
+    def next(self, state: GeneratorState) -> tuple[Tensor, GeneratorState]:
+        x = state.previous[:, None]  # [B, 1]
+        params, body = self.body.step(x[..., None] if self.body.spec.in_dim else x, state.body, None)
+        return params[:, 0], state._replace(body=body)
+
+    def told(self, state: GeneratorState, value: Tensor) -> GeneratorState:
+        return state._replace(previous=value.to(state.previous.dtype))
 
     def generate(
         self, u: Tensor, state: GeneratorState, features: Tensor | None, temperature: Tensor | float = 1.0

@@ -96,6 +96,8 @@ class NativeSymbols(SymbolRuntime):
         blobs = state[-1].copy()
         if blobs.dtype != np.uint8 or blobs.shape[1:] != (self.engine.info.state_bytes,):
             raise SeqgenError(f"the state is {blobs.dtype} {blobs.shape}", remedy="give one that this runtime made")
+        # Of the two places that tell the symbol before, the first leaf counts: a decoder learns it after the step.
+        blobs[:, _PREVIOUS] = state[0].astype(np.uint32)[:, None].view(np.uint8)
         return blobs
 
     def _columns(self, shape: tuple[int, ...], cond: Floats | None) -> Floats:
