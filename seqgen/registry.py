@@ -216,7 +216,12 @@ NETWORK_EXPORTERS = Registry(
 )
 # The same of densities over symbols.
 SYMBOL_EXPORTERS = Registry(
-    "symbol exporter", "symbol_exporters", {"autoregressive": "seqgen.export.language_model:LanguageModelExporter"}
+    "symbol exporter",
+    "symbol_exporters",
+    {
+        "autoregressive": "seqgen.export.language_model:LanguageModelExporter",
+        "encoder-decoder": "seqgen.export.encoder_decoder:TranslatorExporter",
+    },
 )
 TOKENIZERS = Registry(
     "tokenizer",

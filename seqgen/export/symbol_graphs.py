@@ -2,9 +2,9 @@
 symbols, the whole sampling loop in one call).
 
 Both are assembled from traces of the density's own body. The loop is one symbol as the body of an ONNX ``Scan`` along
-time. Where each position of the body is a window's (convolutions, attention to a window), the step is the trace of a
-whole block, with free time: all positions are worked on at once. A body that carries something on without an end, as
-recurrent ones do, is gone through symbol by symbol there too.
+time. Where the body does the same for blocks of any length (stacks of convolutions say so, ``length_free``), the step
+is the trace of a whole block with free time: all positions are worked on at once. Any other body, as recurrent ones
+are, is gone through symbol by symbol there too.
 """
 
 from __future__ import annotations
@@ -109,7 +109,9 @@ def _drawing(generator: AutoRegressive, directory: Path, at: str) -> onnx.GraphP
     value = helper.make_tensor_value_info
     inputs = [value("uniforms", _REAL, ["batch", "positions"]), value("temperature", _REAL, [])]
     made = value("symbols", _WHOLE, ["batch", "positions"])
-    return _interface(generator, loop.nodes("symbol/", ["temperature"]), inputs, made, _stored(piece, directory, at))
+    return _interface(
+        generator, loop.nodes("symbol/", ["temperature"]), inputs, made, stored(piece, directory, "generator.", at)
+    )
 
 
 def _scoring(generator: AutoRegressive, directory: Path, at: str) -> onnx.GraphProto:
@@ -118,19 +120,19 @@ def _scoring(generator: AutoRegressive, directory: Path, at: str) -> onnx.GraphP
     names, state = _state(generator)
     inputs = [value("x", _WHOLE, ["batch", "positions"])]
     made = value("logits", _REAL, ["batch", "positions", spec.out_dim])
-    if spec.context is None:
+    if not generator.body.length_free:
         given = torch.zeros(EXAMPLE_BATCH, dtype=torch.int64)
         piece = _traced(_Scored(generator), {"given": given}, generator, names, ["made"], blocks=False)
         cut = {"given": _WHOLE} | ({"cond": _REAL} if spec.cond_dim else {})
         carried = {name: TYPES[leaf.dtype] for name, leaf in state.items()}
         loop = Loop(piece, carried, cut, ["x", *_columns(generator)], {"made": _REAL}, "logits")
-        return _interface(generator, loop.nodes("symbol/"), inputs, made, _stored(piece, directory, at))
+        return _interface(generator, loop.nodes("symbol/"), inputs, made, stored(piece, directory, "generator.", at))
     given = torch.zeros(EXAMPLE_BATCH, _EXAMPLE_POSITIONS, dtype=torch.int64)
     piece = _traced(_Block(generator), {"given": given}, generator, names, ["made"], blocks=True)
     keep = {name: name for name in (*piece.inputs, *piece.outputs)} | {"given": "x", "made": "logits"}
     keep |= {"cond": "columns"}
     nodes = rename(piece, "block/", keep).nodes
-    return _interface(generator, nodes, inputs, made, _stored(piece, directory, at))
+    return _interface(generator, nodes, inputs, made, stored(piece, directory, "generator.", at))
 
 
 def _state(generator: AutoRegressive) -> tuple[list[str], dict[str, Tensor]]:
@@ -185,7 +187,8 @@ def _interface(
     return helper.make_graph(nodes, "seqgen", inputs, outputs, initializer=weights)
 
 
-def _stored(piece: Piece, directory: Path, at: str) -> list[onnx.TensorProto]:
-    """The weights of a trace, which stay in the bundle's file."""
-    names = {weight.name: f"{at}{weight.name.removeprefix('generator.')}" for weight in piece.weights}
+def stored(piece: Piece, directory: Path, traced: str, at: str) -> list[onnx.TensorProto]:
+    """The weights of a trace, which stay in the bundle's file; their names begin with ``traced`` in the trace and with
+    ``at`` there."""
+    names = {weight.name: f"{at}{weight.name.removeprefix(traced)}" for weight in piece.weights}
     return shared_weights(piece.weights, names, directory / "weights.safetensors")

@@ -83,8 +83,9 @@ class Unfolding:
     def unfold(self, columns: Tensor, lengths: Tensor) -> Tensor:
         """Columns by the target's positions: ``[B, S, C] → [B, max |t̂|, C]``."""
         expected = self.expected(lengths)[:, None]  # [B, 1]
-        place = torch.arange(int(expected.max()), device=lengths.device)[None]  # [1, L]
-        source = place * lengths[:, None] // expected.clamp_min(1) if self.stretch else place.expand(len(lengths), -1)
+        place = torch.arange(expected.max(), device=lengths.device)[None]  # [1, L]
+        every = place.expand(lengths.shape[0], -1)  # [B, L]
+        source = every * lengths[:, None] // expected.clamp_min(1) if self.stretch else every
         real = (place < expected) & (source < lengths[:, None])  # [B, L]
         index = source.clamp(max=columns.shape[1] - 1)[..., None].expand(-1, -1, columns.shape[2])
         return columns.gather(1, index) * real[..., None]

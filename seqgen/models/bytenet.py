@@ -109,6 +109,8 @@ class ByteNet(Streamable[ByteNetState]):
         columns = replace(sizes, block="multiplicative", cond_dim=16)
         return [cls(config) for config in (sizes, replace(sizes, block="multiplicative", kernel=2), columns)]
 
+    length_free = True
+
     def __init__(self, config: Config) -> None:
         super().__init__()
         _require_sizes(config)

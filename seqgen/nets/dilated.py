@@ -23,7 +23,7 @@ def dilated(line: Tensor, weight: Tensor, bias: Tensor | None = None, *, dilatio
         >>> dilated(torch.ones(1, 5, 2), torch.ones(1, 6)).flatten().tolist()
         [6.0, 6.0, 6.0]
     """
-    channels = line.shape[2]
+    channels = int(line.shape[2])  # a fixed number in a traced graph too
     taps = weight.shape[1] // channels
     length = line.shape[1] - (taps - 1) * dilation
     if length <= 1:

@@ -53,12 +53,13 @@ class LayerNormalization(Normalization):
 
     def standard(self, x: Tensor) -> Tensor:
         parts = x.unflatten(-1, (self.groups, -1))
-        return F.layer_norm(parts, parts.shape[-1:], eps=_EPSILON).flatten(-2)
+        return F.layer_norm(parts, [int(parts.shape[-1])], eps=_EPSILON).flatten(-2)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.groups > 1:
             return super().forward(x)
-        return F.layer_norm(x, x.shape[-1:], self.gain, self.bias, _EPSILON)
+        # A fixed number in a traced graph too.
+        return F.layer_norm(x, [int(x.shape[-1])], self.gain, self.bias, _EPSILON)
 
 
 class SubBatchNormalization(Normalization):

@@ -143,8 +143,10 @@ class MultiplicativeUnit(nn.Module):
         if torch.is_grad_enabled():
             y: Tensor = _Gates.apply(n, h, gain, bias)
             return y
-        opened, t = _opened(n, h, gain, bias)
-        return opened[..., 0, :] * t
+        # Nothing is kept here, so nothing is changed where it lies, which traced graphs could not do to a part.
+        g1, g2, g3, u = torch.addcmul(bias, n, gain).sigmoid_().unbind(-2)
+        t = torch.addcmul(g2 * h, g3, 2 * u - 1).mul_(2).sigmoid_().mul_(2).sub_(1)
+        return g1 * t
 
 
 class MultiplicativeBlock(ResidualBlock):

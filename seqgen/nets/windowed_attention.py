@@ -64,7 +64,7 @@ class WindowedAttention(Streamable[AttentionState]):
         return AttentionState(keys, keys, torch.zeros(batch, dtype=torch.int64, device=keys.device))
 
     def step(self, x: Tensor, state: AttentionState, cond: Conditioning | None = None) -> tuple[Tensor, AttentionState]:
-        length, past = x.shape[1], self.window - 1
+        length, past = int(x.shape[1]), self.window - 1  # a fixed number in a traced graph too
         if length == 0:
             return x, state
         q, k, v = product(x, self.entering.weight).chunk(3, dim=-1)  # [B, T, dim] each
@@ -93,20 +93,26 @@ class WindowedAttention(Streamable[AttentionState]):
 
     def _attended(self, q: Tensor, k: Tensor, v: Tensor, real: Tensor) -> Tensor:
         """Values weighed by scores: ``q [B, T, H, d], k [B, past + T, H, d], v [B, past + T, dim] → [B, T, dim]``."""
-        length, past = q.shape[1], self.window - 1
+        length, past = int(q.shape[1]), self.window - 1
         size = min(length, self.window)
         pieces = -(-length // size)
         more = pieces * size - length
-        keys = F.pad(k.flatten(2), (0, 0, 0, more)).unfold(1, size + past, size)  # [B, N, dim, size + past]
-        values = F.pad(v, (0, 0, 0, more)).unfold(1, size + past, size)
-        known = F.pad(real, (0, more), value=True).unfold(1, size + past, size)  # [B, N, size + past]
-        queries = F.pad(q.flatten(2), (0, 0, 0, more)).unflatten(1, (pieces, size))  # [B, N, size, dim]
+        queries, keys = q.flatten(2), k.flatten(2)
+        if more:
+            queries, keys, v = (F.pad(part, (0, 0, 0, more)) for part in (queries, keys, v))
+            real = F.pad(real, (0, more), value=True)
+        queries = queries.unflatten(1, (pieces, size))  # [B, N, size, dim]
+        if pieces == 1:
+            keys, values, known = keys[:, None], v[:, None], real[:, None]
+        else:
+            keys, values = (part.unfold(1, size + past, size).mT for part in (keys, v))  # [B, N, size + past, dim]
+            known = real.unfold(1, size + past, size)  # [B, N, size + past]
         ahead = torch.arange(size + past, device=q.device) - torch.arange(size, device=q.device)[:, None]
         seen = (ahead >= 0) & (ahead <= past) & known[:, :, None]  # [B, N, size, size + past]
         y = F.scaled_dot_product_attention(
             self._by_head(queries),
-            self._by_head(keys.mT),
-            self._by_head(values.mT),
+            self._by_head(keys),
+            self._by_head(values),
             attn_mask=seen.flatten(0, 1)[:, None],
         )  # [B·N, H, size, d]
         return y.transpose(1, 2).flatten(2).unflatten(0, (-1, pieces)).flatten(1, 2)[:, :length]

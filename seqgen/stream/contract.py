@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Any, Generic, Self, TypeVar, final
+from typing import Any, ClassVar, Generic, Self, TypeVar, final
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,9 @@ class Streamable(nn.Module, ABC, Generic[S]):
     """
 
     spec: StreamSpec
+    length_free: ClassVar[bool] = False
+    """Freedom of length: a step does the same operations for a block of any length of two or more, so that a trace of
+    one serves for all."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -22,6 +22,10 @@ LETTERS = tokenizer(Component("characters", {"characters": "abcdefghij é\N{SNOW
 BODIES: dict[str, dict[str, Any]] = {
     "one-layer": {"name": "recurrent", "hidden": 12, "embedding": 5},
     "two-layers": {"name": "recurrent", "hidden": 7, "embedding": 5, "layers": 2},
+    "rectified": {"name": "bytenet", "channels": 6, "cycles": 2, "dilations": [1, 2]},
+    "long-short-term": {"name": "recurrent", "hidden": 7, "embedding": 5, "layers": 2, "cell": "lstm"},
+    "attending": {"name": "transformer", "channels": 8, "heads": 2, "layers": 2, "window": 6},
+    "multiplicative": {"name": "bytenet", "channels": 6, "cycles": 1, "dilations": [1, 3], "block": "multiplicative"},
 }
 
 
@@ -43,14 +47,11 @@ def run_of(generator: Component) -> RunConfig:
 
 
 def density_of(run: RunConfig, facts: Facts) -> Density:
-    """The run's density with random weights, always the same, distinct enough that symbols differ."""
+    """The run's density with random weights, always the same."""
     with torch.random.fork_rng():
         torch.manual_seed(1)
         made = networks.network(run.networks["generator"], facts, source="test")
         assert isinstance(made, Density)
-        with torch.no_grad():
-            for parameter in made.parameters():
-                parameter.mul_(2)
     return made
 
 
@@ -59,3 +60,31 @@ def export(out: Path, body: dict[str, Any], made: Tokenizer = LETTERS) -> Bundle
     run = run_of(component(body, made.vocab_size))
     about = symbols.About("tiny", "CC0", config.dump(run), made)
     return symbols.write(density_of(run, Facts(vocab_size=made.vocab_size)), about, out)
+
+
+NUMBERS = tokenizer(Component("characters", {"characters": "0123456789"}))
+COLUMNS = 12
+DECODER = {"name": "bytenet", "channels": 6, "cycles": 1, "dilations": [1, 2], "cond_dim": COLUMNS}
+ENCODERS: dict[str, dict[str, Any]] = {
+    "convolutions": {"name": "bytenet-encoder", "channels": 6, "cycles": 1, "dilations": [1, 2], "out_dim": COLUMNS},
+}
+
+
+def translating(encoder: dict[str, Any], body: dict[str, Any] = DECODER, **unfolding: Any) -> Component:
+    """A density of words given numbers."""
+    size = LETTERS.vocab_size
+    return Component(
+        "encoder-decoder",
+        {
+            "encoder": {**encoder, "vocab_size": NUMBERS.vocab_size},
+            "body": {**body, "vocab_size": size, "outputs": size},
+            "unfolding": unfolding or {"factor": 1.5, "offset": 2.0},
+        },
+    )
+
+
+def export_translator(out: Path, generator: Component) -> Bundle:
+    """The bundle of a translator."""
+    run = run_of(generator)
+    about = symbols.About("tiny", "CC0", config.dump(run), LETTERS, NUMBERS)
+    return symbols.write(density_of(run, Facts(vocab_size=LETTERS.vocab_size)), about, out)

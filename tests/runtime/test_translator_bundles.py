@@ -1,0 +1,136 @@
+"""Bundles of translators: columns, scores and draws of every runtime are torch's; what does not fit is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from seqgen import config, noise
+from seqgen.bundle import Bundle
+from seqgen.errors import SeqgenError
+from seqgen.export import symbols
+from seqgen.generation.encoder_decoder import EncoderDecoder, Sources
+from seqgen.manifest import TranslatorManifest
+from seqgen.runtime import open_symbols, runnable
+from seqgen.runtime.replay import check
+from seqgen.runtime.symbol_replay import columns_for
+from seqgen.spec import Facts
+from tests.runtime.text_bundles import (
+    COLUMNS,
+    ENCODERS,
+    LETTERS,
+    NUMBERS,
+    density_of,
+    export_translator,
+    run_of,
+    translating,
+)
+
+GENERATORS = {name: translating(encoder) for name, encoder in ENCODERS.items()}
+GENERATORS["stretched"] = translating(ENCODERS["convolutions"], factor=2.0, offset=0.0, stretch=True)
+LENGTHS = np.array([7, 3, 1])
+
+
+@pytest.fixture(scope="module", params=sorted(GENERATORS))
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return export_translator(tmp_path_factory.mktemp("translators") / request.param, GENERATORS[request.param])
+
+
+@pytest.fixture(scope="module")
+def source() -> np.ndarray[Any, np.dtype[np.int64]]:
+    return np.random.default_rng(0).integers(0, NUMBERS.vocab_size, (3, 7))
+
+
+def density_in(made: Bundle) -> EncoderDecoder:
+    density = density_of(run_of(GENERATORS[made.directory.name]), Facts(vocab_size=LETTERS.vocab_size)).eval()
+    assert isinstance(density, EncoderDecoder)
+    return density
+
+
+def test_it_says_what_it_translates(made: Bundle) -> None:
+    manifest = made.require(TranslatorManifest)
+    assert (manifest.source_vocab_size, manifest.columns, manifest.spec.cond_dim) == (11, COLUMNS, COLUMNS)
+    assert {"encoder.onnx", "source_tokenizer.json"} <= {entry.name for entry in made.manifest.files}
+    runtime = open_symbols(made, "onnx")
+    assert runtime.source_tokenizer is not None
+    assert runtime.source_tokenizer.signature == NUMBERS.signature
+    assert runtime.tokenizer.signature == LETTERS.signature
+
+
+def test_every_runtime_reproduces_the_golden_vectors(made: Bundle) -> None:
+    verdicts = check(made.directory)
+    assert [verdict.runtime.split()[0] for verdict in verdicts] == runnable(made)
+    assert all(verdict.ok and verdict.flips == 0 for verdict in verdicts)
+
+
+def test_columns_are_torchs_and_zero_beyond_what_is_expected(made: Bundle, source: Any) -> None:
+    density, manifest = density_in(made), made.require(TranslatorManifest)
+    columns = open_symbols(made, "onnx").columns(source, LENGTHS)
+    factor, offset = manifest.unfolding
+    expected = np.ceil(factor * LENGTHS + offset).astype(int)
+    assert columns.shape == (3, expected.max(), COLUMNS)
+    for row, length in zip(columns, expected, strict=True):
+        assert not row[length:].any()
+        assert row[:1].any()
+    with torch.no_grad():
+        _, theirs = density.begin(Sources(torch.from_numpy(source), torch.from_numpy(LENGTHS)))
+    assert theirs is not None
+    assert np.abs(columns - theirs.numpy()).max() < 1e-5
+
+
+def test_a_source_is_encoded_by_itself(made: Bundle, source: Any) -> None:
+    """Neither the rows beside it nor its padding change its columns."""
+    runtime = open_symbols(made, "onnx")
+    together = runtime.columns(source, LENGTHS)
+    for row, length in enumerate(LENGTHS):
+        alone = runtime.columns(source[row : row + 1, :length], LENGTHS[row : row + 1])[0]
+        assert np.allclose(together[row, : len(alone)], alone, atol=1e-5)
+
+
+def test_likelihoods_and_draws_are_torchs(made: Bundle, source: Any) -> None:
+    density, onnx, other = density_in(made), open_symbols(made, "onnx"), open_symbols(made, "torch")
+    x = np.random.default_rng(1).integers(0, LETTERS.vocab_size, (3, 20))
+    sources = Sources(torch.from_numpy(source), torch.from_numpy(LENGTHS))
+    with torch.no_grad():
+        expected = density.log_prob(torch.from_numpy(x), sources).numpy()
+    cond = columns_for(onnx.columns(source, LENGTHS), 20)
+    logits, _ = onnx.step(x, onnx.init(3), cond)
+    told = torch.log_softmax(torch.from_numpy(logits), dim=-1).gather(2, torch.from_numpy(x)[..., None])[..., 0]
+    assert np.abs(told.numpy() - expected).max() < 1e-4
+    u = np.stack([noise.block(5, row, 0, 20) for row in range(3)])
+    drawn, _ = onnx.sample(u[:, :9], onnx.init(3), cond[:, :9])
+    theirs, _ = other.sample(u[:, :9], other.init(3), cond[:, :9])
+    assert np.array_equal(drawn, theirs)
+    none, _ = onnx.sample(u[:, :9], onnx.init(3), np.zeros_like(cond[:, :9]))
+    assert not np.array_equal(drawn, none)
+
+
+@pytest.mark.parametrize(
+    ("call", "match"),
+    [
+        (lambda r: r.columns(np.array([[99]]), np.array([1])), "symbols from 99 to 99 for an alphabet of 11"),
+        (lambda r: r.columns(np.array([[1]]), np.array([2])), "lengths from 2 to 2 of sources of 1"),
+        (lambda r: r.columns(np.array([[1]]), np.array([0])), "lengths from 0"),
+        (lambda r: r.columns(np.array([1]), np.array([1])), "sources have shape"),
+        (lambda r: r.step(np.array([[1]]), r.init(1)), r"columns have shape None; give \[1, 1, 12\]"),
+        (lambda r: r.step(np.array([[1]]), r.init(1), np.zeros((1, 2, 12), np.float32)), r"give \[1, 1, 12\]"),
+    ],
+)
+@pytest.mark.parametrize("name", ["onnx", "torch"])
+def test_what_does_not_fit_is_refused(made: Bundle, name: str, call: Any, match: str) -> None:
+    with pytest.raises(SeqgenError, match=match):
+        call(open_symbols(made, name))
+
+
+def test_what_has_no_graphs_is_refused(tmp_path: Any) -> None:
+    attending = translating(ENCODERS["convolutions"], {"name": "attention-decoder", "memory_dim": COLUMNS, "hidden": 6})
+    with pytest.raises(SeqgenError, match="attends to a whole memory has no graphs"):
+        export_translator(tmp_path / "x", attending)
+    run = run_of(GENERATORS["convolutions"])
+    about = symbols.About("x", "CC0", config.dump(run), LETTERS)
+    with pytest.raises(SeqgenError, match="no tokenizer for sources of 11"):
+        symbols.write(density_of(run, Facts(vocab_size=LETTERS.vocab_size)), about, tmp_path / "x")
+    assert not (tmp_path / "x").exists()
