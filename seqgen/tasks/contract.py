@@ -16,7 +16,7 @@ from seqgen.bundle import Bundle
 from seqgen.config import Component
 from seqgen.errors import SeqgenError
 from seqgen.objectives.contract import Objective
-from seqgen.runtime.contract import Runtime
+from seqgen.runtime.contract import BundleRuntime
 from seqgen.spec import Facts
 from seqgen.tasks.run import RunConfig
 from seqgen.tasks.table import Table
@@ -43,7 +43,7 @@ class System:
     objective: Objective | None = None
     label: str = ""
     directory: Path | None = None
-    runtime: Runtime | None = None
+    runtime: BundleRuntime | None = None
     definitions: Mapping[str, Component] = field(default_factory=dict)
 
 

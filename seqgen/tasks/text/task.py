@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -11,15 +12,18 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
+from seqgen.bundle import Bundle
 from seqgen.config import Component
 from seqgen.errors import SeqgenError
 from seqgen.generation.autoregressive import language_model
 from seqgen.generation.contract import Density
+from seqgen.runtime import open_symbols
+from seqgen.runtime.symbols import SymbolRuntime
 from seqgen.spec import Facts
-from seqgen.tasks.contract import Evaluation, Sampling, Split, System, Task, TaskExample
+from seqgen.tasks.contract import Evaluation, Exporting, Sampling, Split, System, Task, TaskExample
 from seqgen.tasks.networks import require_vocab_size, shortened
 from seqgen.tasks.table import Table
-from seqgen.tasks.text import evaluation, sampling
+from seqgen.tasks.text import bundles, evaluation, sampling
 from seqgen.tasks.text.batches import Stretches
 from seqgen.text import directory
 from seqgen.text.directory import TextData
@@ -58,7 +62,8 @@ class Text(Task):
     Config = TextConfig
     config: TextConfig
     evaluation_options = frozenset({"data", "limit"})
-    sampling_options = frozenset({"out", "prompt", "length", "temperature", "seed"})
+    bundle_kind = "language-model"
+    sampling_options = frozenset({"out", "prompt", "length", "temperature", "seed", "runtime"})
 
     @classmethod
     def examples(cls, directory: Path) -> Iterable[TaskExample]:
@@ -172,13 +177,31 @@ class Text(Task):
 
     def sample(self, system: System, options: Sampling) -> str:
         """Go on from a prompt; text is passed on as it is made."""
-        made = sampling.write(_generator(system), self.tokenizer, options)
-        return f"{options.out or 'standard output'}: {made} {self.facts.unit}s"
+        with tempfile.TemporaryDirectory() as scratch:
+            if options.runtime and system.runtime is None:
+                exported = self.export(system, Path(scratch) / "model", Exporting())
+                system = self.open_bundle(exported, options.runtime)
+            made = sampling.write(_model(system), self.tokenizer, options)
+        through = f" through {system.runtime}" if system.runtime is not None else ""
+        return f"{options.out or 'standard output'}: {made} {self.facts.unit}s{through}"
+
+    def open_bundle(self, bundle: Bundle, runtime: str) -> System:
+        opened = open_symbols(bundle, runtime)
+        label = f"{bundle.manifest.name} {bundle.manifest.digest[:12]} through {opened}"
+        return System({}, label=label, runtime=opened)
+
+    def export(self, system: System, out: Path, options: Exporting) -> Bundle:
+        return bundles.export(self.run, system, out, options, tokenizer=self.tokenizer)
 
     def previews(self, system: System, report: Report, step: int) -> None:
         if isinstance(system.networks.get("generator"), Density):
             options = replace(Sampling(), length=_PREVIEW)
             report.text("sample", "".join(sampling.pieces(_generator(system), self.tokenizer, options)), step)
+
+
+def _model(system: System) -> Density | SymbolRuntime:
+    """What goes on from a prompt: a trained network, or the runtime of a bundle."""
+    return system.runtime if isinstance(system.runtime, SymbolRuntime) else _generator(system)
 
 
 def _generator(system: System) -> Density:

@@ -222,7 +222,7 @@ class Vocoding(Task):
             batches = self._recordings(data, system.networks, rows=rows, context=context).whole()
             exact = measured(system.objective, batches, self.run.train.seed)
         else:
-            assert system.runtime is not None
+            assert isinstance(system.runtime, Runtime)
             batches = self._recordings(data, system.networks, context=False).whole()
             exact = measured_by(system.runtime, self.vocoder(system.networks), batches)
         silent = options.likelihood_only or _GENERATOR not in system.networks
@@ -270,7 +270,7 @@ class Vocoding(Task):
 
     def _runtime(self, system: System, scratch: Path, name: str = "") -> Runtime:
         """Runtime that executes the voice: that of its bundle, for which an experiment is exported."""
-        if system.runtime is not None:
+        if isinstance(system.runtime, Runtime):
             return system.runtime
         return open_runtime(self.export(system, scratch, Exporting()), name)
 
