@@ -86,6 +86,21 @@ class Preset:
         }
 
 
+@dataclass(frozen=True)
+class SymbolPreset:
+    """A network over symbols, of random weights in a named shape, measured in the native engine beside torch.
+
+    Attributes:
+        name: the preset's. model: the registered architecture and its options, as in a run's YAML file.
+        format: how the engine holds the weights. encoder: of a translator, the same of what reads its sources.
+    """
+
+    name: str
+    model: Mapping[str, Any]
+    format: Format
+    encoder: Mapping[str, Any] | None = None
+
+
 Found = re.Match[str]
 
 
@@ -161,9 +176,34 @@ def _teacher(found: Found) -> Preset:
     return Preset(found[0], model, ("generation",), codec="float", parts=parts, bounded=False)
 
 
+_BYTES = {"vocab_size": 256, "outputs": 256}
+
+
+def _recurrent(found: Found) -> SymbolPreset:
+    """Gated recurrent layers over bytes."""
+    sizes = {"layers": int(found["layers"]), "hidden": int(found["hidden"])}
+    return SymbolPreset(found[0], {"name": "recurrent", **_BYTES, **sizes}, FORMATS[found["form"]])
+
+
+def _bytenet(found: Found) -> SymbolPreset:
+    """ByteNet over bytes: sets of five blocks with dilations from 1 to 16."""
+    sizes = {"channels": int(found["channels"]), "cycles": max(1, int(found["blocks"]) // 5)}
+    model = {"name": "bytenet", **_BYTES, **sizes, "block": "multiplicative" if found["gated"] else "relu"}
+    return SymbolPreset(found[0], model, FORMATS[found["form"]])
+
+
+def _spelling(found: Found) -> SymbolPreset:
+    """Spelling to phonemes by ByteNets, of the shape of the recipe's."""
+    width = int(found["channels"])
+    sizes = {"channels": width, "cycles": 2, "dilations": [1, 2, 4]}
+    model = {"name": "bytenet", "vocab_size": 71, "outputs": 71, "cond_dim": 2 * width, **sizes}
+    encoder = {"name": "bytenet-encoder", "vocab_size": 30, **sizes}
+    return SymbolPreset(found[0], model, FORMATS[found["form"]], encoder)
+
+
 @dataclass(frozen=True)
 class Row:
-    """Row of the table: presets whose names are alike.
+    """Row of a table: presets whose names are alike.
 
     Attributes:
         pattern: of their whole names. make: what a name means. examples: some of them, or all there are.
@@ -171,7 +211,7 @@ class Row:
     """
 
     pattern: str
-    make: Callable[[Found], Preset]
+    make: Callable[[Found], Any]
     examples: tuple[str, ...]
     meaning: str
 
@@ -192,11 +232,24 @@ TABLE = (
         ("wavernn-896-subscale16-int8",), "WaveRNN in the engine, 16 samples of a stream side by side"),
     Row(rf"{_SIZES}-subscale(?P<lanes>\d+)", _subscale, ("wavernn-896-subscale16",), "the same in torch"),
 )  # fmt: skip
+SYMBOL_TABLE = (
+    Row(rf"recurrent-(?P<layers>\d+)x(?P<hidden>\d+)-{_FORM}", _recurrent, ("recurrent-1x512-int8",),
+        "gated recurrent layers over bytes, in the engine and in torch"),
+    Row(rf"bytenet-(?P<blocks>\d+)x(?P<channels>\d+)(?P<gated>-gated)?-{_FORM}", _bytenet,
+        ("bytenet-20x256-int8", "bytenet-15x192-gated-int8"), "ByteNets over bytes, of 9.8 and 9.2 million weights"),
+    Row(rf"spelling-(?P<channels>\d+)-{_FORM}", _spelling, ("spelling-96-int8",),
+        "spelling to phonemes, a word at a time"),
+)  # fmt: skip
 
 
 def examples() -> Iterator[str]:
-    """Names of presets, some of each row."""
+    """Names of presets that make audio, some of each row."""
     return (name for row in TABLE for name in row.examples)
+
+
+def symbol_examples() -> Iterator[str]:
+    """Names of presets that make symbols, some of each row."""
+    return (name for row in SYMBOL_TABLE for name in row.examples)
 
 
 def without_torch() -> list[str]:
@@ -204,9 +257,9 @@ def without_torch() -> list[str]:
     return [name for name in examples() if find(name).program]
 
 
-def listing() -> str:
-    """The table's rows, one a line."""
-    return "".join(f"  {', '.join(row.examples):<52} {row.meaning}\n" for row in TABLE)
+def listing(table: tuple[Row, ...] = TABLE) -> str:
+    """A table's rows, one a line."""
+    return "".join(f"  {', '.join(row.examples):<52} {row.meaning}\n" for row in table)
 
 
 def find(name: str) -> Preset:
@@ -223,6 +276,15 @@ def find(name: str) -> Preset:
     if preset is None:
         raise _unknown(name, "", list(examples()))
     return preset
+
+
+def find_symbols(name: str) -> SymbolPreset | None:
+    """The preset of a name that makes symbols; None where it is none of those."""
+    for row in SYMBOL_TABLE:
+        if found := re.fullmatch(row.pattern, name):
+            made: SymbolPreset = row.make(found)
+            return made
+    return None
 
 
 def write(name: str, directory: Path) -> Bundle:
@@ -242,7 +304,8 @@ def write(name: str, directory: Path) -> Bundle:
 def _named(name: str) -> Preset | None:
     for row in TABLE:
         if found := re.fullmatch(row.pattern, name):
-            return row.make(found)
+            made: Preset = row.make(found)
+            return made
     return None
 
 

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from seqgen import completion, presets
+from seqgen.bundle import is_bundle, read_manifest
 from seqgen.errors import SeqgenError
+from seqgen.manifest import SymbolManifest
 from seqgen.presets import Preset
 from seqgen.registry import RUNTIMES, Registry
 from seqgen.runtime.native import FORMATS
@@ -25,6 +27,9 @@ Measure speed on this machine. Compare only figures of one run on one machine.
 
 Presets, of 24 kHz; in any runtime where no other is said:
 """
+_SYMBOLS = """
+Language models and translators are measured in symbols and words; presets of these:
+"""
 MEASUREMENTS = Registry(
     "measurement",
     "measurements",
@@ -33,6 +38,7 @@ MEASUREMENTS = Registry(
         "engine": "seqgen.cli.bench_engine:measure",
         "recordings": "seqgen.cli.bench_torch:measure",
         "training": "seqgen.cli.bench_training:measure",
+        "symbols": "seqgen.cli.bench_symbols:measure",
     },
 )
 """Measurements: a preset names those that it has. Each is given the command line and the preset, and makes rows."""
@@ -45,12 +51,12 @@ def add_parsers(commands: Any) -> None:
     command = commands.add_parser(
         "bench",
         help="measure speed",
-        description=_HELP + presets.listing(),
+        description=_HELP + presets.listing() + _SYMBOLS + presets.listing(presets.SYMBOL_TABLE),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_argument("bundle", type=Path, nargs="?")
     preset = command.add_argument("--preset", metavar="NAME", help="a network of random weights, see above")
-    completion.offer(preset, presets.examples())
+    completion.offer(preset, [*presets.examples(), *presets.symbol_examples()])
     runtime = command.add_argument(
         "--runtime", default="", help="native, onnx or torch (default: the fastest there is)"
     )
@@ -70,9 +76,10 @@ def add_parsers(commands: Any) -> None:
 
 def run_bench(given: argparse.Namespace) -> int:
     """Measure and print."""
-    preset = _preset(given)
-    measurement = _measurement(given, preset)
-    rows = MEASUREMENTS.load(measurement)(given, preset)
+    rows = _symbols(given)
+    if rows is None:
+        preset = _preset(given)
+        rows = MEASUREMENTS.load(_measurement(given, preset))(given, preset)
     if given.json:
         sys.stdout.write(json.dumps(rows if given.compare else rows[0]) + "\n")
     elif given.compare:
@@ -82,13 +89,37 @@ def run_bench(given: argparse.Namespace) -> int:
     return 0
 
 
+def _symbols(given: argparse.Namespace) -> list[dict[str, Any]] | None:
+    """Rows of what makes symbols, a preset or a bundle; None where audio is made."""
+    preset = None if given.preset is None else presets.find_symbols(given.preset)
+    if preset is None:
+        if given.bundle is None or given.preset is not None or not is_bundle(given.bundle):
+            return None
+        if not isinstance(read_manifest(given.bundle), SymbolManifest):
+            return None
+    _require_positive(given)
+    if given.train:
+        raise SeqgenError("--train measures the recurrence of a voice, got what makes symbols", remedy="leave it out")
+    if preset is not None and (given.runtime not in ("", "native") or given.format not in ("", preset.format)):
+        raise SeqgenError(
+            f"{preset.name} says how weights are held, in the native engine",
+            remedy="leave --runtime and --format out; torch is measured beside it",
+        )
+    made: list[dict[str, Any]] = MEASUREMENTS.load("symbols")(given, preset)
+    return made
+
+
+def _require_positive(given: argparse.Namespace) -> None:
+    if given.streams < 1 or given.threads < 1 or given.seconds <= 0:
+        raise SeqgenError("--streams, --threads and --seconds must be positive", remedy="give at least 1")
+
+
 def _preset(given: argparse.Namespace) -> Preset | None:
     """The preset asked for, that of a comparison of nothing named, or ``None`` for a bundle."""
     if (given.bundle is None) == (given.preset is None) and not (given.compare and given.bundle is None):
         remedy = f"e.g. seqgen bench --preset {presets.DEFAULT}"
         raise SeqgenError("bench needs either a bundle or --preset", remedy=remedy)
-    if given.streams < 1 or given.threads < 1 or given.seconds <= 0:
-        raise SeqgenError("--streams, --threads and --seconds must be positive", remedy="give at least 1")
+    _require_positive(given)
     for option in ("streams", "runtime", "format"):
         if given.train and getattr(given, option) not in ("", 1):
             raise SeqgenError(f"--{option} measures generation, got --train", remedy="leave one of them out")
@@ -138,12 +169,14 @@ def _require_alone(given: argparse.Namespace, preset: Preset, runtime: str, call
 
 def _print_comparison(rows: list[dict[str, Any]]) -> None:
     """A table with the fastest row's speed as the measure of the others."""
-    best = max(row["samples_per_second"] for row in rows)
+    unit = "symbols" if "symbols_per_second" in rows[0] else "samples"
+    rate, beside = f"{unit}_per_second", "step_us_p50" if unit == "symbols" else "x_real_time"
+    best = max(row[rate] for row in rows)
     wide = max(len(row["preset"]) for row in rows) + 2
     sys.stdout.write(
-        f"{'voice':<{wide}}{'runtime':<9}{'weights':<9}{'kernels':<9}{'samples/s':>11}{'x real time':>13}"
-        f"{'slower by':>11}\n"
+        f"{'model' if unit == 'symbols' else 'voice':<{wide}}{'runtime':<9}{'weights':<9}{'kernels':<9}"
+        f"{f'{unit}/s':>11}{'µs a step' if unit == 'symbols' else 'x real time':>13}{'slower by':>11}\n"
     )
     for row in rows:
-        shares = f"{row['samples_per_second']:>11,}{row['x_real_time']:>13.2f}{best / row['samples_per_second']:>11.1f}"
+        shares = f"{row[rate]:>11,}{row[beside]:>13.2f}{best / row[rate]:>11.1f}"
         sys.stdout.write(f"{row['preset']:<{wide}}{row['runtime']:<9}{row['format']:<9}{row['isa']:<9}{shares}\n")

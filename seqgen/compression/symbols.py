@@ -13,7 +13,7 @@ from seqgen.compression.coder import Values
 from seqgen.compression.contract import Identity, Mask, Predictor
 from seqgen.compression.frequencies import Probabilities
 from seqgen.errors import SeqgenError
-from seqgen.runtime import native
+from seqgen.runtime import native_library
 from seqgen.runtime.contract import Floats, State
 from seqgen.runtime.symbols import SymbolRuntime
 
@@ -74,7 +74,7 @@ class Bundled(Predictor):
 def _version(name: str) -> str:
     """Version of what a runtime runs: of the native engine the digest of its library, which has no other."""
     if name == "native":
-        return sha256(native.library_path())[:8]
+        return sha256(native_library.library_path())[:8]
     if name == "onnx":
         return importlib.metadata.version("onnxruntime")
     raise SeqgenError(

@@ -6,7 +6,7 @@ from typing import Any
 
 from seqgen.bundle import Bundle
 from seqgen.manifest import SymbolManifest, VocoderManifest
-from seqgen.runtime import native
+from seqgen.runtime import native, native_library
 from seqgen.runtime.contract import BundleRuntime, Runtime
 from seqgen.runtime.symbols import SymbolRuntime
 
@@ -20,7 +20,7 @@ def runnable(bundle: Bundle) -> list[str]:
     """
     files = {entry.name for entry in bundle.manifest.files}
     others = ["onnx", "torch"] if GRAPH in files else []
-    programmed = native.PROGRAM in files and (native.built() or not others)
+    programmed = native.PROGRAM in files and (native_library.built() or not others)
     return ["native", *others] if programmed else others or ["onnx"]
 
 

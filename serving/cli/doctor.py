@@ -14,7 +14,7 @@ from pathlib import Path
 
 from seqgen.bundle import Bundle
 from seqgen.errors import SeqgenError
-from seqgen.runtime import native
+from seqgen.runtime import native_library
 from serving.cli import serve
 from serving.cli.options import FileParser, file_path, port
 from serving.cli.voices import summary
@@ -145,8 +145,8 @@ def _packages() -> Iterator[CheckResult]:
 
 def _engine() -> Iterator[CheckResult]:
     try:
-        path = native.library_path()
-        native.load_library(path)
+        path = native_library.library_path()
+        native_library.load_library(path)
         yield CheckResult("engine", "ok", f"{path}")
     except SeqgenError as error:
         yield CheckResult("engine", "bad", error.problem, error.remedy)

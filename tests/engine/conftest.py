@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from seqgen.errors import SeqgenError
-from seqgen.runtime.native import Engine, library_path, load_library
+from seqgen.runtime.native import Engine
+from seqgen.runtime.native_library import library_path, load_library
 from tests.engine import programs
 
 

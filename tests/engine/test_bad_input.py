@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from seqgen.errors import SeqgenError
-from seqgen.runtime.native import Call, Engine
+from seqgen.runtime.native import Engine
+from seqgen.runtime.native_library import Call
 from tests.engine import programs
 from tests.engine.programs import Array, Shape
 

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seqgen.runtime.native import Engine, library_path
+from seqgen.runtime.native import Engine
+from seqgen.runtime.native_library import library_path
 from tests.engine import flows, lanes, programs, stacks
 from tests.engine.flows import Flows
 from tests.engine.programs import Shape

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from seqgen.errors import SeqgenError
-from seqgen.runtime.native import Engine, Format, LoadOptions
+from seqgen.runtime.native import Engine, Format
+from seqgen.runtime.native_library import LoadOptions
 from tests.engine import lanes, programs
 from tests.engine.calls import draw, score
 from tests.engine.programs import Shape, inputs

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from seqgen.errors import SeqgenError
-from seqgen.runtime import native
-from seqgen.runtime.native import Engine, library_path, load_library
+from seqgen.runtime import native_library
+from seqgen.runtime.native import Engine
+from seqgen.runtime.native_library import library_path, load_library
 from tests.engine import programs
 from tests.engine.fuzz import seeds
 from tests.engine.programs import Array, Shape
@@ -26,7 +27,8 @@ LOAD = f"""
 import resource, sys
 from pathlib import Path
 from seqgen.errors import SeqgenError
-from seqgen.runtime.native import Engine, library_path, load_library
+from seqgen.runtime.native import Engine
+from seqgen.runtime.native_library import library_path, load_library
 load_library(library_path())
 pages = int(Path("/proc/self/statm").read_text().split()[0])
 resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + {ROOM},) * 2)
@@ -39,7 +41,7 @@ Spoil = Callable[[dict[str, object], dict[str, Array]], object]
 
 
 def test_an_engine_of_other_sources_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native, "_ABI", 0)
+    monkeypatch.setattr(native_library, "_ABI", 0)
     with pytest.raises(SeqgenError, match=r"built of other sources: .* version [1-9]\d*, expected 0; pip install"):
         load_library(library_path())
 

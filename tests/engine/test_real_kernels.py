@@ -14,7 +14,8 @@ import pytest
 
 from seqgen.errors import SeqgenError
 from seqgen.export.rounded import bfloat16
-from seqgen.runtime.native import MAX_STREAMS, Engine, Format, ModelInfo
+from seqgen.runtime.native import MAX_STREAMS, Engine, Format
+from seqgen.runtime.native_library import ModelInfo
 from tests.engine import programs, stacks
 from tests.engine.calls import TOLERANCE, draw, goes_on_from_another_set, same_on_all_sets, score
 from tests.engine.programs import Array, Shape

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from seqgen.runtime.native import library_path
+from seqgen.runtime.native_library import library_path
 from tests.engine import programs
 from tests.engine.programs import Shape
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from seqgen.errors import SeqgenError
-from seqgen.runtime import native
+from seqgen.runtime import native_library
 from seqgen.runtime.native import Engine, Format
 from tests.engine import programs, symbols
 from tests.engine.calls import TOLERANCE
@@ -90,7 +90,7 @@ def test_calls_that_are_wrong(tmp_path: Path) -> None:
              "workspace_bytes": room.nbytes}  # fmt: skip
 
     def encode(**changes: Any) -> None:
-        given = native.Source(**{"struct_size": ctypes.sizeof(native.Source), **whole, **changes})
+        given = native_library.Source(**{"struct_size": ctypes.sizeof(native_library.Source), **whole, **changes})
         engine.call("seqgen_encode", engine._handle, ctypes.byref(given))
 
     encode()

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from seqgen.errors import SeqgenError
-from seqgen.runtime import native, open_runtime
+from seqgen.runtime import native_library, open_runtime
 from seqgen.runtime.native import NativeRuntime
 from seqgen.runtime.replay import check
 from tests.runtime.voices import export, tiny_run, tiny_system
 
-pytestmark = pytest.mark.skipif(not native.built(), reason="the native engine is not built")
+pytestmark = pytest.mark.skipif(not native_library.built(), reason="the native engine is not built")
 
 
 @pytest.mark.parametrize("precision", ["int8", "bf16", "float32"])

@@ -13,7 +13,7 @@ from seqgen.bundle import Bundle
 from seqgen.cli import bench_generation
 from seqgen.errors import SeqgenError
 from seqgen.export import program
-from seqgen.runtime import native, open_runtime, runnable
+from seqgen.runtime import native_library, open_runtime, runnable
 from seqgen.runtime.contract import Runtime
 from seqgen.runtime.replay import check
 from seqgen.stream.conditioning import Frames
@@ -26,7 +26,7 @@ from tests.runtime.voices import export, export_tiny, inputs, subscale_run, tiny
 RUN = subscale_run(lanes=4, horizon=2, channels=6, blocks=1)
 SPEAKERS = ("ann", "bo")
 AHEAD = 36
-RUNTIMES = [*(["native"] if native.built() else []), "onnx", "torch"]
+RUNTIMES = [*(["native"] if native_library.built() else []), "onnx", "torch"]
 
 
 @pytest.fixture(scope="module")

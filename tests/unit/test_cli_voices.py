@@ -11,7 +11,7 @@ import pytest
 from seqgen.audio import io
 from seqgen.errors import SeqgenError
 from seqgen.export import voice
-from seqgen.runtime import native
+from seqgen.runtime import native_library
 from tests.unit.cli_workspace import done, refused
 
 
@@ -20,7 +20,7 @@ def work(cli_work: Path) -> Path:
     return cli_work
 
 
-@pytest.mark.skipif(not native.built(), reason="the native engine is not built")
+@pytest.mark.skipif(not native_library.built(), reason="the native engine is not built")
 def test_a_voice_for_the_engine_only_speaks_but_is_not_judged(work: Path, tmp_path: Path) -> None:
     done("export", work / "exp", "--out", tmp_path / "small", "--quantise", "int8", "--engine-only")
     words = (work / "in/anna/u0.wav", "-o", tmp_path / "a.wav", "--speaker", "anna")

@@ -27,7 +27,7 @@ from seqgen.generation.vocoder import Vocoder
 from seqgen.models.wavenet import WaveNet
 from seqgen.models.wavenet_context import ContextWaveNet
 from seqgen.runtime import open_runtime
-from seqgen.runtime.native import built
+from seqgen.runtime.native_library import built
 from seqgen.runtime.replay import check
 from seqgen.stream.conditioning import Frames
 from seqgen.tasks.run import RunConfig
