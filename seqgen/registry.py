@@ -100,6 +100,9 @@ MODELS = Registry(
         "transformer": "seqgen.models.transformer:Transformer",
         "bytenet": "seqgen.models.bytenet:ByteNet",
         "bytenet-encoder": "seqgen.models.bytenet_encoder:ByteNetEncoder",
+        "perceptron": "seqgen.models.perceptron_encoder:PerceptronEncoder",
+        "transformer-encoder": "seqgen.models.transformer_encoder:TransformerEncoder",
+        "window-perceptron": "seqgen.models.window_perceptron:WindowPerceptron",
         "separable-critic": "seqgen.models.separable_critic:SeparableCritic",
         "concatenated-critic": "seqgen.models.concatenated_critic:ConcatenatedCritic",
         "resonance": "seqgen.models.resonance:Resonance",
@@ -113,6 +116,8 @@ DENSITIES = Registry(
         "encoder-decoder": "seqgen.generation.encoder_decoder:EncoderDecoder",
         "parallel": "seqgen.generation.parallel:Parallel",
         "subscale": "seqgen.generation.subscale.generator:Subscale",
+        "factorised": "seqgen.generation.factorised:Factorised",
+        "flow": "seqgen.generation.flow:Flow",
     },
 )
 CONDITIONERS = Registry(
@@ -178,6 +183,9 @@ FLOWS = Registry(
     {
         "parallel-wavenet": "seqgen.models.parallel_wavenet:ParallelWaveNet",
         "independent": "seqgen.flows.independent:IndependentFlow",
+        "bipartite": "seqgen.models.bipartite:Bipartite",
+        "discrete-autoregressive": "seqgen.models.discrete_autoregressive:DiscreteAutoregressive",
+        "sinkhorn": "seqgen.flows.sinkhorn:Sinkhorn",
     },
 )
 CORPORA = Registry(

@@ -15,8 +15,8 @@ class Categorical(Distribution):
     """Categorical distribution ``p(k) = softmax(logits)_k``; sampling inverts the cumulative sum: the first k with ``u
     < Σ_{j<=k} p(j)``.
 
-    Shapes: logits ``[…, classes]``, value int64 ``[…]``, u ``[…, 1]``. The temperature divides the logits and is
-    floored at 1e-3, where only near-ties are left to chance.
+    Shapes: logits ``[…, classes]``, value int64 ``[…]`` or, for gradients through it, one-hot ``[…, classes]``, u ``[…,
+    1]``. The temperature divides the logits and is floored at 1e-3, where only near-ties are left to chance.
 
     Example:
         >>> Categorical(Categorical.Config(classes=2)).sample(torch.zeros(2), torch.tensor([0.7]))
@@ -38,6 +38,8 @@ class Categorical(Distribution):
         return [cls(cls.Config(classes)) for classes in (1, 2, 7, 256)]
 
     def log_prob(self, params: Tensor, value: Tensor) -> Tensor:
+        if value.is_floating_point():
+            return (torch.log_softmax(full(params), dim=-1) * value).sum(dim=-1)
         flat = torch.nn.functional.cross_entropy(
             full(params).reshape(-1, self.num_params), value.reshape(-1), reduction="none"
         )

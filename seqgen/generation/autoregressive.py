@@ -14,6 +14,7 @@ from seqgen.config import Component
 from seqgen.distributions.categorical import Categorical
 from seqgen.distributions.contract import Distribution, LocationScale
 from seqgen.errors import SeqgenError
+from seqgen.flows.one_hot import one_hot
 from seqgen.generation import examples
 from seqgen.generation.contract import DensityExample, FeedbackGenerator, GeneratorState
 from seqgen.generation.gain import GainNormalized
@@ -118,13 +119,14 @@ class AutoRegressive(FeedbackGenerator, Successive):
                 f"{_values(distribution.vocab_size)}",
                 remedy="choose a distribution over what the model reads: a generator feeds itself",
             )
-        self.distribution, self.start = distribution, start
+        self.distribution, self.start, self.vocab_size = distribution, start, distribution.vocab_size
         self.delay = Delay(1, dim=body.spec.in_dim, fill=start, vocab_size=body.spec.vocab_size)
 
     def log_prob(self, x: Tensor, cond: Frames | None = None) -> Tensor:
         """``ln p(x_t | x_<t, features)`` in nats for every element, by teacher forcing.
 
-        Shapes: ``x [B, T]`` (or ``[B, T, 1]``); frames of it and of the look-ahead → ``[B, T]``.
+        Shapes: ``x [B, T]`` (or ``[B, T, 1]``, or one-hots ``[B, T, K]`` where the body embeds symbols by a
+        :class:`~seqgen.nets.layers.SymbolTable`); frames of it and of the look-ahead → ``[B, T]``.
 
         Raises:
             SeqgenError: where the features are too short for ``x``.
@@ -152,11 +154,13 @@ class AutoRegressive(FeedbackGenerator, Successive):
         bounds = [(start, min(start + size, length)) for start in range(0, max(length, 1), size)]
         blocks = [last - first for first, last in (spec.conditions(*bound) for bound in bounds)]
         state, delay = self.body.init_state(x.shape[0]), self.delay.init_state(x.shape[0])
+        if x.dim() == 3 and not spec.in_dim:
+            delay = one_hot(delay, spec.vocab_size, x.dtype)
         for (start, stop), vectors in zip(bounds, self.conditioning(cond, blocks), strict=True):
             piece = x[:, start:stop]
             before, delay = self.delay.step(piece, delay)
             params, state = self.body.step(before, state, vectors)  # [B, n, num_params]
-            yield piece if piece.dim() == 2 else piece[..., 0], params
+            yield piece[..., 0] if piece.dim() == 3 and spec.in_dim else piece, params
 
     def _block_size(self) -> int:
         """Elements of about ``block`` samples, whole frames."""

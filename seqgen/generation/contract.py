@@ -20,16 +20,20 @@ from seqgen.stream.contract import Streamable
 class Density(nn.Module, ABC):
     """A probability density over sequences of elements: anything with a likelihood.
 
-    Elements are int64 symbols ``[B, T]`` or real numbers ``[B, T, 1]``. What a sequence is conditioned on is one value
-    (for a vocoder :class:`~seqgen.stream.conditioning.Frames`), ``None`` where there is nothing. Everything random
-    comes in as uniforms.
+    Elements are int64 symbols ``[B, T]`` or real numbers ``[B, T, 1]``; a density that is the base of a flow also
+    scores one-hots of symbols ``[B, T, K]``, through which gradients pass. What a sequence is conditioned on is one
+    value (for a vocoder :class:`~seqgen.stream.conditioning.Frames`), ``None`` where there is nothing. Everything
+    random comes in as uniforms.
 
     Attributes:
         symbols_per_sample: elements that make one sample of what is modelled (2 for the bytes of 16-bit audio).
-        length: elements that every sequence must have; 0 where it may have any number.
+        vocab_size: alphabet of an element; 0 where elements are real numbers.
+        length: elements that every sequence must have, where it is a block whose probability is known as a whole; 0:
+            any number, each element being scored given those before.
     """
 
     symbols_per_sample: int = 1
+    vocab_size: int = 0
     length: int = 0
 
     @classmethod
@@ -52,12 +56,26 @@ class Density(nn.Module, ABC):
         """``ln p(x_t | x_<t, cond)`` of every element in nats, ``[B, T]`` (or ``[B, T, 1]``) ``→ [B, T]``.
 
         One path with and without gradients; without them memory need not grow with T. The sum over T is the
-        log-likelihood of a sequence.
+        log-likelihood of a sequence; of a density of blocks (``length``) the elements' shares of it mean nothing one by
+        one.
         """
 
     @abstractmethod
     def sample(self, u: Tensor, cond: Any = None, temperature: Tensor | float = 1.0) -> Tensor:
         """Whole sequences, a function of the uniforms: ``[B, T, num_uniforms] → [B, T]``."""
+
+    @final
+    def require_length(self, elements: int) -> None:
+        """Refuse sequences of another length than a density of blocks has.
+
+        Raises:
+            SeqgenError: saying both lengths.
+        """
+        if self.length and elements != self.length:
+            raise SeqgenError(
+                f"a sequence of {elements} elements, the density is one of blocks of {self.length}",
+                remedy=f"give blocks of {self.length}, or set the density's length to {elements}",
+            )
 
 
 class DensityExample(NamedTuple):

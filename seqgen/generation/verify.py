@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from seqgen import noise
 from seqgen.distributions.verify import evenly, real_line
+from seqgen.errors import SeqgenError
 from seqgen.generation.contract import Density, DensityExample, Generator
 from seqgen.models.frames import with_speaker
 from seqgen.stream.conditioning import Frames
@@ -23,6 +25,7 @@ _MASS, _FOLLOWS = 1e-5, 0.015
 _DRAWS = 1 << 10
 _MOST = 2000  # sequences that are gone through one by one
 _BLOCK = 8  # samples, where a law cuts
+_BLOCKS = 400  # draws for each block that there is
 
 
 def verify(example: DensityExample) -> None:
@@ -35,9 +38,12 @@ def verify(example: DensityExample) -> None:
     check_gradients(example)
     with torch.no_grad():
         check_rows(example)
-        check_mass(example)
         check_sampling(example)
-        check_follows(example)
+        if example.density.length:
+            check_blocks(example)
+        else:
+            check_mass(example)
+            check_follows(example)
         if isinstance(example.density, Generator):
             check_stream(example)
             check_steps(example)
@@ -121,6 +127,30 @@ def check_follows(example: DensityExample) -> None:
     found = torch.searchsorted(drawn, points.double() + 1e-9, right=True) / _DRAWS
     worst = float((found - below)[inside].abs().max())
     assert worst <= _FOLLOWS, f"what is drawn first is {worst:.4f} away from what is scored"
+
+
+def check_blocks(example: DensityExample) -> None:
+    """Law of blocks: the probabilities of all blocks add up to 1, and each is drawn as often as it is scored, by the
+    total variation ``½ Σ |n/N - p|``; a block of another length is refused."""
+    density, length = example.density, example.density.length
+    assert example.values is not None, "blocks of real numbers cannot be gone through"
+    every = torch.tensor(list(itertools.product(example.values.tolist(), repeat=length)))
+    assert len(every) <= _MOST, f"{len(every)} blocks are too many to go through"
+    p = density.log_prob(every, _taken(example.cond, [0] * len(every))).sum(dim=1).exp()
+    assert abs(float(p.sum()) - 1) <= _MASS, f"the mass of all blocks is {float(p.sum())}"
+    count = _BLOCKS * len(every)
+    drawn = density.sample(_uniforms(density, count, length), _taken(example.cond, [0] * count))
+    numbers = drawn @ len(example.values) ** torch.arange(length - 1, -1, -1)
+    found = torch.bincount(numbers, minlength=len(every)) / count
+    # The mean of |n/N - p| is at most √(p / N), and their sum at most √(blocks / N).
+    apart = 0.5 * float((found - p).abs().sum())
+    assert apart <= 0.5 / math.sqrt(_BLOCKS), f"what is drawn is {apart:.4f} away from what is scored"
+    for other in (length - 1, length + 1):
+        try:
+            density.log_prob(every[:, :1].repeat(1, other))
+        except SeqgenError:
+            continue
+        raise AssertionError(f"{other} elements are scored as a block of {length}")
 
 
 def check_stream(example: DensityExample) -> None:

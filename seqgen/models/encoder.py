@@ -33,7 +33,8 @@ class Encoder(nn.Module, ABC):
 
     @abstractmethod
     def columns(self, symbols: Tensor, lengths: Tensor) -> Tensor:
-        """Shapes: int64 ``[B, S]`` and ``[B]`` → ``[B, S, out_dim]``, zeros from ``lengths`` on."""
+        """Shapes: int64 ``[B, S]`` (or one-hots ``[B, S, K]``, through which gradients pass, where symbols are read by
+        a :class:`~seqgen.nets.layers.SymbolTable`) and ``[B]`` → ``[B, S, out_dim]``, zeros from ``lengths`` on."""
 
     @final  # type: ignore[misc]  # nn.Module declares forward as a field
     def forward(self, symbols: Tensor, lengths: Tensor) -> Tensor:

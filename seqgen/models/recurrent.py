@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from seqgen.errors import SeqgenError
 from seqgen.nets.gru import GRU
+from seqgen.nets.layers import SymbolTable
 from seqgen.nets.lstm import LSTM, LSTMState
 from seqgen.spec import StreamSpec
 from seqgen.stream.conditioning import Conditioning
@@ -31,8 +32,9 @@ CELLS: dict[Cell, type[GRU | LSTM]] = {"gru": GRU, "lstm": LSTM}
 class Recurrent(Streamable[States]):
     """The body of a recurrent language model: gated recurrent layers over embedded symbols.
 
-    Shapes: int64 ``[B, T]`` (the symbol before each position) → ``[B, T, outputs]``; the state is one ``[B, hidden]``
-    for each layer, or two (hidden, cell) of long short-term memory. Its inner activations are what the layers give.
+    Shapes: int64 ``[B, T]`` (the symbol before each position), or one-hots of them ``[B, T, K]``, → ``[B, T,
+    outputs]``; the state is one ``[B, hidden]`` for each layer, or two (hidden, cell) of long short-term memory. Its
+    inner activations are what the layers give.
 
     Raises:
         SeqgenError: for sizes that make no network.
@@ -70,7 +72,7 @@ class Recurrent(Streamable[States]):
         for name, value in vars(config).items():
             if name != "cell" and value < 1:
                 raise SeqgenError(f"recurrent: {name} is {value}", remedy="give 1 or more")
-        self.embedding = nn.Embedding(config.vocab_size, config.embedding)
+        self.embedding = SymbolTable(config.vocab_size, config.embedding)
         widths = [config.embedding, *[config.hidden] * config.layers]
         self.layers = nn.ModuleList(CELLS[config.cell](*pair) for pair in pairwise(widths))
         self.out = nn.Linear(config.hidden, config.outputs)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from seqgen.errors import SeqgenError
 from seqgen.models.encoder import Encoder, inside
 from seqgen.nets.gru import GRU
+from seqgen.nets.layers import SymbolTable
 
 
 class RecurrentEncoder(Encoder):
@@ -54,7 +55,7 @@ class RecurrentEncoder(Encoder):
             if value < 1:
                 raise SeqgenError(f"recurrent encoder: {name} is {value}", remedy="give 1 or more")
         super().__init__(vocab_size=config.vocab_size, out_dim=2 * config.hidden)
-        self.embedding = nn.Embedding(config.vocab_size, config.embedding)
+        self.embedding = SymbolTable(config.vocab_size, config.embedding)
         widths = [config.embedding, *[2 * config.hidden] * (config.layers - 1)]
         self.onward = nn.ModuleList(GRU(width, config.hidden) for width in widths)
         self.homeward = nn.ModuleList(GRU(width, config.hidden) for width in widths)

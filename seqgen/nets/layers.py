@@ -98,13 +98,21 @@ class Activation(Streamable[tuple[()]]):
         return self.function(x), ()
 
 
+class SymbolTable(nn.Embedding):
+    """Table of a learned vector for each symbol: int64 ``[…] → […, dim]``; one-hots ``[…, K]``, through which gradients
+    pass, find the same vectors, and zeros, which are no symbol, a vector of zeros."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.weight if x.is_floating_point() else super().forward(x)
+
+
 class Embedding(Streamable[tuple[()]]):
-    """A learned vector for each symbol: int64 ``[B, T] → [B, T, dim]``."""
+    """A learned vector for each symbol: int64 ``[B, T]``, or one-hots of them ``[B, T, K]``, ``→ [B, T, dim]``."""
 
     def __init__(self, vocab_size: int, dim: int) -> None:
         super().__init__()
         self.spec = StreamSpec(in_dim=0, out_dim=dim, vocab_size=vocab_size)
-        self.table = nn.Embedding(vocab_size, dim)
+        self.table = SymbolTable(vocab_size, dim)
 
     def init_state(self, batch: int, memory: Any = None) -> tuple[()]:
         return ()

@@ -101,10 +101,11 @@ class Rows:
         return tuple(f"row {number}" for number in range(len(self.x)))
 
 
-def scored(batch: Any, like: Tensor) -> Tensor:
+def scored(batch: Any, like: Tensor, *, length: int = 0) -> Tensor:
     """1 where an element of ``like [B, T]`` counts, 0 elsewhere: behind a row's end, and in what it only hears.
 
-    Batches have ``lengths [B]``, and may have ``skip [B]``, elements before what is learnt from.
+    Batches have ``lengths [B]``, and may have ``skip [B]``, elements before what is learnt from. A row that is shorter
+    than ``length``, which blocks have, counts not at all.
 
     Example:
         >>> scored(Rows(torch.zeros(2, 3), torch.tensor([3, 1])), torch.zeros(2, 3))
@@ -112,7 +113,7 @@ def scored(batch: Any, like: Tensor) -> Tensor:
                 [1., 0., 0.]])
     """
     place = torch.arange(like.shape[1], device=like.device)[None]
-    real = place < batch.lengths[:, None]
+    real = (place < batch.lengths[:, None]) & (batch.lengths[:, None] >= length)
     skip = getattr(batch, "skip", None)
     return (real if skip is None else real & (place >= skip[:, None])).to(like.dtype)
 

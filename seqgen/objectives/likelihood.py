@@ -16,7 +16,7 @@ from seqgen.objectives.contract import Loss, Measure, Objective, Requirement, sc
 
 class Likelihood(Objective):
     """Negative log-likelihood ``L = -1/N Σ_t ln p(x_t | x_<t, cond)`` over the N elements that count
-    (:func:`~seqgen.objectives.contract.scored`), in nats.
+    (:func:`~seqgen.objectives.contract.scored`; of a density of blocks whole rows do or do not), in nats.
 
     Batches have ``x``, ``lengths`` and ``cond``. Terms: nats and bits per sample (both bytes of a 16-bit one together),
     named by what the task calls a sample: ``nats_per_sample``, ``bits_per_character``.
@@ -32,7 +32,7 @@ class Likelihood(Objective):
 
     def loss(self, batch: Any, player: str, rng: Key, shared: None) -> Loss:
         log_prob = self.generator.log_prob(batch.x, batch.cond)  # [B, T]
-        real = scored(batch, log_prob)
+        real = scored(batch, log_prob, length=self.generator.length)
         weight = real.sum()
         total = -(log_prob * real).sum() / weight.clamp_min(1)
         nats = total.detach() * self.generator.symbols_per_sample
@@ -41,7 +41,7 @@ class Likelihood(Objective):
 
     def measure(self, batch: Any, rng: Key, index: int) -> dict[str, Measure]:
         log_prob = self.generator.log_prob(batch.x, batch.cond)  # [B, T]
-        real = scored(batch, log_prob)
+        real = scored(batch, log_prob, length=self.generator.length)
         bits = -(log_prob * real).sum(dim=1) / math.log(2)
         samples = real.sum(dim=1).long() // self.generator.symbols_per_sample
         return {f"bits_per_{self.facts.unit}": Measure(bits, samples)}

@@ -16,8 +16,10 @@ from seqgen.distributions.categorical import Categorical
 from seqgen.distributions.gaussian import Gaussian
 from seqgen.estimators.infonce import InfoNCE
 from seqgen.flows.affine import AffineAutoregressive
+from seqgen.flows.sinkhorn import Sinkhorn
 from seqgen.generation.autoregressive import AutoRegressive, language_model
 from seqgen.generation.contract import DensityExample, GeneratorState
+from seqgen.generation.factorised import Factorised
 from seqgen.models.critic import Critic
 from seqgen.models.encoder import Encoder
 from seqgen.nets.layers import CausalConv1d
@@ -101,6 +103,18 @@ class Astray(Swollen):
         return 1.01 * z, shares
 
 
+class Absorbing(Sinkhorn):
+    """A flow of symbols that makes the second of them the first."""
+
+    @classmethod
+    def examples(cls) -> Iterable[Absorbing]:
+        return [cls(cls.Config(vocab_size=3, length=2))]
+
+    def permutations(self) -> Tensor:
+        found = super().permutations()
+        return torch.cat([found[:, :1], found[:, :1], found[:, 2:]], dim=1)
+
+
 class Unnormalised(Categorical):
     """Logits as they come."""
 
@@ -167,6 +181,13 @@ class Hot(Broken):
         self, u: Tensor, state: GeneratorState, features: Tensor | None, temperature: Tensor | float = 1.0
     ) -> tuple[Tensor, GeneratorState]:
         return super().generate(u, state, features, 0.5 * temperature)
+
+
+class Skewed(Factorised):
+    """A density of blocks that draws something else than it scores."""
+
+    def sample(self, u: Tensor, cond: Any = None, temperature: Tensor | float = 1.0) -> Tensor:
+        return super().sample(u, cond, 0.5)
 
 
 class Forgetful(Broken):

@@ -1,0 +1,70 @@
+"""Factorised density: every position of a block is drawn by itself, from probabilities of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from seqgen.distributions.categorical import Categorical
+from seqgen.errors import SeqgenError
+from seqgen.generation.contract import Density, DensityExample
+from seqgen.spec import Facts
+
+
+class Factorised(Density):
+    """Product of categorical distributions ``p(x) = Π_d softmax(L_d)[x_d]`` with learned logits L, ``[D, K]``.
+
+    Shapes: int64 ``[B, D]`` or one-hots ``[B, D, K]`` → ``[B, D]``.
+
+    Raises:
+        SeqgenError: for sizes that make no block, or sequences of another length.
+
+    Example:
+        >>> Factorised(Factorised.Config(vocab_size=2, length=2)).log_prob(torch.tensor([[0, 1]])).exp()
+        tensor([[0.5000, 0.5000]], grad_fn=<ExpBackward0>)
+    """
+
+    @dataclass(frozen=True)
+    class Config:
+        """``vocab_size``: K. ``length``: D, positions of a block."""
+
+        vocab_size: int
+        length: int
+
+    @classmethod
+    def examples(cls) -> Iterator[DensityExample]:
+        generator = torch.Generator().manual_seed(0)
+        density = cls(cls.Config(vocab_size=4, length=3))
+        with torch.no_grad():
+            density.logits.copy_(torch.randn(density.logits.shape, generator=generator))
+        x = torch.randint(4, (3, 3), generator=generator)
+        yield DensityExample(density, x, values=torch.arange(4))
+
+    @classmethod
+    def build(cls, options: Config, facts: Facts, *, source: str = "config") -> Factorised:
+        """Construct the density; the data tell it nothing."""
+        return cls(options)
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        if config.vocab_size < 1 or config.length < 1:
+            raise SeqgenError(f"blocks of {config}", remedy="give 1 or more")
+        self.vocab_size, self.length = config.vocab_size, config.length
+        self.distribution = Categorical(Categorical.Config(config.vocab_size))
+        self.logits = nn.Parameter(torch.zeros(config.length, config.vocab_size))
+
+    @property
+    def num_uniforms(self) -> int:
+        return 1
+
+    def log_prob(self, x: Tensor, cond: Any = None) -> Tensor:
+        self.require_length(x.shape[1])
+        return self.distribution.log_prob(self.logits.expand(len(x), -1, -1), x)
+
+    def sample(self, u: Tensor, cond: Any = None, temperature: Tensor | float = 1.0) -> Tensor:
+        self.require_length(u.shape[1])
+        return self.distribution.sample(self.logits, u, temperature)
