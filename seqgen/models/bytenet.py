@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from seqgen.errors import SeqgenError
 from seqgen.nets.dilated import DropBytes, product
+from seqgen.nets.layers import SymbolTable
 from seqgen.nets.normalization import Kind
 from seqgen.nets.residual_blocks import BLOCKS, Form, ResidualBlock, weights
 from seqgen.spec import StreamSpec
@@ -117,7 +118,7 @@ class ByteNet(Streamable[ByteNetState]):
         wide = 2 * config.channels
         dilations = config.dilations * config.cycles
         self.doubled = config.norm == "sub-batch"
-        self.embedding = nn.Embedding(config.vocab_size, wide)
+        self.embedding = SymbolTable(config.vocab_size, wide)
         self.blocks = stack(
             config.block, config.channels, config.kernel, dilations, norm=config.norm, dropout=config.dropout
         )

@@ -22,6 +22,7 @@ from seqgen.errors import SeqgenError
 from seqgen.models.bytenet import require_stack, stack
 from seqgen.models.encoder import Encoder, inside
 from seqgen.nets.dilated import product
+from seqgen.nets.layers import SymbolTable
 from seqgen.nets.normalization import LayerNormalization
 from seqgen.nets.residual_blocks import ResidualBlock, weights
 
@@ -76,7 +77,7 @@ class ByteNetEncoder(Encoder):
             raise SeqgenError(f"bytenet encoder: kernel is {config.kernel}", remedy="give an odd number")
         wide = 2 * config.channels
         super().__init__(vocab_size=config.vocab_size, out_dim=config.out_dim or wide)
-        self.embedding = nn.Embedding(config.vocab_size, wide)
+        self.embedding = SymbolTable(config.vocab_size, wide)
         dilations = config.dilations * config.cycles
         self.blocks = stack("relu", config.channels, config.kernel, dilations, dropout=config.dropout)
         self.norm = LayerNormalization(wide)
