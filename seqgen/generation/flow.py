@@ -60,7 +60,7 @@ class Flow(Density):
         density = cls(_base(base, Facts(vocab_size=size), "example"), [bijector])
         with torch.no_grad():
             for parameter in density.parameters():
-                parameter.add_(torch.randn(parameter.shape, generator=generator))
+                parameter.copy_(0.5 * torch.randn(parameter.shape, generator=generator))
         x = torch.randint(size, (3, bijector.length), generator=generator)
         return DensityExample(density, x, values=torch.arange(size))
 

@@ -295,6 +295,8 @@ READERS = [
 @pytest.mark.parametrize("name", READERS)
 def test_models_read_one_hots_as_they_read_symbols(name: str) -> None:
     for model in registry.MODELS.load(name).examples():
+        if hasattr(model, "spec") and model.spec.cond_dim:
+            continue
         size = model.spec.vocab_size if hasattr(model, "spec") else model.vocab_size
         symbols = torch.randint(size, (2, 6), generator=torch.Generator().manual_seed(0))
         further = () if hasattr(model, "spec") else (torch.tensor([6, 4]),)
