@@ -83,8 +83,20 @@ TASKS = Registry(
         "pairs": "seqgen.tasks.pairs.task:Pairs",
         "translation": "seqgen.tasks.translation.task:Translation",
         "grammar": "seqgen.tasks.processes.grammar:Grammar",
+        "finite": "seqgen.tasks.processes.finite:Finite",
         "seasonal": "seqgen.tasks.processes.seasonal:SeasonalSymbols",
         "tuned-resonance": "seqgen.tasks.processes.tuned_resonance:TunedResonance",
+    },
+)
+# Known distributions that the task `finite` draws from.
+TARGETS = Registry(
+    "target",
+    "targets",
+    {
+        "dirichlet": "seqgen.tasks.processes.finite_targets:Dirichlet",
+        "gaussians": "seqgen.tasks.processes.finite_targets:Gaussians",
+        "potts": "seqgen.tasks.processes.finite_targets:Potts",
+        "addition": "seqgen.tasks.processes.finite_targets:Addition",
     },
 )
 MODELS = Registry(

@@ -31,6 +31,7 @@ from seqgen.spec import Facts, StreamSpec
 from seqgen.stream.combinators import Delay, Serial
 from seqgen.stream.contract import Streamable
 from seqgen.tasks.contract import Evaluation, Split, System
+from seqgen.tasks.processes.finite_targets import Dirichlet
 from seqgen.tasks.table import Table
 from seqgen.tasks.text.batches import Batch, Stretches
 from seqgen.tasks.text.task import Text
@@ -113,6 +114,13 @@ class Absorbing(Sinkhorn):
     def permutations(self) -> Tensor:
         found = super().permutations()
         return torch.cat([found[:, :1], found[:, :1], found[:, 2:]], dim=1)
+
+
+class Lopsided(Dirichlet):
+    """Never draws the later blocks."""
+
+    def draw(self, u: np.ndarray) -> np.ndarray:
+        return super().draw(u / 2)
 
 
 class Unnormalised(Categorical):

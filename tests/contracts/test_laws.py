@@ -21,6 +21,7 @@ import seqgen.generation.verify
 import seqgen.models.verify
 import seqgen.objectives.verify
 import seqgen.optim.verify
+import seqgen.tasks.processes.finite_verify
 import seqgen.tasks.verify
 import seqgen.text.verify
 import seqgen.train.verify
@@ -105,6 +106,11 @@ def tokenizers(kind: Kind, scratch: Path) -> None:
         seqgen.text.verify.verify(tokenizer)
 
 
+def targets(kind: Kind, scratch: Path) -> None:
+    for target in kind.examples():
+        seqgen.tasks.processes.finite_verify.verify(target)
+
+
 LAWS: Mapping[str, tuple[Registry, Callable[[Kind, Path], None]]] = {
     "model": (registry.MODELS, models),
     "conditioner": (registry.CONDITIONERS, models),
@@ -115,6 +121,7 @@ LAWS: Mapping[str, tuple[Registry, Callable[[Kind, Path], None]]] = {
     "optimiser": (registry.OPTIMISERS, optimisers),
     "estimator": (registry.ESTIMATORS, estimators),
     "task": (registry.TASKS, tasks),
+    "target": (registry.TARGETS, targets),
     "tokenizer": (registry.TOKENIZERS, tokenizers),
 }
 # Tables whose rows are held to what they do by tests of their own: conversions, downloads, who judges a sound, and what
@@ -171,6 +178,7 @@ BROKEN: tuple[tuple[str, Kind, str], ...] = (
     ("estimator", broken.Exaggerating, "more than the cap"),
     ("tokenizer", broken.Simplified, "comes back as"),
     ("tokenizer", broken.Hurried, "cut at .* has other symbols"),
+    ("target", broken.Lopsided, "what is drawn is"),
     ("task", broken.CutTexts, "3 examples|of 3|of 5"),
     ("task", broken.WanderingTexts, "batches 2 and 3, asked for by their numbers, are others"),
     ("task", broken.GreedyTexts, "process 1 of 2 has other rows"),

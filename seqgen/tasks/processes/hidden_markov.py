@@ -60,8 +60,8 @@ class HiddenMarkov:
         state = np.zeros(len(u), np.int64)
         for t in range(u.shape[1]):
             rows = self.transition[state] if t else np.broadcast_to(self.initial, (len(u), len(self.initial)))
-            state = _inverted(rows, u[:, t, 0])
-            drawn[:, t] = _inverted(self.emission[state], u[:, t, 1])
+            state = inverted(rows, u[:, t, 0])
+            drawn[:, t] = inverted(self.emission[state], u[:, t, 1])
         return drawn
 
     def log_prob(self, x: Symbols) -> Reals:
@@ -92,7 +92,7 @@ def _normalised(weights: Reals) -> Reals:
     return made
 
 
-def _inverted(rows: Reals, u: Reals) -> Symbols:
+def inverted(rows: Reals, u: Reals) -> Symbols:
     """Indices drawn from ``rows [N, K]`` by inverting their cumulative sums at ``u [N]``."""
     cumulative = rows.cumsum(axis=1)
     within = cumulative[:, :-1] <= u[:, None] * cumulative[:, -1:]

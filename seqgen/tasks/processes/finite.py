@@ -1,0 +1,203 @@
+"""The finite task: blocks of symbols of a known distribution, against which a density is held exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from seqgen import config as configs
+from seqgen import noise, registry
+from seqgen.config import Component
+from seqgen.errors import SeqgenError
+from seqgen.files.outputs import write_text
+from seqgen.generation.contract import Density
+from seqgen.generation.factorised import Factorised
+from seqgen.noise import Key
+from seqgen.spec import Facts
+from seqgen.tasks.contract import Evaluation, Sampling, Split, System, Task, TaskExample
+from seqgen.tasks.processes.batch import Batch
+from seqgen.tasks.processes.finite_targets import Reals, Symbols, Target
+from seqgen.tasks.processes.hidden_markov import every_sequence
+from seqgen.tasks.table import Figure, Gathered, Table, ratio
+from seqgen.train.source import Source
+
+_EVALUATION = 1 << 62  # streams of an evaluation lie beyond those of any step
+_ENUMERABLE = 100_000  # blocks that are gone through one by one
+_UNIT = "nats/block"
+_BLOCK = 4096  # blocks that a density scores at once
+
+
+@dataclass(frozen=True)
+class FiniteConfig:
+    """A distribution, and how much is drawn from it.
+
+    Attributes:
+        target: registered one and its options.
+        held_out: validation blocks, and as many test blocks. Training blocks are drawn without end.
+        samples: blocks of a density that an evaluation looks at. seed: of the validation and test blocks.
+    """
+
+    target: Component = field(default_factory=lambda: Component("dirichlet"))
+    held_out: int = 4096
+    samples: int = 4096
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("held_out", "samples"):
+            if getattr(self, name) < 1:
+                raise SeqgenError(f"'{name}' is {getattr(self, name)}", remedy="give 1 or more")
+
+
+class DrawnBlocks(Source):
+    """Source of blocks drawn from a target, each a function of the noise's key and of its number.
+
+    Args:
+        target: what draws. rows: of a batch. key: of the noise. count: blocks of the whole.
+    """
+
+    def __init__(self, target: Target, *, rows: int, key: Key, count: int) -> None:
+        self.target, self.rows, self.key, self.count = target, rows, key, count
+
+    def batches(self, start: int, stop: int, rank: int, world: int) -> Iterator[Batch]:
+        return (self._rows(number * self.rows + np.arange(rank, self.rows, world)) for number in range(start, stop))
+
+    def whole(self) -> Iterator[Batch]:
+        firsts = range(0, self.count, self.rows)
+        return (self._rows(np.arange(first, min(first + self.rows, self.count))) for first in firsts)
+
+    def _rows(self, numbers: Symbols) -> Batch:
+        each = self.target.num_uniforms
+        x = self.target.draw(noise.uniforms(*self.key, each * numbers[:, None] + np.arange(each)))
+        lengths = torch.full((len(numbers),), self.target.length)
+        return Batch(torch.from_numpy(x), lengths, tuple(f"{number:09d}" for number in numbers))
+
+
+class Finite(Task):
+    """Task of a known distribution over blocks: a density called ``generator`` is judged by it."""
+
+    Config = FiniteConfig
+    config: FiniteConfig
+    evaluation_options = frozenset({"limit", "temperature", "seed"})
+    sampling_options = frozenset({"out", "length", "temperature", "seed"})
+
+    @classmethod
+    def examples(cls, directory: Path) -> Iterable[TaskExample]:
+        generator = Factorised(Factorised.Config(vocab_size=3, length=4))
+        options = {"target": {"name": "dirichlet", "vocab_size": 3, "length": 4}, "held_out": 10, "samples": 16}
+        yield cls.example(options, {"valid": 10, "test": 10}, {"generator": generator})
+
+    @cached_property
+    def target(self) -> Target:
+        """The distribution."""
+        made: Target = configs.construct(self.config.target, registry.TARGETS, source="task.target")
+        return made
+
+    def read_facts(self) -> Facts:
+        return Facts(vocab_size=self.target.vocab_size, unit="symbol")
+
+    def describe(self) -> str:
+        target = self.target
+        return f"blocks of {target.length} from {target.vocab_size} symbols with {target.entropy:.3f} nats"
+
+    def require_fit(self, networks: Mapping[str, nn.Module]) -> None:
+        """Refuse densities of another alphabet, or of blocks of another length."""
+        target = self.target
+        for name, one in networks.items():
+            if not isinstance(one, Density):
+                continue
+            if one.vocab_size != target.vocab_size or one.length not in (0, target.length):
+                raise SeqgenError(
+                    f"networks.{name} is one of blocks of {one.length} from {one.vocab_size} symbols, the target's "
+                    f"have {target.length} from {target.vocab_size}",
+                    remedy=f"set length to {target.length}, vocab_size to {target.vocab_size}",
+                )
+
+    def source(self, split: Split, networks: Mapping[str, nn.Module]) -> DrawnBlocks:
+        # All runs of a target are judged by the same blocks.
+        seed = self.run.train.seed if split == "train" else self.config.seed
+        key = Key(seed, noise.name_to_stream(f"seqgen.finite.{split}"))
+        return DrawnBlocks(self.target, rows=self.run.train.batch_size, key=key, count=self.config.held_out)
+
+    @torch.no_grad()
+    def evaluate(self, system: System, options: Evaluation) -> Table:
+        """Figures of the method on the test blocks; of a density how likely it finds them, what share of its samples
+        the target can draw, and by enumeration, where that can be, how likely it finds all blocks."""
+        assert system.objective is not None
+        given, found = [], Gathered()
+        source = self.source("test", system.networks)
+        source.count = min(options.limit or source.count, source.count)
+        for index, batch in enumerate(source.whole()):
+            key = Key(self.run.train.seed, _EVALUATION + index)
+            found.add(system.objective.measure(batch, key, index), batch.ids)
+            given.append(batch.x.numpy())
+        figures, density = found.figures, system.networks.get("generator")
+        if isinstance(density, Density):
+            figures |= self._judged(density, np.concatenate(given), options)
+        target = self.target
+        figures |= {
+            "entropy": Figure(target.entropy, unit=_UNIT),
+            "factorised_optimum": Figure(target.factorised, unit=_UNIT),
+        }
+        return Table(
+            title=f"{sum(map(len, given)):,} blocks, checkpoint {system.label}",
+            figures=figures,
+            record={
+                "config_digest": configs.digest(self.run),
+                "checkpoint": system.label,
+                "blocks": sum(map(len, given)),
+                "parameters": sum(parameter.numel() for parameter in density.parameters()) if density else 0,
+            },
+        )
+
+    def _judged(self, density: Density, given: Symbols, options: Evaluation) -> dict[str, Figure]:
+        likely, known = scored(density, given), self.target.log_prob(given)
+        figures = {"nll": _mean(-likely), "divergence": _mean(known - likely)}
+        if not options.likelihood_only:
+            drawn = self._drawn(density, self.config.samples, options)
+            possible = np.isfinite(self.target.log_prob(drawn)).astype(np.float64)
+            figures["possible_samples"] = ratio(possible, np.ones(len(drawn)))
+        if self.target.vocab_size**self.target.length <= _ENUMERABLE:
+            every = every_sequence(self.target.vocab_size, self.target.length)
+            p, log_q = np.exp(self.target.log_prob(every)), scored(density, every)
+            figures["exact_nll"] = Figure(float(-(p @ log_q)), unit=_UNIT)
+            figures["exact_mass"] = Figure(float(np.exp(log_q).sum()))
+        return figures
+
+    def _drawn(self, density: Density, count: int, options: Evaluation | Sampling) -> Symbols:
+        """Blocks of a density; the noise of each is its own."""
+        device = next(density.parameters()).device
+        each = self.target.length * density.num_uniforms
+        u = torch.from_numpy(noise.block(options.seed, 0, 0, count * each)).view(count, self.target.length, -1)
+        parts = [density.sample(part.to(device), None, options.temperature) for part in u.split(_BLOCK)]
+        drawn: Symbols = torch.cat(parts).cpu().numpy()
+        return drawn
+
+    @torch.no_grad()
+    def sample(self, system: System, options: Sampling) -> str:
+        """Write blocks, one a line, until they have the length that is asked for."""
+        density = system.networks.get("generator")
+        if not isinstance(density, Density):
+            raise SeqgenError("this run trains no density", remedy="name the run of one")
+        count = -(-options.elements // self.target.length)
+        drawn = self._drawn(density, count, options)
+        write_text(options.out, "".join(" ".join(map(str, row)) + "\n" for row in drawn.tolist()))
+        return f"{options.out or 'standard output'}: {count} blocks"
+
+
+@torch.no_grad()
+def scored(density: Density, x: Symbols) -> Reals:
+    """``ln p(x)`` of whole blocks ``[N, D]`` under a density in nats, ``[N]``."""
+    device = next(density.parameters()).device
+    blocks = torch.from_numpy(x).to(device).split(_BLOCK)
+    found: Reals = torch.cat([density.log_prob(block).double().sum(dim=1) for block in blocks]).cpu().numpy()
+    return found
+
+
+def _mean(values: Reals) -> Figure:
+    return ratio(values, np.ones(len(values)), _UNIT)
