@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from seqgen.errors import SeqgenError
 from seqgen.nets.dilated import DropBytes, product
+from seqgen.nets.layers import SymbolTable
 from seqgen.nets.windowed_attention import AttentionState, WindowedAttention
 from seqgen.spec import StreamSpec
 from seqgen.stream.conditioning import Conditioning
@@ -94,7 +95,7 @@ class Transformer(Streamable[States]):
     def __init__(self, config: Config) -> None:
         super().__init__()
         _require_sizes(config)
-        self.embedding = nn.Embedding(config.vocab_size, config.channels)
+        self.embedding = SymbolTable(config.vocab_size, config.channels)
         self.blocks = nn.ModuleList(_Block(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.channels)
         self.out = nn.Linear(config.channels, config.outputs)
