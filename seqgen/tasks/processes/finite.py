@@ -17,7 +17,6 @@ from seqgen.config import Component
 from seqgen.errors import SeqgenError
 from seqgen.files.outputs import write_text
 from seqgen.generation.contract import Density
-from seqgen.generation.factorised import Factorised
 from seqgen.noise import Key
 from seqgen.spec import Facts
 from seqgen.tasks.contract import Evaluation, Sampling, Split, System, Task, TaskExample
@@ -88,7 +87,8 @@ class Finite(Task):
 
     @classmethod
     def examples(cls, directory: Path) -> Iterable[TaskExample]:
-        generator = Factorised(Factorised.Config(vocab_size=3, length=4))
+        kind = registry.DENSITIES.load("factorised")
+        generator = kind(kind.Config(vocab_size=3, length=4))
         options = {"target": {"name": "dirichlet", "vocab_size": 3, "length": 4}, "held_out": 10, "samples": 16}
         yield cls.example(options, {"valid": 10, "test": 10}, {"generator": generator})
 
