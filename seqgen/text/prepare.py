@@ -68,7 +68,7 @@ def prepare(source: Path, out: Path, settings: Preparation = Preparation()) -> d
         >>> prepare(Path("text.txt"), Path("data"), Preparation("characters"))  # doctest: +SKIP
     """
     kind = registry.TOKENIZERS.load(settings.tokenizer)
-    with replacing_folder(out, kind="a text data directory", may_replace=lambda place: bool(marker(place))) as work:
+    with replacing_folder(out, kind="a text data directory", may_replace=_is_ours) as work:
         _write_documents(source, work, settings)
 
         def text() -> Iterator[bytes]:
@@ -80,6 +80,12 @@ def prepare(source: Path, out: Path, settings: Preparation = Preparation()) -> d
         about = {"corpus": "text", "documents": settings.documents, "tokenizer": made.signature, "splits": counts}
         (work / MARKER).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     return counts
+
+
+def _is_ours(place: Path) -> bool:
+    """Whether a folder is a text data directory and nothing else is in it."""
+    own = {*SPLITS, TOKENIZER, MARKER}
+    return bool(marker(place)) and all(entry.name in own for entry in place.iterdir())
 
 
 def _write_documents(source: Path, work: Path, settings: Preparation) -> None:

@@ -27,7 +27,7 @@ from seqgen.tasks.contract import Evaluation, Sampling, System
 from seqgen.tasks.run import load
 from seqgen.tasks.text.batches import Stretches
 from seqgen.tasks.text.sampling import pieces
-from seqgen.tasks.text.streams import score
+from seqgen.tasks.text.streams import Trained, score
 from seqgen.tasks.text.task import Text
 from seqgen.text.bytes import Bytes
 from seqgen.text.characters import Characters, CharactersConfig
@@ -163,7 +163,7 @@ def test_a_document_is_one_stream_and_short_ones_are_scored_side_by_side() -> No
     documents = [Document(str(n), bytes(range(n % 50, n % 50 + n))) for n in (1, 90, 13, 200, 5)]
     model.block = 37  # without gradients a stream is read in blocks
     with torch.no_grad():
-        for one, document in zip(score(model, tokenizer, documents), documents, strict=True):
+        for one, document in zip(score(Trained(model), tokenizer, documents), documents, strict=True):
             state, total = model.init_state(1), 0.0
             for symbol in document.data:  # symbol by symbol from a fresh state
                 x = torch.tensor([[symbol]])
@@ -176,8 +176,8 @@ def test_a_document_is_one_stream_and_short_ones_are_scored_side_by_side() -> No
 def test_blocks_are_cut_at_the_same_bytes_for_every_tokenizer() -> None:
     """Characters of two bytes: a block of a thousand bytes has 500 of them, and the bits of 500 or 1,000 symbols."""
     document = Document("one", "é".encode() * 1250 + b"\xff")
-    (two,) = score(uniform(256), Bytes(), [document])
-    (one,) = score(uniform(2), Characters(CharactersConfig("é")), [document])
+    (two,) = score(Trained(uniform(256)), Bytes(), [document])
+    (one,) = score(Trained(uniform(2)), Characters(CharactersConfig("é")), [document])
     for found in (one, two):
         assert found.blocks.bytes.tolist() == [1000, 1000, 501]
         assert found.blocks.characters.tolist() == [500, 500, 251]
@@ -204,7 +204,9 @@ class Sequences(Density):
 
 
 def test_a_density_of_a_length_scores_whole_sequences_and_the_rest_at_the_alphabets_size() -> None:
-    found = list(score(Sequences(), Bytes(), [Document("a", bytes(8)), Document("b", bytes(3)), Document("c", b"x")]))
+    found = list(
+        score(Trained(Sequences()), Bytes(), [Document("a", bytes(8)), Document("b", bytes(3)), Document("c", b"x")])
+    )
     assert [one.rest for one in found] == [2, 0, 1]
     assert [one.blocks.bits.sum() for one in found] == pytest.approx([4 + 16, 2, 8])
 

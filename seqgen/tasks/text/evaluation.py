@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 
 from seqgen import config as configs
-from seqgen.generation.contract import Density
 from seqgen.noise import Key
 from seqgen.objectives.contract import Measure
 from seqgen.tasks.contract import System
 from seqgen.tasks.run import RunConfig
 from seqgen.tasks.table import Gathered, Table
 from seqgen.tasks.text.batches import Stretches
-from seqgen.tasks.text.streams import Scored, score
+from seqgen.tasks.text.streams import Scored, model_of, score
 from seqgen.text import directory
 from seqgen.text.directory import Document, Split
 from seqgen.text.scoring import BLOCK
@@ -62,9 +60,9 @@ def evaluate(
     """The table of a run on a split: of the likelihood over whole documents, and of what else its method measures over
     ``stretches``; of both the first ``limit`` alone, where that is not 0."""
     found, counted = Gathered(), _Counted()
-    generator = system.networks.get("generator")
-    if isinstance(generator, Density):
-        for one in score(generator, tokenizer, first(split, limit)):
+    model = model_of(system)
+    if model is not None:
+        for one in score(model, tokenizer, first(split, limit)):
             counted.add(one)
             found.add(measures(one, tokenizer.unit), ids(one))
     if stretches is not None:
@@ -80,7 +78,7 @@ def evaluate(
         figures=found.figures,
         record=about,
         examples=found.examples,
-        lines=_lines(counted, generator, tokenizer),
+        lines=_lines(counted, model.length if model is not None else 0, tokenizer),
     )
 
 
@@ -125,7 +123,7 @@ def _told(counted: _Counted) -> str:
     return f"{many}{counted.bytes:,} bytes, {counted.characters:,} characters, {counted.symbols:,} symbols, "
 
 
-def _lines(counted: _Counted, generator: Any, tokenizer: Tokenizer) -> tuple[str, ...]:
+def _lines(counted: _Counted, length: int, tokenizer: Tokenizer) -> tuple[str, ...]:
     lines = []
     if counted.unknown:
         lines.append(
@@ -136,7 +134,7 @@ def _lines(counted: _Counted, generator: Any, tokenizer: Tokenizer) -> tuple[str
         lines.append(f"{counted.invalid_bytes:,} bytes are no UTF-8, each counted as a character")
     if counted.rest:
         lines.append(
-            f"{counted.rest:,} {tokenizer.unit}s behind the last whole sequence of {generator.length} are counted at "
+            f"{counted.rest:,} {tokenizer.unit}s behind the last whole sequence of {length} are counted at "
             f"log2 {tokenizer.vocab_size} bits"
         )
     return tuple(lines)

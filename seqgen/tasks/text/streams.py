@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from seqgen.errors import SeqgenError
 from seqgen.generation.contract import Density
+from seqgen.runtime.symbols import SymbolRuntime
+from seqgen.tasks.contract import System
 from seqgen.text import scoring, utf8
 from seqgen.text.directory import Document
-from seqgen.text.scoring import Blocks
-from seqgen.text.tokenizer import Encoded, Tokenizer
+from seqgen.text.scoring import Blocks, Floats
+from seqgen.text.tokenizer import Encoded, Symbols, Tokenizer
 
 _SYMBOLS = 1 << 14  # in a batch of short documents
 _ROWS = 64
+_BLOCK = 1 << 11  # symbols that a runtime reads at once
 
 
 class Scored(NamedTuple):
@@ -27,7 +29,7 @@ class Scored(NamedTuple):
 
     Attributes:
         unknown: symbols that the tokenizer does not have. invalid: bytes that are no UTF-8.
-        rest: symbols behind the last whole sequence of a density that needs sequences of one length.
+        rest: symbols behind the last whole sequence of a model that needs sequences of one length.
     """
 
     id: str
@@ -42,26 +44,77 @@ class _Read(NamedTuple):
     encoded: Encoded
 
 
-@torch.no_grad()
-def score(density: Density, tokenizer: Tokenizer, documents: Iterable[Document]) -> Iterator[Scored]:
+class Model(ABC):
+    """What says how probable symbols are.
+
+    Attributes:
+        length: symbols that every sequence must have; 0 where it may have any number.
+    """
+
+    length: int = 0
+
+    @abstractmethod
+    def bits(self, x: Symbols) -> Floats:
+        """``-log2 p(x_t | x_<t)`` from a fresh state, ``[B, T] → [B, T]``."""
+
+
+class Trained(Model):
+    """A density in torch."""
+
+    def __init__(self, density: Density) -> None:
+        self.density, self.length = density, density.length
+
+    @torch.no_grad()
+    def bits(self, x: Symbols) -> Floats:
+        log_prob = self.density.log_prob(torch.from_numpy(x).to(device_of(self.density)))
+        found: Floats = (-log_prob.double() / math.log(2)).cpu().numpy()
+        return found
+
+
+class Exported(Model):
+    """A bundle's language model in a runtime, read in blocks."""
+
+    def __init__(self, runtime: SymbolRuntime) -> None:
+        self.runtime = runtime
+
+    def bits(self, x: Symbols) -> Floats:
+        state, made = self.runtime.init(len(x)), []
+        for start in range(0, x.shape[1], _BLOCK):
+            piece = x[:, start : start + _BLOCK]
+            logits, state = self.runtime.step(piece, state)
+            params = torch.from_numpy(logits).double()  # [B, n, V]
+            log_prob = torch.log_softmax(params, dim=-1).gather(-1, torch.from_numpy(piece)[..., None])
+            made.append(-log_prob[..., 0].numpy() / math.log(2))
+        return np.concatenate(made, axis=1)
+
+
+def model_of(system: System) -> Model | None:
+    """The language model of a system, trained or exported; ``None`` where it has none."""
+    if isinstance(system.runtime, SymbolRuntime):
+        return Exported(system.runtime)
+    generator = system.networks.get("generator")
+    return Trained(generator) if isinstance(generator, Density) else None
+
+
+def score(model: Model, tokenizer: Tokenizer, documents: Iterable[Document]) -> Iterator[Scored]:
     """Bits of every document, in order.
 
     Documents that follow each other are scored side by side where they are short, which changes nothing but roundings.
-    A density of a ``length`` scores consecutive sequences of so many symbols, each by itself; what is left of a
+    A model of a ``length`` scores consecutive sequences of so many symbols, each by itself; what is left of a
     document behind the last whole one costs ``log2 vocab_size`` bits a symbol.
 
     Raises:
         SeqgenError: where a document is empty.
     """
     for group in _groups(documents, tokenizer):
-        if density.length:
-            bits = [_in_sequences(density, one.encoded.symbols, tokenizer.vocab_size) for one in group]
+        if model.length:
+            bits = [_in_sequences(model, one.encoded.symbols, tokenizer.vocab_size) for one in group]
         else:
-            bits = _side_by_side(density, [one.encoded.symbols for one in group])
+            bits = _side_by_side(model, [one.encoded.symbols for one in group])
         for one, cost in zip(group, bits, strict=True):
             data, encoded = one.document.data, one.encoded
             made = scoring.blocks(data, encoded, cost, tokenizer)
-            rest = len(cost) % density.length if density.length else 0
+            rest = len(cost) % model.length if model.length else 0
             yield Scored(one.document.id, made, len(encoded.literals), utf8.count(data)[1], rest)
 
 
@@ -82,30 +135,19 @@ def _groups(documents: Iterable[Document], tokenizer: Tokenizer) -> Iterator[lis
         yield group
 
 
-def _side_by_side(density: Density, rows: list[npt.NDArray[np.int64]]) -> list[npt.NDArray[np.float64]]:
+def _side_by_side(model: Model, rows: list[Symbols]) -> list[Floats]:
     longest = max(len(row) for row in rows)
-    x = torch.from_numpy(np.stack([np.pad(row, (0, longest - len(row))) for row in rows]))  # [B, T]
-    bits = _bits(density, x)
+    bits = model.bits(np.stack([np.pad(row, (0, longest - len(row))) for row in rows]))  # [B, T]
     return [one[: len(row)] for one, row in zip(bits, rows, strict=True)]
 
 
-def _in_sequences(density: Density, symbols: npt.NDArray[np.int64], vocab_size: int) -> npt.NDArray[np.float64]:
-    length = density.length
+def _in_sequences(model: Model, symbols: Symbols, vocab_size: int) -> Floats:
+    length = model.length
     count = len(symbols) // length
-    made = [np.zeros(0)]
     rows = symbols[: count * length].reshape(count, length)
     step = max(1, _SYMBOLS // length)
-    for start in range(0, count, step):
-        made.append(_bits(density, torch.from_numpy(rows[start : start + step])).reshape(-1))
-    made.append(np.full(len(symbols) - count * length, math.log2(vocab_size)))
-    return np.concatenate(made)
-
-
-def _bits(density: Density, x: Tensor) -> npt.NDArray[np.float64]:
-    """``-log2 p`` of every symbol, ``[B, T]``."""
-    log_prob = density.log_prob(x.to(device_of(density)))
-    found: npt.NDArray[np.float64] = (-log_prob.double() / math.log(2)).cpu().numpy()
-    return found
+    made = [model.bits(rows[start : start + step]).reshape(-1) for start in range(0, count, step)]
+    return np.concatenate([*made, np.full(len(symbols) - count * length, math.log2(vocab_size))])
 
 
 def device_of(density: Density) -> torch.device:
