@@ -14,9 +14,10 @@ and 3.2 (dynamic unfolding); stretching is ours.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -91,17 +92,60 @@ class Unfolding:
         return columns.gather(1, index) * real[..., None]
 
 
-class EncoderDecoder(Density):
+class SourceDensity(Density):
     """Density of targets given sources, ``p(y | s)``: exact likelihood in one pass, and sampling by the same ``step``.
+
+    Args:
+        decoder: autoregressive density over the symbols of a target, whose features are unfolded columns, or which has
+            a memory: what :mod:`seqgen.generation.decoding` works on. unfolding: of columns over positions.
+    """
+
+    def __init__(self, decoder: AutoRegressive, unfolding: Unfolding) -> None:
+        super().__init__()
+        self.decoder, self.unfolding = decoder, unfolding
+        self.attends = decoder.body.spec.memory_dim > 0
+
+    @property
+    def num_uniforms(self) -> int:
+        return self.decoder.num_uniforms
+
+    @final
+    def begin(self, cond: Sources) -> tuple[GeneratorState, Tensor | None]:
+        """Fresh streams of targets, and the columns of their positions, ``[B, max |t̂|, C]``; ``None`` where the body
+        attends.
+
+        Raises:
+            SeqgenError: for a source without symbols.
+        """
+        if not cond.symbols.shape[1] or int(cond.lengths.min()) < 1:
+            raise SeqgenError("a source without symbols", remedy="give sources of one symbol or more")
+        return self._begun(cond)
+
+    @abstractmethod
+    def _begun(self, cond: Sources) -> tuple[GeneratorState, Tensor | None]:
+        """What :meth:`begin` gives, for sources that have symbols."""
+
+    @final
+    def log_prob(self, x: Tensor, cond: Sources | None = None) -> Tensor:
+        """``ln p(y_t | y_<t, s)`` in nats of every symbol, by teacher forcing in one pass: ``[B, T] → [B, T]``."""
+        state, columns = self.begin(_given(cond))
+        params, _ = self.decoder.step(x, state, fitted(columns, x.shape[1]))  # [B, T, V]
+        return self.decoder.distribution.log_prob(params, x)
+
+    @final
+    def sample(self, u: Tensor, cond: Sources | None = None, temperature: Tensor | float = 1.0) -> Tensor:
+        state, columns = self.begin(_given(cond))
+        values, _ = self.decoder.generate(u, state, fitted(columns, u.shape[1]), temperature)
+        return values
+
+
+class EncoderDecoder(SourceDensity):
+    """Density of targets given sources by an encoder and an autoregressive decoder.
 
     Args:
         encoder: source to columns. body: previous symbol in, logits of the next one out; conditioned on columns, or
             attending to them. unfolding: of columns over positions.
         start: the symbol before the first one.
-
-    Attributes:
-        decoder: the body as an autoregressive density over the symbols of a target, whose features are unfolded
-            columns: what :mod:`seqgen.generation.decoding` works on.
 
     Raises:
         SeqgenError: for a body that reads no columns, or columns of another width.
@@ -148,53 +192,24 @@ class EncoderDecoder(Density):
         return cls(encoder, body, options.unfolding, start=int(facts.start))
 
     def __init__(self, encoder: Encoder, body: Streamable[Any], unfolding: Unfolding, *, start: int = 0) -> None:
-        super().__init__()
         spec = body.spec
-        self.attends = spec.memory_dim > 0
-        width = spec.memory_dim if self.attends else spec.cond_dim
+        attends = spec.memory_dim > 0
+        width = spec.memory_dim if attends else spec.cond_dim
         if width != encoder.out_dim or spec.cond_every != 1 or not spec.vocab_size:
             raise SeqgenError(
                 f"the encoder gives columns of {encoder.out_dim} channels, the body takes {width or 'none'}",
                 remedy="give a body over symbols that is conditioned on such columns, or attends to them",
             )
-        self.encoder, self.unfolding = encoder, unfolding
-        self.decoder = AutoRegressive(
-            body,
-            Categorical(Categorical.Config(spec.vocab_size)),
-            None if self.attends else Identity(width),
-            start=start,
-            symbols_per_sample=1,
-        )
+        drawn, columns = Categorical(Categorical.Config(spec.vocab_size)), None if attends else Identity(width)
+        super().__init__(AutoRegressive(body, drawn, columns, start=start, symbols_per_sample=1), unfolding)
+        self.encoder = encoder
 
-    @property
-    def num_uniforms(self) -> int:
-        return self.decoder.num_uniforms
-
-    def begin(self, cond: Sources) -> tuple[GeneratorState, Tensor | None]:
-        """Fresh streams of targets, and the columns of their positions, ``[B, max |t̂|, C]``; ``None`` where the body
-        attends.
-
-        Raises:
-            SeqgenError: for a source without symbols.
-        """
-        if not cond.symbols.shape[1] or int(cond.lengths.min()) < 1:
-            raise SeqgenError("a source without symbols", remedy="give sources of one symbol or more")
+    def _begun(self, cond: Sources) -> tuple[GeneratorState, Tensor | None]:
         columns = self.encoder(cond.symbols, cond.lengths)  # [B, S, C]
         batch = len(columns)
         if self.attends:
             return self.decoder.init_state(batch, Memory(columns, cond.lengths)), None
         return self.decoder.init_state(batch), self.unfolding.unfold(columns, cond.lengths)
-
-    def log_prob(self, x: Tensor, cond: Sources | None = None) -> Tensor:
-        """``ln p(y_t | y_<t, s)`` in nats of every symbol, by teacher forcing in one pass: ``[B, T] → [B, T]``."""
-        state, columns = self.begin(_given(cond))
-        params, _ = self.decoder.step(x, state, fitted(columns, x.shape[1]))  # [B, T, V]
-        return self.decoder.distribution.log_prob(params, x)
-
-    def sample(self, u: Tensor, cond: Sources | None = None, temperature: Tensor | float = 1.0) -> Tensor:
-        state, columns = self.begin(_given(cond))
-        values, _ = self.decoder.generate(u, state, fitted(columns, u.shape[1]), temperature)
-        return values
 
 
 def translator(source_symbols: int, symbols: int) -> EncoderDecoder:

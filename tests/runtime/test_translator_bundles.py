@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 from typing import Any
 
 import numpy as np
@@ -12,12 +14,17 @@ from seqgen import config, noise
 from seqgen.bundle import Bundle
 from seqgen.errors import SeqgenError
 from seqgen.export import symbols
+from seqgen.generation import decoding
+from seqgen.generation.decoding import Ending
 from seqgen.generation.encoder_decoder import EncoderDecoder, Sources
 from seqgen.manifest import TranslatorManifest
 from seqgen.runtime import open_symbols, runnable
 from seqgen.runtime.replay import check
 from seqgen.runtime.symbol_replay import columns_for
 from seqgen.spec import Facts
+from seqgen.stream.verify import verify
+from seqgen.tasks.text.executed import ExecutedBody, ExecutedTranslator
+from seqgen.text import tokenizer
 from tests.runtime.text_bundles import (
     COLUMNS,
     ENCODERS,
@@ -28,6 +35,7 @@ from tests.runtime.text_bundles import (
     run_of,
     translating,
 )
+from tests.unit.cli_workspace import done
 
 GENERATORS = {name: translating(encoder) for name, encoder in ENCODERS.items()}
 GENERATORS["stretched"] = translating(ENCODERS["convolutions"], factor=2.0, offset=0.0, stretch=True)
@@ -134,3 +142,64 @@ def test_what_has_no_graphs_is_refused(tmp_path: Any) -> None:
     with pytest.raises(SeqgenError, match="no tokenizer for sources of 11"):
         symbols.write(density_of(run, Facts(vocab_size=LETTERS.vocab_size)), about, tmp_path / "x")
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("name", ["onnx", "torch"])
+def test_a_runtime_is_a_body_under_the_laws_of_streams(made: Bundle, name: str) -> None:
+    verify(ExecutedBody(open_symbols(made, name)))
+
+
+def test_what_a_runtime_executes_is_decoded_as_the_network(made: Bundle, source: Any) -> None:
+    """Greedily, and by a beam, whose rows change places with their states."""
+    density = density_in(made)
+    sources, ending = Sources(torch.from_numpy(source), torch.from_numpy(LENGTHS)), Ending(3, 12)
+    for name in runnable(made):
+        executed = ExecutedTranslator(open_symbols(made, name))
+        with torch.no_grad():
+            for decode in (
+                lambda one: decoding.decode(one.decoder, *one.begin(sources), decoding.greedy, ending),
+                lambda one: decoding.beam(one.decoder, *one.begin(sources), ending, width=3, best=2),
+            ):
+                mine, theirs = decode(executed), decode(density)
+                assert torch.equal(mine.symbols, theirs.symbols)
+                assert torch.allclose(mine.log_prob, theirs.log_prob, atol=1e-4)
+
+
+CONFIG = """\
+name: spelt
+task: {{name: translation, data: {data}, longest: 6}}
+networks:
+  generator:
+    name: encoder-decoder
+    encoder: {{name: bytenet-encoder, vocab_size: {source}, channels: 4, cycles: 1, dilations: [1, 2], out_dim: 8}}
+    body: {{name: bytenet, vocab_size: {target}, outputs: {target}, channels: 4, dilations: [1, 2], cond_dim: 8}}
+train: {{steps: 4, batch_size: 8, validate_every: 4, checkpoint_every: 4}}
+licence: CC0
+"""
+
+
+def test_the_commands_translate_through_any_runtime(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ("zero", "one", "two", "three", "four")
+    table = "".join(f"{one} {two}\t{a}{b}\n" for a, one in enumerate(words) for b, two in enumerate(words))
+    (tmp_path / "table.tsv").write_text(table)
+    data, lm = tmp_path / "data", tmp_path / "lm"
+    done("data", "prepare", "pairs", "--corpus", tmp_path / "table.tsv", "--out", data, "--test", "0.3")
+    sizes = {part: tokenizer.read(data / f"{part}.json").vocab_size for part in ("source", "target")}
+    (tmp_path / "run.yaml").write_text(CONFIG.format(data=data, **sizes))
+    done("train", tmp_path / "run.yaml", "--out", tmp_path / "exp")
+    assert "reproduces the golden vectors" in done("export", tmp_path / "exp", "--out", lm).out
+
+    def translated(path: Any, *options: str) -> str:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"one two\nfour four\n")))
+        return done("translate", path, *options).out
+
+    def judged(path: Any, *options: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(done("eval", path, "--data", data / "test", "--json", *options).out)
+        return {name: found[name] for name in ("bits_per_character", "exact_match", "character_error")}
+
+    trained = tmp_path / "exp"
+    greedy, beam, figures = translated(trained), translated(trained, "--beam", "3"), judged(trained)
+    for name in runnable(Bundle.open(lm)):
+        assert translated(lm, "--runtime", name) == greedy
+        assert translated(lm, "--beam", "3", "--runtime", name) == beam
+        assert judged(lm, "--runtime", name) == pytest.approx(figures, abs=1e-4)

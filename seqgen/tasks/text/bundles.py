@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from seqgen import config
+from torch import nn
+
+from seqgen import config, registry
 from seqgen.bundle import Bundle
 from seqgen.errors import SeqgenError
 from seqgen.export import symbols
 from seqgen.generation.contract import Density
+from seqgen.objectives.contract import Objective
+from seqgen.spec import Facts
 from seqgen.tasks.contract import Exporting, System
 from seqgen.tasks.run import RunConfig
 from seqgen.text.tokenizer import Tokenizer
@@ -45,3 +50,14 @@ def export(
         provenance={"config_digest": config.digest(run), "checkpoint": system.label, **options.notes},
     )
     return symbols.write(density, about, out, options.precision, engine_only=options.engine_only)
+
+
+def objective(run: RunConfig, networks: Mapping[str, nn.Module], facts: Facts, *, source: str) -> Objective:
+    """The objective of a run over the networks of its bundle, which its evaluation measures by.
+
+    Raises:
+        SeqgenError: where it needs others.
+    """
+    kind = registry.OBJECTIVES.load(run.objective.name)
+    made: Objective = kind(config.options(run.objective, registry.OBJECTIVES, source=source), networks, facts)
+    return made.eval()

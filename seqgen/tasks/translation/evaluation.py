@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from seqgen.generation.encoder_decoder import EncoderDecoder
+from seqgen.generation.encoder_decoder import SourceDensity
 from seqgen.metrics import sequences
 from seqgen.tasks.table import Figure, ratio
 from seqgen.tasks.translation.batches import EncodedPairs
@@ -54,7 +54,7 @@ def judged(translator: Translator, pairs: Sequence[Pair], ignoring: str, overlap
     return Judgement(figures, examples)
 
 
-def expected(model: EncoderDecoder, pairs: EncodedPairs) -> Figure | None:
+def expected(model: SourceDensity, pairs: EncodedPairs) -> Figure | None:
     """Share of targets that are no longer than is expected of their sources, stop symbols included; ``None`` where
     nothing is expected."""
     if model.attends:

@@ -14,14 +14,18 @@ import torch
 from torch import nn
 
 from seqgen import config as configs
+from seqgen.bundle import Bundle
 from seqgen.config import Component
 from seqgen.errors import SeqgenError
 from seqgen.files.outputs import write_text
-from seqgen.generation.encoder_decoder import EncoderDecoder, translator
+from seqgen.generation.encoder_decoder import EncoderDecoder, SourceDensity, translator
 from seqgen.noise import Key
+from seqgen.runtime import open_symbols
 from seqgen.spec import Facts
-from seqgen.tasks.contract import Evaluation, Sampling, Split, System, Task, TaskExample, Translating
+from seqgen.tasks.contract import Evaluation, Exporting, Sampling, Split, System, Task, TaskExample, Translating
 from seqgen.tasks.table import Figure, Gathered, Table
+from seqgen.tasks.text import bundles
+from seqgen.tasks.text.executed import ExecutedTranslator
 from seqgen.tasks.translation import evaluation, lines
 from seqgen.tasks.translation.batches import EncodedPairs, PairBatches
 from seqgen.tasks.translation.translator import Decoding, Translator
@@ -69,6 +73,7 @@ class Translation(Task):
 
     Config = TranslationConfig
     config: TranslationConfig
+    bundle_kind = "translator"
     evaluation_options = frozenset({"data", "limit", "beam"})
     sampling_options = frozenset({"out", "prompt", "length", "temperature", "seed", "beam"})
 
@@ -185,7 +190,7 @@ class Translation(Task):
             figures[f"nats_per_{unit}"] = Figure(bits.value * math.log(2), bits.half_width * math.log(2))
         how = replace(self.config.decoding(), beam=options.beam or self.config.beam)
         generator = system.networks.get("generator")
-        if isinstance(generator, EncoderDecoder) and not options.likelihood_only:
+        if isinstance(generator, SourceDensity) and not options.likelihood_only:
             made = Translator(generator, *self.tokenizers, how)
             judged = evaluation.judged(made, pairs, self.config.ignoring, self.config.overlap)
             figures, examples = figures | judged.figures, examples | judged.examples
@@ -234,7 +239,7 @@ class Translation(Task):
 
     def previews(self, system: System, report: Report, step: int) -> None:
         generator = system.networks.get("generator")
-        if isinstance(generator, EncoderDecoder):
+        if isinstance(generator, SourceDensity):
             how = replace(self.config.decoding(), beam=1)
             made = Translator(generator, *self.tokenizers, how)
             pairs = self.pairs("valid")[:_PREVIEWS]
@@ -242,9 +247,20 @@ class Translation(Task):
                 target = "".join(made.pieces(made.line(pair.source.encode())))
                 report.text(f"translation-{index}", f"{pair.source}\t{target}", step)
 
-    def _generator(self, system: System) -> EncoderDecoder:
+    def open_bundle(self, bundle: Bundle, runtime: str) -> System:
+        opened = open_symbols(bundle, runtime)
+        networks = {"generator": ExecutedTranslator(opened)}
+        label = f"{bundle.manifest.name} {bundle.manifest.digest[:12]} through {opened}"
+        objective = bundles.objective(self.run, networks, self.facts, source=str(bundle.path("config.yaml")))
+        return System(networks, objective, label, runtime=opened)
+
+    def export(self, system: System, out: Path, options: Exporting) -> Bundle:
+        source, target = self.tokenizers
+        return bundles.export(self.run, system, out, options, tokenizer=target, source_tokenizer=source)
+
+    def _generator(self, system: System) -> SourceDensity:
         generator = system.networks.get("generator")
-        if not isinstance(generator, EncoderDecoder):
+        if not isinstance(generator, SourceDensity):
             raise SeqgenError("this run trains no density of targets given sources", remedy="name the run of one")
         return generator
 

@@ -15,7 +15,7 @@ from seqgen import noise
 from seqgen.errors import SeqgenError
 from seqgen.generation import decoding
 from seqgen.generation.decoding import Choice, Ending
-from seqgen.generation.encoder_decoder import EncoderDecoder, Sources
+from seqgen.generation.encoder_decoder import SourceDensity, Sources
 from seqgen.tasks.translation.batches import padded
 from seqgen.text.pairs import require_stop
 from seqgen.text.tokenizer import Tokenizer
@@ -79,7 +79,7 @@ class Translator:
         SeqgenError: for a target's tokenizer without a symbol that ends a sequence.
     """
 
-    def __init__(self, model: EncoderDecoder, source: Tokenizer, target: Tokenizer, how: Decoding) -> None:
+    def __init__(self, model: SourceDensity, source: Tokenizer, target: Tokenizer, how: Decoding) -> None:
         self.model, self.source, self.target, self.how = model, source, target, how
         self.ending = Ending(require_stop(target, "the target"), how.longest)
 
