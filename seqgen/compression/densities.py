@@ -52,7 +52,7 @@ class Stepped(Predictor):
             )
         whole.cpu().eval()
         self._density, self._distribution, self._transformed = density, density.distribution, transformed
-        self.radices, self.length = radices(self._distribution), int(getattr(whole, "length", 0))
+        self.radices, self.length = radices(self._distribution), whole.length
         self.identity, self.digest, self.label = identity(whole), digest, label
 
     def init(self, rows: int) -> State:
@@ -140,11 +140,11 @@ def predictor(density: Density, *, digest: str, label: str) -> Predictor:
     """
     if isinstance(density, Successive):
         return Stepped(density, digest=digest, label=label)
-    if isinstance(density, Transformed) and isinstance(density.base, Successive):
+    if isinstance(density, Transformed) and isinstance(density.base, Successive) and density.length:
         return Stepped(density.base, digest=digest, label=label, transformed=density)
     raise SeqgenError(
         f"{type(density).__name__} gives no distribution of one element after the other",
-        remedy="compress with an autoregressive density over symbols or levels",
+        remedy="compress with an autoregressive density over symbols or levels, or a bijection of blocks of symbols",
     )
 
 

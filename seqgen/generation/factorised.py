@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from seqgen.distributions.categorical import Categorical
 from seqgen.errors import SeqgenError
 from seqgen.generation.contract import Density, DensityExample
+from seqgen.generation.successive import Successive
 from seqgen.spec import Facts
 
 
-class Factorised(Density):
+class Factorised(Density, Successive):
     """Product of categorical distributions ``p(x) = Π_d softmax(L_d)[x_d]`` with learned logits L, ``[D, K]``.
 
     Shapes: int64 ``[B, D]`` or one-hots ``[B, D, K]`` → ``[B, D]``.
@@ -64,6 +65,16 @@ class Factorised(Density):
     def log_prob(self, x: Tensor, cond: Any = None) -> Tensor:
         self.require_length(x.shape[1])
         return self.distribution.log_prob(self.logits.expand(len(x), -1, -1), x)
+
+    def init_state(self, batch: int) -> Tensor:
+        """Positions, ``[B]``."""
+        return torch.zeros(batch, dtype=torch.int64, device=self.logits.device)
+
+    def next(self, state: Tensor) -> tuple[Tensor, Tensor]:
+        return self.logits[state], state + 1
+
+    def told(self, state: Tensor, value: Tensor) -> Tensor:
+        return state
 
     def sample(self, u: Tensor, cond: Any = None, temperature: Tensor | float = 1.0) -> Tensor:
         self.require_length(u.shape[1])

@@ -15,10 +15,11 @@ from seqgen.errors import SeqgenError
 from seqgen.flows.contract import Bijector
 from seqgen.flows.one_hot import one_hot
 from seqgen.generation.contract import Density, DensityExample
+from seqgen.generation.successive import Transformed
 from seqgen.spec import Facts
 
 
-class Flow(Density):
+class Flow(Density, Transformed):
     """Density ``ln p(x) = ln p_base(f⁻¹(x)) + ln|det ∂f⁻¹/∂x|`` with ``f = f_n ∘ … ∘ f_1``, the last bijector being the
     data's.
 
@@ -72,7 +73,8 @@ class Flow(Density):
 
     def __init__(self, base: Density, bijectors: list[Any]) -> None:
         super().__init__()
-        self.base, self.bijectors = base, nn.ModuleList(bijectors)
+        self.base: Density = base
+        self.bijectors = nn.ModuleList(bijectors)
         self.vocab_size = base.vocab_size
         for part in bijectors:
             if part.vocab_size != base.vocab_size:
@@ -91,21 +93,38 @@ class Flow(Density):
 
     def log_prob(self, x: Tensor, cond: Any = None) -> Tensor:
         """Shares of ``ln p(x)``: of every element of the noise ``ln p_base(z_d | z_<d)`` and what the map adds."""
+        z, shares = self._inverse(x)
+        return self.base.log_prob(z, cond) + shares
+
+    def sample(self, u: Tensor, cond: Any = None, temperature: Tensor | float = 1.0) -> Tensor:
+        """Whole sequences: noise of the base, made into data; the temperature is the base's."""
+        self.require_length(u.shape[1])
+        return self.from_noise(self.base.sample(u, cond, temperature))
+
+    def to_noise(self, x: Tensor) -> Tensor:
+        z, _ = self._inverse(x)
+        return self._elements(z)
+
+    def from_noise(self, z: Tensor) -> Tensor:
+        self.require_length(z.shape[1])
+        made = self._vectors(z)
+        for bijector in self._bijectors():
+            made, _ = bijector.forward_and_log_det(made)
+        return self._elements(made)
+
+    def _inverse(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Noise as the base scores it, and the shares of the map's log-determinant."""
         self.require_length(x.shape[1])
         z = self._vectors(x)  # [B, D, K], or [B, D, 1] real numbers
         shares = z.new_zeros(z.shape[:2])
         for bijector in reversed(self._bijectors()):
             z, share = bijector.inverse_and_log_det(z)
             shares = shares + share
-        return self.base.log_prob(z, cond) + shares
+        return z, shares
 
-    def sample(self, u: Tensor, cond: Any = None, temperature: Tensor | float = 1.0) -> Tensor:
-        """Whole sequences: noise of the base, made into data; the temperature is the base's."""
-        self.require_length(u.shape[1])
-        made = self._vectors(self.base.sample(u, cond, temperature))
-        for bijector in self._bijectors():
-            made, _ = bijector.forward_and_log_det(made)
-        return made.argmax(dim=-1) if self.vocab_size else made[..., 0]
+    def _elements(self, vectors: Tensor) -> Tensor:
+        """Elements of what bijectors give."""
+        return vectors.argmax(dim=-1) if self.vocab_size else vectors[..., 0]
 
     def _vectors(self, x: Tensor) -> Tensor:
         """Elements as bijectors take them."""

@@ -35,18 +35,18 @@ class Successive(ABC):
 
 
 class Transformed(ABC):
-    """A density over symbols ``p(x) = p_base(f⁻¹(x))`` with a bijection f of symbols.
+    """A density over sequences ``x = f(z)``, f a bijection and z of a density that is the base.
 
     Attributes:
-        base: density of the noise.
+        base: density of the noise z.
     """
 
     base: Any
 
     @abstractmethod
     def to_noise(self, x: Tensor) -> Tensor:
-        """``f⁻¹(x)``, symbols ``[B, D]`` both."""
+        """``f⁻¹(x)``, ``[B, D] → [B, D]``."""
 
     @abstractmethod
     def from_noise(self, z: Tensor) -> Tensor:
-        """``f(z)``, symbols ``[B, D]`` both."""
+        """``f(z)``, ``[B, D] → [B, D]``; symbols come back exactly, but for ties that a rounding decides."""

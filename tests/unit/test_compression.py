@@ -13,13 +13,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from seqgen import registry
 from seqgen.compression import lanes, side, varint
 from seqgen.compression.block import code
 from seqgen.compression.coder import Decoder, Encoder
 from seqgen.compression.compress import compress
 from seqgen.compression.container import Container
 from seqgen.compression.decompress import decompress
-from seqgen.compression.densities import Stepped
+from seqgen.compression.densities import Stepped, predictor
 from seqgen.compression.frequencies import TOTAL, frequencies
 from seqgen.compression.units import Samples, Text
 from seqgen.config import Component
@@ -28,6 +29,8 @@ from seqgen.distributions.gaussian import Gaussian
 from seqgen.distributions.logistic_mixture import LogisticMixture
 from seqgen.errors import SeqgenError
 from seqgen.generation.autoregressive import AutoRegressive
+from seqgen.generation.contract import DensityExample
+from seqgen.generation.successive import Successive, Transformed
 from seqgen.models.wavenet import WaveNet
 from seqgen.models.wavernn import WaveRNN
 from seqgen.text.sentencepiece import SentencePiece
@@ -288,6 +291,61 @@ def test_densities_of_real_numbers_and_conditioned_ones_are_refused() -> None:
         Stepped(conditioned, digest="0" * 16, label="")
 
 
+# --- whatever tells its elements one after the other
+
+
+DENSITIES = [
+    pytest.param(one, id=f"{name}-{index}")
+    for name in registry.DENSITIES
+    for index, one in enumerate(registry.DENSITIES.load(name).examples())
+    if isinstance(one.density, Successive | Transformed) and one.cond is None and one.values is not None
+]
+
+
+@pytest.mark.parametrize("example", DENSITIES)
+def test_every_density_over_symbols_codes_at_its_own_bits(example: DensityExample) -> None:
+    """All that is registered, flows over either kind of base too: each row's log-probability, and what was given."""
+    model = predictor(example.density, digest="0" * 16, label="")
+    x = example.x[:, : example.density.length or None]
+    given_rows = np.concatenate([x.numpy(), x.numpy()[:, ::-1][:, :1]], axis=1)  # one element more than a block has
+    counts = np.full(len(x), given_rows.shape[1])
+    counts[0] = x.shape[1]
+    encoder = Encoder()
+    with model.session():
+        coded_rows, _ = code(model, encoder, model.init(len(x)), given_rows, counts)
+        decoded, _ = code(model, Decoder(encoder.finish()), model.init(len(x)), np.zeros_like(given_rows), counts)
+        alone = Encoder()
+        code(model, alone, model.init(len(x)), x.numpy(), np.full(len(x), x.shape[1]))
+        claimed = -float(example.density.log_prob(x).double().sum()) / math.log(2)
+    given_rows[0, -1] = 0
+    assert (decoded == given_rows).all()
+    assert (coded_rows == given_rows).all()
+    assert alone.claimed == pytest.approx(claimed, rel=1e-4)
+
+
+def test_registered_densities_are_coded() -> None:
+    assert len(DENSITIES) > 8
+
+
+class Shifted(Stepped):
+    """A bijection that does not give everything back: symbol 65 comes back as 66."""
+
+    def from_noise(self, noise: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+        return np.where(noise == 65, 66, noise)
+
+
+def test_what_a_bijection_does_not_give_back_is_kept_as_it_is(tmp_path: Path) -> None:
+    model = byte_model()
+    shifted = Shifted(model.density, digest="0" * 16, label="")
+    shifted.length = 4
+    report, _ = there_and_back(TEXT[:90], Coded(shifted, model.units, model.density), tmp_path)
+    assert report.kept == 0
+    report, packed_file = there_and_back(b"xyzA" * 20, Coded(shifted, model.units, model.density), tmp_path)
+    assert report.kept == 80
+    assert report.elements == 0
+    assert len(packed_file) < 80 + BOUND
+
+
 # --- what is refused
 
 
@@ -322,9 +380,9 @@ def test_another_model_tokenizer_or_runtime_is_refused(packed: bytes, tmp_path: 
     other = Coded(model.predictor, Samples(coarse=True), model.density)
     refused(packed, other, tmp_path, "compressed with the tokenizer")
     for change in ({"runtime": "onnx"}, {"version": "1"}, {"instructions": "x"}, {"threads": 2}, {"precision": "int8"}):
-        predictor = Stepped(model.density, digest=model.predictor.digest, label="")
-        predictor.identity = replace(predictor.identity, **change)
-        refused(packed, Coded(predictor, model.units, model.density), tmp_path, f"otherwise.*{next(iter(change))}")
+        other_one = Stepped(model.density, digest=model.predictor.digest, label="")
+        other_one.identity = replace(other_one.identity, **change)
+        refused(packed, Coded(other_one, model.units, model.density), tmp_path, f"otherwise.*{next(iter(change))}")
 
 
 def test_what_comes_out_otherwise_is_not_given_out(packed: bytes, tmp_path: Path) -> None:
