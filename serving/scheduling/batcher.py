@@ -215,7 +215,7 @@ class Batcher:
         """Lead of a stream that can be stepped, and whether it needs to be; ``None`` where it cannot, or has enough."""
         if not self._ready(key, now, slot):
             return None
-        if (steps := slot.pipeline.backlog) is not None:
+        if steps := slot.pipeline.backlog:
             return CATCH_UP_LEAD + _STEP * steps, True
         dry = slot.clock.dry + slot.held_seconds if slot.clock.started else slot.clock.opened + FIRST_SOUND
         lead = dry - now

@@ -129,7 +129,7 @@ class TextPipeline(StreamPipeline):
     @property
     def backlog(self) -> int | None:
         stream = self._stream
-        return stream.blocks if stream is not None and stream.reading and stream.blocks else None
+        return stream.blocks if stream is not None and stream.reading else None
 
     def _line(self, piece: Piece, **end: Any) -> bytes:
         """Line of JSON of a piece; nothing where there is nothing to tell."""
@@ -150,11 +150,13 @@ def completed(model: TextModel, request: TextRequest, prompt: bytes) -> Iterator
     pipeline.push(prompt)
     pipeline.finish()
     wanted = 1
-    while (shape := pipeline.shape(wanted)) is not None and (step := pipeline.step(shape, wanted)) is not None:
+    while (shape := pipeline.shape(wanted if pipeline.backlog is None else model.sizes[-1])) is not None:
+        step = pipeline.step(shape, wanted)
+        assert step is not None
         (made,) = model.advance([step])
         if isinstance(made, ModelFailure):
             raise made
         if line := pipeline.encode(made):
             yield json.loads(line)
-        wanted = next(size, wanted)
+        wanted = wanted if pipeline.backlog is not None else next(size, wanted)
     yield json.loads(pipeline.ending())

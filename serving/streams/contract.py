@@ -161,4 +161,5 @@ class StreamPipeline(ABC):
     @abstractmethod
     def backlog(self) -> int | None:
         """Number of steps that it has had of work which gives its listener nothing yet, where the next is one more of
-        them: sound made again for one who has it, a long prompt. ``None``: its listener waits for the next step."""
+        them: sound made again for one who has it, a long prompt. 0: the first, as soon as any newcomer's; later ones
+        wait for those with little in hand. ``None``: the next step gives something."""

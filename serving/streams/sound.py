@@ -212,7 +212,7 @@ class SoundPipeline(StreamPipeline):
 
     @property
     def backlog(self) -> int | None:
-        return 0 if self._skip else None
+        return 1 if self._skip else None
 
     def _unheard(self, data: bytes) -> bytes:
         dropped = min(self._skip, len(data))

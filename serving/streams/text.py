@@ -31,8 +31,6 @@ Floats = npt.NDArray[np.float32]
 READING_RATE = 32
 """Symbols a second that every stream is promised while others wait: faster than one reads (250 words a minute are 25
 characters a second). What there is beyond it is a download's. A power of two, so that seconds are exact."""
-PROMPT_BLOCK = 64
-"""Symbols of a prompt that are read in one call, so that a long one holds up nobody."""
 MAX_TEMPERATURE = 2.0
 """Highest sampling temperature, as of the OpenAI interface."""
 _CALLS, _SYMBOLS = 4, 8  # of the calls that are measured
@@ -95,7 +93,7 @@ class TextModel(ServedModel):
         >>> stream = model.start(TextSettings(seed=7), prompt, longest=100)                     # doctest: +SKIP
     """
 
-    sizes: ClassVar[tuple[int, ...]] = (1, 2, 4, 8, 16, 32)
+    sizes: ClassVar[tuple[int, ...]] = (1, 2, 4, 8, 16, 32)  # the last also of a prompt, so that none holds up others
     unit = 1 / READING_RATE
 
     def __init__(self, bundle: Bundle, runtime: SymbolRuntime, *, batch: int | None = None) -> None:
@@ -264,7 +262,8 @@ class TextStream:
             return None
         if self.reading:
             left = len(self._prompt) - self._read
-            return (_ENCODE, left) if self._model.source else (_READ, min(PROMPT_BLOCK, left), self._scored)
+            block = wanted if self._model.batch > 1 else self._model.sizes[-1]
+            return (_ENCODE, left) if self._model.source else (_READ, min(block, left), self._scored)
         if self._model.batch == 1:
             wanted = self._model.sizes[min(self._calls, len(self._model.sizes) - 1)]
         settings = self._settings

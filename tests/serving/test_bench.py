@@ -15,10 +15,12 @@ from seqgen.bundle import Bundle
 from seqgen.errors import SeqgenError
 from serving.app import App
 from serving.client import bench
+from serving.completions.load import TEXT
 from serving.streams.vocoder import VoiceSettings
 from serving.voices.voice import open_preset
 from tests.serving.fakes import fake_vocoder
-from tests.serving.live import Live
+from tests.serving.live import Live, wait_for
+from tests.serving.text_fakes import fake_text
 
 
 @pytest.mark.parametrize(("kind", "share"), [("dense", 1.0), ("sparse75", 0.25)])
@@ -65,6 +67,19 @@ def test_listeners_hear_everything_and_those_turned_away_are_counted():
     assert heard.seconds >= 2 * bench.AHEAD
     report = bench.report(heard)
     assert 0 < report["first_audio_ms_p50"] <= report["first_audio_ms_p99"]
+
+
+def test_readers_are_measured_where_there_is_no_voice():
+    with Live(App(fake_text(), threads=1, slots=2)) as server:
+        name, load = bench._load(f"http://127.0.0.1:{server.port}")
+        assert name == "lm"
+        wait_for(lambda: server.app.pool.busy == 0)
+        got = load(3, 0.5)
+    assert (got.refused, got.failed) == (1, [])
+    assert got.symbols == TEXT * len(got.first) > TEXT
+    figures = got.figures()
+    assert figures["tokens_per_second"] == round(got.symbols / got.seconds, 1)
+    assert 0 < figures["first_text_ms_p50"] <= figures["first_text_ms_p99"]
 
 
 def test_a_target_has_to_be_there_and_have_the_voice():

@@ -163,6 +163,19 @@ def test_scores_are_those_of_the_model_and_change_nothing(api):
     )
 
 
+def test_scores_of_the_most_likely_symbols_are_those_of_the_whole_distribution(api):
+    made = api.completions.create(model="lm", prompt="ab", max_tokens=30, seed=5, top_p=0.4, logprobs=2).choices[0]
+    model = fake_text(letters=LETTERS)
+    symbols = model.tokenizer.encode(("ab" + made.text).encode()).symbols
+    rows = model.runtime.step(symbols[None], model.runtime.init(1))[0][0, 2:].astype(np.float64)
+    probabilities = np.exp(rows) / np.exp(rows).sum(1, keepdims=True)
+    drawn = probabilities[np.arange(30), symbols[2:]]
+    assert np.allclose(made.logprobs.token_logprobs, np.log(drawn), atol=1e-5)
+    likelier = np.where(probabilities > drawn[:, None], probabilities, 0).sum(1)
+    assert likelier.max() < 0.4  # those before each of them do not reach that share
+    assert (likelier > 0).mean() > 0.5
+
+
 def test_bytes_that_are_no_characters_are_named_in_scores(api):
     made = api.completions.create(model="bytes", prompt="", max_tokens=4, logprobs=1).choices[0]
     assert made.text == "sü�"
@@ -195,7 +208,7 @@ def test_long_prompts_are_read_in_blocks_between_which_others_go_on(api, server)
     made = api.completions.create(model="lm", prompt=prompt, max_tokens=5, seed=1)
     assert made.usage.prompt_tokens == 6000
     reads = [count for what, _, count in model.runtime.calls if what == "step"]
-    assert max(reads) == 64
+    assert max(reads) == 32
     assert sum(reads) == 6000
     model.runtime.delay = 0.005  # then it takes half a second to read it
     with ThreadPoolExecutor(2) as pool, client(server) as other:
