@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Time how fast the generators of a run are drawn from in torch, one stream on one thread, with fresh weights.
+"""Time how fast the densities of a run are drawn from in torch, one stream on one thread, with fresh weights.
 
-Every generator of the run is timed, those that make a stretch at once and those that go element by element. With
+Every density of the run is timed: generators, those that make a stretch at once and those that go element by element,
+and those of blocks, one block after the other. With
 ``--windowed`` the latter are also run without a state, by a pass over the receptive field for every element; both must
 draw the same. ``--vary KEY … --over VALUE …`` does it again for each value of these keys.
 
@@ -26,7 +27,7 @@ from seqgen import noise
 from seqgen.errors import SeqgenError
 from seqgen.files.outputs import write_text
 from seqgen.generation.autoregressive import AutoRegressive
-from seqgen.generation.contract import Generator, GeneratorState
+from seqgen.generation.contract import Density, Generator, GeneratorState
 from seqgen.spec import Facts
 from seqgen.stream.conditioning import Frames
 from seqgen.tasks import experiment, run
@@ -66,6 +67,13 @@ def streamed(generator: Generator, facts: Facts, samples: int) -> float:
     return min(timed(lambda: generator.sample(u, cond))[1] for _ in range(_TIMES))
 
 
+def in_blocks(density: Density, elements: int) -> float:
+    """Seconds of so many elements of a density of blocks, drawn one block after the other."""
+    u = torch.from_numpy(noise.block(3, 0, 0, density.length * density.num_uniforms)).view(1, density.length, -1)
+    density.sample(u)
+    return min(timed(lambda: density.sample(u))[1] for _ in range(_TIMES)) * elements / density.length
+
+
 def windowed(generator: AutoRegressive, samples: int) -> dict[str, Any]:
     """The same elements drawn with a state and without one, from a past that the receptive field is full of."""
     reach, body = generator.body.spec.context, generator.body
@@ -95,14 +103,16 @@ def windowed(generator: AutoRegressive, samples: int) -> dict[str, Any]:
 
 @torch.no_grad()
 def measured(conf: Path, settings: list[str], options: argparse.Namespace) -> list[dict[str, Any]]:
-    """A row for each generator of a run."""
+    """A row for each density of a run that can be drawn from."""
     config = run.load(conf, settings)
     task = experiment.task_of(config, source=str(conf))
     rows: list[dict[str, Any]] = []
     for name, network in experiment.build(task, source=str(conf)).networks.items():
-        if isinstance(network, Generator):
+        whole = isinstance(network, Density) and network.length
+        if isinstance(network, Generator) or whole:
             network.eval()
-            speed = options.elements / streamed(network, task.facts, options.elements)
+            seconds = in_blocks(network, options.elements) if whole else streamed(network, task.facts, options.elements)
+            speed = options.elements / seconds
             row: dict[str, Any] = {"network": name, "samples_per_second": speed}
             if options.windowed and isinstance(network, AutoRegressive):
                 row |= windowed(network, options.elements)

@@ -31,10 +31,17 @@ class Factorised(Density, Successive):
 
     @dataclass(frozen=True)
     class Config:
-        """``vocab_size``: K. ``length``: D, positions of a block."""
+        """Options of the density.
+
+        Attributes:
+            vocab_size: K. length: D, positions of a block.
+            peak: logit of symbol 0 in a fresh density. Under a flow of symbols a uniform base is a saddle: no map of
+                symbols changes its likelihood, so that nothing tells the flow where to go.
+        """
 
         vocab_size: int
         length: int
+        peak: float = 0.0
 
     @classmethod
     def examples(cls) -> Iterator[DensityExample]:
@@ -57,6 +64,7 @@ class Factorised(Density, Successive):
         self.vocab_size, self.length = config.vocab_size, config.length
         self.distribution = Categorical(Categorical.Config(config.vocab_size))
         self.logits = nn.Parameter(torch.zeros(config.length, config.vocab_size))
+        self.logits.data[:, 0] = config.peak
 
     @property
     def num_uniforms(self) -> int:

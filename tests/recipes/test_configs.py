@@ -24,7 +24,8 @@ def facts_without_data(run: RunConfig, speakers: tuple[str, ...]) -> Facts | Non
     if run.task.name == "vocoder":
         return facts_of(options.get("codec", "bytes16"), FeatureSpec(**options["features"]), speakers)
     if run.task.name == "text":
-        size = run.networks["generator"].options["body"]["vocab_size"]
+        generator = run.networks["generator"].options
+        size = generator.get("body", generator.get("base"))["vocab_size"]
         return Facts(vocab_size=size, unit="character")
     if run.task.name == "translation":
         generator = run.networks["generator"].options

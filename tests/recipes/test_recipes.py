@@ -26,7 +26,10 @@ RECIPES = {
 # What needs no recordings, and what is tested in a file of its own.
 EXPERIMENTS = (
     "shakespeare/charrnn",
+    "enwiki/discrete_flow",
+    "shakespeare/discrete_flow",
     "synthetic/actual",
+    "synthetic/discrete_flow",
     "synthetic/information",
     "synthetic/parallel_wavenet",
     "synthetic/wavenet",

@@ -1,0 +1,30 @@
+# Sourced by the recipes of flows over characters, after their defaults for `conf`, `out` and `data` and `text`, the file
+# of a corpus folder: the options of options.sh and the stages. Beside `conf` stand the same with -bipartite and
+# -autoregressive: the other flow, and the network as a language model.
+. "$(dirname "${BASH_SOURCE[0]}")/variants.sh"
+[ ! -d "$corpus" ] || corpus=$corpus/$text
+flows=$conf
+
+if from 0 "data"; then
+  seqgen data prepare text --corpus "$corpus" --out "$data" --tokenizer characters
+fi
+
+if from 1 "training and evaluation"; then
+  variant autoregressive-flow task.data="$data"
+  variant factorised task.data="$data" "networks.generator.bijectors=[]" networks.generator.base.peak=0 \
+    train.steps=200 train.learning_rate=3e-2 train.validate_every=200
+  for other in bipartite autoregressive; do
+    conf=${flows%.yaml}-$other.yaml variant $other task.data="$data"
+  done
+fi
+
+if from 2 "bits per character, side by side"; then
+  python tools/report_table.py --digits 4 "$out"/{factorised,autoregressive-flow,bipartite,autoregressive}
+fi
+
+if from 3 "characters a second, and samples"; then
+  for other in "" -bipartite -autoregressive; do
+    python tools/generation_speed.py "${flows%.yaml}$other.yaml" --set task.data="$data" --elements 2048
+  done
+  for one in autoregressive-flow bipartite; do seqgen sample "$out/$one" --length 256; done
+fi
