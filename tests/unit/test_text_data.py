@@ -75,6 +75,16 @@ def test_the_default_split_is_the_last_tenth_in_order(text: Path, tmp_path: Path
     assert [one["bytes"] for one in counts.values()] == [900, 50, 50]
 
 
+def test_a_cut_lies_behind_a_whole_character(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the character lies across two blocks; and bytes that are none are not waited for."""
+    monkeypatch.setattr(corpus, "BLOCK", 181)
+    (tmp_path / "text.txt").write_bytes("😀".encode() * 51 + b"\x80" * 6)
+    for shares, sizes in (((0.14, 0.05), [172, 28, 10]), ((0.05, 0.03), [196, 11, 3])):
+        settings = Preparation(valid_share=shares[0], test_share=shares[1])
+        counts = prepare(tmp_path / "text.txt", tmp_path / "data", settings)
+        assert [one["bytes"] for one in counts.values()] == sizes
+
+
 @pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
 def test_packed_texts_are_unpacked(pack: Callable[[bytes], bytes], text: Path, tmp_path: Path) -> None:
     packed = tmp_path / "packed"  # whatever its name

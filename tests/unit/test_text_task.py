@@ -3,6 +3,7 @@ the command line."""
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import subprocess
@@ -26,7 +27,7 @@ from seqgen.tasks import experiment
 from seqgen.tasks.contract import Evaluation, Sampling, System
 from seqgen.tasks.run import load
 from seqgen.tasks.text.batches import Stretches
-from seqgen.tasks.text.sampling import pieces
+from seqgen.tasks.text.sampling import pieces, write
 from seqgen.tasks.text.streams import Trained, score
 from seqgen.tasks.text.task import Text
 from seqgen.text.bytes import Bytes
@@ -225,12 +226,25 @@ def test_rows_of_another_length_than_a_density_takes_are_refused(task: Text) -> 
         task.require_fit({"generator": Sequences()})
 
 
-def test_a_sample_does_not_depend_on_how_it_is_passed_on() -> None:
+class Passed(io.StringIO):
+    """Standard output that counts how often it is flushed."""
+
+    flushed = 0
+
+    def flush(self) -> None:
+        self.flushed += 1
+
+
+def test_a_sample_is_passed_on_as_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     model = AutoRegressive(language_model(256).body, Categorical(Categorical.Config(256)), None, start=0,
                            symbols_per_sample=1)  # fmt: skip
     made = list(pieces(model, Bytes(), Sampling(prompt="é", length=50, seed=2)))
     assert len(made) == 51, "each symbol is passed on by itself"
+    monkeypatch.setattr(sys, "stdout", passed := Passed())
+    write(model, Bytes(), Sampling(prompt="é", length=50, seed=2))
+    assert passed.getvalue() == "é" + "".join(made) + "\n"
+    assert passed.flushed >= 51, "what is made is seen at once"
     assert "".join(made) == "".join(pieces(model, Bytes(), Sampling(prompt="é", length=50, seed=2)))
 
 

@@ -162,8 +162,11 @@ class Text(Task):
     def evaluate(self, system: System, options: Evaluation) -> Table:
         """Bits of the whole text, each document as one stream; and what else the method says of stretches of it."""
         split = self._data.split("test") if options.data is None else directory.Split.open(options.data)
-        encoded = evaluation.encoded(split, self.tokenizer) if system.objective is not None else None
-        stretches = self._stretches(encoded, system.networks) if encoded is not None else None
+        stretches = None
+        if system.objective is not None and options.data is None:
+            stretches = self.source("test", system.networks)
+        elif system.objective is not None:
+            stretches = self._stretches(evaluation.encoded(split, self.tokenizer), system.networks)
         return evaluation.evaluate(self.run, system, self.tokenizer, split, stretches, options.limit)
 
     def digest(self, name: str) -> str:
