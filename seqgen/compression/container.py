@@ -26,7 +26,7 @@ from seqgen.errors import SeqgenError
 
 MAGIC = b"SGC\x01"
 MODEL, TOKENIZER, ORIGINAL, CHECK = 8, 4, 8, 4  # bytes
-_READ = 1 << 20
+_READ = 1 << 16
 _TEXT = 1 << 10  # that an identity has at most
 _LARGEST_BLOCK = 1 << 28
 # What identities are likely to hold; part of the format: it changes with the version only.

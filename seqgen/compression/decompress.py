@@ -17,7 +17,7 @@ from seqgen.compression.units import Units
 from seqgen.errors import SeqgenError
 from seqgen.files.outputs import replacing
 
-_READ = 1 << 20
+_READ = 1 << 16
 _LARGEST = 1 << 27  # elements of a block
 Progress = Callable[[int], None]
 

@@ -1,0 +1,89 @@
+"""Memory of compression: that of a block, whatever the size of a file."""
+
+from __future__ import annotations
+
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from seqgen.compression import lanes
+from seqgen.compression.coder import Values
+from seqgen.compression.compress import compress
+from seqgen.compression.container import Container
+from seqgen.compression.contract import Identity, Mask, Predictor
+from seqgen.compression.decompress import decompress
+from seqgen.compression.frequencies import Probabilities
+from tests.unit.compression import TEXT, byte_model
+
+
+class Even(Predictor):
+    """A model to which all bytes are alike."""
+
+    radices = (256,)
+    identity = Identity("none", "1", "any", 1, "float64")
+    digest, label = "0" * 16, ""
+
+    def init(self, rows: int) -> int:
+        return rows
+
+    def predict(self, state: int) -> tuple[None, int]:
+        return None, state
+
+    def probabilities(self, params: None, rows: npt.NDArray[np.intp], above: Values, digit: int) -> Probabilities:
+        return np.ones((len(rows), 256))
+
+    def feed(self, state: int, values: Values) -> int:
+        return state
+
+    def chosen(self, mask: Mask, state: int, other: int) -> int:
+        return state
+
+
+def peak(size: int, folder: Path) -> tuple[int, int]:
+    """Bytes that were allocated at most while a file of ``size`` bytes was compressed, and decompressed."""
+    original, packed, copy = (folder / name for name in ("original", "packed", "copy"))
+    original.write_bytes((TEXT * (size // len(TEXT) + 1))[:size])
+    units, found = byte_model().units, []
+    for work in (
+        lambda: compress(original, packed, Even(), units, number=128),
+        lambda: decompress(Container(packed), copy, Even(), units),
+    ):
+        tracemalloc.start()
+        work()
+        found.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert copy.read_bytes() == original.read_bytes()
+    return found[0], found[1]
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes, "PIECE", 64)
+    peak(9_000, tmp_path)  # what is loaded once
+    small, large = (peak(size, tmp_path) for size in (30_000, 110_000))
+    for before, behind in zip(small, large, strict=True):
+        assert behind < before + 50_000, f"{before} bytes for a file, {behind} for one that is four times as long"
+
+
+@pytest.mark.soak
+def test_twenty_megabytes_come_back(tmp_path: Path) -> None:
+    """Some ten minutes: all lanes that there are, ten blocks; 100 MB beside what torch takes."""
+    generator = np.random.default_rng(0)
+    original, packed, copy = (tmp_path / name for name in ("original", "packed", "copy"))
+    with original.open("wb") as file:
+        for _ in range(20):
+            file.write(generator.integers(97, 123, 1 << 20, dtype=np.uint8).tobytes())
+    model = byte_model(60)
+    tracemalloc.start()
+    report = compress(original, packed, model.predictor, model.units)
+    with Container(packed) as container:
+        decompress(container, copy, model.predictor, model.units)
+    assert tracemalloc.get_traced_memory()[1] < 100e6
+    tracemalloc.stop()
+    assert report.lanes == lanes.MOST
+    assert report.compressed <= report.promised * 1.005 + 64
+    with original.open("rb") as one, copy.open("rb") as other:
+        while (data := one.read(1 << 20)) or other.read(1):
+            assert other.read(1 << 20) == data
