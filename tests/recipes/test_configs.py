@@ -85,6 +85,8 @@ def require_a_voice(run: RunConfig, task: VocoderConfig, generator: object, spea
         return
     assert isinstance(generator, Generator)
     assert generator.speakers == (len(speakers) if len(speakers) > 1 else 0)
+    if not generator.body.spec.cond_dim:
+        return  # no voice: what is unconditional compresses
     assert generator.conditioner is not None
     assert generator.conditioner.spec.up == task.features.hop  # factors follow from the hop
 

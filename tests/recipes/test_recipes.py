@@ -25,6 +25,8 @@ RECIPES = {
 }
 # What needs no recordings, and what is tested in a file of its own.
 EXPERIMENTS = (
+    "fsdd/lossless",
+    "mnist/lossless",
     "shakespeare/charrnn",
     "enwiki/discrete_flow",
     "shakespeare/discrete_flow",
