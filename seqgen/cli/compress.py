@@ -6,6 +6,7 @@ import argparse
 import hashlib
 import json
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -48,6 +49,7 @@ def add_parsers(commands: Any) -> None:
                          help="stretches coded side by side (default: one for each 16 KiB, 256 at most)")  # fmt: skip
     command.add_argument("--record", type=int, default=0, metavar="BYTES",
                          help="the file is records of so many bytes, each coded by a fresh model")  # fmt: skip
+    command.add_argument("--verify", action="store_true", help="decompress it again, and compare")
     command.add_argument("--json", action="store_true", help="print one object")
     command.set_defaults(run=run_compress)
     command = commands.add_parser("decompress", help="the file behind it", description=_DECOMPRESS, formatter_class=raw)
@@ -77,6 +79,8 @@ def run_compress(given: argparse.Namespace) -> int:
     report = compress(given.file, given.out, predictor, units, number=given.lanes, record=given.record,
                       progress=_progress(given.file))  # fmt: skip
     seconds = time.perf_counter() - began
+    if given.verify:
+        _verify(given.out, predictor, units)
     over = report.compressed - report.promised
     if given.json:
         found = {**vars(report), "promised": report.promised, "overhead": over, "seconds": seconds,
@@ -90,6 +94,15 @@ def run_compress(given: argparse.Namespace) -> int:
         f"{seconds:.1f} s\n"
     )
     return 0
+
+
+def _verify(packed: Path, predictor: Predictor, units: Units) -> None:
+    """Decompress into a file that nobody keeps; what comes out is compared with the digest of the original."""
+    from seqgen.compression.container import Container
+    from seqgen.compression.decompress import decompress
+
+    with tempfile.TemporaryDirectory() as folder, Container(packed) as container:
+        decompress(container, Path(folder) / "copy", predictor, units)
 
 
 def run_decompress(given: argparse.Namespace) -> int:
@@ -121,11 +134,11 @@ def opened(path: Path, runtime: str) -> tuple[Predictor, Units]:
 def _bundle(path: Path, runtime: str) -> tuple[Predictor, Units]:
     from seqgen.bundle import Bundle
     from seqgen.compression.symbols import Bundled
-    from seqgen.compression.units import Text
+    from seqgen.compression.units import TextUnits
     from seqgen.runtime import open_symbols
 
     made = open_symbols(Bundle.open(path), runtime)
-    return Bundled(made), Text(made.tokenizer)
+    return Bundled(made), TextUnits(made.tokenizer)
 
 
 def _experiment(path: Path, runtime: str) -> tuple[Predictor, Units]:

@@ -1,7 +1,8 @@
 """The entropy coder: a range coder over frequencies, first in, first out.
 
 A range coder writes the values of a message as one number, each in ``-log2(f/2^24)`` bits, without rounding any of them
-to whole bits. :class:`Encoder` and :class:`Decoder` have one interface, so that one loop runs the model for both.
+to whole bits. :class:`RangeEncoder` and :class:`RangeDecoder` have one interface, so that one loop runs the model for
+both.
 
 Source: Martin, "Range encoding", 1979; the implementation is Bamler's, arXiv 2201.01741 (package ``constriction``).
 """
@@ -46,7 +47,7 @@ class Coder(ABC):
     def _code(self, probabilities: Probabilities, spared: Probabilities, values: Values) -> Values: ...
 
 
-class Encoder(Coder):
+class RangeEncoder(Coder):
     """Entropy coder that writes.
 
     Attributes:
@@ -69,8 +70,8 @@ class Encoder(Coder):
         return bytes(self._range.get_compressed().astype("<u4").tobytes())
 
 
-class Decoder(Coder):
-    """Entropy coder that reads what :class:`Encoder` wrote.
+class RangeDecoder(Coder):
+    """Entropy coder that reads what :class:`RangeEncoder` wrote.
 
     Raises:
         SeqgenError: for bytes that are no whole words.

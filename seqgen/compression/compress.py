@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from seqgen.compression import block, container, lanes, side, varint
-from seqgen.compression.coder import Encoder, Values
+from seqgen.compression.coder import RangeEncoder, Values
 from seqgen.compression.container import Header, Writer
 from seqgen.compression.contract import Predictor, State
 from seqgen.compression.units import Units
@@ -28,7 +28,7 @@ Progress = Callable[[int], None]
 
 
 @dataclass
-class Report:
+class CompressionReport:
     """Report of a compression.
 
     Attributes:
@@ -59,7 +59,7 @@ def compress(
     number: int = 0,
     record: int = 0,
     progress: Progress = lambda done: None,
-) -> Report:
+) -> CompressionReport:
     """Write ``path`` compressed to ``out``.
 
     Args:
@@ -71,7 +71,7 @@ def compress(
     """
     with _opened(path) as (file, size), replacing(out) as target, predictor.session():
         made = min(number or lanes.count(size, record, predictor.length), max(1, size))
-        source = lanes.Source(
+        source = lanes.LaneReader(
             file.fileno(), size, made, record or lanes.piece(predictor.length), bool(record), units
         )
         header = Header(
@@ -85,7 +85,7 @@ def compress(
             identity=predictor.identity,
             original=_sha256(file)[: 2 * container.ORIGINAL],
         )
-        writer, report = Writer(target, header), Report(size=size, lanes=made)
+        writer, report = Writer(target, header), CompressionReport(size=size, lanes=made)
         for coded, code, done in _blocks(source, predictor, report):
             writer.block(coded, code)
             progress(done)
@@ -123,7 +123,9 @@ class _Piece(NamedTuple):
         return side.count_written(None if self.kept else len(self.values), self.expected)
 
 
-def _blocks(source: lanes.Source, predictor: Predictor, report: Report) -> Iterator[tuple[bytes, bytes, int]]:
+def _blocks(
+    source: lanes.LaneReader, predictor: Predictor, report: CompressionReport
+) -> Iterator[tuple[bytes, bytes, int]]:
     """Side information and code of every block, and the bytes that are done behind it."""
     bounds = source.bounds()
     even = source.even_bounds()
@@ -145,11 +147,11 @@ def _blocks(source: lanes.Source, predictor: Predictor, report: Report) -> Itera
         yield side.packed(b"".join(told)), encoder.finish(), done
 
 
-def _coded(predictor: Predictor, state: State, pieces: list[_Piece]) -> tuple[Encoder, list[_Piece], State]:
+def _coded(predictor: Predictor, state: State, pieces: list[_Piece]) -> tuple[RangeEncoder, list[_Piece], State]:
     """A block's code, its pieces, and the states behind it; pieces that the model's bijection does not give back are
     kept as they are."""
     while True:
-        encoder = Encoder()
+        encoder = RangeEncoder()
         given, counts = _rows([piece.values for piece in pieces])
         coded, after = block.code(predictor, encoder, state, given, counts)
         wrong = (coded != given).any(axis=1)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from seqgen.compression import varint
-from seqgen.compression.contract import Identity
+from seqgen.compression.contract import NumericIdentity
 from seqgen.errors import SeqgenError
 
 MAGIC = b"SGC\x01"
@@ -54,7 +54,7 @@ class Header:
     model: str
     tokenizer: str
     label: str
-    identity: Identity
+    identity: NumericIdentity
     original: str
 
     def written(self) -> bytes:
@@ -88,7 +88,7 @@ class Header:
             inflate = zlib.decompressobj(-15, zdict=_WORDS)
             lines = inflate.decompress(reader.take(reader.number()), _TEXT).decode().split("\n")
             runtime, version, instructions, threads, precision, label = lines
-            identity = Identity(runtime, version, instructions, int(threads), precision)
+            identity = NumericIdentity(runtime, version, instructions, int(threads), precision)
         except (zlib.error, ValueError) as error:
             raise varint.damaged(f"no identity of a model ({error})") from None
         original = reader.take(ORIGINAL).hex()

@@ -4,8 +4,8 @@
 bit as it came out of the encoder's. It does because both run the same loop (:mod:`seqgen.compression.block`): the
 same kernels, on one thread, on batches of the same shape, one element at a time from explicit states. A pass over a
 whole sequence at once, as training and evaluation make it, adds up in another order and rounds otherwise; it is never
-used here. What else decides on rounding is the :class:`Identity`, which stands in the file and is compared before
-anything is decoded.
+used here. What else decides on rounding is the :class:`NumericIdentity`, which stands in the file and is compared
+before anything is decoded.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Identity:
+class NumericIdentity:
     """Identity of what executes a model: two of the same identity round alike.
 
     Attributes:
@@ -42,7 +42,7 @@ class Identity:
     threads: int
     precision: str
 
-    def differences(self, other: Identity) -> list[str]:
+    def differences(self, other: NumericIdentity) -> list[str]:
         """What differs, in words: ``threads 2 instead of 1``."""
         mine, theirs = vars(self), vars(other)
         return [f"{name} {mine[name]} instead of {theirs[name]}" for name in mine if mine[name] != theirs[name]]
@@ -62,7 +62,7 @@ class Predictor(ABC):
     """
 
     radices: tuple[int, ...]
-    identity: Identity
+    identity: NumericIdentity
     digest: str
     label: str
     length: int = 0

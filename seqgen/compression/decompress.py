@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from seqgen.compression import block, lanes, side, varint
-from seqgen.compression.coder import Decoder, Values
+from seqgen.compression.coder import RangeDecoder, Values
 from seqgen.compression.container import Container, Header
 from seqgen.compression.contract import Predictor, State
 from seqgen.compression.units import Units
@@ -93,7 +93,7 @@ class _Lanes:
             raise varint.damaged("pieces of impossible lengths")
         given = np.zeros((len(numbers), int(numbers.max())), np.int64)
         before = self._predictor.init(self._header.lanes) if self._header.records else self._state
-        values, self._state = block.code(self._predictor, Decoder(code), before, given, numbers)
+        values, self._state = block.code(self._predictor, RangeDecoder(code), before, given, numbers)
         for lane, size in enumerate(expected):
             if size:
                 self._write(lane, self._piece(told, counts[lane], values[lane]))

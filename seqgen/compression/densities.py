@@ -13,9 +13,9 @@ from torch import Tensor
 
 from seqgen.compression import machine
 from seqgen.compression.coder import Values
-from seqgen.compression.contract import Identity, Mask, Predictor, State
+from seqgen.compression.contract import Mask, NumericIdentity, Predictor, State
 from seqgen.compression.frequencies import Probabilities
-from seqgen.compression.units import Samples, Text, Units
+from seqgen.compression.units import SampleUnits, TextUnits, Units
 from seqgen.distributions.contract import Distribution, full
 from seqgen.errors import SeqgenError
 from seqgen.generation.contract import Density, Generator
@@ -124,12 +124,12 @@ def deterministic() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def identity(module: torch.nn.Module) -> Identity:
+def identity(module: torch.nn.Module) -> NumericIdentity:
     """Identity of PyTorch on this machine, running a module on one thread."""
     kinds = sorted({str(one.dtype).removeprefix("torch.") for one in module.parameters()})
     kernels = machine.instructions(torch.backends.cpu.get_cpu_capability())
     version = f"{torch.__version__}, {machine.numpy_version()}"
-    return Identity("torch", version, kernels, 1, "+".join(kinds))
+    return NumericIdentity("torch", version, kernels, 1, "+".join(kinds))
 
 
 def predictor(density: Density, *, digest: str, label: str) -> Predictor:
@@ -156,9 +156,9 @@ def units(facts: Facts, values: int) -> Units:
         SeqgenError: for other data, of which no file is made.
     """
     if facts.tokenizer is not None:
-        return Text(tokenizer(facts.tokenizer))
+        return TextUnits(tokenizer(facts.tokenizer))
     if values == 65536 or (values, facts.symbols_per_sample) == (256, 2):
-        return Samples(coarse=values == 256)
+        return SampleUnits(coarse=values == 256)
     raise SeqgenError(
         f"the model knows {values} values of a {facts.unit}, and nothing by which a file becomes such",
         remedy="compress with a model of text (it has a tokenizer), or of 16-bit samples (as bytes16, or 65536 levels)",

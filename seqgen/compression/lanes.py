@@ -38,8 +38,8 @@ def count(size: int, record: int = 0, length: int = 0) -> int:
 
 
 @dataclass(frozen=True)
-class Source:
-    """Source of the pieces of an open file.
+class LaneReader:
+    """Reader of the pieces of an open file, lane by lane.
 
     Args:
         descriptor: of the file. size: in bytes. lanes: stretches. piece: bytes of a lane that a block has. records:

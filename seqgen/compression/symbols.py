@@ -10,7 +10,7 @@ import numpy.typing as npt
 from seqgen.bundle import sha256
 from seqgen.compression import machine
 from seqgen.compression.coder import Values
-from seqgen.compression.contract import Identity, Mask, Predictor
+from seqgen.compression.contract import Mask, NumericIdentity, Predictor
 from seqgen.compression.frequencies import Probabilities
 from seqgen.errors import SeqgenError
 from seqgen.runtime import native_library
@@ -41,7 +41,7 @@ class Bundled(Predictor):
             )
         self._runtime = runtime
         self.radices = (manifest.vocab_size,)
-        self.identity = Identity(
+        self.identity = NumericIdentity(
             runtime.name,
             f"{_version(runtime.name)}, {machine.numpy_version()}",
             machine.instructions(runtime.isa),

@@ -37,7 +37,7 @@ class Units(ABC):
         """Where to cut ``data``: the last place up to ``at`` that cuts no element, or ``at`` where none is near."""
 
 
-class Text(Units):
+class TextUnits(Units):
     """Units of text: a tokenizer's symbols; characters are not cut."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -57,7 +57,7 @@ class Text(Units):
         return at
 
 
-class Samples(Units):
+class SampleUnits(Units):
     """Units of 16-bit recordings, two bytes a sample, the lower first, whatever else is in the file.
 
     Args:

@@ -14,7 +14,7 @@ from seqgen.compression.compress import compress
 from seqgen.compression.container import Container
 from seqgen.compression.decompress import decompress
 from seqgen.compression.symbols import Bundled
-from seqgen.compression.units import Text
+from seqgen.compression.units import TextUnits
 from seqgen.errors import SeqgenError
 from seqgen.runtime import open_symbols, runnable
 from tests.runtime.text_bundles import BODIES, export
@@ -40,7 +40,7 @@ def test_files_come_back_at_the_models_bits(made: Bundle, name: str, lanes: int,
     if name not in runnable(made):
         pytest.skip(f"{name} does not run this bundle")
     runtime = open_symbols(made, name)
-    units, packed, copy = Text(runtime.tokenizer), original.with_name("packed"), original.with_name("copy")
+    units, packed, copy = TextUnits(runtime.tokenizer), original.with_name("packed"), original.with_name("copy")
     report = compress(original, packed, Bundled(runtime), units, number=lanes)
     with Container(packed) as container:
         decompress(container, copy, Bundled(open_symbols(made, name)), units)
@@ -69,9 +69,9 @@ def test_one_runtimes_file_is_not_decoded_by_another(made: Bundle, original: Pat
         pytest.skip("the native engine does not run this bundle")
     packed = original.with_name("packed")
     native, onnx = (open_symbols(made, name) for name in RUNTIMES)
-    compress(original, packed, Bundled(onnx), Text(onnx.tokenizer))
+    compress(original, packed, Bundled(onnx), TextUnits(onnx.tokenizer))
     with pytest.raises(SeqgenError, match=r"round otherwise.*runtime native instead of onnx"), Container(packed) as one:
-        decompress(one, original.with_name("copy"), Bundled(native), Text(native.tokenizer))
+        decompress(one, original.with_name("copy"), Bundled(native), TextUnits(native.tokenizer))
 
 
 def test_a_runtime_that_does_not_tell_its_version_is_refused(made: Bundle) -> None:

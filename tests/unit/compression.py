@@ -9,12 +9,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from seqgen.compression.compress import Report, compress
+from seqgen.compression.compress import CompressionReport, compress
 from seqgen.compression.container import Container
 from seqgen.compression.contract import Predictor
 from seqgen.compression.decompress import decompress
 from seqgen.compression.densities import Stepped
-from seqgen.compression.units import Text, Units
+from seqgen.compression.units import TextUnits, Units
 from seqgen.config import Component
 from seqgen.distributions.categorical import Categorical
 from seqgen.generation.autoregressive import AutoRegressive
@@ -43,7 +43,7 @@ def language_model(size: int, *, hidden: int = 24, layers: int = 1, seed: int = 
 
 
 def coded(made: Tokenizer, density: AutoRegressive) -> Coded:
-    return Coded(Stepped(density, digest=weights.digest(density), label="fresh"), Text(made), density)
+    return Coded(Stepped(density, digest=weights.digest(density), label="fresh"), TextUnits(made), density)
 
 
 @cache
@@ -64,7 +64,7 @@ def byte_model(steps: int = 0, seed: int = 0) -> Coded:
     return coded(made, density)
 
 
-def there_and_back(given: bytes, model: Coded, folder: Path, **options: int) -> tuple[Report, bytes]:
+def there_and_back(given: bytes, model: Coded, folder: Path, **options: int) -> tuple[CompressionReport, bytes]:
     """Compress and decompress; the report and what was compressed."""
     original, packed, copy = folder / "original", folder / "packed.sg", folder / "copy"
     original.write_bytes(given)

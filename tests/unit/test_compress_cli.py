@@ -11,7 +11,7 @@ import pytest
 
 from seqgen.cli.compress import opened
 from seqgen.compression.densities import units
-from seqgen.compression.units import Samples
+from seqgen.compression.units import SampleUnits
 from seqgen.errors import SeqgenError
 from seqgen.spec import Facts
 from tests.unit.cli_workspace import done, refused
@@ -55,7 +55,7 @@ def test_files_come_back(work: Path, tmp_path: Path, model: str, options: tuple[
 
 
 def test_another_process_decodes_what_torch_encoded(work: Path, tmp_path: Path) -> None:
-    done("compress", work / "exp", work / "text.txt", "-o", tmp_path / "packed.sg", "--lanes", 3)
+    done("compress", work / "exp", work / "text.txt", "-o", tmp_path / "packed.sg", "--lanes", 3, "--verify")
     command = [sys.executable, "-m", "seqgen.cli.main", "decompress", work / "exp", tmp_path / "packed.sg", "-o",
                tmp_path / "copy"]  # fmt: skip
     subprocess.run(command, check=True, timeout=120, capture_output=True)
@@ -96,7 +96,7 @@ def test_other_weights_are_another_model(work: Path, tmp_path: Path) -> None:
 
 
 def test_units_are_what_the_facts_say() -> None:
-    assert isinstance(units(Facts(vocab_size=256, symbols_per_sample=2), 256), Samples)
+    assert isinstance(units(Facts(vocab_size=256, symbols_per_sample=2), 256), SampleUnits)
     assert units(Facts(), 65536).size == 65536
     for facts, values in ((Facts(vocab_size=256), 256), (Facts(vocab_size=5, unit="symbol"), 5)):
         with pytest.raises(SeqgenError, match="nothing by which a file becomes such"):

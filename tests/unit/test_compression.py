@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seqgen import registry
-from seqgen.compression import lanes, side, varint
+from seqgen.compression import lanes
 from seqgen.compression.block import code
-from seqgen.compression.coder import Decoder, Encoder
+from seqgen.compression.coder import RangeDecoder, RangeEncoder
 from seqgen.compression.compress import compress
-from seqgen.compression.container import Container
-from seqgen.compression.decompress import decompress
 from seqgen.compression.densities import Stepped, predictor
-from seqgen.compression.frequencies import TOTAL, frequencies
-from seqgen.compression.units import Samples, Text
+from seqgen.compression.units import SampleUnits, TextUnits
 from seqgen.config import Component
 from seqgen.distributions.categorical import Categorical
 from seqgen.distributions.gaussian import Gaussian
@@ -44,95 +40,6 @@ def random_bytes(count: int, seed: int = 0) -> bytes:
     return random.Random(seed).randbytes(count)
 
 
-# --- frequencies and coder
-
-
-@given(st.lists(st.lists(st.floats(0, 1e30), min_size=5, max_size=5), min_size=1, max_size=4))
-def test_frequencies_are_whole_add_up_and_leave_nothing_out(rows: list[list[float]]) -> None:
-    probabilities = np.array(rows) + np.eye(5)[:1] * 1e-300
-    made = frequencies(probabilities)
-    assert (made == np.floor(made)).all()
-    assert (made >= 1).all()
-    assert (made.sum(axis=1) == TOTAL).all()
-
-
-@pytest.mark.parametrize("size", [2, 3, 256, 5000])
-@pytest.mark.parametrize("sharpness", [0.0, 1.0, 4.0])
-def test_rounding_to_frequencies_loses_less_than_a_thousandth(size: int, sharpness: float) -> None:
-    logits = np.random.default_rng(size).normal(size=(50, size)) * sharpness
-    p = np.exp(logits - logits.max(axis=1, keepdims=True))
-    p /= p.sum(axis=1, keepdims=True)
-    entropy = -(p * np.log2(np.maximum(p, 1e-300))).sum()
-    spent = -(p * np.log2(frequencies(p) / TOTAL)).sum()
-    assert spent <= entropy * 1.001
-
-
-@pytest.mark.parametrize("bad", [math.nan, math.inf, -0.5])
-def test_what_is_no_probability_is_refused(bad: float) -> None:
-    with pytest.raises(SeqgenError, match="no numbers"):
-        frequencies(np.array([[0.5, bad]]))
-
-
-def test_the_coder_spends_what_frequencies_say_and_no_more() -> None:
-    """Were the numbers rounded once more inside the coder, a certain value would not cost nothing."""
-    certain = np.zeros((100_000, 3))
-    certain[:, 1] = 1
-    encoder = Encoder()
-    encoder.code(certain, np.ones(100_000, np.int64))
-    assert len(encoder.finish()) <= 4
-    encoder = Encoder()
-    encoder.code(certain[:1000], np.full(1000, 2))  # which the model holds for impossible
-    assert abs(len(encoder.finish()) - 3000) <= 8, "24 bits each"
-
-
-def test_values_come_back_in_order() -> None:
-    generator = np.random.default_rng(3)
-    p = generator.dirichlet(np.full(40, 0.1), size=(30, 17))
-    values = np.array([[generator.choice(40, p=row) for row in block] for block in p])
-    encoder = Encoder()
-    for block, some in zip(p, values, strict=True):
-        assert (encoder.code(block, some) == some).all()
-    decoder = Decoder(encoder.finish())
-    for block, some in zip(p, values, strict=True):
-        assert (decoder.code(block, np.zeros_like(some)) == some).all()
-    claimed = -np.log2(np.take_along_axis(p, values[..., None], axis=2)).sum()
-    assert encoder.claimed == pytest.approx(claimed)
-
-
-def test_an_alphabet_of_one_value_takes_no_bits() -> None:
-    encoder = Encoder()
-    encoder.code(np.ones((9, 1)), np.zeros(9, np.int64))
-    assert encoder.finish() == b""
-    assert Decoder(b"").code(np.ones((9, 1)), np.zeros(9, np.int64)).tolist() == [0] * 9
-
-
-# --- numbers and side information
-
-
-@given(st.lists(st.integers(0, 1 << 62)))
-def test_numbers_come_back(numbers: list[int]) -> None:
-    reader = varint.Reader(varint.written(*numbers))
-    assert [reader.number() for _ in numbers] == numbers
-    assert reader.rest == 0
-
-
-@given(st.integers(-(1 << 40), 1 << 40))
-def test_signs_come_back(number: int) -> None:
-    assert varint.folded(number) >= 0
-    assert varint.unfolded(varint.folded(number)) == number
-
-
-@given(st.binary(max_size=300), st.integers(0, 50))
-def test_side_information_comes_back(data: bytes, zeros: int) -> None:
-    given_data = bytes(zeros) + data
-    assert side.unpacked(side.packed(given_data)).take(len(given_data)) == given_data
-
-
-@pytest.mark.parametrize(("count", "expected"), [(None, 9), (0, 9), (9, 9), (8, 9), (20, 9)])
-def test_counts_come_back(count: int | None, expected: int) -> None:
-    assert side.count_read(varint.Reader(side.count_written(count, expected)), expected) == count
-
-
 # --- lanes
 
 
@@ -152,8 +59,8 @@ def test_a_row_that_ends_keeps_the_state_of_its_end() -> None:
     given_rows = np.frombuffer(random_bytes(60), np.uint8).astype(np.int64).reshape(3, 20)
     counts = np.array([20, 7, 0])
     with model.predictor.session():
-        _, state = code(model.predictor, Encoder(), model.predictor.init(3), given_rows, counts)
-        _, short = code(model.predictor, Encoder(), model.predictor.init(3), given_rows[:, :7], np.full(3, 7))
+        _, state = code(model.predictor, RangeEncoder(), model.predictor.init(3), given_rows, counts)
+        _, short = code(model.predictor, RangeEncoder(), model.predictor.init(3), given_rows[:, :7], np.full(3, 7))
     assert torch.equal(state.previous[1], short.previous[1])
     assert torch.equal(state.body[0][1], short.body[0][1])
     assert torch.equal(state.body[0][2], model.predictor.init(3).body[0][2])
@@ -238,7 +145,7 @@ def test_subwords_come_back(tmp_path: Path) -> None:
     assert report.kept == 0
 
 
-class Forgetful(Text):
+class Forgetful(TextUnits):
     """Units that do not give back what has a capital in it."""
 
     def decode(self, values: np.ndarray, literals: tuple[bytes, ...]) -> bytes:  # type: ignore[type-arg]
@@ -266,11 +173,11 @@ def test_samples_come_back(size: int, levels: int, tmp_path: Path) -> None:
         drawn = Categorical(Categorical.Config(256))
         net = WaveRNN(WaveRNN.Config(hidden=8, conditioned=False))
         density = AutoRegressive(net, drawn, None, start=0, symbols_per_sample=2)
-        model = Coded(Stepped(density, digest="0" * 16, label=""), Samples(coarse=True), density)
+        model = Coded(Stepped(density, digest="0" * 16, label=""), SampleUnits(coarse=True), density)
     else:
         drawn = LogisticMixture(LogisticMixture.Config(mixtures=2))
         density = AutoRegressive(real_body(drawn.num_params), drawn, None, start=0.0, symbols_per_sample=1)
-        model = Coded(Stepped(density, digest="0" * 16, label=""), Samples(coarse=False), density)
+        model = Coded(Stepped(density, digest="0" * 16, label=""), SampleUnits(coarse=False), density)
     report, _ = there_and_back(wave, model, tmp_path)
     assert report.kept == (size if size % 2 else 0), "half a sample is kept, with the piece that it is in"
     assert report.compressed <= report.promised * (1 + SHARE) + BOUND
@@ -310,11 +217,11 @@ def test_every_density_over_symbols_codes_at_its_own_bits(example: DensityExampl
     given_rows = np.concatenate([x.numpy(), x.numpy()[:, ::-1][:, :1]], axis=1)  # one element more than a block has
     counts = np.full(len(x), given_rows.shape[1])
     counts[0] = x.shape[1]
-    encoder = Encoder()
+    encoder = RangeEncoder()
     with model.session():
         coded_rows, _ = code(model, encoder, model.init(len(x)), given_rows, counts)
-        decoded, _ = code(model, Decoder(encoder.finish()), model.init(len(x)), np.zeros_like(given_rows), counts)
-        alone = Encoder()
+        decoded, _ = code(model, RangeDecoder(encoder.finish()), model.init(len(x)), np.zeros_like(given_rows), counts)
+        alone = RangeEncoder()
         code(model, alone, model.init(len(x)), x.numpy(), np.full(len(x), x.shape[1]))
         claimed = -float(example.density.log_prob(x).double().sum()) / math.log(2)
     given_rows[0, -1] = 0
@@ -344,76 +251,3 @@ def test_what_a_bijection_does_not_give_back_is_kept_as_it_is(tmp_path: Path) ->
     assert report.kept == 80
     assert report.elements == 0
     assert len(packed_file) < 80 + BOUND
-
-
-# --- what is refused
-
-
-@pytest.fixture(scope="module")
-def packed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    return there_and_back(TEXT[:300], byte_model(60), tmp_path_factory.mktemp("packed"))[1]
-
-
-def refused(data: bytes, model: Coded, folder: Path, match: str) -> None:
-    place, copy = folder / "broken.sg", folder / "copy"
-    place.write_bytes(data)
-    with pytest.raises(SeqgenError, match=match), Container(place) as container:
-        decompress(container, copy, model.predictor, model.units)
-    assert not copy.exists()
-
-
-def test_every_flipped_bit_is_found(packed: bytes, tmp_path: Path) -> None:
-    for at in range(len(packed)):
-        data = bytearray(packed)
-        data[at] ^= 1 << at % 8
-        refused(bytes(data), byte_model(60), tmp_path, "damaged|not a compressed file")
-
-
-def test_missing_and_appended_bytes_are_found(packed: bytes, tmp_path: Path) -> None:
-    for data in (*(packed[:stop] for stop in range(len(packed))), packed + b"\0", packed + packed):
-        refused(data, byte_model(60), tmp_path, "damaged|not a compressed file")
-
-
-def test_another_model_tokenizer_or_runtime_is_refused(packed: bytes, tmp_path: Path) -> None:
-    model = byte_model(60)
-    refused(packed, byte_model(0), tmp_path, "compressed by the model .*give the model that compressed it")
-    other = Coded(model.predictor, Samples(coarse=True), model.density)
-    refused(packed, other, tmp_path, "compressed with the tokenizer")
-    for change in ({"runtime": "onnx"}, {"version": "1"}, {"instructions": "x"}, {"threads": 2}, {"precision": "int8"}):
-        other_one = Stepped(model.density, digest=model.predictor.digest, label="")
-        other_one.identity = replace(other_one.identity, **change)
-        refused(packed, Coded(other_one, model.units, model.density), tmp_path, f"otherwise.*{next(iter(change))}")
-
-
-def test_what_comes_out_otherwise_is_not_given_out(packed: bytes, tmp_path: Path) -> None:
-    """A model of the same name that computes something else: the checksum of the original finds it."""
-    other = Stepped(byte_model(0).density, digest=byte_model(60).predictor.digest, label="")
-    refused(packed, Coded(other, byte_model(0).units, byte_model(0).density), tmp_path, "not the original|damaged")
-
-
-def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(TEXT)
-    model = byte_model()
-    with pytest.raises(SeqgenError, match="cannot be written"):
-        compress(tmp_path / "a", Path("/dev/full"), model.predictor, model.units)
-    compress(tmp_path / "a", tmp_path / "a.sg", model.predictor, model.units)
-    with pytest.raises(SeqgenError, match="cannot be written"), Container(tmp_path / "a.sg") as container:
-        decompress(container, Path("/dev/full"), model.predictor, model.units)
-
-
-def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
-    model = byte_model()
-    for place in (tmp_path / "absent", tmp_path, Path("/dev/null")):
-        with pytest.raises(SeqgenError, match=r"cannot read|no regular file"):
-            compress(place, tmp_path / "out", model.predictor, model.units)
-    with pytest.raises(SeqgenError, match="cannot read"):
-        Container(tmp_path / "absent")
-
-
-def test_torch_is_left_as_it_was() -> None:
-    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    with byte_model().predictor.session():
-        assert torch.get_num_threads() == 1
-        assert torch.are_deterministic_algorithms_enabled()
-        assert torch.is_inference_mode_enabled()
-    assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == before
