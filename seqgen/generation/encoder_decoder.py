@@ -3,8 +3,9 @@
     p(y | s) = Π_t p(y_t | y_<t, e_t),    e = unfold(encoder(s))
 
 Dynamic unfolding: from a source of |s| symbols a target of |t̂| = ⌈a·|s| + b⌉ is expected. Position t of the target is
-conditioned on one column of the source: on column t (padding), or on column ⌊t·|s|/|t̂|⌋ (stretching); where the source
-has no such column, and from |t̂| on, on zeros. So a target may be longer than was expected, until its stop symbol.
+conditioned on one column of the source: on column t (padding), or on the one at ⌊(t + ½)·|s|/|t̂|⌋ (stretching); where
+the source has no such column, and from |t̂| on, on zeros. So a target may be longer than was expected, until its stop
+symbol.
 
 A body that attends (``spec.memory_dim``) is given all columns as its memory instead, and nothing is unfolded.
 
@@ -85,8 +86,9 @@ class Unfolding:
         """Columns by the target's positions: ``[B, S, C] → [B, max |t̂|, C]``."""
         expected = self.expected(lengths)[:, None]  # [B, 1]
         place = torch.arange(expected.max(), device=lengths.device)[None]  # [1, L]
-        every = place.expand(lengths.shape[0], -1)  # [B, L]
-        source = every * lengths[:, None] // expected.clamp_min(1) if self.stretch else every
+        source = place.expand(lengths.shape[0], -1)  # [B, L]
+        if self.stretch:
+            source = (2 * source + 1) * lengths[:, None] // (2 * expected)
         real = (place < expected) & (source < lengths[:, None])  # [B, L]
         index = source.clamp(max=columns.shape[1] - 1)[..., None].expand(-1, -1, columns.shape[2])
         return columns.gather(1, index) * real[..., None]

@@ -216,7 +216,7 @@ def columns(model: Source, x: Array) -> Array:
         a = a + block(net, w, i, a, [(k - side) * dilation for k in range(net.kernel)])
     made = np.maximum(norm(w, "norm", a), 0) @ w["out"].T + w["out_bias"]
     count = math.ceil(model.factor * len(x) + model.offset - 1e-9)
-    places = [t * len(x) // count if model.stretch else t for t in range(count)]
+    places = [(2 * t + 1) * len(x) // (2 * count) if model.stretch else t for t in range(count)]
     return np.stack([made[place] if place < len(x) else np.zeros(made.shape[1]) for place in places])
 
 

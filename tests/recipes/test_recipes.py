@@ -25,16 +25,19 @@ RECIPES = {
 }
 # What needs no recordings, and what is tested in a file of its own.
 EXPERIMENTS = (
+    "cmudict/g2p",
     "fsdd/lossless",
     "mnist/lossless",
     "shakespeare/charrnn",
     "enwiki/discrete_flow",
     "shakespeare/discrete_flow",
     "synthetic/actual",
+    "synthetic/bytenet",
     "synthetic/discrete_flow",
     "synthetic/information",
     "synthetic/parallel_wavenet",
     "synthetic/wavenet",
+    "tatoeba/bytenet",
 )
 
 

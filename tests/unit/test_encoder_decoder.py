@@ -60,8 +60,9 @@ def test_padding_gives_column_t_to_position_t_and_zeros_behind_the_source() -> N
 
 def test_stretching_spreads_columns_over_the_expected_length() -> None:
     columns = torch.arange(1.0, 7.0).view(1, 6, 1).repeat(2, 1, 1)
-    assert Unfolding(0.5, stretch=True).unfold(columns, torch.tensor([6, 4]))[..., 0].tolist() == [[1, 3, 5], [1, 3, 0]]
+    assert Unfolding(0.5, stretch=True).unfold(columns, torch.tensor([6, 4]))[..., 0].tolist() == [[2, 4, 6], [2, 4, 0]]
     assert Unfolding(2.0, stretch=True).unfold(columns[:1], torch.tensor([3]))[..., 0].tolist() == [[1, 1, 2, 2, 3, 3]]
+    assert Unfolding(0.2, stretch=True).unfold(columns, torch.tensor([5, 1]))[..., 0].tolist() == [[3], [1]]
 
 
 @pytest.mark.parametrize("stretch", [False, True])
@@ -78,7 +79,7 @@ def test_a_source_symbol_moves_only_what_its_columns_reach(stretch: bool) -> Non
         assert columns[1] is not None
         places = (columns[0] != columns[1]).any(dim=2)[0].nonzero()[:, 0]
         moved = (model.log_prob(x, given) != model.log_prob(x, other))[0].nonzero()[:, 0]
-    index = places * 12 // 13 if stretch else places
+    index = (2 * places + 1) * 12 // 26 if stretch else places
     assert sorted(set(index.tolist())) == [4, 5, 6]
     reach = model.decoder.body.spec.context
     assert reach is not None

@@ -12,7 +12,7 @@
 namespace seqgen {
 
 // From |s| symbols a target of |t| = ceil(factor |s| + offset) is expected, as seqgen/generation has it. Position t has
-// column t, or, stretched, column t |s| / |t|; zeros where the source has none.
+// column t, or, stretched, the one at (t + 1/2) |s| / |t|; zeros where the source has none.
 class Unfolding {
    public:
     Unfolding() = default;
@@ -32,7 +32,7 @@ class Unfolding {
     void unfold(const float* columns, std::int64_t length, std::size_t channels, float* made) const {
         const std::int64_t count = positions(length);
         for (std::int64_t t = 0; t < count; ++t, made += channels) {
-            const std::int64_t from = stretch_ ? t * length / count : t;
+            const std::int64_t from = stretch_ ? (2 * t + 1) * length / (2 * count) : t;
             if (from < length) {
                 std::copy_n(columns + static_cast<std::size_t>(from) * channels, channels, made);
             } else {

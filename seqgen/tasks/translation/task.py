@@ -48,6 +48,7 @@ class TranslationConfig:
         data: data directory of pairs, as ``seqgen data prepare pairs`` writes them.
         beam, normalization, longest: how targets are decoded, where nothing else is asked for; see
             :class:`~seqgen.tasks.translation.translator.Decoding`.
+        decoded: sources whose targets an evaluation decodes, the first ones (0: all).
         overlap: measures of an evaluation beside errors: ``chrf``, ``bleu``.
         ignoring: characters of a target's symbols that a second count of errors does not look at (``012``: stresses of
             phonemes).
@@ -57,11 +58,14 @@ class TranslationConfig:
     beam: int = field(default=1, metadata=NEUTRAL)
     normalization: float = field(default=0.0, metadata=NEUTRAL)
     longest: int = field(default=200, metadata=NEUTRAL)
+    decoded: int = field(default=0, metadata=NEUTRAL)
     overlap: tuple[Literal["chrf", "bleu"], ...] = field(default=(), metadata=NEUTRAL)
     ignoring: str = field(default="", metadata=NEUTRAL)
 
     def __post_init__(self) -> None:
         self.decoding()
+        if self.decoded < 0:
+            raise SeqgenError(f"'decoded' is {self.decoded}", remedy="give a number of sources, or 0 for all")
 
     def decoding(self) -> Decoding:
         """How targets are decoded."""
@@ -192,7 +196,8 @@ class Translation(Task):
         generator = system.networks.get("generator")
         if isinstance(generator, SourceDensity) and not options.likelihood_only:
             made = Translator(generator, *self.tokenizers, how)
-            judged = evaluation.judged(made, pairs, self.config.ignoring, self.config.overlap)
+            heard = pairs[: self.config.decoded or None]
+            judged = evaluation.judged(made, heard, self.config.ignoring, self.config.overlap)
             figures, examples = figures | judged.figures, examples | judged.examples
             if (expected := evaluation.expected(generator, batches.pairs)) is not None:
                 figures["within_expected_length"] = expected
