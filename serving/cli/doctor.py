@@ -29,6 +29,12 @@ examples:
 
 The exit status is 1 where something needs mending; what could merely be better is only told."""
 
+_SOMETIMES = {
+    "onnxruntime": "needed only by bundles without a native program",
+    "sentencepiece": "needed only by text models of subwords",
+}
+"""Packages that not every server needs, and who does."""
+
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
@@ -133,8 +139,8 @@ def _machine() -> Iterator[CheckResult]:
 
 
 def _packages() -> Iterator[CheckResult]:
-    for name in ("numpy", "soundfile", "soxr", "starlette", "uvicorn", "websockets", "onnxruntime"):
-        why = "needed only by bundles without a native program" if name == "onnxruntime" else ""
+    for name in ("numpy", "soundfile", "soxr", "starlette", "uvicorn", "websockets", "onnxruntime", "sentencepiece"):
+        why = _SOMETIMES.get(name, "")
         try:
             yield CheckResult("package", "ok", f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:

@@ -8,10 +8,11 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from seqgen.bundle import Bundle
 from serving.streams.completion import TextRequest, completed
-from serving.streams.text import TextSettings, require_text
+from serving.streams.text import TextModel, TextSettings, require_text
 from serving.voices.voice import served
 
 _LONGEST = 1 << 26  # bytes of a prompt
@@ -66,24 +67,22 @@ def run(options: argparse.Namespace) -> int:
         if not options.json:
             sys.stdout.write(line["text"])
             sys.stdout.flush()
-    seconds = time.perf_counter() - began
-    read, drawn = line["usage"]
-    report = {
-        "text": text,
-        "finish_reason": line["finish_reason"],
-        "prompt_tokens": read,
-        "completion_tokens": drawn,
-        "first_text_ms": round(1000 * first, 2),
-        "tokens_per_second": round(drawn / seconds, 1),
-        "load_seconds": round(loaded, 4),
-    }
-    if options.json:
-        sys.stdout.write(json.dumps(report) + "\n")
-        return 0
+    times = {"first_text_ms": round(1000 * first, 2), "load_seconds": round(loaded, 4)}
+    times["tokens_per_second"] = round(line["usage"][1] / (time.perf_counter() - began), 1)
+    _tell(model, text, line, times, as_json=options.json)
+    return 0
+
+
+def _tell(model: TextModel, text: str, last: dict[str, Any], times: dict[str, float], *, as_json: bool) -> None:
+    """Tell how fast a text was made, of which the last line is given."""
+    read, drawn = last["usage"]
+    if as_json:
+        counts = {"finish_reason": last["finish_reason"], "prompt_tokens": read, "completion_tokens": drawn}
+        sys.stdout.write(json.dumps({"text": text} | counts | times) + "\n")
+        return
     if sys.stdout.isatty():
         sys.stdout.write("\n")
     sys.stderr.write(
-        f"{drawn} {model.tokenizer.unit}s after {read}, {report['tokens_per_second']} a second, the first after "
-        f"{report['first_text_ms']} ms (loaded in {loaded:.2f} s, through {model.runtime})\n"
+        f"{drawn} {model.tokenizer.unit}s after {read}, {times['tokens_per_second']} a second, the first after "
+        f"{times['first_text_ms']} ms (loaded in {times['load_seconds']:.2f} s, through {model.runtime})\n"
     )
-    return 0

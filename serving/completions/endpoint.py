@@ -71,6 +71,7 @@ class CompletionEndpoint:
             asked = read_completion(body, self.limits)
             voice = await self._find(asked.model)
             model = _require_text(voice)
+            asked = asked.of_translator() if model.source else asked
             with reserve_slot(self._pool, voice, caller, asked.request) as lease:
                 if not asked.stream and not share.try_grow(_kept(asked)):
                     raise _no_memory()
@@ -178,7 +179,7 @@ def _kept(asked: Completion) -> int:
     """Bytes that a whole answer may take before it is sent."""
     symbol, score = _KEPT
     scores = 0 if asked.request.top is None else 1 + asked.request.top
-    symbols = asked.request.longest + (asked.request.prompt if asked.request.echo else 0)
+    symbols = (asked.request.longest or 0) + (asked.request.prompt if asked.request.echo else 0)
     return len(asked.prompts) * symbols * (symbol + score * scores)
 
 

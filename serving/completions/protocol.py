@@ -36,6 +36,7 @@ class Completion:
     Attributes:
         model: its name. prompts: texts to go on with. request: of the stream of each of them.
         stream: as server-sent events. usage: whether the last of these tells the numbers of symbols.
+        given: names of the fields that were given.
     """
 
     model: str
@@ -43,6 +44,17 @@ class Completion:
     request: TextRequest
     stream: bool
     usage: bool
+    given: frozenset[str]
+
+    def of_translator(self) -> Completion:
+        """The same of a translator, where what was not given means otherwise: the most likely target, to its end."""
+        settings, longest = self.request.settings, self.request.longest
+        if "temperature" not in self.given:
+            settings = replace(settings, temperature=0.0)
+        if "seed" not in self.given and not settings.temperature:
+            settings = replace(settings, seed=0)
+        longest = longest if "max_tokens" in self.given else None
+        return replace(self, request=replace(self.request, settings=settings, longest=longest))
 
     def of(self, index: int) -> TextRequest:
         """Request for the stream of one prompt; each has noise of its own."""
@@ -94,7 +106,8 @@ def read_completion(body: bytes, limits: RequestLimits) -> Completion:
     )
     _text(fields, "user", "")
     prompts = _prompts(fields["prompt"], limits)
-    return Completion(_text(fields, "model", ""), prompts, request, stream, _usage(fields, stream=stream))
+    usage = _usage(fields, stream=stream)
+    return Completion(_text(fields, "model", ""), prompts, request, stream, usage, frozenset(fields))
 
 
 def _object(body: bytes) -> dict[str, Any]:

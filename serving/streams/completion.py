@@ -25,13 +25,14 @@ class TextRequest(StreamRequest):
     """Request for one stream of text, as a reader made it.
 
     Attributes:
-        settings: of the model. longest: symbols drawn at most. stops: sequences that end the text, not given out.
+        settings: of the model. longest: symbols drawn at most; ``None``: as many as a translation may need.
+        stops: sequences that end the text, not given out.
         echo: give the prompt out, too. top: most likely symbols to tell of each one; ``None``: no scores.
         prompt: bytes of prompt taken. eager: work beyond reading where nobody else waits.
     """
 
     settings: TextSettings = field(default_factory=TextSettings)
-    longest: int = 16
+    longest: int | None = 16
     stops: tuple[str, ...] = ()
     echo: bool = False
     top: int | None = None
@@ -40,7 +41,7 @@ class TextRequest(StreamRequest):
 
     def check(self, model: ServedModel) -> None:
         require_text(model).check(self.settings)
-        if self.longest < 0 or not all(self.stops):
+        if (self.longest or 0) < 0 or not all(self.stops):
             raise SeqgenError(
                 f"{self.longest} symbols and the stop sequences {list(self.stops)} cannot be asked for",
                 remedy="give 0 symbols or more, and no stop sequence without a character",

@@ -34,6 +34,7 @@ characters a second). What there is beyond it is a download's. A power of two, s
 MAX_TEMPERATURE = 2.0
 """Highest sampling temperature, as of the OpenAI interface."""
 _CALLS, _SYMBOLS = 4, 8  # of the calls that are measured
+_BEYOND = 2  # times as long as expected a translation may be
 _READ, _DRAW, _ENCODE = "read", "draw", "encode"
 
 
@@ -126,8 +127,11 @@ class TextModel(ServedModel):
             if not least <= value <= most:  # also refuses NaN
                 raise SeqgenError(f"{name} {value} is out of range", remedy=f"choose {least} to {most:g}")
 
-    def start(self, settings: TextSettings, prompt: Symbols, *, longest: int, scored: bool = False) -> TextStream:
-        """New stream that draws ``longest`` symbols at most; ``scored``: with their logits."""
+    def start(
+        self, settings: TextSettings, prompt: Symbols, *, longest: int | None, scored: bool = False
+    ) -> TextStream:
+        """New stream that draws ``longest`` symbols at most, of a translation by default twice what its source lets
+        expect; ``scored``: with their logits."""
         self.check(settings)
         return TextStream(self, settings, prompt, longest=longest, scored=scored)
 
@@ -236,10 +240,11 @@ class TextStream:
     """
 
     def __init__(
-        self, model: TextModel, settings: TextSettings, prompt: Symbols, *, longest: int, scored: bool = False
+        self, model: TextModel, settings: TextSettings, prompt: Symbols, *, longest: int | None, scored: bool = False
     ) -> None:
         self._model, self._settings, self._scored = model, settings, scored
-        self._prompt, self._longest = prompt, longest
+        self._prompt, self._open = prompt, longest is None
+        self._longest = longest or 0
         self._columns: Floats | None = None
         self.state: State = model.initial_state
         self.pending: Shape = (_DRAW,)  # of the step under way
@@ -285,6 +290,7 @@ class TextStream:
     def translate(self, columns: Floats) -> None:
         """Take the columns ``[L, C]`` of the source."""
         self._columns, self._read = columns, len(self._prompt)
+        self._longest = _BEYOND * len(columns) if self._open else self._longest
 
     def accept(
         self, symbols: Symbols, logits: Floats | None, state: Sequence[npt.NDArray[Any]]

@@ -98,6 +98,17 @@ def test_what_asks_for_nothing_unusual_is_taken(more):
     assert read_completion(json.dumps(GOOD | more).encode(), LIMITS).model == "lm"
 
 
+def test_a_translator_gives_the_most_likely_target_unless_told_otherwise():
+    def asked(**more):
+        request = read_completion(json.dumps(GOOD | more).encode(), LIMITS).of_translator().request
+        return request.settings.temperature, request.settings.seed, request.longest
+
+    assert asked() == (0.0, 0, None)
+    assert asked(temperature=None, max_tokens=None) == (0.0, 0, None)
+    assert asked(temperature=0.5, seed=3, max_tokens=7) == (0.5, 3, 7)
+    assert asked(seed=3, max_tokens=0) == (0.0, 3, 0)
+
+
 def test_the_server_answers_each_of_them_and_goes_on():
     with serve(fake_text(), limits=LIMITS) as server:
         for body, code, param in WRONG:

@@ -12,16 +12,21 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
+from seqgen import noise
 from seqgen.bundle import Bundle
 from seqgen.runtime import runnable
 from serving.app import App
 from serving.cli.__main__ import main
+from serving.streams.completion import TextRequest, completed
+from serving.streams.text import TextSettings, require_text
 from serving.voices.directory import VoiceDirectory
-from serving.voices.store import SingleVoice
+from serving.voices.store import FixedVoices, SingleVoice
+from serving.voices.voice import LoadedVoice, served
 from serving.workers.process_worker import process_workers
-from tests.runtime.text_bundles import BODIES, export
+from tests.runtime.text_bundles import BODIES, ENCODERS, export, export_translator, translating
 from tests.serving.live import Live, wait_for
 from tests.serving.test_completions import post
 
@@ -128,6 +133,27 @@ def test_a_lost_worker_ends_its_texts_and_is_started_again(bundle, text):
         assert b'"code": "worker_lost"' in data or b"[DONE]" in data
         wait_for(lambda: server.request("GET", "/readyz")[0] == 200)
         assert choice(server) == text
+
+
+@pytest.mark.parametrize("runtime", ["native", "onnx"])
+def test_a_translator_gives_what_its_runtime_draws(tmp_path, runtime):
+    bundle = export_translator(tmp_path / "tiny", translating(ENCODERS["convolutions"]))
+    if runtime not in runnable(bundle):
+        pytest.skip(f"there is no {runtime} runtime here")
+    model = require_text(served(bundle, runtime))
+    source = model.runtime.source_tokenizer.encode(b"31415926").symbols
+    columns = model.runtime.columns(source[None], np.array([len(source)]))
+    cond = np.concatenate([columns, np.zeros((1, 30, columns.shape[2]), np.float32)], 1)[:, :30]
+    u = noise.block(7, 0, 0, 30)[None]
+    symbols, _ = model.runtime.sample(u, model.runtime.init(1), cond, 0.9)
+    *lines, last = completed(model, TextRequest(TextSettings(7, 0.9), longest=30), b"31415926")
+    text = "".join(line["text"] for line in [*lines, last])
+    assert text == model.tokenizer.decode(symbols[0]).decode("utf-8", "replace")
+    assert last["usage"] == [8, 30]
+    with Live(App(FixedVoices(LoadedVoice(model)), threads=1)) as server:
+        assert choice(server, prompt="31415926", max_tokens=30, seed=7, temperature=0.9) == text
+        likely = [choice(server, prompt="1", temperature=None, seed=None, max_tokens=None) for _ in range(2)]
+        assert likely[0] == likely[1]
 
 
 def test_the_fastest_runtime_is_taken(bundle):
