@@ -186,7 +186,8 @@ class LanguageModelManifest(SymbolManifest):
 class TranslatorManifest(SymbolManifest):
     """Manifest of a translator: a source's symbols in, and distributions of the next target symbol out.
 
-    A source of S symbols is encoded into ``a S + b`` columns, one for each target position; beyond them are zeros.
+    A source of S symbols is encoded into ``max(1, ⌈a S + b⌉)`` columns, one for each target position; beyond them are
+    zeros.
 
     Attributes:
         source_vocab_size: symbols of the source's alphabet. source_tokenizer_signature: of ``source_tokenizer.json``.
@@ -219,7 +220,8 @@ class TranslatorManifest(SymbolManifest):
         counts = (self.source_vocab_size, self.columns)
         if not all(1 <= count <= MOST for count in counts) or self.spec.cond_dim != self.columns:
             raise SeqgenError(_UNFIT, remedy=_EXPORT)
-        if not all(0 <= one <= MOST for one in self.unfolding):
+        factor, offset = self.unfolding
+        if not (0 < factor <= MOST and abs(offset) <= MOST):
             raise SeqgenError(f"its unfolding is {self.unfolding}", remedy=_EXPORT)
 
 

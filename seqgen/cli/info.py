@@ -75,6 +75,7 @@ def _installation() -> dict[str, Any]:
         registry.CODECS,
         registry.CORPORA,
         registry.RUNTIMES,
+        registry.SYMBOL_RUNTIMES,
     )
     return {
         "python": platform.python_version(),

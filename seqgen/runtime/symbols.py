@@ -70,7 +70,7 @@ class SymbolRuntime(BundleRuntime):
     def columns(self, source: Symbols, lengths: npt.NDArray[np.int64]) -> Floats:
         """Columns of a translator's sources, one for each target position: ``[B, S], [B] → [B, L, C]``.
 
-        ``L`` is ``a S + b`` (the manifest's ``unfolding``) of the longest source; beyond a source's own are zeros.
+        ``L`` is ``⌈a S + b⌉`` (the manifest's ``unfolding``) of the longest source; beyond a source's own are zeros.
 
         Raises:
             SeqgenError: for a language model, which has no source, and for what does not fit.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +67,19 @@ def test_every_runtime_goes_on_as_the_experiment_does(experiment: Path, model: P
 
 def test_a_runtime_that_there_is_not_is_refused(model: Path) -> None:
     assert "unknown symbol runtime 'abacus'" in refused("sample", model, "--runtime", "abacus")
+
+
+@pytest.mark.parametrize("seed", ["3", "4"])
+def test_the_program_without_seqgen_goes_on_alike(model: Path, repository: Path, seed: str) -> None:
+    words = [sys.executable, "-I", repository / "examples" / "onnx_complete.py", model, "abrå", "50", seed]
+    made = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60, encoding="utf-8").stdout
+    assert made == done("sample", model, "--prompt", "abrå", "--length", "50", "--seed", seed, "--runtime", "onnx").out
+
+
+def test_the_program_without_seqgen_refuses_voices(tiny_bundle: Path, repository: Path) -> None:
+    words = [sys.executable, "-I", repository / "examples" / "onnx_complete.py", tiny_bundle, "a"]
+    made = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    assert (made.returncode, made.stderr) == (1, f"{tiny_bundle}: a vocoder, no language model\n")
 
 
 @pytest.mark.parametrize("int8", [False, True])
