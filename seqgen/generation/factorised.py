@@ -17,7 +17,7 @@ from seqgen.spec import Facts
 
 
 class Factorised(Density, Successive):
-    """Product of categorical distributions ``p(x) = Π_d softmax(L_d)[x_d]`` with learned logits L, ``[D, K]``.
+    """Product of categorical distributions ``p(x) = Π_d softmax(g · L_d)[x_d]``, L ``[D, K]`` being learnt, g a gain.
 
     Shapes: int64 ``[B, D]`` or one-hots ``[B, D, K]`` → ``[B, D]``.
 
@@ -37,11 +37,14 @@ class Factorised(Density, Successive):
             vocab_size: K. length: D, positions of a block.
             peak: logit of symbol 0 in a fresh density. Under a flow of symbols a uniform base is a saddle: no map of
                 symbols changes its likelihood, so that nothing tells the flow where to go.
+            gain: what learned numbers are multiplied by to be logits. Beside a network, whose rate of learning is
+                small, a base of gain 1 lags behind what the flow makes of the data.
         """
 
         vocab_size: int
         length: int
         peak: float = 0.0
+        gain: float = 1.0
 
     @classmethod
     def examples(cls) -> Iterator[DensityExample]:
@@ -59,12 +62,13 @@ class Factorised(Density, Successive):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        if config.vocab_size < 1 or config.length < 1:
-            raise SeqgenError(f"blocks of {config}", remedy="give 1 or more")
+        if config.vocab_size < 1 or config.length < 1 or config.gain <= 0:
+            raise SeqgenError(f"blocks of {config}", remedy="give 1 or more, and a positive gain")
         self.vocab_size, self.length = config.vocab_size, config.length
         self.distribution = Categorical(Categorical.Config(config.vocab_size))
         self.logits = nn.Parameter(torch.zeros(config.length, config.vocab_size))
-        self.logits.data[:, 0] = config.peak
+        self.logits.data[:, 0] = config.peak / config.gain
+        self.gain = config.gain
 
     @property
     def num_uniforms(self) -> int:
@@ -72,18 +76,18 @@ class Factorised(Density, Successive):
 
     def log_prob(self, x: Tensor, cond: Any = None) -> Tensor:
         self.require_length(x.shape[1])
-        return self.distribution.log_prob(self.logits.expand(len(x), -1, -1), x)
+        return self.distribution.log_prob((self.gain * self.logits).expand(len(x), -1, -1), x)
 
     def init_state(self, batch: int) -> Tensor:
         """Positions, ``[B]``."""
         return torch.zeros(batch, dtype=torch.int64, device=self.logits.device)
 
     def next(self, state: Tensor) -> tuple[Tensor, Tensor]:
-        return self.logits[state], state + 1
+        return self.gain * self.logits[state], state + 1
 
     def told(self, state: Tensor, value: Tensor) -> Tensor:
         return state
 
     def sample(self, u: Tensor, cond: Any = None, temperature: Tensor | float = 1.0) -> Tensor:
         self.require_length(u.shape[1])
-        return self.distribution.sample(self.logits, u, temperature)
+        return self.distribution.sample(self.gain * self.logits, u, temperature)

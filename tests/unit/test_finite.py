@@ -86,6 +86,21 @@ def test_gaussians_lie_on_their_circle() -> None:
     assert float(radius.mean()) == pytest.approx(2, abs=0.02)
 
 
+def test_a_gain_changes_the_rate_of_learning_only() -> None:
+    """Gradients by what is learnt are the gain's multiples; a fresh density is the same."""
+    x = torch.tensor([[0, 2], [1, 2]])
+    plain, quick = factorised(3, 2, peak=1.5), factorised(3, 2, peak=1.5, gain=10.0)
+    torch.testing.assert_close(quick.log_prob(x), plain.log_prob(x))
+    u = torch.rand(50, 2, 1, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(quick.sample(u), plain.sample(u))
+    torch.testing.assert_close(quick.next(quick.init_state(2))[0], plain.next(plain.init_state(2))[0])
+    for density in (plain, quick):
+        density.log_prob(x).sum().backward()
+    torch.testing.assert_close(quick.logits.grad, 10 * plain.logits.grad)
+    with pytest.raises(SeqgenError, match="a positive gain"):
+        factorised(3, 2, gain=0.0)
+
+
 def test_blocks_are_functions_of_their_numbers() -> None:
     one = task()
     source = DrawnBlocks(one.target, rows=8, key=Key(3, 1), count=20)
