@@ -13,23 +13,29 @@ trap 'rm -rf "$work"' EXIT
 
 cmake -S "$engine" --preset host -B "$work/here" >/dev/null && cmake --build "$work/here" >/dev/null
 cmake -S "$engine" --preset aarch64-linux -B "$work/arm" >/dev/null && cmake --build "$work/arm" >/dev/null
-cc -O2 -I"$engine/include" examples/vocode.c "$work/here/libseqgen_engine.so" \
-  -Wl,-rpath,"$work/here" -o "$work/here/vocode"
-aarch64-linux-gnu-gcc -O2 -I"$engine/include" examples/vocode.c "$work/arm/libseqgen_engine.so" \
-  -Wl,-rpath,"$work/arm" -o "$work/arm/vocode"
+for example in vocode complete; do
+  cc -O2 -I"$engine/include" "examples/$example.c" "$work/here/libseqgen_engine.so" -lm \
+    -Wl,-rpath,"$work/here" -o "$work/here/$example"
+  aarch64-linux-gnu-gcc -O2 -I"$engine/include" "examples/$example.c" "$work/arm/libseqgen_engine.so" -lm \
+    -Wl,-rpath,"$work/arm" -o "$work/arm/$example"
+done
 
 "$python" - "$work" <<'PYTHON'
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from tests.engine import programs, stacks, test_wavenet
+from tests.engine import programs, stacks, symbols, test_wavenet
 
 work, rng = Path(sys.argv[1]), np.random.default_rng(0)
 rng.normal(0, 1, (60, 7)).astype("f4").tofile(work / "features")
 rng.normal(-5, 2, (60, 10)).astype("f4").tofile(work / "wavenet-features")
 for precision in ("float32", "bf16", "int8"):
+    for kind in ("one layer", "rectified", "multiplicative"):
+        model = replace(symbols.KINDS[kind], classes=256)
+        symbols.write(model, work / f"{kind.replace(' ', '-')}-{precision}", precision=precision)
     test_wavenet.make(work / f"wavenet-{precision}", test_wavenet.MODELS["ragged"], precision=precision)
     shape = programs.Shape(hidden=160, channels=7, hop=20, latency=33, density=0.12, block=(4, 4))
     program = programs.program(shape) | {"precision": precision}
@@ -53,5 +59,13 @@ for voice in {,strips-,wavenet-,lanes-,mixture-,gaussian-}{float32,bf16,int8}; d
       "$work/$voice" "$features" "$work/got.wav" 5
     cmp "$work/expected.wav" "$work/got.wav"
     echo "aarch64 $isa, $voice: the same bits"
+  done
+done
+for model in {one-layer-,rectified-,multiplicative-}{float32,bf16,int8}; do
+  SEQGEN_ISA=generic "$work/here/complete" "$work/$model" 300 5 <README.md >"$work/expected"
+  for isa in generic neon; do
+    SEQGEN_ISA=$isa qemu-aarch64 -L /usr/aarch64-linux-gnu "$work/arm/complete" "$work/$model" 300 5 <README.md >"$work/got"
+    cmp "$work/expected" "$work/got"
+    echo "aarch64 $isa, $model: the same symbols"
   done
 done

@@ -17,22 +17,33 @@ import pytest
 
 from seqgen.runtime.native import Engine
 from seqgen.runtime.native_library import library_path
-from tests.engine import flows, lanes, programs, stacks
+from tests.engine import flows, lanes, programs, stacks, symbols
 from tests.engine.flows import Flows
 from tests.engine.programs import Shape
 from tests.engine.stacks import Stack
+from tests.engine.symbols import KINDS
 
 
 @pytest.fixture(scope="module")
 def vocode(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """``examples/vocode.c``, compiled."""
+    return compiled(repository, tmp_path_factory.mktemp("example") / "vocode")
+
+
+@pytest.fixture(scope="module")
+def complete(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``examples/complete.c``, compiled."""
+    return compiled(repository, tmp_path_factory.mktemp("example") / "complete")
+
+
+def compiled(repository: Path, program: Path) -> Path:
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         pytest.skip("no C compiler")
-    library, program = library_path().resolve(), tmp_path_factory.mktemp("example") / "vocode"
+    library = library_path().resolve()
     command = [compiler, "-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O1"]
     command += [f"-I{repository / 'seqgen' / 'engine' / 'include'}"]
-    command += [str(repository / "examples" / "vocode.c"), str(library), f"-Wl,-rpath,{library.parent}"]
+    command += [str(repository / "examples" / f"{program.name}.c"), str(library), f"-Wl,-rpath,{library.parent}", "-lm"]
     subprocess.run([*command, "-o", str(program)], check=True, timeout=60)
     return program
 
@@ -70,6 +81,32 @@ def test_the_example_writes_the_same_samples(kind: str, vocode: Path, tmp_path: 
                made={"pcm": expected}, seed=7, temperature=1.0)  # fmt: skip
     assert np.array_equal(got, expected[0])
     assert len(np.unique(got)) > 100
+
+
+@pytest.mark.parametrize("kind", ["one layer", "rectified", "multiplicative"])
+def test_the_example_goes_on_with_a_text(kind: str, complete: Path, tmp_path: Path) -> None:
+    """In blocks of 64; the whole at once makes the same symbols, and the prompt as many bits."""
+    model = replace(KINDS[kind], classes=256)
+    where = symbols.write(model, tmp_path)
+    prompt = np.random.default_rng(0).integers(0, 256, 100).astype(np.int32)
+    given = prompt.astype(np.uint8).tobytes()
+    done = subprocess.run([complete, where, "150", "7"], input=given, check=True, timeout=60, capture_output=True)
+    engine = Engine(where)
+    scored, state = symbols.score(engine, np.empty((1, 100, 0), np.float32), prompt[None])
+    uniforms = engine.uniforms(7, 0, 0, 150)[None]
+    expected, _ = symbols.draw(engine, np.empty((1, 150, 0), np.float32), uniforms, state)
+    assert np.array_equal(np.frombuffer(done.stdout, np.uint8), expected[0])
+    told = scored[0].astype(float)
+    nats = np.log(np.exp(told - told.max(-1, keepdims=True)).sum(-1)) + told.max(-1) - told[np.arange(100), prompt]
+    found = re.fullmatch(rb"complete: 100 bytes read, ([\d.]+) bits a byte; \w+ kernels\n", done.stderr)
+    assert found is not None
+    assert float(found[1]) == pytest.approx(nats.mean() / np.log(2), abs=1e-3)
+
+
+def test_the_example_refuses_a_voice(complete: Path, tmp_path: Path) -> None:
+    where = VOICES["wavernn"](tmp_path)
+    done = subprocess.run([complete, where, "5"], capture_output=True, text=True, check=False, input="", timeout=60)
+    assert (done.returncode, done.stderr) == (1, "complete: this is no language model over bytes\n")
 
 
 def test_the_example_says_what_is_wrong(vocode: Path, tmp_path: Path) -> None:

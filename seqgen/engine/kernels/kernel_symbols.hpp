@@ -52,6 +52,17 @@ int draw_class(const Classes& c, float sharpness, float uniform) {
     return static_cast<int>(place < c.count ? place : c.count - 1);
 }
 
+void write_logits(const float* y, const float* bias, float multiplier, std::size_t count, float* logits) {
+    const Vec times = splat(multiplier);
+    const auto made = [&](std::size_t at) { return fma(load(y + at), times, load(bias + at)); };
+    std::size_t at = 0;
+    for (; at + kSimdWidth <= count; at += kSimdWidth) store(logits + at, made(at));
+    if (at == count) return;
+    alignas(64) float last[kSimdWidth];
+    store(last, made(at));
+    std::memcpy(logits + at, last, (count - at) * sizeof(float));
+}
+
 // The sum of a vector's lanes as a tree: halves, quarters, pairs.
 inline float lanes_sum(Vec v) {
     alignas(64) float lane[kSimdWidth];

@@ -143,6 +143,8 @@ struct Kernels {
     int (*draw)(const float* y, const float* bias, float multiplier, float sharpness, float uniform);
     // The same among any number of classes: the sums are a tree of as many levels as it takes.
     int (*draw_class)(const Classes&, float sharpness, float uniform);
+    // Their logits; `logits` has no room beyond the last one.
+    void (*write_logits)(const float* y, const float* bias, float multiplier, std::size_t count, float* logits);
 
     void (*layer_norm)(const LayerNorm&);
     // Multiplicative units, as exact as `gates`: y = g_1 tanh(g_2 h + g_3 u), g_i = σ(given_i), u = tanh(given_4), of

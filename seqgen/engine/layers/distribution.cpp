@@ -102,10 +102,6 @@ class Gaussian : public Distribution {
 
 }  // namespace
 
-void Logits::write(float* logits) const {
-    for (std::size_t k = 0; k < classes; ++k) logits[k] = std::fma(products[k], multiplier, bias[k]);
-}
-
 double number(const Json& op, const char* name, double low, double high, const std::string& where) {
     const double found = op.at(name, where).real(where + ": " + name);
     if (!(found >= low && found <= high)) {

@@ -27,7 +27,7 @@ struct Logits {
         if (scratch == nullptr) return kernels->draw(products, bias, multiplier, sharpness, uniform);
         return kernels->draw_class({products, bias, multiplier, classes, scratch}, sharpness, uniform);
     }
-    void write(float* logits) const;
+    void write(float* logits) const { kernels->write_logits(products, bias, multiplier, classes, logits); }
 };
 
 // A distribution of real-valued samples.

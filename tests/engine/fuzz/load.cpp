@@ -77,9 +77,12 @@ void sample(seqgen_model model, const seqgen_model_info& info, Streams& streams,
     const auto given = static_cast<std::size_t>(2 * kStreams * (samples + info.ahead));
     const std::vector<float> features(static_cast<std::size_t>(kStreams * frames * info.channels), 0.5f);
     const std::vector<float> uniforms(given, 0.75f);
-    const std::vector<std::uint8_t> elements(given, 200);
+    const int symbol = std::min(200, std::max(info.classes, 1) - 1);
+    const std::vector<std::uint8_t> elements(given, static_cast<std::uint8_t>(symbol));
+    const std::vector<std::int32_t> symbols(given, symbol);
+    std::vector<std::int32_t> drawn(given);
     std::vector<std::int16_t> pcm(static_cast<std::size_t>(kStreams * samples));
-    std::vector<float> logits(drawing ? 0 : given * 256);
+    std::vector<float> logits(drawing ? 0 : given * static_cast<std::size_t>(std::max(info.classes, 0)));
     const std::vector<float> values(pcm.size(), 0.25f);
     std::vector<float> params(drawing ? 0 : values.size() * static_cast<std::size_t>(info.params));
     seqgen_call call{};
@@ -98,8 +101,23 @@ void sample(seqgen_model model, const seqgen_model_info& info, Streams& streams,
     call.logits = logits.data();
     call.values = values.data();
     call.params = params.data();
+    call.symbols = info.classes > 256 ? symbols.data() : nullptr;
+    call.drawn = drawn.data();
     const std::int32_t status = (drawing ? seqgen_sample : seqgen_step)(model, &call, message, sizeof message);
     if (!good(status) && !(noise && status == SEQGEN_STATE)) abort();
+}
+
+// A source is read, its columns going where they just fit.
+void encode(seqgen_model model, const seqgen_model_info& info) {
+    const std::vector<std::int32_t> symbols(5, info.source_classes - 1);
+    std::int64_t count = 0;
+    std::size_t bytes = 0;
+    if (!good(seqgen_source_sizes(model, 5, &count, &bytes, message, sizeof message))) abort();
+    if (bytes > kMostBytes || count > kMostSamples) return;
+    std::vector<std::uint8_t> workspace(bytes);
+    std::vector<float> columns(static_cast<std::size_t>(count) * static_cast<std::size_t>(info.channels));
+    const seqgen_source source{sizeof source, symbols.data(), 5, columns.data(), workspace.data(), bytes};
+    if (!good(seqgen_encode(model, &source, message, sizeof message))) abort();
 }
 
 void run(seqgen_model model, const seqgen_model_info& info, bool noise) {
@@ -134,6 +152,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     info.struct_size = sizeof info;
     if (!good(seqgen_describe(model, &info, message, sizeof message))) abort();
     run(model, info, (data[0] & 8) != 0);
+    if (info.source_classes > 0) encode(model, info);
     if (!good(seqgen_close(model, message, sizeof message))) abort();
     return 0;
 }

@@ -15,7 +15,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from seqgen.export import rounded
-from tests.engine import flows, lanes, programs, stacks
+from tests.engine import flows, lanes, programs, stacks, symbols
 from tests.engine.programs import Array, Shape
 
 SHAPE = Shape(hidden=2, channels=2, width=1, taps=2, hop=2, latency=1)
@@ -78,7 +78,7 @@ def stack(**options: Any) -> tuple[dict[str, Any], dict[str, Array]]:
     return stacks.program(made), stacks.tensors(made)
 
 
-def symbols() -> tuple[dict[str, Any], dict[str, Array]]:
+def mulaw() -> tuple[dict[str, Any], dict[str, Array]]:
     """A WaveNet over µ-law."""
     document, weights = stack(levelled=False, distribution=stacks.MIXTURE | {"mixtures": 1})
     cell = document["ops"][6]
@@ -113,6 +113,18 @@ def student() -> tuple[dict[str, Any], dict[str, Array]]:
     return flows.program(sizes), flows.tensors(sizes)
 
 
+def alone(model: symbols.Model) -> tuple[dict[str, Any], dict[str, Array]]:
+    """A network over symbols."""
+    return symbols.program(model), symbols.tensors(model)
+
+
+def translator() -> tuple[dict[str, Any], dict[str, Array]]:
+    """An encoder of one block before a decoder of two."""
+    small = symbols.Convolutional(classes=3, channels=1, dilations=(1,))
+    decoder = symbols.Convolutional(classes=2, channels=1, dilations=(1, 2), translates=True)
+    return symbols.with_source(decoder, symbols.Source(2, small))
+
+
 def seeds() -> dict[str, bytes]:
     """Inputs by name."""
     plain = programs.program(SHAPE), programs.tensors(SHAPE)
@@ -129,11 +141,16 @@ def seeds() -> dict[str, bytes]:
         "lanes-int8": packed(3 + NOISY_STATE, *staggered()),
         "mixture": packed(1, *stack()),
         "gaussian-int8": packed(3 + NOISY_STATE, *stack(distribution=stacks.GAUSSIAN, skip=0, kernel=3)),
-        "mulaw-bf16": packed(2 + GENERIC, *symbols()),
+        "mulaw-bf16": packed(2 + GENERIC, *mulaw()),
         "context": packed(1, *context()),
         "context-int8": packed(3 + GENERIC, *context()),
         "flows": packed(1 + NOISY_STATE, *student()),
         "flows-int8": packed(3 + GENERIC, *student()),
+        "recurrent": packed(1 + NOISY_STATE, *alone(symbols.Recurrent(3, 1, 2, 2))),
+        "recurrent-wide-int8": packed(3, *alone(symbols.Recurrent(257, 1, 1, 1))),
+        "rectified-int8": packed(3 + GENERIC, *alone(symbols.Convolutional(3, 2, 2, (1, 3)))),
+        "multiplicative": packed(1 + NOISY_STATE, *alone(symbols.Convolutional(3, 1, 2, (2,), rectified=False))),
+        "translator-bf16": packed(2, *translator()),
     }
 
 
