@@ -36,6 +36,7 @@ def trace(
     The tracing exporter is used on purpose: which half of a sample comes next is Python control flow on a state leaf,
     known at every place of an unrolled loop body, and a symbolic exporter would have to carry both branches.
     """
+    module.eval()  # the exporter puts all that is inside back to how the module itself stands
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecation of the tracing exporter, and the control flow spoken of above

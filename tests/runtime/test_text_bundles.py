@@ -222,3 +222,10 @@ def test_what_is_no_language_model_is_refused(tmp_path: Path, tiny_bundle: Path)
 def test_a_server_of_voices_refuses_it(model: Bundle) -> None:
     with pytest.raises(SeqgenError, match="give one of the kind vocoder"):
         open_runtime(model)
+
+
+def test_nothing_is_dropped_out_of_training(tmp_path: Path) -> None:
+    """Golden vectors of a network with dropout are those of the network as it is used, whatever was traced before."""
+    body = {"name": "bytenet", "channels": 4, "cycles": 1, "dilations": [1, 2], "dropout": 0.5}
+    verdicts = check(export(tmp_path / "lm", body).directory)
+    assert all(verdict.ok for verdict in verdicts)
