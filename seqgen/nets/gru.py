@@ -180,6 +180,10 @@ class GRU(Streamable[Tensor]):
         return self.zeros(batch, self.spec.out_dim)
 
     def step(self, x: Tensor, state: Tensor, cond: Conditioning | None = None) -> tuple[Tensor, Tensor]:
+        if x.shape[1] != 1 and torch.onnx.is_in_onnx_export():  # one node of the graph, for blocks of any length
+            parts = [self.input.weight, self.recurrent, self.input.bias, torch.zeros_like(self.input.bias)]
+            made, last = torch.gru(x, state[None], parts, True, 1, 0.0, False, False, True)
+            return made, last[0]
         inputs = self.input(x)  # [B, T, 3·width]
         if x.shape[1] == 1:
             hidden = gru_cell(inputs[:, 0], state @ self.recurrent.t(), state)

@@ -65,6 +65,7 @@ NUMBERS = tokenizer(Component("characters", {"characters": "0123456789"}))
 COLUMNS = 12
 DECODER = {"name": "bytenet", "channels": 6, "cycles": 1, "dilations": [1, 2], "cond_dim": COLUMNS}
 ENCODERS: dict[str, dict[str, Any]] = {
+    "recurrent": {"name": "recurrent-encoder", "hidden": COLUMNS // 2, "embedding": 5, "layers": 2},
     "convolutions": {"name": "bytenet-encoder", "channels": 6, "cycles": 1, "dilations": [1, 2], "out_dim": COLUMNS},
 }
 
