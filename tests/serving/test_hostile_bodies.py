@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from seqgen.errors import SeqgenError
-from serving.scheduling import batcher as batching
 from serving.scheduling.batcher import Batcher
 from serving.scheduling.events import FlowControl
 from serving.sound import body as bodies_module
 from serving.sound.body import SLICE_BYTES, SLICE_READS, Body, SlicedReader
 from serving.sound.source import InputSource
+from serving.streams import sound as sound_streams
 from serving.streams.decoding import READY, DecodingThreads, Turnstile
 from serving.streams.sound import InputFormat, SoundPipeline, SoundRequest
 from serving.streams.vocoder import ModelFailure, VoiceSettings
@@ -28,7 +28,8 @@ from tests.serving.wrong_bodies import hostile, long_to_read
 PCM = SoundRequest(form="pcm", longest=5.0)
 FAULTS = (ValueError, OSError, MemoryError, RecursionError, ZeroDivisionError, StopIteration, AssertionError, KeyError,
           UnicodeError, RuntimeError, ModelFailure)  # fmt: skip
-STEPS = ("push", "finish", "shape", "encode", "ending", "close", "finished", "decoding", "skipping")
+STEPS = ("push", "finish", "shape", "step", "duration", "encode", "seconds", "ending", "close", "finished", "decoding",
+         "backlog")  # fmt: skip
 INSIDE = ("push", "finish", "shape", "fits", "step", "accept")
 
 
@@ -176,7 +177,7 @@ def faulty(monkeypatch, where, step, fault, after):
             pipeline.stream = Faulty(pipeline.stream)
         return pipeline
 
-    monkeypatch.setattr(batching, "SoundPipeline", made)
+    monkeypatch.setattr(sound_streams, "SoundPipeline", made)
     return calls
 
 
@@ -212,7 +213,7 @@ def test_a_fault_before_a_stream_has_begun_ends_it_alone(monkeypatch, fault):
         return SoundPipeline(vocoder, request, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(batching, "SoundPipeline", made)
+        patch.setattr(sound_streams, "SoundPipeline", made)
         again = Company(vocoder, INPUTS["file"])
         again.run()
     assert isinstance(again.failures[1], fault)
