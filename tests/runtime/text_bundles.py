@@ -67,6 +67,8 @@ DECODER = {"name": "bytenet", "channels": 6, "cycles": 1, "dilations": [1, 2], "
 ENCODERS: dict[str, dict[str, Any]] = {
     "recurrent": {"name": "recurrent-encoder", "hidden": COLUMNS // 2, "embedding": 5, "layers": 2},
     "convolutions": {"name": "bytenet-encoder", "channels": 6, "cycles": 1, "dilations": [1, 2], "out_dim": COLUMNS},
+    # What is forgotten in training alone, which an export must not bring back.
+    "dropout": {"name": "bytenet-encoder", "channels": 6, "cycles": 1, "out_dim": COLUMNS, "dropout": 0.5},
 }
 
 

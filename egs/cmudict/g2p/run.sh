@@ -2,7 +2,7 @@
 # Grapheme to phoneme: from the spelling of a word to its pronunciation, learnt from the CMU Pronouncing Dictionary.
 #   egs/cmudict/g2p/run.sh --corpus DIR|FILE [--stage N] [--conf FILE] [--out DIR]
 # The corpus is the dictionary, plain or gzipped, or a folder with cmudict.dict.gz. A twentieth of the words is held out
-# for validation and for the test each, with all of their pronunciations. conf/base.yaml takes 40 minutes on one core,
+# for validation and for the test each, with all of their pronunciations. conf/base.yaml takes 20 minutes on one core,
 # conf/tiny.yaml some seconds.
 set -euo pipefail
 conf=egs/cmudict/g2p/conf/base.yaml out=exp/cmudict-g2p data=exp/cmudict-g2p/data

@@ -2,7 +2,7 @@
 # English to German, character by character: ByteNet, and a recurrent model with attention of as many parameters.
 #   egs/tatoeba/bytenet/run.sh --corpus DIR|FILE [--stage N] [--conf FILE] [--out DIR]
 # The corpus is a table of lines English<TAB>German, plain or gzipped, or a folder with tatoeba-eng-deu.tsv.gz; sentences
-# of at most 30 characters are kept. conf/base.yaml and conf/attention.yaml take 25 minutes each on one core,
+# of at most 30 characters are kept. conf/base.yaml and conf/attention.yaml take ten minutes each on one core,
 # conf/tiny.yaml and conf/tiny_attention.yaml some seconds.
 set -euo pipefail
 conf=egs/tatoeba/bytenet/conf/base.yaml out=exp/tatoeba-bytenet data=exp/tatoeba-bytenet/data
