@@ -120,6 +120,18 @@ def test_models_over_other_symbols_compare(trained: Path) -> None:
     assert rows["subwords"]["symbols"] < rows["characters"]["symbols"] < rows["bytes"]["symbols"]
 
 
+def test_a_bundle_is_worth_what_its_experiment_is(trained: Path, tmp_path: Path) -> None:
+    """Also read in many blocks, whose states are handed on."""
+    done("export", trained / "longer", "--out", tmp_path / "bundle")
+    words = ("--data", trained / "data/bytes/test", "--json", "--runtime", "onnx")
+    found = done("likelihood", trained / "longer", tmp_path / "bundle", *words).json()
+    one, other = found["models"]
+    assert one["symbols"] > 2048 < other["symbols"]
+    assert abs(other["differences"]["bits_per_byte"]) < 1e-5
+    assert other["differences"]["bits_per_byte_95"] < 1e-5
+    assert one["parameters"] == other["parameters"] > 0
+
+
 def test_the_table_for_the_eye(trained: Path, tmp_path: Path) -> None:
     words = ("likelihood", trained / "bytes", trained / "longer", "--data", trained / "data/bytes/test")
     head, first, second = done(*words, "--best", "--report", tmp_path / "found.json").out.splitlines()
