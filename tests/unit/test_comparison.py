@@ -132,6 +132,15 @@ def test_a_bundle_is_worth_what_its_experiment_is(trained: Path, tmp_path: Path)
     assert one["parameters"] == other["parameters"] > 0
 
 
+def test_voices_are_compared_recording_by_recording(cli_work: Path) -> None:
+    words = ("likelihood", cli_work / "exp", cli_work / "exp", "--data", cli_work / "data/test", "--json")
+    one, other = done(*words).json()["models"]
+    assert one["bits_per_sample"] == other["bits_per_sample"] > 0
+    assert other["differences"]["bits_per_sample"] == 0
+    assert "differences" in one and not one["differences"]  # noqa: PT018
+    assert one["total"] == pytest.approx(one["bits_per_sample"] * one["symbols"])
+
+
 def test_the_table_for_the_eye(trained: Path, tmp_path: Path) -> None:
     words = ("likelihood", trained / "bytes", trained / "longer", "--data", trained / "data/bytes/test")
     head, first, second = done(*words, "--best", "--report", tmp_path / "found.json").out.splitlines()
