@@ -186,8 +186,7 @@ class LanguageModelManifest(SymbolManifest):
 class TranslatorManifest(SymbolManifest):
     """Manifest of a translator: a source's symbols in, and distributions of the next target symbol out.
 
-    A source of S symbols is encoded into ``max(1, ⌈a S + b⌉)`` columns, one for each target position; beyond them are
-    zeros.
+    A source of S symbols is encoded into ``⌈a S + b⌉`` columns, one for each target position; beyond them are zeros.
 
     Attributes:
         source_vocab_size: symbols of the source's alphabet. source_tokenizer_signature: of ``source_tokenizer.json``.
@@ -221,7 +220,7 @@ class TranslatorManifest(SymbolManifest):
         if not all(1 <= count <= MOST for count in counts) or self.spec.cond_dim != self.columns:
             raise SeqgenError(_UNFIT, remedy=_EXPORT)
         factor, offset = self.unfolding
-        if not (0 < factor <= MOST and abs(offset) <= MOST):
+        if not (0 < factor <= MOST and 0 <= offset <= MOST):
             raise SeqgenError(f"its unfolding is {self.unfolding}", remedy=_EXPORT)
 
 

@@ -70,7 +70,7 @@ def test_a_manifest_of_symbols_without_sense_is_refused(
     "change",
     [
         {"source_vocab_size": 0}, {"columns": 3}, {"columns": 0},
-        {"unfolding": (-1.0, 2.0)}, {"unfolding": (0.0, 2.0)}, {"unfolding": (1.0, 1e30)},
+        {"unfolding": (-1.0, 2.0)}, {"unfolding": (0.0, 2.0)}, {"unfolding": (1.0, -2.0)}, {"unfolding": (1.0, 1e30)},
     ],
 )  # fmt: skip
 def test_a_translator_without_sense_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
