@@ -15,6 +15,7 @@ Export the best checkpoint of an experiment as a bundle: weights, graphs, config
   seqgen export exp/fsdd --out voice/
   seqgen export exp/fsdd --out voice/ --quantise int8     # the native engine runs it with int8 weights
   seqgen export exp/fsdd --out voice/ --quantise int8 --engine-only     # nothing else can: a fraction of the size
+  seqgen export exp/shakespeare --out lm/                 # a language model, or a translator, likewise
   seqgen-serve serve --voice voice/                       # the bundle is all that the server needs
 
 The bundle is checked right away: its golden vectors are replayed through every runtime.
@@ -31,6 +32,7 @@ Write the graph of a bundle as one file with its weights inside, for onnxruntime
   seqgen onnx voice/ --out voice.onnx
   seqgen onnx voice/ --out voice.int8.onnx --int8      # 8-bit products inside the loops along time
   seqgen onnx voice/ --out voice.ort                   # for small builds of onnxruntime, on phones for example
+  seqgen onnx g2p/ --out source.onnx --graph encoder   # of a translator
 
 docs/onnx.md tells what goes in and what comes out. A bundle's own loop.onnx needs no conversion: it reads its weights
 from the files beside it.
@@ -65,7 +67,12 @@ def add_parsers(commands: Any) -> None:
     command = commands.add_parser("onnx", help="one graph as one file", description=_ONNX, formatter_class=raw)
     command.add_argument("bundle", type=Path)
     command.add_argument("--out", type=Path, required=True, help="file, ending in .onnx or .ort")
-    command.add_argument("--graph", choices=["loop", "step"], default="loop", help="audio (default), or distributions")
+    command.add_argument(
+        "--graph",
+        choices=["loop", "step", "encoder"],
+        default="loop",
+        help="audio or symbols (default), distributions, or a translator's columns",
+    )
     command.add_argument("--int8", action="store_true", help="8-bit weights where a loop multiplies matrices")
     command.set_defaults(run=run_onnx)
 

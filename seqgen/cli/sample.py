@@ -19,6 +19,7 @@ same samples.
   seqgen sample voice/ in.wav -o out.wav --seed 3 --temperature 0.8
   seqgen sample voice/ in.wav -o out.wav --runtime torch
   seqgen sample exp/text --prompt "Once" --length 400
+  seqgen sample lm/ --prompt "Once" --runtime onnx
 
 Streaming, without torch: `seqgen-serve vocode`.
 """
@@ -39,7 +40,7 @@ def add_parsers(commands: Any) -> None:
     command.add_argument("--temperature", type=float, default=1.0, help="below 1: less noise, less life")
     command.add_argument("--beam", type=int, default=0, help="of a translation's search; nothing is drawn then")
     runtime = command.add_argument(
-        "--runtime", default="", help="of a voice: native, onnx or torch (default: the fastest)"
+        "--runtime", default="", help="of a bundle: native, onnx or torch (default: the fastest)"
     )
     completion.offer(runtime, RUNTIMES)
     command.set_defaults(run=run_sample)

@@ -43,7 +43,8 @@ class Written:
 
 
 def write(bundle: Bundle, graph: str, path: Path, *, int8: bool = False) -> Written:
-    """Write ``graph`` ("loop" or "step") of a bundle to ``path``: ``.onnx``, or ``.ort`` for builds without a parser.
+    """Write ``graph`` ("loop", "step", of a translator "encoder") of a bundle to ``path``: ``.onnx``, or ``.ort`` for
+    builds without a parser.
 
     The file's metadata say what it is of: ``seqgen.digest``, ``seqgen.kind``, ``seqgen.licence``, and what the kind
     adds (:meth:`seqgen.manifest.Manifest.metadata`), a vocoder ``seqgen.features`` and ``seqgen.sample_rate``.

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 
@@ -163,6 +164,14 @@ def test_what_a_runtime_executes_is_decoded_as_the_network(made: Bundle, source:
                 mine, theirs = decode(executed), decode(density)
                 assert torch.equal(mine.symbols, theirs.symbols)
                 assert torch.allclose(mine.log_prob, theirs.log_prob, atol=1e-4)
+
+
+def test_the_encoders_graph_alone_gives_the_columns(made: Bundle, source: Any, tmp_path: Any) -> None:
+    done("onnx", made.directory, "--graph", "encoder", "--out", tmp_path / "encoder.onnx")
+    (alone,) = onnxruntime.InferenceSession(str(tmp_path / "encoder.onnx")).run(
+        None, {"source": source, "lengths": LENGTHS}
+    )
+    assert np.array_equal(alone, open_symbols(made, "onnx").columns(source, LENGTHS))
 
 
 CONFIG = """\
