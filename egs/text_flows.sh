@@ -1,6 +1,6 @@
 # Sourced by the recipes of flows over characters, after their defaults for `conf`, `out` and `data` and `text`, the file
-# of a corpus folder: the options of options.sh and the stages. Beside `conf` stand the same with -bipartite and
-# -autoregressive: the other flow, and the network as a language model.
+# of a corpus folder: the options of options.sh and the stages. Beside `conf` stand the same with -scaled, -bipartite and
+# -autoregressive: with a scale too, the other flow, and the network as a language model.
 . "$(dirname "${BASH_SOURCE[0]}")/variants.sh"
 [ ! -d "$corpus" ] || corpus=$corpus/$text
 flows=$conf
@@ -12,14 +12,14 @@ fi
 if from 1 "training and evaluation"; then
   variant autoregressive-flow task.data="$data"
   variant factorised task.data="$data" "networks.generator.bijectors=[]" networks.generator.base.peak=0 \
-    train.steps=200 train.learning_rate=3e-2 train.validate_every=200
-  for other in bipartite autoregressive; do
+    train.steps=400 train.validate_every=400
+  for other in scaled bipartite autoregressive; do
     conf=${flows%.yaml}-$other.yaml variant $other task.data="$data"
   done
 fi
 
 if from 2 "bits per character, side by side"; then
-  python tools/report_table.py --digits 4 "$out"/{factorised,autoregressive-flow,bipartite,autoregressive}
+  python tools/report_table.py --digits 4 "$out"/{factorised,autoregressive-flow,scaled,bipartite,autoregressive}
 fi
 
 if from 3 "characters a second, and samples"; then

@@ -51,7 +51,7 @@ def test_characters_go_through_flows(shared_data: Path, repository: Path, tmp_pa
     options = ["--corpus", str(shared_data / "text"), "--conf", str(conf), "--out", str(tmp_path)]
     table = run(repository, "enwiki/discrete_flow", *options)
     found = evaluated(tmp_path)
-    assert set(found) == {"factorised", "autoregressive-flow", "bipartite", "autoregressive"}
+    assert set(found) == {"factorised", "autoregressive-flow", "scaled", "bipartite", "autoregressive"}
     for each in found.values():
         assert 3 < each["bits_per_character"] < 6.5
     assert table.count("samples/s") == 3
