@@ -51,6 +51,8 @@ class TextUnits(Units):
         return self._tokenizer.decode(values, literals)
 
     def boundary(self, data: bytes, at: int) -> int:
+        if self.unknown is None:
+            return at  # every byte is a symbol, whatever stands beside it
         for cut in range(at, max(at - 4, 0), -1):
             if cut >= len(data) or data[cut] & 0xC0 != 0x80:  # what begins there is no continuation of a character
                 return cut

@@ -26,7 +26,10 @@ from seqgen.distributions.logistic_mixture import LogisticMixture
 from seqgen.errors import SeqgenError
 from seqgen.generation.autoregressive import AutoRegressive
 from seqgen.generation.contract import DensityExample
+from seqgen.generation.factorised import Factorised
+from seqgen.generation.flow import Flow
 from seqgen.generation.successive import Successive, Transformed
+from seqgen.models.discrete_autoregressive import DiscreteAutoregressive
 from seqgen.models.wavenet import WaveNet
 from seqgen.models.wavernn import WaveRNN
 from seqgen.text.sentencepiece import SentencePiece
@@ -232,6 +235,29 @@ def test_every_density_over_symbols_codes_at_its_own_bits(example: DensityExampl
 
 def test_registered_densities_are_coded() -> None:
     assert len(DENSITIES) > 8
+
+
+@pytest.mark.parametrize("size", [1, 4, 5, 6, 301])
+def test_files_are_coded_in_blocks_of_a_flow(size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole blocks and a part of one, several pieces long; the part costs a whole one."""
+    monkeypatch.setattr(lanes, "PIECE", 16)
+    net = Component("recurrent", {"vocab_size": 256, "outputs": 256, "hidden": 6, "embedding": 3})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        bijector = DiscreteAutoregressive(DiscreteAutoregressive.Config(vocab_size=256, length=5, net=net))
+        base = Factorised(Factorised.Config(vocab_size=256, length=5))
+        density = Flow(base, [bijector])
+        with torch.no_grad():
+            for parameter in density.parameters():
+                parameter.copy_(torch.randn(parameter.shape))
+    one = predictor(density, digest="0" * 16, label="")
+    report, _ = there_and_back(random_bytes(size), Coded(one, byte_model().units, byte_model().density), tmp_path)
+    assert report.lanes == 1
+    assert report.kept == 0
+    x = torch.from_numpy(np.frombuffer(random_bytes(size) + bytes(-size % 5), np.uint8).astype(np.int64)).view(-1, 5)
+    with torch.no_grad():
+        claimed = -float(density.log_prob(x).double().sum()) / math.log(2)
+    assert report.claimed == pytest.approx(claimed, rel=1e-4)
 
 
 class Shifted(Stepped):
