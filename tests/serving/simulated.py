@@ -87,7 +87,7 @@ def whole_sound(stream: int, data: bytes) -> bytes:
 
 @dataclass
 class _Stream:
-    vocoder: Any
+    model: Any
     request: SoundRequest
     flow: FlowControl
     given: bytearray = field(default_factory=bytearray)
@@ -272,7 +272,7 @@ class Line:
 class Simulation:
     """An endpoint with one simulated worker; ``serve`` runs it on a line to its end."""
 
-    vocoder = fake_vocoder(batch=16)
+    model = fake_vocoder(batch=16)
 
     def __init__(
         self, rng: random.Random, *, limits: RequestLimits | None = None, speed: float = 0.0, make: Any = None
