@@ -1,5 +1,5 @@
 # Sourced by recipes of one language model, after their defaults for `conf`, `out`, `data`, `text` (the file of a corpus
-# folder), `tokenizer` and `prompt`: the options of options.sh, and the stages.
+# folder), `tokenizer` and `prompt` (where there is one): the options of options.sh, and the stages.
 . "$(dirname "${BASH_SOURCE[0]}")/variants.sh"
 [ ! -d "$corpus" ] || corpus=$corpus/$text
 
@@ -12,5 +12,5 @@ if from 1 "training and evaluation"; then
 fi
 
 if from 2 "a sample"; then
-  seqgen sample "$out" --prompt "$prompt" --length 300 --temperature 0.8
+  seqgen sample "$out" ${prompt:+--prompt "$prompt"} --length 300 --temperature 0.8
 fi

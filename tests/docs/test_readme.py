@@ -32,7 +32,8 @@ def _commands(text: str) -> list[list[str]]:
     """Lines of code blocks that call one of our commands, without comments."""
     blocks = re.findall(r"```\w*\n(.*?)```", text, flags=re.DOTALL)
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
-    return [shlex.split(line, comments=True) for line in lines if re.match(r"\s*seqgen(-serve)? ", line)]
+    called = [line for line in lines if re.match(r"\s*seqgen(-serve)? ", line)]
+    return [shlex.split(re.sub(r"\s[<>]\s*\S+", "", line), comments=True) for line in called]  # without redirections
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

@@ -7,18 +7,6 @@
 set -euo pipefail
 kind=${TEXT:-xml}
 conf=egs/enwiki/bytenet/conf/$kind.yaml out=exp/enwiki-bytenet-$kind data=exp/enwiki-bytenet-$kind/data
-. "$(dirname "$0")/../../variants.sh"
-text=$corpus/enwiki-sample.xml.bz2 symbols=bytes
-[ "$kind" = xml ] || { text=$corpus/enwiki-az.txt.gz symbols=characters; }
-
-if from 0 "data"; then
-  seqgen data prepare text --corpus "$text" --out "$data" --tokenizer $symbols
-fi
-
-if from 1 "training and evaluation"; then
-  variant . "task.data=$data"
-fi
-
-if from 2 "a sample"; then
-  seqgen sample "$out" --length 300 --temperature 0.8
-fi
+text=enwiki-sample.xml.bz2 tokenizer=bytes prompt=
+[ "$kind" = xml ] || { text=enwiki-az.txt.gz tokenizer=characters; }
+. "$(dirname "$0")/../../text.sh"

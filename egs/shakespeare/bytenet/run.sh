@@ -6,17 +6,5 @@
 # conf/base.yaml takes half an hour on one core, conf/tiny.yaml some seconds.
 set -euo pipefail
 conf=egs/shakespeare/bytenet/conf/base.yaml out=exp/shakespeare-bytenet data=exp/shakespeare-bytenet/data
-. "$(dirname "$0")/../../variants.sh"
-text=$corpus; [ ! -d "$corpus" ] || text=$corpus/tinyshakespeare.txt
-
-if from 0 "data"; then
-  seqgen data prepare text --corpus "$text" --out "$data" --tokenizer characters
-fi
-
-if from 1 "training and evaluation"; then
-  variant . "task.data=$data"
-fi
-
-if from 2 "a sample"; then
-  seqgen sample "$out" --prompt "ROMEO:" --length 300 --temperature 0.8
-fi
+text=tinyshakespeare.txt tokenizer=characters prompt=ROMEO:
+. "$(dirname "$0")/../../text.sh"
