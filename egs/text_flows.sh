@@ -1,9 +1,9 @@
 # Sourced by the recipes of flows over characters, after their defaults for `conf`, `out` and `data` and `text`, the file
 # of a corpus folder: the options of options.sh and the stages. Beside `conf` stand the same with -scaled, -bipartite and
-# -autoregressive: with a scale too, the other flow, and the network as a language model.
+# -autoregressive: with a scale too, the other flow, and the network as a language model. BESIDE chooses among them.
 . "$(dirname "${BASH_SOURCE[0]}")/variants.sh"
 [ ! -d "$corpus" ] || corpus=$corpus/$text
-flows=$conf
+flows=$conf beside=${BESIDE:-scaled bipartite autoregressive}
 
 if from 0 "data"; then
   seqgen data prepare text --corpus "$corpus" --out "$data" --tokenizer characters
@@ -13,18 +13,18 @@ if from 1 "training and evaluation"; then
   variant autoregressive-flow task.data="$data"
   variant factorised task.data="$data" "networks.generator.bijectors=[]" networks.generator.base.peak=0 \
     train.steps=400 train.validate_every=400
-  for other in scaled bipartite autoregressive; do
+  for other in $beside; do
     conf=${flows%.yaml}-$other.yaml variant $other task.data="$data"
   done
 fi
 
 if from 2 "bits per character, side by side"; then
-  python tools/report_table.py --digits 4 "$out"/{factorised,autoregressive-flow,scaled,bipartite,autoregressive}
+  python tools/report_table.py --digits 4 "$out"/{factorised,autoregressive-flow} $(printf "$out/%s " $beside)
 fi
 
 if from 3 "characters a second, and samples"; then
-  for other in "" -bipartite -autoregressive; do
-    python tools/generation_speed.py "${flows%.yaml}$other.yaml" --set task.data="$data" --elements 2048
+  for conf in "$flows" $(printf "${flows%.yaml}-%s.yaml " $beside); do
+    python tools/generation_speed.py "$conf" --set task.data="$data" --elements 2048
   done
-  for one in autoregressive-flow bipartite; do seqgen sample "$out/$one" --length 256; done
+  for one in autoregressive-flow $beside; do seqgen sample "$out/$one" --length 256; done
 fi

@@ -45,16 +45,17 @@ def test_a_flow_lies_between_the_factorised_and_what_enumeration_finds(repositor
     assert "| 1 | 1 | 1 | 2.773 |" in table
 
 
+@pytest.mark.timeout(600)
 def test_characters_go_through_flows(shared_data: Path, repository: Path, tmp_path: Path) -> None:
     """On one of the two texts; the recipe of the other is the same but for its names and sizes."""
     conf = repository / "egs/enwiki/discrete_flow/conf/tiny.yaml"
     options = ["--corpus", str(shared_data / "text"), "--conf", str(conf), "--out", str(tmp_path)]
-    table = run(repository, "enwiki/discrete_flow", *options)
+    table = run(repository, "enwiki/discrete_flow", *options, BESIDE="bipartite")
     found = evaluated(tmp_path)
-    assert set(found) == {"factorised", "autoregressive-flow", "scaled", "bipartite", "autoregressive"}
+    assert set(found) == {"factorised", "autoregressive-flow", "bipartite"}
     for each in found.values():
         assert 3 < each["bits_per_character"] < 6.5
-    assert table.count("samples/s") == 3
+    assert table.count("samples/s") == 2
 
 
 def test_the_optimum_is_that_of_every_table() -> None:
