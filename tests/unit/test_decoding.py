@@ -78,6 +78,21 @@ def test_a_beam_as_wide_as_all_sequences_finds_the_best_ones(model: AutoRegressi
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("seed", [0, 1, 3])
+def test_a_search_is_not_over_while_length_can_still_help(seed: int) -> None:
+    """Where length counts for much, an ended sequence leads at first and is overtaken."""
+    model = language_model(VOCAB).double()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
+    best = max(every_sequence(), key=lambda one: scored(model, one, 4.0))
+    found = decoding.beam(model, model.init_state(1), None, ENDING, width=VOCAB**LIMIT, normalization=4.0)
+    assert len(best) == LIMIT
+    assert sequences(found) == [best]
+
+
+@torch.no_grad()
 def test_all_sequences_together_have_all_the_probability(model: AutoRegressive) -> None:
     every = len(every_sequence())
     found = decoding.beam(model, model.init_state(1), None, ENDING, width=every, best=every)
