@@ -10,8 +10,7 @@ import pytest
 
 from seqgen.audio import io
 from seqgen.errors import SeqgenError
-from seqgen.export import voice
-from seqgen.runtime import native_library
+from seqgen.runtime import native_library, replay
 from tests.unit.cli_workspace import done, refused
 
 
@@ -53,7 +52,7 @@ def test_a_voice_that_does_not_reproduce_itself_is_not_left_behind(
     def different(directory: Path) -> None:
         raise SeqgenError("the audio differs", remedy="export again")
 
-    monkeypatch.setattr(voice, "check", different)
+    monkeypatch.setattr(replay, "check", different)
     refused("export", work / "exp", "--out", tmp_path / "voice", named=("the audio differs",), quiet=False)
     assert not (tmp_path / "voice").exists()
 
