@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from seqgen import completion
@@ -22,6 +23,7 @@ from seqgen.data.prepare import prepare
 from seqgen.errors import SeqgenError
 from seqgen.registry import CORPORA
 from seqgen.text import checks as text_checks
+from seqgen.text import pair_checks
 from seqgen.text.directory import is_text
 
 _OVERVIEW = """\
@@ -73,6 +75,7 @@ unreadable audio, duplicate or unsorted ids, CRLF, bytes that are not UTF-8, tab
 their recording, wrong lengths, utterances too short for what evaluation measures; and, by decoding every recording,
 truncation, NaN and silence. Recordings at full scale are noted, which is no problem. Of a text data directory: tables
 and symbols that do not fit; bytes that are no UTF-8, NUL bytes, byte order marks, CR LF and very long lines are noted.
+Of pairs of texts: lines that are no pair, sources that stand twice or in two splits; unknown symbols are noted.
 """
 _CHECK_EXAMPLES = """\
 examples:
@@ -249,8 +252,8 @@ def run_check(args: argparse.Namespace) -> int:
     for path in args.directories:
         if args.fix:
             _mend(path, decode=not args.quick)
-        if is_text(path):
-            told: checks.Findings | text_checks.Examined = text_checks.examine(path)
+        if (own := _of_texts(path)) is not None:
+            told: checks.Findings | text_checks.Examined = own.examine(path)
         else:
             told = checks.examine(path, decode=not args.quick, shortest=SHORTEST)
         found += told.problems
@@ -268,12 +271,17 @@ def run_check(args: argparse.Namespace) -> int:
     return 1 if found else 0
 
 
+def _of_texts(path: Path) -> ModuleType | None:
+    """What checks and describes a directory of texts or of pairs; ``None`` for one of recordings."""
+    return text_checks if is_text(path) else pair_checks if pair_checks.is_pairs(path) else None
+
+
 def _mend(path: Path, *, decode: bool) -> None:
     from seqgen.metrics.table import SHORTEST
 
-    if is_text(path):
+    if _of_texts(path) is not None:
         raise SeqgenError(
-            f"--fix does not apply to {path}, which is a text", remedy="mend the text and prepare it again"
+            f"--fix does not apply to {path}, which is of texts", remedy="mend the text and prepare it again"
         )
     made = mend(path, decode=decode, shortest=SHORTEST)
     sys.stderr.write(_shown(made.notes))
@@ -292,7 +300,7 @@ def _shown(lines: Sequence[str], where: str = "all with --json") -> str:
 def run_stats(args: argparse.Namespace) -> int:
     """Describe data directories; returns the exit status."""
     rows = [
-        text_checks.statistics(path) if is_text(path) else directory.statistics(directory.DataDir.load(path))
+        own.statistics(path) if (own := _of_texts(path)) else directory.statistics(directory.DataDir.load(path))
         for path in args.directories
     ]
     if args.json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import Any
 
 from seqgen import completion
@@ -13,16 +14,17 @@ from seqgen.registry import TOKENIZERS
 NAME = "pairs"
 HELP = """\
   pairs     sources and targets: --corpus with a table of lines source<TAB>target[<TAB>further targets] in UTF-8 (may be
-            gzipped); lines of one source are put together and lie in one split, which follows from the source's text;
-            OUT/train, OUT/valid and OUT/test get a pairs.tsv each; source.json and target.json are learnt from
-            OUT/train alone
+            gzipped), or with a line for each source and --targets with one for each target; lines of one source are put
+            together and lie in one split, which follows from the source's text; OUT/train, OUT/valid and OUT/test get a
+            pairs.tsv each; source.json and target.json are learnt from OUT/train alone
 """
-_OPTIONS = ("source_tokenizer", "target_tokenizer", "source_vocabulary", "target_vocabulary", "longest")
+_OPTIONS = ("targets", "source_tokenizer", "target_tokenizer", "source_vocabulary", "target_vocabulary", "longest")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Options that only pairs have."""
     own = parser.add_argument_group("only for `pairs`")
+    own.add_argument("--targets", type=Path, metavar="FILE", help="a line for each line of --corpus")
     for side in ("source", "target"):
         name: Any = own.add_argument(
             f"--{side}-tokenizer", metavar="NAME", help=f"of the {side}: {', '.join(TOKENIZERS)} (default: characters)"
@@ -52,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         test=_share(args.test),
         longest=args.longest or 0,
     )
-    counts = prepare(args.corpus, args.out, how)
+    counts = prepare(args.corpus, args.out, how, args.targets)
     told = ", ".join(f"{name} {count:,}" for name, count in counts.items() if count or name != "too long")
     sys.stdout.write(f"{args.out}: {told} sources\n")
     return 0

@@ -7,11 +7,13 @@ A table has a line for each pair, ``source<TAB>target[<TAB>further targets]``, i
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import hashlib
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,17 +70,17 @@ class Preparation:
             raise SeqgenError("a number of symbols is negative", remedy="give 0 or more")
 
 
-def read(path: Path) -> list[Pair]:
-    """Pairs of a table, plain or gzipped, in its order.
+def read(path: Path, targets: Path | None = None) -> list[Pair]:
+    """Pairs of a table, plain or gzipped, in its order; or of two files, whose lines of one number are a pair.
 
     Raises:
-        SeqgenError: where it cannot be read or is empty; for lines that are no pair, ``file:line: what is wrong`` of
-            the first one, and the numbers of some others.
+        SeqgenError: where a file cannot be read or is empty; for lines that are no pair, ``file:line: what is wrong``
+            of the first one, and the numbers of some others; for two files of different length.
     """
     pairs: list[Pair] = []
     problems: list[tuple[int, str]] = []
-    for number, line in enumerate(_lines(path), 1):
-        problem, pair = _parsed(line)
+    for number, line in enumerate(table_lines(path) if targets is None else _beside(path, targets), 1):
+        problem, pair = parsed(line)
         if pair is not None:
             pairs.append(pair)
         else:
@@ -93,7 +95,7 @@ def read(path: Path) -> list[Pair]:
     return pairs
 
 
-def _parsed(line: bytes) -> tuple[str, Pair | None]:
+def parsed(line: bytes) -> tuple[str, Pair | None]:
     """What is wrong with a line, or the pair that it is."""
     try:
         text = line.decode("utf-8")
@@ -110,18 +112,37 @@ def _parsed(line: bytes) -> tuple[str, Pair | None]:
     return "", Pair(columns[0], tuple(columns[1:]))
 
 
-def _lines(path: Path) -> Iterator[bytes]:
-    """Lines of a file without their ends, which may be CRLF."""
+def table_lines(path: Path) -> Iterator[bytes]:
+    """Lines of a file, plain or gzipped, without their ends, which may be CRLF, and without a byte order mark.
+
+    Raises:
+        SeqgenError: where it cannot be read.
+    """
     try:
         with path.open("rb") as file:
             zipped = file.read(2) == _GZIP
         with gzip.open(path, "rb") if zipped else path.open("rb") as lines:
+            mark = codecs.BOM_UTF8  # only before the first line
             while line := lines.readline(_LONGEST):
-                yield line.removesuffix(b"\n").removesuffix(b"\r")
+                yield line.removeprefix(mark).removesuffix(b"\n").removesuffix(b"\r")
+                mark = b""
     except OSError as error:
         raise SeqgenError(f"cannot read {path}: {error.strerror or error}", remedy="give a readable table") from None
     except (EOFError, zlib.error) as error:
         raise SeqgenError(f"{path}: a damaged gzip file ({error})", remedy="get it again") from None
+
+
+def _beside(sources: Path, targets: Path) -> Iterator[bytes]:
+    """Lines of a table from two files."""
+    for number, (source, target) in enumerate(zip_longest(table_lines(sources), table_lines(targets)), 1):
+        if source is None or target is None:
+            short, long = (sources, targets) if source is None else (targets, sources)
+            raise SeqgenError(
+                f"{long}:{number}: {short} has no such line", remedy="give two files of as many lines, a pair in each"
+            )
+        if b"\t" in source:
+            raise SeqgenError(f"{sources}:{number}: a tab in a source", remedy="give one source a line")
+        yield source + b"\t" + target
 
 
 def grouped(pairs: Iterable[Pair]) -> list[Pair]:
@@ -142,19 +163,22 @@ def split(pairs: Iterable[Pair], how: Preparation) -> dict[str, list[Pair]]:
     return made
 
 
-def prepare(corpus: Path, out: Path, how: Preparation) -> dict[str, int]:
+def prepare(corpus: Path, out: Path, how: Preparation, targets: Path | None = None) -> dict[str, int]:
     """Write a data directory of pairs; returns the sources of each split, and those left out as ``too long``.
+
+    Args:
+        corpus: table of pairs; with ``targets`` a file of sources beside one of their targets.
 
     Raises:
         SeqgenError: as :func:`read`; for a target's tokenizer without a symbol that ends a sequence; where a split is
             left with nothing; where ``out`` holds something else.
     """
-    parts = split(grouped(read(corpus)), how)
+    parts = split(grouped(read(corpus, targets)), how)
     if not parts["train"]:
         raise SeqgenError(f"{corpus}: nothing is left to learn from", remedy="give more pairs, or hold out fewer")
     source = _learn(how.source, [pair.source for pair in parts["train"]], how.source_vocabulary, stop=False)
-    targets = [target for pair in parts["train"] for target in pair.targets]
-    target = _learn(how.target, targets, how.target_vocabulary, stop=True)
+    texts = [target for pair in parts["train"] for target in pair.targets]
+    target = _learn(how.target, texts, how.target_vocabulary, stop=True)
     require_stop(target, how.target)
     counts, left_out = {}, 0
     with replacing_folder(out, kind="a data directory of pairs", may_replace=_is_ours) as work:
