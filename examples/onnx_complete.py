@@ -28,7 +28,7 @@ def uniforms(seed, start, count):
 
 
 def table(tokenizer):
-    """What each symbol is written as: bytes."""
+    """Table of the bytes that each symbol is written as."""
     if tokenizer["name"] == "bytes":
         return [bytes([one]) for one in range(256)] + [b""] * tokenizer["stop"]
     if tokenizer["name"] == "characters":

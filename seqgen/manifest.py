@@ -72,11 +72,11 @@ class Manifest(ABC):
 
     @abstractmethod
     def described(self) -> dict[str, Any]:
-        """What its kind adds, as ``seqgen info`` shows it: named values for the eye and for programs."""
+        """Values that its kind adds, as ``seqgen info`` shows them: named, for the eye and for programs."""
 
     @abstractmethod
     def metadata(self) -> dict[str, str]:
-        """What its kind adds to the metadata of a graph that is taken out of the bundle."""
+        """Metadata that its kind adds to a graph that is taken out of the bundle."""
 
     @property
     def feeds_back(self) -> bool:

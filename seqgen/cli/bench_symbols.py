@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seqgen.presets import SymbolPreset
-from seqgen.runtime.native import Engine, Format
+from seqgen.runtime.native import FORMATS, Engine, Format
 from seqgen.runtime.native_symbols import draw
 
 if TYPE_CHECKING:
@@ -132,8 +132,7 @@ def _timed(work: Callable[[int], None], seconds: float) -> list[float]:
 
 def _row(name: str, model: Engine, streams: int, taken: list[float], symbols: int, *, words: int = 0) -> dict[str, Any]:
     info = model.info
-    form = ("program", "float32", "bf16", "int8")[info.format]
-    made = _speed(name, ("native", info.isa.decode(), form), streams, taken, symbols)
+    made = _speed(name, ("native", info.isa.decode(), FORMATS[info.format]), streams, taken, symbols)
     made["weight_mb"] = round(info.weight_bytes / 1e6, 2)
     middle = float(np.median(taken))
     if words:

@@ -171,7 +171,7 @@ def _density(found: Experiment) -> tuple[str, Density, Path]:
 
 
 def _progress(path: Path) -> Callable[[int], None]:
-    """What is told the bytes that are done: it says so where somebody looks on."""
+    """Listener to the bytes that are done, which tells them where somebody looks on."""
 
     def told(done: int) -> None:
         if sys.stderr.isatty():

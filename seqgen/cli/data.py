@@ -272,7 +272,7 @@ def run_check(args: argparse.Namespace) -> int:
 
 
 def _of_texts(path: Path) -> ModuleType | None:
-    """What checks and describes a directory of texts or of pairs; ``None`` for one of recordings."""
+    """Module that checks and describes a directory of texts or of pairs; ``None`` for one of recordings."""
     return text_checks if is_text(path) else pair_checks if pair_checks.is_pairs(path) else None
 
 

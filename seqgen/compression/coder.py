@@ -66,7 +66,7 @@ class RangeEncoder(Coder):
         return values
 
     def finish(self) -> bytes:
-        """What was written."""
+        """Bytes that were written."""
         return bytes(self._range.get_compressed().astype("<u4").tobytes())
 
 

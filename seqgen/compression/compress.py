@@ -117,7 +117,7 @@ class _Piece(NamedTuple):
 
     @property
     def told(self) -> bytes:
-        """How many elements it has, in the side information."""
+        """Number of elements it has, in the side information."""
         if not self.expected:
             return b""  # the lane is at its end
         return side.count_written(None if self.kept else len(self.values), self.expected)

@@ -43,7 +43,7 @@ class NumericIdentity:
     precision: str
 
     def differences(self, other: NumericIdentity) -> list[str]:
-        """What differs, in words: ``threads 2 instead of 1``."""
+        """Differences in words: ``threads 2 instead of 1``."""
         mine, theirs = vars(self), vars(other)
         return [f"{name} {mine[name]} instead of {theirs[name]}" for name in mine if mine[name] != theirs[name]]
 
@@ -94,7 +94,7 @@ class Predictor(ABC):
         return math.prod(self.radices)
 
     def to_noise(self, values: Values) -> Values:
-        """What is coded in place of sequences ``[S, length]``: themselves, unless a bijection lies between."""
+        """Symbols coded in place of sequences ``[S, length]``: themselves, unless a bijection lies between."""
         return values
 
     def from_noise(self, noise: Values) -> Values:

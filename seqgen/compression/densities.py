@@ -40,9 +40,7 @@ class Stepped(Predictor):
             of real numbers.
     """
 
-    def __init__(
-        self, density: Successive, *, digest: str, label: str, transformed: Transformed | None = None
-    ) -> None:
+    def __init__(self, density: Successive, *, digest: str, label: str, transformed: Transformed | None = None) -> None:
         whole = transformed if transformed is not None else density
         assert isinstance(whole, Density)
         if isinstance(density, Generator) and density.body.spec.cond_dim:
@@ -74,9 +72,7 @@ class Stepped(Predictor):
 
     def chosen(self, mask: Mask, state: State, other: State) -> State:
         rows = torch.from_numpy(mask)
-        return map_leaves(
-            lambda one, two: torch.where(rows.view(-1, *[1] * (one.dim() - 1)), one, two), state, other
-        )
+        return map_leaves(lambda one, two: torch.where(rows.view(-1, *[1] * (one.dim() - 1)), one, two), state, other)
 
     def to_noise(self, values: Values) -> Values:
         return self._moved(self._transformed.to_noise, values) if self._transformed is not None else values
@@ -149,7 +145,7 @@ def predictor(density: Density, *, digest: str, label: str) -> Predictor:
 
 
 def units(facts: Facts, values: int) -> Units:
-    """What files become for a model that was trained on data of these facts and has so many values of an element: a
+    """Units of files for a model that was trained on data of these facts and has so many values of an element: a
     tokenizer's symbols, or the samples of 16-bit recordings.
 
     Raises:

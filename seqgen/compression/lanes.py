@@ -54,14 +54,14 @@ class LaneReader:
     units: Units
 
     def bounds(self) -> list[int]:
-        """Where the lanes begin, and the end."""
+        """Bounds of the lanes: where they begin, and the end."""
         even = self.even_bounds()
         if self.records:
             return even
         return [0, *map(self._start, even[1:-1]), self.size]
 
     def even_bounds(self) -> list[int]:
-        """Where they would begin if nothing had to be kept whole, and the end."""
+        """Bounds of the lanes if nothing had to be kept whole."""
         return even_bounds(self.size, self.lanes, self.piece if self.records else 1)
 
     def _start(self, at: int) -> int:
@@ -90,6 +90,6 @@ class LaneReader:
 
 
 def even_bounds(size: int, lanes: int, unit: int) -> list[int]:
-    """Where lanes of whole units (the last one may be cut) begin if all are as long, and the end."""
+    """Bounds of lanes of whole units (the last one may be cut) if all are as long: where they begin, and the end."""
     units = -(-size // unit)
     return [*(min(size, lane * units // lanes * unit) for lane in range(lanes)), size]

@@ -34,7 +34,7 @@ class Units(ABC):
 
     @abstractmethod
     def boundary(self, data: bytes, at: int) -> int:
-        """Where to cut ``data``: the last place up to ``at`` that cuts no element, or ``at`` where none is near."""
+        """Cut of ``data``: the last place up to ``at`` that cuts no element, or ``at`` where none is near."""
 
 
 class TextUnits(Units):

@@ -1,4 +1,4 @@
-"""Whole numbers as bytes: seven bits in each, the lowest first, the eighth says whether more follow (LEB128)."""
+"""Variable-length whole numbers: seven bits a byte, the lowest first, the eighth says whether more follow (LEB128)."""
 
 from __future__ import annotations
 

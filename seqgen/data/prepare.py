@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -98,18 +98,17 @@ def prepare(
         utterances = [_placed(piece, resampled, out) for _, piece in pieces]
         made = _by_split(utterances, chosen, tell)
         counts = {split: len(members) for split, members in made.items()}
-        about = {
-            "corpus": corpus.name,
-            "licence": corpus.licence,
-            "source": str(root.resolve()),
-            "sample_rate": rate,
-            "max_seconds": max_seconds,
-            "utterances": counts,
-        }
+        about = {"sample_rate": rate, "max_seconds": max_seconds, "utterances": counts}
         names = {raw.id: raw.path for raw in raws}
         sources = [(one, names[one.recording or one.id], split) for split, members in made.items() for one in members]
-        _publish(stage, out, made, {_SOURCES: _sources(root, sources), _MARKER: json.dumps(about, indent=2) + "\n"})
+        _publish(stage, out, made, {_SOURCES: _sources(root, sources), _MARKER: _marker(corpus, root, about)})
     return counts
+
+
+def _marker(corpus: Corpus, root: Path, about: Mapping[str, object]) -> str:
+    """Text of ``corpus.json``."""
+    whole = {"corpus": corpus.name, "licence": corpus.licence, "source": str(root.resolve()), **about}
+    return json.dumps(whole, indent=2) + "\n"
 
 
 def _by_split(

@@ -43,7 +43,7 @@ class ByteNetExporter(NetworkExporter):
 
 
 def layered(network: nn.Module) -> bool:
-    """Whether every normalization is one of layers, whose statistics are the position's own."""
+    """Test that every normalization is one of layers, whose statistics are the position's own."""
     norms = [part for name, part in network.named_modules() if name.rpartition(".")[2].endswith("norm")]
     return all(isinstance(part, LayerNormalization) for part in norms)
 

@@ -49,7 +49,7 @@ class Source:
 
 
 def runnable(generator: AutoRegressive, source: Source | None = None) -> bool:
-    """Whether the engine has ops for what draws the symbols, and for the encoder where there is one."""
+    """Test that the engine has ops for what draws the symbols, and for the encoder where there is one."""
     networks = [generator.body, *([] if source is None else [source.encoder.network])]
     found = [(network_exporter(network), network) for network in networks]
     return all(exporter is not None and exporter.fits(network) for exporter, network in found)
@@ -109,7 +109,7 @@ def write(document: dict[str, Any], directory: Path, alone: Mapping[str, npt.NDA
 def golden(
     directory: Path, vectors: Mapping[str, npt.NDArray[Any]], precision: Precision
 ) -> dict[str, npt.NDArray[Any]]:
-    """What the engine's generic kernels, which define the others, make of golden vectors with rounded weights."""
+    """Outputs of the engine's generic kernels, which define the others, for golden vectors and rounded weights."""
     engine = Engine(directory, format=precision, isa="generic")
     given, uniforms = vectors["given"], vectors["uniforms"]
     rows, positions = given.shape

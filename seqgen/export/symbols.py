@@ -25,7 +25,7 @@ from seqgen.export.symbol_graphs import export_graphs
 from seqgen.export.symbol_program import Source
 from seqgen.files.outputs import write_text
 from seqgen.generation.autoregressive import AutoRegressive
-from seqgen.generation.contract import Density
+from seqgen.generation.contract import Density, GeneratorState
 from seqgen.manifest import SOURCE_TOKENIZER, TOKENIZER, SymbolManifest
 from seqgen.runtime.symbol_replay import columns_for
 from seqgen.stream.state import leaves, table
@@ -74,7 +74,7 @@ class SymbolExporter(ABC):
 
     @abstractmethod
     def decoder(self, density: Any) -> Decoder:
-        """What draws the symbols."""
+        """Ops that draw the symbols."""
 
     @abstractmethod
     def manifest(self, density: Any, about: About, **every: Any) -> SymbolManifest:
@@ -93,7 +93,7 @@ class SymbolExporter(ABC):
         return {}
 
     def source(self, density: Any) -> Source | None:
-        """What reads sources, for the native engine; by default nothing."""
+        """Ops that read sources, for the native engine; by default none."""
         return None
 
     def further_graphs(self, density: Any, directory: Path) -> None:
@@ -182,8 +182,14 @@ def write(
             golden |= symbol_program.golden(directory, golden, precision) if precision != "float32" else {}
         save_numpy(_compared(golden, precision) if engine_only else golden, directory / "golden.safetensors")
 
+    return bundle.write(out, _manifest(exporter, density, generator, about, state), fill)
+
+
+def _manifest(
+    exporter: SymbolExporter, density: Density, generator: AutoRegressive, about: About, state: GeneratorState
+) -> SymbolManifest:
     versions = {"torch": torch.__version__, "platform": f"{platform.system()} {platform.machine()}"}
-    manifest = exporter.manifest(
+    return exporter.manifest(
         density,
         about,
         name=about.name,
@@ -192,10 +198,9 @@ def write(
         state=table(state),
         licence=about.licence,
         provenance={**versions, **about.provenance},
-        vocab_size=size,
+        vocab_size=generator.body.spec.vocab_size,
         tokenizer_signature=about.tokenizer.signature,
     )
-    return bundle.write(out, manifest, fill)
 
 
 def _program(

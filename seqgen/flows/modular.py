@@ -60,7 +60,7 @@ class Modular:
 
     @property
     def factors(self) -> tuple[int, ...]:
-        """What σ may be; nothing where there is none."""
+        """Values that σ may have; none where there is no σ."""
         return () if self.scaling == "none" else units(self.vocab_size)
 
     @property

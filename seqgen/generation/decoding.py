@@ -31,7 +31,7 @@ Choice = Callable[[Tensor, int], Tensor]
 
 @dataclass(frozen=True)
 class Ending:
-    """How sequences end.
+    """End of sequences.
 
     Attributes:
         stop: the symbol that ends one; ``None`` where only the limit does. limit: symbols of the longest, the stop
@@ -202,7 +202,7 @@ def _extended(beams: _Beam, nats: Tensor, stop: int | None, normalization: float
 
 
 def _settled(beams: _Beam, best: int, limit: int, normalization: float) -> bool:
-    """Whether the best sequences of every row are known."""
+    """Test that the best sequences of every row are known."""
     if bool(beams.ended.all()):
         return True
     scores = _scores(beams.log_prob, beams.lengths, normalization)

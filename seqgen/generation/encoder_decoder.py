@@ -125,7 +125,7 @@ class SourceDensity(Density):
 
     @abstractmethod
     def _begun(self, cond: Sources) -> tuple[GeneratorState, Tensor | None]:
-        """What :meth:`begin` gives, for sources that have symbols."""
+        """Result of :meth:`begin` for sources that have symbols."""
 
     @final
     def log_prob(self, x: Tensor, cond: Sources | None = None) -> Tensor:

@@ -101,7 +101,7 @@ class Bipartite(nn.Module, Bijector):
         return x, x.new_zeros(x.shape[:2])
 
     def _given(self, x: Tensor, layer: int) -> tuple[Tensor, Tensor]:
-        """Which positions a layer leaves as they are, ``[D, 1]``, and what it makes of them, ``[B, D, num_params]``."""
+        """Mask of the positions that a layer leaves as they are, ``[D, 1]``, and its map's ``[B, D, num_params]``."""
         self.require_length(x)
         still = (torch.arange(self.length, device=x.device) % 2 == layer % 2)[:, None]  # [D, 1]
         lengths = torch.full((len(x),), self.length, device=x.device)

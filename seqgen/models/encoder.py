@@ -43,7 +43,7 @@ class Encoder(nn.Module, ABC):
 
 
 def inside(lengths: Tensor, positions: int) -> Tensor:
-    """Whether a position lies inside its row, bool ``[B, positions]``.
+    """Mask of the positions that lie inside their rows, bool ``[B, positions]``.
 
     Example:
         >>> inside(torch.tensor([1, 2]), 2)

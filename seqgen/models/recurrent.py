@@ -88,7 +88,7 @@ class Recurrent(Streamable[States]):
 
     @property
     def observed_dims(self) -> tuple[int, ...]:
-        """What the layers give."""
+        """Channels of the layers' outputs."""
         return (self.hidden,) * len(self.layers)
 
     def observe(

@@ -7,6 +7,7 @@ rows that are not scored with them.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Literal
 
 import torch
@@ -20,7 +21,7 @@ _EPSILON = 1e-5
 _MOMENTUM = 0.1
 
 
-class Normalization(nn.Module):
+class Normalization(nn.Module, ABC):
     """Normalization of the channels of every position, ``y = gain ∘ (x - mean) / std + bias``.
 
     Args:
@@ -37,9 +38,9 @@ class Normalization(nn.Module):
         self.gain = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
 
+    @abstractmethod
     def standard(self, x: Tensor) -> Tensor:
         """The channels with mean 0 and standard deviation 1, before gain and bias."""
-        raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.addcmul(self.bias, self.standard(x), self.gain)

@@ -43,14 +43,14 @@ class ResidualBlock(nn.Module, ABC):
 
     @abstractmethod
     def enter(self, x: Tensor) -> Tensor:
-        """What the convolution reads of each position: ``[B, T, 2d] → [B, T, d]``."""
+        """Input of the convolution at each position: ``[B, T, 2d] → [B, T, d]``."""
 
     @abstractmethod
     def convolved(self, line: Tensor) -> Tensor:
         """The middle of the block: ``[B, T + reach, d] → [B, T, d]``."""
 
     def leave(self, line: Tensor) -> Tensor:
-        """What the block adds: ``[B, T + reach, d] → [B, T, 2d]``."""
+        """Residual that the block adds: ``[B, T + reach, d] → [B, T, 2d]``."""
         return product(self.dropout(self.convolved(line)), self.widen, self.widen_bias)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +14,7 @@ import numpy.typing as npt
 
 from seqgen.bundle import Bundle
 from seqgen.errors import SeqgenError
-from seqgen.runtime.contract import Floats, Runtime, State
+from seqgen.runtime.contract import BundleRuntime, Floats, Runtime, State
 from seqgen.runtime.native_library import (
     Call,
     LoadOptions,
@@ -179,7 +180,49 @@ class Engine:
         self.call("seqgen_sample" if drawing else "seqgen_step", self._handle, ctypes.byref(call))
 
 
-class NativeRuntime(Runtime):
+class EngineRuntime(BundleRuntime):
+    """Runtime of a bundle of any kind whose ``program.json`` the native engine runs.
+
+    Args:
+        bundle: a verified bundle. threads: 1, or 2 where the machine grants two cores. format, isa: see
+            :class:`Engine`.
+
+    Raises:
+        SeqgenError: where the engine is not built or cannot run the bundle.
+    """
+
+    def __init__(self, bundle: Bundle, *, threads: int = 1, format: Format = "program", isa: str | None = None) -> None:
+        super().__init__(bundle)
+        bundle.path(PROGRAM)
+        self.engine = Engine(bundle.directory, format=format, isa=isa, threads=threads)
+        if not self.described():
+            raise SeqgenError(f"{bundle.directory}: {PROGRAM} does not fit the manifest", remedy="export it again")
+
+    @abstractmethod
+    def described(self) -> bool:
+        """Test that the program is what the manifest says."""
+
+    @property
+    def isa(self) -> str:
+        """Name of the kernels in use."""
+        return str(self.engine.info.isa.decode())
+
+    @property
+    def format(self) -> str:
+        """Format in which the weights are held."""
+        return FORMATS[int(self.engine.info.format)]
+
+    def require_own(self, blobs: npt.NDArray[Any]) -> None:
+        """Refuse states that are none of this engine's, uint8 ``[B, state_bytes]``.
+
+        Raises:
+            SeqgenError: saying what was given.
+        """
+        if blobs.dtype != np.uint8 or blobs.shape[1:] != (self.engine.info.state_bytes,):
+            raise SeqgenError(f"the state is {blobs.dtype} {blobs.shape}", remedy="give one that this runtime made")
+
+
+class NativeRuntime(EngineRuntime, Runtime):
     """Runtime that runs ``program.json`` in the native engine. The state is one array, uint8 ``[B, state_bytes]``;
     behind a score of a voice with lanes a second one has the distributions of the samples under way, float32 ``[B,
     elements, classes]``.
@@ -191,24 +234,10 @@ class NativeRuntime(Runtime):
         SeqgenError: where the engine is not built or cannot run the bundle.
     """
 
-    def __init__(self, bundle: Bundle, *, threads: int = 1, format: Format = "program", isa: str | None = None) -> None:
-        super().__init__(bundle)
-        bundle.path(PROGRAM)
-        self.engine = Engine(bundle.directory, format=format, isa=isa, threads=threads)
+    def described(self) -> bool:
         info, spec = self.engine.info, self.manifest.spec
         given = info.hop, info.latency, info.channels, info.ahead
-        if given != (spec.up, spec.latency, spec.in_dim, self.manifest.ahead):
-            raise SeqgenError(f"{bundle.directory}: {PROGRAM} does not fit the manifest", remedy="export it again")
-
-    @property
-    def isa(self) -> str:
-        """Name of the kernels in use."""
-        return str(self.engine.info.isa.decode())
-
-    @property
-    def format(self) -> str:
-        """Format in which the weights are held."""
-        return FORMATS[int(self.engine.info.format)]
+        return bool(given == (spec.up, spec.latency, spec.in_dim, self.manifest.ahead))
 
     def init(self, batch: int) -> State:
         """Fresh streams."""
@@ -258,8 +287,7 @@ class NativeRuntime(Runtime):
     ) -> State:
         """Call the engine for 16 rows at a time; returns the states after."""
         after = state[0].copy()
-        if after.dtype != np.uint8 or after.shape[1:] != (self.engine.info.state_bytes,):
-            raise SeqgenError(f"the state is {after.dtype} {after.shape}", remedy="give one that this runtime made")
+        self.require_own(after)
         features = np.asarray(cond, np.float32)
         for first in range(0, len(after), MAX_STREAMS):
             rows = slice(first, first + MAX_STREAMS)

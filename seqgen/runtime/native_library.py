@@ -82,7 +82,7 @@ class Source(ctypes.Structure):
 
 
 def library_path() -> Path:
-    """Where the engine is: ``$SEQGEN_ENGINE``, beside this module, or where an editable install puts what it compiles.
+    """Path of the engine: ``$SEQGEN_ENGINE``, beside this module, or where an editable install puts what it compiles.
 
     Raises:
         SeqgenError: where there is none.
@@ -104,7 +104,7 @@ def library_path() -> Path:
 
 
 def built() -> bool:
-    """Whether there is an engine to load."""
+    """Test for an engine to load."""
     try:
         return library_path().is_file()
     except SeqgenError:

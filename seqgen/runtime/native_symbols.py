@@ -5,10 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from seqgen.bundle import Bundle
-from seqgen.errors import SeqgenError
 from seqgen.runtime.contract import Floats, State
-from seqgen.runtime.native import FORMATS, MAX_STREAMS, PROGRAM, Engine, Format
+from seqgen.runtime.native import MAX_STREAMS, Engine, EngineRuntime
 from seqgen.runtime.symbols import SymbolRuntime, Symbols
 
 Blobs = npt.NDArray[np.uint8]
@@ -37,11 +35,11 @@ def draw(engine: Engine, u: Floats, states: Blobs, columns: Floats, temperature:
 
 
 def _groups(rows: int) -> list[slice]:
-    """As many rows as one call takes, at a time."""
+    """Slices of as many rows as one call takes."""
     return [slice(first, first + MAX_STREAMS) for first in range(0, rows, MAX_STREAMS)]
 
 
-class NativeSymbols(SymbolRuntime):
+class NativeSymbols(EngineRuntime, SymbolRuntime):
     """Runtime that runs ``program.json`` in the native engine. The state is the symbol before, int64 ``[B]``, and all
     that the engine knows of a stream (that symbol included), uint8 ``[B, state_bytes]``.
 
@@ -53,23 +51,10 @@ class NativeSymbols(SymbolRuntime):
         SeqgenError: where the engine is not built or cannot run the bundle.
     """
 
-    def __init__(self, bundle: Bundle, *, threads: int = 1, format: Format = "program", isa: str | None = None) -> None:
-        super().__init__(bundle)
-        bundle.path(PROGRAM)
-        self.engine = Engine(bundle.directory, format=format, isa=isa, threads=threads)
+    def described(self) -> bool:
         info, spec = self.engine.info, self.manifest.spec
-        if (info.sample_rate, info.classes, info.channels) != (0, self.manifest.vocab_size, spec.cond_dim):
-            raise SeqgenError(f"{bundle.directory}: {PROGRAM} does not fit the manifest", remedy="export it again")
-
-    @property
-    def isa(self) -> str:
-        """Name of the kernels in use."""
-        return str(self.engine.info.isa.decode())
-
-    @property
-    def format(self) -> str:
-        """Format in which the weights are held."""
-        return FORMATS[int(self.engine.info.format)]
+        given = info.sample_rate, info.classes, info.channels
+        return bool(given == (0, self.manifest.vocab_size, spec.cond_dim))
 
     def init(self, batch: int) -> State:
         """Fresh streams."""
@@ -94,8 +79,7 @@ class NativeSymbols(SymbolRuntime):
         """A copy of the states' blobs, to be moved on, where all that is given fits."""
         self.require_fit(given, state, cond)
         blobs = state[-1].copy()
-        if blobs.dtype != np.uint8 or blobs.shape[1:] != (self.engine.info.state_bytes,):
-            raise SeqgenError(f"the state is {blobs.dtype} {blobs.shape}", remedy="give one that this runtime made")
+        self.require_own(blobs)
         # Of the two places that tell the symbol before, the first leaf counts: a decoder learns it after the step.
         blobs[:, _PREVIOUS] = state[0].astype(np.uint32)[:, None].view(np.uint8)
         return blobs

@@ -61,7 +61,7 @@ def _distance(made: Floats, expected: Floats) -> float:
 def _in_pieces(
     runtime: SymbolRuntime, given: Symbols, uniforms: Floats, cond: Floats | None, logits: Floats, drawn: Symbols
 ) -> bool:
-    """Whether cut into uneven pieces a stream has the same logits but for rounding, and the very same symbols."""
+    """Test that a stream in uneven pieces has the same logits but for rounding, and the very same symbols."""
     state, scored = runtime.init(len(given)), []
     bounds = [0, 1, given.shape[1] // 3, given.shape[1]]
     for start, stop in pairwise(bounds):

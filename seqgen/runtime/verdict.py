@@ -36,7 +36,7 @@ class Verdict:
 
     @property
     def ok(self) -> bool:
-        """Whether the runtime may be trusted with this bundle."""
+        """Test that the runtime may be trusted with this bundle."""
         return self.params_error <= PARAMS_TOLERANCE and self.unexplained == 0 and self.chunked
 
     def __str__(self) -> str:

@@ -49,7 +49,7 @@ def _departures(
     params: npt.NDArray[np.float32],
     allowed: npt.NDArray[np.float32],
 ) -> tuple[int, int]:
-    """How many streams leave the golden one through a rounding flip, and how many without excuse."""
+    """Numbers of streams that leave the golden one through a rounding flip, and without excuse."""
     flips = unexplained = 0
     step = _steps(runtime, audio.shape[1])
     # From this step on samples are made that the audio does not show: what they did to others cannot be explained.
@@ -78,7 +78,7 @@ def _explained(
     params: npt.NDArray[np.float32],
     sample: int,
 ) -> bool:
-    """Whether rounding may have drawn a sample that differs, one of the first to be made."""
+    """Test that rounding may have drawn a sample that differs, one of the first to be made."""
     manifest = runtime.manifest
     codec, per = registry.CODECS.load(manifest.codec)(), manifest.symbols_per_sample
     moved = audio[sample] - golden["audio"][sample]

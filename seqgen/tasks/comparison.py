@@ -99,7 +99,7 @@ def _common(tables: Sequence[Table]) -> list[str]:
 
 
 def _same(one: Table, other: Table, name: str) -> bool:
-    """Whether two tables have a figure of the same examples with the same weights."""
+    """Test that two tables have a figure of the same examples with the same weights."""
     mine, theirs = one.examples[name], other.examples.get(name, {})
     return mine.keys() == theirs.keys() and all(mine[key][1] == theirs[key][1] for key in mine)
 

@@ -19,7 +19,7 @@ _BOM = b"\xef\xbb\xbf"
 
 @dataclass
 class Examined:
-    """What a check found: problems, and notes, which are none."""
+    """Findings of a check: problems, and notes, which are none."""
 
     problems: list[Problem] = field(default_factory=list)
     notes: list[Problem] = field(default_factory=list)
@@ -46,7 +46,7 @@ def examine(path: Path) -> Examined:
 
 
 def _table(split: Split) -> Iterator[Problem]:
-    """What is wrong with the table of documents."""
+    """Problems of the table of documents."""
     file, size = split.path / DOCUMENTS, split.text.stat().st_size
     end, seen = 0, set[str]()
     with file.open("rb") as table:

@@ -170,7 +170,7 @@ class TextData:
 
 
 def marker(path: Path) -> dict[str, Any]:
-    """What was written beside a directory's tokenizer when it was prepared; nothing where that cannot be read."""
+    """Record written beside a directory's tokenizer when it was prepared; empty where it cannot be read."""
     try:
         found = json.loads((path / MARKER).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -179,5 +179,5 @@ def marker(path: Path) -> dict[str, Any]:
 
 
 def is_text(path: Path) -> bool:
-    """Whether a path is a text data directory or a split of one."""
+    """Test for a text data directory or a split of one."""
     return (path / TOKENIZER).is_file() or (path / DOCUMENTS).is_file()

@@ -13,7 +13,7 @@ from seqgen.text.tokenizer import Tokenizer
 
 
 def is_pairs(path: Path) -> bool:
-    """Whether a path is a data directory of pairs or a split of one."""
+    """Test for a data directory of pairs or a split of one."""
     return (path / SOURCE).is_file() or (path / TABLE).is_file()
 
 

@@ -40,7 +40,7 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class Preparation:
-    """How pairs become a data directory.
+    """Options of making pairs a data directory.
 
     Attributes:
         source, target: names of the tokenizers. source_vocabulary, target_vocabulary: symbols of each, where one can
@@ -96,7 +96,7 @@ def read(path: Path, targets: Path | None = None) -> list[Pair]:
 
 
 def parsed(line: bytes) -> tuple[str, Pair | None]:
-    """What is wrong with a line, or the pair that it is."""
+    """Problem of a line, or the pair that it is."""
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -229,6 +229,6 @@ def _short(pair: Pair, source: Tokenizer, target: Tokenizer, longest: int) -> Pa
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether a folder is such a data directory."""
+    """Test for a folder that is such a data directory."""
     names = {one.name for one in path.iterdir()}
     return {SOURCE, TARGET} <= names <= {SOURCE, TARGET, *SPLITS}

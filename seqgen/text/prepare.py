@@ -83,7 +83,7 @@ def prepare(source: Path, out: Path, settings: Preparation = Preparation()) -> d
 
 
 def _is_ours(place: Path) -> bool:
-    """Whether a folder is a text data directory and nothing else is in it."""
+    """Test for a folder that is a text data directory and has nothing else in it."""
     own = {*SPLITS, TOKENIZER, MARKER}
     return bool(marker(place)) and all(entry.name in own for entry in place.iterdir())
 

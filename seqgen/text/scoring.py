@@ -32,7 +32,7 @@ class Blocks(NamedTuple):
 
 
 def blocks(data: bytes, encoded: Encoded, bits: Floats, tokenizer: Tokenizer) -> Blocks:
-    """What a document's blocks cost.
+    """Costs of a document's blocks.
 
     Args:
         data: the document. encoded: its symbols. bits: what a model says that each costs, ``[N]``.

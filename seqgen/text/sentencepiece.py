@@ -145,7 +145,7 @@ class SentencePiece(Tokenizer):
 
 
 def _stretches(data: bytes) -> list[int]:
-    """Where the stretches end that are encoded at once: behind a line feed, or inside a line that is too long."""
+    """Ends of the stretches that are encoded at once: behind a line feed, or inside a line that is too long."""
     stops, start = [], 0
     while start < len(data):
         stop = data.find(b"\n", start, start + _LONGEST) + 1 or min(start + _LONGEST, len(data))

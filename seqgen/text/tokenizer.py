@@ -108,7 +108,7 @@ class Tokenizer(ABC):
 
     @final
     def encode_blocks(self, blocks: Iterable[bytes]) -> Iterator[Encoded]:
-        """What :meth:`encode` makes of all blocks together, in as much memory as a few of them take."""
+        """Symbols that :meth:`encode` makes of all blocks together, in as much memory as a few of them take."""
         encoder = self.encoder()
         for data in blocks:
             yield encoder.feed(data)
@@ -195,7 +195,7 @@ class IncrementalDecoder:
         return self._characters.decode(made)
 
     def finish(self) -> str:
-        """What is left at the end: U+FFFD for a character that was begun."""
+        """Rest at the end: U+FFFD for a character that was begun."""
         return self._characters.decode(b"", final=True)
 
 

@@ -28,7 +28,7 @@ class Lines:
         self._rest = b""
 
     def feed(self, data: bytes) -> Iterator[dict[str, Any]]:
-        """Those that are whole now."""
+        """Objects of the lines that are whole now."""
         *whole, self._rest = (self._rest + data).split(b"\n")
         yield from map(json.loads, whole)
 

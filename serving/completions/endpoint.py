@@ -20,8 +20,8 @@ from serving.http.responses import (
     close_when_gone,
     require_free_slot,
     reserve_slot,
-    send_error,
     send_in_time,
+    serve_or_refuse,
 )
 from serving.scheduling.memory import MemoryShare
 from serving.sound import sse
@@ -56,12 +56,7 @@ class CompletionEndpoint:
         self._cache, self._pool, self.limits, self._count = cache, pool, limits, count
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await self._serve(scope, receive, send)
-        except HttpError as error:
-            await send_error(error, send)
-        except (Abandoned, ClientDisconnected):
-            log.debug("the client went away", extra={"request": scope["state"]["request_id"]})
+        await serve_or_refuse(self._serve, scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         caller, request_id = scope["state"].get("caller"), scope["state"]["request_id"]
@@ -189,7 +184,7 @@ def _no_memory() -> HttpError:
 
 
 def _told(error: Exception, request_id: str) -> HttpError:
-    """What a client is told of a failure."""
+    """Error that a client is told of a failure."""
     if isinstance(error, HttpError):
         return error
     if isinstance(error, SeqgenError):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from seqgen.errors import SeqgenError
 from serving.http.keys import Caller
@@ -13,7 +14,9 @@ from serving.streams.contract import StreamRequest
 from serving.streams.vocoder import require_vocoder
 from serving.voices.cache import VoiceCache, VoiceQuarantined, VoiceRequired
 from serving.voices.voice import LoadedVoice
-from serving.workers.pool import SlotLease, WorkerPool
+from serving.workers.pool import Abandoned, SlotLease, WorkerPool
+
+log = logging.getLogger("seqgen.serving")
 
 CLOSE = (b"connection", b"close")
 _LATER = [(b"retry-after", b"1"), CLOSE]
@@ -23,6 +26,16 @@ TRY_AGAIN_LATER = 1013
 
 class ClientDisconnected(Exception):
     """Error for a client that hung up, or reads no more."""
+
+
+async def serve_or_refuse(serve: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """Serve one request: a failure before its status is an HTTP error, a client that went away is none."""
+    try:
+        await serve(scope, receive, send)
+    except HttpError as error:
+        await send_error(error, send)
+    except (Abandoned, ClientDisconnected):
+        log.debug("the client went away", extra={"request": scope["state"]["request_id"]})
 
 
 async def find_voice(cache: VoiceCache, name: str | None, *, named_later: bool = False) -> LoadedVoice:

@@ -20,8 +20,8 @@ from serving.http.responses import (
     close_when_gone,
     find_voice,
     reserve_slot,
-    send_error,
     send_in_time,
+    serve_or_refuse,
 )
 from serving.http.resume import ResumeClaim, ResumeTokens, read_resumption, require_same
 from serving.sound import sse
@@ -73,12 +73,7 @@ class VocodeEndpoint:
         self._cache, self._pool, self.limits, self._tokens = cache, pool, limits, tokens
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await self._serve(scope, receive, send)
-        except HttpError as error:
-            await send_error(error, send)
-        except (Abandoned, ClientDisconnected):
-            log.debug("the client went away", extra={"request": scope["state"]["request_id"]})
+        await serve_or_refuse(self._serve, scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])

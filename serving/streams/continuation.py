@@ -92,7 +92,7 @@ class Continuation:
         self.stopped = False
 
     def feed(self, symbols: Symbols, logits: Floats | None = None) -> Piece:
-        """What is certain after more symbols ``[N]``, with their logits ``[N, vocab_size]`` where scores are wanted."""
+        """Text that is certain after symbols ``[N]``, with their logits ``[N, vocab_size]`` where scores are wanted."""
         text = self._held
         if not self._matchers and self._top is None:
             self.symbols += len(symbols)
@@ -112,7 +112,7 @@ class Continuation:
         return self._give(text, len(text) - held)
 
     def finish(self) -> Piece:
-        """What is left, where no more symbols come."""
+        """Text that is left where no more symbols come."""
         if self.stopped:
             return Piece()
         text, made = self._held, self._decoder.finish()
@@ -122,7 +122,7 @@ class Continuation:
         return Piece(piece.text, piece.scores + (() if self.stopped else left))
 
     def _matched(self, text: str, made: str) -> int | None:
-        """Where the text ends because of a stop sequence that comes true with what was made, if one does."""
+        """Place where the text ends because of a stop sequence that comes true with what was made, if one does."""
         self._length += len(made)
         for count, letter in enumerate(made, 1):
             full = [one.stop for one in self._matchers if one.feed(letter) == len(one.stop)]

@@ -44,7 +44,7 @@ class ServedModel(ABC):
     @property
     @abstractmethod
     def label(self) -> str:
-        """What it is, in words for an operator: ``voice 'zoe' at 24000 Hz``."""
+        """Label for an operator: ``voice 'zoe' at 24000 Hz``."""
 
     @abstractmethod
     def advance(self, steps: Sequence[Step]) -> list[Any]:
@@ -150,12 +150,12 @@ class StreamPipeline(ABC):
     @property
     @abstractmethod
     def finished(self) -> bool:
-        """Whether everything owed has been made."""
+        """True where everything owed has been made."""
 
     @property
     @abstractmethod
     def decoding(self) -> bool:
-        """Whether the input is complete, and the next of it is still being decoded."""
+        """True where the input is complete, and the next of it is still being decoded."""
 
     @property
     @abstractmethod

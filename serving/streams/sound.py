@@ -172,7 +172,7 @@ class SoundPipeline(StreamPipeline):
 
     @property
     def _exhausted(self) -> bool:
-        """Whether no block will come any more."""
+        """True where no block will come any more."""
         return self._body.over if self._body is not None else self._complete and not self._rest
 
     @property
@@ -200,7 +200,7 @@ class SoundPipeline(StreamPipeline):
         return len(made) / self.vocoder.sample_rate
 
     def ending(self) -> bytes:
-        """As it says there.
+        """Bytes that end the output.
 
         Raises:
             SeqgenError: for a listener who claims to have more of it than there is.

@@ -253,12 +253,12 @@ class TextStream:
 
     @property
     def reading(self) -> bool:
-        """Whether some of the prompt is still to be read."""
+        """True where some of the prompt is still to be read."""
         return self._read < len(self._prompt)
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is left to read or draw."""
+        """True where nothing is left to read or draw."""
         return not self.reading and (self.stopped or self.drawn >= self._longest)
 
     def shape(self, wanted: int) -> Shape | None:

@@ -228,7 +228,7 @@ def norm(w: dict[str, Array], name: str, x: Array, parts: int = 1) -> Array:
 
 
 def block(model: Convolutional, w: dict[str, Array], i: int, a: Array, taps: list[int]) -> Array:
-    """What a block adds, its convolution reading positions so far apart; zeros lie outside."""
+    """Residual of a block, its convolution reading positions so far apart; zeros lie outside."""
     entered = norm(w, f"{i}.input", a)
     entered = (np.maximum(entered, 0) if model.rectified else entered) @ w[f"{i}.narrow"].T
     if model.rectified:

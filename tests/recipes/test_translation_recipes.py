@@ -15,7 +15,7 @@ from egs.synthetic.bytenet import numbers
 
 
 def made(repository: Path, recipe: str, conf: str, *options: str) -> str:
-    """What a recipe prints; it must succeed."""
+    """Output of a recipe, which must succeed."""
     environment = os.environ | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "OMP_NUM_THREADS": "1",

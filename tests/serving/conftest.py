@@ -1,4 +1,4 @@
-"""What holds for all tests of the server."""
+"""Fixtures of all tests of the server."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def written(lines: list[dict]) -> tuple:
 
 
 def run(model: TextModel, asked: list[tuple[TextRequest, bytes]], rng: random.Random) -> list[bytes]:
-    """What each of some readers got, who come, send, read and stall as they please."""
+    """Texts that each of some readers got, who come, send, read and stall as they please."""
     batcher, now = Batcher(slots=16, buffered=0.02), 0.0
     waiting = {number: bytearray(prompt) for number, (_, prompt) in enumerate(asked)}
     flows = {number: FlowControl() for number in waiting}

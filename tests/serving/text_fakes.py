@@ -21,7 +21,7 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz äöüß€\n"
 
 
 class FakeSymbolRuntime(SymbolRuntime):
-    """What comes next hangs on the last symbols read; or, of a ``script``, is its next symbol, whatever was read.
+    """Runtime whose next symbol hangs on the last ones read; or, of a ``script``, is its next one, whatever was read.
 
     Options: seconds of ``delay`` a call; ``fail_at`` a symbol drawn; ``nan`` logits; a ``gate`` to wait for.
     """

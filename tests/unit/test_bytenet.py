@@ -186,7 +186,7 @@ def test_a_symbol_moves_what_comes_after_within_the_field_and_nothing_before(bod
 
 
 def test_a_norm_over_time_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What public implementations do: normalize each channel over all positions."""
+    """Normalization of each channel over all positions, as public implementations have it."""
     body = make()
     monkeypatch.setattr(LayerNormalization, "forward", lambda self, x: F.layer_norm(x.mT, x.shape[1:2]).mT)
     assert min(moved(body, 12)) == 0

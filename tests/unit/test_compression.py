@@ -214,7 +214,7 @@ DENSITIES = [
 
 @pytest.mark.parametrize("example", DENSITIES)
 def test_every_density_over_symbols_codes_at_its_own_bits(example: DensityExample) -> None:
-    """All that is registered, flows over either kind of base too: each row's log-probability, and what was given."""
+    """Every registered density, flows over either kind of base too: each row's log-probability, and what was given."""
     model = predictor(example.density, digest="0" * 16, label="")
     x = example.x[:, : example.density.length or None]
     given_rows = np.concatenate([x.numpy(), x.numpy()[:, ::-1][:, :1]], axis=1)  # one element more than a block has
@@ -239,7 +239,7 @@ def test_registered_densities_are_coded() -> None:
 
 @pytest.mark.parametrize("size", [1, 4, 5, 6, 301])
 def test_files_are_coded_in_blocks_of_a_flow(size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whole blocks and a part of one, several pieces long; the part costs a whole one."""
+    """Files of whole blocks and a part of one, several pieces long: the part costs a whole one."""
     monkeypatch.setattr(lanes, "PIECE", 16)
     net = Component("recurrent", {"vocab_size": 256, "outputs": 256, "hidden": 6, "embedding": 3})
     with torch.random.fork_rng(devices=[]):

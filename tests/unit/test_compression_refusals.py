@@ -1,4 +1,4 @@
-"""What compression refuses: damaged files, other models and machines, full disks."""
+"""Refusals of compression: damaged files, other models and machines, full disks."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def test_a_beam_as_wide_as_all_sequences_finds_the_best_ones(model: AutoRegressi
 @torch.no_grad()
 @pytest.mark.parametrize("seed", [0, 1, 3])
 def test_a_search_is_not_over_while_length_can_still_help(seed: int) -> None:
-    """Where length counts for much, an ended sequence leads at first and is overtaken."""
+    """An ended sequence leads at first and is overtaken, where length counts for much."""
     model = language_model(VOCAB).double()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():

@@ -157,7 +157,7 @@ def test_straight_through_is_hard_forwards_and_soft_backwards() -> None:
 
 @pytest.mark.parametrize("model", ["recurrent", "window-perceptron"])
 def test_a_layer_moves_symbols_by_those_before(model: str) -> None:
-    """What an element becomes depends on itself and on all before; the second layer reads from the end."""
+    """Elements become what they and all before them say; the second layer reads from the end."""
     flow, generator = built(ordered(7, 6, 1, "free", model)), torch.Generator().manual_seed(0)
     symbols = torch.randint(7, (60, 6), generator=generator)
     before, (net,) = one_hot(symbols, 7, torch.float64), flow.nets
@@ -347,7 +347,7 @@ def test_parts_that_do_not_fit_are_refused() -> None:
 
 @torch.no_grad()
 def test_one_layer_over_two_positions_is_a_table_of_shifts() -> None:
-    """So its best can be found by going through the tables."""
+    """Its best can be found by going through the tables."""
     flow = built(bipartite(5, 2, 1), seed=1)
     every = every_sequence(5, 2, torch.float64)
     z = flow.inverse_and_log_det(every)[0].argmax(dim=-1)

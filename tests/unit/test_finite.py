@@ -14,9 +14,10 @@ from seqgen.errors import SeqgenError
 from seqgen.noise import Key
 from seqgen.objectives.likelihood import Likelihood
 from seqgen.tasks.contract import Evaluation, Sampling, System
-from seqgen.tasks.processes.finite import DrawnBlocks, Finite, scored
+from seqgen.tasks.processes.finite import Finite
 from seqgen.tasks.processes.finite_targets import Addition, Gaussians, Potts
 from seqgen.tasks.processes.hidden_markov import every_sequence
+from seqgen.tasks.processes.sequences import DrawnSequences, scored
 from seqgen.tasks.run import RunConfig
 
 
@@ -103,7 +104,7 @@ def test_a_gain_changes_the_rate_of_learning_only() -> None:
 
 def test_blocks_are_functions_of_their_numbers() -> None:
     one = task()
-    source = DrawnBlocks(one.target, rows=8, key=Key(3, 1), count=20)
+    source = DrawnSequences(one.target.draw, one.target.num_uniforms, rows=8, key=Key(3, 1), count=20)
     first, second = list(source.batches(0, 2, 0, 1))
     assert torch.equal(next(source.batches(1, 2, 0, 1)).x, second.x)
     assert not torch.equal(first.x, second.x)
@@ -121,7 +122,7 @@ def test_blocks_are_written_one_a_line(tmp_path: Path) -> None:
 
 
 def test_a_uniform_base_is_a_saddle_and_a_peaked_one_none() -> None:
-    """What the peak of a fresh factorised density is for."""
+    """A fresh factorised density has a peak for this reason."""
     net = {"name": "perceptron", "vocab_size": 5, "positions": 2}
     bijector = {"name": "bipartite", "vocab_size": 5, "length": 2, "layers": 1, "net": net}
     for peak, moves in ((0.0, False), (2.0, True)):

@@ -18,8 +18,9 @@ from seqgen.objectives.likelihood import Likelihood
 from seqgen.spec import Facts
 from seqgen.tasks import experiment
 from seqgen.tasks.contract import Evaluation, Sampling, System
-from seqgen.tasks.processes.grammar import Drawn, Grammar, GrammarConfig, scored
+from seqgen.tasks.processes.grammar import Grammar, GrammarConfig
 from seqgen.tasks.processes.hidden_markov import HiddenMarkov, every_sequence
+from seqgen.tasks.processes.sequences import DrawnSequences, scored
 from seqgen.tasks.run import RunConfig
 from seqgen.tasks.table import Table
 from seqgen.train.settings import TrainConfig
@@ -89,7 +90,7 @@ def test_every_sequence_once_in_order() -> None:
 
 
 def test_rows_are_functions_of_their_number() -> None:
-    source = Drawn(PROCESS, length=5, rows=6, key=Key(1, 2), count=13)
+    source = DrawnSequences(lambda u: PROCESS.draw(u.reshape(len(u), 5, 2)), 10, rows=6, key=Key(1, 2), count=13)
     first, second, third = source.batches(0, 3, 0, 1)
     assert torch.equal(next(source.batches(1, 2, 0, 1)).x, second.x)
     assert second.ids[0] == "000000006"

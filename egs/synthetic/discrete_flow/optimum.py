@@ -43,7 +43,7 @@ def _entropies(p: Reals) -> Reals:
 
 
 def of_seed(seed: int) -> tuple[float, float]:
-    """Those of the full-rank distribution of a seed, K = 5."""
+    """Optima of the full-rank distribution of a seed, K = 5."""
     return optima(Dirichlet(Dirichlet.Config(seed=seed)).table.reshape(5, 5))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,16 +20,14 @@ from seqgen.generation.contract import Density
 from seqgen.noise import Key
 from seqgen.spec import Facts
 from seqgen.tasks.contract import Evaluation, Sampling, Split, System, Task, TaskExample
-from seqgen.tasks.processes.batch import Batch
 from seqgen.tasks.processes.finite_targets import Reals, Symbols, Target
 from seqgen.tasks.processes.hidden_markov import every_sequence
+from seqgen.tasks.processes.sequences import DrawnSequences, drawn, scored, written
 from seqgen.tasks.table import Figure, Gathered, Table, ratio
-from seqgen.train.source import Source
 
 _EVALUATION = 1 << 62  # streams of an evaluation lie beyond those of any step
 _ENUMERABLE = 100_000  # blocks that are gone through one by one
 _UNIT = "nats/block"
-_BLOCK = 4096  # blocks that a density scores at once
 
 
 @dataclass(frozen=True)
@@ -51,30 +49,6 @@ class FiniteConfig:
         for name in ("held_out", "samples"):
             if getattr(self, name) < 1:
                 raise SeqgenError(f"'{name}' is {getattr(self, name)}", remedy="give 1 or more")
-
-
-class DrawnBlocks(Source):
-    """Source of blocks drawn from a target, each a function of the noise's key and of its number.
-
-    Args:
-        target: what draws. rows: of a batch. key: of the noise. count: blocks of the whole.
-    """
-
-    def __init__(self, target: Target, *, rows: int, key: Key, count: int) -> None:
-        self.target, self.rows, self.key, self.count = target, rows, key, count
-
-    def batches(self, start: int, stop: int, rank: int, world: int) -> Iterator[Batch]:
-        return (self._rows(number * self.rows + np.arange(rank, self.rows, world)) for number in range(start, stop))
-
-    def whole(self) -> Iterator[Batch]:
-        firsts = range(0, self.count, self.rows)
-        return (self._rows(np.arange(first, min(first + self.rows, self.count))) for first in firsts)
-
-    def _rows(self, numbers: Symbols) -> Batch:
-        each = self.target.num_uniforms
-        x = self.target.draw(noise.uniforms(*self.key, each * numbers[:, None] + np.arange(each)))
-        lengths = torch.full((len(numbers),), self.target.length)
-        return Batch(torch.from_numpy(x), lengths, tuple(f"{number:09d}" for number in numbers))
 
 
 class Finite(Task):
@@ -118,11 +92,12 @@ class Finite(Task):
                     remedy=f"set length to {target.length}, vocab_size to {target.vocab_size}",
                 )
 
-    def source(self, split: Split, networks: Mapping[str, nn.Module]) -> DrawnBlocks:
+    def source(self, split: Split, networks: Mapping[str, nn.Module]) -> DrawnSequences:
         # All runs of a target are judged by the same blocks.
         seed = self.run.train.seed if split == "train" else self.config.seed
         key = Key(seed, noise.name_to_stream(f"seqgen.finite.{split}"))
-        return DrawnBlocks(self.target, rows=self.run.train.batch_size, key=key, count=self.config.held_out)
+        rows, count = self.run.train.batch_size, self.config.held_out
+        return DrawnSequences(self.target.draw, self.target.num_uniforms, rows=rows, key=key, count=count)
 
     @torch.no_grad()
     def evaluate(self, system: System, options: Evaluation) -> Table:
@@ -159,9 +134,9 @@ class Finite(Task):
         likely, known = scored(density, given), self.target.log_prob(given)
         figures = {"nll": _mean(-likely), "divergence": _mean(known - likely)}
         if not options.likelihood_only:
-            drawn = self._drawn(density, self.config.samples, options)
-            possible = np.isfinite(self.target.log_prob(drawn)).astype(np.float64)
-            figures["possible_samples"] = ratio(possible, np.ones(len(drawn)))
+            made = self._drawn(density, self.config.samples, options)
+            possible = np.isfinite(self.target.log_prob(made)).astype(np.float64)
+            figures["possible_samples"] = ratio(possible, np.ones(len(made)))
         if self.target.vocab_size**self.target.length <= _ENUMERABLE:
             every = every_sequence(self.target.vocab_size, self.target.length)
             p, log_q = np.exp(self.target.log_prob(every)), scored(density, every)
@@ -170,33 +145,16 @@ class Finite(Task):
         return figures
 
     def _drawn(self, density: Density, count: int, options: Evaluation | Sampling) -> Symbols:
-        """Blocks of a density; the noise of each is its own."""
-        device = next(density.parameters()).device
-        each = self.target.length * density.num_uniforms
-        u = torch.from_numpy(noise.block(options.seed, 0, 0, count * each)).view(count, self.target.length, -1)
-        parts = [density.sample(part.to(device), None, options.temperature) for part in u.split(_BLOCK)]
-        drawn: Symbols = torch.cat(parts).cpu().numpy()
-        return drawn
+        return drawn(density, count, self.target.length, seed=options.seed, temperature=options.temperature)
 
-    @torch.no_grad()
     def sample(self, system: System, options: Sampling) -> str:
         """Write blocks, one a line, until they have the length that is asked for."""
         density = system.networks.get("generator")
         if not isinstance(density, Density):
             raise SeqgenError("this run trains no density", remedy="name the run of one")
         count = -(-options.elements // self.target.length)
-        drawn = self._drawn(density, count, options)
-        write_text(options.out, "".join(" ".join(map(str, row)) + "\n" for row in drawn.tolist()))
+        write_text(options.out, written(self._drawn(density, count, options)))
         return f"{options.out or 'standard output'}: {count} blocks"
-
-
-@torch.no_grad()
-def scored(density: Density, x: Symbols) -> Reals:
-    """``ln p(x)`` of whole blocks ``[N, D]`` under a density in nats, ``[N]``."""
-    device = next(density.parameters()).device
-    blocks = torch.from_numpy(x).to(device).split(_BLOCK)
-    found: Reals = torch.cat([density.log_prob(block).double().sum(dim=1) for block in blocks]).cpu().numpy()
-    return found
 
 
 def _mean(values: Reals) -> Figure:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from seqgen import config as configs
 from seqgen import noise
@@ -21,25 +20,13 @@ from seqgen.noise import Key
 from seqgen.spec import Facts
 from seqgen.tasks.contract import Evaluation, Sampling, Split, System, Task, TaskExample
 from seqgen.tasks.processes.hidden_markov import HiddenMarkov, Reals, Symbols, every_sequence
+from seqgen.tasks.processes.sequences import DrawnSequences, drawn, scored, written
 from seqgen.tasks.table import Figure, Gathered, Table, ratio
 from seqgen.train.report import Report
-from seqgen.train.source import Source
 
 _EVALUATION = 1 << 62  # streams of an evaluation lie beyond those of any step
 _ENUMERABLE = 200_000  # sequences that are gone through one by one
 _UNIT = "nats/sequence"
-_BLOCK = 4096  # sequences that a generator scores at once
-
-
-@dataclass(frozen=True)
-class Batch:
-    """B sequences: ``x [B, T]`` int64 symbols, ``lengths [B]``, all T, ``ids`` of the rows; nothing to be conditioned
-    on."""
-
-    x: Tensor
-    lengths: Tensor
-    ids: tuple[str, ...]
-    cond: None = None
 
 
 @dataclass(frozen=True)
@@ -66,31 +53,6 @@ class GrammarConfig:
         for name in ("symbols", "length", "states", "held_out", "samples"):
             if getattr(self, name) < 1:
                 raise SeqgenError(f"'{name}' is {getattr(self, name)}", remedy="give 1 or more")
-
-
-class Drawn(Source):
-    """Source of sequences drawn from a process, each a function of the noise's key and of its number.
-
-    Args:
-        process: what draws. length: of a sequence. rows: of a batch. key: of the noise.
-        count: sequences of the whole.
-    """
-
-    def __init__(self, process: HiddenMarkov, *, length: int, rows: int, key: Key, count: int) -> None:
-        self.process, self.length, self.rows, self.key, self.count = process, length, rows, key, count
-
-    def batches(self, start: int, stop: int, rank: int, world: int) -> Iterator[Batch]:
-        return (self._rows(number * self.rows + np.arange(rank, self.rows, world)) for number in range(start, stop))
-
-    def whole(self) -> Iterator[Batch]:
-        firsts = range(0, self.count, self.rows)
-        return (self._rows(np.arange(first, min(first + self.rows, self.count))) for first in firsts)
-
-    def _rows(self, numbers: npt.NDArray[np.int64]) -> Batch:
-        positions = 2 * self.length * numbers[:, None] + np.arange(2 * self.length)
-        u = noise.uniforms(*self.key, positions).reshape(len(numbers), self.length, 2)
-        lengths = torch.full((len(numbers),), self.length)
-        return Batch(torch.from_numpy(self.process.draw(u)), lengths, tuple(f"{number:09d}" for number in numbers))
 
 
 class Grammar(Task):
@@ -137,17 +99,17 @@ class Grammar(Task):
                 remedy="give both the same task",
             )
 
-    def source(self, split: Split, networks: Mapping[str, nn.Module]) -> Drawn:
+    def source(self, split: Split, networks: Mapping[str, nn.Module]) -> DrawnSequences:
         # All runs of a grammar are judged by the same sequences.
         seed = self.run.train.seed if split == "train" else self.config.seed
         key = Key(seed, noise.name_to_stream(f"seqgen.grammar.{split}"))
-        return Drawn(
-            self.process,
-            length=self.config.length,
-            rows=self.run.train.batch_size,
-            key=key,
-            count=self.config.held_out,
-        )
+        process, length = self.process, self.config.length
+
+        def draw(u: Reals) -> Symbols:
+            return process.draw(u.reshape(len(u), length, 2))
+
+        rows, count = self.run.train.batch_size, self.config.held_out
+        return DrawnSequences(draw, 2 * length, rows=rows, key=key, count=count)
 
     @torch.no_grad()
     def evaluate(self, system: System, options: Evaluation) -> Table:
@@ -185,13 +147,13 @@ class Grammar(Task):
         likely, known = scored(generator, given), self.process.log_prob(given)
         figures = {"nll": _mean(-likely), "nll_process": _mean(-known), "kl_process_generator": _mean(known - likely)}
         if not options.likelihood_only:
-            drawn = self._drawn(generator, self.config.samples, options.seed, options.temperature)
-            likely, known = scored(generator, drawn), self.process.log_prob(drawn)
+            made = self._drawn(generator, self.config.samples, options)
+            likely, known = scored(generator, made), self.process.log_prob(made)
             figures |= {"oracle_nll": _mean(-known), "entropy": _mean(-likely)}
             if options.temperature == 1:
                 figures["kl_generator_process"] = _mean(likely - known)
             if options.keep is not None:
-                write_text(options.keep / "samples.txt", _written(drawn))
+                write_text(options.keep / "samples.txt", written(made))
         return figures | self._exact(generator)
 
     def _exact(self, generator: Generator) -> dict[str, Figure]:
@@ -210,22 +172,16 @@ class Grammar(Task):
         }
         return {name: Figure(float(value), unit=_UNIT) for name, value in values.items()}
 
-    def _drawn(self, generator: Generator, count: int, seed: int, temperature: float) -> Symbols:
-        """Sequences of a generator; the noise of each is its own."""
-        each = self.config.length * generator.num_uniforms
-        u = torch.from_numpy(noise.block(seed, 0, 0, count * each)).view(count, self.config.length, -1)
-        drawn: Symbols = generator.sample(u.to(generator.body.zeros(0)), None, temperature).cpu().numpy()
-        return drawn
+    def _drawn(self, generator: Generator, count: int, options: Evaluation | Sampling) -> Symbols:
+        return drawn(generator, count, self.config.length, seed=options.seed, temperature=options.temperature)
 
-    @torch.no_grad()
     def sample(self, system: System, options: Sampling) -> str:
         """Write sequences, one a line, until they have the length that is asked for."""
         generator = system.networks.get("generator")
         if not isinstance(generator, Generator):
             raise SeqgenError("this run trains no generator", remedy="name the run of one")
         count = -(-options.elements // self.config.length)
-        drawn = self._drawn(generator, count, options.seed, options.temperature)
-        write_text(options.out, _written(drawn))
+        write_text(options.out, written(self._drawn(generator, count, options)))
         return f"{options.out or 'standard output'}: {count} sequences"
 
     def previews(self, system: System, report: Report, step: int) -> None:
@@ -233,21 +189,6 @@ class Grammar(Task):
         generator = system.networks.get("generator")
         if isinstance(generator, Generator) and (exact := self._exact(generator)):
             report.scalars("exact", step, {name.removeprefix("exact_"): one.value for name, one in exact.items()})
-
-
-@torch.no_grad()
-def scored(generator: Generator, x: Symbols) -> Reals:
-    """``ln p(x)`` of whole sequences ``[N, T]`` under a generator in nats, ``[N]``."""
-    device = generator.body.zeros(0).device
-    blocks = np.split(x, range(_BLOCK, len(x), _BLOCK))
-    sums = [generator.log_prob(torch.from_numpy(block).to(device)).double().sum(dim=1) for block in blocks]
-    found: Reals = torch.cat(sums).cpu().numpy()
-    return found
-
-
-def _written(sequences: Symbols) -> str:
-    """Sequences as numbers, one a line."""
-    return "".join(" ".join(map(str, row)) + "\n" for row in sequences.tolist())
 
 
 def _mean(values: Reals) -> Figure:

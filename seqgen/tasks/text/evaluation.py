@@ -106,7 +106,7 @@ def measures(one: Scored, unit: str) -> dict[str, Measure]:
 
 
 def _further(system: System, stretches: Stretches, seed: int, limit: int, found: Gathered) -> None:
-    """What the method measures that is not known yet."""
+    """Measures of the method that are not known yet."""
     assert system.objective is not None
     known = set(found.figures)
     for index, batch in enumerate(stretches.whole(limit or None)):

@@ -37,7 +37,7 @@ def write(model: Model, tokenizer: Tokenizer, options: Sampling) -> int:
 
 @torch.no_grad()
 def pieces(model: Model, tokenizer: Tokenizer, options: Sampling) -> Iterator[str]:
-    """What follows the prompt, in pieces of whole characters: a function of the seed.
+    """Continuation of the prompt, in pieces of whole characters: a function of the seed.
 
     Raises:
         SeqgenError: for a prompt, where the model does not go on from what is given.

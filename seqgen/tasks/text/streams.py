@@ -45,7 +45,7 @@ class _Read(NamedTuple):
 
 
 class Model(ABC):
-    """What says how probable symbols are.
+    """Model that says how probable symbols are.
 
     Attributes:
         length: symbols that every sequence must have; 0 where it may have any number.
@@ -151,5 +151,5 @@ def _in_sequences(model: Model, symbols: Symbols, vocab_size: int) -> Floats:
 
 
 def device_of(density: Density) -> torch.device:
-    """Where a density's weights are."""
+    """Device of a density's weights."""
     return next((one.device for one in density.parameters()), torch.device("cpu"))

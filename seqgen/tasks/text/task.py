@@ -91,7 +91,7 @@ class Text(Task):
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        """What text becomes symbols by: that of the training data, which the facts hold."""
+        """Tokenizer of the training data, which the facts hold."""
         if self.facts.tokenizer is None:
             raise SeqgenError("the facts of this run know no tokenizer", remedy="train it again")
         return tokenizer(self.facts.tokenizer)
@@ -203,7 +203,7 @@ class Text(Task):
 
 
 def _model(system: System) -> Density | SymbolRuntime:
-    """What goes on from a prompt: a trained network, or the runtime of a bundle."""
+    """Model that goes on from a prompt: a trained network, or the runtime of a bundle."""
     return system.runtime if isinstance(system.runtime, SymbolRuntime) else _generator(system)
 
 

@@ -68,7 +68,7 @@ class TranslationConfig:
             raise SeqgenError(f"'decoded' is {self.decoded}", remedy="give a number of sources, or 0 for all")
 
     def decoding(self) -> Decoding:
-        """How targets are decoded."""
+        """Decoding of targets."""
         return Decoding(self.beam, self.normalization, self.longest)
 
 

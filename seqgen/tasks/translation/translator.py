@@ -27,7 +27,7 @@ target's."""
 
 @dataclass(frozen=True)
 class Decoding:
-    """How targets are decoded.
+    """Options of decoding targets.
 
     Attributes:
         beam: sequences that go on side by side (1: greedy, or by chance). normalization: α of their score, see
