@@ -117,6 +117,8 @@ MODELS = Registry(
         "window-perceptron": "seqgen.models.window_perceptron:WindowPerceptron",
         "separable-critic": "seqgen.models.separable_critic:SeparableCritic",
         "concatenated-critic": "seqgen.models.concatenated_critic:ConcatenatedCritic",
+        "waveform-encoder": "seqgen.models.waveform_encoder:WaveformEncoder",
+        "sentence-encoder": "seqgen.models.sentence_encoder:SentenceEncoder",
         "resonance": "seqgen.models.resonance:Resonance",
     },
 )

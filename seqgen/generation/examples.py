@@ -83,7 +83,10 @@ def facts(spec: StreamSpec) -> Facts:
 
 
 def distribution(spec: StreamSpec) -> Distribution | None:
-    """A distribution of what a body reads that takes as many parameters as it gives; ``None`` where there is none."""
+    """A distribution of what a body reads that takes as many parameters as it gives; ``None`` where there is none,
+    or where it gives no output for each input."""
+    if spec.up != spec.down:
+        return None
     if spec.vocab_size:
         return Categorical(Categorical.Config(spec.vocab_size)) if spec.out_dim == spec.vocab_size else None
     if spec.out_dim == 2:

@@ -133,6 +133,8 @@ CONDITIONERS: dict[str, list[Callable[[], Streamable[Any]]]] = {
 LAYERS: dict[str, Callable[[], Streamable[Any]]] = {
     "conv": lambda: CausalConv1d(3, 4, kernel=3, dilation=2),
     "conv-look-ahead": lambda: CausalConv1d(3, 3, kernel=5, look_ahead=2),
+    "conv-stride": lambda: CausalConv1d(3, 4, kernel=5, stride=3),
+    "conv-stride-dilation": lambda: CausalConv1d(3, 4, kernel=3, dilation=2, stride=5),
     "dense": lambda: Dense(3, 4),
     "activation": lambda: Activation("gelu", dim=3),
     "embedding": lambda: Embedding(7, 3),

@@ -1,0 +1,121 @@
+"""Waveform encoder: strided causal convolutions over raw audio, and a gated recurrence over what they give.
+
+    h^0 = x,    h^l_t = ReLU(N(W^l * h^{l-1})_t)    every stride_l inputs,    z = h^L,    c_t = GRU(z_t, c_{t-1})
+
+Source: van den Oord, Li and Vinyals, "Representation learning with contrastive predictive coding", arXiv 1807.03748,
+section 3.1. There convolutions are padded on both sides; here they see the past alone, so that the encoder streams: its
+frames are the same, later by what the padding on the right was. N, by layer and per position, is ours; the paper
+normalises nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from seqgen.errors import SeqgenError
+from seqgen.models.context_encoder import ContextEncoder
+from seqgen.nets.layers import CausalConv1d
+from seqgen.nets.normalization import LayerNormalization
+from seqgen.stream.combinators import Serial
+from seqgen.stream.conditioning import Conditioning
+from seqgen.stream.contract import Streamable
+
+States = tuple[Tensor, ...]
+
+
+class StridedConvolutions(Streamable[States]):
+    """Strided causal convolutions, each followed by a normalization over channels, where there is one, and ReLU.
+
+    Shapes: ``[B, T, 1] → [B, T/Π strides, channels]``, blocks in whole frames; the state is the inputs of each
+    convolution that its next output sees again.
+    """
+
+    def __init__(self, channels: int, kernels: tuple[int, ...], strides: tuple[int, ...], *, normalized: bool) -> None:
+        super().__init__()
+        widths = [1, *[channels] * len(kernels)]
+        convolutions = [
+            CausalConv1d(before, after, kernel=kernel, stride=stride)
+            for (before, after), kernel, stride in zip(pairwise(widths), kernels, strides, strict=True)
+        ]
+        self.convolutions = nn.ModuleList(convolutions)
+        # Statistics of a position alone: those of a batch or of a recording would tell of what is to be predicted.
+        self.norms = nn.ModuleList(LayerNormalization(channels) if normalized else nn.Identity() for _ in kernels)
+        self.spec = Serial(*convolutions).spec
+
+    def init_state(self, batch: int, memory: Any = None) -> States:
+        return tuple(convolution.init_state(batch) for convolution in self._convolutions())
+
+    def step(self, x: Tensor, state: States, cond: Conditioning | None = None) -> tuple[Tensor, States]:
+        if x.shape[1] % self.spec.down:
+            raise SeqgenError(
+                f"waveform encoder: got a block of {x.shape[1]} samples", remedy=f"give a multiple of {self.spec.down}"
+            )
+        after = []
+        for convolution, norm, before in zip(self._convolutions(), self.norms, state, strict=True):
+            x, last = convolution.step(x, before)  # [B, T/Π strides so far, channels]
+            x = torch.relu(norm(x))
+            after.append(last)
+        return x, tuple(after)
+
+    def _convolutions(self) -> list[CausalConv1d]:
+        return list(self.convolutions)  # type: ignore[arg-type]
+
+
+class WaveformEncoder(ContextEncoder):
+    """Encoder of raw audio: samples in [-1, 1] in, a context for each frame of ``Π strides`` samples out.
+
+    The latents z, its inner activation, see ``front.spec.context`` samples back: 465 by default, at 100 frames a
+    second of 16 kHz. The first ``spec.latency`` frames of a stream see zeros from before its start.
+
+    Shapes: ``[B, T, 1] → [B, T/down, hidden]``, z ``[B, T/down, channels]``; blocks in whole frames.
+
+    Raises:
+        SeqgenError: for sizes that make no network (see the message).
+
+    Source: arXiv 1807.03748, section 3.1; what is ours is said at the top of this file.
+
+    Example:
+        >>> net = WaveformEncoder(WaveformEncoder.Config(channels=8, hidden=4))
+        >>> net(torch.zeros(2, 20480, 1)).shape, net.front.spec.context, net.spec.latency
+        (torch.Size([2, 128, 4]), 465, 2)
+    """
+
+    @dataclass(frozen=True)
+    class Config:
+        """Options of the encoder; those by default are the paper's.
+
+        Attributes:
+            strides, kernels: of each convolution. channels: of each of them, and of the latents.
+            normalization: ``layer``, over the channels of each position, or ``none``.
+            hidden: width of the context.
+        """
+
+        strides: tuple[int, ...] = (5, 4, 2, 2, 2)
+        kernels: tuple[int, ...] = (10, 8, 4, 4, 4)
+        channels: int = 512
+        normalization: Literal["none", "layer"] = "none"
+        hidden: int = 256
+
+    @classmethod
+    def examples(cls) -> Iterable[WaveformEncoder]:
+        sizes = cls.Config(strides=(3, 2), kernels=(5, 4), channels=5, hidden=4)
+        return [cls(sizes), cls(replace(sizes, kernels=(3, 2), normalization="layer"))]
+
+    def __init__(self, config: Config) -> None:
+        pairs = list(zip(config.kernels, config.strides, strict=False))
+        uneven = not pairs or len(config.kernels) != len(config.strides)
+        if uneven or min(config.channels, config.hidden) < 1 or any(not 1 <= stride <= k for k, stride in pairs):
+            raise SeqgenError(
+                f"waveform encoder: kernels {config.kernels}, strides {config.strides}, {config.channels} channels, "
+                f"hidden {config.hidden}",
+                remedy="give as many kernels as strides, no stride above its kernel, and sizes of 1 or more",
+            )
+        normalized = config.normalization == "layer"
+        front = StridedConvolutions(config.channels, config.kernels, config.strides, normalized=normalized)
+        super().__init__(front, config.hidden)
