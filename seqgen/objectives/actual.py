@@ -24,12 +24,15 @@ from seqgen.generation.autoregressive import AutoRegressive, language_model
 from seqgen.generation.examples import body
 from seqgen.noise import Key
 from seqgen.objectives.contract import Loss, Measure, Objective, ObjectiveExample, Requirement, Rows
+from seqgen.objectives.running_mean import RunningMean
 from seqgen.objectives.targets import Target
 from seqgen.spec import Facts
 from seqgen.stream.contract import Streamable
 
 Gradient = Literal["all-actions", "reinforce", "advantage"]
 _MEASURED = 4  # batches of an evaluation whose gradients are taken row by row
+_FORGETTING = 0.05  # rate of the running means
+_COLLAPSED = 0.5  # share of duplicates beyond the data's own, and of the data's surprise that is left to samples
 
 
 class Rollout(NamedTuple):
@@ -61,10 +64,16 @@ class Actual(Objective):
     there.
 
     ``gradient: reinforce`` has the drawn symbol's score in the place of the sum over actions, with the return G_t for
-    Q; ``advantage`` subtracts ``Σ_a p Q`` from the return.
+    Q, of rewards less their running mean; ``advantage`` subtracts ``Σ_a p Q`` from the return.
+
+    A discriminator that tells nearly all sequences apart says nothing of where to go. While the running mean of its
+    accuracy is above ``ceiling``, the actor learns by likelihood alone, and the log says so; it says too where drawn
+    sequences collapse.
 
     Terms: ``accuracy`` of the discriminator on whole sequences; ``td_error``, a mean over symbols; ``reward`` of a
-    sequence; ``nats_per_sequence``, ``-ln p`` of given ones; ``entropy_per_sequence``, ``-ln p`` of drawn ones.
+    sequence; ``nats_per_sequence``, ``-ln p`` of given ones; ``entropy_per_sequence``, ``-ln p`` of drawn ones;
+    ``duplicates`` and ``duplicates_given``, the share of drawn and of given sequences that the batch has already;
+    ``likelihood_alone``, the share of updates.
     Checkpoints are ranked by ``nats_per_sequence``, which no other player's progress moves. Adversarial training gives
     some of it for better samples, so a run that is after its samples validates at its end only.
 
@@ -88,6 +97,7 @@ class Actual(Objective):
             likelihood: λ_LL, weight of the negative log-likelihood of the data in the actor's loss.
             target_rate: τ, share of the way that target networks go after an update.
             reward_limit: largest magnitude of a reward.
+            ceiling: accuracy of the discriminator above which the actor does not follow it (1: it always does).
         """
 
         gradient: Gradient = "all-actions"
@@ -96,13 +106,16 @@ class Actual(Objective):
         likelihood: float = 0.1
         target_rate: float = 1e-2
         reward_limit: float = 10.0
+        ceiling: float = 0.99
 
         def __post_init__(self) -> None:
             shares = 0 <= self.discount <= 1 and 0 < self.target_rate <= 1
-            if not shares or min(self.spread, self.likelihood) < 0 or self.reward_limit <= 0:
+            weights = min(self.spread, self.likelihood) >= 0 and self.reward_limit > 0
+            if not (shares and weights and 0.5 <= self.ceiling <= 1):
                 raise SeqgenError(
                     f"actual: {self}",
-                    remedy="give discount and target_rate up to 1, weights from 0 and a reward_limit above 0",
+                    remedy="give discount and target_rate up to 1, weights from 0, a reward_limit above 0 and a "
+                    "ceiling from 0.5 to 1",
                 )
 
     players: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -141,6 +154,7 @@ class Actual(Objective):
                     remedy=f"give it vocab_size {symbols} and outputs {outputs}, without conditioning",
                 )
         self.target_generator, self.target_critic = Target(self.generator), Target(self.critic)
+        self.mean_reward, self.mean_accuracy = RunningMean(_FORGETTING), RunningMean(_FORGETTING)
 
     @property
     def monitor(self) -> str:
@@ -157,24 +171,49 @@ class Actual(Objective):
     @torch.no_grad()
     def rollout(self, y: Tensor, real: Tensor) -> Rollout:
         """Rewards and TD targets of sequences ``y [B, T]``, which are ``real [B, T]`` up to their ends."""
-        goes_on = torch.cat([real[:, 1:], torch.zeros_like(real[:, :1])], dim=1)  # [B, T], whether y_{t+1} is real
-        limit = self.config.reward_limit
-        reward = self.discriminator(y)[..., 0].clamp(-limit, limit) * (real - goes_on)  # [B, T]
+        last, limit = _last(real), self.config.reward_limit
+        reward = self.discriminator(y)[..., 0].clamp(-limit, limit) * last  # [B, T]
         policy = full(self.target_generator.network.distributions(y)).softmax(dim=-1)  # [B, T, A], p'(a | Y_{t-1})
         value = (policy * self.target_critic.network(self._prefixes(y))).sum(dim=-1)  # [B, T], of Y_{t-1}
         following = torch.cat([value[:, 1:], torch.zeros_like(value[:, :1])], dim=1)  # [B, T], of Y_t
-        return Rollout(y, real, reward, reward + self.config.discount * goes_on * following)
+        return Rollout(y, real, reward, reward + self.config.discount * (real - last) * following)
 
     def loss(self, batch: Any, player: str, rng: Key, shared: Rollout) -> Loss:
         losses = {"discriminator": self._discriminate, "critic": self._evaluate, "actor": self._act}
         total, terms = losses[player](batch, shared)
-        return Loss(total.mean(), {name: value.detach() for name, value in terms.items()}, total.new_tensor(len(total)))
+        rows = total.new_tensor(len(total))
+        sums = {name: terms[name].detach() * rows for name in ("accuracy", "reward") if name in terms}
+        return Loss(total.mean(), {name: value.detach() for name, value in terms.items()}, rows, {**sums, "rows": rows})
 
     def after_update(self, player: str, aux: Mapping[str, Tensor], moved: Mapping[str, Tensor]) -> None:
+        if player == "discriminator":
+            self.mean_accuracy.follow(aux["accuracy"], aux["rows"])
         if player == "critic":
             self.target_critic.follow(self.critic, self.config.target_rate)
         if player == "actor":
             self.target_generator.follow(self.generator, self.config.target_rate)
+            self.mean_reward.follow(aux["reward"], aux["rows"])
+
+    @property
+    def lost(self) -> bool:
+        """Whether the discriminator tells too many sequences apart to be followed."""
+        return bool(self.mean_accuracy.value > self.config.ceiling)
+
+    def remarks(self, means: Mapping[str, float]) -> list[str]:
+        found = []
+        if (share := means.get("actor/likelihood_alone", 0.0)) > 0:
+            found.append(
+                f"the discriminator tells {means['discriminator/accuracy']:.1%} of the sequences apart: {share:.0%} of "
+                "the actor's updates followed the likelihood alone"
+            )
+        drawn, given = (means.get(f"actor/{name}", 0.0) for name in ("duplicates", "duplicates_given"))
+        entropy, nats = (means.get(f"actor/{name}_per_sequence", 0.0) for name in ("entropy", "nats"))
+        if drawn > given + _COLLAPSED or entropy < _COLLAPSED * nats:
+            found.append(
+                f"samples collapse: {drawn:.0%} are duplicates (of the data {given:.0%}), with an entropy of "
+                f"{entropy:.2f} nats; raise objective.likelihood, or lower the actor's learning rate"
+            )
+        return found
 
     def _discriminate(self, batch: Any, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
         """L_D of each row, ``[B]``."""
@@ -194,8 +233,9 @@ class Actual(Objective):
 
     def _act(self, batch: Any, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
         """L_A of each row, ``[B]``."""
-        gain = self._gain(rollout, self.config.gradient)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.config.likelihood > 0):
+        lost = self.lost
+        weight = 1.0 if lost else self.config.likelihood
+        with torch.set_grad_enabled(torch.is_grad_enabled() and weight > 0):
             nats = -(self.generator.log_prob(batch.x) * rollout.real).sum(dim=1)
         with torch.no_grad():
             surprise = -(self.generator.log_prob(rollout.y) * rollout.real).sum(dim=1)
@@ -203,8 +243,12 @@ class Actual(Objective):
             "reward": rollout.reward.sum(dim=1).mean(),
             "nats_per_sequence": nats.mean(),
             "entropy_per_sequence": surprise.mean(),
+            "duplicates": duplicates(rollout.y, rollout.real),
+            "duplicates_given": duplicates(batch.x, rollout.real),
+            "likelihood_alone": nats.new_tensor(float(lost)),
         }
-        return self.config.likelihood * nats - gain, terms
+        gain = 0.0 if lost else self._gain(rollout, self.config.gradient)
+        return weight * nats - gain, terms
 
     def _gain(self, rollout: Rollout, gradient: Gradient) -> Tensor:
         """Surrogate loss whose gradient is the policy gradient of each row, ``[B]``."""
@@ -214,9 +258,11 @@ class Actual(Objective):
         expected = (log_p.exp() * q).sum(dim=-1)  # [B, T]
         if gradient == "all-actions":
             return (expected * rollout.real).sum(dim=1)
-        returns = discounted(rollout.reward, self.config.discount)
-        baseline = expected.detach() if gradient == "advantage" else 0.0
-        return (_chosen(log_p, rollout.y) * (returns - baseline) * rollout.real).sum(dim=1)
+        if gradient == "advantage":
+            gains = discounted(rollout.reward, self.config.discount) - expected.detach()
+        else:
+            gains = discounted(rollout.reward - self.mean_reward.value * _last(rollout.real), self.config.discount)
+        return (_chosen(log_p, rollout.y) * gains * rollout.real).sum(dim=1)
 
     def _prefixes(self, y: Tensor) -> Tensor:
         """Input of a network that has Y_{t-1} at position t: every symbol one later."""
@@ -266,6 +312,22 @@ def discounted(reward: Tensor, discount: float) -> Tensor:
         ahead = one + discount * ahead
         returns.append(ahead)
     return torch.stack(returns[::-1], dim=1)
+
+
+def duplicates(y: Tensor, real: Tensor) -> Tensor:
+    """Share of the rows ``y [B, T]``, up to their ends, that others before them are equal to; a scalar.
+
+    Example:
+        >>> duplicates(torch.tensor([[1, 2], [1, 2], [1, 3], [1, 2]]), torch.ones(4, 2))
+        tensor(0.5000)
+    """
+    kinds = torch.where(real > 0, y, -1).unique(dim=0)
+    return real.new_tensor(1 - len(kinds) / max(len(y), 1))
+
+
+def _last(real: Tensor) -> Tensor:
+    """1 at the last symbol of each row of ``real [B, T]``."""
+    return real - torch.cat([real[:, 1:], torch.zeros_like(real[:, :1])], dim=1)
 
 
 def _chosen(table: Tensor, y: Tensor) -> Tensor:

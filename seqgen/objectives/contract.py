@@ -211,6 +211,13 @@ class Objective(nn.Module, ABC):
         by full name; it is empty unless ``tracks_motion`` is set.
         """
 
+    def remarks(self, means: Mapping[str, float]) -> list[str]:
+        """What a user should know of the values of a stretch of training, a line each; by default nothing.
+
+        ``means`` are those that are logged: losses, terms and norms by name, a player's under its own.
+        """
+        return []
+
     def measure(self, batch: Any, rng: Key, index: int) -> dict[str, Measure]:
         """Figures for a report, by name; by default none beside what the task measures.
 

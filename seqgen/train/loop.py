@@ -302,6 +302,8 @@ class _Run:
             values["zeros"] = self.pruner.zeros()
         self.logged = now
         report.scalars("train", self.progress.step, values)
+        for remark in self.objective.remarks(reading.means):
+            report.note(f"step {self.progress.step}: {remark}")
 
     def _not_finite(self, problem: str) -> _NotFinite:
         last = f"the last good checkpoint is {self.checkpoints.path(self.saved)}"

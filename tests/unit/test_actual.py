@@ -2,139 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
-
 import pytest
 import torch
 from torch import Tensor, nn
 
-from seqgen.distributions.categorical import Categorical
-from seqgen.distributions.gaussian import Gaussian
-from seqgen.errors import SeqgenError
-from seqgen.generation.autoregressive import AutoRegressive
-from seqgen.models.recurrent import Recurrent
 from seqgen.noise import Key
 from seqgen.objectives import verify
 from seqgen.objectives.actual import Actual, Rollout, discounted
 from seqgen.objectives.contract import Part
 from seqgen.objectives.targets import Target
-from seqgen.spec import Facts, StreamSpec
-from seqgen.stream.contract import Streamable
-from seqgen.tasks.processes.hidden_markov import every_sequence
-
-A, T = 3, 3
-EVERY = torch.from_numpy(every_sequence(A, T))  # [27, 3]
-REAL = torch.ones(1, T, dtype=torch.float64)
-ESTIMATORS = ("all-actions", "reinforce", "advantage")
-
-
-@dataclass(frozen=True)
-class Batch:
-    x: Tensor
-    lengths: Tensor
-
-
-class Table(Streamable[Tensor]):
-    """A row of numbers for each sequence of symbols read so far: any function of a prefix at all."""
-
-    def __init__(self, outputs: int, seed: int) -> None:
-        super().__init__()
-        generator = torch.Generator().manual_seed(seed)
-        rows = torch.randn((A ** (T + 2) - 1) // (A - 1), outputs, generator=generator, dtype=torch.float64)
-        self.rows = nn.Parameter(rows)
-        self.spec = StreamSpec(in_dim=0, out_dim=outputs, context=None, vocab_size=A)
-        self.double()
-
-    def init_state(self, batch: int, memory: Any = None) -> Tensor:
-        return torch.zeros(batch, dtype=torch.int64)
-
-    def step(self, x: Tensor, state: Tensor, cond: Any = None) -> tuple[Tensor, Tensor]:
-        rows = []
-        for symbol in x.unbind(dim=1):
-            state = state * A + 1 + symbol
-            rows.append(self.rows[state])
-        return torch.stack(rows, dim=1), state
-
-
-def place(*symbols: int) -> int:
-    """The row of a prefix."""
-    row = 0
-    for symbol in symbols:
-        row = row * A + 1 + symbol
-    return row
-
-
-def made(**options: Any) -> Actual:
-    generator = AutoRegressive(Table(A, 1), Categorical(Categorical.Config(A)), None, start=0, symbols_per_sample=1)
-    networks = {"generator": generator, "critic": Table(A, 2), "discriminator": Table(1, 3)}
-    return Actual(Actual.Config(**{"likelihood": 0.0, "reward_limit": 100.0, **options}), networks, Facts(vocab_size=A))
-
-
-def batch(x: Tensor, lengths: Tensor | None = None) -> Batch:
-    return Batch(x, torch.full((len(x),), T) if lengths is None else lengths)
-
-
-def rollout(objective: Actual, y: Tensor) -> Rollout:
-    return objective.rollout(y, REAL.expand(len(y), T))
-
-
-def rewards(objective: Actual) -> Tensor:
-    """What the discriminator says of each whole sequence, [27]."""
-    return objective.discriminator(EVERY)[:, -1, 0].detach()
-
-
-def probabilities(objective: Actual) -> Tensor:
-    """Of each sequence, [27]; differentiable."""
-    return objective.generator.log_prob(EVERY).sum(dim=1).exp()
-
-
-def prefixes() -> Iterator[tuple[int, ...]]:
-    for length in range(T):
-        yield from (tuple(row) for row in every_sequence(A, length).tolist())
-
-
-@torch.no_grad()
-def exact_q(objective: Actual) -> dict[tuple[int, ...], Tensor]:
-    """Expected reward after each action, by enumeration: prefix -> [A]."""
-    p, r, found = probabilities(objective), rewards(objective), {}
-    for prefix in prefixes():
-        values = []
-        for action in range(A):
-            start = torch.tensor([*prefix, action])
-            inside = (EVERY[:, : len(start)] == start).all(dim=1)
-            values.append((p * r)[inside].sum() / p[inside].sum())
-        found[prefix] = torch.stack(values)
-    return found
-
-
-def know(objective: Actual, q: dict[tuple[int, ...], Tensor]) -> None:
-    """Write Q into the critic's table."""
-    with torch.no_grad():
-        for prefix, values in q.items():
-            objective.critic.rows[place(0, *prefix)] = values
-
-
-def actor_gradient(objective: Actual, gradient: str = "all-actions") -> Tensor:
-    """The expectation of the ascent direction over sequences of the generator, row by row through the loss."""
-    objective.config = type(objective.config)(**{**vars(objective.config), "gradient": gradient})
-    objective.zero_grad(set_to_none=True)
-    for p, y in zip(probabilities(objective).detach(), EVERY, strict=True):
-        part = Part(batch(y[None]), Key(0, 0), rollout(objective, y[None]))
-        (-p * objective(part, "actor").total).backward()
-    found: Tensor = objective.generator.body.rows.grad
-    return found
-
-
-def expected_reward_gradient(objective: Actual) -> Tensor:
-    (found,) = torch.autograd.grad(probabilities(objective) @ rewards(objective), [objective.generator.body.rows])
-    return found
+from tests.unit.enumerated import (
+    ESTIMATORS,
+    EVERY,
+    A,
+    T,
+    actor_gradient,
+    batch,
+    exact_q,
+    expected_reward_gradient,
+    know,
+    made,
+    place,
+    probabilities,
+    rewards,
+    rollout,
+    sums,
+)
 
 
 @pytest.mark.parametrize("gradient", ESTIMATORS)
 def test_the_actor_ascends_the_expected_reward(gradient: str) -> None:
+    """``Σ_t Σ_a ∇p Q = ∇ E[Σ_t r_t]``, and the score with returns has the same mean, whatever is their baseline."""
     objective = made()
+    objective.mean_reward.value.fill_(1.75)
     know(objective, exact_q(objective))
     expected = expected_reward_gradient(objective)
     assert float(expected.abs().max()) > 0.01
@@ -172,7 +72,7 @@ def test_the_critic_learns_the_exact_values() -> None:
         optimiser.zero_grad()
         objective(Part(batch(EVERY), Key(0, 0), rollout(objective, EVERY)), "critic").total.backward()
         optimiser.step()
-        objective.after_update("critic", {}, {})
+        objective.after_update("critic", sums(), {})
     for prefix, values in exact_q(objective).items():
         torch.testing.assert_close(objective.critic.rows[place(0, *prefix)].detach(), values, atol=1e-3, rtol=0)
 
@@ -309,9 +209,9 @@ def test_each_target_follows_its_own_player(player: str, moves: str) -> None:
         for parameter in (*objective.generator.parameters(), *objective.critic.parameters()):
             parameter += 1.0
     before = {name: value.clone() for name, value in objective.named_parameters() if name.startswith("target_")}
-    objective.after_update("discriminator", {}, {})
+    objective.after_update("discriminator", sums(), {})
     assert all(torch.equal(objective.get_parameter(name), value) for name, value in before.items())
-    objective.after_update(player, {}, {})
+    objective.after_update(player, sums(), {})
     for name, value in before.items():
         shift = 0.25 if name.startswith(moves) else 0.0
         torch.testing.assert_close(objective.get_parameter(name).detach(), value + shift, atol=1e-12, rtol=0)
@@ -331,7 +231,8 @@ def test_the_critic_s_spread_is_zero_only_where_actions_are_equal() -> None:
         shared, found = rollout(objective, EVERY), []
         for weight in (1.0, 0.0):
             objective.config = Actual.Config(spread=weight, reward_limit=100.0)
-            found.append(float(objective(Part(batch(EVERY), Key(0, 0), shared), "critic").total))
+            loss = objective(Part(batch(EVERY), Key(0, 0), shared), "critic")
+            found.append(float(loss.total.detach()))
         return found[0] - found[1]
 
     objective = made()
@@ -385,14 +286,6 @@ def test_the_best_discriminator_leads_down_the_divergence() -> None:
     torch.testing.assert_close(actor_gradient(objective), -expected, atol=1e-6, rtol=0)
 
 
-def test_rewards_are_limited() -> None:
-    objective = made(reward_limit=0.25)
-    found = rollout(objective, EVERY).reward[:, -1]
-    assert torch.equal(found, rewards(objective).clamp(-0.25, 0.25))
-    assert float(found.max()) == 0.25
-    assert float(found.min()) == -0.25
-
-
 def test_likelihood_is_a_part_of_the_actor_s_loss() -> None:
     shared = rollout(made(), EVERY)
     part = Part(batch(EVERY[:4]), Key(0, 0), Rollout(*(one[:4] for one in shared)))
@@ -419,52 +312,27 @@ def test_measured_variances_are_those_of_single_sequences() -> None:
     assert float(objective.measure(batch(EVERY), Key(0, 0), 0)["critic_error"].amounts.sum()) < 1e-20
 
 
+def test_the_running_mean_of_rewards_is_what_single_returns_are_held_against() -> None:
+    objective = made(gradient="reinforce", discount=0.5)
+    for reward, expected in ((3.0, 3.0), (1.0, 2.0)):
+        objective.after_update("actor", sums(reward=reward), {})
+        assert float(objective.mean_reward.value) == expected
+    for _ in range(100):
+        objective.after_update("actor", sums(reward=5.0), {})
+    before = float(objective.mean_reward.value)
+    objective.after_update("actor", sums(reward=25.0), {})
+    assert float(objective.mean_reward.value) == pytest.approx(before + 0.05 * (25 - before), rel=1e-6)
+    objective.mean_reward.value.fill_(float(rewards(objective).mean()))
+    shared, weights = rollout(objective, EVERY), torch.tensor([0.25, 0.5, 1.0], dtype=torch.float64)
+    (found,) = torch.autograd.grad(
+        objective(Part(batch(EVERY), Key(0, 0), shared), "actor").total, [objective.generator.body.rows]
+    )
+    gains = (rewards(objective) - objective.mean_reward.value)[:, None] * weights
+    score = (objective.generator.log_prob(EVERY) * gains).sum() / len(EVERY)
+    (expected,) = torch.autograd.grad(-score, [objective.generator.body.rows])
+    torch.testing.assert_close(found, expected, atol=1e-12, rtol=1e-10)
+
+
 def test_returns_are_discounted() -> None:
     reward = torch.tensor([[1.0, 0.0, 2.0]])
     assert discounted(reward, 0.5).tolist() == [[1.5, 1.0, 2.0]]
-
-
-def body(vocab_size: int, outputs: int) -> Recurrent:
-    return Recurrent(Recurrent.Config(vocab_size=vocab_size, outputs=outputs, hidden=4, embedding=2))
-
-
-def actor(vocab_size: int) -> AutoRegressive:
-    distribution = Categorical(Categorical.Config(vocab_size))
-    return AutoRegressive(body(vocab_size, vocab_size), distribution, None, start=0, symbols_per_sample=1)
-
-
-@pytest.mark.parametrize(
-    ("networks", "said"),
-    [
-        ({"critic": body(3, 1)}, "the critic reads 3 symbols and gives 1 outputs; give it vocab_size 3 and outputs 3"),
-        ({"discriminator": body(4, 1)}, "the discriminator reads 4 symbols and gives 1 outputs; give it vocab_size 3"),
-        ({"critic": nn.Linear(3, 3)}, "network 'critic' is a Linear; give a Streamable"),
-    ],
-)
-def test_networks_that_do_not_fit_are_refused(networks: dict[str, nn.Module], said: str) -> None:
-    given = {"generator": actor(3), "critic": body(3, 3), "discriminator": body(3, 1), **networks}
-    with pytest.raises(SeqgenError, match=said):
-        Actual(Actual.Config(), given, Facts(vocab_size=3))
-
-
-def test_a_generator_of_real_numbers_is_refused() -> None:
-    class Real(Streamable[Any]):
-        def __init__(self) -> None:
-            super().__init__()
-            self.spec = StreamSpec(in_dim=1, out_dim=2)
-
-        def init_state(self, batch: int, memory: Any = None) -> tuple[()]:
-            return ()
-
-        def step(self, x: Tensor, state: Any, cond: Any = None) -> tuple[Tensor, Any]:
-            return torch.cat([x, x], dim=-1), state
-
-    given = AutoRegressive(Real(), Gaussian(Gaussian.Config()), None, start=0, symbols_per_sample=1)
-    with pytest.raises(SeqgenError, match="its distribution is not over symbols; give a body without conditioning"):
-        Actual(Actual.Config(), {"generator": given, "critic": body(3, 3), "discriminator": body(3, 1)}, Facts())
-
-
-@pytest.mark.parametrize("options", [{"discount": 1.5}, {"target_rate": 0.0}, {"spread": -1.0}, {"reward_limit": 0.0}])
-def test_options_that_make_no_sense_are_refused(options: dict[str, float]) -> None:
-    with pytest.raises(SeqgenError, match="give discount and target_rate up to 1"):
-        Actual.Config(**options)

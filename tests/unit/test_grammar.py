@@ -13,6 +13,8 @@ import torch
 from seqgen import noise
 from seqgen.config import Component
 from seqgen.errors import SeqgenError
+from seqgen.generation.factorised import Factorised
+from seqgen.generation.tempered import tempered_log_prob
 from seqgen.noise import Key
 from seqgen.objectives.likelihood import Likelihood
 from seqgen.spec import Facts
@@ -122,16 +124,32 @@ def judged(task: Grammar, built: System, **options: Any) -> Table:
     return task.evaluate(built, Evaluation(**options))
 
 
-def test_estimates_agree_with_enumeration() -> None:
+def test_a_likelihood_at_a_temperature_is_that_of_the_scaled_logits() -> None:
+    _, built = system()
+    generator, every = built.networks["generator"], every_sequence(3, 4)
+    x = torch.from_numpy(every)
+    with torch.no_grad():
+        logits = generator.distributions(x)  # type: ignore[operator]
+    expected = (torch.softmax(logits / 0.5, dim=-1).gather(-1, x[..., None])[..., 0]).log().double().sum(dim=1)
+    found = scored(generator, every, 0.5)  # type: ignore[arg-type]
+    assert found == pytest.approx(expected.numpy(), abs=1e-5)
+    assert np.exp(found).sum() == pytest.approx(1, abs=1e-5)
+    with pytest.raises(SeqgenError, match="a Factorised has no likelihood at temperature 0.5; leave --temperature at"):
+        tempered_log_prob(next(iter(Factorised.examples())).density, x, 0.5)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+def test_estimates_agree_with_enumeration(temperature: float) -> None:
     task, built = system(held_out=4000)
-    figures = judged(task, built).figures
+    figures = judged(task, built, temperature=temperature).figures
     for name in ("oracle_nll", "entropy", "kl_generator_process", "kl_process_generator"):
         estimate = figures[name]
         assert 0 < estimate.half_width < 0.1
         assert abs(estimate.value - figures[f"exact_{name}"].value) < 2.5 / 1.96 * estimate.half_width
     assert figures["nll_process"].value == pytest.approx(figures["exact_entropy_process"].value, abs=0.05)
     nats = figures["bits_per_symbol"].value * math.log(2) * task.config.length
-    assert nats == pytest.approx(figures["nll"].value, rel=1e-5)
+    assert (nats == pytest.approx(figures["nll"].value, rel=1e-5)) == (temperature == 1)
+    assert figures["duplicates"].value == pytest.approx(1 - 81 / 4000, abs=1e-3)  # nearly all are met
 
 
 def test_exact_figures_are_the_definitions() -> None:
@@ -157,7 +175,6 @@ def test_options_of_an_evaluation(tmp_path: Any) -> None:
     assert first.record["sequences"] == 32
     assert judged(task, built, likelihood_only=True).figures.keys().isdisjoint({"oracle_nll", "entropy"})
     cold = judged(task, built, temperature=0.5, keep=tmp_path)
-    assert "kl_generator_process" not in cold.figures
     assert cold.figures["entropy"].value < first.figures["entropy"].value
     assert np.loadtxt(tmp_path / "samples.txt").shape == (50, 4)
     assert judged(task, built, limit=5).record["sequences"] == 5

@@ -16,6 +16,7 @@ from seqgen.errors import SeqgenError
 from seqgen.files.outputs import write_text
 from seqgen.generation.autoregressive import language_model
 from seqgen.generation.contract import Generator
+from seqgen.metrics.diversity import duplicates
 from seqgen.noise import Key
 from seqgen.spec import Facts
 from seqgen.tasks.contract import Evaluation, Sampling, Split, System, Task, TaskExample
@@ -141,27 +142,34 @@ class Grammar(Task):
         """Figures of a generator in nats a sequence: estimates with intervals, and exact values where all sequences can
         be gone through.
 
-        They are ``nll`` of given sequences, ``oracle_nll`` of its samples under the process, its ``entropy``, and as
-        means of log-ratios ``KL(p ‖ p_data)`` over its samples and ``KL(p_data ‖ p)`` over given sequences.
+        They are ``nll`` of given sequences, ``oracle_nll`` of its samples under the process, its ``entropy``, as means
+        of log-ratios ``KL(p ‖ p_data)`` over its samples and ``KL(p_data ‖ p)`` over given sequences, and the share of
+        ``duplicates`` among as many samples as there are given sequences, beside that among these. All are of the
+        generator at the temperature that is asked for.
+
+        Raises:
+            SeqgenError: at another temperature than 1, for a generator whose likelihood is known at 1 alone.
         """
-        likely, known = scored(generator, given), self.process.log_prob(given)
+        likely, known = scored(generator, given, options.temperature), self.process.log_prob(given)
         figures = {"nll": _mean(-likely), "nll_process": _mean(-known), "kl_process_generator": _mean(known - likely)}
         if not options.likelihood_only:
             made = self._drawn(generator, self.config.samples, options)
-            likely, known = scored(generator, made), self.process.log_prob(made)
+            likely, known = scored(generator, made, options.temperature), self.process.log_prob(made)
             figures |= {"oracle_nll": _mean(-known), "entropy": _mean(-likely)}
-            if options.temperature == 1:
-                figures["kl_generator_process"] = _mean(likely - known)
+            figures["kl_generator_process"] = _mean(likely - known)
+            count = min(len(made), len(given))
+            figures["duplicates"] = Figure(duplicates(made[:count]))
+            figures["duplicates_process"] = Figure(duplicates(given[:count]))
             if options.keep is not None:
                 write_text(options.keep / "samples.txt", written(made))
-        return figures | self._exact(generator)
+        return figures | self._exact(generator, options.temperature)
 
-    def _exact(self, generator: Generator) -> dict[str, Figure]:
+    def _exact(self, generator: Generator, temperature: float = 1.0) -> dict[str, Figure]:
         """Divergences and entropies by enumeration; nothing where there are too many sequences."""
         if self.config.symbols**self.config.length > _ENUMERABLE:
             return {}
         every = every_sequence(self.config.symbols, self.config.length)
-        log_p, log_data = scored(generator, every), self.process.log_prob(every)
+        log_p, log_data = scored(generator, every, temperature), self.process.log_prob(every)
         p, data = np.exp(log_p), np.exp(log_data)
         values = {
             "exact_kl_generator_process": p @ (log_p - log_data),

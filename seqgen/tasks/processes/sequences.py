@@ -9,6 +9,7 @@ import torch
 
 from seqgen import noise
 from seqgen.generation.contract import Density
+from seqgen.generation.tempered import tempered_log_prob
 from seqgen.noise import Key
 from seqgen.tasks.processes.batch import Batch
 from seqgen.tasks.processes.hidden_markov import Reals, Symbols
@@ -56,11 +57,12 @@ def drawn(density: Density, count: int, length: int, *, seed: int, temperature: 
 
 
 @torch.no_grad()
-def scored(density: Density, x: Symbols) -> Reals:
-    """``ln p(x)`` of whole sequences ``[N, T]`` under a density in nats, ``[N]``."""
+def scored(density: Density, x: Symbols, temperature: float = 1.0) -> Reals:
+    """``ln p(x)`` of whole sequences ``[N, T]`` under a density in nats, at a temperature, ``[N]``."""
     device = next(density.parameters()).device
     blocks = torch.from_numpy(x).to(device).split(_BLOCK)
-    found: Reals = torch.cat([density.log_prob(block).double().sum(dim=1) for block in blocks]).cpu().numpy()
+    each = [tempered_log_prob(density, block, temperature).double().sum(dim=1) for block in blocks]
+    found: Reals = torch.cat(each).cpu().numpy()
     return found
 
 
