@@ -26,6 +26,7 @@ trackers).
   seqgen eval voice/ --data data/test --runtime onnx      # the same by another one
   seqgen eval voice/ --data data/test --judges wer mos    # a recogniser's word errors, an estimate of opinions
   seqgen eval exp/fsdd --likelihood-only                  # nothing is sampled
+  seqgen eval exp/plays --samples 1000 --oracle exp/other # a language model's samples: what another says, what repeats
 
 The table goes to standard output, and as eval.json into the experiment (or where --report says).
 """
@@ -57,6 +58,9 @@ def add_parsers(commands: Any) -> None:
     command.add_argument(
         "--judges", nargs="+", choices=list(JUDGES), default=[], help="who else listens (extras `judges` and `pesq`)"
     )
+    command.add_argument("--samples", type=int, default=0, metavar="N", help="of a language model: draw and judge N")
+    command.add_argument("--length", type=int, default=0, help="symbols of a sample (default: as in training)")
+    command.add_argument("--oracle", type=Path, metavar="EXP", help="another language model, which scores the samples")
     command.add_argument("--report", type=Path, metavar="FILE", help="where the JSON object goes")
     command.add_argument("--json", action="store_true", help="print one object instead of the table")
     command.set_defaults(run=run_eval)
@@ -81,6 +85,9 @@ def run_eval(given: argparse.Namespace) -> int:
         keep=given.keep,
         judges=tuple(given.judges),
         beam=given.beam,
+        samples=given.samples,
+        length=given.length,
+        oracle=given.oracle,
     )
     task.require_heeded(options)
     target = given.report or (None if is_bundle(given.path) else given.path / "eval.json")
@@ -98,10 +105,11 @@ def _require_sensible(given: argparse.Namespace) -> None:
     """Refuse now what would otherwise fail, or mean nothing, after minutes of sampling."""
     from seqgen.errors import SeqgenError
 
-    if not 0 <= given.temperature <= 2 or min(given.examples, given.beam) < 0:
+    counts = {name: getattr(given, name) for name in ("examples", "beam", "samples", "length")}
+    if not 0 <= given.temperature <= 2 or min(counts.values()) < 0:
         raise SeqgenError(
-            f"--temperature {given.temperature:g}, --examples {given.examples}, --beam {given.beam}",
-            remedy="give a temperature from 0 to 2, and numbers of examples and of a beam that are not negative",
+            ", ".join(f"--{name} {value:g}" for name, value in {"temperature": given.temperature, **counts}.items()),
+            remedy="give a temperature from 0 to 2, and numbers that are not negative",
         )
     if given.keep is not None:
         given.keep.mkdir(parents=True, exist_ok=True)

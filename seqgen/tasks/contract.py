@@ -57,6 +57,8 @@ class Evaluation:
         temperature, seed: of what is sampled. likelihood_only: nothing is sampled.
         keep: directory for what was sampled. judges: names of those who judge it (:mod:`seqgen.metrics.judges`).
         beam: sequences that decoding follows side by side (0: as the run says).
+        samples, length: sequences to draw and to judge (0: as the run says), and their elements (0: as it is trained).
+        oracle: experiment of another model, which says how likely they are.
     """
 
     data: Path | None = None
@@ -67,6 +69,9 @@ class Evaluation:
     keep: Path | None = None
     judges: tuple[str, ...] = ()
     beam: int = 0
+    samples: int = 0
+    length: int = 0
+    oracle: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,11 @@ from seqgen.errors import SeqgenError
 from seqgen.noise import Key
 from seqgen.objectives.likelihood import Likelihood
 from seqgen.tasks.contract import Evaluation, Sampling, System
+from seqgen.tasks.drawn import scored
 from seqgen.tasks.processes.finite import Finite
 from seqgen.tasks.processes.finite_targets import Addition, Gaussians, Potts
 from seqgen.tasks.processes.hidden_markov import every_sequence
-from seqgen.tasks.processes.sequences import DrawnSequences, scored
+from seqgen.tasks.processes.sequences import DrawnSequences
 from seqgen.tasks.run import RunConfig
 
 

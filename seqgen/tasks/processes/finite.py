@@ -20,9 +20,10 @@ from seqgen.generation.contract import Density
 from seqgen.noise import Key
 from seqgen.spec import Facts
 from seqgen.tasks.contract import Evaluation, Sampling, Split, System, Task, TaskExample
+from seqgen.tasks.drawn import drawn, scored
 from seqgen.tasks.processes.finite_targets import Reals, Symbols, Target
 from seqgen.tasks.processes.hidden_markov import every_sequence
-from seqgen.tasks.processes.sequences import DrawnSequences, drawn, scored, written
+from seqgen.tasks.processes.sequences import DrawnSequences, written
 from seqgen.tasks.table import Figure, Gathered, Table, ratio
 
 _EVALUATION = 1 << 62  # streams of an evaluation lie beyond those of any step

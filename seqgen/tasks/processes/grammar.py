@@ -20,8 +20,9 @@ from seqgen.metrics.diversity import duplicates
 from seqgen.noise import Key
 from seqgen.spec import Facts
 from seqgen.tasks.contract import Evaluation, Sampling, Split, System, Task, TaskExample
+from seqgen.tasks.drawn import drawn, scored
 from seqgen.tasks.processes.hidden_markov import HiddenMarkov, Reals, Symbols, every_sequence
-from seqgen.tasks.processes.sequences import DrawnSequences, drawn, scored, written
+from seqgen.tasks.processes.sequences import DrawnSequences, written
 from seqgen.tasks.table import Figure, Gathered, Table, ratio
 from seqgen.train.report import Report
 

@@ -11,7 +11,7 @@ import torch
 from seqgen import config as configs
 from seqgen.noise import Key
 from seqgen.objectives.contract import Measure
-from seqgen.tasks.contract import System
+from seqgen.tasks.contract import Evaluation, System
 from seqgen.tasks.run import RunConfig
 from seqgen.tasks.table import Gathered, Table
 from seqgen.tasks.text.batches import Stretches
@@ -55,12 +55,17 @@ def encoded(split: Split, tokenizer: Tokenizer) -> directory.Encoded:
 
 @torch.no_grad()
 def evaluate(
-    run: RunConfig, system: System, tokenizer: Tokenizer, split: Split, stretches: Stretches | None, limit: int
+    run: RunConfig,
+    system: System,
+    tokenizer: Tokenizer,
+    split: Split,
+    stretches: Stretches | None,
+    options: Evaluation,
 ) -> Table:
-    """The table of a run on a split: of the likelihood over whole documents, and of what else its method measures over
-    ``stretches``; of both the first ``limit`` alone, where that is not 0."""
-    found, counted = Gathered(), _Counted()
-    model = model_of(system)
+    """The table of a run on a split: of the likelihood over whole documents, at a temperature, and of what else its
+    method measures over ``stretches``; of both the first ``limit`` alone, where that is not 0."""
+    found, counted, limit = Gathered(), _Counted(), options.limit
+    model = model_of(system, options.temperature)
     if model is not None:
         for one in score(model, tokenizer, first(split, limit)):
             counted.add(one)

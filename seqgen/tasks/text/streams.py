@@ -12,6 +12,7 @@ import torch
 
 from seqgen.errors import SeqgenError
 from seqgen.generation.contract import Density
+from seqgen.generation.tempered import tempered_log_prob
 from seqgen.runtime.symbols import SymbolRuntime
 from seqgen.tasks.contract import System
 from seqgen.text import scoring, utf8
@@ -59,14 +60,15 @@ class Model(ABC):
 
 
 class Trained(Model):
-    """A density in torch."""
+    """A density in torch, at a temperature."""
 
-    def __init__(self, density: Density) -> None:
-        self.density, self.length = density, density.length
+    def __init__(self, density: Density, temperature: float = 1.0) -> None:
+        self.density, self.length, self.temperature = density, density.length, temperature
 
     @torch.no_grad()
     def bits(self, x: Symbols) -> Floats:
-        log_prob = self.density.log_prob(torch.from_numpy(x).to(device_of(self.density)))
+        x_there = torch.from_numpy(x).to(device_of(self.density))
+        log_prob = tempered_log_prob(self.density, x_there, self.temperature)
         found: Floats = (-log_prob.double() / math.log(2)).cpu().numpy()
         return found
 
@@ -88,12 +90,20 @@ class Exported(Model):
         return np.concatenate(made, axis=1)
 
 
-def model_of(system: System) -> Model | None:
-    """The language model of a system, trained or exported; ``None`` where it has none."""
+def model_of(system: System, temperature: float = 1.0) -> Model | None:
+    """The language model of a system, trained or exported; ``None`` where it has none.
+
+    Raises:
+        SeqgenError: for an exported one at another temperature than 1.
+    """
     if isinstance(system.runtime, SymbolRuntime):
+        if temperature != 1:
+            raise SeqgenError(
+                f"a bundle has no likelihood at temperature {temperature:g}", remedy="name the experiment instead"
+            )
         return Exported(system.runtime)
     generator = system.networks.get("generator")
-    return Trained(generator) if isinstance(generator, Density) else None
+    return Trained(generator, temperature) if isinstance(generator, Density) else None
 
 
 def score(model: Model, tokenizer: Tokenizer, documents: Iterable[Document]) -> Iterator[Scored]:

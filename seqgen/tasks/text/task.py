@@ -21,9 +21,10 @@ from seqgen.runtime import open_symbols
 from seqgen.runtime.symbols import SymbolRuntime
 from seqgen.spec import Facts
 from seqgen.tasks.contract import Evaluation, Exporting, Sampling, Split, System, Task, TaskExample
+from seqgen.tasks.experiment import Experiment
 from seqgen.tasks.networks import require_vocab_size, shortened
-from seqgen.tasks.table import Table
-from seqgen.tasks.text import bundles, evaluation, sampling
+from seqgen.tasks.table import Figure, Table
+from seqgen.tasks.text import bundles, evaluation, samples, sampling
 from seqgen.tasks.text.batches import Stretches
 from seqgen.text import directory
 from seqgen.text.directory import TextData
@@ -61,7 +62,7 @@ class Text(Task):
 
     Config = TextConfig
     config: TextConfig
-    evaluation_options = frozenset({"data", "limit"})
+    evaluation_options = frozenset({"data", "limit", "temperature", "seed", "samples", "length", "oracle"})
     bundle_kind = "language-model"
     sampling_options = frozenset({"out", "prompt", "length", "temperature", "seed", "runtime"})
 
@@ -167,7 +168,30 @@ class Text(Task):
             stretches = self.source("test", system.networks)
         elif system.objective is not None:
             stretches = self._stretches(evaluation.encoded(split, self.tokenizer), system.networks)
-        return evaluation.evaluate(self.run, system, self.tokenizer, split, stretches, options.limit)
+        table = evaluation.evaluate(self.run, system, self.tokenizer, split, stretches, options)
+        return replace(table, figures={**table.figures, **self._judged(system, split, options)})
+
+    def _judged(self, system: System, split: directory.Split, options: Evaluation) -> dict[str, Figure]:
+        """Figures of samples, where any are to be drawn."""
+        if not options.samples or options.likelihood_only:
+            if options.oracle is not None or options.length:
+                raise SeqgenError("samples are to be judged, but none drawn", remedy="give --samples, the number")
+            return {}
+        length = options.length or self.config.segment
+        given = samples.stretches(evaluation.encoded(split, self.tokenizer), length, options.samples)
+        drawn = samples.Drawing(options.samples, length, options.seed, options.temperature)
+        return samples.judged(_generator(system), self._oracle(options.oracle), given, drawn, self.facts.unit)
+
+    def _oracle(self, place: Path | None) -> Density | None:
+        """Language model of another experiment, over the same symbols."""
+        if place is None:
+            return None
+        other = Experiment.open(place)
+        network, _ = other.network("generator")
+        self.adopt(network, other.facts, f"--oracle {place}")
+        if not isinstance(network, Density):
+            raise SeqgenError(f"--oracle {place} has no likelihood", remedy="name the run of a language model")
+        return network
 
     def digest(self, name: str) -> str:
         """Of the symbols that are learnt from and validated on, and of what made them."""
