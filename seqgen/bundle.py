@@ -6,7 +6,8 @@
     initial.safetensors  the state of one fresh stream
     step.onnx            elements (and features) in, distributions out (teacher forcing, likelihood)
     loop.onnx            uniforms (and features) in, audio or symbols out: the whole sampling loop in one call
-    encoder.onnx         a translator's source in, the columns that its targets are conditioned on out
+    encoder.onnx         a translator's source in, the columns that its targets are conditioned on out; of a feature
+                         extractor audio in, feature vectors out
     tokenizer.json       what makes symbols of text; a translator's source has source_tokenizer.json
     program.json         the same network as a list of ops, for the native engine
     engine.safetensors  its tensors, rounded: in a bundle for that engine only, instead of weights, state and graphs

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
 from seqgen.errors import SeqgenError
-from seqgen.registry import RUNTIMES, SYMBOL_RUNTIMES, Registry
+from seqgen.registry import ENCODER_RUNTIMES, RUNTIMES, SYMBOL_RUNTIMES, Registry
 from seqgen.spec import FeatureSpec, StateLeaf, StreamSpec
 
 FORMAT = 1
@@ -224,10 +224,67 @@ class TranslatorManifest(SymbolManifest):
             raise SeqgenError(f"its unfolding is {self.unfolding}", remedy=_EXPORT)
 
 
+@dataclass(frozen=True, kw_only=True)
+class EncoderManifest(Manifest):
+    """Manifest of a feature extractor: audio in, feature vectors out.
+
+    Its ``spec`` has one channel in, ``down`` samples for each vector, and the channels of its outputs; the first
+    ``latency`` vectors of a stream see zeros from before its start.
+
+    Attributes:
+        sample_rate: Hz. latent_dim: channels of the vectors that the outputs are made of, before any recurrence; 0
+            where they are not given.
+    """
+
+    does = "audio in, feature vectors out"
+    runtimes = ENCODER_RUNTIMES
+    sample_rate: int
+    latent_dim: int = 0
+
+    @property
+    def hop(self) -> int:
+        """Samples of a vector."""
+        return self.spec.down
+
+    @property
+    def layers(self) -> dict[str, int]:
+        """Channels of each layer that can be asked for, the outputs first."""
+        return {"context": self.spec.out_dim, **({"latent": self.latent_dim} if self.latent_dim else {})}
+
+    def require_layer(self, layer: str) -> int:
+        """Channels of a layer.
+
+        Raises:
+            SeqgenError: for one that there is not.
+        """
+        if layer not in self.layers:
+            raise SeqgenError(f"no layer '{layer}' in {self.name}", remedy=f"choose {' or '.join(self.layers)}")
+        return self.layers[layer]
+
+    def described(self) -> dict[str, Any]:
+        return {
+            "sample rate": f"{self.sample_rate} Hz",
+            "hop": f"{self.hop} samples ({1000 * self.hop / self.sample_rate:g} ms)",
+            "channels": ", ".join(f"{name} {width}" for name, width in self.layers.items()),
+        }
+
+    def metadata(self) -> dict[str, str]:
+        return {"sample_rate": str(self.sample_rate), "hop": str(self.hop)}
+
+    def require_sense(self) -> None:
+        spec = self.spec
+        counts = (self.sample_rate, spec.down, spec.out_dim)
+        plain = (spec.in_dim, spec.cond_dim, spec.up, spec.vocab_size) == (1, 0, 1, 0)
+        others = (self.latent_dim, spec.latency)
+        if not (all(1 <= count <= MOST for count in counts) and all(0 <= one <= MOST for one in others) and plain):
+            raise SeqgenError(_UNFIT, remedy=_EXPORT)
+
+
 KINDS: Mapping[str, type[Manifest]] = {
     "vocoder": VocoderManifest,
     "language-model": LanguageModelManifest,
     "translator": TranslatorManifest,
+    "encoder": EncoderManifest,
 }
 """Kinds of bundles, by the names that manifests have."""
 

@@ -283,3 +283,12 @@ SYMBOL_RUNTIMES = Registry(
         "torch": "seqgen.tasks.text.runtime:TorchSymbols",
     },
 )
+# Of bundles that make feature vectors of audio.
+ENCODER_RUNTIMES = Registry(
+    "encoder runtime",
+    "encoder_runtimes",
+    {
+        "onnx": "seqgen.runtime.onnx_encoder:OnnxEncoder",
+        "torch": "seqgen.tasks.speech.runtime:TorchEncoder",
+    },
+)

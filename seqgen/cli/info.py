@@ -76,6 +76,7 @@ def _installation() -> dict[str, Any]:
         registry.CORPORA,
         registry.RUNTIMES,
         registry.SYMBOL_RUNTIMES,
+        registry.ENCODER_RUNTIMES,
     )
     return {
         "python": platform.python_version(),

@@ -24,14 +24,14 @@ A voice in five lines:
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     from seqgen import completion  # imported here, where Ctrl-C is already looked after
-    from seqgen.cli import bench, compress, data, evaluate, export, info, likelihood, sample, train, translate
+    from seqgen.cli import bench, compress, data, evaluate, export, features, info, likelihood, sample, train, translate
 
     top = argparse.ArgumentParser(
         prog="seqgen", description=_HELP, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     top.add_argument("--version", action=entry.Version)
     commands = top.add_subparsers(metavar="COMMAND", required=True)
-    for module in (data, train, evaluate, likelihood, sample, translate, compress, export, bench, info):
+    for module in (data, train, evaluate, likelihood, sample, translate, compress, export, features, bench, info):
         module.add_parsers(commands)
     completion.add_parser(commands, "seqgen", parser)
     return top

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from seqgen.bundle import Bundle
-from seqgen.manifest import SymbolManifest, VocoderManifest
+from seqgen.manifest import EncoderManifest, SymbolManifest, VocoderManifest
 from seqgen.runtime import native, native_library
 from seqgen.runtime.contract import BundleRuntime, Runtime
+from seqgen.runtime.encoder import EncoderRuntime
 from seqgen.runtime.symbols import SymbolRuntime
 
-GRAPH = "loop.onnx"
+GRAPHS = frozenset({"loop.onnx", "encoder.onnx"})
+"""Graphs, one of which a bundle has that onnxruntime runs, whatever its kind."""
 
 
 def runnable(bundle: Bundle) -> list[str]:
@@ -19,7 +21,7 @@ def runnable(bundle: Bundle) -> list[str]:
     A bundle for the native engine only names it all the same: opening it then says what is missing.
     """
     files = {entry.name for entry in bundle.manifest.files}
-    others = ["onnx", "torch"] if GRAPH in files else []
+    others = ["onnx", "torch"] if GRAPHS & files else []
     programmed = native.PROGRAM in files and (native_library.built() or not others)
     return ["native", *others] if programmed else others or ["onnx"]
 
@@ -49,6 +51,17 @@ def open_symbols(bundle: Bundle, name: str = "", *, threads: int = 1, **options:
     """
     bundle.require(SymbolManifest)
     runtime: SymbolRuntime = _opened(bundle, name, threads, options)
+    return runtime
+
+
+def open_encoder(bundle: Bundle, name: str = "", *, threads: int = 1, **options: Any) -> EncoderRuntime:
+    """The same for the ``bundle`` of a feature extractor.
+
+    Raises:
+        SeqgenError: as :func:`open_runtime`.
+    """
+    bundle.require(EncoderManifest)
+    runtime: EncoderRuntime = _opened(bundle, name, threads, options)
     return runtime
 
 

@@ -10,6 +10,7 @@ from seqgen.bundle import Bundle
 from seqgen.errors import SeqgenError
 from seqgen.runtime import open_any, runnable
 from seqgen.runtime.contract import BundleRuntime
+from seqgen.runtime.encoder_replay import replay_encoder
 from seqgen.runtime.symbol_replay import replay_symbols
 from seqgen.runtime.verdict import Verdict
 from seqgen.runtime.vocoder_replay import replay_vocoder
@@ -18,6 +19,7 @@ _REPLAYS: Mapping[str, Callable[[Any], Verdict]] = {
     "vocoder": replay_vocoder,
     "language-model": replay_symbols,
     "translator": replay_symbols,
+    "encoder": replay_encoder,
 }
 
 

@@ -30,8 +30,13 @@ def _symbols(bundle: Bundle) -> Facts:
     )
 
 
+def _encoder(bundle: Bundle) -> Facts:
+    return Facts()
+
+
 _FACTS: Mapping[str, Callable[[Bundle], Facts]] = {
     "vocoder": _vocoder,
     "language-model": _symbols,
     "translator": _symbols,
+    "encoder": _encoder,
 }

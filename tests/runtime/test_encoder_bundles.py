@@ -1,0 +1,175 @@
+"""Bundles of feature extractors: every runtime makes what torch makes, in any blocks; damage is refused."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from safetensors.numpy import load_file, save_file
+
+from seqgen import config
+from seqgen.bundle import Bundle
+from seqgen.cli.main import main
+from seqgen.config import Component
+from seqgen.errors import SeqgenError
+from seqgen.export import encoder
+from seqgen.manifest import EncoderManifest
+from seqgen.models.context_encoder import ContextEncoder
+from seqgen.runtime import open_encoder, open_symbols, runnable
+from seqgen.runtime.encoder import EncoderRuntime
+from seqgen.runtime.replay import check, replay, require_golden
+from seqgen.spec import Facts
+from seqgen.tasks import networks
+from tests.runtime.encoder_bundles import ENCODERS, RATE, export, network_of, run_of
+from tests.runtime.test_bundle import resign
+
+NOISE = np.random.Generator(np.random.Philox(5))
+
+
+@pytest.fixture(scope="module", params=sorted(ENCODERS))
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return export(tmp_path_factory.mktemp("encoders") / request.param, request.param)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return export(tmp_path_factory.mktemp("encoders") / "plain")
+
+
+def audio(rows: int, frames: int, runtime: EncoderRuntime) -> np.ndarray:
+    return NOISE.uniform(-1, 1, (rows, frames * runtime.manifest.hop)).astype(np.float32)
+
+
+def test_a_bundle_explains_itself(made: Bundle) -> None:
+    manifest = made.require(EncoderManifest)
+    options = ENCODERS[made.directory.name]
+    assert (manifest.kind, manifest.sample_rate) == ("encoder", RATE)
+    assert manifest.hop == np.prod(options["strides"])
+    assert manifest.layers == {"context": options["hidden"], "latent": options["channels"]}
+    assert runnable(made)[-2:] == ["onnx", "torch"]
+    graph = onnx.load(str(made.path("encoder.onnx")), load_external_data=False).graph
+    assert [value.name for value in graph.output[:2]] == ["context", "latent"]
+    large = [tensor.name for tensor in graph.initializer if tensor.data_location == onnx.TensorProto.EXTERNAL]
+    assert len(large) >= len(made.tensors("weights.safetensors")) - 2, "weights are stored once"
+
+
+def test_every_runtime_reproduces_the_golden_vectors(made: Bundle) -> None:
+    assert [verdict.ok for verdict in check(made.directory)] == [True] * len(runnable(made))
+
+
+def test_runtimes_agree_on_other_audio_in_any_blocks(made: Bundle) -> None:
+    reference = open_encoder(made, "torch")
+    x = audio(3, 23, reference)
+    hop = reference.manifest.hop
+    for layer, width in reference.manifest.layers.items():
+        expected, _ = reference.step(x, reference.init(3), layer)
+        assert expected.shape == (3, 23, width)
+        for name in runnable(made):
+            runtime = open_encoder(made, name)
+            state, parts = runtime.init(3), []
+            for start, stop in ((0, 2), (2, 2), (2, 3), (3, 23)):
+                before = [leaf.copy() for leaf in state]
+                part, after = runtime.step(x[:, start * hop : stop * hop], state, layer)
+                assert all(np.array_equal(*pair) for pair in zip(before, state, strict=True)), "a state was changed"
+                state = after
+                parts.append(part)
+            np.testing.assert_allclose(np.concatenate(parts, axis=1), expected, atol=2e-5, err_msg=f"{name} {layer}")
+
+
+def test_streams_are_cut_anywhere(plain: Bundle) -> None:
+    runtime = open_encoder(plain)
+    x = audio(1, 250, runtime)
+    cut = np.split(np.concatenate([x[0], x[0, :7]]), [1, 8, 900, 901, 2100])
+    whole, _ = runtime.step(x, runtime.init(1))
+    streamed = np.concatenate(list(runtime.stream(cut)))
+    np.testing.assert_allclose(streamed, whole[0], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [((1, 15), "audio has shape"), ((30,), "audio has shape"), ((2, 30), "2 row.s. of audio for a state of 1")],
+)
+def test_audio_that_does_not_fit_is_refused(plain: Bundle, shape: tuple[int, ...], message: str) -> None:
+    for name in runnable(plain):
+        runtime = open_encoder(plain, name)
+        with pytest.raises(SeqgenError, match=message):
+            runtime.step(np.zeros(shape, np.float32), runtime.init(1))
+
+
+def test_what_is_no_number_and_no_layer_is_refused(plain: Bundle) -> None:
+    runtime = open_encoder(plain)
+    with pytest.raises(SeqgenError, match="NaN"):
+        runtime.step(np.full((1, 10), np.nan, np.float32), runtime.init(1))
+    with pytest.raises(SeqgenError, match="no layer 'phones'"):
+        runtime.step(np.zeros((1, 10), np.float32), runtime.init(1), "phones")
+
+
+def test_a_bundle_of_another_kind_is_refused(plain: Bundle) -> None:
+    with pytest.raises(SeqgenError, match="a bundle of the kind 'encoder'"):
+        open_symbols(plain)
+
+
+def test_damaged_weights_are_seen(plain: Bundle, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(plain.directory, tmp_path / "copy"))
+    file = copy / "weights.safetensors"
+    tensors = load_file(file)
+    tensors["context.recurrent"][0, 0] += 1
+    save_file(tensors, file)
+    with pytest.raises(SeqgenError, match="sha256"):
+        Bundle.open(copy)
+    resign(copy, lambda plain: None)
+    opened = Bundle.open(copy)
+    with pytest.raises(SeqgenError, match="does not reproduce the golden vectors"):
+        require_golden(open_encoder(opened, "onnx"))
+    assert not replay(open_encoder(opened, "torch")).ok
+
+
+def test_a_manifest_that_contradicts_itself_is_refused(plain: Bundle) -> None:
+    manifest = plain.require(EncoderManifest)
+    for wrong in (
+        replace(manifest, sample_rate=0),
+        replace(manifest, latent_dim=-1),
+        replace(manifest, spec=replace(manifest.spec, in_dim=2)),
+        replace(manifest, spec=replace(manifest.spec, up=2)),
+    ):
+        with pytest.raises(SeqgenError, match="do not fit"):
+            wrong.require_sense()
+
+
+def test_what_is_no_encoder_of_audio_is_refused(tmp_path: Path) -> None:
+    other = networks.network(
+        Component("recurrent", {"vocab_size": 3, "outputs": 3, "hidden": 4, "embedding": 2}), Facts(), source="test"
+    )
+    about = encoder.Described("tiny", "CC0", config.dump(run_of(ENCODERS["plain"])), RATE)
+    with pytest.raises(SeqgenError, match="Recurrent is no encoder of audio"):
+        encoder.write(other, about, tmp_path / "out")
+
+
+def test_latents_are_what_contexts_are_made_of() -> None:
+    net = network_of(ENCODERS["plain"])
+    assert isinstance(net, ContextEncoder)
+    made, _ = encoder.every_layer(net, torch.randn(1, 50), net.init_state(1))
+    again, _ = net.context.step(made["latent"], net.context.init_state(1))
+    torch.testing.assert_close(again, made["context"])
+
+
+def test_info_and_check_know_the_kind(plain: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", str(plain.directory)]) == 0
+    said = capsys.readouterr().out
+    assert "encoder" in said
+    assert "10 samples (1.25 ms)" in said
+    assert "context 7, latent 20" in said
+    assert main(["check", str(plain.directory)]) == 0
+    assert capsys.readouterr().out.count("reproduces the golden vectors") == len(runnable(plain))
+
+
+def test_the_graph_is_taken_out(plain: Bundle, tmp_path: Path) -> None:
+    out = tmp_path / "one.onnx"
+    assert main(["onnx", str(plain.directory), "--out", str(out), "--graph", "encoder"]) == 0
+    told = {entry.key: entry.value for entry in onnx.load(str(out)).metadata_props}
+    assert (told["seqgen.kind"], told["seqgen.sample_rate"], told["seqgen.hop"]) == ("encoder", str(RATE), "10")
