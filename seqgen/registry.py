@@ -119,6 +119,7 @@ MODELS = Registry(
         "concatenated-critic": "seqgen.models.concatenated_critic:ConcatenatedCritic",
         "waveform-encoder": "seqgen.models.waveform_encoder:WaveformEncoder",
         "sentence-encoder": "seqgen.models.sentence_encoder:SentenceEncoder",
+        "recurrent-discriminator": "seqgen.models.recurrent_discriminator:RecurrentDiscriminator",
         "resonance": "seqgen.models.resonance:Resonance",
     },
 )
@@ -170,6 +171,8 @@ OBJECTIVES = Registry(
         "classification": "seqgen.objectives.classification:Classification",
         "information": "seqgen.objectives.information:Information",
         "actual": "seqgen.objectives.actual:Actual",
+        "professor-forcing": "seqgen.objectives.professor_forcing:ProfessorForcing",
+        "scheduled-sampling": "seqgen.objectives.scheduled_sampling:ScheduledSampling",
     },
 )
 ESTIMATORS = Registry(

@@ -23,6 +23,7 @@ from seqgen.spec import Facts
 from seqgen.stream.combinators import Delay
 from seqgen.stream.conditioning import Conditioning, Frames
 from seqgen.stream.contract import Streamable
+from seqgen.stream.observed import Observed
 
 
 class AutoRegressive(FeedbackGenerator, Successive):
@@ -143,23 +144,53 @@ class AutoRegressive(FeedbackGenerator, Successive):
         """
         return torch.cat([params for _, params in self._forced(x, cond)], dim=1)
 
-    def _forced(self, x: Tensor, cond: Frames | None) -> Iterator[tuple[Tensor, Tensor]]:
-        """Elements ``[B, n]`` and the parameters of their distributions, ``[B, n, num_params]``, block by block.
+    def observed(self, x: Tensor, cond: Frames | None = None) -> tuple[Tensor, list[Tensor]]:
+        """:meth:`distributions`, and the body's inner activations ``[B, T, C]`` that led to them, layer by layer.
+
+        Raises:
+            SeqgenError: for a body that shows nothing of its inside, and as :meth:`log_prob`.
+        """
+        seen = Observed(self.body)
+        return seen.parted(torch.cat([made for _, made in self._forced(x, cond, seen)], dim=1))
+
+    def fill(self, x: Tensor, given: Tensor, u: Tensor, cond: Frames | None = None) -> Tensor:
+        """Sequences that are ``x`` where elements are given, and drawn elsewhere, each from all that stands before it.
+
+        Shapes: ``x [B, T]`` (or ``[B, T, 1]``), ``given`` bool ``[B, T]``, uniforms ``[B, T, num_uniforms]`` → ``[B,
+        T]``; frames as for :meth:`log_prob`, those of before the start included.
+
+        Raises:
+            SeqgenError: where the features are too short for ``x``.
+        """
+        state, vectors = self.init_state(len(x)), self.body.spec.conditions(0, x.shape[1])[1]
+        values = x if x.dim() == 2 else x[..., 0]
+        made, _, _ = draw(
+            self.body, self.distribution, u, state.previous, state.body, self.condition(cond, vectors),
+            temperature=1.0, given=(values, given),
+        )  # fmt: skip
+        return made
+
+    def _forced(
+        self, x: Tensor, cond: Frames | None, body: Streamable[Any] | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Elements ``[B, n]`` and what the body (or another in its place) says of each, ``[B, n, num_params]``, block
+        by block.
 
         With gradients the whole is one block; without them nothing of a block is needed later, so memory does not
         grow with T.
         """
-        spec, length = self.body.spec, x.shape[1]
+        body = self.body if body is None else body
+        spec, length = body.spec, x.shape[1]
         size = max(length, 1) if torch.is_grad_enabled() else self._block_size()
         bounds = [(start, min(start + size, length)) for start in range(0, max(length, 1), size)]
         blocks = [last - first for first, last in (spec.conditions(*bound) for bound in bounds)]
-        state, delay = self.body.init_state(x.shape[0]), self.delay.init_state(x.shape[0])
+        state, delay = body.init_state(x.shape[0]), self.delay.init_state(x.shape[0])
         if x.dim() == 3 and not spec.in_dim:
             delay = one_hot(delay, spec.vocab_size, x.dtype)
         for (start, stop), vectors in zip(bounds, self.conditioning(cond, blocks), strict=True):
             piece = x[:, start:stop]
             before, delay = self.delay.step(piece, delay)
-            params, state = self.body.step(before, state, vectors)  # [B, n, num_params]
+            params, state = body.step(before, state, vectors)  # [B, n, num_params]
             yield piece[..., 0] if piece.dim() == 3 and spec.in_dim else piece, params
 
     def _block_size(self) -> int:
@@ -211,11 +242,13 @@ def draw(
     cond: Conditioning | None,
     *,
     temperature: Tensor | float,
+    given: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor, Any]:
     """The sampling loop: each element is drawn from what the body says of the one before, then fed to it.
 
     Shapes: ``u [B, T, num_uniforms]``, the element before ``[B]``, the body's state and conditioning vectors → elements
-    ``[B, T]``, their distributions ``[B, T, num_params]``, and the body's state.
+    ``[B, T]``, their distributions ``[B, T, num_params]``, and the body's state. ``given`` are elements ``[B, T]`` and
+    where they take the place of those drawn, bool ``[B, T]``.
     """
     drawn, told = [], []
     for t in range(u.shape[1]):
@@ -223,6 +256,9 @@ def draw(
         x = previous[:, None] if body.spec.in_dim == 0 else previous[:, None, None]
         params, state = body.step(x, state, None if cond is None else cond[:, first:last])
         previous = distribution.sample(params[:, 0], u[:, t], temperature)
+        if given is not None:
+            values, where = given
+            previous = torch.where(where[:, t], values[:, t], previous)
         drawn.append(previous)
         told.append(params)
     if not drawn:

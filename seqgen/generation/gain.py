@@ -66,12 +66,21 @@ class GainNormalized(Streamable[S]):
         return self.body.init_state(batch, memory)
 
     def step(self, x: Tensor, state: S, cond: Conditioning | None = None) -> tuple[Tensor, S]:
+        y, after, _ = self.observe(x, state, cond)
+        return y, after
+
+    @property
+    def observed_dims(self) -> tuple[int, ...]:
+        """Those of the body."""
+        return self.body.observed_dims
+
+    def observe(self, x: Tensor, state: S, cond: Conditioning | None = None) -> tuple[Tensor, S, list[Tensor]]:
         if cond is None:
             raise SeqgenError("gain-normalized: got no conditioning", remedy=f"give cond [B, T, {self.spec.cond_dim}]")
         inner, channel = cond.split([self.spec.cond_dim - 1, 1], dim=-1)
         gain = log_gain(channel)  # [B, T, 1]
-        params, state = self.body.step(x * torch.exp(-gain), state, inner)  # [B, T, num_params]
-        return self.distribution.scaled(params, gain), state
+        params, state, inside = self.body.observe(x * torch.exp(-gain), state, inner)  # [B, T, num_params]
+        return self.distribution.scaled(params, gain), state, inside
 
 
 class GainFlow(AffineStream[tuple[()]]):

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from seqgen.errors import SeqgenError
 from seqgen.models.encoder import Encoder, inside
+from seqgen.nets.bidirectional import both_ways
 from seqgen.nets.gru import GRU
 from seqgen.nets.layers import SymbolTable
 
@@ -61,18 +61,8 @@ class RecurrentEncoder(Encoder):
         self.homeward = nn.ModuleList(GRU(width, config.hidden) for width in widths)
 
     def columns(self, symbols: Tensor, lengths: Tensor) -> Tensor:
-        place = torch.arange(symbols.shape[1], device=symbols.device)[None]
         real = inside(lengths, symbols.shape[1])  # [B, S]
-        # Each row turned round within its own length, so that its end is read first and padding last.
-        turned = torch.where(real, lengths[:, None] - 1 - place, place)  # [B, S]
         h = self.embedding(symbols)  # [B, S, embedding]
         for onward, homeward in zip(self.onward, self.homeward, strict=True):
-            first = onward(h)  # [B, S, hidden]
-            second = _at(homeward(_at(h, turned)), turned)  # [B, S, hidden]
-            h = torch.cat([first, second], dim=2) * real[..., None]
+            h = both_ways(onward, homeward, h, real)  # [B, S, 2·hidden]
         return h
-
-
-def _at(values: Tensor, place: Tensor) -> Tensor:
-    """Values at other places of their row: ``[B, S, C], [B, S] → [B, S, C]``."""
-    return values.gather(1, place[..., None].expand(-1, -1, values.shape[2]))

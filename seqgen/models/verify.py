@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from seqgen.models.critic import Critic
+from seqgen.models.discriminator import SequenceDiscriminator
 from seqgen.models.encoder import Encoder
 from seqgen.stream import verify as streams
 from seqgen.stream.contract import Streamable
@@ -25,7 +26,11 @@ def verify(model: nn.Module) -> None:
     if isinstance(model, Encoder):
         check_columns(model)
         return
-    assert isinstance(model, Critic), f"{type(model).__name__} is neither a Streamable, an Encoder nor a Critic"
+    if isinstance(model, SequenceDiscriminator):
+        check_logits(model)
+        return
+    known = "neither a Streamable, an Encoder, a SequenceDiscriminator nor a Critic"
+    assert isinstance(model, Critic), f"{type(model).__name__} is {known}"
     check_scores(model)
 
 
@@ -47,6 +52,27 @@ def check_columns(encoder: Encoder) -> None:
         padded = torch.where(torch.arange(12)[None] < lengths[:, None], symbols, other)
         assert torch.equal(encoder(padded, lengths), columns), "columns depend on what the padding holds"
         assert not torch.allclose(encoder(other, lengths), columns), "columns do not depend on the symbols"
+
+
+def check_logits(discriminator: SequenceDiscriminator) -> None:
+    """Law of sequences: a row's logit is the one that it has alone, whatever its padding; and all of it matters."""
+    generator, dtype = torch.Generator().manual_seed(0), next(discriminator.parameters()).dtype
+    x = torch.randn(3, 12, discriminator.in_dim, generator=generator, dtype=dtype)
+    lengths = torch.tensor([12, 1, 7])
+    with torch.no_grad():
+        logits = discriminator(x, lengths)
+        assert logits.shape == (3,), f"3 rows have logits {list(logits.shape)}, expected [3]"
+        for row, length in enumerate(lengths.tolist()):
+            alone = discriminator(x[row : row + 1, :length], lengths[row : row + 1])
+            near = torch.allclose(alone, logits[row : row + 1], rtol=_TOLERANCE, atol=_TOLERANCE)
+            assert near, f"row {row} has another logit where it is alone, without padding"
+            for place in range(length):
+                other = x.clone()
+                other[row, place] += 1
+                moved = discriminator(other, lengths)[row] != logits[row]
+                assert moved, f"element {place} of row {row} does not matter"
+        padded = torch.where(torch.arange(12)[None, :, None] < lengths[:, None, None], x, x + 1)
+        assert torch.equal(discriminator(padded, lengths), logits), "logits depend on what the padding holds"
 
 
 def check_scores(critic: Critic) -> None:

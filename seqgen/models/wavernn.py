@@ -156,6 +156,24 @@ class WaveRNN(Streamable[WaveRNNState], quantization.FakeQuantizable):
         return WaveRNNState(half, half, gates, gates, phase[:, None] + SILENCE, phase)
 
     def step(self, x: Tensor, state: WaveRNNState, cond: Conditioning | None = None) -> tuple[Tensor, WaveRNNState]:
+        return self._run(x, state, cond, None)
+
+    @property
+    def observed_dims(self) -> tuple[int, ...]:
+        """Channels of the half of the state that a byte is told from."""
+        return (self.half,)
+
+    def observe(
+        self, x: Tensor, state: WaveRNNState, cond: Conditioning | None = None
+    ) -> tuple[Tensor, WaveRNNState, list[Tensor]]:
+        inside = [self.zeros(x.shape[0], 0, self.half)]
+        y, after = self._run(x, state, cond, inside)
+        return y, after, [torch.cat(inside, dim=1)]
+
+    def _run(
+        self, x: Tensor, state: WaveRNNState, cond: Conditioning | None, inside: list[Tensor] | None
+    ) -> tuple[Tensor, WaveRNNState]:
+        """A step; to ``inside``, where there is such a list, the halves ``[B, n, H/2]`` are added as they are made."""
         if self.spec.cond_dim and cond is None:
             raise SeqgenError("wavernn: got no conditioning", remedy=f"give cond [B, samples, {self.spec.cond_dim}]")
         phase = self._phase(state)
@@ -164,7 +182,8 @@ class WaveRNN(Streamable[WaveRNNState], quantization.FakeQuantizable):
             whole = (x.shape[1] - start) // 2
             if phase == 0 and whole >= LONG:
                 block = x[:, start : start + 2 * whole]
-                logits, state = self._samples(block, state, None if cond is None else cond[:, used : used + whole])
+                block_cond = None if cond is None else cond[:, used : used + whole]
+                logits, state, halves = self._samples(block, state, block_cond)
                 start, used = start + 2 * whole, used + whole
             else:
                 byte = x if x.shape[1] == 1 else x[:, start : start + 1]
@@ -174,8 +193,10 @@ class WaveRNN(Streamable[WaveRNNState], quantization.FakeQuantizable):
                 else:
                     logits, state = self._fine(byte, state)
                 start, phase = start + 1, 1 - phase
-                logits = logits[:, None]
+                logits, halves = logits[:, None], [state.top if phase else state.bottom]
             parts.append(logits)
+            if inside is not None:
+                inside.append(torch.stack(halves, dim=2).flatten(1, 2) if len(halves) > 1 else halves[0][:, None])
         return (parts[1] if len(parts) == 2 else torch.cat(parts, dim=1)), state
 
     def _phase(self, state: WaveRNNState) -> int:
@@ -213,8 +234,11 @@ class WaveRNN(Streamable[WaveRNNState], quantization.FakeQuantizable):
         rest = torch.zeros_like(state.inputs)
         return logits, WaveRNNState(state.top, bottom, rest, rest, x, state.phase - 1)
 
-    def _samples(self, x: Tensor, state: WaveRNNState, cond: Tensor | None) -> tuple[Tensor, WaveRNNState]:
-        """Whole samples at once: all bytes are known, so the recurrence is one masked GRU call."""
+    def _samples(
+        self, x: Tensor, state: WaveRNNState, cond: Tensor | None
+    ) -> tuple[Tensor, WaveRNNState, list[Tensor]]:
+        """Whole samples at once, and both halves of the state, ``[B, N, H/2]`` each: all bytes are known, so the
+        recurrence is one masked GRU call."""
         fine_before, coarse = x[:, 0::2], x[:, 1::2]
         coarse_before = torch.cat([state.coarse, coarse[:, :-1]], dim=1)
         known = scale(torch.stack([coarse_before, fine_before, coarse], dim=-1), self.input)
@@ -225,7 +249,8 @@ class WaveRNN(Streamable[WaveRNNState], quantization.FakeQuantizable):
         heads = [self._head(y_coarse, self.o1, self.o2), self._head(y_fine, self.o3, self.o4)]
         logits = torch.stack(heads, dim=2).flatten(1, 2)
         rest = torch.zeros_like(state.inputs)
-        return logits, WaveRNNState(y_coarse[:, -1], y_fine[:, -1], rest, rest, coarse[:, -1:], state.phase)
+        after = WaveRNNState(y_coarse[:, -1], y_fine[:, -1], rest, rest, coarse[:, -1:], state.phase)
+        return logits, after, [y_coarse, y_fine]
 
     def _head(self, y: Tensor, inner: nn.Linear, outer: nn.Linear) -> Tensor:
         return quantization.head(y, inner, outer) if self.fake_quantized else outer(torch.relu(inner(y)))

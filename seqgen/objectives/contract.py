@@ -204,6 +204,11 @@ class Objective(nn.Module, ABC):
     def loss(self, batch: Any, player: str, rng: Key, shared: Any) -> Loss:
         """The loss of ``player`` on ``batch`` (layout ``[B, T, C]``), the same in training and evaluation."""
 
+    def frozen(self, player: str) -> bool:
+        """Whether the next update of ``player`` moves nothing: its loss is taken, noted and told to
+        :meth:`after_update` all the same. Depends on buffers alone, which are equal in all processes; by default no."""
+        return False
+
     def after_update(self, player: str, aux: Mapping[str, Tensor], moved: Mapping[str, Tensor]) -> None:
         """Change buffers after an update of ``player``: moving averages, codebooks, target networks.
 

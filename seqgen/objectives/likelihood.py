@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+from torch import Tensor
+
 from seqgen.generation.contract import Density
 from seqgen.noise import Key
 from seqgen.objectives.contract import Loss, Measure, Objective, Requirement, scored
@@ -35,13 +37,21 @@ class Likelihood(Objective):
         real = scored(batch, log_prob, length=self.generator.length)
         weight = real.sum()
         total = -(log_prob * real).sum() / weight.clamp_min(1)
-        nats = total.detach() * self.generator.symbols_per_sample
-        unit = self.facts.unit
-        return Loss(total, {f"nats_per_{unit}": nats, f"bits_per_{unit}": nats / math.log(2)}, weight)
+        return Loss(total, per_unit(self.generator, total.detach(), self.facts.unit), weight)
 
     def measure(self, batch: Any, rng: Key, index: int) -> dict[str, Measure]:
-        log_prob = self.generator.log_prob(batch.x, batch.cond)  # [B, T]
-        real = scored(batch, log_prob, length=self.generator.length)
-        bits = -(log_prob * real).sum(dim=1) / math.log(2)
-        samples = real.sum(dim=1).long() // self.generator.symbols_per_sample
-        return {f"bits_per_{self.facts.unit}": Measure(bits, samples)}
+        return bits(self.generator, batch, self.facts.unit)
+
+
+def per_unit(density: Density, nats: Tensor, unit: str) -> dict[str, Tensor]:
+    """Terms of a negative log-likelihood in nats an element: nats and bits of what the task counts by."""
+    nats = nats * density.symbols_per_sample
+    return {f"nats_per_{unit}": nats, f"bits_per_{unit}": nats / math.log(2)}
+
+
+def bits(density: Density, batch: Any, unit: str) -> dict[str, Measure]:
+    """Bits of what the task counts by, row by row."""
+    log_prob = density.log_prob(batch.x, batch.cond)  # [B, T]
+    real = scored(batch, log_prob, length=density.length)
+    samples = real.sum(dim=1).long() // density.symbols_per_sample
+    return {f"bits_per_{unit}": Measure(-(log_prob * real).sum(dim=1) / math.log(2), samples)}

@@ -97,6 +97,8 @@ class Players:
         precision meets gradients of the usual size; DDP divides the sum by the number of processes. What is left to
         do is a factor ``r · processes / Σ w_p``, which is 1 for one part.
         """
+        if self.objective.frozen(player):
+            return self._look(player, parts)
         losses: list[Loss] = []
         self._optimisers[player].zero_grad(set_to_none=True)
         typical = torch.ones((), device=self.fabric.device, dtype=torch.float64)
@@ -111,6 +113,14 @@ class Players:
         self._weigh(player, losses, typical)
         self._direct(player, losses)
         return Update(losses, self._move(player, losses, step))
+
+    @torch.no_grad()
+    def _look(self, player: str, parts: Sequence[Part]) -> Update:
+        """An update that moves nothing, the optimiser's moments included."""
+        losses = [_detached(self.ask(part, player)) for part in parts]
+        moved = {name: torch.zeros_like(place) for name, place in self._positions(player).items()}
+        self.objective.after_update(player, self._summed(losses), moved)
+        return Update(losses, torch.zeros((), device=self.fabric.device))
 
     def _weigh(self, player: str, losses: Sequence[Loss], typical: Tensor) -> None:
         """Make the gradient the mean over all elements of the global batch."""

@@ -21,6 +21,7 @@ from seqgen.generation.autoregressive import AutoRegressive, language_model
 from seqgen.generation.contract import DensityExample, GeneratorState
 from seqgen.generation.factorised import Factorised
 from seqgen.models.critic import Critic
+from seqgen.models.discriminator import SequenceDiscriminator
 from seqgen.models.encoder import Encoder
 from seqgen.nets.layers import CausalConv1d
 from seqgen.noise import Key
@@ -78,6 +79,22 @@ class Transposed(Critic):
 
     def scores(self, x: Tensor, y: Tensor) -> Tensor:
         return x.sum(dim=1)[:, None] * y.sum(dim=1)
+
+
+class Endless(SequenceDiscriminator):
+    """A discriminator that judges padding too."""
+
+    def __init__(self) -> None:
+        super().__init__(in_dim=2)
+        self.layer = nn.Linear(2, 1)
+
+    @classmethod
+    def examples(cls) -> Iterable[Endless]:
+        return [cls()]
+
+    def logits(self, x: Tensor, lengths: Tensor) -> Tensor:
+        made: Tensor = self.layer(x.mean(dim=1))
+        return made[:, 0]
 
 
 class Swollen(AffineAutoregressive):
