@@ -34,7 +34,7 @@ class Observed(Streamable[S]):
         super().__init__()
         if not body.observed_dims:
             raise SeqgenError(f"{type(body).__name__} shows no inner activations", remedy="observe another body")
-        self.body = body
+        self.body, self._like = body, body.zeros(0)
         self.spec = replace(body.spec, out_dim=body.spec.out_dim + sum(body.observed_dims))
 
     def init_state(self, batch: int, memory: Any = None) -> S:

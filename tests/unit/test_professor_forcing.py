@@ -322,7 +322,8 @@ def test_the_losses_of_a_discriminator_that_knows_nothing() -> None:
     with torch.no_grad():
         objective.discriminator.head[-1].weight.zero_()
         objective.discriminator.head[-1].bias.zero_()
-    judged, generated = (objective(part(objective, batch), player) for player in objective.players)
+    with torch.no_grad():
+        judged, generated = (objective(part(objective, batch), player) for player in objective.players)
     assert float(judged.total) == pytest.approx(2 * LN2, rel=1e-14)
     assert float(judged.terms["accuracy"]) == 0.5
     assert float(generated.terms["c_f"]) == pytest.approx(LN2, rel=1e-14)
