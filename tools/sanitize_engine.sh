@@ -28,9 +28,15 @@ c++ -std=c++17 -O1 -g -fsanitize=thread -pthread -I "$engine/include" tests/engi
 # The sanitizer wants its memory at fixed places, which some kernels' randomised addresses take.
 fixed=(); if setarch -R true 2>/dev/null; then fixed=(setarch -R); fi
 for precision in float32 int8; do
-  "$python" -m tests.engine.programs "$folder/$precision" "$precision"
-  for isa in "" generic; do
-    SEQGEN_ISA="$isa" TSAN_OPTIONS=halt_on_error=1 "${fixed[@]}" "$folder/threads" "$folder/$precision" 4
+  "$python" -m tests.engine.programs "$folder/voice-$precision" "$precision"
+  "$python" -m tests.engine.lanes "$folder/lanes-$precision" "$precision"
+  for kind in recurrent rectified multiplicative padded; do
+    "$python" -m tests.engine.symbols "$folder/$kind-$precision" "$kind" "$precision"
+  done
+  for kind in voice lanes recurrent rectified multiplicative padded; do
+    for isa in "" generic; do
+      SEQGEN_ISA="$isa" TSAN_OPTIONS=halt_on_error=1 "${fixed[@]}" "$folder/threads" "$folder/$kind-$precision" 4
+    done
   done
 done
 if (($(nproc) > 1)); then  # the same with helper threads, which a small bundle would not have

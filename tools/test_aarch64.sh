@@ -36,6 +36,11 @@ for precision in ("float32", "bf16", "int8"):
     for kind in ("one layer", "rectified", "multiplicative"):
         model = replace(symbols.KINDS[kind], classes=256)
         symbols.write(model, work / f"{kind.replace(' ', '-')}-{precision}", precision=precision)
+    for kind, source in symbols.SOURCES.items():
+        decoder = replace(symbols.DECODER, classes=256)
+        source = replace(source, blocks=replace(source.blocks, classes=256))
+        document, weights = symbols.with_source(decoder, source)
+        programs.write(work / f"{kind.replace(' ', '-')}-{precision}", document | {"precision": precision}, weights)
     test_wavenet.make(work / f"wavenet-{precision}", test_wavenet.MODELS["ragged"], precision=precision)
     shape = programs.Shape(hidden=160, channels=7, hop=20, latency=33, density=0.12, block=(4, 4))
     program = programs.program(shape) | {"precision": precision}
@@ -61,7 +66,7 @@ for voice in {,strips-,wavenet-,lanes-,mixture-,gaussian-}{float32,bf16,int8}; d
     echo "aarch64 $isa, $voice: the same bits"
   done
 done
-for model in {one-layer-,rectified-,multiplicative-}{float32,bf16,int8}; do
+for model in {one-layer-,rectified-,multiplicative-,padded-,stretched-,one-tap-}{float32,bf16,int8}; do
   SEQGEN_ISA=generic "$work/here/complete" "$work/$model" 300 5 <README.md >"$work/expected"
   for isa in generic neon; do
     SEQGEN_ISA=$isa qemu-aarch64 -L /usr/aarch64-linux-gnu "$work/arm/complete" "$work/$model" 300 5 <README.md >"$work/got"

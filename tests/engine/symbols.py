@@ -269,6 +269,12 @@ def draw(
     return made, after
 
 
+DECODER = Convolutional(translates=True, channels=8, dilations=(1, 2))
+SOURCES = {
+    "padded": Source(16, Convolutional(classes=40, dilations=(1, 2, 4, 8))),
+    "stretched": Source(16, Convolutional(classes=257, channels=7, kernel=5, dilations=(1, 3)), 0.8, 2.0, stretch=True),
+    "one tap": Source(16, Convolutional(classes=40, kernel=1, dilations=(1, 2)), factor=3.0),
+}
 KINDS: dict[str, Model] = {
     "recurrent": Recurrent(),
     "one layer": Recurrent(classes=20, embedding=16, hidden=32, layers=1),
@@ -278,5 +284,14 @@ KINDS: dict[str, Model] = {
     "one tap": Convolutional(kernel=1, rectified=False, dilations=(1, 3), translates=True),
 }
 
+
+def write_kind(name: str, where: Path, precision: str) -> Path:
+    """One of ``KINDS`` or, of a translator that reads one of ``SOURCES``, the whole."""
+    if name in KINDS:
+        return write(KINDS[name], where, precision=precision)
+    document, weights = with_source(DECODER, SOURCES[name])
+    return programs.write(where, document | {"precision": precision}, weights)
+
+
 if __name__ == "__main__":
-    write(KINDS[sys.argv[2]], Path(sys.argv[1]), precision=sys.argv[3])
+    write_kind(sys.argv[2], Path(sys.argv[1]), sys.argv[3])

@@ -21,7 +21,7 @@ from tests.engine import flows, lanes, programs, stacks, symbols
 from tests.engine.flows import Flows
 from tests.engine.programs import Shape
 from tests.engine.stacks import Stack
-from tests.engine.symbols import KINDS
+from tests.engine.symbols import DECODER, KINDS, SOURCES
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +101,26 @@ def test_the_example_goes_on_with_a_text(kind: str, complete: Path, tmp_path: Pa
     found = re.fullmatch(rb"complete: 100 bytes read, ([\d.]+) bits a byte; \w+ kernels\n", done.stderr)
     assert found is not None
     assert float(found[1]) == pytest.approx(nats.mean() / np.log(2), abs=1e-3)
+
+
+@pytest.mark.parametrize("length", [40, 90])
+def test_the_example_reads_the_source_of_a_translator(length: int, complete: Path, tmp_path: Path) -> None:
+    """More is drawn than the source has columns, and fewer."""
+    decoder, source = replace(DECODER, classes=256), replace(SOURCES["padded"], blocks=replace(DECODER, classes=256))
+    where = programs.write(tmp_path, *symbols.with_source(decoder, source))
+    given = np.random.default_rng(0).integers(0, 256, length).astype(np.uint8)
+    command = [complete, where, "100", "7"]
+    done = subprocess.run(command, input=given.tobytes(), check=True, timeout=60, capture_output=True)
+    engine = Engine(where)
+    columns = np.zeros((1, 200, source.channels), np.float32)
+    made = engine.columns(given[None].astype(np.int32), np.array([length]))[0]
+    columns[0, : len(made)] = made
+    assert (len(made) > 100) == (length == 90)
+    expected, unread = (
+        symbols.draw(engine, cond[:, :100], engine.uniforms(7, 0, 0, 100)[None])[0] for cond in (columns, 0 * columns)
+    )
+    assert np.array_equal(np.frombuffer(done.stdout, np.uint8), expected[0])
+    assert not np.array_equal(expected, unread)
 
 
 def test_the_example_refuses_a_voice(complete: Path, tmp_path: Path) -> None:

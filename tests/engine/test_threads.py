@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from seqgen.runtime.native_library import library_path
-from tests.engine import programs
+from tests.engine import programs, symbols
 from tests.engine.programs import Shape
 
 
@@ -28,11 +28,15 @@ def threads(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return program
 
 
-@pytest.mark.parametrize("precision", ["float32", "int8"])
-def test_threads_share_a_model_that_is_then_closed(precision: str, threads: Path, tmp_path: Path) -> None:
+def voice(where: Path, precision: str) -> Path:
     shape = Shape(hidden=34, hop=4, latency=6)
-    document = programs.program(shape) | {"precision": precision}
-    where = programs.write(tmp_path, document, programs.tensors(shape))
+    return programs.write(where, programs.program(shape) | {"precision": precision}, programs.tensors(shape))
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+@pytest.mark.parametrize("kind", ["voice", "recurrent", "rectified", "padded"])
+def test_threads_share_a_model_that_is_then_closed(kind: str, precision: str, threads: Path, tmp_path: Path) -> None:
+    where = voice(tmp_path, precision) if kind == "voice" else symbols.write_kind(kind, tmp_path, precision)
     done = subprocess.run([threads, where, "4"], capture_output=True, text=True, check=False, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "threads: as one\n"

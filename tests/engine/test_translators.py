@@ -15,16 +15,10 @@ from seqgen.runtime import native_library
 from seqgen.runtime.native import Engine, Format
 from tests.engine import programs, symbols
 from tests.engine.calls import TOLERANCE
-from tests.engine.symbols import KINDS, Convolutional, Document, Recurrent, Source, draw, inputs, score
+from tests.engine.symbols import DECODER, KINDS, SOURCES, Document, Recurrent, Source, draw, inputs, score
 from tests.engine.test_bad_input import refused
 
 FORMATS: tuple[Format, ...] = ("float32", "bf16", "int8")
-DECODER = Convolutional(translates=True, channels=8, dilations=(1, 2))
-SOURCES = {
-    "padded": Source(16, Convolutional(classes=40, dilations=(1, 2, 4, 8))),
-    "stretched": Source(16, Convolutional(classes=257, channels=7, kernel=5, dilations=(1, 3)), 0.8, 2.0, stretch=True),
-    "one tap": Source(16, Convolutional(classes=40, kernel=1, dilations=(1, 2)), factor=3.0),
-}
 
 
 @pytest.fixture(scope="module", params=SOURCES)

@@ -1,7 +1,9 @@
-// One model under many threads: each has a state of its own and must get the samples that one thread alone gets; then the
-// model is closed while they sample. Run under the thread sanitizer by `make sanitize`, without it by the tests.
+// One model under many threads: each has a state of its own and must get the samples or symbols that one thread alone
+// gets, a translator's after each thread has read a source; then the model is closed while they sample. Run under the
+// thread sanitizer by `make sanitize`, without it by the tests.
 //
 //     threads BUNDLE [THREADS]
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <cstdio>
@@ -15,7 +17,8 @@ namespace {
 
 constexpr std::int64_t kFrames = 3;
 constexpr int kRounds = 10;
-using Samples = std::vector<std::int16_t>;
+constexpr std::int64_t kSource = 7;
+using Samples = std::vector<std::int32_t>;
 
 void need(bool right, const char* what) {
     if (right) return;
@@ -42,10 +45,28 @@ seqgen_model_info described(seqgen_model model) {
     return info;
 }
 
-// Streams on the model until it has made `rounds` calls or the model is closed; returns the samples of all calls.
+// What conditions a call: of a translator the first columns of a source, which is read first.
+std::int32_t condition(seqgen_model model, const seqgen_model_info& info, std::vector<float>& features) {
+    features.assign(static_cast<std::size_t>(kFrames * info.channels), 0.25f);
+    if (info.source_classes == 0) return SEQGEN_OK;
+    const std::vector<std::int32_t> symbols(kSource, info.source_classes - 1);
+    std::int64_t count = 0;
+    std::size_t bytes = 0;
+    std::int32_t status = seqgen_source_sizes(model, kSource, &count, &bytes, nullptr, 0);
+    if (status != SEQGEN_OK) return status;
+    need(count >= kFrames, "a source has fewer columns than a call takes");
+    features.resize(static_cast<std::size_t>(count * info.channels));
+    std::vector<std::uint8_t> workspace(bytes);
+    const seqgen_source source{sizeof source, symbols.data(), kSource, features.data(), workspace.data(), bytes};
+    status = seqgen_encode(model, &source, nullptr, 0);
+    features.resize(static_cast<std::size_t>(kFrames * info.channels));
+    return status;
+}
+
+// Streams on the model until it has made `rounds` calls or the model is closed; returns what all calls made.
 Samples stream(seqgen_model model, const seqgen_model_info& info, std::uint64_t id, int rounds, std::atomic<int>& calls) {
     std::vector<std::uint8_t> state(info.state_bytes), workspace(info.workspace_bytes);
-    const std::vector<float> features(static_cast<std::size_t>(kFrames * info.channels), 0.25f);
+    std::vector<float> features;
     void* states[] = {state.data()};
     std::uint64_t position = 0;
     seqgen_call call{};
@@ -54,19 +75,24 @@ Samples stream(seqgen_model model, const seqgen_model_info& info, std::uint64_t 
     call.streams = 1;
     call.workspace = workspace.data();
     call.workspace_bytes = workspace.size();
-    call.features = features.data();
     call.frames = kFrames;
     call.stream_ids = &id;
     call.positions = &position;
     call.temperature = 1;
-    Samples made, part(static_cast<std::size_t>(kFrames * info.hop));
-    call.pcm = part.data();
-    std::int32_t status = seqgen_state_init(model, states[0], state.size(), nullptr, 0);
+    Samples made, drawn(static_cast<std::size_t>(kFrames * info.hop + info.lanes));
+    std::vector<std::int16_t> pcm(drawn.size());
+    const bool symbols = info.sample_rate == 0;
+    call.pcm = symbols ? nullptr : pcm.data();
+    call.drawn = symbols ? drawn.data() : nullptr;
+    std::int32_t status = condition(model, info, features);
+    call.features = features.data();
+    if (status == SEQGEN_OK) status = seqgen_state_init(model, states[0], state.size(), nullptr, 0);
     for (int round = 0; status == SEQGEN_OK && round < rounds; ++round) {
         status = seqgen_state_samples(model, states[0], state.size(), kFrames, &call.samples, nullptr, 0);
         if (status == SEQGEN_OK) status = seqgen_sample(model, &call, nullptr, 0);
         if (status != SEQGEN_OK) break;
-        made.insert(made.end(), part.begin(), part.begin() + call.samples);
+        if (!symbols) std::copy_n(pcm.begin(), call.samples, drawn.begin());
+        made.insert(made.end(), drawn.begin(), drawn.begin() + call.samples);
         position += static_cast<std::uint64_t>(call.samples * info.elements_per_sample);
         calls.fetch_add(1);
         std::this_thread::yield();  // on one core the others must get their turn whatever the scheduler is
@@ -103,7 +129,7 @@ void same_samples(Shared& shared, int threads) {
                 stream(own.model, own.info, static_cast<std::uint64_t>(i), kRounds, own.calls);
         },
         &shared);
-    need(shared.made == alone, "threads side by side do not get the samples that one alone gets");
+    need(shared.made == alone, "threads side by side do not get what one alone gets");
     need(threads < 2 || alone[0] != alone[1], "two streams are the same");
 }
 

@@ -10,7 +10,7 @@ import json
 import os
 import random
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,12 +23,13 @@ PATIENCE = 20.0
 
 @dataclass
 class Hostile:
-    """Client that means no good: where it goes, and its chance."""
+    """Client that means no good: where it goes, and its chance; voice and text model that it asks for."""
 
     host: str
     port: int
     rng: random.Random
     voice: str
+    model: str
     hold: float = 3.0
 
     @contextlib.asynccontextmanager
@@ -259,18 +260,18 @@ ATTACKS: tuple[Attack, ...] = (
 )  # fmt: skip
 
 
-async def besiege(one: Hostile, attackers: int, until: Callable[[], bool]) -> dict[str, int]:
+async def besiege(one: Hostile, attacks: Sequence[Attack], attackers: int, until: Callable[[], bool]) -> dict[str, int]:
     """So many attackers at once, attack after attack in random order; how often each attack was made.
 
     Every attack is made once at least, however soon it is over.
     """
-    made: dict[str, int] = {attack.__name__: 0 for attack in ATTACKS}
-    waiting = list(ATTACKS)
+    made: dict[str, int] = {attack.__name__: 0 for attack in attacks}
+    waiting = list(attacks)
     one.rng.shuffle(waiting)
 
     async def attacker() -> None:
         while waiting or not until():
-            attack = waiting.pop() if waiting else one.rng.choice(ATTACKS)
+            attack = waiting.pop() if waiting else one.rng.choice(attacks)
             with contextlib.suppress(OSError, asyncio.IncompleteReadError):
                 await attack(one)
             made[attack.__name__] += 1

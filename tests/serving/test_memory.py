@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import random
 import select
 import socket
@@ -18,9 +19,12 @@ from serving.http.protocol import RequestLimits
 from serving.scheduling.memory import STREAM_BYTES, MemoryBudget, OutOfMemoryBudget, available, default_budget
 from serving.sound.body import BodyPieces
 from serving.streams.sound import SoundRequest
+from serving.voices.store import FixedVoices
+from serving.voices.voice import LoadedVoice
 from tests.serving.fakes import audio_file, everything, fake_vocoder, tone
 from tests.serving.live import Live, wait_for
 from tests.serving.test_worker_pool import FRAMES, SILENCE, pool_test
+from tests.serving.text_fakes import fake_text
 
 BODY = audio_file(tone(0.3))
 
@@ -96,7 +100,8 @@ def test_a_lease_reserves_what_a_stream_takes_and_gives_it_back_with_the_slot():
 def served(budget, **options):
     vocoder = fake_vocoder(batch=16)
     limits = RequestLimits(body=64 << 20, sound=5.0, upload=20.0, stall=5.0, idle=5.0)
-    return vocoder, App(vocoder, threads=1, slots=64, request_memory=budget, limits=limits, **options)
+    store = FixedVoices(LoadedVoice(vocoder), LoadedVoice(fake_text()))
+    return vocoder, App(store, threads=1, slots=64, request_memory=budget, limits=limits, **options)
 
 
 def watched(pool, monkeypatch):
@@ -112,9 +117,20 @@ def watched(pool, monkeypatch):
     return most
 
 
-def head(length):
+def head(length, target="/v1/vocode?format=pcm"):
     framing = "Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}"
-    return f"POST /v1/vocode?format=pcm HTTP/1.1\r\nHost: 127.0.0.1\r\n{framing}\r\n\r\n".encode()
+    return f"POST {target} HTTP/1.1\r\nHost: 127.0.0.1\r\n{framing}\r\n\r\n".encode()
+
+
+def request(rng):
+    """Target and body of a request that is whole, cut, wrong or too large: of sound or of text."""
+    if rng.random() < 0.5:
+        wrong = [BODY[: rng.randrange(len(BODY))], rng.randbytes(3000), b"", bytes(2 << 20)]
+        return "/v1/vocode?format=pcm", rng.choice([BODY, *wrong])
+    asked = {"model": "lm", "prompt": rng.choice(["a", "a" * 60_000, ["a"] * 16, "a" * 300_000])}
+    asked |= {"max_tokens": rng.choice([0, 10, 4000]), "stream": rng.random() < 0.5, "logprobs": rng.choice([None, 5])}
+    whole = json.dumps(asked).encode()
+    return "/v1/completions", rng.choice([whole, whole, whole[: rng.randrange(len(whole))]])
 
 
 @pytest.mark.parametrize("declared", [True, False])
@@ -156,7 +172,7 @@ def test_a_body_that_no_budget_could_hold_is_too_large_at_once():
 
 
 def fail_at_random(count):
-    """Uploads that are cut, wrong, too many or whole, at random: the budget is as before."""
+    """Uploads and prompts that are cut, wrong, too many or whole, at random: the budget is as before."""
     rng = random.Random(count)
     vocoder, app = served(12 << 20)
     want = b"".join(everything(vocoder, SoundRequest(form="pcm"), BODY))
@@ -164,13 +180,13 @@ def fail_at_random(count):
 
         def client(seed):
             rng = random.Random(seed)
-            body = rng.choice([BODY, BODY[: rng.randrange(len(BODY))], rng.randbytes(3000), b"", bytes(2 << 20)])
+            target, body = request(rng)
             with server.connect() as sock:
                 if rng.random() < 0.3:
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
                 sock.settimeout(0.2)
                 with contextlib.suppress(OSError):
-                    sock.sendall((head(len(body)) + body)[: rng.choice([50, 200, 5000, None])])
+                    sock.sendall((head(len(body), target) + body)[: rng.choice([50, 200, 5000, None])])
                     if rng.random() < 0.5:
                         sock.recv(1000)
 

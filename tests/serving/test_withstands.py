@@ -20,20 +20,38 @@ from websockets.sync.client import connect
 from seqgen.audio.features import log_mel
 from serving.app import App
 from serving.http.protocol import RequestLimits
+from serving.streams.completion import TextRequest, completed
 from serving.streams.sound import SoundPipeline, SoundRequest
+from serving.streams.text import TextSettings
+from serving.voices.store import FixedVoices
+from serving.voices.voice import LoadedVoice
 from tests.serving.fakes import SPEC, audio_file, everything, fake_vocoder, features_file, tone
 from tests.serving.live import Live, wait_for
+from tests.serving.text_fakes import fake_text
 
 LIMITS = RequestLimits(body=200_000, sound=5.0, upload=5.0, stall=5.0, idle=5.0)
 PATHS = ("/", "/livez", "/readyz", "/metrics", "/openapi.json", "/v1/models", "/v1/models/x", "/v1/audio/voices",
          "/v1/audio/speech", "/v1/vocode", "/v1/stream", "/v1/vocode/", "//", "/%00", "/../etc/passwd",
-         "/v1/%76ocode")  # fmt: skip
+         "/v1/%76ocode", "/v1/completions", "/v1/completions", "/v1/completions")  # fmt: skip
+COMPLETION = {"model": "lm", "prompt": "abc", "max_tokens": 20, "seed": 1}
 
 
 def hostile_text(rng):
     return rng.choice(
         ["", "x", "..", "\0", "é", "%", "&", "=", "1e999", "nan", "-1", "9" * 300, "A" * 2000, "\u202e", "fake"]
     )
+
+
+def hostile_completion(rng):
+    """A body of ``POST /v1/completions`` whose fields may have any value."""
+    values = [None, True, 0, -1, 2, 1.5, 1e308, 10**30, 10**400, "", "a", "lm", "fake", "\ud800", "é\0" * 99, [], ["a"],
+              ["a", ""], [1, 2], ["a"] * 17, {}, {"include_usage": True}, {"x": {}}, "a" * 70_000]  # fmt: skip
+    keys = ["model", "prompt", "max_tokens", "temperature", "top_p", "n", "stream", "stream_options", "logprobs",
+            "echo", "stop", "seed", "user", "best_of", "suffix", "logit_bias", "x", "\udfff", ""]  # fmt: skip
+    body = COMPLETION | {"stream": rng.random() < 0.5}
+    for _ in range(rng.choice([0, 1, 1, 2, 4])):
+        body[rng.choice(keys)] = rng.choice(values)
+    return json.dumps(body).encode(rng.choice(["utf-8", "utf-8", "utf-8", "utf-16"]))
 
 
 def hostile_request(rng, bodies):
@@ -45,7 +63,7 @@ def hostile_request(rng, bodies):
         query = b"".join(b"%%%02x" % byte if byte < 33 or byte > 126 else bytes([byte]) for byte in query)
     method = rng.choice(["GET", "POST", "POST", "POST", "PUT", "HEAD", "OPTIONS", "DELETE", "\0", "G T"]).encode()
     path = rng.choice(PATHS).encode()
-    body = rng.choice(bodies)
+    body = hostile_completion(rng) if path == b"/v1/completions" and rng.random() < 0.8 else rng.choice(bodies)
     if body and rng.random() < 0.5:
         body = bytearray(body[: rng.randrange(len(body)) + 1])
         body[rng.randrange(len(body))] = rng.randrange(256)
@@ -82,13 +100,18 @@ def ask(server, request):
         return int(answer.split()[1]) if answer.startswith(b"HTTP/1.1 ") else None
 
 
+def voice_and_text():
+    """A store of a voice and a text model, both of no network."""
+    return FixedVoices(LoadedVoice(fake_vocoder(batch=16)), LoadedVoice(fake_text()))
+
+
 def fuzz_requests(count, folder):
     rng = random.Random(count)
     bodies = [b"", b"{}", b"junk", b'{"model": "fake", "input": "x", "voice": "fake"}']
     bodies += [audio_file(tone(0.1), form=form) for form in ("WAV", "FLAC", "OGG")]
     bodies.append(features_file(folder, log_mel(tone(0.1), SPEC)))
     seen = set()
-    with Live(App(fake_vocoder(batch=16), threads=1, limits=LIMITS)) as server:
+    with Live(App(voice_and_text(), threads=1, limits=LIMITS)) as server:
         for _ in range(count):
             request = hostile_request(rng, bodies)
             status = ask(server, request)
@@ -147,15 +170,20 @@ def test_ten_thousand_random_messages_leave_nothing_behind():
 
 
 def leave(count):
-    """Listeners who hang up at any moment, over HTTP and WebSocket; every slot comes back."""
-    rng, body = random.Random(0), audio_file(tone(0.5))
-    vocoder = fake_vocoder(batch=16)
-    vocoder.runtime.delay = 0.0002
-    with Live(App(vocoder, threads=2, slots=8)) as server:
+    """Listeners and readers who hang up at any moment, over HTTP and WebSocket; every slot comes back."""
+    rng, sound, text = random.Random(0), audio_file(tone(0.5)), json.dumps(COMPLETION | {"max_tokens": 4000})
+    streamed = json.dumps(COMPLETION | {"max_tokens": 4000, "stream": True})
+    bodies = {"/v1/vocode": [sound], "/v1/completions": [text.encode(), streamed.encode()]}
+    store = voice_and_text()
+    with Live(App(store, threads=2, slots=8)) as server:
+        runtimes = [store.load(name).model.runtime for name in store.names()]
+        for runtime in runtimes:
+            runtime.delay = 0.0002
         for _ in range(count):
-            cut = rng.choice([1, 30, 80, 500, None])
+            path = rng.choice(list(bodies))
+            body, cut = rng.choice(bodies[path]), rng.choice([1, 30, 80, 500, None])
             with server.connect() as sock:
-                head = f"POST /v1/vocode HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+                head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
                 sock.sendall((head + body)[:cut])
                 if rng.random() < 0.5:
                     time.sleep(rng.random() * 0.01)
@@ -163,8 +191,14 @@ def leave(count):
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # reset, no goodbye
         wait_for(lambda: server.app.pool.busy == 0)
         assert server.app.pool.admission.load == [0.0, 0.0]
-        vocoder.runtime.delay = 0.0
-        assert server.post("format=pcm", body)[2] == b"".join(everything(vocoder, SoundRequest(form="pcm"), body))
+        wait_for(lambda: server.app.pool.memory.held == 0)
+        for runtime in runtimes:
+            runtime.delay = 0.0
+        want = b"".join(everything(fake_vocoder(batch=16), SoundRequest(form="pcm"), sound))
+        assert server.post("format=pcm", sound)[2] == want
+        (choice,) = json.loads(server.request("POST", "/v1/completions", json.dumps(COMPLETION).encode())[2])["choices"]
+        request = TextRequest(TextSettings(COMPLETION["seed"]), COMPLETION["max_tokens"])
+        assert choice["text"] == "".join(line["text"] for line in completed(fake_text(), request, b"abc"))
 
 
 def test_those_who_leave_at_any_moment_keep_no_slot():
@@ -176,12 +210,12 @@ def test_ten_thousand_who_leave_at_any_moment_keep_no_slot():
     leave(10_000)
 
 
-def growth(app, body, requests):
+def growth(app, path, body, requests):
     """Bytes that the process takes more after so many requests than after a third of them."""
     with Live(app) as server:
         sizes = []
         for number in range(requests):
-            assert server.post("format=pcm", body)[0] == 200
+            assert server.request("POST", path, body)[0] == 200
             if number in (requests // 3, requests - 1):
                 gc.collect()
                 sizes.append(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
@@ -191,12 +225,20 @@ def growth(app, body, requests):
 @pytest.mark.soak
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="there is no /proc here")
 def test_memory_does_not_grow_and_a_leak_would_be_seen(monkeypatch):
-    body, requests = audio_file(tone(1.0)), 3000
-    assert growth(App(fake_vocoder(batch=16), threads=1), body, requests) < 4 << 20
+    path, body, requests = "/v1/vocode?format=pcm", audio_file(tone(1.0)), 3000
+    assert growth(App(fake_vocoder(batch=16), threads=1), path, body, requests) < 4 << 20
     kept = []
     inner = SoundPipeline.encode
     monkeypatch.setattr(SoundPipeline, "encode", lambda self, audio: kept.append(made := inner(self, audio)) or made)
-    assert growth(App(fake_vocoder(batch=16), threads=1), body, requests) > 16 << 20
+    assert growth(App(fake_vocoder(batch=16), threads=1), path, body, requests) > 16 << 20
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="there is no /proc here")
+@pytest.mark.parametrize("stream", [False, True])
+def test_texts_make_memory_grow_no_more_than_sound(stream):
+    asked = json.dumps(COMPLETION | {"prompt": "ab" * 500, "logprobs": 5, "stream": stream}).encode()
+    assert growth(App(fake_text(), threads=1), "/v1/completions", asked, 3000) < 4 << 20
 
 
 def read_slowly(readers, rounds, pause=0.0):
