@@ -118,6 +118,11 @@ class Encoded(NamedTuple):
     bounds: npt.NDArray[np.int64]
 
 
+def ending(tokenizer: Tokenizer) -> npt.NDArray[np.int64]:
+    """Symbols that stand behind those of a document: the one that ends a sequence, where the tokenizer has one."""
+    return np.array([] if tokenizer.stop is None else [tokenizer.stop], np.int64)
+
+
 @dataclass(frozen=True)
 class TextData:
     """Text data directory: a tokenizer, and train, valid and test below it."""

@@ -17,7 +17,7 @@ from seqgen.files.folders import replacing_folder
 from seqgen.files.outputs import replacing
 from seqgen.text import corpus
 from seqgen.text.corpus import Documents, Part
-from seqgen.text.directory import BOUNDS, DOCUMENTS, MARKER, SPLITS, SYMBOLS, TEXT, TOKENIZER, Split, marker
+from seqgen.text.directory import BOUNDS, DOCUMENTS, MARKER, SPLITS, SYMBOLS, TEXT, TOKENIZER, Split, ending, marker
 from seqgen.text.tokenizer import Tokenizer, written
 
 
@@ -163,6 +163,7 @@ def _encode(folder: Path, made: Tokenizer) -> dict[str, int]:
             for part in made.encode_blocks(_blocks(split.text, row.start, row.end)):
                 begun.add(part.symbols)
                 unknown += len(part.literals)
+            begun.add(ending(made))
             ends.add(np.array([begun.count], np.int64))
         begun.finish()
         ends.finish()

@@ -37,24 +37,33 @@ def documents(path: Path) -> list[bytes]:
 
 
 @pytest.mark.parametrize("kind", DOCUMENTS)
-@pytest.mark.parametrize("tokenizer", ["bytes", "characters", "sentencepiece", "phonemes"])
-def test_all_bytes_are_in_one_document_of_one_split(kind: Documents, tokenizer: str, tmp_path: Path) -> None:
-    """Of a folder, in the order of its files' names; and the symbols of every document are those of its own text."""
+@pytest.mark.parametrize(
+    ("tokenizer", "stop"),
+    [("bytes", False), ("bytes", True), ("characters", False), ("sentencepiece", False), ("phonemes", True)],
+)
+def test_all_bytes_are_in_one_document_of_one_split(
+    kind: Documents, tokenizer: str, stop: bool, tmp_path: Path
+) -> None:
+    """Of a folder, in the order of its files' names; and the symbols of every document are those of its own text, with
+    the one that ends a sequence behind them."""
     folder = tmp_path / "corpus"
     (folder / "b").mkdir(parents=True)
     (folder / ".hidden").write_bytes(b"not read")
     for number, part in enumerate(TEXT[start : start + 500] for start in range(0, len(TEXT), 500)):
         (folder / ("b" if number else "") / f"{number:02d} é\t.txt").write_text(part, encoding="utf-8")
-    prepare(folder, tmp_path / "data", Preparation(tokenizer, 350 * (tokenizer == "sentencepiece"), documents=kind,
-                                                   valid_share=0.2, test_share=0.2))  # fmt: skip
+    prepare(folder, tmp_path / "data", Preparation(tokenizer, 350 * (tokenizer == "sentencepiece"), stop,
+                                                   documents=kind, valid_share=0.2, test_share=0.2))  # fmt: skip
     data = TextData.open(tmp_path / "data")
+    ends = [data.tokenizer.stop] * stop
+    assert (data.tokenizer.stop is not None) == stop
     found = {name: documents(tmp_path / "data" / name) for name in SPLITS}
     assert b"".join(one for name in SPLITS for one in found[name]).decode() == TEXT
     for name in SPLITS:
         symbols, bounds = data.encoded(name)
         assert len(bounds) == len(found[name]) + 1
         for index, one in enumerate(found[name]):
-            assert np.array_equal(symbols[bounds[index] : bounds[index + 1]], data.tokenizer.encode(one).symbols)
+            expected = [*data.tokenizer.encode(one).symbols, *ends]
+            assert np.array_equal(symbols[bounds[index] : bounds[index + 1]], expected)
     every = [one.decode() for name in SPLITS for one in found[name]]  # no character is cut
     ids = [document.id for name in SPLITS for document in Split.open(tmp_path / "data" / name)]
     if kind == "whole":

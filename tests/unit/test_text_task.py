@@ -3,7 +3,6 @@ the command line."""
 
 from __future__ import annotations
 
-import io
 import math
 import os
 import subprocess
@@ -16,7 +15,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seqgen.distributions.categorical import Categorical
 from seqgen.errors import SeqgenError
 from seqgen.generation.autoregressive import AutoRegressive, language_model
 from seqgen.generation.contract import Density
@@ -24,10 +22,9 @@ from seqgen.noise import Key
 from seqgen.objectives.likelihood import Likelihood
 from seqgen.spec import Facts
 from seqgen.tasks import experiment
-from seqgen.tasks.contract import Evaluation, Sampling, System
+from seqgen.tasks.contract import Evaluation, System
 from seqgen.tasks.run import load
 from seqgen.tasks.text.batches import Stretches
-from seqgen.tasks.text.sampling import pieces, write
 from seqgen.tasks.text.streams import Trained, score
 from seqgen.tasks.text.task import Text
 from seqgen.text.bytes import Bytes
@@ -212,40 +209,9 @@ def test_a_density_of_a_length_scores_whole_sequences_and_the_rest_at_the_alphab
     assert [one.blocks.bits.sum() for one in found] == pytest.approx([4 + 16, 2, 8])
 
 
-def test_sequences_are_sampled_whole_and_take_no_prompt() -> None:
-    options = Sampling(length=8, seed=1)
-    text = "".join(pieces(Sequences(), Bytes(), options))
-    assert text == "".join(pieces(Sequences(), Bytes(), options))
-    assert [text[0], text[3], text[6]] == ["\0"] * 3
-    with pytest.raises(SeqgenError, match="leave --prompt out"):
-        list(pieces(Sequences(), Bytes(), Sampling(prompt="a")))
-
-
 def test_rows_of_another_length_than_a_density_takes_are_refused(task: Text) -> None:
     with pytest.raises(SeqgenError, match=r"takes sequences of 3 symbols, rows have 8 .*set task.segment to 3"):
         task.require_fit({"generator": Sequences()})
-
-
-class Passed(io.StringIO):
-    """Standard output that counts how often it is flushed."""
-
-    flushed = 0
-
-    def flush(self) -> None:
-        self.flushed += 1
-
-
-def test_a_sample_is_passed_on_as_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.manual_seed(0)
-    model = AutoRegressive(language_model(256).body, Categorical(Categorical.Config(256)), None, start=0,
-                           symbols_per_sample=1)  # fmt: skip
-    made = list(pieces(model, Bytes(), Sampling(prompt="é", length=50, seed=2)))
-    assert len(made) == 51, "each symbol is passed on by itself"
-    monkeypatch.setattr(sys, "stdout", passed := Passed())
-    write(model, Bytes(), Sampling(prompt="é", length=50, seed=2))
-    assert passed.getvalue() == "é" + "".join(made) + "\n"
-    assert passed.flushed >= 51, "what is made is seen at once"
-    assert "".join(made) == "".join(pieces(model, Bytes(), Sampling(prompt="é", length=50, seed=2)))
 
 
 @pytest.mark.parametrize(

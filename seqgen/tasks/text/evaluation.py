@@ -49,7 +49,8 @@ class _Counted:
 
 def encoded(split: Split, tokenizer: Tokenizer) -> directory.Encoded:
     """Symbols of a split's documents by any tokenizer, in memory."""
-    rows = [tokenizer.encode(document.data).symbols for document in split]
+    end = directory.ending(tokenizer)
+    rows = [np.concatenate([tokenizer.encode(document.data).symbols, end]) for document in split]
     return directory.Encoded(np.concatenate(rows), np.cumsum([0, *map(len, rows)]))
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,23 +23,33 @@ Model = Density | SymbolRuntime
 _UNIFORMS = 256  # elements whose uniforms are drawn at once
 
 
+class Piece(NamedTuple):
+    """Piece of a text: whole characters, and the number of symbols that were drawn for it."""
+
+    text: str
+    symbols: int
+
+
 def write(model: Model, tokenizer: Tokenizer, options: Sampling) -> int:
     """Write the prompt and what follows it, as it is made; the number of symbols that were made."""
     made = pieces(model, tokenizer, options)
     first = next(made)  # what is refused is refused before anything is written
+    count = first.symbols
     with passing_on(options.out) as show:
         show(options.prompt)
-        show(first)
+        show(first.text)
         for piece in made:
-            show(piece)
+            show(piece.text)
+            count += piece.symbols
         if options.out is None:
             show("\n")
-    return options.elements
+    return count
 
 
 @torch.no_grad()
-def pieces(model: Model, tokenizer: Tokenizer, options: Sampling) -> Iterator[str]:
-    """Continuation of the prompt, in pieces of whole characters: a function of the seed.
+def pieces(model: Model, tokenizer: Tokenizer, options: Sampling) -> Iterator[Piece]:
+    """Continuation of the prompt, in pieces of whole characters: a function of the seed. It ends with the symbol that
+    ends a sequence, where the tokenizer has one and it is drawn, else after as many symbols as were asked for.
 
     Raises:
         SeqgenError: for a prompt, where the model does not go on from what is given.
@@ -54,8 +66,12 @@ def pieces(model: Model, tokenizer: Tokenizer, options: Sampling) -> Iterator[st
             raise SeqgenError("this density does not go on from a prompt", remedy="leave --prompt out")
         drawn = _sequences(model, options)
     for symbols in drawn:
-        yield decoder.feed(symbols)
-    yield decoder.finish()
+        ends = np.flatnonzero(symbols == (-1 if tokenizer.stop is None else tokenizer.stop))
+        own = symbols[: ends[0] + 1] if len(ends) else symbols
+        yield Piece(decoder.feed(own), len(own))
+        if len(ends):
+            break
+    yield Piece(decoder.finish(), 0)
 
 
 def _prompt(tokenizer: Tokenizer, options: Sampling) -> Symbols:

@@ -223,7 +223,8 @@ class Text(Task):
     def previews(self, system: System, report: Report, step: int) -> None:
         if isinstance(system.networks.get("generator"), Density):
             options = replace(Sampling(), length=_PREVIEW)
-            report.text("sample", "".join(sampling.pieces(_generator(system), self.tokenizer, options)), step)
+            made = sampling.pieces(_generator(system), self.tokenizer, options)
+            report.text("sample", "".join(piece.text for piece in made), step)
 
 
 def _model(system: System) -> Density | SymbolRuntime:
