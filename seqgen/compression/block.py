@@ -36,9 +36,7 @@ def _sequences(predictor: Predictor, coder: Coder, given: Values, counts: Values
     return found
 
 
-def _elements(
-    predictor: Predictor, coder: Coder, state: State, given: Values, counts: Values
-) -> tuple[Values, State]:
+def _elements(predictor: Predictor, coder: Coder, state: State, given: Values, counts: Values) -> tuple[Values, State]:
     coded = np.zeros_like(given)
     kept = state
     for t in range(given.shape[1]):
@@ -51,9 +49,7 @@ def _elements(
     return coded, kept
 
 
-def _element(
-    predictor: Predictor, coder: Coder, params: object, rows: npt.NDArray[np.intp], values: Values
-) -> Values:
+def _element(predictor: Predictor, coder: Coder, params: object, rows: npt.NDArray[np.intp], values: Values) -> Values:
     """One element of some rows, ``[n]``, digit by digit."""
     above, below = np.zeros_like(values), int(np.prod(predictor.radices, dtype=np.int64))
     for digit, radix in enumerate(predictor.radices):

@@ -7,10 +7,15 @@ conditioned on one column of the source: on column t (padding), or on the one at
 the source has no such column, and from |t̂| on, on zeros. So a target may be longer than was expected, until its stop
 symbol.
 
+A straight line says little of where in a long source the symbols of a position stand. With ``rate_jitter`` (ρ) and
+``shift_jitter`` (σ) a training meets lines that are as wrong as they will be for longer sources:
+
+    column ⌊(t + ½)·e^(ρ·u_1)/a + σ·u_2⌋,    u_1, u_2 uniform in [-1, 1], one pair a source
+
 A body that attends (``spec.memory_dim``) is given all columns as its memory instead, and nothing is unfolded.
 
 Source: Kalchbrenner et al., "Neural machine translation in linear time", arXiv 1610.10099, section 3.1 (representation)
-and 3.2 (dynamic unfolding); stretching is ours.
+and 3.2 (dynamic unfolding); stretching and its random lines are ours.
 """
 
 from __future__ import annotations
@@ -58,9 +63,11 @@ class Unfolding:
     Attributes:
         factor, offset: a and b. stretch: whether columns are spread over the expected length; otherwise column t goes
             to position t.
+        rate_jitter, shift_jitter: ρ and σ of the random lines of a training, where columns are stretched; σ in symbols
+            of the source.
 
     Raises:
-        SeqgenError: for numbers that expect no length.
+        SeqgenError: for numbers that expect no length, and for random lines without stretching.
 
     Example:
         >>> Unfolding(1.2, 1).expected(torch.tensor([5, 6]))
@@ -70,6 +77,8 @@ class Unfolding:
     factor: float = 1.2
     offset: float = 0.0
     stretch: bool = False
+    rate_jitter: float = 0.0
+    shift_jitter: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 < self.factor < 100 or not 0 <= self.offset < 10_000:
@@ -77,6 +86,16 @@ class Unfolding:
                 f"unfolding to {self.factor:g}·|s| + {self.offset:g} symbols",
                 remedy="give a factor above 0 and an offset that is not negative",
             )
+        if min(self.rate_jitter, self.shift_jitter) < 0 or (self.jitters and not self.stretch):
+            raise SeqgenError(
+                f"unfolding with jitter, rate {self.rate_jitter:g} and shift {self.shift_jitter:g}",
+                remedy="give numbers that are not negative, and stretch: true",
+            )
+
+    @property
+    def jitters(self) -> bool:
+        """Whether columns are unfolded along random lines in training."""
+        return self.rate_jitter > 0 or self.shift_jitter > 0
 
     def expected(self, lengths: Tensor) -> Tensor:
         """Expected lengths |t̂| of targets, int64 ``[B]``."""
@@ -89,9 +108,23 @@ class Unfolding:
         source = place.expand(lengths.shape[0], -1)  # [B, L]
         if self.stretch:
             source = (2 * source + 1) * lengths[:, None] // (2 * expected)
-        real = (place < expected) & (source < lengths[:, None])  # [B, L]
-        index = source.clamp(max=columns.shape[1] - 1)[..., None].expand(-1, -1, columns.shape[2])
-        return columns.gather(1, index) * real[..., None]
+        return _chosen(columns, source, (place < expected) & (source < lengths[:, None]))
+
+    def unfold_jittered(self, columns: Tensor, lengths: Tensor) -> Tensor:
+        """Columns by the target's positions along random lines, ``[B, S, C] → [B, L, C]``; L is as long as the longest
+        line of the batch has columns."""
+        chance = 2 * torch.rand(2, len(lengths), 1, device=lengths.device, dtype=torch.float64) - 1  # [2, B, 1]
+        slope = torch.exp(self.rate_jitter * chance[0]) / self.factor  # [B, 1], symbols of the source a position
+        positions = int(torch.ceil((lengths[:, None] + self.shift_jitter) / slope).max())
+        place = torch.arange(positions, device=lengths.device)[None] + 0.5  # [1, L]
+        source = torch.floor(place * slope + self.shift_jitter * chance[1]).long()  # [B, L]
+        return _chosen(columns, source, (source >= 0) & (source < lengths[:, None]))
+
+
+def _chosen(columns: Tensor, source: Tensor, real: Tensor) -> Tensor:
+    """Columns ``source [B, L]`` where they are ``real``, zeros elsewhere: ``[B, S, C] → [B, L, C]``."""
+    index = source.clamp(0, columns.shape[1] - 1)[..., None].expand(-1, -1, columns.shape[2])
+    return columns.gather(1, index) * real[..., None]
 
 
 class SourceDensity(Density):
@@ -211,7 +244,8 @@ class EncoderDecoder(SourceDensity):
         batch = len(columns)
         if self.attends:
             return self.decoder.init_state(batch, Memory(columns, cond.lengths)), None
-        return self.decoder.init_state(batch), self.unfolding.unfold(columns, cond.lengths)
+        unfold = self.unfolding.unfold_jittered if self.training and self.unfolding.jitters else self.unfolding.unfold
+        return self.decoder.init_state(batch), unfold(columns, cond.lengths)
 
 
 def translator(source_symbols: int, symbols: int) -> EncoderDecoder:

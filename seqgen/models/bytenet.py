@@ -91,6 +91,7 @@ class ByteNet(Streamable[ByteNetState]):
                 training and is gone through twice (:class:`~seqgen.nets.normalization.SubBatchNormalization`).
             dropout: probability with which each block's last product, and that of the head, forgets an input in
                 training; to a 256th.
+            symbol_dropout: probability with which a symbol that is read is forgotten in training, all its channels.
         """
 
         vocab_size: int
@@ -103,6 +104,7 @@ class ByteNet(Streamable[ByteNetState]):
         cond_dim: int = 0
         norm: Kind = "layer"
         dropout: float = 0.0
+        symbol_dropout: float = 0.0
 
     @classmethod
     def examples(cls) -> Iterable[ByteNet]:
@@ -127,7 +129,7 @@ class ByteNet(Streamable[ByteNetState]):
         self.dropout = DropBytes(config.dropout)
         self.out = weights(config.outputs, wide)
         self.out_bias = nn.Parameter(torch.zeros(config.outputs))
-        self.channels = config.channels
+        self.channels, self.symbol_dropout = config.channels, config.symbol_dropout
         self.spec = StreamSpec(
             in_dim=0,
             out_dim=config.outputs,
@@ -142,6 +144,9 @@ class ByteNet(Streamable[ByteNetState]):
     def step(self, x: Tensor, state: ByteNetState, cond: Conditioning | None = None) -> tuple[Tensor, ByteNetState]:
         self._require_columns(x, cond)
         a = self.embedding(x)  # [B, T, 2d]
+        if self.training and self.symbol_dropout:
+            # Not made larger in return, as single values are: what is read later is whole symbols, of this size.
+            a = a * (torch.rand(a.shape[:2], device=a.device) >= self.symbol_dropout)[..., None]
         if cond is not None and self.spec.cond_dim:
             a = a + cond
         y, rings = self._twice(a, state.rings) if self.doubled and self.training else self._run(a, state.rings)
@@ -193,5 +198,6 @@ def _require_sizes(config: ByteNet.Config) -> None:
             f"bytenet: cond_dim is {config.cond_dim}, with channels {config.channels}",
             remedy=f"give 0, or {2 * config.channels}: columns are added to the residual stream",
         )
-    if not 0 <= config.dropout < 1:
-        raise SeqgenError(f"bytenet: dropout is {config.dropout}", remedy="give a probability from 0, below 1")
+    for name, value in (("dropout", config.dropout), ("symbol_dropout", config.symbol_dropout)):
+        if not 0 <= value < 1:
+            raise SeqgenError(f"bytenet: {name} is {value}", remedy="give a probability from 0, below 1")

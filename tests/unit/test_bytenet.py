@@ -357,6 +357,23 @@ def test_dropout_changes_training_alone() -> None:
     torch.testing.assert_close(body(x), reference(body, x, None))
 
 
+def test_symbol_dropout_forgets_whole_symbols_in_training_alone() -> None:
+    torch.manual_seed(0)
+    body = make(symbol_dropout=0.5)
+    x, _ = data(body, 9)
+    seen: list[Tensor] = []
+    body.embedding.register_forward_hook(lambda _, __, made: made.fill_(1.0))
+    enter = body._stack()[0].enter
+    body._stack()[0].enter = lambda a: seen.append(a) or enter(a)  # type: ignore[method-assign,func-returns-value]
+    with torch.no_grad():
+        for mode in (True, False):
+            body.train(mode)(x)
+    kept, whole = seen
+    assert set(kept.flatten().tolist()) == {0.0, 1.0}
+    assert torch.equal(kept, kept[..., :1].expand_as(kept))
+    assert (whole == 1).all()
+
+
 # What is refused
 
 
@@ -369,6 +386,7 @@ def test_dropout_changes_training_alone() -> None:
         ({"kernel": 1}, "kernel is 1; give 2 or more"),
         ({"cond_dim": 7}, "cond_dim is 7, with channels 4; give 0, or 8"),
         ({"dropout": 1.0}, "dropout is 1.0"),
+        ({"symbol_dropout": -0.1}, "symbol_dropout is -0.1"),
     ],
 )
 def test_sizes_that_make_no_network_are_refused(options: dict[str, Any], said: str) -> None:

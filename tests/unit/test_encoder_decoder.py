@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -63,6 +64,42 @@ def test_stretching_spreads_columns_over_the_expected_length() -> None:
     assert Unfolding(0.5, stretch=True).unfold(columns, torch.tensor([6, 4]))[..., 0].tolist() == [[2, 4, 6], [2, 4, 0]]
     assert Unfolding(2.0, stretch=True).unfold(columns[:1], torch.tensor([3]))[..., 0].tolist() == [[1, 1, 2, 2, 3, 3]]
     assert Unfolding(0.2, stretch=True).unfold(columns, torch.tensor([5, 1]))[..., 0].tolist() == [[3], [1]]
+
+
+def test_jittered_columns_are_the_stretched_ones_where_nothing_is_left_to_chance() -> None:
+    columns = torch.arange(1.0, 16.0).view(1, 15, 1).repeat(2, 1, 1)
+    lengths = torch.tensor([15, 10])
+    made = Unfolding(0.2, stretch=True, shift_jitter=1e-9).unfold_jittered(columns, lengths)
+    plain = Unfolding(0.2, stretch=True).unfold(columns, lengths)
+    assert torch.equal(made[:, : plain.shape[1]], plain)
+    assert not made[:, plain.shape[1] :].any()
+
+
+def test_jitter_turns_and_shifts_the_line_of_each_source() -> None:
+    """Column ⌊(t + ½)·e^(ρ·u)/a + σ·u'⌋: one line a row, within its bounds, and all of them at last."""
+    rows, length = 4000, 40
+    columns = torch.arange(1.0, length + 1).view(1, length, 1).expand(rows, -1, -1)
+    torch.manual_seed(0)
+    made = Unfolding(0.2, stretch=True, rate_jitter=0.1, shift_jitter=6).unfold_jittered(
+        columns, torch.full((rows,), length)
+    )[..., 0]
+    first, middle = made[:, 0], made[:, 4]
+    lowest, highest = 22.5 * math.exp(-0.1) - 6, 22.5 * math.exp(0.1) + 6  # of the middle of the fifth digit's share
+    assert middle.min() == math.floor(lowest) + 1
+    assert middle.max() == math.floor(highest) + 1
+    assert 0.2 < (first == 0).float().mean() < 0.4  # (2.5 + 6u < 0: a share of 0.29) before the source, nothing
+    steps = made[:, 4] - made[:, 3]
+    assert {3.0, 4.0, 5.0, 6.0} >= set(steps.unique().tolist()) >= {4.0, 5.0, 6.0}
+
+
+def test_jitter_is_of_training_alone() -> None:
+    model, plain = over(Unfolding(1.0, 1, stretch=True, shift_jitter=3)), over(Unfolding(1.0, 1, stretch=True))
+    plain.load_state_dict(model.state_dict())
+    x, given = torch.randint(6, (1, 9), generator=torch.Generator().manual_seed(3)), sources(12)
+    with torch.no_grad():
+        assert torch.equal(model.eval().log_prob(x, given), plain.log_prob(x, given))
+        torch.manual_seed(1)
+        assert not torch.equal(model.train().log_prob(x, given), plain.log_prob(x, given))
 
 
 @pytest.mark.parametrize("stretch", [False, True])
@@ -194,6 +231,12 @@ def test_a_density_is_built_of_its_parts() -> None:
 def test_an_expectation_that_makes_no_sense_is_refused(factor: float, offset: float) -> None:
     with pytest.raises(SeqgenError, match="unfolding to"):
         Unfolding(factor, offset)
+
+
+@pytest.mark.parametrize(("stretch", "rate", "shift"), [(False, 0.1, 0.0), (True, -0.1, 0.0), (True, 0.1, -1.0)])
+def test_a_jitter_that_makes_no_sense_is_refused(stretch: bool, rate: float, shift: float) -> None:
+    with pytest.raises(SeqgenError, match="unfolding with jitter"):
+        Unfolding(1.0, stretch=stretch, rate_jitter=rate, shift_jitter=shift)
 
 
 def test_a_source_without_symbols_and_no_source_are_refused() -> None:
