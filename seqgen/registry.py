@@ -79,6 +79,7 @@ TASKS = Registry(
     "tasks",
     {
         "vocoder": "seqgen.tasks.vocoder.task:Vocoding",
+        "speech": "seqgen.tasks.speech.task:Speech",
         "text": "seqgen.tasks.text.task:Text",
         "pairs": "seqgen.tasks.pairs.task:Pairs",
         "translation": "seqgen.tasks.translation.task:Translation",
@@ -173,6 +174,7 @@ OBJECTIVES = Registry(
         "actual": "seqgen.objectives.actual:Actual",
         "professor-forcing": "seqgen.objectives.professor_forcing:ProfessorForcing",
         "scheduled-sampling": "seqgen.objectives.scheduled_sampling:ScheduledSampling",
+        "cpc": "seqgen.objectives.cpc:ContrastivePrediction",
     },
 )
 ESTIMATORS = Registry(

@@ -231,6 +231,7 @@ class Facts:
         alphabet: the symbols by index, where they have names (characters, say).
         speakers: in the order of their indices.
         features: definition of the frames, where they are log-mel. frames: channels and hop of frames of another kind.
+        sample_rate: of recordings that networks hear as they are, in Hz; 0 where there are none.
         tokenizer: what text became symbols by (:mod:`seqgen.text`); of pairs the target's, and ``source_tokenizer`` the
             source's.
     """
@@ -247,6 +248,7 @@ class Facts:
     frames: FrameSpec | None = None
     tokenizer: Component | None = None
     source_tokenizer: Component | None = None
+    sample_rate: int = field(default=0, metadata={"later": True})
 
     @property
     def frame_spec(self) -> FrameSpec | None:

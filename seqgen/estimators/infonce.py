@@ -28,8 +28,19 @@ class InfoNCE(Estimator):
         """Options of InfoNCE: none."""
 
     def value(self, scores: Tensor) -> Tensor:
-        chosen = scores.diagonal(dim1=-2, dim2=-1)  # […, K]
-        return (chosen - torch.logsumexp(scores, dim=-1)).mean(dim=-1) + math.log(scores.shape[-1])
+        return contrast(scores.diagonal(dim1=-2, dim2=-1), scores).mean(dim=-1)
 
     def cap(self, pairs: int) -> float:
         return math.log(pairs)
+
+
+def contrast(chosen: Tensor, scores: Tensor) -> Tensor:
+    """``ln N`` less the cross-entropy of choosing among N candidates, ``f - ln 1/N Σ_j e^{f_j}``, in nats.
+
+    Shapes: score of the right candidate ``[…]``, of all candidates, it among them, ``[…, N] → […]``.
+
+    Example:
+        >>> contrast(torch.tensor([9.0]), torch.tensor([[0.0, 9.0]]))
+        tensor([0.6930])
+    """
+    return chosen - torch.logsumexp(scores, dim=-1) + math.log(scores.shape[-1])

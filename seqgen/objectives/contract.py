@@ -85,7 +85,7 @@ class Rows:
     Attributes:
         x: elements ``[B, T]`` or ``[B, T, C]``, or vectors ``[B, D]``. lengths: ``[B]``, of what is no padding.
         cond: what they are conditioned on. y: vectors ``[B, E]`` that belong to x. texts: labels of the rows.
-        skip: ``[B]``, elements before what is learnt from.
+        skip: ``[B]``, elements before what is learnt from. speaker: ``[B]``, numbers of who speaks.
     """
 
     x: Tensor
@@ -94,6 +94,7 @@ class Rows:
     y: Tensor | None = None
     texts: tuple[str, ...] = ()
     skip: Tensor | None = None
+    speaker: Tensor | None = None
 
     @property
     def ids(self) -> tuple[str, ...]:

@@ -128,7 +128,7 @@ class Experiment:
         if not schedule.depends_on_length(self.run.train):
             neutral |= {*keys(RunConfig, LENGTH)}
         options = {key: value for part, kind in kinds.items() for key, value in defaults(kind.Config, f"{part}.")}
-        facts = config.plain(self.facts)
+        facts = config.set_apart(self.facts)
         facts.pop("features")  # which have a signature
         return CheckpointIdentity(
             config.dump(self.run),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,8 +26,8 @@ _EVALUATION = 1 << 62  # streams of an evaluation lie beyond those of any step
 
 
 @torch.no_grad()
-def measured(objective: Objective, batches: Iterable[Batch], seed: int) -> Gathered:
-    """The figures of a method on whole utterances."""
+def measured(objective: Objective, batches: Iterable[Any], seed: int) -> Gathered:
+    """The figures of a method on whole utterances, or windows of them."""
     found = Gathered()
     for index, batch in enumerate(batches):
         found.add(objective.measure(batch, Key(seed, _EVALUATION + index), index), batch.ids)
