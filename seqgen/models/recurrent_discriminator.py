@@ -2,7 +2,7 @@
 
     column_t = [→h_t; ←h_t],    logit = MLP([1/T Σ_t column_t; →h_T; ←h_1])
 
-Source: Lamb et al., "Professor forcing", arXiv 1610.09038 (a bidirectional recurrent network, then a perceptron of
+Source: Lamb et al., arXiv 1610.09038 (a bidirectional recurrent network, then a perceptron of
 three layers); that the perceptron reads the mean and the last states is ours.
 """
 

@@ -3,16 +3,14 @@ one."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from torch import Tensor
-
 from seqgen.generation.contract import Density
 from seqgen.noise import Key
+from seqgen.objectives.bits import bits, per_unit
 from seqgen.objectives.contract import Loss, Measure, Objective, Requirement, scored
 
 
@@ -41,17 +39,3 @@ class Likelihood(Objective):
 
     def measure(self, batch: Any, rng: Key, index: int) -> dict[str, Measure]:
         return bits(self.generator, batch, self.facts.unit)
-
-
-def per_unit(density: Density, nats: Tensor, unit: str) -> dict[str, Tensor]:
-    """Terms of a negative log-likelihood in nats an element: nats and bits of what the task counts by."""
-    nats = nats * density.symbols_per_sample
-    return {f"nats_per_{unit}": nats, f"bits_per_{unit}": nats / math.log(2)}
-
-
-def bits(density: Density, batch: Any, unit: str) -> dict[str, Measure]:
-    """Bits of what the task counts by, row by row."""
-    log_prob = density.log_prob(batch.x, batch.cond)  # [B, T]
-    real = scored(batch, log_prob, length=density.length)
-    samples = real.sum(dim=1).long() // density.symbols_per_sample
-    return {f"bits_per_{unit}": Measure(-(log_prob * real).sum(dim=1) / math.log(2), samples)}

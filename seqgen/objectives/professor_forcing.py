@@ -18,8 +18,8 @@ from seqgen.generation.behaviour import Stretch, behaviour, channels, free_runni
 from seqgen.models.discriminator import SequenceDiscriminator
 from seqgen.models.encoder import inside
 from seqgen.noise import Key
+from seqgen.objectives.bits import bits, per_unit
 from seqgen.objectives.contract import Loss, Measure, Objective, ObjectiveExample, Requirement, Rows, scored
-from seqgen.objectives.likelihood import bits, per_unit
 from seqgen.spec import Facts
 
 

@@ -16,8 +16,8 @@ from seqgen.errors import SeqgenError
 from seqgen.generation.autoregressive import AutoRegressive
 from seqgen.generation.behaviour import stretch, uniforms
 from seqgen.noise import Key
+from seqgen.objectives.bits import bits, per_unit
 from seqgen.objectives.contract import Loss, Measure, Objective, ObjectiveExample, Requirement, Rows, scored
-from seqgen.objectives.likelihood import bits, per_unit
 from seqgen.spec import Facts
 
 Schedule = Literal["linear", "exponential", "inverse-sigmoid"]
