@@ -10,7 +10,7 @@ conf=egs/synthetic/bytenet/conf/base.yaml out=exp/synthetic-bytenet data=exp/syn
 generator=networks.generator
 
 if from 0 "pairs"; then
-  mkdir -p "$out"
+  mkdir -p "$out"/long/{stretched,near,jittered,padded,undilated}
   python -m egs.synthetic.bytenet.numbers 1 2 3 4 5 20000 > "$out/pairs.tsv"
   python -m egs.synthetic.bytenet.numbers 10 1000 > "$out/long.tsv"
   seqgen data prepare pairs --corpus "$out/pairs.tsv" --out "$data"
@@ -29,7 +29,6 @@ fi
 
 if from 2 "errors, on numbers as long as those learnt from, and on longer ones"; then
   for name in stretched near jittered padded undilated; do
-    mkdir -p "$out/long/$name"
     seqgen eval "$out/$name" --data "$out/long.tsv" --report "$out/long/$name/eval.json" > /dev/null
   done
   python tools/report_table.py --digits 2 "$out"/{stretched,near,jittered,padded,undilated}
