@@ -91,9 +91,6 @@ class ByteNet(Streamable[ByteNetState]):
                 training and is gone through twice (:class:`~seqgen.nets.normalization.SubBatchNormalization`).
             dropout: probability with which each block's last product, and that of the head, forgets an input in
                 training; to a 256th.
-            symbol_noise: probability with which a symbol that is read is another in training, one of the same batch
-                (Xie et al., "Data noising as smoothing in neural network language models", arXiv 1703.02573, section 3:
-                unigram noise).
         """
 
         vocab_size: int
@@ -106,7 +103,6 @@ class ByteNet(Streamable[ByteNetState]):
         cond_dim: int = 0
         norm: Kind = "layer"
         dropout: float = 0.0
-        symbol_noise: float = 0.0
 
     @classmethod
     def examples(cls) -> Iterable[ByteNet]:
@@ -131,7 +127,7 @@ class ByteNet(Streamable[ByteNetState]):
         self.dropout = DropBytes(config.dropout)
         self.out = weights(config.outputs, wide)
         self.out_bias = nn.Parameter(torch.zeros(config.outputs))
-        self.channels, self.symbol_noise = config.channels, config.symbol_noise
+        self.channels = config.channels
         self.spec = StreamSpec(
             in_dim=0,
             out_dim=config.outputs,
@@ -145,17 +141,11 @@ class ByteNet(Streamable[ByteNetState]):
 
     def step(self, x: Tensor, state: ByteNetState, cond: Conditioning | None = None) -> tuple[Tensor, ByteNetState]:
         self._require_columns(x, cond)
-        a = self.embedding(self._noisy(x) if self.training and self.symbol_noise else x)  # [B, T, 2d]
+        a = self.embedding(x)  # [B, T, 2d]
         if cond is not None and self.spec.cond_dim:
             a = a + cond
         y, rings = self._twice(a, state.rings) if self.doubled and self.training else self._run(a, state.rings)
         return y, ByteNetState(rings)
-
-    def _noisy(self, x: Tensor) -> Tensor:
-        """Symbols or one-hots, some of them replaced by those of other positions and rows."""
-        others = torch.randint(x.shape[0] * x.shape[1], x.shape[:2], device=x.device)  # [B, T]
-        lost = torch.rand(x.shape[:2], device=x.device) < self.symbol_noise
-        return torch.where(lost if x.dim() == 2 else lost[..., None], x.flatten(0, 1)[others], x)
 
     def _twice(self, a: Tensor, rings: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The rows as auxiliary and as main ones; what the main ones give."""
@@ -203,6 +193,5 @@ def _require_sizes(config: ByteNet.Config) -> None:
             f"bytenet: cond_dim is {config.cond_dim}, with channels {config.channels}",
             remedy=f"give 0, or {2 * config.channels}: columns are added to the residual stream",
         )
-    for name, value in (("dropout", config.dropout), ("symbol_noise", config.symbol_noise)):
-        if not 0 <= value < 1:
-            raise SeqgenError(f"bytenet: {name} is {value}", remedy="give a probability from 0, below 1")
+    if not 0 <= config.dropout < 1:
+        raise SeqgenError(f"bytenet: dropout is {config.dropout}", remedy="give a probability from 0, below 1")
