@@ -239,6 +239,7 @@ NETWORK_EXPORTERS = Registry(
         "recurrent": "seqgen.export.recurrent:RecurrentExporter",
         "bytenet": "seqgen.export.bytenet:ByteNetExporter",
         "bytenet-encoder": "seqgen.export.bytenet_encoder:ByteNetEncoderExporter",
+        "waveform-encoder": "seqgen.export.waveform_encoder:WaveformEncoderExporter",
     },
 )
 # The same of densities over symbols.
@@ -293,6 +294,7 @@ ENCODER_RUNTIMES = Registry(
     "encoder runtime",
     "encoder_runtimes",
     {
+        "native": "seqgen.runtime.native_encoder:NativeEncoder",
         "onnx": "seqgen.runtime.onnx_encoder:OnnxEncoder",
         "torch": "seqgen.tasks.speech.runtime:TorchEncoder",
     },

@@ -25,8 +25,10 @@ from torch import Tensor, nn
 from seqgen import bundle
 from seqgen.bundle import Bundle
 from seqgen.errors import SeqgenError
+from seqgen.export import encoder_program
 from seqgen.export.graph import Piece, rename, trace
 from seqgen.export.loops import EXAMPLE_BATCH, TYPES
+from seqgen.export.program import Precision
 from seqgen.export.symbol_graphs import save, stored
 from seqgen.files.outputs import write_text
 from seqgen.manifest import EncoderManifest
@@ -89,13 +91,26 @@ def require_exportable(encoder: nn.Module) -> Streamable[Any]:
     return encoder
 
 
-def write(encoder: nn.Module, about: Described, out: Path) -> Bundle:
+def write(
+    encoder: nn.Module, about: Described, out: Path, precision: Precision = "float32", *, engine_only: bool = False
+) -> Bundle:
     """Write an encoder as it stands as a bundle, golden vectors included.
 
+    ``precision`` is how the native engine holds the weights when the bundle is opened.
+
     Raises:
-        SeqgenError: where ``out`` cannot be written, or the network is no encoder of audio.
+        SeqgenError: where ``out`` cannot be written, the network is no encoder of audio, or the engine cannot run what
+            it is asked to.
     """
     net = require_exportable(encoder).eval()
+    programmed = encoder_program.runnable(net)
+    if engine_only or (precision != "float32" and not programmed):
+        raise SeqgenError(
+            "feature extractors have no form for the engine alone"
+            if engine_only
+            else f"the native engine cannot run {type(net).__name__}",
+            remedy="leave out --engine-only" if engine_only else "export it in float32",
+        )
     with torch.no_grad():
         state = net.init_state(1)
 
@@ -106,9 +121,15 @@ def write(encoder: nn.Module, about: Described, out: Path) -> Bundle:
         save_numpy({name: leaf.numpy().copy() for name, leaf in leaves(state)}, directory / "initial.safetensors")
         with torch.no_grad():
             save(_graph(net, directory), directory, "encoder.onnx")
-        save_numpy(_golden(net), directory / "golden.safetensors")
+        golden = _golden(net)
+        if programmed:
+            encoder_program.write(net, directory, precision)
+        if precision != "float32":
+            golden |= encoder_program.golden(directory, golden, precision, manifest.layers)
+        save_numpy(golden, directory / "golden.safetensors")
 
-    return bundle.write(out, _manifest(net, about, state), fill)
+    manifest = _manifest(net, about, state)
+    return bundle.write(out, manifest, fill)
 
 
 def _manifest(encoder: Streamable[Any], about: Described, state: Any) -> EncoderManifest:

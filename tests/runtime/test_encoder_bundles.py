@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -51,7 +52,7 @@ def test_a_bundle_explains_itself(made: Bundle) -> None:
     assert (manifest.kind, manifest.sample_rate) == ("encoder", RATE)
     assert manifest.hop == np.prod(options["strides"])
     assert manifest.layers == {"context": options["hidden"], "latent": options["channels"]}
-    assert runnable(made)[-2:] == ["onnx", "torch"]
+    assert runnable(made) == ["native", "onnx", "torch"]
     graph = onnx.load(str(made.path("encoder.onnx")), load_external_data=False).graph
     assert [value.name for value in graph.output[:2]] == ["context", "latent"]
     large = [tensor.name for tensor in graph.initializer if tensor.data_location == onnx.TensorProto.EXTERNAL]
@@ -148,6 +149,28 @@ def test_what_is_no_encoder_of_audio_is_refused(tmp_path: Path) -> None:
     about = encoder.Described("tiny", "CC0", config.dump(run_of(ENCODERS["plain"])), RATE)
     with pytest.raises(SeqgenError, match="Recurrent is no encoder of audio"):
         encoder.write(other, about, tmp_path / "out")
+
+
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+@pytest.mark.parametrize("name", ["plain", "normalized"])
+def test_rounded_weights_reproduce_their_own_vectors(tmp_path: Path, name: str, precision: Any) -> None:
+    made = export(tmp_path / "rounded", name, precision=precision)
+    verdicts = check(made.directory)
+    assert [verdict.ok for verdict in verdicts] == [True] * 3
+    runtime = open_encoder(made, "native")
+    assert runtime.format == precision
+    assert verdicts[0].params_error == 0, "to the bit"
+    golden = made.tensors("golden.safetensors")
+    for layer in ("context", "latent"):
+        away = np.abs(golden[f"{layer}.{precision}"] - golden[layer]).max()
+        assert 0 < away < 0.05 * np.abs(golden[layer]).max(), layer
+    with pytest.raises(SeqgenError, match="no golden vectors for int8 weights"):
+        replay(open_encoder(export(tmp_path / "plain", name), "native", format="int8"))
+
+
+def test_there_is_no_form_for_the_engine_alone(tmp_path: Path) -> None:
+    with pytest.raises(SeqgenError, match="no form for the engine alone"):
+        export(tmp_path / "alone", engine_only=True)
 
 
 def test_latents_are_what_contexts_are_made_of() -> None:

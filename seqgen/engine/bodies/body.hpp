@@ -41,7 +41,7 @@ struct BodyStateBytes {
 
 // Traits of a body: all that the rest of the engine has to know of it.
 struct BodyTraits {
-    const char* codec;                     // the op that must follow: what its samples are
+    const char* codec;                     // the op that must follow, where it draws: what its samples are
     int classes = kClasses;                // of a symbol; 0 where samples are real numbers
     int symbols_per_sample = 1;            // 1 where samples are real numbers
     int num_uniforms = 1;                  // that a sample takes
@@ -52,6 +52,7 @@ struct BodyTraits {
     int ahead = 0;                         // samples under way beyond those given out
     int max_streams = SEQGEN_MAX_STREAMS;  // that it takes side by side
     bool direct = false;                   // it takes all features of a call at once, as they are
+    bool draws = true;                     // or it makes parameters alone, of which nothing is drawn
 };
 
 // Source of a body: an op of the program, and what the program has before it.

@@ -5,6 +5,7 @@
 #include "bodies/symbol_rows.hpp"
 #include "bodies/table.hpp"
 #include "layers/bias.hpp"
+#include "layers/gru.hpp"
 #include "program/failure.hpp"
 
 namespace seqgen {
@@ -12,12 +13,6 @@ namespace {
 
 constexpr std::int64_t kMostUnits = 1 << 15, kMostClasses = 1 << 16;
 constexpr std::size_t kMostLayers = 256;
-
-// A layer: gates are W x + b + R h with rows (r, z, n), each padded to whole vectors.
-struct Layer {
-    PackedMatrix input, recurrent;
-    AlignedArray<float> bias;
-};
 
 // Streams side by side on their way through a call.
 struct GruCall final : BodyCall {
@@ -62,13 +57,18 @@ class GruStackBody final : public Body {
         width_ = padded(embedded_);
         const auto& layers = source.op.at("layers", source.where).list(source.where);
         source.expect(!layers.empty() && layers.size() <= kMostLayers, "no layer, or more than 256");
-        for (const Json& described : layers) layers_.push_back(layer(described, source));
+        for (const Json& described : layers) {
+            // The first layer reads embedded symbols, each other one the states of that before it.
+            const std::size_t width = layers_.empty() ? embedded_ : units_;
+            layers_.emplace_back(described, source.tensors, width, units_,
+                                 GruLayer::Form{Activations::state, format_, kernels_, source.where});
+            units_ = layers_.front().units();
+        }
         shape = {static_cast<std::int64_t>(classes_), static_cast<std::int64_t>(units_)};
         const std::vector<float> out = source.tensors.floats(named("out_weight"), shape);
         out_ = PackedMatrix(MatrixSource::plain(out.data(), classes_, units_), format_, Activations::state, kernels_);
         out_bias_ = read_bias(source.tensors, named("out_bias"), classes_);
         std::fill(out_bias_.data() + classes_, out_bias_.data() + out_bias_.size(), kNoClass);
-        zeros_ = AlignedArray<float>(3 * padded(units_));
         const auto last = static_cast<std::int64_t>(classes_) - 1;
         start_ = static_cast<std::uint32_t>(source.op.at("start", source.where).integer(0, last, source.where));
     }
@@ -91,12 +91,12 @@ class GruStackBody final : public Body {
     std::size_t channels() const override { return 0; }
     std::size_t weight_blocks() const override {
         std::size_t sum = out_.blocks();
-        for (const Layer& layer : layers_) sum += layer.input.blocks() + layer.recurrent.blocks();
+        for (const GruLayer& layer : layers_) sum += layer.blocks();
         return sum;
     }
     std::size_t weight_bytes() const override {
         std::size_t sum = out_.bytes();
-        for (const Layer& layer : layers_) sum += layer.input.bytes() + layer.recurrent.bytes();
+        for (const GruLayer& layer : layers_) sum += layer.bytes();
         return sum;
     }
 
@@ -135,8 +135,12 @@ class GruStackBody final : public Body {
         embed(call);
         for (std::size_t i = 0; i < layers_.size(); ++i) step(call, i);
         const std::size_t at = place(call, layers_.size() - 1, 0), units = padded(units_);
-        apply(out_, {call.hidden + at, units}, {call.hidden_bytes + at, units}, {call.logits, padded(classes_)},
-              call.context.streams);
+        const Rows<float> logits{call.logits, padded(classes_)};
+        if (small()) {
+            out_(out_.all(), Rows<const std::uint8_t>{call.hidden_bytes + at, units}, logits, call.context.streams);
+        } else {
+            out_(out_.all(), Rows<const float>{call.hidden + at, units}, logits, call.context.streams);
+        }
         return true;
     }
 
@@ -153,51 +157,6 @@ class GruStackBody final : public Body {
                padded(units_);
     }
 
-    // The first layer reads embedded symbols, each other one the states of that before it.
-    Layer layer(const Json& described, const BodySource& source) {
-        const auto named = [&](const char* name) { return described.at(name, source.where).string(source.where); };
-        std::vector<std::int64_t> shape = {-1, -1};
-        if (!layers_.empty()) shape = {3 * static_cast<std::int64_t>(units_), static_cast<std::int64_t>(units_)};
-        const std::vector<float> recurrent = source.tensors.floats(named("recurrent"), shape);
-        source.expect(shape[1] <= kMostUnits && shape[0] == 3 * shape[1],
-                      "a recurrent matrix that is not 3 H x H with H of at most 32768");
-        units_ = static_cast<std::size_t>(shape[1]);
-        const std::size_t width = layers_.empty() ? embedded_ : units_;
-        shape = {3 * static_cast<std::int64_t>(units_), static_cast<std::int64_t>(width)};
-        const std::vector<float> input = source.tensors.floats(named("input_weight"), shape);
-        Layer made;
-        made.recurrent = PackedMatrix(arranged(recurrent.data(), units_), format_, Activations::state, kernels_);
-        made.input = PackedMatrix(arranged(input.data(), width), format_, Activations::state, kernels_);
-        shape = {3 * static_cast<std::int64_t>(units_)};
-        const std::vector<float> bias = source.tensors.floats(named("input_bias"), shape);
-        made.bias = AlignedArray<float>(3 * padded(units_));
-        for (std::size_t row = 0; row < 3 * units_; ++row) {
-            made.bias[row / units_ * padded(units_) + row % units_] =
-                bias[row] * exponent_factor(format_, row / units_ == 2);
-        }
-        return made;
-    }
-
-    // Weights [3 units, width] with each gate's rows padded and in the kernels' units.
-    MatrixSource arranged(const float* weights, std::size_t width) const {
-        MatrixSource source{weights, width, {}, {}, {}};
-        source.rows.assign(3 * padded(units_), -1);
-        source.columns.assign(padded(width), -1);
-        source.factor.assign(source.rows.size(), 1.0f);
-        for (std::size_t column = 0; column < width; ++column) source.columns[column] = static_cast<int>(column);
-        for (std::size_t row = 0; row < 3 * units_; ++row) {
-            const std::size_t gate = row / units_, at = gate * padded(units_) + row % units_;
-            source.rows[at] = static_cast<int>(row);
-            source.factor[at] = exponent_factor(format_, gate == 2);
-        }
-        return source;
-    }
-
-    void apply(const PackedMatrix& matrix, Rows<const float> x, Rows<const std::uint8_t> bytes, Rows<float> y,
-               int rows) const {
-        small() ? matrix(matrix.all(), bytes, y, rows) : matrix(matrix.all(), x, y, rows);
-    }
-
     void embed(GruCall& call) const {
         for (int s = 0; s < call.context.streams; ++s) {
             const std::size_t at = static_cast<std::size_t>(s) * width_;
@@ -209,46 +168,33 @@ class GruStackBody final : public Body {
         }
     }
 
-    // A step of layer i of all streams; its gates are bias + scale * (W x) + R h.
+    // A step of layer i of all streams.
     void step(GruCall& call, std::size_t i) const {
-        const Layer& layer = layers_[i];
+        const GruLayer& layer = layers_[i];
         const std::size_t units = padded(units_), at = place(call, i, 0);
-        const Rows<float> entering{call.entering, 3 * units}, products{call.products, 3 * units};
+        const Rows<float> entering{call.entering, 3 * units};
         const int streams = call.context.streams;
         if (i == 0) {
-            apply(layer.input, {call.embedded, width_}, {call.embedded_bytes, width_}, entering, streams);
+            layer.enter({call.embedded, width_}, {call.embedded_bytes, width_}, entering, streams);
         } else {
             const std::size_t below = place(call, i - 1, 0);
-            apply(layer.input, {call.hidden + below, units}, {call.hidden_bytes + below, units}, entering, streams);
+            layer.enter({call.hidden + below, units}, {call.hidden_bytes + below, units}, entering, streams);
         }
-        apply(layer.recurrent, {call.hidden + at, units}, {call.hidden_bytes + at, units}, products, streams);
-        for (int s = 0; s < streams; ++s) {
-            const std::size_t row = static_cast<std::size_t>(s) * 3 * units, unit = place(call, i, s);
-            const Gates gates = {layer.bias.data(),
-                                 entering.data + row,
-                                 zeros_.data(),
-                                 0,
-                                 products.data + row,
-                                 call.hidden + unit,
-                                 call.hidden + unit,
-                                 call.hidden_bytes + unit,
-                                 units,
-                                 i == 0 ? call.scales[s] : 1.0f,
-                                 {0, 0, 0},
-                                 2,
-                                 nullptr,
-                                 0};
-            small() ? kernels_.gates_quick(gates) : kernels_.gates(gates);
-        }
+        layer.step({{entering.data, entering.stride},
+                    i == 0 ? call.scales : kOnes,
+                    {call.hidden + at, units},
+                    {call.hidden_bytes + at, units},
+                    call.products},
+                   streams);
     }
 
     seqgen_format format_;
     const Kernels& kernels_;
     std::size_t classes_ = 0, embedded_ = 0, width_ = 0, units_ = 0;
     std::vector<float> embedding_;  // [classes][embedded]
-    std::vector<Layer> layers_;
+    std::vector<GruLayer> layers_;
     PackedMatrix out_;
-    AlignedArray<float> out_bias_, zeros_;
+    AlignedArray<float> out_bias_;
     std::uint32_t start_ = 0;
 };
 

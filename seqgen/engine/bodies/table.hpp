@@ -18,7 +18,7 @@ struct BodyRow {
     std::unique_ptr<Body> (*make)(const BodySource& source, std::unique_ptr<Body> inner);
 };
 
-// Before a body that makes symbols, of columns or of nothing at all.
+// Before a body that makes symbols, of columns or of nothing at all, and before one that draws nothing.
 constexpr const char* kNothing = "nothing";
 
 // Row of an encoder, which stands before its decoder.
@@ -49,6 +49,7 @@ std::unique_ptr<Body> make_bytenet(const BodySource& source, std::unique_ptr<Bod
 std::unique_ptr<Body> make_gru_stack(const BodySource& source, std::unique_ptr<Body> inner);
 std::unique_ptr<Body> make_subscale(const BodySource& source, std::unique_ptr<Body> inner);
 std::unique_ptr<Body> make_wavenet(const BodySource& source, std::unique_ptr<Body> inner);
+std::unique_ptr<Body> make_waveform_encoder(const BodySource& source, std::unique_ptr<Body> inner);
 std::unique_ptr<Body> make_parallel_wavenet(const BodySource& source, std::unique_ptr<Body> inner);
 
 }  // namespace seqgen

@@ -37,6 +37,10 @@
  * decoder of a translator has one column for each symbol there, as seqgen_encode makes them of a source, and zeros behind
  * the last one.
  *
+ * Vectors: an encoder of audio draws nothing. Its `sample_rate` and its `classes` are 0, a frame of `features` is `channels`
+ * samples in [-1, 1], and `frames` equals `samples`: seqgen_step writes `params` numbers for each, those of its outputs, then
+ * those that they are made of. It is given nothing else; seqgen_sample is refused.
+ *
  * Threads: a call runs on the thread that makes it. A model that was loaded with two threads has a helper besides (Linux
  * only), which does nearly half of the work of one call at a time, so that each core's cache holds half of the weights: of a
  * recurrent network half of its products, of several flows the last ones, for some samples, while the caller takes the next

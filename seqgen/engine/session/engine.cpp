@@ -147,6 +147,7 @@ void run(seqgen_model handle, const seqgen_call* given, bool drawing) {
     check_sizes(*model, call);
     check_states(*model, call);
     check_features(*model, call);
+    require(traits.draws || !drawing, "this model draws nothing; ask for its parameters by seqgen_step");
     if (drawing) {
         require(!std::isnan(call.temperature), "the temperature is not a number");
         require(
@@ -157,7 +158,7 @@ void run(seqgen_model handle, const seqgen_call* given, bool drawing) {
     }
     require(model->sample_rate > 0 || knows(call, offsetof(seqgen_call, drawn) + sizeof call.drawn),
             "this model makes symbols, which the caller's seqgen_call does not know; build it anew");
-    if (traits.classes == 0) check_values(call, drawing, traits.most_value);
+    if (traits.draws && traits.classes == 0) check_values(call, drawing, traits.most_value);
     Session::run(*model, call, drawing);
 }
 

@@ -139,6 +139,7 @@ void Model::load_body(const BodyRow& row, const Json& op, const Tensors& tensors
     const bool placed = reached && !draws_ && row.wraps == (body != nullptr);
     if (placed) body = row.make(source(op, tensors, where), std::move(body));
     expect(placed && body, where, std::string("it stands once, behind ") + row.behind);
+    if (!body->traits().draws) draws_ = decodes_ = true;  // nothing may follow
 }
 
 void Model::load_distribution(const DistributionRow& row, const Json& op, const std::string& where) {
