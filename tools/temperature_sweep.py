@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Figures of generators at several temperatures: a table, a JSON object and a picture, as quality against diversity.
 
-Each experiment is evaluated as `seqgen eval --temperature` does it. A method that trades diversity for quality is compared
-with another at the temperature that makes both equally diverse, not with its samples at temperature 1.
+Each experiment is evaluated as `seqgen eval --temperature` does it. A method that trades diversity for quality is
+compared with another at the temperature that makes both equally diverse, not with its samples at temperature 1.
 
 Example:
-    $ tools/temperature_sweep.py exp/0/longer exp/0/all-actions --figures exact_entropy exact_oracle_nll --out exp/temperatures
+    $ tools/temperature_sweep.py exp/0/longer exp/0/actual --figures exact_entropy exact_oracle_nll --out exp/swept
 """
 
 from __future__ import annotations

@@ -67,8 +67,8 @@ class Actual(Objective):
     Q, of rewards less their running mean; ``advantage`` subtracts ``Σ_a p Q`` from the return.
 
     A discriminator that tells nearly all sequences apart says nothing of where to go. While the running mean of its
-    accuracy is above ``ceiling``, the actor learns by likelihood alone, and the log says so; it says too where drawn
-    sequences collapse.
+    accuracy is above ``ceiling``, it stands still and the actor learns by likelihood alone, and the log says so; it
+    says too where drawn sequences collapse.
 
     Terms: ``accuracy`` of the discriminator on whole sequences; ``td_error``, a mean over symbols; ``reward`` of a
     sequence; ``nats_per_sequence``, ``-ln p`` of given ones; ``entropy_per_sequence``, ``-ln p`` of drawn ones;
@@ -198,6 +198,9 @@ class Actual(Objective):
     def lost(self) -> bool:
         """Whether the discriminator tells too many sequences apart to be followed."""
         return bool(self.mean_accuracy.value > self.config.ceiling)
+
+    def frozen(self, player: str) -> bool:
+        return player == "discriminator" and self.lost
 
     def remarks(self, means: Mapping[str, float]) -> list[str]:
         found = []

@@ -24,8 +24,8 @@ def facts_without_data(run: RunConfig, speakers: tuple[str, ...]) -> Facts | Non
     if run.task.name == "vocoder":
         return facts_of(options.get("codec", "bytes16"), FeatureSpec(**options["features"]), speakers)
     if run.task.name == "text":
-        generator = run.networks["generator"].options
-        size = generator.get("body", generator.get("base"))["vocab_size"]
+        one = next(one for one in run.networks.values() if one.name != networks.PRETRAINED).options
+        size = one.get("body", one.get("base", one))["vocab_size"]
         return Facts(vocab_size=size, unit="character")
     if run.task.name == "translation":
         generator = run.networks["generator"].options

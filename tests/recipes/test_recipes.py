@@ -28,6 +28,8 @@ EXPERIMENTS = (
     "cmudict/g2p",
     "fsdd/lossless",
     "mnist/lossless",
+    "images/professor_forcing",
+    "shakespeare/actual",
     "shakespeare/charrnn",
     "enwiki/bytenet",
     "enwiki/discrete_flow",
@@ -40,6 +42,7 @@ EXPERIMENTS = (
     "synthetic/parallel_wavenet",
     "synthetic/wavenet",
     "tatoeba/bytenet",
+    "yesno/professor_forcing",
 )
 
 

@@ -43,10 +43,12 @@ def test_an_actor_that_cannot_win_goes_on_with_likelihood() -> None:
 
     usual, share = gradient()
     assert share == 0
+    assert not any(map(objective.frozen, objective.players))
     assert not torch.allclose(usual, alone, atol=1e-3)
     objective.after_update("discriminator", sums(accuracy=1.0), {})
     found, share = gradient()
     assert share == 1
+    assert [player for player in objective.players if objective.frozen(player)] == ["discriminator"]
     torch.testing.assert_close(found, alone, atol=1e-12, rtol=1e-10)
     for _ in range(3):
         objective.after_update("discriminator", sums(accuracy=0.5), {})
