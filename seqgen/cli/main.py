@@ -24,14 +24,28 @@ A voice in five lines:
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     from seqgen import completion  # imported here, where Ctrl-C is already looked after
-    from seqgen.cli import bench, compress, data, evaluate, export, features, info, likelihood, sample, train, translate
+    from seqgen.cli import (
+        bench,
+        compress,
+        data,
+        evaluate,
+        export,
+        features,
+        info,
+        likelihood,
+        probe,
+        sample,
+        train,
+        translate,
+    )
 
     top = argparse.ArgumentParser(
         prog="seqgen", description=_HELP, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     top.add_argument("--version", action=entry.Version)
     commands = top.add_subparsers(metavar="COMMAND", required=True)
-    for module in (data, train, evaluate, likelihood, sample, translate, compress, export, features, bench, info):
+    verbs = [data, train, evaluate, likelihood, sample, translate, compress, export, features, probe, bench, info]
+    for module in verbs:
         module.add_parsers(commands)
     completion.add_parser(commands, "seqgen", parser)
     return top

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -25,7 +25,8 @@ class Classification(Objective):
 
     Terms: ``accuracy``, the share of rows whose label has the largest mean output.
 
-    The network ``classifier`` is causal, ``[B, T, 1] → [B, T, labels]``. Batches have ``x``, ``lengths`` and ``texts``.
+    The network ``classifier`` is causal, ``[B, T, 1] → [B, T/down, labels]``. Batches have ``x``, ``lengths`` and
+    ``texts``.
 
     Raises:
         SeqgenError: for a network with another number of outputs, a conditioned one, or a transcript that is no label.
@@ -47,7 +48,10 @@ class Classification(Objective):
         network = Serial(CausalConv1d(1, 4, kernel=3), Activation("tanh", dim=4), Dense(4, len(labels)))
         x = torch.randn(4, 9, 1, generator=torch.Generator().manual_seed(0))
         batch = Rows(x, torch.tensor([9, 4, 7, 1]), texts=("high", "low", "low", "high"))
-        return [ObjectiveExample(cls(cls.Config(labels), {"classifier": network}, Facts()), batch)]
+        strided = Serial(CausalConv1d(1, 4, kernel=4, stride=3), Dense(4, len(labels)))
+        return [
+            ObjectiveExample(cls(cls.Config(labels), {"classifier": one}, Facts()), batch) for one in (network, strided)
+        ]
 
     def __init__(self, config: Config, networks: Mapping[str, nn.Module], facts: Facts) -> None:
         super().__init__(config, networks, facts)
@@ -73,7 +77,8 @@ class Classification(Objective):
     def _judged(self, batch: Any) -> tuple[Tensor, Tensor]:
         """Logits ``[B, labels]``, means over the real part of each row, and the labels ``[B]``."""
         outputs: Tensor = self.classifier(batch.x)
-        weight = scored(batch, outputs[..., 0])[..., None]
+        frames = batch.lengths // self.classifier.spec.down
+        weight = scored(replace(batch, lengths=frames), outputs[..., 0])[..., None]
         logits = (outputs * weight).sum(dim=1) / weight.sum(dim=1).clamp_min(1)
         return logits, torch.tensor([self._label(text) for text in batch.texts], device=logits.device)
 

@@ -10,12 +10,15 @@ from pathlib import Path
 from torch import nn
 
 from seqgen import config as configs
+from seqgen.bundle import Bundle
 from seqgen.data.directory import DataDir
 from seqgen.errors import SeqgenError
+from seqgen.export import encoder
 from seqgen.spec import Facts
 from seqgen.stream.contract import Streamable
-from seqgen.tasks.contract import Evaluation, Split, System, Task, TaskExample
+from seqgen.tasks.contract import Evaluation, Exporting, Split, System, Task, TaskExample
 from seqgen.tasks.speech.batches import Windows
+from seqgen.tasks.speech.runtime import ENCODER
 from seqgen.tasks.table import Table
 from seqgen.tasks.vocoder.content import content_digest
 from seqgen.tasks.vocoder.evaluation import measured
@@ -64,6 +67,7 @@ class Speech(Task):
 
     Config = SpeechConfig
     config: SpeechConfig
+    bundle_kind = "encoder"
     evaluation_options = frozenset({"data", "limit"})
 
     @classmethod
@@ -147,6 +151,26 @@ class Speech(Task):
             workers=settings.workers,
             limit=limit,
         )
+
+    def export(self, system: System, out: Path, options: Exporting) -> Bundle:
+        """Write the bundle of the run's encoder, a feature extractor.
+
+        Raises:
+            SeqgenError: where the run trains none.
+        """
+        found = system.networks.get(ENCODER)
+        if found is None:
+            raise SeqgenError(
+                f"this run trains no encoder, but {' and '.join(system.networks)}", remedy="name its network 'encoder'"
+            )
+        about = encoder.Described(
+            name=self.run.name,
+            licence=self.run.licence,
+            config=configs.dump(replace(self.run, networks={**self.run.networks, **system.definitions})),
+            sample_rate=self.config.sample_rate,
+            provenance={"config_digest": configs.digest(self.run), "checkpoint": system.label, **options.notes},
+        )
+        return encoder.write(found, about, out, options.precision, engine_only=options.engine_only)
 
     def evaluate(self, system: System, options: Evaluation) -> Table:
         """Figures of the method over whole batches of windows of held-out recordings."""
