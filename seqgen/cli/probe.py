@@ -17,10 +17,10 @@ Linear probes: logistic regression on an encoder's frozen features tells the spe
 phone, and how well it does says what the features hold. In the same table: MFCC with their differences, the encoder
 with fresh weights, and the encoder trained by the labels.
 
-  seqgen probe exp/cpc --train data/train --data data/test --target digit
-  seqgen probe exp/cpc features/ --data data/test-other --target speaker --split 0.5
-  seqgen probe exp/cpc --data data/test-other --target phone --ctm phones.ctm
-  seqgen probe exp/cpc --data data/test --target speaker --layer latent --json
+  seqgen probe exp/speech --train data/train --data data/test --target digit
+  seqgen probe exp/speech features/ --data data/test-other --target speaker --split 0.5
+  seqgen probe exp/speech --data data/test-other --target phone --ctm phones.ctm
+  seqgen probe exp/speech --data data/test --target speaker --layer latent --json
 
 Speaker and digit are told from the mean of an utterance's vectors, phones frame by frame, from an alignment as
 `seqgen data phones` writes. Without --train, --split parts the utterances of each label (with phones of each speaker)

@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from seqgen import noise
+from seqgen import noise, registry
 from seqgen.audio import io
 from seqgen.data.directory import Utterance
 from seqgen.nets.layers import Dense
-from seqgen.objectives.classification import Classification
-from seqgen.objectives.contract import Rows
+from seqgen.objectives.contract import Objective, Rows
 from seqgen.spec import Facts
 from seqgen.stream.combinators import Serial
 from seqgen.stream.contract import Streamable
@@ -26,6 +25,7 @@ from seqgen.train.source import Source
 
 ROWS, SECONDS = 16, 1.28
 """Rows of a batch, and the longest stretch of a recording that is one."""
+_CLASSIFIER = "classifier"
 _STREAM = noise.name_to_stream("seqgen.speech.labelled")
 
 
@@ -64,6 +64,13 @@ def _piece(utterance: Utterance, u: float, window: int) -> np.ndarray[Any, np.dt
     return io.read(utterance.path, start=utterance.start + start, count=count)[0]
 
 
+def _method() -> type[Objective]:
+    """The method that teaches a network labels."""
+    every = (registry.OBJECTIVES.load(name) for name in registry.OBJECTIVES)
+    found: type[Objective] = next(one for one in every if set(one.requires) == {_CLASSIFIER})
+    return found
+
+
 def supervised(
     encoder: Streamable[Any],
     utterances: Sequence[Utterance],
@@ -75,14 +82,15 @@ def supervised(
 ) -> Streamable[Any]:
     """Train a fresh encoder, and a linear layer over its outputs, to tell the labels; returns the encoder.
 
-    The loss is that of :class:`~seqgen.objectives.classification.Classification`: the outputs are averaged over a
-    stretch of a recording. Adam at 1e-3 after a warm-up, norms of gradients clipped at 1.
+    The method is the registered one that trains a ``classifier`` and nothing else: cross-entropy of the outputs'
+    mean over a stretch of a recording. Adam at 1e-3 after a warm-up, norms of gradients clipped at 1.
     """
     known = tuple(sorted(set(labels)))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         classifier = Serial(encoder.train(), Dense(encoder.spec.out_dim, len(known)))
-    objective = Classification(Classification.Config(known), {"classifier": classifier}, Facts())
+    method = _method()
+    objective = method(method.Config(known), {_CLASSIFIER: classifier}, Facts())  # type: ignore[attr-defined]
     window = max(1, round(SECONDS * sample_rate) // encoder.spec.down) * encoder.spec.down
     longest = -(-max(one.samples for one in utterances) // encoder.spec.down) * encoder.spec.down
     source = Labelled(utterances, labels, window=min(window, longest), seed=seed)
