@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from seqgen import completion
-from seqgen.cli import data_pairs, data_text
+from seqgen.cli import data_pairs, data_phones, data_text
 from seqgen.data import checks, directory
 from seqgen.data.corpora import Demo, Folder
 from seqgen.data.corpus import Corpus
@@ -33,6 +33,7 @@ From recordings to Kaldi data directories, from texts to symbols, and back to wh
   seqgen data prepare text --corpus plays.txt --out data --tokenizer characters
   seqgen data check data/train
   seqgen data stats data/train
+  seqgen data phones data/test -o phones.ctm
 """
 _PREPARE = (
     """\
@@ -103,7 +104,7 @@ def add_parsers(subparsers: Any) -> None:
     data = subparsers.add_parser(
         "data", help="prepare, check and describe corpora", description=_OVERVIEW, formatter_class=raw
     )
-    commands = data.add_subparsers(dest="data_command", required=True, metavar="prepare|check|stats")
+    commands = data.add_subparsers(dest="data_command", required=True, metavar="prepare|check|stats|phones")
     _add_prepare(
         commands.add_parser(
             "prepare",
@@ -113,6 +114,7 @@ def add_parsers(subparsers: Any) -> None:
             formatter_class=raw,
         )
     )
+    data_phones.add_parser(commands)
     check = commands.add_parser(
         "check",
         help="every problem by file and line",

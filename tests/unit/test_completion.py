@@ -45,7 +45,7 @@ CASES = [
     ("seqgen", [""], commands(parser())),
     ("seqgen-serve", [""], commands(serving_parser())),
     ("seqgen", ["tr"], {"train", "translate"}),
-    ("seqgen", ["data", ""], {"prepare", "check", "stats"}),
+    ("seqgen", ["data", ""], {"prepare", "check", "stats", "phones"}),
     ("seqgen", ["data", "prepare", ""], {*CORPORA, "pairs", "text"}),
     ("seqgen", ["data", "prepare", "folder", "--hold-out", ""], {"sentence", "speaker"}),
     ("seqgen", ["train", "a.wav", "--dev"], {"--device"}),
