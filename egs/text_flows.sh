@@ -23,8 +23,6 @@ if from 2 "bits per character, side by side"; then
 fi
 
 if from 3 "characters a second, and samples"; then
-  for conf in "$flows" $(printf "${flows%.yaml}-%s.yaml " $beside); do
-    python tools/generation_speed.py "$conf" --set task.data="$data" --elements 2048
-  done
+  python tools/generation_speed.py "$flows" $(printf "${flows%.yaml}-%s.yaml " $beside) --set task.data="$data" --elements 2048
   for one in autoregressive-flow $beside; do seqgen sample "$out/$one" --length 256; done
 fi

@@ -4,7 +4,8 @@
 Every density of the run is timed: generators, those that make a stretch at once and those that go element by element,
 and those of blocks, one block after the other. With
 ``--windowed`` the latter are also run without a state, by a pass over the receptive field for every element; both must
-draw the same. ``--vary KEY … --over VALUE …`` does it again for each value of these keys.
+draw the same. ``--vary KEY … --over VALUE …`` does it again for each value of these keys. Several runs are timed one
+after the other.
 
 Example:
     $ tools/generation_speed.py RUN.yaml --elements 4096
@@ -13,6 +14,7 @@ Example:
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 import time
@@ -122,7 +124,8 @@ def measured(conf: Path, settings: list[str], options: argparse.Namespace) -> li
 
 def line(row: dict[str, Any]) -> str:
     """A row as text."""
-    head = f"{row.get('value', '')!s:<8}{row['network']:<12}{row['samples_per_second']:>12,.0f} samples/s"
+    named = "".join(f"{row[key]!s:<{width}}" for key, width in (("run", 22), ("value", 8)) if key in row)
+    head = f"{named}{row['network']:<12}{row['samples_per_second']:>12,.0f} samples/s"
     if "windowed_ms" not in row:
         return head
     ratio = row["windowed_ms"] / row["state_ms"]
@@ -135,7 +138,7 @@ def line(row: dict[str, Any]) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Time, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", type=Path, help="YAML file of a run")
+    parser.add_argument("config", type=Path, nargs="+", help="YAML files of runs")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="override keys of the YAML")
     parser.add_argument("--vary", nargs="+", default=[], metavar="KEY", help="keys that take each value of --over")
     parser.add_argument("--over", nargs="+", default=[""], metavar="VALUE")
@@ -146,10 +149,11 @@ def main(arguments: list[str] | None = None) -> int:
     torch.set_num_threads(1)
     rows = []
     try:
-        for value in options.over:
+        for conf, value in itertools.product(options.config, options.over):
             settings = [*options.set, *(f"{key}={value}" for key in options.vary)]
-            for row in measured(options.config, settings, options):
-                rows.append({"value": value, **row} if options.vary else row)
+            named = ({"run": conf.stem} if len(options.config) > 1 else {}) | ({"value": value} if options.vary else {})
+            for row in measured(conf, settings, options):
+                rows.append(named | row)
                 sys.stdout.write(line(rows[-1]) + "\n")
     except SeqgenError as error:
         sys.stderr.write(f"error: {error}\n")
