@@ -3,36 +3,38 @@
 #   egs/synthetic/bytenet/run.sh [--stage N] [--conf FILE] [--out DIR]
 # Trained on 1 to 5 words, tested on as many and on 10: with columns spread over the digits (and fields as long as all
 # words, or as two; and spread along random lines while training), with column t for digit t, and that without dilation.
-# conf/base.yaml takes one minute or two a variant on one core, conf/tiny.yaml some seconds.
+# conf/base.yaml takes one minute or two a variant on one core, conf/tiny.yaml some seconds. VARIANTS chooses among them.
 set -euo pipefail
 conf=egs/synthetic/bytenet/conf/base.yaml out=exp/synthetic-bytenet data=exp/synthetic-bytenet/data
 . "$(dirname "$0")/../../variants.sh"
-generator=networks.generator
+encoder=networks.generator.encoder body=networks.generator.body unfolding=networks.generator.unfolding
+declare -A changes=(
+  [stretched]=""
+  [near]="$encoder.dilations=[1,2,4] $body.dilations=[1,2]"
+  [jittered]="$encoder.dilations=[1,2,4,4] $body.dilations=[1] $unfolding.rate_jitter=0.05 $unfolding.shift_jitter=6
+    train.steps=${JITTERED_STEPS:-3000}"
+  [padded]="$unfolding.stretch=false $unfolding.factor=1"
+  [undilated]="$unfolding.stretch=false $unfolding.factor=1 $encoder.dilations=[1,1,1,1,1] $body.dilations=[1,1,1,1,1]"
+)
+variants=${VARIANTS:-stretched near jittered padded undilated}
 
 if from 0 "pairs"; then
-  mkdir -p "$out"/long/{stretched,near,jittered,padded,undilated}
-  python -m egs.synthetic.bytenet.numbers 1 2 3 4 5 20000 > "$out/pairs.tsv"
+  mkdir -p $(printf "$out/long/%s " $variants)
+  python -m egs.synthetic.bytenet.numbers 1 2 3 4 5 "${NUMBERS:-20000}" > "$out/pairs.tsv"
   python -m egs.synthetic.bytenet.numbers 10 1000 > "$out/long.tsv"
   seqgen data prepare pairs --corpus "$out/pairs.tsv" --out "$data"
 fi
 
 if from 1 "training and evaluation"; then
-  variant stretched "task.data=$data"
-  variant near "task.data=$data" "$generator.encoder.dilations=[1, 2, 4]" "$generator.body.dilations=[1, 2]"
-  variant jittered "task.data=$data" "train.steps=${JITTERED_STEPS:-3000}" \
-    $generator.unfolding.rate_jitter=0.05 $generator.unfolding.shift_jitter=6 \
-    "$generator.encoder.dilations=[1, 2, 4, 4]" "$generator.body.dilations=[1]"
-  variant padded "task.data=$data" $generator.unfolding.stretch=false $generator.unfolding.factor=1
-  variant undilated "task.data=$data" $generator.unfolding.stretch=false $generator.unfolding.factor=1 \
-    "$generator.encoder.dilations=[1, 1, 1, 1, 1]" "$generator.body.dilations=[1, 1, 1, 1, 1]"
+  for name in $variants; do variant "$name" "task.data=$data" ${changes[$name]}; done
 fi
 
 if from 2 "errors, on numbers as long as those learnt from, and on longer ones"; then
-  for name in stretched near jittered padded undilated; do
+  for name in $variants; do
     seqgen eval "$out/$name" --data "$out/long.tsv" --report "$out/long/$name/eval.json" > /dev/null
   done
-  python tools/report_table.py --digits 2 "$out"/{stretched,near,jittered,padded,undilated}
-  python tools/report_table.py --digits 2 "$out"/long/{stretched,near,jittered,padded,undilated}
+  python tools/report_table.py --digits 2 $(printf "$out/%s " $variants)
+  python tools/report_table.py --digits 2 $(printf "$out/long/%s " $variants)
 fi
 
 if from 3 "time by length, beside attention of the same width"; then
