@@ -12,7 +12,7 @@ fi
 if from 1 "training and evaluation"; then
   variant autoregressive-flow task.data="$data"
   variant factorised task.data="$data" "networks.generator.bijectors=[]" networks.generator.base.peak=0 \
-    train.steps=400 train.validate_every=400
+    train.steps="${FACTORISED_STEPS:-400}" train.validate_every=0
   for other in $beside; do
     conf=${flows%.yaml}-$other.yaml variant $other task.data="$data"
   done

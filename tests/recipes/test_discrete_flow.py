@@ -50,7 +50,7 @@ def test_characters_go_through_flows(shared_data: Path, repository: Path, tmp_pa
     """On one of the two texts; the recipe of the other is the same but for its names and sizes."""
     conf = repository / "egs/enwiki/discrete_flow/conf/tiny.yaml"
     options = ["--corpus", str(shared_data / "text"), "--conf", str(conf), "--out", str(tmp_path)]
-    table = run(repository, "enwiki/discrete_flow", *options, BESIDE="bipartite")
+    table = run(repository, "enwiki/discrete_flow", *options, BESIDE="bipartite", FACTORISED_STEPS="40")
     found = evaluated(tmp_path)
     assert set(found) == {"factorised", "autoregressive-flow", "bipartite"}
     for each in found.values():
