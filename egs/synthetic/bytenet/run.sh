@@ -8,11 +8,11 @@ set -euo pipefail
 conf=egs/synthetic/bytenet/conf/base.yaml out=exp/synthetic-bytenet data=exp/synthetic-bytenet/data
 . "$(dirname "$0")/../../variants.sh"
 encoder=networks.generator.encoder body=networks.generator.body unfolding=networks.generator.unfolding
+jitter="$unfolding.rate_jitter=0.05 $unfolding.shift_jitter=6"
 declare -A changes=(
   [stretched]=""
   [near]="$encoder.dilations=[1,2,4] $body.dilations=[1,2]"
-  [jittered]="$encoder.dilations=[1,2,4,4] $body.dilations=[1] $unfolding.rate_jitter=0.05 $unfolding.shift_jitter=6
-    train.steps=${JITTERED_STEPS:-3000}"
+  [jittered]="$encoder.dilations=[1,2,4,4] $body.dilations=[1] $jitter train.steps=${JITTERED_STEPS:-3000}"
   [padded]="$unfolding.stretch=false $unfolding.factor=1"
   [undilated]="$unfolding.stretch=false $unfolding.factor=1 $encoder.dilations=[1,1,1,1,1] $body.dilations=[1,1,1,1,1]"
 )
@@ -29,12 +29,10 @@ if from 1 "training and evaluation"; then
   for name in $variants; do variant "$name" "task.data=$data" ${changes[$name]}; done
 fi
 
+long() { seqgen eval "$out/$1" --data "$out/long.tsv" --report "$out/long/$1/eval.json" > /dev/null; }
 if from 2 "errors, on numbers as long as those learnt from, and on longer ones"; then
-  for name in $variants; do
-    seqgen eval "$out/$name" --data "$out/long.tsv" --report "$out/long/$name/eval.json" > /dev/null
-  done
-  python tools/report_table.py --digits 2 $(printf "$out/%s " $variants)
-  python tools/report_table.py --digits 2 $(printf "$out/long/%s " $variants)
+  for name in $variants; do long "$name"; done
+  for place in "$out" "$out/long"; do python tools/report_table.py --digits 2 $(printf "$place/%s " $variants); done
 fi
 
 if from 3 "time by length, beside attention of the same width"; then
