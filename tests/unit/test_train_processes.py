@@ -57,6 +57,23 @@ def test_two_processes_equal_one(tmp_path: Path, name: str, accumulate: int) -> 
             torch.testing.assert_close(second[key], value, rtol=1e-5, atol=1e-6)
 
 
+def test_players_and_targets_stay_in_step(tmp_path: Path) -> None:
+    """Of actor, critic and discriminator, whose processes draw sequences of their own, each holds the same in the end:
+    networks, target networks that began apart, and running means."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-addr=127.0.0.1"]
+    command += [f"--master-port={free_port()}", "-m", "tests.unit.actual_processes", str(tmp_path)]
+    two = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=280)
+    assert two.returncode == 0, two.stderr
+    first, second = (load_file(tmp_path / f"{rank}.safetensors") for rank in (0, 1))
+    assert {name.split(".")[0] for name in first} == {
+        "generator", "critic", "discriminator", "target_generator", "target_critic", "mean_reward", "mean_accuracy"
+    }  # fmt: skip
+    assert first.keys() == second.keys()
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+    assert float(first["mean_accuracy.batches"]) == 16
+    assert float(first["mean_reward.batches"]) == 6
+
+
 def test_processes_part_after_all_that_waits_for_others_is_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
