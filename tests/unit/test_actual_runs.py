@@ -87,6 +87,24 @@ def test_a_run_begins_where_the_other_ended(root: Path) -> None:
     assert any(not torch.equal(waiting[name], moved[name]) for name in moved if name.startswith("target_critic"))
 
 
+def test_a_discriminator_that_is_not_followed_is_reported(root: Path, tmp_path: Path) -> None:
+    words = (
+        "train",
+        root / "run.yaml",
+        "--out",
+        tmp_path / "lost",
+        "--device",
+        "cpu",
+        "--set",
+        "objective.ceiling=0.5",
+    )
+    said = done(*words, "train.steps=6", "players.discriminator.every=1").err
+    assert "step 6: the discriminator tells " in said
+    assert "of the actor's updates followed the likelihood alone" in said
+    last = [line for line in history(tmp_path / "lost") if line["split"] == "train"][-1]
+    assert 0 < last["actor/likelihood_alone"] <= 1
+
+
 def test_an_evaluation_tells_of_the_generator_and_of_the_critic(root: Path) -> None:
     found = done("eval", root / "whole", "--json").json()
     assert found["exact_oracle_nll"] == pytest.approx(found["oracle_nll"], abs=3 * found["oracle_nll_95"])
