@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from seqgen import completion, presets
-from seqgen.bundle import is_bundle, read_manifest
+from seqgen.bundle import Bundle, is_bundle, read_manifest
 from seqgen.errors import SeqgenError
-from seqgen.manifest import SymbolManifest
+from seqgen.manifest import EncoderManifest, SymbolManifest
 from seqgen.presets import Preset
 from seqgen.registry import RUNTIMES, Registry
 from seqgen.runtime.native import FORMATS
@@ -28,7 +28,7 @@ Measure speed on this machine. Compare only figures of one run on one machine.
 Presets, of 24 kHz; in any runtime where no other is said:
 """
 _SYMBOLS = """
-Language models and translators are measured in symbols and words; presets of these:
+Feature extractors are measured in frames, language models and translators in symbols and words; presets of these:
 """
 MEASUREMENTS = Registry(
     "measurement",
@@ -39,6 +39,7 @@ MEASUREMENTS = Registry(
         "recordings": "seqgen.cli.bench_torch:measure",
         "training": "seqgen.cli.bench_training:measure",
         "symbols": "seqgen.cli.bench_symbols:measure",
+        "encoders": "seqgen.cli.bench_encoders:measure",
     },
 )
 """Measurements: a preset names those that it has. Each is given the command line and the preset, and makes rows."""
@@ -76,7 +77,9 @@ def add_parsers(commands: Any) -> None:
 
 def run_bench(given: argparse.Namespace) -> int:
     """Measure and print."""
-    rows = _symbols(given)
+    rows = _encoders(given)
+    if rows is None:
+        rows = _symbols(given)
     if rows is None:
         preset = _preset(given)
         rows = MEASUREMENTS.load(_measurement(given, preset))(given, preset)
@@ -87,6 +90,19 @@ def run_bench(given: argparse.Namespace) -> int:
     else:
         sys.stdout.write("".join(f"{key:<20} {value}\n" for key, value in rows[0].items()))
     return 0
+
+
+def _encoders(given: argparse.Namespace) -> list[dict[str, Any]] | None:
+    """Rows of a feature extractor's bundle; None for anything else."""
+    if given.bundle is None or given.preset is not None or not is_bundle(given.bundle):
+        return None
+    if not isinstance(read_manifest(given.bundle), EncoderManifest):
+        return None
+    _require_positive(given)
+    if given.train:
+        raise SeqgenError("--train measures the recurrence of a voice, got a feature extractor", remedy="leave it out")
+    made: list[dict[str, Any]] = MEASUREMENTS.load("encoders")(given, Bundle.open(given.bundle))
+    return made
 
 
 def _symbols(given: argparse.Namespace) -> list[dict[str, Any]] | None:
@@ -169,7 +185,7 @@ def _require_alone(given: argparse.Namespace, preset: Preset, runtime: str, call
 
 def _print_comparison(rows: list[dict[str, Any]]) -> None:
     """A table with the fastest row's speed as the measure of the others."""
-    unit = "symbols" if "symbols_per_second" in rows[0] else "samples"
+    unit = next(one for one in ("symbols", "frames", "samples") if f"{one}_per_second" in rows[0])
     rate, beside = f"{unit}_per_second", "step_us_p50" if unit == "symbols" else "x_real_time"
     best = max(row[rate] for row in rows)
     wide = max(len(row["preset"]) for row in rows) + 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -189,6 +190,19 @@ def test_info_and_check_know_the_kind(plain: Bundle, capsys: pytest.CaptureFixtu
     assert "context 7, latent 20" in said
     assert main(["check", str(plain.directory)]) == 0
     assert capsys.readouterr().out.count("reproduces the golden vectors") == len(runnable(plain))
+
+
+def test_its_speed_is_measured(plain: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["bench", str(plain.directory), "--seconds", "0.01"]
+    assert main([*given, "--json", "--streams", "2"]) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert (row["runtime"], row["format"], row["streams"]) == ("native", "float32", 2)
+    assert row["frames_per_second"] > 0
+    assert row["x_real_time"] == pytest.approx(row["frames_per_second"] * 10 / RATE, rel=0.1)
+    assert main([*given, "--compare"]) == 0
+    said = capsys.readouterr().out
+    assert [said.count(name) for name in ("frames/s", "native", "onnx", "torch")] == [1, 3, 1, 1]
+    assert main([*given, "--train"]) == 1
 
 
 def test_the_graph_is_taken_out(plain: Bundle, tmp_path: Path) -> None:
