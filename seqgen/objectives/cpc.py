@@ -184,5 +184,6 @@ def _mean(values: Tensor, asked: Tensor) -> Tensor:
 
 def _best(chosen: Tensor, scores: Tensor) -> Tensor:
     """1 where no candidate scores above the right one, shared among those that score the same."""
-    best, ties = (scores <= chosen[..., None]).all(dim=-1), (scores == chosen[..., None]).sum(dim=-1)
-    return best.to(scores.dtype) * ties.to(scores.dtype).reciprocal()
+    ties: Tensor = (scores == chosen[..., None]).sum(dim=-1)
+    best: Tensor = (scores <= chosen[..., None]).all(dim=-1)
+    return best / ties.to(scores.dtype)

@@ -15,6 +15,7 @@ from seqgen.tasks.contract import Evaluation, System
 from seqgen.tasks.run import RunConfig
 from seqgen.tasks.table import Gathered, Table
 from seqgen.tasks.text.batches import Stretches
+from seqgen.tasks.text.sentences import Sentences
 from seqgen.tasks.text.streams import Scored, model_of, score
 from seqgen.text import directory
 from seqgen.text.directory import Document, Split
@@ -60,7 +61,7 @@ def evaluate(
     system: System,
     tokenizer: Tokenizer,
     split: Split,
-    stretches: Stretches | None,
+    stretches: Stretches | Sentences | None,
     options: Evaluation,
 ) -> Table:
     """The table of a run on a split: of the likelihood over whole documents, at a temperature, and of what else its
@@ -111,7 +112,7 @@ def measures(one: Scored, unit: str) -> dict[str, Measure]:
     return {f"bits_per_{name}": Measure(bits, torch.from_numpy(count)) for name, count in counts.items()}
 
 
-def _further(system: System, stretches: Stretches, seed: int, limit: int, found: Gathered) -> None:
+def _further(system: System, stretches: Stretches | Sentences, seed: int, limit: int, found: Gathered) -> None:
     """Measures of the method that are not known yet."""
     assert system.objective is not None
     known = set(found.figures)

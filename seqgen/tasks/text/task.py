@@ -26,6 +26,7 @@ from seqgen.tasks.networks import require_vocab_size, shortened
 from seqgen.tasks.table import Figure, Table
 from seqgen.tasks.text import bundles, evaluation, samples, sampling
 from seqgen.tasks.text.batches import Stretches
+from seqgen.tasks.text.sentences import Sentences
 from seqgen.text import directory
 from seqgen.text.directory import TextData
 from seqgen.text.prepare import Preparation, prepare
@@ -44,17 +45,23 @@ class TextConfig:
         data: text data directory (``seqgen data prepare text``), with train, valid and test below it.
         segment: symbols of a row that are learnt from. context: symbols before them that are heard only (0: a row
             begins as a document does, so that its first symbols are learnt with a short past).
+        sentence: symbols of a sentence, where rows are made of whole ones (0: they are not). A row then has ``segment``
+            lines that follow each other, each cut or filled up to so many symbols.
     """
 
     data: str = field(metadata=PLACE)
     segment: int = 128
     context: int = 0
+    sentence: int = 0
 
     def __post_init__(self) -> None:
-        if self.segment < 1 or self.context < 0:
+        if self.segment < 1 or min(self.context, self.sentence) < 0:
             raise SeqgenError(
-                f"'segment' is {self.segment}, 'context' {self.context}", remedy="give 1 or more, and 0 or more"
+                f"'segment' is {self.segment}, 'context' {self.context}, 'sentence' {self.sentence}",
+                remedy="give 1 or more, and 0 or more of the others",
             )
+        if self.sentence and self.context:
+            raise SeqgenError("'context' with rows of sentences", remedy="leave it out, or task.sentence")
 
 
 class Text(Task):
@@ -79,13 +86,17 @@ class Text(Task):
         yield cls.example({"data": str(cut), "segment": 16}, {"valid": 3, "test": 5}, {"generator": model})
         yield cls.example({"data": str(cut), "segment": 16, "context": 5}, {"valid": 3, "test": 5})
         yield cls.example({"data": str(lines), "segment": 20}, {"valid": 6, "test": 6}, {"generator": model})
+        verse = directory / "verse.txt"
+        verse.write_text("".join(f"line {n}\n\n" for n in range(60)), encoding="utf-8")
+        prepare(verse, directory / "verse", Preparation("characters", valid_share=0.2, test_share=0.4))
+        yield cls.example({"data": str(directory / "verse"), "segment": 2, "sentence": 8}, {"valid": 4, "test": 12})
 
     def read_facts(self) -> Facts:
         data = self._data
         made = data.tokenizer
         return Facts(
             examples=len(data.encoded("train").symbols),
-            vocab_size=made.vocab_size,
+            vocab_size=made.vocab_size + (self.config.sentence > 0),  # padding is the last symbol
             unit=made.unit,
             tokenizer=made.plain(),
         )
@@ -132,6 +143,8 @@ class Text(Task):
 
     def require_sensible(self) -> None:
         """Refuse stretches that are longer than every document."""
+        if self.config.sentence:
+            return  # their source does
         longest = int(np.diff(self._data.encoded("train").bounds).max())
         if self.config.segment > longest:
             raise SeqgenError(
@@ -140,7 +153,7 @@ class Text(Task):
                 remedy="train on shorter stretches, or on longer documents",
             )
 
-    def source(self, split: Split, networks: Mapping[str, nn.Module]) -> Stretches:
+    def source(self, split: Split, networks: Mapping[str, nn.Module]) -> Stretches | Sentences:
         if self._data.tokenizer.signature != self.tokenizer.signature:
             raise SeqgenError(
                 f"{self.config.data} was prepared by another tokenizer ({_named(self._data.tokenizer.plain())}) than "
@@ -149,14 +162,15 @@ class Text(Task):
             )
         return self._stretches(self._data.encoded(split), networks)
 
-    def _stretches(self, encoded: directory.Encoded, networks: Mapping[str, nn.Module]) -> Stretches:
-        settings = self.run.train
+    def _stretches(self, encoded: directory.Encoded, networks: Mapping[str, nn.Module]) -> Stretches | Sentences:
+        settings, options = self.run.train, self.config
+        rows = {"segment": options.segment, "rows": settings.batch_size, "seed": settings.seed}
+        if options.sentence:
+            return Sentences(encoded, self.tokenizer, length=options.sentence, **rows)
         return Stretches(
             encoded,
-            segment=self.config.segment,
-            context=self.config.context,
-            rows=settings.batch_size,
-            seed=settings.seed,
+            context=options.context,
+            **rows,
             exact=any(isinstance(made, Density) and made.length for made in networks.values()),
         )
 
