@@ -103,9 +103,9 @@ class ContrastivePrediction(Objective):
                 remedy="take objective.negatives mixed, or data whose speakers are named",
             )
         (latents,), contexts = self.encoder.observed_dims, self.encoder.spec.out_dim
-        self.predictors = nn.Parameter(torch.empty(config.steps, latents, contexts))  # W_k
-        bound = 1 / math.sqrt(contexts)
-        nn.init.uniform_(self.predictors, -bound, bound)
+        # W_k. At random they would score noise, and the nearest way to a lower loss is then that all latents be alike,
+        # where the gradient ends. From zero the loss is ln N, and the first thing learnt is what latents there are.
+        self.predictors = nn.Parameter(torch.zeros(config.steps, latents, contexts))
 
     def loss(self, batch: Any, player: str, rng: Key, shared: None) -> Loss:
         made = self.choices(batch, rng)

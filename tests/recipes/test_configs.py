@@ -23,6 +23,8 @@ def facts_without_data(run: RunConfig, speakers: tuple[str, ...]) -> Facts | Non
     options = run.task.options
     if run.task.name == "vocoder":
         return facts_of(options.get("codec", "bytes16"), FeatureSpec(**options["features"]), speakers)
+    if run.task.name == "speech":
+        return Facts(shape=(1,), speakers=speakers, sample_rate=options["sample_rate"])
     if run.task.name == "text":
         one = next(one for one in run.networks.values() if one.name != networks.PRETRAINED).options
         size = one.get("body", one.get("base", one))["vocab_size"]

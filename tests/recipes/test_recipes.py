@@ -26,7 +26,9 @@ RECIPES = {
 # What needs no recordings, and what is tested in a file of its own.
 EXPERIMENTS = (
     "cmudict/g2p",
+    "fsdd/cpc",
     "fsdd/lossless",
+    "librispeech/cpc",
     "mnist/lossless",
     "images/professor_forcing",
     "shakespeare/actual",
@@ -34,6 +36,7 @@ EXPERIMENTS = (
     "enwiki/bytenet",
     "enwiki/discrete_flow",
     "shakespeare/bytenet",
+    "shakespeare/cpc",
     "shakespeare/discrete_flow",
     "synthetic/actual",
     "synthetic/bytenet",
@@ -50,6 +53,7 @@ EXPERIMENTS = (
 COMPARISONS = {
     "fsdd/wavernn": ("sparsity", "quantise", "subscale"),
     "fsdd/parallel_wavenet": ("ablation",),
+    "fsdd/cpc": ("ablation",),
 }
 
 
