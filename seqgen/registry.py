@@ -84,6 +84,7 @@ TASKS = Registry(
         "pairs": "seqgen.tasks.pairs.task:Pairs",
         "translation": "seqgen.tasks.translation.task:Translation",
         "grammar": "seqgen.tasks.processes.grammar:Grammar",
+        "brackets": "seqgen.tasks.processes.brackets:Brackets",
         "finite": "seqgen.tasks.processes.finite:Finite",
         "seasonal": "seqgen.tasks.processes.seasonal:SeasonalSymbols",
         "tuned-resonance": "seqgen.tasks.processes.tuned_resonance:TunedResonance",

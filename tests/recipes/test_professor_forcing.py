@@ -1,0 +1,50 @@
+"""The recipes of professor forcing run through in their tiny forms, on nested brackets and on a text."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def made(repository: Path, recipe: str, out: Path, *words: str, **settings: str) -> str:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "OMP_NUM_THREADS": "1"} | settings
+    command = ["bash", f"egs/{recipe}/run.sh", "--conf", f"egs/{recipe}/conf/tiny.yaml", "--out", str(out), *words]
+    found = subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True, timeout=300)
+    assert found.returncode == 0, found.stderr[-2000:]
+    return found.stdout
+
+
+def reports(out: Path) -> dict[str, Any]:
+    return {path.parent.name: json.loads(path.read_text()) for path in out.glob("0/*/eval.json")}
+
+
+def test_behaviours_on_nested_brackets(repository: Path, tmp_path: Path) -> None:
+    said = made(repository, "synthetic/professor_forcing", tmp_path, UPDATES="20", DECAY="0.02", ROWS="48")
+    found = reports(tmp_path)
+    assert set(found) == {"likelihood", "longer", "scheduled", "professor"}
+    for one in found.values():
+        assert one["bits_per_symbol_process"] == found["likelihood"]["bits_per_symbol_process"]
+        assert one["bits_per_symbol"] > one["bits_per_symbol_process"]
+        assert 0 < one["errors_1_12"] < 100
+        assert {"errors_13_24", "errors_25_30", "errors_beyond", "trigram_kl_beyond"} < set(one)
+        assert 0 <= one["probe_accuracy"] <= 100
+    assert 0 <= found["professor"]["discriminator_accuracy"] <= 1
+    assert said.count("probe accuracy ") >= 3
+    assert (tmp_path / "0/states.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_behaviours_on_a_text(shared_data: Path, repository: Path, tmp_path: Path) -> None:
+    corpus = str(shared_data / "text")
+    settings = {"UPDATES": "10", "SAMPLES": "8", "LENGTH": "80", "ROWS": "64"}
+    made(repository, "shakespeare/professor_forcing", tmp_path, "--corpus", corpus, **settings)
+    found = reports(tmp_path)
+    assert set(found) == {"likelihood", "longer", "professor"}
+    for one in found.values():
+        assert 3 < one["bits_per_character"] < 6
+        assert one["oracle_bits_per_character"] > one["oracle_bits_per_character_given"]
+    assert (tmp_path / "0/states.png").exists()
