@@ -24,7 +24,8 @@ def reports(out: Path) -> dict[str, Any]:
 
 
 def test_behaviours_on_nested_brackets(repository: Path, tmp_path: Path) -> None:
-    said = made(repository, "synthetic/professor_forcing", tmp_path, METHODS="scheduled professor", UPDATES="20", DECAY="0.02", ROWS="48")
+    settings = {"METHODS": "scheduled professor", "UPDATES": "20", "DECAY": "0.02", "ROWS": "48"}
+    said = made(repository, "synthetic/professor_forcing", tmp_path, **settings)
     found = reports(tmp_path)
     assert set(found) == {"likelihood", "scheduled", "professor"}
     for one in found.values():
