@@ -35,13 +35,13 @@ class ProfessorForcing(Objective):
     while it reads what it draws itself, from the same state and for as long.
 
         discriminator  C_d = E_data softplus(-D(B(x))) + E_p softplus(D(B(y)))                    means over rows
-        generator      L   = NLL(x) + λ_f C_f + λ_t C_t                                          means over elements
+        generator      L   = NLL(x) + λ_f C_f + λ_t C_t                     sums over rows, divided by their elements
                        C_f = E_p softplus(-D(B(y)))       free running is to look teacher forced
                        C_t = E_data softplus(D(B(x)))     and the reverse, λ_t = 0 unless asked for
 
-    D is the logit of "teacher forced". Every element of a row has that row's C_f and C_t, so that rows weigh by their
-    length, as they do in the likelihood. Drawn elements are made once for both players and are constants: a gradient
-    comes by states and outputs alone. With ``differentiate``, for real numbers, also by what is drawn.
+    D is the logit of "teacher forced". NLL is that of whole sequences: a row has its C_f once, however long it is, so
+    that beside nats an element it counts 1/T. Drawn elements are made once for both players and are constants: a
+    gradient comes by states and outputs alone. With ``differentiate``, for real numbers, also by what is drawn.
 
     Gates, on a running average of D's accuracy (both kinds weigh alike): above ``follow_above`` the generator minimises
     L, otherwise NLL alone; from ``freeze_above`` on the discriminator stands still. One that has stood still for
@@ -210,17 +210,21 @@ class ProfessorForcing(Objective):
         real = scored(batch, log_prob)
         weight = real.sum()
         nll = -(log_prob * real).sum() / weight.clamp_min(1)
-        shares = real.sum(dim=1) * (where.lengths > 0) / weight.clamp_min(1)  # [B]
+        judged = (where.lengths > 0).to(nll.dtype)  # [B]
+        rows = judged.sum()
         following, costs = self.adversarial, {}
         with torch.set_grad_enabled(torch.is_grad_enabled() and following):
             y = run.y
             if self.config.differentiate and torch.is_grad_enabled():
                 y = free_running(self.generator, batch, where.start, run.u)
             drawn = behaviour(self.generator, y, batch.cond).sequence
-            costs["c_f"] = (F.softplus(-self._logits(drawn, where)) * shares).sum()
+            costs["c_f"] = (F.softplus(-self._logits(drawn, where)) * judged).sum() / rows.clamp_min(1)
             if self.config.c_t:
-                costs["c_t"] = (F.softplus(self._logits(forced, where)) * shares).sum()
-        total = nll + sum(getattr(self.config, name) * cost for name, cost in costs.items()) if following else nll
+                costs["c_t"] = (F.softplus(self._logits(forced, where)) * judged).sum() / rows.clamp_min(1)
+        total = nll
+        if following:
+            added = sum(getattr(self.config, name) * cost for name, cost in costs.items())
+            total = nll + added * rows / weight.clamp_min(1)
         terms = {name: cost.detach() for name, cost in costs.items()}
         terms |= {"adversarial": nll.new_tensor(following), **per_unit(self.generator, nll.detach(), self.facts.unit)}
         return Loss(total, terms, weight)

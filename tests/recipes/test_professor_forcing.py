@@ -47,5 +47,6 @@ def test_behaviours_on_a_text(shared_data: Path, repository: Path, tmp_path: Pat
     assert set(found) == {"likelihood", "professor"}
     for one in found.values():
         assert 3 < one["bits_per_character"] < 6
-        assert one["oracle_bits_per_character"] > one["oracle_bits_per_character_given"]
+        assert 3 < one["oracle_bits_per_character"] < 6
+        assert 3 < one["oracle_bits_per_character_given"] < 6
     assert (tmp_path / "0/states.png").exists()
