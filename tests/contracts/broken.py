@@ -35,6 +35,7 @@ from seqgen.tasks.contract import Evaluation, Split, System
 from seqgen.tasks.processes.finite_targets import Dirichlet
 from seqgen.tasks.table import Table
 from seqgen.tasks.text.batches import Batch, Stretches
+from seqgen.tasks.text.sentences import Sentences
 from seqgen.tasks.text.task import Text
 from seqgen.text.bytes import Bytes
 from seqgen.text.characters import Characters
@@ -342,8 +343,10 @@ class Texts(Text):
 
     kind: type[Stretches] = Stretches
 
-    def source(self, split: Split, networks: Mapping[str, nn.Module]) -> Stretches:
+    def source(self, split: Split, networks: Mapping[str, nn.Module]) -> Stretches | Sentences:
         whole = super().source(split, networks)
+        if not isinstance(whole, Stretches):
+            return whole
         return self.kind(whole.encoded, segment=whole.segment, context=whole.context, rows=whole.rows, seed=whole.seed)
 
 

@@ -132,6 +132,7 @@ OTHERS = {
     "judge",
     "runtime",
     "symbol runtime",
+    "encoder runtime",
     "density exporter",
     "symbol exporter",
     "network exporter",

@@ -26,14 +26,14 @@ def facts_without_data(run: RunConfig, speakers: tuple[str, ...]) -> Facts | Non
     if run.task.name == "speech":
         return Facts(shape=(1,), speakers=speakers, sample_rate=options["sample_rate"])
     if run.task.name == "text":
-        one = next(one for one in run.networks.values() if one.name != networks.PRETRAINED).options
-        size = one.get("body", one.get("base", one))["vocab_size"]
-        return Facts(vocab_size=size, unit="character")
+        made = [one.options for one in run.networks.values() if one.name != networks.PRETRAINED]
+        sizes = [one.get("body", one.get("base", one)).get("vocab_size", 0) for one in made]
+        return Facts(vocab_size=max(sizes), unit="character")
     if run.task.name == "translation":
         generator = run.networks["generator"].options
-        made = [_letters(generator[part]["vocab_size"]) for part in ("body", "encoder")]
+        ours, theirs = (_letters(generator[part]["vocab_size"]) for part in ("body", "encoder"))
         return Facts(
-            vocab_size=generator["body"]["vocab_size"], unit="character", tokenizer=made[0], source_tokenizer=made[1]
+            vocab_size=generator["body"]["vocab_size"], unit="character", tokenizer=ours, source_tokenizer=theirs
         )
     return None
 

@@ -184,7 +184,7 @@ def test_the_middle_of_a_long_row_keeps_its_past_to_be_heard() -> None:
 @torch.no_grad()
 def test_what_is_skipped_counts_in_no_loss_and_no_figure() -> None:
     """Of every method whose batches may skip: what is heard only is neither learnt from nor judged."""
-    (example,) = Classification.examples()
+    example, *_ = Classification.examples()
     batch: Rows = example.batch
     skipped = replace(batch, skip=torch.tensor([3, 1, 0, 0]))
     trained: Objective = example.objective
