@@ -40,7 +40,7 @@ _LEVEL = 0.2  # of every frame
 
 
 def timed(work: Callable[[], T]) -> tuple[T, float]:
-    """What some work gives, and the seconds that it takes."""
+    """Result of some work, and the seconds that it takes."""
     began = time.perf_counter()
     made = work()
     return made, time.perf_counter() - began
@@ -77,7 +77,7 @@ def in_blocks(density: Density, elements: int) -> float:
 
 
 def windowed(generator: AutoRegressive, samples: int) -> dict[str, Any]:
-    """The same elements drawn with a state and without one, from a past that the receptive field is full of."""
+    """Seconds of drawing elements with a state and without one, from a past that the receptive field is full of."""
     reach, body = generator.body.spec.context, generator.body
     if reach is None or generator.conditioner is not None:
         raise SeqgenError("this generator has no finite receptive field, or is conditioned", remedy="omit --windowed")

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from seqgen.analysis.principal import Cloud, cloud, picture
-from seqgen.analysis.probe import Sequences, accuracy, both_modes
+from seqgen.analysis.sequence_probe import Sequences, accuracy, both_modes
 from seqgen.errors import SeqgenError
 from seqgen.generation.autoregressive import AutoRegressive
 from seqgen.noise import Key

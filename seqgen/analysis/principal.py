@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt
 import torch
 from torch import Tensor
 
-from seqgen.analysis.probe import Sequences
+from seqgen.analysis.sequence_probe import Sequences
 
 _DOTS = 1500  # of each mode
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seqgen.runtime import fastest, open_encoder, runnable
+from seqgen.runtime import compared, open_encoder
 
 if TYPE_CHECKING:
     from seqgen.bundle import Bundle
@@ -18,11 +18,7 @@ SECONDS = 0.5  # of audio of each stream that a call encodes
 
 def measure(given: argparse.Namespace, bundle: Bundle) -> list[dict[str, Any]]:
     """A bundle through a runtime, or through each that there is."""
-    chosen = [(given.runtime, given.format)]
-    if given.compare:
-        formats = ("int8", "bf16", "float32") if fastest(bundle) == "native" else ()
-        others = [(name, "") for name in runnable(bundle) if name != "native"]
-        chosen = [*(("native", one) for one in formats), *others]
+    chosen = compared(bundle) if given.compare else [(given.runtime, given.format)]
     return [_runtime(given, bundle, name, form) for name, form in chosen]
 
 

@@ -92,14 +92,10 @@ def _torch(preset: SymbolPreset, density: AutoRegressive, given: argparse.Namesp
 def _bundle(given: argparse.Namespace) -> list[dict[str, Any]]:
     """Symbols per second of a bundle's runtime, or of each that there is."""
     from seqgen.bundle import Bundle
-    from seqgen.runtime import fastest, runnable
+    from seqgen.runtime import compared
 
     bundle = Bundle.open(given.bundle)
-    chosen = [(given.runtime, given.format)]
-    if given.compare:
-        formats = ("int8", "bf16", "float32") if fastest(bundle) == "native" else ()
-        others = [(name, "") for name in runnable(bundle) if name != "native"]
-        chosen = [*(("native", one) for one in formats), *others]
+    chosen = compared(bundle) if given.compare else [(given.runtime, given.format)]
     return [_runtime(given, bundle, name, form) for name, form in chosen]
 
 

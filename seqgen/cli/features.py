@@ -74,7 +74,7 @@ def run_features(given: argparse.Namespace) -> int:
 
 
 def _targets(recordings: list[str], out: str) -> list[str]:
-    """Where the features of each recording go.
+    """Files that the features of each recording go to.
 
     Raises:
         SeqgenError: where several would go to one place.

@@ -83,12 +83,7 @@ def prepare(
     recordings = _headers(corpus, raws, progress, tell)
     rate = sample_rate or _only_rate(recordings)
     pieces, chosen = _parted(corpus, recordings, rate, max_seconds)
-    for line in corpus.advice([raw for raw, _ in pieces]):
-        tell(line)
-    if mute := sum(bool(raw.text) and bool(piece.recording) for raw, piece in pieces):
-        tell(
-            f"left out: the transcripts of recordings that are cut into {mute} pieces, for nobody says where they part"
-        )
+    _advise(corpus, pieces, tell)
     with _workshop(out) as stage:
         resampled, broken = _resample(recordings, rate, stage / _AUDIO, progress)
         if broken:
@@ -103,6 +98,16 @@ def prepare(
         sources = [(one, names[one.recording or one.id], split) for split, members in made.items() for one in members]
         _publish(stage, out, made, {_SOURCES: _sources(root, sources), _MARKER: _marker(corpus, root, about)})
     return counts
+
+
+def _advise(corpus: Corpus, pieces: Sequence[tuple[RawUtterance, Utterance]], tell: Callable[[str], object]) -> None:
+    """Tell what a user should know of the pieces that were made."""
+    for line in corpus.advice([raw for raw, _ in pieces]):
+        tell(line)
+    if mute := sum(bool(raw.text) and bool(piece.recording) for raw, piece in pieces):
+        tell(
+            f"left out: the transcripts of recordings that are cut into {mute} pieces, for nobody says where they part"
+        )
 
 
 def _marker(corpus: Corpus, root: Path, about: Mapping[str, object]) -> str:

@@ -94,7 +94,7 @@ class Unfolding:
 
     @property
     def jitters(self) -> bool:
-        """Whether columns are unfolded along random lines in training."""
+        """Presence of random lines in training."""
         return self.rate_jitter > 0 or self.shift_jitter > 0
 
     def expected(self, lengths: Tensor) -> Tensor:

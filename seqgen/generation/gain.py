@@ -71,7 +71,7 @@ class GainNormalized(Streamable[S]):
 
     @property
     def observed_dims(self) -> tuple[int, ...]:
-        """Those of the body."""
+        """Channels of the body's inner activations."""
         return self.body.observed_dims
 
     def observe(self, x: Tensor, state: S, cond: Conditioning | None = None) -> tuple[Tensor, S, list[Tensor]]:

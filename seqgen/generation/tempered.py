@@ -35,5 +35,5 @@ def tempered_log_prob(density: Density, x: Tensor, temperature: float) -> Tensor
 
 
 def has_temperature(density: Density) -> bool:
-    """Whether a density has a likelihood at any temperature."""
+    """Test of whether a density has a likelihood at any temperature."""
     return isinstance(density, AutoRegressive) and isinstance(density.distribution, Categorical)

@@ -196,7 +196,7 @@ class Actual(Objective):
 
     @property
     def lost(self) -> bool:
-        """Whether the discriminator tells too many sequences apart to be followed."""
+        """State of a discriminator that tells too many sequences apart to be followed."""
         return bool(self.mean_accuracy.value > self.config.ceiling)
 
     def frozen(self, player: str) -> bool:

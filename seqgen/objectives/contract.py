@@ -206,7 +206,7 @@ class Objective(nn.Module, ABC):
         """The loss of ``player`` on ``batch`` (layout ``[B, T, C]``), the same in training and evaluation."""
 
     def frozen(self, player: str) -> bool:
-        """Whether the next update of ``player`` moves nothing: its loss is taken, noted and told to
+        """Standstill of ``player``, whose next update then moves nothing: its loss is taken, noted and told to
         :meth:`after_update` all the same. Depends on buffers alone, which are equal in all processes; by default no."""
         return False
 
@@ -218,7 +218,7 @@ class Objective(nn.Module, ABC):
         """
 
     def remarks(self, means: Mapping[str, float]) -> list[str]:
-        """What a user should know of the values of a stretch of training, a line each; by default nothing.
+        """Remarks on the values of a stretch of training, a line each; by default nothing.
 
         ``means`` are those that are logged: losses, terms and norms by name, a player's under its own.
         """

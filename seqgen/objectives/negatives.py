@@ -32,7 +32,7 @@ _POOLS: dict[Kind, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def needs_speakers(kind: Kind) -> bool:
-    """Whether rows have to say who speaks."""
+    """Need of rows that say who speaks."""
     return kind.startswith("same-speaker")
 
 

@@ -147,12 +147,12 @@ class ProfessorForcing(Objective):
 
     @property
     def won(self) -> bool:
-        """Whether the discriminator has told the modes apart for so long that it is no longer followed."""
+        """Victory of a discriminator that has told the modes apart for so long that it is no longer followed."""
         return int(self.wins) >= self.config.patience
 
     @property
     def adversarial(self) -> bool:
-        """Whether the generator follows the discriminator now."""
+        """State of a generator that follows the discriminator now."""
         return float(self.average) > self.config.follow_above and not self.won
 
     def frozen(self, player: str) -> bool:

@@ -31,6 +31,13 @@ def fastest(bundle: Bundle) -> str:
     return runnable(bundle)[0]
 
 
+def compared(bundle: Bundle) -> list[tuple[str, str]]:
+    """Runtimes of a bundle that a comparison goes through, each with a format of its weights ("" where it has but
+    one)."""
+    formats = [("native", form) for form in ("int8", "bf16", "float32")] if fastest(bundle) == "native" else []
+    return [*formats, *((name, "") for name in runnable(bundle) if name != "native")]
+
+
 def open_runtime(bundle: Bundle, name: str = "", *, threads: int = 1, **options: Any) -> Runtime:
     """The runtime registered under ``name`` (by default the fastest), ready to run a vocoder's ``bundle``; it may have
     options.
@@ -44,7 +51,7 @@ def open_runtime(bundle: Bundle, name: str = "", *, threads: int = 1, **options:
 
 
 def open_symbols(bundle: Bundle, name: str = "", *, threads: int = 1, **options: Any) -> SymbolRuntime:
-    """The same for the ``bundle`` of a language model or a translator.
+    """Runtime for the ``bundle`` of a language model or a translator.
 
     Raises:
         SeqgenError: as :func:`open_runtime`.
@@ -55,7 +62,7 @@ def open_symbols(bundle: Bundle, name: str = "", *, threads: int = 1, **options:
 
 
 def open_encoder(bundle: Bundle, name: str = "", *, threads: int = 1, **options: Any) -> EncoderRuntime:
-    """The same for the ``bundle`` of a feature extractor.
+    """Runtime for the ``bundle`` of a feature extractor.
 
     Raises:
         SeqgenError: as :func:`open_runtime`.
@@ -66,7 +73,7 @@ def open_encoder(bundle: Bundle, name: str = "", *, threads: int = 1, **options:
 
 
 def open_any(bundle: Bundle, name: str = "") -> BundleRuntime:
-    """The same for a ``bundle`` of any kind."""
+    """Runtime for a ``bundle`` of any kind."""
     runtime: BundleRuntime = _opened(bundle, name, 1, {})
     return runtime
 

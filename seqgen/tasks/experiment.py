@@ -266,7 +266,7 @@ class Pretrained:
     frozen: bool = True
 
     def found(self) -> tuple[Experiment, str]:
-        """That run, and the network's name there.
+        """Run of a pretrained network, and the network's name there.
 
         Raises:
             SeqgenError: where it trains several networks and none is named.

@@ -148,7 +148,7 @@ def test_what_cannot_begin_so_is_refused(root: Path, tmp_path: Path) -> None:
     fresh = MLE.replace("symbols: 3", "symbols: 4", 1)
     (tmp_path / "four.yaml").write_text(fresh)
     apart = ("train", tmp_path / "four.yaml", "--out", tmp_path / "x", "--device", "cpu")
-    refused(*apart, named=("networks.generator reads 3 symbols, the grammar has 4",))
+    refused(*apart, named=("networks.generator reads 3 symbols, the data have 4",))
     several = f"networks.generator.experiment={root}/whole"
     refused(*words, several, named=("trains 3 networks", "give network: generator or critic or discriminator"))
     refused(*words, several, "networks.generator.network=actor", named=("trains no network 'actor'",))

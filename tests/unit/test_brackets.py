@@ -10,7 +10,7 @@ import torch
 
 from seqgen import noise
 from seqgen.analysis.principal import cloud, picture
-from seqgen.analysis.probe import Probe, Sequences, accuracy, both_modes
+from seqgen.analysis.sequence_probe import Probe, Sequences, accuracy, both_modes
 from seqgen.distributions.categorical import Categorical
 from seqgen.errors import SeqgenError
 from seqgen.generation.autoregressive import AutoRegressive

@@ -192,7 +192,7 @@ def test_many_sequences_are_not_gone_through() -> None:
 
 def test_other_alphabets_are_refused() -> None:
     task, built = system()
-    with pytest.raises(SeqgenError, match=r"networks\.generator reads 3 symbols, the grammar has 4"):
+    with pytest.raises(SeqgenError, match=r"networks\.generator reads 3 symbols, the data have 4"):
         experiment.build(Grammar(run(), GrammarConfig(symbols=4)), source="test")
     with pytest.raises(SeqgenError, match="here was trained on 5 symbols, this grammar has 3"):
         task.adopt(built.networks["generator"], Facts(vocab_size=5), "here")

@@ -41,7 +41,7 @@ def stretches(directory: Path, count: int, length: int, seed: int) -> Reals:
 
 @torch.no_grad()
 def continued(experiment: Path, given: Reals, heard: int) -> Reals:
-    """What a network makes of stretches behind the samples that it hears, at temperature 1, ``[N, length]``."""
+    """Continuations by a network of stretches, behind the samples that it hears, at temperature 1, ``[N, length]``."""
     run = Experiment.open(experiment)
     network, _ = run.network("generator")
     assert isinstance(network, AutoRegressive)
@@ -59,7 +59,7 @@ def bands(sound: Reals, rate: int, window: int) -> Reals:
 
 
 def distance(made: Reals, other: Reals) -> Reals:
-    """How far the bands of two sets are apart at each position, dB, ``[N, windows, bands] → [windows]``:
+    """Distance between the bands of two sets at each position, dB, ``[N, windows, bands] → [windows]``:
 
         √( mean over bands of (μ - μ')² + (σ - σ')² )
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from seqgen import config as configs
 from seqgen import noise
-from seqgen.analysis.probe import accuracy, both_modes
+from seqgen.analysis.sequence_probe import accuracy, both_modes
 from seqgen.errors import SeqgenError
 from seqgen.files.outputs import write_text
 from seqgen.generation.autoregressive import AutoRegressive, language_model
@@ -26,10 +26,9 @@ from seqgen.tasks.drawn import drawn
 from seqgen.tasks.networks import require_vocab_size
 from seqgen.tasks.processes.hidden_markov import Reals, Symbols
 from seqgen.tasks.processes.nested_brackets import NestedBrackets
-from seqgen.tasks.processes.sequences import DrawnSequences, written
-from seqgen.tasks.table import Figure, Gathered, Table, ratio
+from seqgen.tasks.processes.sequences import DrawnSequences, measured, written
+from seqgen.tasks.table import Figure, Table, ratio
 
-_EVALUATION = 1 << 62  # streams of an evaluation lie beyond those of any step
 _ORDER = 3  # of the n-grams that are counted
 
 
@@ -107,15 +106,10 @@ class Brackets(Task):
         """Figures of the method on test sequences; of a generator, also its samples' errors by position, and how well a
         probe tells its two modes apart."""
         assert system.objective is not None
-        given, found = [], Gathered()
         source = self.source("test", system.networks)
-        source.count = min(options.limit or source.count, source.count)
-        for index, batch in enumerate(source.whole()):
-            key = Key(self.run.train.seed, _EVALUATION + index)
-            found.add(system.objective.measure(batch, key, index), batch.ids)
-            given.append(batch.x.numpy())
-        known = -np.log2(self.config.process.probabilities(np.concatenate(given)))
-        figures = {**found.figures, "bits_per_symbol_process": _share(known)}
+        given, figures = measured(source, system.objective, self.run.train.seed, options.limit)
+        known = -np.log2(self.config.process.probabilities(given))
+        figures["bits_per_symbol_process"] = _share(known)
         generator = system.networks.get("generator")
         if isinstance(generator, Generator) and not options.likelihood_only:
             figures |= self._judged(generator, options) | self._probed(generator)

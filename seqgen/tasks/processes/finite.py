@@ -23,10 +23,9 @@ from seqgen.tasks.contract import Evaluation, Sampling, Split, System, Task, Tas
 from seqgen.tasks.drawn import drawn, scored
 from seqgen.tasks.processes.finite_targets import Reals, Symbols, Target
 from seqgen.tasks.processes.hidden_markov import every_sequence
-from seqgen.tasks.processes.sequences import DrawnSequences, written
-from seqgen.tasks.table import Figure, Gathered, Table, ratio
+from seqgen.tasks.processes.sequences import DrawnSequences, measured, written
+from seqgen.tasks.table import Figure, Table, ratio
 
-_EVALUATION = 1 << 62  # streams of an evaluation lie beyond those of any step
 _ENUMERABLE = 100_000  # blocks that are gone through one by one
 _UNIT = "nats/block"
 
@@ -105,28 +104,23 @@ class Finite(Task):
         """Figures of the method on the test blocks; of a density how likely it finds them, what share of its samples
         the target can draw, and by enumeration, where that can be, how likely it finds all blocks."""
         assert system.objective is not None
-        given, found = [], Gathered()
         source = self.source("test", system.networks)
-        source.count = min(options.limit or source.count, source.count)
-        for index, batch in enumerate(source.whole()):
-            key = Key(self.run.train.seed, _EVALUATION + index)
-            found.add(system.objective.measure(batch, key, index), batch.ids)
-            given.append(batch.x.numpy())
-        figures, density = found.figures, system.networks.get("generator")
+        given, figures = measured(source, system.objective, self.run.train.seed, options.limit)
+        density = system.networks.get("generator")
         if isinstance(density, Density):
-            figures |= self._judged(density, np.concatenate(given), options)
+            figures |= self._judged(density, given, options)
         target = self.target
         figures |= {
             "entropy": Figure(target.entropy, unit=_UNIT),
             "factorised_optimum": Figure(target.factorised, unit=_UNIT),
         }
         return Table(
-            title=f"{sum(map(len, given)):,} blocks, checkpoint {system.label}",
+            title=f"{len(given):,} blocks, checkpoint {system.label}",
             figures=figures,
             record={
                 "config_digest": configs.digest(self.run),
                 "checkpoint": system.label,
-                "blocks": sum(map(len, given)),
+                "blocks": len(given),
                 "parameters": sum(parameter.numel() for parameter in density.parameters()) if density else 0,
             },
         )

@@ -21,12 +21,12 @@ from seqgen.noise import Key
 from seqgen.spec import Facts
 from seqgen.tasks.contract import Evaluation, Sampling, Split, System, Task, TaskExample
 from seqgen.tasks.drawn import drawn, scored
+from seqgen.tasks.networks import require_vocab_size
 from seqgen.tasks.processes.hidden_markov import HiddenMarkov, Reals, Symbols, every_sequence
-from seqgen.tasks.processes.sequences import DrawnSequences, written
-from seqgen.tasks.table import Figure, Gathered, Table, ratio
+from seqgen.tasks.processes.sequences import DrawnSequences, measured, written
+from seqgen.tasks.table import Figure, Table, ratio
 from seqgen.train.report import Report
 
-_EVALUATION = 1 << 62  # streams of an evaluation lie beyond those of any step
 _ENUMERABLE = 200_000  # sequences that are gone through one by one
 _UNIT = "nats/sequence"
 
@@ -85,13 +85,7 @@ class Grammar(Task):
 
     def require_fit(self, networks: Mapping[str, nn.Module]) -> None:
         """Refuse models of another alphabet."""
-        for name, network in networks.items():
-            spec = getattr(network.body if isinstance(network, Generator) else network, "spec", None)
-            if spec is not None and spec.vocab_size != self.facts.vocab_size:
-                raise SeqgenError(
-                    f"networks.{name} reads {spec.vocab_size} symbols, the grammar has {self.facts.vocab_size}",
-                    remedy=f"set vocab_size to {self.facts.vocab_size}",
-                )
+        require_vocab_size(networks, self.facts.vocab_size)
 
     def adopt(self, network: nn.Module, facts: Facts, where: str) -> None:
         """Refuse networks of another alphabet."""
@@ -118,24 +112,18 @@ class Grammar(Task):
         """Figures of the method on the test sequences; of a generator how likely it finds them, and how likely the
         process finds its samples."""
         assert system.objective is not None
-        given, found = [], Gathered()
         source = self.source("test", system.networks)
-        source.count = min(options.limit or source.count, source.count)
-        for index, batch in enumerate(source.whole()):
-            key = Key(self.run.train.seed, _EVALUATION + index)
-            found.add(system.objective.measure(batch, key, index), batch.ids)
-            given.append(batch.x.numpy())
-        figures = found.figures
+        given, figures = measured(source, system.objective, self.run.train.seed, options.limit)
         generator = system.networks.get("generator")
         if isinstance(generator, Generator):
-            figures |= self._judged(generator, np.concatenate(given), options)
+            figures |= self._judged(generator, given, options)
         return Table(
-            title=f"{sum(map(len, given)):,} sequences, checkpoint {system.label}",
+            title=f"{len(given):,} sequences, checkpoint {system.label}",
             figures=figures,
             record={
                 "config_digest": configs.digest(self.run),
                 "checkpoint": system.label,
-                "sequences": sum(map(len, given)),
+                "sequences": len(given),
             },
         )
 

@@ -9,9 +9,13 @@ import torch
 
 from seqgen import noise
 from seqgen.noise import Key
+from seqgen.objectives.contract import Objective
 from seqgen.tasks.processes.batch import Batch
 from seqgen.tasks.processes.hidden_markov import Reals, Symbols
+from seqgen.tasks.table import Figure, Gathered
 from seqgen.train.source import Source
+
+_EVALUATION = 1 << 62  # streams of an evaluation lie beyond those of any step
 
 
 class DrawnSequences(Source):
@@ -38,6 +42,17 @@ class DrawnSequences(Source):
         x = self.draw(noise.uniforms(*self.key, positions))  # [B, T]
         lengths = torch.full((len(numbers),), x.shape[1])
         return Batch(torch.from_numpy(x), lengths, tuple(f"{number:09d}" for number in numbers))
+
+
+def measured(source: DrawnSequences, objective: Objective, seed: int, limit: int) -> tuple[Symbols, dict[str, Figure]]:
+    """Sequences of the whole, ``[N, T]``, and the figures that a method measures on them; of the first ``limit`` alone,
+    where that is not 0."""
+    given, found = [], Gathered()
+    source.count = min(limit or source.count, source.count)
+    for index, batch in enumerate(source.whole()):
+        found.add(objective.measure(batch, Key(seed, _EVALUATION + index), index), batch.ids)
+        given.append(batch.x.numpy())
+    return np.concatenate(given), found.figures
 
 
 def written(sequences: Symbols) -> str:

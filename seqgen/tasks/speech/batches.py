@@ -88,7 +88,7 @@ class Windows(Source):
         return [self._place(int(one)) for one in low + self._below(high - low, number * self.rows + rows, 2)]
 
     def _below(self, bound: npt.NDArray[np.int64], rows: npt.NDArray[np.int64], word: int) -> npt.NDArray[np.int64]:
-        """Whole numbers below a bound for each row, of two 24-bit words: one would not reach every place of an hour."""
+        """Integers below a bound for each row, of two 24-bit words: one would not reach every place of an hour."""
         coarse, fine = (noise.uniforms(self.seed, _STREAM, 4 * rows + one) for one in (word, word + 1))
         made: npt.NDArray[np.int64] = np.minimum(((coarse + fine * 2.0**-24) * bound).astype(np.int64), bound - 1)
         return made
@@ -155,7 +155,7 @@ def _read(utterance: Utterance, start: int, window: int) -> npt.NDArray[np.float
 
 
 def _cut(items: list[ItemT], size: int) -> list[list[ItemT]]:
-    """Whole groups of so many items in succession."""
+    """Groups of so many items in succession, whole ones alone."""
     return [items[first : first + size] for first in range(0, len(items) - size + 1, size)]
 
 

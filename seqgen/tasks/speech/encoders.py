@@ -115,7 +115,7 @@ class Opened:
     source: str
 
     def fresh(self, seed: int) -> Streamable[Any]:
-        """The same network with fresh weights, decided by the seed."""
+        """Network of the same form with fresh weights, decided by the seed."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return require_exportable(networks.network(self.component, self.facts, source=self.source)).eval()

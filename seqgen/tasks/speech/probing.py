@@ -50,7 +50,7 @@ class Probing:
 
     @property
     def per_frame(self) -> bool:
-        """Whether each frame is an example, and not each utterance."""
+        """Kind of the examples: each frame is one, and not each utterance."""
         return self.target == "phone"
 
 

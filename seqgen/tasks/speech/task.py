@@ -105,7 +105,7 @@ class Speech(Task):
         return replace(data, utterances=tuple(one for one in data if one.samples >= shortest))
 
     def digest(self, name: str) -> str:
-        """Of the utterances: ids, speakers and sounds, wherever they lie."""
+        """Digest of the utterances: ids, speakers and sounds, wherever they lie."""
         return content_digest(DataDir.load(Path(getattr(self.config, name))))
 
     def require_fit(self, networks: Mapping[str, nn.Module]) -> None:

@@ -77,7 +77,7 @@ class Sentences(Source):
 
 
 def _lines(encoded: Encoded, line_break: int) -> list[npt.NDArray[np.int64]]:
-    """Where the lines of each document begin and end, ``[lines, 2]``, without empty ones."""
+    """Bounds of the lines of each document, ``[lines, 2]``, without empty ones."""
     found = []
     for start, stop in zip(encoded.bounds[:-1], encoded.bounds[1:], strict=True):
         breaks = start + np.flatnonzero(encoded.symbols[start:stop] == line_break)

@@ -208,7 +208,7 @@ class Text(Task):
         return network
 
     def digest(self, name: str) -> str:
-        """Of the symbols that are learnt from and validated on, and of what made them."""
+        """Digest of the symbols that are learnt from and validated on, and of what made them."""
         found = hashlib.sha256(self._data.tokenizer.signature.encode())
         for split in ("train", "valid"):
             encoded = self._data.encoded(split)

@@ -116,7 +116,7 @@ class Translation(Task):
 
     @cached_property
     def tokenizers(self) -> tuple[Tokenizer, Tokenizer]:
-        """Of the source and of the target, as they were when the run was trained."""
+        """Tokenizers of source and target, as they were when the run was trained."""
         made = (self.facts.source_tokenizer, self.facts.tokenizer)
         source, target = (tokenizer.tokenizer(_given(one), source="facts") for one in made)
         tables.require_stop(target, "facts")
@@ -124,7 +124,7 @@ class Translation(Task):
 
     @cached_property
     def _learnt(self) -> tuple[Tokenizer, Tokenizer]:
-        """Of the source and of the target, as they lie beside the data."""
+        """Tokenizers of source and target, as they lie beside the data."""
         folder = Path(self.config.data)
         made = (tokenizer.read(folder / tables.SOURCE), tokenizer.read(folder / tables.TARGET))
         tables.require_stop(made[1], str(folder / tables.TARGET))
@@ -140,7 +140,7 @@ class Translation(Task):
         return f"{self.facts.examples:,} pairs of {source.unit}s and {target.unit}s, {kinds}"
 
     def digest(self, name: str) -> str:
-        """Of the pairs that are learnt from and chosen by, and of their tokenizers."""
+        """Digest of the pairs that are learnt from and chosen by, and of their tokenizers."""
         made, folder = hashlib.sha256(), Path(self.config.data)
         for part in (Path("train", tables.TABLE), Path("valid", tables.TABLE), tables.SOURCE, tables.TARGET):
             try:

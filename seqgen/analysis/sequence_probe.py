@@ -41,7 +41,7 @@ class Sequences(NamedTuple):
         return Sequences(*heads), Sequences(*tails)
 
     def at(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """These rows of the first kind, then of the second, and their lengths."""
+        """Rows of the first kind, then of the second, with their lengths."""
         return torch.cat([self.first[rows], self.second[rows]]), self.lengths[rows].repeat(2)
 
 
