@@ -1,7 +1,7 @@
 """Vocodes a recording with a voice's ONNX graph, ten frames at a time; seqgen itself is not needed.
 
-    pip install numpy onnxruntime safetensors soundfile
-    python onnx_vocode.py VOICE IN.wav OUT.wav [SEED]
+pip install numpy onnxruntime safetensors soundfile
+python onnx_vocode.py VOICE IN.wav OUT.wav [SEED]
 """
 
 import json
