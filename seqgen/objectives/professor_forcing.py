@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -45,7 +44,8 @@ class ProfessorForcing(Objective):
 
     Gates, on a running average of D's accuracy (both kinds weigh alike): above ``follow_above`` the generator minimises
     L, otherwise NLL alone; from ``freeze_above`` on the discriminator stands still. One that has stood still for
-    ``patience`` updates in a row has won: the generator goes on with NLL until it is told less well again.
+    ``patience`` updates in a row has won: the generator goes on with NLL until it is told less well again, and the log
+    says so.
 
     Terms: ``accuracy`` of the batch, ``average``; ``frozen``, ``won`` and the generator's ``adversarial``, whose means
     are shares of steps; ``c_f``, ``c_t``; NLL as nats and bits.
@@ -175,13 +175,16 @@ class ProfessorForcing(Objective):
         accuracy = (aux["forced"] + aux["drawn"]) / (2 * rows)
         self.average.lerp_(accuracy.to(self.average), self.config.average_rate)
         self.wins.copy_(torch.where(self.average >= self.config.freeze_above, self.wins + 1, 0))
-        if int(self.wins) == self.config.patience:
-            warnings.warn(
-                f"the discriminator has told both modes apart for {self.config.patience} updates in a row: training "
-                "goes on with likelihood until it is right less often; lower its learning rate, or raise the weight "
-                "c_f, if this does not end",
-                stacklevel=2,
-            )
+
+    def remarks(self, means: Mapping[str, float]) -> list[str]:
+        if (share := means.get("discriminator/won", 0.0)) == 0:
+            return []
+        said = (
+            f"the discriminator has told both modes apart for {self.config.patience} updates in a row: for "
+            f"{share:.0%} of its updates training goes on with likelihood alone; lower its learning rate, or raise "
+            "objective.c_f, if this does not end"
+        )
+        return [said]
 
     def _discriminate(self, batch: Any, run: FreeRun, where: Stretch) -> Loss:
         forced, drawn = self._judged(batch, run, where)

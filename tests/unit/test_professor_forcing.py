@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -75,6 +77,14 @@ def sounds(rows: int = 3) -> Rows:
 def part(objective: ProfessorForcing, batch: Rows, run: FreeRun | None = None) -> Part:
     with torch.no_grad():
         return Part(batch, KEY, objective.begin(batch, KEY) if run is None else run)
+
+
+def trained(objective: ProfessorForcing, out: Path, *, resume: bool = False, **options: Any) -> ProfessorForcing:
+    """The objective after training on one batch."""
+    settings = TrainConfig(batch_size=5, validate_every=0, **options)
+    train(objective, Recipe(settings), out=out, source=Repeated(data(texts=("",) * 5)),
+          identity=CheckpointIdentity("", "", ""), resume=resume, device="cpu")  # fmt: skip
+    return objective
 
 
 def opened(objective: ProfessorForcing, accuracy: float = 0.9) -> ProfessorForcing:
@@ -266,14 +276,13 @@ def test_the_average_is_of_balanced_accuracy_and_moves_after_updates_only() -> N
     assert float(objective.average) == pytest.approx(0.5 + 0.25 * 0.2)
 
 
-def test_a_discriminator_that_wins_for_ever_is_reported_and_followed_no_longer() -> None:
+def test_a_discriminator_that_has_won_is_followed_no_longer() -> None:
     objective, batch = opened(made(patience=3), 1.0), data()
     right = {name: torch.tensor(5.0) for name in ("forced", "drawn", "rows")}
     for _ in range(2):
         objective.after_update("discriminator", right, {})
     assert objective.adversarial
-    with pytest.warns(UserWarning, match="for 3 updates in a row: training goes on with likelihood"):
-        objective.after_update("discriminator", right, {})
+    objective.after_update("discriminator", right, {})
     loss = objective(part(objective, batch), "generator")
     assert not objective.adversarial
     assert objective.frozen("discriminator")
@@ -284,14 +293,28 @@ def test_a_discriminator_that_wins_for_ever_is_reported_and_followed_no_longer()
     assert not objective.frozen("discriminator")
 
 
-def test_a_resumed_run_has_the_gate_s_average(tmp_path: Any) -> None:
+def test_a_discriminator_that_wins_for_ever_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its victory begins with the fourth of six updates: from there on the generator's loss is likelihood alone."""
+    objective = opened(made(patience=3, average_rate=1e-9).float(), 1.0)
+    trained(objective, tmp_path, steps=6, log_every=2)
+    said = [line for line in capsys.readouterr().err.splitlines() if "told both modes apart" in line]
+    assert [line.split(" of its")[0] for line in said] == [
+        f"step {step}: the discriminator has told both modes apart for 3 updates in a row: for {share}"
+        for step, share in ((4, "50%"), (6, "100%"))
+    ]
+    assert "training goes on with likelihood alone; lower its learning rate, or raise objective.c_f" in said[0]
+    lines = map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())
+    first, _, last = (line for line in lines if line["split"] == "train")
+    assert first["generator/adversarial"] == 1
+    assert first["generator/loss"] > first["generator/nats_per_sample"]
+    assert last["generator/adversarial"] == 0
+    assert last["generator/loss"] == last["generator/nats_per_sample"] < first["generator/nats_per_sample"]
+
+
+def test_a_resumed_run_has_the_gate_s_average(tmp_path: Path) -> None:
     def run(steps: int, resume: bool) -> ProfessorForcing:
-        objective = opened(made().float(), 0.9)
-        settings = TrainConfig(steps=steps, batch_size=5, log_every=1, checkpoint_every=3, validate_every=0)
-        batch = data(texts=("",) * 5)
-        train(objective, Recipe(settings), out=tmp_path / str(steps if not resume else 3), source=Repeated(batch),
-              identity=CheckpointIdentity("", "", ""), resume=resume, device="cpu")  # fmt: skip
-        return objective
+        out = tmp_path / str(steps if not resume else 3)
+        return trained(opened(made().float(), 0.9), out, steps=steps, resume=resume, log_every=1, checkpoint_every=3)
 
     whole = run(6, resume=False)
     halfway = run(3, resume=False)

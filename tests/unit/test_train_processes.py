@@ -32,10 +32,11 @@ def records(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize(("name", "accumulate"), [("rivals", 2), ("contrast", 1), ("natural", 2)])
+@pytest.mark.parametrize(("name", "accumulate"), [("standing", 2), ("contrast", 1), ("natural", 2)])
 def test_two_processes_equal_one(tmp_path: Path, name: str, accumulate: int) -> None:
-    """Two players, rows of unequal weight, micro-batches in each process, any number of validation batches; rows that
-    see each other, dropout and buffers included; directions in the place of gradients."""
+    """Two players, one of whom stands still at times, rows of unequal weight, micro-batches in each process, any number
+    of validation batches; rows that see each other, dropout and buffers included; directions in the place of
+    gradients."""
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-addr=127.0.0.1"]
     command += [f"--master-port={free_port()}", "-m", "tests.unit.train_toy", str(tmp_path / "two")]
     command += [f"--objective={name}", f"--accumulate={accumulate}"]
@@ -46,8 +47,11 @@ def test_two_processes_equal_one(tmp_path: Path, name: str, accumulate: int) -> 
     assert [(line["step"], line["split"]) for line in got] == [(line["step"], line["split"]) for line in expected]
     for here, there in zip(got, expected, strict=True):
         for value in here:
-            if value.endswith(("loss", "gradient_norm")):
+            if value.endswith(("loss", "gradient_norm", "still")):
                 assert here[value] == pytest.approx(there[value], rel=1e-5), (here["step"], value)
+    if name == "standing":
+        still = [line["judge/still"] for line in got if line["split"] == "train"]
+        assert 0 < sum(still) < len(still)
     for kind in ("model", "ema"):
         first, second = (
             load_file(Checkpoints(tmp_path / which).path(30) / f"{kind}.safetensors") for which in ("one", "two")

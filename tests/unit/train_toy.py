@@ -137,6 +137,17 @@ class Rivals(Toy):
         self.seen += aux["seen"]
 
 
+class Standing(Rivals):
+    """Rivals of whom the judge stands still for two steps of four or so, by what all processes have seen."""
+
+    def frozen(self, player: str) -> bool:
+        return player == "judge" and int(self.seen) // 100 % 2 == 1
+
+    def loss(self, batch: Batch, player: str, rng: Key, shared: Any) -> Loss:
+        loss = super().loss(batch, player, rng, shared)
+        return loss._replace(terms={"still": loss.total.new_tensor(self.frozen(player))})
+
+
 class Contrast(Toy):
     """Each row's later frames are to be told from those of all other rows; buffers follow, and dropout is drawn."""
 
@@ -180,7 +191,7 @@ class Natural(Toy):
 
 
 TOYS: Mapping[str, type[Toy]] = MappingProxyType(
-    {"regression": Regression, "rivals": Rivals, "contrast": Contrast, "natural": Natural}
+    {"regression": Regression, "standing": Standing, "contrast": Contrast, "natural": Natural}
 )
 
 
