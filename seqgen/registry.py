@@ -123,6 +123,7 @@ MODELS = Registry(
         "sentence-encoder": "seqgen.models.sentence_encoder:SentenceEncoder",
         "recurrent-discriminator": "seqgen.models.recurrent_discriminator:RecurrentDiscriminator",
         "resonance": "seqgen.models.resonance:Resonance",
+        "block-perceptron": "seqgen.models.block_perceptron:BlockPerceptron",
     },
 )
 DENSITIES = Registry(
@@ -134,6 +135,7 @@ DENSITIES = Registry(
         "parallel": "seqgen.generation.parallel:Parallel",
         "subscale": "seqgen.generation.subscale.generator:Subscale",
         "factorised": "seqgen.generation.factorised:Factorised",
+        "conditionally-independent": "seqgen.generation.conditionally_independent:ConditionallyIndependent",
         "flow": "seqgen.generation.flow:Flow",
     },
 )
@@ -160,6 +162,7 @@ DISTRIBUTIONS = Registry(
     "distributions",
     {
         "categorical": "seqgen.distributions.categorical:Categorical",
+        "bernoulli": "seqgen.distributions.bernoulli:Bernoulli",
         "gaussian": "seqgen.distributions.gaussian:Gaussian",
         "logistic-mixture": "seqgen.distributions.logistic_mixture:LogisticMixture",
     },
@@ -176,6 +179,58 @@ OBJECTIVES = Registry(
         "professor-forcing": "seqgen.objectives.professor_forcing:ProfessorForcing",
         "scheduled-sampling": "seqgen.objectives.scheduled_sampling:ScheduledSampling",
         "cpc": "seqgen.objectives.cpc:ContrastivePrediction",
+        "evidence": "seqgen.objectives.evidence:MaximumEvidence",
+    },
+)
+# Models of several parts, each with its own table below or above.
+LATENT_MODELS = Registry(
+    "latent model",
+    "latent_models",
+    {
+        "latent-variable": "seqgen.latents.variable:LatentVariable",
+    },
+)
+POSTERIORS = Registry(
+    "posterior",
+    "posteriors",
+    {
+        "gaussian": "seqgen.latents.gaussian:GaussianPosterior",
+        "categorical": "seqgen.latents.categorical:CategoricalPosterior",
+    },
+)
+PRIORS = Registry(
+    "prior",
+    "priors",
+    {
+        "standard-normal": "seqgen.latents.standard_normal:StandardNormal",
+        "uniform": "seqgen.latents.uniform:UniformPrior",
+    },
+)
+BOUNDS = Registry(
+    "bound",
+    "bounds",
+    {
+        "elbo": "seqgen.variational.elbo:Elbo",
+        "importance-weighted": "seqgen.variational.importance_weighted:ImportanceWeighted",
+    },
+)
+# Estimators of a bound's gradient.
+GRADIENTS = Registry(
+    "gradient",
+    "gradients",
+    {
+        "pathwise": "seqgen.variational.pathwise:Pathwise",
+        "sticking-the-landing": "seqgen.variational.sticking_the_landing:StickingTheLanding",
+        "score-function": "seqgen.variational.score_function:ScoreFunction",
+    },
+)
+# Controls of the rate.
+RATES = Registry(
+    "rate",
+    "rates",
+    {
+        "weighted": "seqgen.variational.weighted:Weighted",
+        "free-bits": "seqgen.variational.free_bits:FreeBits",
     },
 )
 ESTIMATORS = Registry(

@@ -44,17 +44,18 @@ def body(symbols: int, outputs: int) -> Streamable[Any]:
 
 
 class SmallEncoder(Encoder):
-    """A small encoder: a centred convolution over embedded symbols."""
+    """A small encoder: a centred convolution over embedded symbols, added up over each stretch."""
 
-    def __init__(self, *, vocab_size: int, out_dim: int) -> None:
-        super().__init__(vocab_size=vocab_size, out_dim=out_dim)
+    def __init__(self, *, vocab_size: int, out_dim: int, down: int = 1) -> None:
+        super().__init__(vocab_size=vocab_size, out_dim=out_dim, down=down)
         self.table = nn.Embedding(vocab_size, 3)
         self.convolution = nn.Conv1d(3, out_dim, kernel_size=3, padding=1)
 
     def columns(self, symbols: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         real = inside(lengths, symbols.shape[1])[..., None]  # [B, S, 1]
         made = self.convolution((self.table(symbols) * real).transpose(1, 2)).transpose(1, 2)
-        return made * real
+        made = nn.functional.pad(made * real, (0, 0, 0, -made.shape[1] % self.down))
+        return made.unflatten(1, (-1, self.down)).sum(dim=2)  # [B, S / down, out_dim]
 
 
 class SmallBody(Streamable[torch.Tensor]):

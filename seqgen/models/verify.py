@@ -37,19 +37,26 @@ def verify(model: nn.Module) -> None:
 def check_columns(encoder: Encoder) -> None:
     """Law of columns: a row's are those that it has alone, whatever its padding; behind its end they are zeros; and its
     symbols matter."""
-    generator = torch.Generator().manual_seed(0)
-    symbols = torch.randint(encoder.vocab_size, (3, 12), generator=generator)
+    generator, down = torch.Generator().manual_seed(0), encoder.down
+    if encoder.vocab_size:
+        symbols = torch.randint(encoder.vocab_size, (3, 12), generator=generator)
+        other = (symbols + 1) % encoder.vocab_size
+    else:
+        symbols = torch.randn(3, 12, 1, generator=generator)
+        other = symbols + 1
     lengths = torch.tensor([12, 1, 7])
     with torch.no_grad():
-        columns = encoder(symbols, lengths)
-        assert columns.shape == (3, 12, encoder.out_dim), f"12 symbols of 3 rows have columns {list(columns.shape)}"
+        columns, count = encoder(symbols, lengths), -(-12 // down)
+        shape = (3, count, encoder.out_dim)
+        assert columns.shape == shape, f"12 elements of 3 rows have columns {list(columns.shape)}, not {list(shape)}"
         for row, length in enumerate(lengths.tolist()):
-            assert not columns[row, length:].any(), f"row {row} has columns behind its end"
+            last = -(-length // down)
+            assert not columns[row, last:].any(), f"row {row} has columns behind its end"
             alone = encoder(symbols[row : row + 1, :length], lengths[row : row + 1])[0]
-            near = torch.allclose(alone, columns[row, :length], rtol=_TOLERANCE, atol=_TOLERANCE)
+            near = torch.allclose(alone, columns[row, :last], rtol=_TOLERANCE, atol=_TOLERANCE)
             assert near, f"row {row} has other columns where it is alone, without padding"
-        other = (symbols + 1) % encoder.vocab_size
-        padded = torch.where(torch.arange(12)[None] < lengths[:, None], symbols, other)
+        within = (torch.arange(12)[None] < lengths[:, None]).view(3, 12, *[1] * (symbols.dim() - 2))
+        padded = torch.where(within, symbols, other)
         assert torch.equal(encoder(padded, lengths), columns), "columns depend on what the padding holds"
         assert not torch.allclose(encoder(other, lengths), columns), "columns do not depend on the symbols"
 

@@ -85,7 +85,8 @@ class Rows:
     Attributes:
         x: elements ``[B, T]`` or ``[B, T, C]``, or vectors ``[B, D]``. lengths: ``[B]``, of what is no padding.
         cond: what they are conditioned on. y: vectors ``[B, E]`` that belong to x. texts: labels of the rows.
-        skip: ``[B]``, elements before what is learnt from. speaker: ``[B]``, numbers of who speaks.
+        skip: ``[B]``, elements before what is learnt from. speaker: ``[B]``, numbers of who speaks. index: ``[B]``,
+            numbers of the rows in the training set.
     """
 
     x: Tensor
@@ -95,6 +96,7 @@ class Rows:
     texts: tuple[str, ...] = ()
     skip: Tensor | None = None
     speaker: Tensor | None = None
+    index: Tensor | None = None
 
     @property
     def ids(self) -> tuple[str, ...]:

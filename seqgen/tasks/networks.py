@@ -30,17 +30,18 @@ def build(components: Mapping[str, Component], facts: Facts, *, source: str) -> 
 
 
 def network(component: Component, facts: Facts, *, source: str) -> nn.Module:
-    """One network with fresh weights: a density (which is told the facts), a model or a flow."""
-    if component.name in registry.DENSITIES:
-        kind: Any = registry.DENSITIES.load(component.name)
-        options = config.options(component, registry.DENSITIES, source=source)
-        made: nn.Module = kind.build(options, facts, source=source)
-        return made
+    """One network with fresh weights: a density or a latent-variable model (which are told the facts), a model or a
+    flow."""
+    for told in (registry.DENSITIES, registry.LATENT_MODELS):
+        if component.name in told:
+            kind: Any = told.load(component.name)
+            made: nn.Module = kind.build(config.options(component, told, source=source), facts, source=source)
+            return made
     for table in (registry.MODELS, registry.FLOWS):
         if component.name in table:
             plain: nn.Module = config.construct(component, table, source=source)
             return plain
-    tables = (registry.DENSITIES, registry.MODELS, registry.FLOWS)
+    tables = (registry.DENSITIES, registry.LATENT_MODELS, registry.MODELS, registry.FLOWS)
     known = [PRETRAINED, *(name for table in tables for name in table)]
     raise registry.unknown("network", component.name, known, source)
 

@@ -34,6 +34,8 @@ LAYERS = (
     ("nets",),
     ("models", "flows", "distributions"),
     ("generation",),
+    ("latents",),
+    ("variational",),
     ("objectives", "optim", "regularisers", "estimators", "analysis", "metrics", "compression"),
     ("train",),
     ("export",),

@@ -18,6 +18,7 @@ import seqgen.distributions.verify
 import seqgen.estimators.verify
 import seqgen.flows.verify
 import seqgen.generation.verify
+import seqgen.latents.verify
 import seqgen.models.verify
 import seqgen.objectives.verify
 import seqgen.optim.verify
@@ -27,11 +28,12 @@ import seqgen.text.verify
 import seqgen.train.verify
 from seqgen import registry
 from seqgen.flows.affine import AffineStream
+from seqgen.latents.examples import fitting
 from seqgen.registry import Registry
 from seqgen.stream import verify as streams
 from seqgen.stream.contract import Streamable
 from seqgen.train.batch import rows, to_device
-from tests.contracts import broken
+from tests.contracts import broken, broken_latents
 
 Kind = type[Any]
 
@@ -111,6 +113,17 @@ def targets(kind: Kind, scratch: Path) -> None:
         seqgen.tasks.processes.finite_verify.verify(target)
 
 
+def posteriors(kind: Kind, scratch: Path) -> None:
+    for posterior in kind.examples():
+        for prior in fitting(posterior):
+            seqgen.latents.verify.verify_posterior(uneven(posterior), uneven(prior))
+
+
+def priors(kind: Kind, scratch: Path) -> None:
+    for prior in kind.examples():
+        seqgen.latents.verify.verify_prior(uneven(prior))
+
+
 LAWS: Mapping[str, tuple[Registry, Callable[[Kind, Path], None]]] = {
     "model": (registry.MODELS, models),
     "conditioner": (registry.CONDITIONERS, models),
@@ -120,6 +133,8 @@ LAWS: Mapping[str, tuple[Registry, Callable[[Kind, Path], None]]] = {
     "objective": (registry.OBJECTIVES, objectives),
     "optimiser": (registry.OPTIMISERS, optimisers),
     "estimator": (registry.ESTIMATORS, estimators),
+    "posterior": (registry.POSTERIORS, posteriors),
+    "prior": (registry.PRIORS, priors),
     "task": (registry.TASKS, tasks),
     "target": (registry.TARGETS, targets),
     "tokenizer": (registry.TOKENIZERS, tokenizers),
@@ -136,6 +151,11 @@ OTHERS = {
     "density exporter",
     "symbol exporter",
     "network exporter",
+    # of these the objective that trains latent-variable models gives an example each
+    "latent model",
+    "bound",
+    "gradient",
+    "rate",
 }
 ROWS = [(kind, name) for kind, (table, _) in LAWS.items() for name in table]
 
@@ -178,6 +198,10 @@ BROKEN: tuple[tuple[str, Kind, str], ...] = (
     ("optimiser", broken.Uphill, "the distances are"),
     ("optimiser", broken.Private, r"\['count'\], which are no tensors"),
     ("estimator", broken.Exaggerating, "more than the cap"),
+    ("posterior", broken_latents.Frugal, "the rate in closed form is"),
+    ("posterior", broken_latents.Generous, "the shares of a row add up to"),
+    ("prior", broken_latents.Scattered, "of samples is"),
+    ("prior", broken_latents.Dear, "the cross-entropy is"),
     ("tokenizer", broken.Simplified, "comes back as"),
     ("tokenizer", broken.Hurried, "cut at .* has other symbols"),
     ("target", broken.Lopsided, "what is drawn is"),
@@ -196,7 +220,7 @@ def test_a_broken_member_is_caught(
 ) -> None:
     """As a row of its table it would be."""
     table, laws = LAWS[kind]
-    monkeypatch.setattr(table, "_table", {**table._table, "broken": f"{broken.__name__}:{member.__name__}"})
+    monkeypatch.setattr(table, "_table", {**table._table, "broken": f"{member.__module__}:{member.__name__}"})
     with pytest.raises(AssertionError, match=said):
         laws(table.load("broken"), tmp_path)
 

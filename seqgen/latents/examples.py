@@ -1,0 +1,48 @@
+"""Small latent-variable models over every registered family of posteriors: what the laws of methods are run over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from seqgen import registry
+from seqgen.distributions.categorical import Categorical
+from seqgen.generation.autoregressive import AutoRegressive
+from seqgen.generation.contract import Density
+from seqgen.generation.examples import SmallBody, SmallEncoder
+from seqgen.latents.contract import Posterior, Prior
+from seqgen.models.encoder import Encoder
+from seqgen.models.repeated_frames import RepeatedFrames
+
+ELEMENTS, SYMBOLS = 6, 3
+"""Elements of a row that the small models are shown, and their alphabet."""
+EXAMPLES = 7
+"""Rows of the training set that their priors are told of."""
+_DOWN = 3
+M = TypeVar("M")
+Making = Callable[[Encoder, Posterior, Prior, Density], M]
+
+
+def models(make: Making[M]) -> Iterator[M]:
+    """A small model for each registered family of posteriors."""
+    for name in registry.POSTERIORS:
+        for posterior in registry.POSTERIORS.load(name).examples():
+            yield small(make, posterior)
+
+
+def small(make: Making[M], posterior: Posterior, prior: Prior | None = None) -> M:
+    """A small model over symbols: a position of its code for three of them, by default with the first registered prior
+    that knows its codes, and a recurrent decoder."""
+    encoder = SmallEncoder(vocab_size=SYMBOLS, out_dim=4, down=_DOWN)
+    body = SmallBody(vocab_size=SYMBOLS, cond_dim=posterior.dim)
+    frames = RepeatedFrames(_DOWN, dim=posterior.dim)
+    decoder = AutoRegressive(body, Categorical(Categorical.Config(SYMBOLS)), frames, start=0, symbols_per_sample=1)
+    return make(encoder, posterior, prior if prior is not None else next(fitting(posterior)), decoder)
+
+
+def fitting(posterior: Posterior) -> Iterator[Prior]:
+    """Small instances of registered priors over the codes of a posterior."""
+    for name in registry.PRIORS:
+        kind = registry.PRIORS.load(name)
+        for options in kind.options_for(posterior):
+            yield kind.build(options, dim=posterior.dim, examples=EXAMPLES)

@@ -1,0 +1,41 @@
+"""Posteriors and priors that are broken on purpose, each in one place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from seqgen.latents.contract import Draw, Setting
+from seqgen.latents.gaussian import GaussianPosterior
+from seqgen.latents.standard_normal import StandardNormal
+
+
+class Frugal(GaussianPosterior):
+    """A posterior whose entropy is too large."""
+
+    def entropy(self, params: Tensor) -> Tensor:
+        return super().entropy(params) + 0.5
+
+
+class Generous(GaussianPosterior):
+    """A posterior whose samples count too much."""
+
+    def draw(self, params: Tensor, u: Tensor, setting: Setting, *, exact: bool = False) -> Draw:
+        z, shares = super().draw(params, u, setting, exact=exact)
+        return Draw(z, shares + 0.1)
+
+
+class Scattered(StandardNormal):
+    """A prior whose samples lie too far apart."""
+
+    def sample(self, u: Tensor, given: Any = None) -> Tensor:
+        return 1.2 * super().sample(u, given)
+
+
+class Dear(StandardNormal):
+    """A prior whose cross-entropy is too large."""
+
+    def cross_entropy(self, q: Any, given: Any = None) -> Tensor | None:
+        value = super().cross_entropy(q, given)
+        return None if value is None else value + 0.5
