@@ -83,6 +83,7 @@ TASKS = Registry(
         "text": "seqgen.tasks.text.task:Text",
         "pairs": "seqgen.tasks.pairs.task:Pairs",
         "translation": "seqgen.tasks.translation.task:Translation",
+        "pictures": "seqgen.tasks.pictures.task:Pictures",
         "grammar": "seqgen.tasks.processes.grammar:Grammar",
         "brackets": "seqgen.tasks.processes.brackets:Brackets",
         "finite": "seqgen.tasks.processes.finite:Finite",

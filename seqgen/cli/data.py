@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from seqgen import completion
-from seqgen.cli import data_pairs, data_phones, data_text
+from seqgen.cli import data_pairs, data_phones, data_pictures, data_text
 from seqgen.data import checks, directory
 from seqgen.data.corpora import Demo, Folder
 from seqgen.data.corpus import Corpus
@@ -21,16 +21,20 @@ from seqgen.data.folder.metadata import parse_columns
 from seqgen.data.mend import REJECTED, mend
 from seqgen.data.prepare import prepare
 from seqgen.errors import SeqgenError
+from seqgen.pictures import checks as picture_checks
+from seqgen.pictures.directory import is_pictures
 from seqgen.registry import CORPORA
 from seqgen.text import checks as text_checks
 from seqgen.text import pair_checks
 from seqgen.text.directory import is_text
 
 _OVERVIEW = """\
-From recordings to Kaldi data directories, from texts to symbols, and back to what is wrong with them.
+From recordings to Kaldi data directories, from texts to symbols, from pictures to pixels, and back to what is wrong
+with them.
 
   seqgen data prepare folder --corpus my-recordings --out data --sample-rate 16000
   seqgen data prepare text --corpus plays.txt --out data --tokenizer characters
+  seqgen data prepare pictures --corpus mnist.npz --out data --binarise static
   seqgen data check data/train
   seqgen data stats data/train
   seqgen data phones data/test -o phones.ctm
@@ -56,6 +60,7 @@ corpora:
 """
     + data_text.HELP
     + data_pairs.HELP
+    + data_pictures.HELP
     + """
 Whatever is left out is named and counted, recordings of `folder` that cannot be read among it. What is held out of
 `folder` follows from each recording's own path, or its sentence: adding recordings moves none. OUT/recordings.jsonl
@@ -77,6 +82,7 @@ their recording, wrong lengths, utterances too short for what evaluation measure
 truncation, NaN and silence. Recordings at full scale are noted, which is no problem. Of a text data directory: tables
 and symbols that do not fit; bytes that are no UTF-8, NUL bytes, byte order marks, CR LF and very long lines are noted.
 Of pairs of texts: lines that are no pair, sources that stand twice or in two splits; unknown symbols are noted.
+Of pictures: arrays that do not fit the facts, pictures that lie in two splits; those that look alike are noted.
 """
 _CHECK_EXAMPLES = """\
 examples:
@@ -89,7 +95,8 @@ end a little late) and says so line by line; what is unusable is left out and ke
 the tables as they were in DIR/.backup.
 """
 _MOST_LINES = 20
-_NAMES = (*CORPORA, data_text.NAME, data_pairs.NAME)
+_KINDS = (data_text, data_pairs, data_pictures)  # beside recordings
+_NAMES = (*CORPORA, *(kind.NAME for kind in _KINDS))
 _STATS = "Describe data directories: utterances, speakers, rates, durations."
 _STATS_EXAMPLES = """\
 examples:
@@ -153,8 +160,8 @@ def _add_prepare(parser: argparse.ArgumentParser) -> None:
     )
     own = parser.add_argument_group("for `folder`")
     for split, what in (("valid", "validation"), ("test", "the test")):
-        told = f"held out for {what}: a share (default: 0.05); of `text` a file or folder"
-        own.add_argument(f"--{split}", metavar="SHARE|FILE", help=told)
+        told = f"held out for {what}: a share (default: 0.05); of `text` a file or folder, of `pictures` a number"
+        own.add_argument(f"--{split}", metavar="SHARE|FILE|N", help=told)
     own.add_argument(
         "--columns",
         metavar="NAMES",
@@ -163,19 +170,15 @@ def _add_prepare(parser: argparse.ArgumentParser) -> None:
     own.add_argument(
         "--hold-out", choices=("sentence", "speaker"), help="what is never in two splits (default: sentence)"
     )
-    data_text.add_options(parser)
-    data_pairs.add_options(parser)
+    for kind in _KINDS:
+        kind.add_options(parser)
     parser.set_defaults(run=run_prepare)
 
 
 def _corpus(args: argparse.Namespace) -> Corpus:
     cls = CORPORA.load(args.name)
-    if foreign := data_pairs.given(args):
-        raise SeqgenError(f"{foreign[0]} does not apply to {args.name}", remedy="it is for the corpus `pairs`")
     names = ("valid", "test", "hold_out", "columns")
     given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
-    if foreign := data_text.given(args):
-        raise SeqgenError(f"{foreign[0]} does not apply to {args.name}", remedy="it is for the corpus `text`")
     if cls is Folder:
         if "columns" in given:
             given["columns"] = parse_columns(args.columns)
@@ -231,10 +234,14 @@ def _prepared(corpus: Corpus, args: argparse.Namespace, tell: Callable[[str], ob
 
 def run_prepare(args: argparse.Namespace) -> int:
     """Prepare one corpus; returns the exit status."""
-    if args.name == data_text.NAME:
-        return data_text.run_prepare(args)
-    if args.name == data_pairs.NAME:
-        return data_pairs.run(args)
+    for kind in _KINDS if args.name in _NAMES else ():
+        if args.name != kind.NAME and (foreign := kind.given(args)):
+            raise SeqgenError(
+                f"{foreign[0]} does not apply to {args.name}", remedy=f"it is for the corpus `{kind.NAME}`"
+            )
+    for kind in _KINDS:
+        if args.name == kind.NAME:
+            return kind.run(args)
     corpus = _corpus(args)
     lines: list[str] = []
     try:
@@ -254,7 +261,7 @@ def run_check(args: argparse.Namespace) -> int:
     for path in args.directories:
         if args.fix:
             _mend(path, decode=not args.quick)
-        if (own := _of_texts(path)) is not None:
+        if (own := _other_kind(path)) is not None:
             told: checks.Findings | text_checks.Examined = own.examine(path)
         else:
             told = checks.examine(path, decode=not args.quick, shortest=SHORTEST)
@@ -273,17 +280,18 @@ def run_check(args: argparse.Namespace) -> int:
     return 1 if found else 0
 
 
-def _of_texts(path: Path) -> ModuleType | None:
-    """Module that checks and describes a directory of texts or of pairs; ``None`` for one of recordings."""
-    return text_checks if is_text(path) else pair_checks if pair_checks.is_pairs(path) else None
+def _other_kind(path: Path) -> ModuleType | None:
+    """Module that checks and describes a directory of texts, pairs or pictures; ``None`` for one of recordings."""
+    tests = ((is_text, text_checks), (pair_checks.is_pairs, pair_checks), (is_pictures, picture_checks))
+    return next((module for is_one, module in tests if is_one(path)), None)
 
 
 def _mend(path: Path, *, decode: bool) -> None:
     from seqgen.metrics.table import SHORTEST
 
-    if _of_texts(path) is not None:
+    if _other_kind(path) is not None:
         raise SeqgenError(
-            f"--fix does not apply to {path}, which is of texts", remedy="mend the text and prepare it again"
+            f"--fix does not apply to {path}, which is not of recordings", remedy="mend the corpus and prepare it again"
         )
     made = mend(path, decode=decode, shortest=SHORTEST)
     sys.stderr.write(_shown(made.notes))
@@ -302,7 +310,7 @@ def _shown(lines: Sequence[str], where: str = "all with --json") -> str:
 def run_stats(args: argparse.Namespace) -> int:
     """Describe data directories; returns the exit status."""
     rows = [
-        own.statistics(path) if (own := _of_texts(path)) else directory.statistics(directory.DataDir.load(path))
+        own.statistics(path) if (own := _other_kind(path)) else directory.statistics(directory.DataDir.load(path))
         for path in args.directories
     ]
     if args.json:

@@ -42,7 +42,7 @@ def given(args: argparse.Namespace) -> list[str]:
     return [f"--{name.replace('_', '-')}" for name in _OWN if getattr(args, name) is not None]
 
 
-def run_prepare(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Prepare one text; returns the exit status."""
     foreign = [name for name in ("sample_rate", "columns", "hold_out") if getattr(args, name) is not None]
     foreign += ["max_seconds"] if args.max_seconds else []

@@ -18,8 +18,9 @@ from seqgen.command.console import Watched
 from seqgen.errors import SeqgenError
 from seqgen.files.inputs import in_utf8
 from seqgen.files.outputs import write_text
+from seqgen.pictures.sheet import write_png
 
-METRICS = "metrics.jsonl"
+METRICS, PICTURES = "metrics.jsonl", "pictures"
 
 
 class Report:
@@ -139,6 +140,14 @@ class Report:
         if self.active:
             with _writing(self.out):
                 self._board.add_figure(name, figure, step, close=True)
+
+    def picture(self, name: str, pixels: npt.NDArray[np.uint8], step: int) -> None:
+        """A picture, bytes ``[H, W]`` or ``[H, W, 3]``, to look at in TensorBoard and as ``pictures/NAME-STEP.png``."""
+        if self.active:
+            with _writing(self.out):
+                self._board.add_image(name, pixels, step, dataformats="HWC" if pixels.ndim == 3 else "HW")
+                (self.out / PICTURES).mkdir(exist_ok=True)
+            write_png(self.out / PICTURES / f"{name}-{step:08d}.png", pixels)
 
     def spectrogram(self, name: str, features: npt.NDArray[np.float32], step: int) -> None:
         """Features ``[F, M]`` as an image: time to the right, low channels at the bottom, black to white."""

@@ -29,7 +29,7 @@ LAYERS = (
         "files",
         "command",
     ),
-    ("audio", "text", "data", "runtime"),
+    ("audio", "text", "data", "pictures", "runtime"),
     ("stream",),
     ("nets",),
     ("models", "flows", "distributions"),

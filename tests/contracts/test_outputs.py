@@ -33,6 +33,7 @@ ALLOWED = {
     "seqgen/train/report.py": "the record of a run grows line by line while it is trained, under the run's lock",
     "seqgen/tasks/text/task.py": EXAMPLES,
     "seqgen/text/prepare.py": OF_A_FOLDER,
+    "seqgen/pictures/directory.py": "an archive into a file that `seqgen.files` opened",
     "seqgen/tasks/pairs/task.py": EXAMPLES,
     "seqgen/tasks/translation/task.py": EXAMPLES,
     "seqgen/data/": DATA,

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from seqgen.errors import SeqgenError
+from seqgen.files import arrays
 
 
 class VectorPairs(NamedTuple):
@@ -57,21 +58,8 @@ def _vectors(path: Path, name: str) -> npt.NDArray[np.float32]:
 
 
 def _array(path: Path, name: str) -> npt.NDArray[Any]:
-    try:
-        with path.open("rb") as stream:
-            found = np.load(stream, allow_pickle=False)
-            return found if isinstance(found, np.ndarray) else _member(found, path, name)
-    except OSError as error:
-        raise SeqgenError(
-            f"cannot read {path}: {error.strerror or error}", remedy="give a readable .npy or .npz file"
-        ) from None
-    except (SeqgenError, MemoryError):
-        raise
-    except Exception as error:  # of numpy's, zipfile's, zlib's and tokenize's, whatever damaged bytes lead to
-        reason = str(error).splitlines()[0] if str(error) else "it is empty"
-        raise SeqgenError(
-            f"{path}: not an array ({reason})", remedy="write it with numpy.save or numpy.savez"
-        ) from None
+    with arrays.opened(path) as found:
+        return found if isinstance(found, np.ndarray) else _member(found, path, name)
 
 
 def _member(archive: Any, path: Path, name: str) -> npt.NDArray[Any]:
