@@ -32,7 +32,7 @@ LAYERS = (
     ("audio", "text", "data", "pictures", "runtime"),
     ("stream",),
     ("nets",),
-    ("models", "flows", "distributions"),
+    ("models", "flows", "distributions", "graphical"),
     ("generation",),
     ("latents",),
     ("variational",),
