@@ -147,7 +147,7 @@ class Report:
             with _writing(self.out):
                 self._board.add_image(name, pixels, step, dataformats="HWC" if pixels.ndim == 3 else "HW")
                 (self.out / PICTURES).mkdir(exist_ok=True)
-            write_png(self.out / PICTURES / f"{name}-{step:08d}.png", pixels)
+            write_png(self.out / PICTURES / f"{name.replace('/', '-')}-{step:08d}.png", pixels)
 
     def spectrogram(self, name: str, features: npt.NDArray[np.float32], step: int) -> None:
         """Features ``[F, M]`` as an image: time to the right, low channels at the bottom, black to white."""

@@ -82,7 +82,8 @@ class Pictures(Task):
     def describe(self) -> str:
         channels, height, width = self.facts.shape
         kinds = "real numbers" if self.config.real else f"{self.facts.vocab_size} levels"
-        return f"{self.facts.examples:,} pictures of {height}x{width} pixels, {channels} channels, {kinds}"
+        deep = f" in {channels} channels" if channels > 1 else ""
+        return f"{self.facts.examples:,} pictures of {height}x{width} pixels{deep}, {kinds}"
 
     def require_fit(self, networks: Mapping[str, nn.Module]) -> None:
         """Refuse a generator of other elements, or of blocks of another length."""

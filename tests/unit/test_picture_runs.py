@@ -1,0 +1,302 @@
+"""The task of pictures through the command line: prepared, learnt, judged, drawn; and what networks draw and encode."""
+
+from __future__ import annotations
+
+import math
+import re
+import shutil
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from seqgen.errors import SeqgenError
+from seqgen.files.outputs import write_text
+from seqgen.objectives.contract import Measure
+from seqgen.pictures.directory import PICTURES, PictureData
+from seqgen.pictures.sheet import sheet
+from seqgen.tasks.contract import Evaluation, System
+from seqgen.tasks.experiment import Experiment
+from seqgen.tasks.pictures import samples
+from seqgen.tasks.pictures.task import Pictures
+from seqgen.tasks.verify import Probe
+from seqgen.train.report import Report
+from tests.unit.cli_workspace import done, refused, seqgen
+from tests.unit.picture_files import archive, directory, noise
+
+CONFIG = """\
+name: pictures
+task: {{name: pictures, data: {data}, real: {real}}}
+networks: {{generator: {{name: autoregressive, {body}}}}}
+train: {{steps: 4, batch_size: 8, learning_rate: 1e-2, validate_every: 2, checkpoint_every: 2, log_every: 2}}
+"""
+SYMBOLS = "body: {name: recurrent, vocab_size: 2, outputs: 2, hidden: 8}"
+REAL = (
+    "body: {name: wavenet, vocab_size: 0, outputs: 2, conditioned: false, layers: 2, residual_channels: 4, "
+    "gate_channels: 4, skip_channels: 4, head_channels: 4}, distribution: {name: gaussian}"
+)
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run over 40 binary digits, and their data."""
+    root = tmp_path_factory.mktemp("pictures")
+    counts = ("--train", 40, "--valid", 10, "--test", 12)
+    said = done(
+        "data", "prepare", "pictures", "--corpus", "digits", "--out", root / "data", "--binarise", "static", *counts
+    )
+    assert said.out == f"{root / 'data'}: train 40, valid 10, test 12 pictures of 8x8, 2 levels, 10 classes\n"
+    write_text(root / "run.yaml", CONFIG.format(data=root / "data", real="false", body=SYMBOLS))
+    assert (
+        "40 pictures of 8x8 pixels, 1 channels, 2 levels" in done("train", root / "run.yaml", "--out", root / "exp").err
+    )
+    return root
+
+
+def test_directories_are_checked_and_described(work: Path, tmp_path: Path) -> None:
+    assert done("data", "check", work / "data", work / "data/test").out == "2 directories, no problem\n"
+    (whole,) = done("data", "stats", work / "data", "--json").json()
+    assert (whole["shape"], whole["levels"], whole["classes"], whole["corpus"]) == ([1, 8, 8], 2, 10, "digits")
+    mean = PictureData.open(work / "data").split("test").x.mean()
+    assert whole["test"] == f"12 pictures, mean {mean:.4f} of the highest value"
+    assert done("data", "stats", work / "data/test", "--json").json()[0]["test"] == whole["test"]
+    data = tmp_path / "data"
+    shutil.copytree(work / "data", data)
+    shutil.copy(data / "train" / PICTURES, data / "test" / PICTURES)
+    (data / "valid" / PICTURES).write_text("no archive")
+    found = seqgen("data", "check", data)
+    assert found.status == 1
+    first, second = found.out.splitlines()
+    assert re.match(rf"{data}/valid/pictures.npz: .*not an array", first)
+    assert re.match(rf"{data}/test/pictures.npz: 40 pictures are in train too, 'digit-\d+' among them", second)
+    assert "note: " in found.err
+    assert "40 pictures look the same as one of another split" in found.err
+    (data / "pictures.yaml").write_text("shape: [1, 8]\n")
+    assert seqgen("data", "check", data).status == 1
+    assert "--fix does not apply" in refused("data", "check", "--fix", data)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "no pictures; give --corpus an .npz file, PNG files, or the word digits"),
+        (("--corpus", "{archive}", "--side", "3"), "--side 3 for pictures of 4x4; give one of 1, 2, 4"),
+        (("--corpus", "{archive}", "--valid", "0.1"), "--valid 0.1 is no number of pictures; give a whole number"),
+        (("--corpus", "{archive}", "--test", "0"), "0 pictures for test; give 1 or more"),
+        (("--corpus", "{archive}", "--train", "30"), "30 pictures for train, of 22; give more pictures"),
+        (("--corpus", "{archive}", "--factors", "a,b"), "no factors to be named"),
+        (("--corpus", "{archive}", "--levels", "4", "--binarise", "static"), "4 levels, and a binarisation"),
+        (("--corpus", "{archive}", "--sample-rate", "8000"), "--sample-rate does not apply to pictures; leave it out"),
+        (
+            ("--corpus", "{archive}", "--tokenizer", "bytes"),
+            "--tokenizer does not apply to pictures; it is for",
+        ),
+        (("--corpus", "nowhere.npz"), "cannot read nowhere.npz"),
+    ],
+)
+def test_a_preparation_that_makes_no_sense_is_one_line(words: tuple[str, ...], said: str, tmp_path: Path) -> None:
+    path = archive(tmp_path / "a.npz")
+    given = [word.format(archive=path) for word in words]
+    error = refused("data", "prepare", "pictures", "--out", tmp_path / "out", *given)
+    assert re.search(said, error), error
+    assert not (tmp_path / "out").exists()
+
+
+def test_options_of_pictures_are_refused_of_others(tmp_path: Path) -> None:
+    for name in ("fsdd", "text", "pairs"):
+        error = refused("data", "prepare", name, "--corpus", tmp_path, "--out", tmp_path / "out", "--side", 2)
+        assert f"--side does not apply to {name}; it is for the corpus `pictures`" in error
+
+
+def test_a_run_is_judged(work: Path, tmp_path: Path) -> None:
+    found = done("eval", work / "exp", "--json", "--keep", tmp_path / "kept", "--samples", 5).json()
+    experiment = Experiment.open(work / "exp")
+    generator = experiment.load().networks["generator"]
+    x = torch.from_numpy(PictureData.open(work / "data").split("test").x).flatten(1).long()
+    with torch.no_grad():
+        nats = -generator.log_prob(x).double().sum(dim=1)
+    assert found["nats_per_picture"] == pytest.approx(nats.mean().item(), rel=1e-6)
+    assert found["nats_per_picture_95"] == pytest.approx(1.96 * nats.std().item() / math.sqrt(12), rel=1e-4)
+    assert found["bits_per_pixel"] == pytest.approx(nats.mean().item() / math.log(2) / 64, rel=1e-6)
+    assert found["pictures"] == len(found["examples"]["nats_per_picture"]) == 12
+    size = (3 * 50 + 2, 2 * 50 + 2)  # five pictures of 48 pixels in rows of three, with edges of two
+    assert {path.name: Image.open(path).size for path in (tmp_path / "kept").iterdir()} == {
+        "references.png": size,
+        "samples.png": size,
+    }
+    other = directory(tmp_path / "other", shape=(1, 8, 8), levels=2)
+    less = done("eval", work / "exp", "--json", "--data", other, "--examples", 3).json()
+    assert list(less["examples"]["bits_per_pixel"]) == ["test-0", "test-1", "test-2"]
+    assert done("eval", work / "exp", "--json", "--data", other / "train").json()["pictures"] == 10
+    assert "kept nowhere; give --keep DIR" in refused("eval", work / "exp", "--samples", 5)
+    wrong = directory(tmp_path / "wrong", shape=(1, 8, 8), levels=3)
+    error = refused("eval", work / "exp", "--data", wrong)
+    assert "pictures of shape [1, 8, 8] with 3 levels, the run's have [1, 8, 8] and 2; prepare them alike" in error
+    done("eval", work / "exp", "--likelihood-only", "--keep", tmp_path / "none")
+    assert not list((tmp_path / "none").iterdir())
+
+
+def test_a_run_draws(work: Path, tmp_path: Path) -> None:
+    out = tmp_path / "drawn.png"
+    said = done("sample", work / "exp", "-o", out, "--length", 3, "--seed", 7).err
+    assert said.startswith(f"{out}: 3 pictures")
+    generator = Experiment.open(work / "exp").load().networks["generator"]
+    drawn = samples.drawn(generator, 3, (1, 8, 8), 2, seed=7)
+    assert np.array_equal(np.asarray(Image.open(out)), sheet(drawn, 2))
+    assert np.array_equal(samples.drawn(generator, 1, (1, 8, 8), 2, seed=7), drawn[:1])
+    assert "no file for the pictures; give -o FILE.png" in refused("sample", work / "exp")
+    assert "cannot be exported" in refused("export", work / "exp", "--out", tmp_path / "x")
+    shown = sorted(path.name for path in (work / "exp/pictures").iterdir())
+    assert shown == ["samples-00000002.png", "samples-00000004.png"]
+    assert Image.open(work / "exp/pictures" / shown[0]).size == (4 * 50 + 2, 4 * 50 + 2)
+
+
+def test_a_run_goes_on_over_the_same_pictures_only(work: Path, tmp_path: Path) -> None:
+    out = Path(shutil.copytree(work / "exp", tmp_path / "exp"))
+    data = Path(shutil.copytree(work / "data", tmp_path / "data"))
+    words = ("train", work / "run.yaml", "--out", out, "--resume", "--set", "train.steps=6", f"task.data={data}")
+    done(*words)
+    done("data", "prepare", "pictures", "--corpus", "digits", "--out", data, "--binarise", "threshold", "--train", 40,
+         "--valid", 10, "--test", 12)  # fmt: skip
+    error = refused(*words, "train.steps=8", quiet=False)
+    assert "task.data: data " in error
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("task.real=true", r"networks\.generator reads 2 symbols, the data have 0"),
+        ("networks.generator.body.vocab_size=3 networks.generator.body.outputs=3", r"reads 3 symbols, the data have 2"),
+        ("task.data=nowhere", "no picture data at nowhere: there is no pictures.yaml; make it with"),
+    ],
+)
+def test_a_run_that_does_not_fit_is_one_line(work: Path, tmp_path: Path, option: str, said: str) -> None:
+    error = refused("train", work / "run.yaml", "--out", tmp_path / "x", "--set", *option.split())
+    assert re.search(said, error), error
+    assert not (tmp_path / "x").exists()
+
+
+def test_pixels_as_real_numbers(work: Path, tmp_path: Path) -> None:
+    write_text(tmp_path / "run.yaml", CONFIG.format(data=work / "data", real="true", body=REAL))
+    assert (
+        "40 pictures of 8x8 pixels, real numbers" in done("train", tmp_path / "run.yaml", "--out", tmp_path / "exp").err
+    )
+    found = done("eval", tmp_path / "exp", "--json").json()
+    generator = Experiment.open(tmp_path / "exp").load().networks["generator"]
+    x = torch.from_numpy(PictureData.open(work / "data").split("test").x).flatten(1)[..., None].float() * 2 - 1
+    with torch.no_grad():
+        nats = -generator.log_prob(x).double().sum(dim=1)
+    assert found["nats_per_picture"] == pytest.approx(nats.mean().item(), rel=1e-6)
+    done("sample", tmp_path / "exp", "-o", tmp_path / "drawn.png", "--length", 4)
+    assert set(np.unique(np.asarray(Image.open(tmp_path / "drawn.png")))) <= {0, 96, 255}
+    task = Experiment.open(tmp_path / "exp").task()
+    with pytest.raises(SeqgenError, match=r"there was trained on .* \[1, 8, 8\] with 2 levels, these have .* and 0"):
+        task.adopt(generator, Experiment.open(work / "exp").facts, "there")
+
+
+class Latent(nn.Module):
+    """Two latent numbers that say how bright both halves of a picture are."""
+
+    num_latents, num_uniforms = 2, 3
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("zero", torch.zeros(()))
+
+    def sample(self, u: Tensor, cond: None = None, temperature: float = 1.0) -> Tensor:
+        assert u.shape[1:] == (2, 3)
+        return temperature * u[..., 1].repeat_interleave(6, dim=1)  # [B, T]
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        return 2 - x
+
+
+def test_a_network_with_latent_variables_draws() -> None:
+    latent = Latent()
+    assert samples.maker({"a": nn.Linear(1, 1), "b": latent}, "sample") is latent
+    assert samples.maker({"a": nn.Linear(1, 1)}, "sample") is None
+    both = {"other": latent, "generator": Latent()}
+    assert samples.maker(both, "sample") is both["generator"]
+    made = samples.drawn(latent, 130, (2, 3, 2), 256, seed=3)
+    assert made.shape == (130, 2, 3, 2)
+    assert (made == made[:, :, :1, :1]).all()
+    assert np.array_equal(samples.drawn(latent, 2, (2, 3, 2), 256, seed=3), made[:2])
+    assert len(np.unique(made[:, :, 0, 0], axis=0)) > 120
+    assert (samples.drawn(latent, 2, (2, 3, 2), 256, seed=3, temperature=0) == 128).all()
+    with pytest.raises(SeqgenError, match="a network made 12 elements for a picture of 16 pixels"):
+        samples.drawn(latent, 2, (1, 4, 4), 256, seed=3)
+
+
+def test_symbols_and_real_numbers_become_pixels() -> None:
+    real = torch.tensor([[-1.0, -0.1, 0.1, 3.0], [-9.0, 0.5, 0.99, 1.0]])
+    expected = [[[[0, 1], [1, 2]]], [[[0, 2], [2, 2]]]]
+    assert samples.pixels(real[..., None], (1, 2, 2), 3).tolist() == expected
+    assert samples.pixels(torch.tensor([[0, 1, 2, 1]]), (1, 2, 2), 3).tolist() == [[[[0, 1], [2, 1]]]]
+
+
+def test_pictures_are_shown_as_they_come_back(tmp_path: Path) -> None:
+    data = directory(tmp_path / "data")
+    task = next(iter(Pictures.examples(tmp_path))).task
+    task = Pictures(task.run, Pictures.Config(str(data)))
+    system = System({"latent": Latent()}, Probe(None, {}, task.facts), "fresh")
+    with pytest.raises(SeqgenError, match="made 12 elements for a picture of 16 pixels"):
+        task.evaluate(system, Evaluation(keep=tmp_path))
+    system.networks["latent"].num_latents = 0
+    system.networks["latent"].sample = None
+    task.evaluate(system, Evaluation(keep=tmp_path, samples=3))
+    x = PictureData.open(data).split("test").x[:3]
+    together = np.stack([x, 2 - x], axis=1).reshape(6, 1, 4, 4)
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "reconstructions.png")), sheet(together, 3))
+    assert not (tmp_path / "samples.png").exists()
+    with Report(tmp_path / "report", steps=1) as report:
+        task.previews(system, report, 1)
+        report.picture("in/colour", sheet(noise(3, 3, 5, 4), 256), 1)
+    with Report(tmp_path / "silent", steps=1, active=False) as report:
+        task.previews(system, report, 1)
+    names = {"in-colour-00000001.png", "reconstructions-00000001.png"}
+    assert {path.name for path in (tmp_path / "report/pictures").iterdir()} == names
+    assert not (tmp_path / "silent").exists()
+
+
+def test_sheets() -> None:
+    pictures = np.arange(5, dtype=np.uint8).reshape(5, 1, 1, 1).repeat(30, axis=2).repeat(60, axis=3)
+    made = sheet(pictures, 5)  # enlarged by two: three columns and two rows of 60x120
+    assert made.shape == (2 * 62 + 2, 3 * 122 + 2)
+    assert [made[20, 10], made[20, 130], made[20, 260], made[80, 10], made[80, 130]] == [0, 64, 128, 191, 255]
+    assert made[80, 260] == made[0, 0] == 96
+    colours = noise(2, 3, 50, 60)
+    shown = sheet(colours, 256, columns=1)
+    assert shown.shape == (2 * 52 + 2, 64, 3)
+    assert np.array_equal(shown[2:52, 2:62], colours[0].transpose(1, 2, 0))
+    assert np.array_equal(sheet(colours[:, :2], 256), sheet(colours[:, :1], 256))
+
+
+class Counting(Probe):
+    """Counts how often it is asked."""
+
+    asked = 0
+    known: ClassVar[dict[str, Any]] = {}
+
+    def measure(self, batch: Any, rng: Any, index: int) -> dict[str, Any]:
+        Counting.asked += 1
+        return self.known or super().measure(batch, rng, index)
+
+
+def test_a_method_is_asked_for_what_is_not_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    example = next(iter(Pictures.examples(tmp_path)))
+    task, networks = example.task, example.networks
+    system = System(networks, Counting(None, {}, task.facts), "fresh")
+    found = task.evaluate(system, Evaluation())
+    assert set(found.figures) == {"bits_per_pixel", "nats_per_picture", "seen"}
+    assert Counting.asked == 2
+    ones = torch.ones(4)
+    monkeypatch.setattr(Counting, "known", {"bits_per_pixel": Measure(ones, ones)})
+    again = task.evaluate(system, Evaluation())
+    assert Counting.asked == 3
+    assert again.figures["bits_per_pixel"] == found.figures["bits_per_pixel"]
+    without = task.evaluate(System({}, Probe(None, {}, task.facts), "fresh"), Evaluation())
+    assert set(without.figures) == {"seen"}
