@@ -232,6 +232,8 @@ RATES = Registry(
     {
         "weighted": "seqgen.variational.weighted:Weighted",
         "free-bits": "seqgen.variational.free_bits:FreeBits",
+        "target": "seqgen.variational.target_rate:TargetRate",
+        "total-correlation": "seqgen.variational.total_correlation:TotalCorrelation",
     },
 )
 ESTIMATORS = Registry(

@@ -128,13 +128,19 @@ class LatentVariable(nn.Module):
             speaker = torch.zeros(len(z), dtype=torch.int64, device=z.device)
         return Frames(z, speaker)
 
+    def num_uniforms(self, elements: int) -> int:
+        """Uniforms that a sequence of so many elements takes with its code."""
+        return self.positions(elements) * self.prior.num_uniforms + elements * self.decoder.num_uniforms
+
     @torch.no_grad()
     def sample(
-        self, of_code: Tensor, u: Tensor, speaker: Tensor | None = None, temperature: Tensor | float = 1.0
+        self, u: Tensor, elements: int, speaker: Tensor | None = None, temperature: Tensor | float = 1.0
     ) -> Tensor:
-        """Sequences from the prior, a function of the uniforms: for the code ``[B, N, prior.num_uniforms]`` and for the
-        elements ``[B, T, decoder.num_uniforms] → [B, T]``."""
-        return self.decoded(self.prior.sample(of_code), u, speaker, temperature)
+        """Sequences from the prior, a function of the uniforms: ``[B, num_uniforms(T)] → [B, T]``."""
+        count = self.positions(elements) * self.prior.num_uniforms
+        of_code = u[:, :count].unflatten(1, (-1, self.prior.num_uniforms))
+        rest = u[:, count:].unflatten(1, (elements, -1))
+        return self.decoded(self.prior.sample(of_code), rest, speaker, temperature)
 
     @torch.no_grad()
     def decoded(self, z: Tensor, u: Tensor, speaker: Tensor | None = None, temperature: Tensor | float = 1.0) -> Tensor:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -12,16 +11,19 @@ from torch import Tensor, nn
 
 from seqgen import noise
 from seqgen.errors import SeqgenError
+from seqgen.generation.contract import Density
+from seqgen.latents.variable import LatentVariable
+from seqgen.tasks.pictures.batches import Batch
 
 _BLOCK = 64  # pictures that are made at once
 
 Pixels = npt.NDArray[np.uint8]
 
 
-def maker(networks: Mapping[str, nn.Module], method: str) -> nn.Module | None:
-    """The network that pictures are made by: the first one with such a method, ``generator`` before others."""
+def maker(networks: Mapping[str, nn.Module]) -> nn.Module | None:
+    """The network that pictures are made by: ``generator`` before others, a density or a model with latent variables."""
     first = [networks["generator"]] if "generator" in networks else []
-    return next((one for one in (*first, *networks.values()) if callable(getattr(one, method, None))), None)
+    return next((one for one in (*first, *networks.values()) if isinstance(one, (Density, LatentVariable))), None)
 
 
 @torch.no_grad()
@@ -30,31 +32,43 @@ def drawn(
 ) -> Pixels:
     """Pictures that a network draws, ``[count, C, H, W]`` of values below ``levels``; the noise of each is its own.
 
-    Any network does that has ``sample(u, cond, temperature)``, which makes elements ``[B, T]`` of uniforms ``u [B, L,
-    num_uniforms]``: a density, where L is T, or a model with latent variables, which says as ``num_latents`` how many
-    of these there are.
+    A density does it, and a model with latent variables, whose code is drawn first.
 
     Raises:
         SeqgenError: where what is made is no picture of this shape.
     """
-    made: Any = network
     length = int(np.prod(shape))
-    places = int(getattr(made, "num_latents", length))
-    each = places * made.num_uniforms
+    each = (
+        network.num_uniforms(length) if isinstance(network, LatentVariable) else length * _density(network).num_uniforms
+    )
     parts = []
     for start in range(0, count, _BLOCK):
         rows = range(start, min(start + _BLOCK, count))
-        u = np.stack([noise.block(seed, row, 0, each) for row in rows]).reshape(len(rows), places, -1)
-        elements = made.sample(torch.from_numpy(u).to(_device(network)), None, temperature)
+        u = _uniforms(rows, each, seed).to(_device(network))  # [B, uniforms]
+        if isinstance(network, LatentVariable):
+            elements = network.sample(u, length, temperature=temperature)
+        else:
+            elements = _density(network).sample(u.unflatten(1, (length, -1)), None, temperature)
         parts.append(pixels(elements, shape, levels))
     return np.concatenate(parts)
 
 
 @torch.no_grad()
-def reconstructed(network: nn.Module, x: Tensor, shape: tuple[int, ...], levels: int) -> Pixels:
-    """Pictures put together again by a network that has ``reconstruct``, from elements to elements ``[B, T]``."""
-    function: Callable[[Tensor], Tensor] = network.reconstruct  # type: ignore[assignment]
-    return pixels(function(x.to(_device(network))), shape, levels)
+def reconstructed(model: LatentVariable, batch: Batch, shape: tuple[int, ...], levels: int) -> Pixels:
+    """Pictures drawn from the codes that stand for those of a batch."""
+    length = int(np.prod(shape))
+    u = _uniforms(range(len(batch.x)), length * model.decoder.num_uniforms, 0).to(_device(model))
+    return pixels(model.reconstruct(batch, u.unflatten(1, (length, -1))), shape, levels)
+
+
+def _uniforms(rows: range, each: int, seed: int) -> Tensor:
+    """Uniforms of pictures by their numbers, ``[rows, each]``."""
+    return torch.from_numpy(np.stack([noise.block(seed, row, 0, each) for row in rows]))
+
+
+def _density(network: nn.Module) -> Density:
+    assert isinstance(network, Density)
+    return network
 
 
 def pixels(elements: Tensor, shape: tuple[int, ...], levels: int) -> Pixels:

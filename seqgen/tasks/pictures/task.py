@@ -14,6 +14,7 @@ from torch import nn
 from seqgen.errors import SeqgenError
 from seqgen.generation.autoregressive import language_model
 from seqgen.generation.contract import Density
+from seqgen.latents.variable import LatentVariable
 from seqgen.pictures.directory import SPLITS, PictureData, PictureFacts, PictureSet, write
 from seqgen.pictures.sheet import sheet, write_png
 from seqgen.spec import Facts
@@ -168,11 +169,12 @@ class Pictures(Task):
         """Pictures that the networks draw, and held-out ones beside what became of them."""
         shape, levels = self.facts.shape, self._data.facts.levels
         made = {}
-        if (drawing := samples.maker(system.networks, "sample")) is not None:
-            made["samples"] = samples.drawn(drawing, count, shape, levels, seed=seed, temperature=temperature)
-        if (coding := samples.maker(system.networks, "reconstruct")) is not None:
+        maker = samples.maker(system.networks)
+        if maker is not None:
+            made["samples"] = samples.drawn(maker, count, shape, levels, seed=seed, temperature=temperature)
+        if isinstance(maker, LatentVariable):
             batch = source.first(count)
-            again = samples.reconstructed(coding, batch.x, shape, levels)
+            again = samples.reconstructed(maker, batch, shape, levels)
             given = samples.pixels(batch.x, shape, levels)
             made["reconstructions"] = np.stack([given, again], axis=1).reshape(-1, *shape)
         return made
@@ -181,7 +183,7 @@ class Pictures(Task):
         """Draw pictures, as many as ``length`` says, into one contact sheet."""
         if options.out is None:
             raise SeqgenError("no file for the pictures", remedy="give -o FILE.png")
-        network = samples.maker(system.networks, "sample")
+        network = samples.maker(system.networks)
         if network is None:
             raise SeqgenError("this run trains no network that draws", remedy="name the run of a generator")
         count, levels = options.length or _SHOWN, self._data.facts.levels
