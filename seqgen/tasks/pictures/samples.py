@@ -21,7 +21,7 @@ Pixels = npt.NDArray[np.uint8]
 
 
 def maker(networks: Mapping[str, nn.Module]) -> nn.Module | None:
-    """The network that pictures are made by: ``generator`` before others, a density or a model with latent variables."""
+    """The network that pictures are made by, a density or a model with latent variables; ``generator`` first."""
     first = [networks["generator"]] if "generator" in networks else []
     return next((one for one in (*first, *networks.values()) if isinstance(one, (Density, LatentVariable))), None)
 
