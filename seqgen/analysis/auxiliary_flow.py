@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from seqgen import noise
 from seqgen.analysis.variational_family import FactorisedGaussian, Samples, VariationalFamily, standard_normal
+from seqgen.distributions.normal_quantile import quantile
 from seqgen.noise import Key
 
 _GATE = 2.0  # bias of gates: a fresh flow nearly keeps what it is given
@@ -76,7 +77,7 @@ class AuxiliaryFlow(VariationalFamily):
     def __init__(self, mean: Tensor, log_variance: Tensor, key: Key, *, flows: int = 2, hidden: int = 50) -> None:
         super().__init__()
         self.examples, self.latent_dim = mean.shape
-        self.num_normals = 2 * self.latent_dim
+        self.num_uniforms = 2 * self.latent_dim
         self.base = FactorisedGaussian(mean, log_variance)
         keys = [Key(key.seed, key.stream + index) for index in range(2 * flows + 1)]
         self.couplings = nn.ModuleList(
@@ -87,9 +88,10 @@ class AuxiliaryFlow(VariationalFamily):
         )
         self.to(mean)
 
-    def sample(self, noise: Tensor) -> Samples:
-        first, v = noise.chunk(2, dim=-1)  # [S, B, D] each
+    def sample(self, u: Tensor) -> Samples:
+        first, second = u.chunk(2, dim=-1)  # [S, B, D] each
         z, log_q = self.base.sample(first)
+        v = quantile(second)
         log_q = log_q + standard_normal(v)
         for index, coupling in enumerate(self.couplings):
             moved, kept = (z, v) if index % 2 else (v, z)

@@ -125,7 +125,7 @@ def measure(
         encoder: what the encoder says of each example. families: where the searches for q* start, by name.
         prior: samples of ``p(z)`` from which chains are annealed, ``[chains, B, D]``.
         key: of all noise; streams ``key.stream … key.stream + 2 + len(families)`` are used. The same numbers evaluate q
-            and every q* of as many normal numbers, so that their difference is less noisy than either.
+            and every q* of as many uniforms, so that their difference is less noisy than either.
     """
     streams = [Key(key.seed, key.stream + offset) for offset in range(_SEARCHES + len(families))]
     searches = {

@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from seqgen.analysis.unnormalised_posterior import UnnormalisedPosterior, log_mean_exp, normals
+from seqgen.analysis.unnormalised_posterior import UnnormalisedPosterior, log_mean_exp, uniforms
 from seqgen.analysis.variational_family import VariationalFamily
 from seqgen.errors import SeqgenError
 from seqgen.noise import Key
@@ -61,9 +61,9 @@ class Optimised(NamedTuple):
     stopped: bool
 
 
-def log_ratios(family: VariationalFamily, target: UnnormalisedPosterior, noise: Tensor) -> Tensor:
-    """``ln p(x, z) - ln q(z)`` of samples from normal numbers ``[S, B, num_normals]``: ``[S, B]`` in nats."""
-    z, log_q = family.sample(noise)
+def log_ratios(family: VariationalFamily, target: UnnormalisedPosterior, u: Tensor) -> Tensor:
+    """``ln p(x, z) - ln q(z)`` of samples from uniforms ``[S, B, num_uniforms]``: ``[S, B]`` in nats."""
+    z, log_q = family.sample(u)
     ratios: Tensor = target.log_prior(z) + target.log_likelihood(z) - log_q
     return ratios
 
@@ -81,15 +81,15 @@ def optimise(
     """
     family = copy.deepcopy(family)
     parameters = list(family.parameters())
-    shape = (options.samples, family.examples, family.num_normals)
+    shape = (options.samples, family.examples, family.num_uniforms)
     optimiser = torch.optim.Adam(parameters, options.learning_rate)
     interval, best, worse, steps = _Interval(parameters), -math.inf, 0, 0
     while steps < options.max_steps and worse <= options.patience:
         if steps % options.interval == 0:
             interval = _Interval(parameters)
-        drawn = normals(key, steps * math.prod(shape), shape, parameters[0])
+        u = uniforms(key, steps * math.prod(shape), shape, parameters[0])
         with torch.enable_grad():
-            bound = log_ratios(family, target, drawn).mean(dim=0)  # [B]
+            bound = log_ratios(family, target, u).mean(dim=0)  # [B]
             optimiser.zero_grad(set_to_none=True)
             # The sum, so that no example's step depends on how many are beside it.
             (-bound.sum()).backward(inputs=parameters)  # type: ignore[no-untyped-call]
@@ -132,12 +132,12 @@ def evaluate(
     """``ln p(x, z) - ln q(z)`` of so many samples, ``[samples, B]`` in nats, of which bounds are made: their mean over
     samples is L, :func:`importance_bound` L_k. Numbers do not depend on how many are taken ``at_once``."""
     like, parts = next(family.parameters()), []
-    each = family.examples * family.num_normals
+    each = family.examples * family.num_uniforms
     with torch.no_grad():
         for first in range(0, samples, at_once):
             count = min(at_once, samples - first)
-            noise = normals(key, first * each, (count, family.examples, family.num_normals), like)
-            parts.append(log_ratios(family, target, noise))
+            u = uniforms(key, first * each, (count, family.examples, family.num_uniforms), like)
+            parts.append(log_ratios(family, target, u))
     return torch.cat(parts)
 
 

@@ -124,6 +124,13 @@ def test_trajectories_lead_back() -> None:
     torch.testing.assert_close(-first, momentum, rtol=0, atol=1e-5)
 
 
+def test_gradients_are_held_within_their_limit() -> None:
+    z, still, step = torch.full((1, 1, 2), 100.0).to(LIKE), torch.zeros(1, 1, 2).to(LIKE), torch.ones(1, 1).to(LIKE)
+    there, momentum = Hamiltonian(leapfrog_steps=1, gradient_limit=3.0).leapfrog(standard_normal, z, still, step)
+    assert torch.equal(momentum, torch.full_like(z, -3.0))
+    assert torch.equal(there, z - 1.5)
+
+
 def test_small_steps_keep_the_energy() -> None:
     z, momentum = MODEL.prior(5), normals(Key(16, 0), 0, tuple(MODEL.prior(5).shape), LIKE)
     density = lambda z: MODEL.log_prior(z) + MODEL.log_likelihood(z)  # noqa: E731

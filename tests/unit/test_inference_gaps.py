@@ -17,8 +17,9 @@ from seqgen.analysis.auxiliary_flow import AuxiliaryFlow
 from seqgen.analysis.hamiltonian import Hamiltonian
 from seqgen.analysis.inference_gaps import Effort, Evidence, Gaps, measure
 from seqgen.analysis.local_inference import LocalOptimisation, evaluate, importance_bound, log_ratios, optimise
-from seqgen.analysis.unnormalised_posterior import log_mean_exp, normals
+from seqgen.analysis.unnormalised_posterior import log_mean_exp, normals, uniforms
 from seqgen.analysis.variational_family import FactorisedGaussian, FullGaussian, VariationalFamily, standard_normal
+from seqgen.distributions.normal_quantile import quantile
 from seqgen.errors import SeqgenError
 from seqgen.noise import Key
 from tests.unit.linear_gaussian import LIKE, LinearGaussian, not_above
@@ -156,24 +157,24 @@ def perturbed_full(examples: int = 3, dim: int = 2) -> FullGaussian:
 
 @pytest.mark.parametrize("q", [perturbed_full(), perturbed_full(dim=4)], ids=["2", "4"])
 def test_densities_are_those_of_the_samples(q: FullGaussian) -> None:
-    made = q.sample(normals(Key(8, 2), 0, (50, q.examples, q.num_normals), LIKE))
+    made = q.sample(uniforms(Key(8, 2), 0, (50, q.examples, q.num_uniforms), LIKE))
     root = torch.tril(q.below, -1) + torch.diag_embed(q.log_diagonal.exp())
     expected = torch.distributions.MultivariateNormal(q.mean, scale_tril=root).log_prob(made.z)
     torch.testing.assert_close(made.log_q, expected)
     plain = FactorisedGaussian(q.mean, 2 * q.log_diagonal)
-    made = plain.sample(normals(Key(8, 2), 0, (50, q.examples, q.num_normals), LIKE))
+    made = plain.sample(uniforms(Key(8, 2), 0, (50, q.examples, q.num_uniforms), LIKE))
     spread = torch.exp(0.5 * plain.log_variance)
     torch.testing.assert_close(made.log_q, torch.distributions.Normal(plain.mean, spread).log_prob(made.z).sum(-1))
 
 
 def test_the_flows_density_is_that_of_its_jacobian() -> None:
     flow = fresh_flow(examples=1)
-    noise = normals(Key(7, 1), 0, (1, 1, 4), LIKE)
+    u = uniforms(Key(7, 1), 0, (1, 1, 4), LIKE)
 
     def pair(noise: Tensor) -> Tensor:
-        """z and v, the second from what the flow says of r."""
+        """z and v from normal numbers."""
         first, v = noise.chunk(2, dim=-1)
-        z = flow.base.sample(first).z
+        z = flow.base.mean + torch.exp(0.5 * flow.base.log_variance) * first
         for index, coupling in enumerate(flow.couplings):
             if index % 2:
                 z, _ = coupling(z, v)
@@ -181,13 +182,14 @@ def test_the_flows_density_is_that_of_its_jacobian() -> None:
                 v, _ = coupling(v, z)
         return torch.cat([z, v], dim=-1)
 
+    noise = quantile(u)
     jacobian = torch.autograd.functional.jacobian(lambda n: pair(n.view(1, 1, 4)).view(4), noise.view(4))
     z, v = pair(noise).chunk(2, dim=-1)
     mean, log_variance = flow.auxiliary(z).chunk(2, dim=-1)
     log_r = torch.distributions.Normal(mean, torch.exp(0.5 * log_variance)).log_prob(v).sum(-1)
     expected = standard_normal(noise) - torch.linalg.slogdet(jacobian).logabsdet - log_r
-    torch.testing.assert_close(flow.sample(noise).log_q, expected)
-    torch.testing.assert_close(flow.sample(noise).z, z)
+    torch.testing.assert_close(flow.sample(u).log_q, expected)
+    torch.testing.assert_close(flow.sample(u).z, z)
 
 
 def test_a_flow_comes_nearer_than_a_gaussian() -> None:
@@ -226,7 +228,7 @@ def broad(family: VariationalFamily) -> VariationalFamily:
 def test_weights_have_the_evidence_as_their_mean(family: VariationalFamily) -> None:
     model = LinearGaussian.drawn(dim=2, width=2, scale=2.0, examples=3)
     with torch.no_grad():
-        ratios = log_ratios(broad(family), model, normals(Key(10, 0), 0, (20_000, 3, family.num_normals), LIKE))
+        ratios = log_ratios(broad(family), model, uniforms(Key(10, 0), 0, (20_000, 3, family.num_uniforms), LIKE))
     weights = torch.exp(ratios - model.log_evidence)
     assert float(weights.std()) < 6
     errors = (weights.mean(0) - 1) / (weights.std(0) / math.sqrt(len(weights)))
