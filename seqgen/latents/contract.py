@@ -42,16 +42,19 @@ class Setting(NamedTuple):
 
 
 class Draw(NamedTuple):
-    """Samples of an approximate posterior, as the decoder reads them.
+    """Samples of an approximate posterior.
 
     Attributes:
-        z: ``[S, B, N, D]``.
+        z: codes as priors score them, ``[S, B, N, dim]``.
         log_shares: ``[S, B]``, logarithms of how much each sample counts; they add up to 1 for each row. ``-ln S``
             for samples of one distribution; of a mixture that is drawn component by component, its weights.
+        frames: what the decoder reads, ``[S, B, N, channels]``, where gradients reach the family by it and not by z;
+            of the value of :meth:`Posterior.frames`. ``None``: it is that.
     """
 
     z: Tensor
     log_shares: Tensor
+    frames: Tensor | None = None
 
 
 class Posterior(nn.Module, ABC):
@@ -61,9 +64,9 @@ class Posterior(nn.Module, ABC):
     :meth:`kl`; a family has one of the two at least.
 
     Attributes:
-        num_params: network outputs for a position. dim: numbers of a position that the decoder reads.
-        num_uniforms: uniforms that one position takes.
-        discrete: whether codes are symbols, which no gradient passes through as they are.
+        num_params: network outputs for a position. dim: numbers of a position of a code, as priors score it.
+        num_uniforms: uniforms that one position takes; 0 where nothing is drawn.
+        discrete: whether codes are symbols, as one-hots, which no gradient passes through as they are.
 
     Laws, checked by :func:`seqgen.latents.verify.verify_posterior` for every registered one.
     """
@@ -77,6 +80,15 @@ class Posterior(nn.Module, ABC):
     def examples(cls) -> Iterable[Self]:
         """Small instances that the laws are run over; by default one of default options."""
         return [cls(cls.Config())]  # type: ignore[attr-defined,call-arg]  # registered classes take their Config
+
+    @property
+    def channels(self) -> int:
+        """Numbers of a position that the decoder reads; by default those of the code."""
+        return self.dim
+
+    def frames(self, z: Tensor) -> Tensor:
+        """Codes as the decoder reads them, ``[..., N, dim] → [..., N, channels]``; by default as they are."""
+        return z
 
     @abstractmethod
     def draw(self, params: Tensor, u: Tensor, setting: Setting, *, exact: bool = False) -> Draw:
@@ -122,6 +134,18 @@ class Posterior(nn.Module, ABC):
     def code(self, params: Tensor, setting: Setting) -> Tensor:
         """The code that stands for x when nothing is drawn, ``[B, N, num_params] → [B, N, dim]``: a mean, or the
         nearest symbol."""
+
+    def usage(self, params: Tensor, setting: Setting) -> Tensor | None:
+        """How often each symbol is expected in the codes of a batch, ``[B, G, K]`` for G groups of K classes; ``None``
+        where codes are no symbols."""
+        marginals = self.marginals(params)
+        if not isinstance(marginals, CategoricalMarginals):
+            return None
+        return (marginals.log_probs.exp() * setting.inside[..., None, None]).sum(dim=1)
+
+    def terms(self, params: Tensor, setting: Setting) -> dict[str, Tensor]:
+        """Scalars for the record, means over the rows."""
+        return {}
 
     def penalty(self, params: Tensor, setting: Setting) -> Tensor | None:
         """What training adds to the bound, ``[B]`` nats, where a family is learnt by more than the bound tells."""

@@ -34,8 +34,8 @@ def small(make: Making[M], posterior: Posterior, prior: Prior | None = None) -> 
     """A small model over symbols: a position of its code for three of them, by default with the first registered prior
     that knows its codes, and a recurrent decoder."""
     encoder = SmallEncoder(vocab_size=SYMBOLS, out_dim=4, down=_DOWN)
-    body = SmallBody(vocab_size=SYMBOLS, cond_dim=posterior.dim)
-    frames = RepeatedFrames(_DOWN, dim=posterior.dim)
+    body = SmallBody(vocab_size=SYMBOLS, cond_dim=posterior.channels)
+    frames = RepeatedFrames(_DOWN, dim=posterior.channels)
     decoder = AutoRegressive(body, Categorical(Categorical.Config(SYMBOLS)), frames, start=0, symbols_per_sample=1)
     return make(encoder, posterior, prior if prior is not None else next(fitting(posterior)), decoder)
 

@@ -27,8 +27,8 @@ class LatentVariable(nn.Module):
         p(x | z) = decoder(x, cond = z),    p(z) = prior
 
     A code has N positions, one for every ``encoder.down`` elements of x (the last one for what is left). The decoder is
-    any density that takes frames: position n of the code is the frame of elements ``n·down … (n+1)·down - 1``, beside
-    the one-hot of the speaker where there are several.
+    any density that takes frames: position n of the code, as the posterior makes a frame of it, is that of elements
+    ``n·down … (n+1)·down - 1``, beside the one-hot of the speaker where there are several.
 
     Args:
         encoder: elements to columns. posterior: family of q(z | x). prior: p(z). decoder: p(x | z).
@@ -88,7 +88,7 @@ class LatentVariable(nn.Module):
                 f"a position of the code stands for {encoder.down} elements, a sample has {symbols_per_sample}",
                 remedy=f"give an encoder whose stride is a multiple of {symbols_per_sample}",
             )
-        return FrameSpec(channels=posterior.dim, hop=hop)
+        return FrameSpec(channels=posterior.channels, hop=hop)
 
     def __init__(
         self, encoder: Encoder, posterior: Posterior, prior: Prior, decoder: Density, *, speakers: int = 0
@@ -112,21 +112,23 @@ class LatentVariable(nn.Module):
         """Positions of a code, for so many elements."""
         return -(-elements // self.encoder.down)
 
-    def log_likelihood(self, batch: Any, z: Tensor) -> Tensor:
+    def log_likelihood(self, batch: Any, z: Tensor, frames: Tensor | None = None) -> Tensor:
         """``ln p(x_t | x_<t, z)`` of every element of a batch, padding included: ``z [S, B, N, dim] → [S, B, T]``
-        nats."""
+        nats; ``frames [S, B, N, channels]`` are those of z, where gradients pass through them another way."""
         samples = len(z)
+        frames = self.posterior.frames(z) if frames is None else frames
         x = batch.x.repeat(samples, *[1] * (batch.x.dim() - 1))  # [S·B, T]
-        cond = self.conditions(z.flatten(0, 1), _speakers(batch, samples))
+        cond = self.conditions(frames.flatten(0, 1), _speakers(batch, samples))
         return self.decoder.log_prob(x, cond).unflatten(0, (samples, -1))  # [S, B, T]
 
-    def conditions(self, z: Tensor, speaker: Tensor | None = None) -> Frames:
-        """A code ``[R, N, dim]`` as what the decoder takes, with as many frames behind it as that looks ahead."""
+    def conditions(self, frames: Tensor, speaker: Tensor | None = None) -> Frames:
+        """Frames ``[R, N, channels]`` of codes as what the decoder takes, with as many behind them as that looks
+        ahead."""
         ahead = self.decoder.right if isinstance(self.decoder, Generator) else 0
-        z = torch.cat([z, z[:, -1:].expand(-1, ahead, -1)], dim=1)
+        frames = torch.cat([frames, frames[:, -1:].expand(-1, ahead, -1)], dim=1)
         if speaker is None:
-            speaker = torch.zeros(len(z), dtype=torch.int64, device=z.device)
-        return Frames(z, speaker)
+            speaker = torch.zeros(len(frames), dtype=torch.int64, device=frames.device)
+        return Frames(frames, speaker)
 
     def num_uniforms(self, elements: int) -> int:
         """Uniforms that a sequence of so many elements takes with its code."""
@@ -145,7 +147,7 @@ class LatentVariable(nn.Module):
     @torch.no_grad()
     def decoded(self, z: Tensor, u: Tensor, speaker: Tensor | None = None, temperature: Tensor | float = 1.0) -> Tensor:
         """Sequences of given codes ``[B, N, dim]``, a function of the uniforms ``[B, T, decoder.num_uniforms]``."""
-        made = self.decoder.sample(u, self.conditions(z, speaker), temperature)
+        made = self.decoder.sample(u, self.conditions(self.posterior.frames(z), speaker), temperature)
         return made[:, : u.shape[1]]
 
     @torch.no_grad()

@@ -34,8 +34,8 @@ def verify_posterior(posterior: Posterior, prior: Prior) -> None:
 
 
 def check_draws(posterior: Posterior, params: Tensor, u: Tensor, setting: Setting) -> None:
-    """Law of draws: codes of the family's shape, functions of their uniforms; the shares of a row's samples add up to
-    1; each row is drawn as if it were alone where positions are independent."""
+    """Law of draws: codes of the family's shape, functions of their uniforms, and the decoder reads what these codes
+    are read as; the shares of a row's samples add up to 1."""
     one, again = (posterior.draw(params, u, setting) for _ in range(2))
     shape = (*one.log_shares.shape, _POSITIONS, posterior.dim)
     assert one.z.shape == shape, f"codes are {list(one.z.shape)}, expected {list(shape)}"
@@ -46,6 +46,9 @@ def check_draws(posterior: Posterior, params: Tensor, u: Tensor, setting: Settin
     assert torch.allclose(total, torch.ones_like(total)), f"the shares of a row add up to {total.tolist()}"
     code = posterior.code(params, setting)
     assert code.shape == shape[1:], f"the code that stands for x is {list(code.shape)}"
+    frames = posterior.frames(one.z)
+    assert frames.shape == (*shape[:-1], posterior.channels), f"the decoder reads {list(frames.shape)}"
+    assert one.frames is None or torch.equal(one.frames, frames), "the decoder reads another code than is scored"
 
 
 def check_costs(posterior: Posterior, params: Tensor, setting: Setting) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, final
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -67,6 +69,8 @@ class Measure(NamedTuple):
     rows see each other and the batch is one example.
 
     Attributes:
+        function: of that mean, where the figure is no mean itself (the square root of one, say). Of several means at
+            once the amounts are ``[B, …]``, and so is the array that the function is given.
         cap: the most that the figure can be whatever is there, and ``cap_formula`` why; a report warns of figures near
             it.
     """
@@ -76,6 +80,7 @@ class Measure(NamedTuple):
     unit: str = ""
     cap: float = math.inf
     cap_formula: str = ""
+    function: Callable[[npt.NDArray[np.float64]], float] | None = None
 
 
 @dataclass(frozen=True)

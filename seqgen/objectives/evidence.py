@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -41,9 +43,10 @@ class MaximumEvidence(Objective):
     that of the samples. Terms: ``distortion``, ``rate``, both nats a row, and ``nats_per_sample`` of the bound (by what
     the task calls a sample).
 
-    In evaluation codes are drawn from the family itself, never from a relaxation, and further samples give the
-    importance-weighted bound, ``evidence``. Rate and distortion are told a row, an element, a position of the code, and
-    a second where data have a sample rate.
+    In evaluation codes are drawn from the family itself, never from a relaxation, and further samples, where there is
+    anything to draw, give the importance-weighted bound, ``evidence``. Of codes of symbols the ``perplexity`` of their
+    use over all that is evaluated says how many are in use. Rate and distortion are told a row, an element, a position
+    of the code, and a second where data have a sample rate.
 
     Raises:
         SeqgenError: for parts that do not fit each other.
@@ -116,7 +119,7 @@ class MaximumEvidence(Objective):
         directions = self.model.prior.directions(self.model.posterior, params, setting)
         return Loss(
             value,
-            self._terms(batch, evidence),
+            self._terms(batch, evidence) | self.model.posterior.terms(params.detach(), setting),
             total.new_tensor(len(batch.x)),
             aux=self._aux(batch, params, setting, evidence),
             directions={f"model.prior.{name}": one for name, one in directions.items()} or None,
@@ -151,7 +154,10 @@ class MaximumEvidence(Objective):
         second = self._sample_rate()
         if second:
             found |= {f"{n}_per_second": Measure(figures[n], elements / second, "nats") for n in ("rate", "distortion")}
-        if self.config.evaluation_samples and self.model.posterior.scored:
+        usage = self.model.posterior.usage(params, setting)
+        if usage is not None:
+            found["perplexity"] = Measure(usage, positions, function=perplexity)
+        if self.config.evaluation_samples and self.model.posterior.scored and self.model.posterior.num_uniforms:
             evidences = self._importance_weighted(batch, params, setting, rng, self.config.evaluation_samples)
             found["evidence"] = Measure(evidences, rows, f"nats, by {self.config.evaluation_samples} samples")
             found["evidence_bits_per_" + unit] = Measure(-evidences / math.log(2), elements)
@@ -187,10 +193,14 @@ class MaximumEvidence(Objective):
         posterior, prior = self.model.posterior, self.model.prior
         u = self._uniforms(params, rng, samples)
         draw: Draw = posterior.draw(params, u, setting, exact=exact)
-        z = draw.z.detach() if self.estimator.detaches else draw.z
-        if held is not None and self.estimator.reweights and z.requires_grad:
-            z.register_hook(lambda gradient: gradient * held[0][..., None, None])
-        scores = self.model.log_likelihood(batch, z)  # [S, B, T]
+        z, frames = draw.z, draw.frames
+        if self.estimator.detaches:
+            z, frames = z.detach(), None
+        if held is not None and self.estimator.reweights:
+            for drawn in (z, frames):
+                if drawn is not None and drawn.requires_grad:
+                    drawn.register_hook(lambda gradient: gradient * held[0][..., None, None])
+        scores = self.model.log_likelihood(batch, z, frames)  # [S, B, T]
         likelihood = (scores * scored(batch, scores[0], length=self.model.decoder.length)).sum(dim=-1)
         kl = posterior.kl(params, setting) if closed else None
         log_prior = log_posterior = None
@@ -235,6 +245,17 @@ class MaximumEvidence(Objective):
         )
         rows = {"rows": params.new_tensor(float(len(batch.x)))}
         return rows | {f"{part}/{name}": v for part, one in zip(_PARTS, noted, strict=True) for name, v in one.items()}
+
+
+def perplexity(shares: npt.NDArray[np.float64]) -> float:
+    """Perplexity of symbols whose shares are known, between 1 and K; of several groups ``[G, K]`` the geometric mean.
+
+    Example:
+        >>> round(perplexity(np.array([[0.5, 0.5, 0.0]])), 6)
+        2.0
+    """
+    entropies = -(shares * np.log(np.where(shares > 0, shares, 1.0))).sum(axis=-1)  # [G]
+    return math.exp(entropies.mean())
 
 
 def _examples(kind: type[MaximumEvidence.Config]) -> Iterator[tuple[LatentVariable, MaximumEvidence.Config]]:

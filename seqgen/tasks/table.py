@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -101,11 +101,34 @@ def ratio(amounts: npt.NDArray[np.float64], weights: npt.NDArray[Any], unit: str
     return Figure(float(mean), float(1.96 * spread / (math.sqrt(len(weights)) * weights.mean())), unit)
 
 
+def function_of_means(
+    amounts: npt.NDArray[np.float64],
+    weights: npt.NDArray[Any],
+    function: Callable[[npt.NDArray[np.float64]], float],
+    unit: str = "",
+) -> Figure:
+    """``f(Σ amounts / Σ weights)`` over examples, ``[N, …]`` and ``[N]``, and half of its interval by the jackknife:
+
+        1.96 · √((N - 1)/N · Σ_i (f_i - mean f)²),    f_i without example i
+
+    Example:
+        >>> function_of_means(np.array([3.0, 5.0]), np.ones(2), np.sqrt).value
+        2.0
+    """
+    total, weight, count = amounts.sum(axis=0), weights.sum(), len(weights)
+    value = float(function(total / weight))
+    if count < 2:
+        return Figure(value, unit=unit)
+    without = [function((total - one) / (weight - own)) for one, own in zip(amounts, weights, strict=True)]
+    spread = math.sqrt((count - 1) * float(np.var(without)))
+    return Figure(value, 1.96 * spread, unit)
+
+
 class Gathered:
     """Collector of the measures of many batches: a figure with an interval for each name, and every example's share."""
 
     def __init__(self) -> None:
-        self._rows: dict[str, dict[str, tuple[float, float]]] = {}
+        self._rows: dict[str, dict[str, tuple[Any, float]]] = {}
         self._last: dict[str, Measure] = {}
 
     def add(self, measures: Mapping[str, Measure], ids: Iterable[str]) -> None:
@@ -114,7 +137,8 @@ class Gathered:
         for name, one in measures.items():
             whole = len(one.amounts) == 1 < len(names)
             keys = [f"{names[0]}…{names[-1]}"] if whole else names
-            rows = zip(keys, one.amounts.tolist(), one.weights.tolist(), strict=True)
+            amounts = one.amounts.tolist() if one.amounts.dim() == 1 else one.amounts.double().cpu().numpy()
+            rows = zip(keys, amounts, one.weights.tolist(), strict=True)
             self._rows.setdefault(name, {}).update({key: (amount, weight) for key, amount, weight in rows})
             self._last[name] = one
 
@@ -123,15 +147,19 @@ class Gathered:
         """The figures, in the order in which they were met."""
         return {name: self._figure(name, list(rows.values())) for name, rows in self._rows.items()}
 
-    def _figure(self, name: str, rows: list[tuple[float, float]]) -> Figure:
+    def _figure(self, name: str, rows: list[tuple[Any, float]]) -> Figure:
         amounts, weights = (np.array(column) for column in zip(*rows, strict=True))
         last = self._last[name]
-        return ratio(amounts, weights, last.unit)._replace(cap=last.cap, cap_formula=last.cap_formula)
+        if last.function is None:
+            found = ratio(amounts, weights, last.unit)
+        else:
+            found = function_of_means(amounts, weights, last.function, last.unit)
+        return found._replace(cap=last.cap, cap_formula=last.cap_formula)
 
     @property
     def examples(self) -> dict[str, dict[str, tuple[float, float]]]:
-        """Amount and weight of every example."""
-        return self._rows
+        """Amount and weight of every example, where an amount is one number."""
+        return {name: rows for name, rows in self._rows.items() if self._last[name].amounts.dim() == 1}
 
 
 def _finite(value: Any) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from seqgen.latents.categorical import CategoricalPosterior
 from seqgen.latents.contract import Draw, Setting
 from seqgen.latents.gaussian import GaussianPosterior
 from seqgen.latents.standard_normal import StandardNormal
@@ -22,8 +23,16 @@ class Generous(GaussianPosterior):
     """A posterior whose samples count too much."""
 
     def draw(self, params: Tensor, u: Tensor, setting: Setting, *, exact: bool = False) -> Draw:
-        z, shares = super().draw(params, u, setting, exact=exact)
-        return Draw(z, shares + 0.1)
+        made = super().draw(params, u, setting, exact=exact)
+        return made._replace(log_shares=made.log_shares + 0.1)
+
+
+class Mistaken(CategoricalPosterior):
+    """A posterior whose decoder reads another code than is scored."""
+
+    def draw(self, params: Tensor, u: Tensor, setting: Setting, *, exact: bool = False) -> Draw:
+        made = super().draw(params, u, setting, exact=exact)
+        return made._replace(frames=made.z.flip(-1))
 
 
 class Scattered(StandardNormal):

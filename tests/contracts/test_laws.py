@@ -200,6 +200,7 @@ BROKEN: tuple[tuple[str, Kind, str], ...] = (
     ("estimator", broken.Exaggerating, "more than the cap"),
     ("posterior", broken_latents.Frugal, "the rate in closed form is"),
     ("posterior", broken_latents.Generous, "the shares of a row add up to"),
+    ("posterior", broken_latents.Mistaken, "the decoder reads another code"),
     ("prior", broken_latents.Scattered, "of samples is"),
     ("prior", broken_latents.Dear, "the cross-entropy is"),
     ("tokenizer", broken.Simplified, "comes back as"),

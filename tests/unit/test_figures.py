@@ -25,12 +25,13 @@ from seqgen.metrics.table import Summary, summarise
 from seqgen.noise import Key
 from seqgen.objectives.actual import Actual
 from seqgen.objectives.contract import Loss, Measure
+from seqgen.objectives.evidence import perplexity
 from seqgen.runtime.contract import Floats
 from seqgen.spec import FeatureSpec
 from seqgen.stream.contract import Streamable
 from seqgen.tasks import experiment
 from seqgen.tasks.contract import Evaluation, Exporting
-from seqgen.tasks.table import Figure, Gathered, ratio
+from seqgen.tasks.table import Figure, Gathered, function_of_means, ratio
 from seqgen.tasks.vocoder.comparison import Compared, compare
 from seqgen.tasks.vocoder.config import number_of
 from seqgen.tasks.vocoder.evaluation import recording
@@ -70,6 +71,28 @@ def test_batches_of_any_size_give_one_figure() -> None:
     assert whole.figures["x"][:1] == (19 / 8,)
     assert whole.examples["x"]["b"] == (8.0, 4)
     assert str(whole.figures["x"]).endswith(" nats, at most 9.000 (ln K)")
+
+
+def test_a_function_of_a_mean_has_the_interval_that_the_jackknife_gives() -> None:
+    """Of a mean itself it is the delta method's; of the root of one half of that by the root."""
+    amounts = np.random.default_rng(0).exponential(size=400)
+    plain, same = ratio(amounts, np.ones(400)), function_of_means(amounts, np.ones(400), float)
+    assert same.value == pytest.approx(plain.value)
+    assert same.half_width == pytest.approx(plain.half_width, rel=1e-9)
+    root = function_of_means(amounts, np.ones(400), np.sqrt)
+    assert root.half_width == pytest.approx(plain.half_width / (2 * root.value), rel=0.01)
+    assert math.isnan(function_of_means(amounts[:1], np.ones(1), np.sqrt).half_width)
+
+
+def test_a_function_of_several_means_is_of_all_rows_at_once() -> None:
+    usage, whole, parts = torch.tensor([[[3.0, 1.0]], [[1.0, 3.0]], [[2.0, 2.0]]]), Gathered(), Gathered()
+    weights = torch.full((3,), 4)
+    whole.add({"perplexity": Measure(usage, weights, function=perplexity)}, "abc")
+    for row in range(3):
+        parts.add({"perplexity": Measure(usage[row : row + 1], weights[:1], function=perplexity)}, "abc"[row])
+    assert whole.figures["perplexity"].value == pytest.approx(2)
+    assert parts.figures == whole.figures
+    assert whole.examples == {}
 
 
 @pytest.mark.parametrize(
