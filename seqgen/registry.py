@@ -205,6 +205,8 @@ PRIORS = Registry(
     {
         "standard-normal": "seqgen.latents.standard_normal:StandardNormal",
         "uniform": "seqgen.latents.uniform:UniformPrior",
+        "learned-categorical": "seqgen.latents.learned_categorical:LearnedCategorical",
+        "normal-mixture": "seqgen.latents.normal_mixture:NormalMixture",
     },
 )
 BOUNDS = Registry(

@@ -27,6 +27,7 @@ def parser() -> argparse.ArgumentParser:
     from seqgen.cli import (
         bench,
         compress,
+        curve,
         data,
         evaluate,
         export,
@@ -44,8 +45,8 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action=entry.Version)
     commands = top.add_subparsers(metavar="COMMAND", required=True)
-    verbs = [data, train, evaluate, likelihood, sample, translate, compress, export, features, probe, bench, info]
-    for module in verbs:
+    judging = [evaluate, likelihood, probe, curve]
+    for module in [data, train, *judging, sample, translate, compress, export, features, bench, info]:
         module.add_parsers(commands)
     completion.add_parser(commands, "seqgen", parser)
     return top

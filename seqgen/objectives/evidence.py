@@ -161,7 +161,29 @@ class MaximumEvidence(Objective):
             evidences = self._importance_weighted(batch, params, setting, rng, self.config.evaluation_samples)
             found["evidence"] = Measure(evidences, rows, f"nats, by {self.config.evaluation_samples} samples")
             found["evidence_bits_per_" + unit] = Measure(-evidences / math.log(2), elements)
-        return found
+        return found | self._information(evidence)
+
+    def _information(self, evidence: Evidence) -> dict[str, Measure]:
+        """What codes tell of the row that they are of, bounded from both sides by the other rows of the batch:
+
+            ln q(z_i | x_i) - ln 1/B Σ_j q(z_i | x_j)  ≤  I(x; z)  ≤  ln q(z_i | x_i) - ln 1/(B-1) Σ_{j≠i} q(z_i | x_j)
+
+        in the mean (Poole et al., arXiv 1905.06922, sections 2.1 and 2.3).
+        """
+        rows, posterior = len(evidence.params), evidence.posterior
+        if rows < 2 or not posterior.scored or len(evidence.z) > 1:
+            return {}
+        each = evidence.z[0][:, None].expand(-1, rows, -1, -1)  # [B, B, N, D], code i for row j
+        pairs = (posterior.log_prob(evidence.params, each) * evidence.setting.inside).sum(dim=-1)  # [B, B]
+        own, none = pairs.diagonal(), torch.full_like(pairs, -math.inf)
+        others = torch.where(torch.eye(rows, dtype=torch.bool, device=pairs.device), none, pairs)
+        lower = own - torch.logsumexp(pairs, dim=1) + math.log(rows)
+        upper = own - torch.logsumexp(others, dim=1) + math.log(rows - 1)
+        one, words = pairs.new_ones(1), f"ln B, B = {rows} rows of a batch"
+        return {
+            "information_at_least": Measure(lower.mean()[None], one, "nats", math.log(rows), words),
+            "information_at_most": Measure(upper.mean()[None], one, "nats"),
+        }
 
     def _importance_weighted(self, batch: Any, params: Tensor, setting: Setting, rng: Key, samples: int) -> Tensor:
         """Importance-weighted bound of so many samples, ``[B]``."""
