@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,17 @@ def facts_without_data(run: RunConfig, speakers: tuple[str, ...]) -> Facts | Non
         return Facts(
             vocab_size=generator["body"]["vocab_size"], unit="character", tokenizer=ours, source_tokenizer=theirs
         )
+    if run.task.name == "pictures":
+        made = next(one.options for one in run.networks.values() if one.name != networks.PRETRAINED)
+        symbols = 0 if options.get("real") else max(_found(made, "vocab_size"))
+        return Facts(examples=100, vocab_size=symbols, shape=(1, 1, max(_found(made, "length"))), unit="pixel")
     return None
+
+
+def _found(options: Mapping[str, object], name: str) -> list[int]:
+    """Values of an option of that name, of a network and of its parts."""
+    inner = [value for one in options.values() if isinstance(one, dict) for value in _found(one, name)]
+    return [*inner, *(value for key, value in options.items() if key == name and isinstance(value, int))]
 
 
 def _letters(size: int) -> Component:

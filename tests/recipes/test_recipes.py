@@ -26,6 +26,7 @@ RECIPES = {
 # What needs no recordings, and what is tested in a file of its own.
 EXPERIMENTS = (
     "cmudict/g2p",
+    "digits/broken_elbo",
     "fsdd/cpc",
     "fsdd/lossless",
     "librispeech/cpc",
@@ -40,6 +41,7 @@ EXPERIMENTS = (
     "shakespeare/discrete_flow",
     "shakespeare/professor_forcing",
     "synthetic/actual",
+    "synthetic/beta_tcvae",
     "synthetic/bytenet",
     "synthetic/discrete_flow",
     "synthetic/information",

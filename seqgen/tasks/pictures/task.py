@@ -151,7 +151,7 @@ class Pictures(Task):
         pictures, about = PictureData.split_at(place)
         self._require_alike(about, str(place))
         source = self._stored(pictures)
-        table = evaluation.evaluate(self.run, system, source, data=str(place), limit=options.limit)
+        table = evaluation.evaluate(self.run, system, source, about.factors, data=str(place), limit=options.limit)
         if options.keep is not None and not options.likelihood_only:
             self._keep(system, source, options.keep, options)
         return table

@@ -1,0 +1,47 @@
+"""The recipes of latent-variable models run through in their tiny forms."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+
+def made(repository: Path, recipe: str, out: Path, *options: str, **assigned: str) -> str:
+    """What the tiny form of a recipe prints."""
+    environment = os.environ | assigned
+    environment |= {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "OMP_NUM_THREADS": "1",
+    }
+    conf = f"egs/{recipe}/conf/tiny.yaml"
+    command = ["bash", f"egs/{recipe}/run.sh", "--conf", conf, "--out", str(out), *options]
+    run = subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True, timeout=400)
+    assert run.returncode == 0, run.stderr[-2000:]
+    return run.stdout
+
+
+def evaluated(run: Path) -> dict[str, float]:
+    found: dict[str, float] = json.loads((run / "eval.json").read_text())
+    return found
+
+
+def test_total_correlation_of_discs(repository: Path, tmp_path: Path) -> None:
+    said = made(repository, "synthetic/beta_tcvae", tmp_path, RATES="stratified", BETAS="4", SIDE="8", SIZES="2")
+    found = evaluated(tmp_path / "stratified-4-0")
+    assert 0 <= found["mutual_information_gap"] <= 1
+    assert found["information_of_size_cap"] - math.log(2) < 1e-6
+    assert "mutual information gap" in said
+    assert (tmp_path / "curve.png").exists()
+
+
+def test_rate_against_distortion_of_digits(repository: Path, tmp_path: Path) -> None:
+    said = made(repository, "digits/broken_elbo", tmp_path, DECODERS="autoregressive", BETAS="0.5", TARGET="2")
+    for name in ("autoregressive-0.5-0", "autoregressive-target-0"):
+        found = evaluated(tmp_path / name)
+        assert found["rate"] + found["distortion"] + found["elbo"] < 1e-3
+        assert name in said
+    assert (tmp_path / "autoregressive.png").exists()
