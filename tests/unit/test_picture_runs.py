@@ -12,16 +12,21 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
+from seqgen import noise as uniforms
 from seqgen.errors import SeqgenError
 from seqgen.files.outputs import write_text
+from seqgen.generation.autoregressive import language_model
+from seqgen.generation.factorised import Factorised
+from seqgen.latents.variable import LatentVariable
 from seqgen.objectives.contract import Measure
 from seqgen.pictures.directory import PICTURES, PictureData
 from seqgen.pictures.sheet import sheet
 from seqgen.tasks.contract import Evaluation, System
 from seqgen.tasks.experiment import Experiment
 from seqgen.tasks.pictures import samples
+from seqgen.tasks.pictures.batches import StoredPictures
 from seqgen.tasks.pictures.task import Pictures
 from seqgen.tasks.verify import Probe
 from seqgen.train.report import Report
@@ -168,8 +173,11 @@ def test_a_run_goes_on_over_the_same_pictures_only(work: Path, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("option", "said"),
     [
-        ("task.real=true", r"networks\.generator reads 2 symbols, the data have 0"),
-        ("networks.generator.body.vocab_size=3 networks.generator.body.outputs=3", r"reads 3 symbols, the data have 2"),
+        ("task.real=true", r"networks\.generator is of 2 symbols, the pictures of real numbers; set vocab_size"),
+        (
+            "networks.generator.body.vocab_size=3 networks.generator.body.outputs=3",
+            "is of 3 symbols, the pictures of 2",
+        ),
         ("task.data=nowhere", "no picture data at nowhere: there is no pictures.yaml; make it with"),
     ],
 )
@@ -197,37 +205,25 @@ def test_pixels_as_real_numbers(work: Path, tmp_path: Path) -> None:
         task.adopt(generator, Experiment.open(work / "exp").facts, "there")
 
 
-class Latent(nn.Module):
-    """Two latent numbers that say how bright both halves of a picture are."""
-
-    num_latents, num_uniforms = 2, 3
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("zero", torch.zeros(()))
-
-    def sample(self, u: Tensor, cond: None = None, temperature: float = 1.0) -> Tensor:
-        assert u.shape[1:] == (2, 3)
-        return temperature * u[..., 1].repeat_interleave(6, dim=1)  # [B, T]
-
-    def reconstruct(self, x: Tensor) -> Tensor:
-        return 2 - x
+def latent() -> LatentVariable:
+    """A small model over three symbols."""
+    return next(iter(LatentVariable.examples()))
 
 
-def test_a_network_with_latent_variables_draws() -> None:
-    latent = Latent()
-    assert samples.maker({"a": nn.Linear(1, 1), "b": latent}, "sample") is latent
-    assert samples.maker({"a": nn.Linear(1, 1)}, "sample") is None
-    both = {"other": latent, "generator": Latent()}
-    assert samples.maker(both, "sample") is both["generator"]
-    made = samples.drawn(latent, 130, (2, 3, 2), 256, seed=3)
-    assert made.shape == (130, 2, 3, 2)
-    assert (made == made[:, :, :1, :1]).all()
-    assert np.array_equal(samples.drawn(latent, 2, (2, 3, 2), 256, seed=3), made[:2])
-    assert len(np.unique(made[:, :, 0, 0], axis=0)) > 120
-    assert (samples.drawn(latent, 2, (2, 3, 2), 256, seed=3, temperature=0) == 128).all()
+def test_networks_that_draw() -> None:
+    model, other, density = latent(), latent(), language_model(3)
+    assert samples.maker({"a": nn.Linear(1, 1)}) is None
+    assert samples.maker({"a": nn.Linear(1, 1), "b": model, "c": other}) is model
+    assert samples.maker({"other": other, "generator": density}) is density
+    for network in (model, density):
+        made = samples.drawn(network, 70, (2, 3, 2), 3, seed=3)
+        assert made.shape == (70, 2, 3, 2)
+        assert np.array_equal(samples.drawn(network, 66, (2, 3, 2), 3, seed=3), made[:66])
+        assert len(np.unique(made, axis=0)) > 60
+        cold = samples.drawn(network, 2, (2, 3, 2), 3, seed=3, temperature=0)
+        assert not np.array_equal(cold, made[:2])
     with pytest.raises(SeqgenError, match="a network made 12 elements for a picture of 16 pixels"):
-        samples.drawn(latent, 2, (1, 4, 4), 256, seed=3)
+        samples.pixels(torch.zeros(2, 12), (1, 4, 4), 3)
 
 
 def test_symbols_and_real_numbers_become_pixels() -> None:
@@ -238,25 +234,27 @@ def test_symbols_and_real_numbers_become_pixels() -> None:
 
 
 def test_pictures_are_shown_as_they_come_back(tmp_path: Path) -> None:
-    data = directory(tmp_path / "data")
+    data, model = directory(tmp_path / "data"), latent()
     task = next(iter(Pictures.examples(tmp_path))).task
     task = Pictures(task.run, Pictures.Config(str(data)))
-    system = System({"latent": Latent()}, Probe(None, {}, task.facts), "fresh")
-    with pytest.raises(SeqgenError, match="made 12 elements for a picture of 16 pixels"):
-        task.evaluate(system, Evaluation(keep=tmp_path))
-    system.networks["latent"].num_latents = 0
-    system.networks["latent"].sample = None
+    task.require_fit({"model": model})
+    system = System({"model": model}, Probe(None, {}, task.facts), "fresh")
     task.evaluate(system, Evaluation(keep=tmp_path, samples=3))
-    x = PictureData.open(data).split("test").x[:3]
-    together = np.stack([x, 2 - x], axis=1).reshape(6, 1, 4, 4)
+    test = PictureData.open(data).split("test")
+    batch = StoredPictures(test, 3, rows=8, seed=0).first(3)
+    again = samples.reconstructed(model, batch, (1, 4, 4), 3)
+    u = torch.from_numpy(np.stack([uniforms.block(0, row, 0, 16) for row in range(3)]))[..., None]
+    assert np.array_equal(again.reshape(3, 16), model.reconstruct(batch, u))
+    together = np.stack([test.x[:3], again], axis=1).reshape(6, 1, 4, 4)
     assert np.array_equal(np.asarray(Image.open(tmp_path / "reconstructions.png")), sheet(together, 3))
-    assert not (tmp_path / "samples.png").exists()
+    drawn = samples.drawn(model, 3, (1, 4, 4), 3, seed=0)
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "samples.png")), sheet(drawn, 3))
     with Report(tmp_path / "report", steps=1) as report:
         task.previews(system, report, 1)
         report.picture("in/colour", sheet(noise(3, 3, 5, 4), 256), 1)
     with Report(tmp_path / "silent", steps=1, active=False) as report:
         task.previews(system, report, 1)
-    names = {"in-colour-00000001.png", "reconstructions-00000001.png"}
+    names = {f"{name}-00000001.png" for name in ("in-colour", "samples", "reconstructions")}
     assert {path.name for path in (tmp_path / "report/pictures").iterdir()} == names
     assert not (tmp_path / "silent").exists()
 
@@ -272,6 +270,26 @@ def test_sheets() -> None:
     assert shown.shape == (2 * 52 + 2, 64, 3)
     assert np.array_equal(shown[2:52, 2:62], colours[0].transpose(1, 2, 0))
     assert np.array_equal(sheet(colours[:, :2], 256), sheet(colours[:, :1], 256))
+
+
+def test_parts_of_other_elements_or_length_are_refused(tmp_path: Path) -> None:
+    task = Pictures(
+        next(iter(Pictures.examples(tmp_path))).task.run, Pictures.Config(str(directory(tmp_path / "data")))
+    )
+    block = Factorised(Factorised.Config(vocab_size=3, length=15))
+    with pytest.raises(
+        SeqgenError, match=r"generator takes sequences of 15 elements, a picture has 16; set its length"
+    ):
+        task.require_fit({"generator": block})
+    task.require_fit({"generator": Factorised(Factorised.Config(vocab_size=3, length=16)), "other": language_model(7)})
+    model = latent()
+    model.encoder.vocab_size = 0
+    with pytest.raises(SeqgenError, match=r"networks\.model\.encoder is of real numbers, the pictures of 3 symbols"):
+        task.require_fit({"model": model})
+    model = latent()
+    model.decoder.vocab_size = 2
+    with pytest.raises(SeqgenError, match=r"networks\.model\.decoder is of 2 symbols, the pictures of 3 symbols"):
+        task.require_fit({"model": model})
 
 
 class Counting(Probe):

@@ -14,6 +14,7 @@ from seqgen.errors import SeqgenError
 from seqgen.generation.contract import Density
 from seqgen.latents.variable import LatentVariable
 from seqgen.tasks.pictures.batches import Batch
+from seqgen.train.batch import to_device
 
 _BLOCK = 64  # pictures that are made at once
 
@@ -58,7 +59,8 @@ def reconstructed(model: LatentVariable, batch: Batch, shape: tuple[int, ...], l
     """Pictures drawn from the codes that stand for those of a batch."""
     length = int(np.prod(shape))
     u = _uniforms(range(len(batch.x)), length * model.decoder.num_uniforms, 0).to(_device(model))
-    return pixels(model.reconstruct(batch, u.unflatten(1, (length, -1))), shape, levels)
+    moved = to_device(batch, u.device, next(model.parameters()).dtype)
+    return pixels(model.reconstruct(moved, u.unflatten(1, (length, -1))), shape, levels)
 
 
 def _uniforms(rows: range, each: int, seed: int) -> Tensor:

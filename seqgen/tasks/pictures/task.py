@@ -15,11 +15,11 @@ from seqgen.errors import SeqgenError
 from seqgen.generation.autoregressive import language_model
 from seqgen.generation.contract import Density
 from seqgen.latents.variable import LatentVariable
+from seqgen.models.encoder import Encoder
 from seqgen.pictures.directory import SPLITS, PictureData, PictureFacts, PictureSet, write
 from seqgen.pictures.sheet import sheet, write_png
 from seqgen.spec import Facts
 from seqgen.tasks.contract import Evaluation, Sampling, Split, System, Task, TaskExample
-from seqgen.tasks.networks import require_vocab_size
 from seqgen.tasks.pictures import evaluation, samples
 from seqgen.tasks.pictures.batches import StoredPictures
 from seqgen.tasks.table import Table
@@ -87,15 +87,19 @@ class Pictures(Task):
         return f"{self.facts.examples:,} pictures of {height}x{width} pixels{deep}, {kinds}"
 
     def require_fit(self, networks: Mapping[str, nn.Module]) -> None:
-        """Refuse a generator of other elements, or of blocks of another length."""
-        generator = networks.get("generator")
-        if isinstance(generator, Density):
-            require_vocab_size({"generator": generator}, self.facts.vocab_size)
-            pixels = int(np.prod(self.facts.shape))
-            if generator.length not in (0, pixels):
+        """Refuse a generator and parts of latent-variable models of other elements, or of blocks of another length."""
+        length = int(np.prod(self.facts.shape))
+        for name, part in _parts(networks).items():
+            if part.vocab_size != self.facts.vocab_size:
                 raise SeqgenError(
-                    f"networks.generator takes sequences of {generator.length} elements, a picture has {pixels}",
-                    remedy=f"set its length to {pixels}",
+                    f"networks.{name} is of {_elements(part.vocab_size)}, the pictures of "
+                    f"{_elements(self.facts.vocab_size)}",
+                    remedy="set vocab_size and what depends on it, or task.real",
+                )
+            if isinstance(part, Density) and part.length not in (0, length):
+                raise SeqgenError(
+                    f"networks.{name} takes sequences of {part.length} elements, a picture has {length}",
+                    remedy=f"set its length to {length}",
                 )
 
     def adopt(self, network: nn.Module, facts: Facts, where: str) -> None:
@@ -198,3 +202,17 @@ class Pictures(Task):
             source = self.source("valid", system.networks)
             for name, pictures in self._made(system, source, _PREVIEWED, 0, 1.0).items():
                 report.picture(name, sheet(pictures, self._data.facts.levels), step)
+
+
+def _parts(networks: Mapping[str, nn.Module]) -> dict[str, Density | Encoder]:
+    """Networks and parts of networks that read or make pixels."""
+    generator = networks.get("generator")
+    found: dict[str, Density | Encoder] = {"generator": generator} if isinstance(generator, Density) else {}
+    for name, network in networks.items():
+        if isinstance(network, LatentVariable):
+            found |= {f"{name}.encoder": network.encoder, f"{name}.decoder": network.decoder}
+    return found
+
+
+def _elements(vocab_size: int) -> str:
+    return f"{vocab_size} symbols" if vocab_size else "real numbers"
