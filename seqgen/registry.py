@@ -197,6 +197,7 @@ POSTERIORS = Registry(
     {
         "gaussian": "seqgen.latents.gaussian:GaussianPosterior",
         "categorical": "seqgen.latents.categorical:CategoricalPosterior",
+        "coupling-flow": "seqgen.latents.coupling_flow:CouplingFlow",
     },
 )
 PRIORS = Registry(
@@ -235,6 +236,7 @@ RATES = Registry(
         "weighted": "seqgen.variational.weighted:Weighted",
         "free-bits": "seqgen.variational.free_bits:FreeBits",
         "target": "seqgen.variational.target_rate:TargetRate",
+        "entropy-annealed": "seqgen.variational.entropy_annealed:EntropyAnnealed",
         "total-correlation": "seqgen.variational.total_correlation:TotalCorrelation",
     },
 )

@@ -12,7 +12,7 @@ Source: Cremer, Li and Duvenaud, "Inference suboptimality in variational autoenc
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -143,6 +143,25 @@ def measure(
         evidence={"annealed": Evidence.of(annealed.log_weights)} | weighted,
         annealed=annealed,
         searches=searches,
+    )
+
+
+def joined(parts: Sequence[Gaps]) -> Gaps:
+    """Gaps of the examples of several measurements, which were made alike, as one; the searches are the last's."""
+
+    def together(values: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        return {name: torch.cat([one[name] for one in values]) for name in values[0]}
+
+    bounds, errors = (
+        together([{name: getattr(one, field) for name, one in part.evidence.items()} for part in parts])
+        for field in Evidence._fields
+    )
+    return Gaps(
+        amortised=torch.cat([part.amortised for part in parts]),
+        optimal=together([part.optimal for part in parts]),
+        evidence={name: Evidence(bounds[name], errors[name]) for name in bounds},
+        annealed=Annealed(*(torch.cat(leaves, dim=1) for leaves in zip(*(p.annealed for p in parts), strict=True))),
+        searches=parts[-1].searches,
     )
 
 

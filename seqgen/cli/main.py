@@ -32,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
         evaluate,
         export,
         features,
+        gaps,
         info,
         likelihood,
         probe,
@@ -45,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action=entry.Version)
     commands = top.add_subparsers(metavar="COMMAND", required=True)
-    judging = [evaluate, likelihood, probe, curve]
+    judging = [evaluate, likelihood, probe, curve, gaps]
     for module in [data, train, *judging, sample, translate, compress, export, features, bench, info]:
         module.add_parsers(commands)
     completion.add_parser(commands, "seqgen", parser)
