@@ -31,6 +31,7 @@ EXPERIMENTS = (
     "fsdd/lossless",
     "librispeech/cpc",
     "mnist/lossless",
+    "digits/inference_gaps",
     "images/professor_forcing",
     "shakespeare/actual",
     "shakespeare/charrnn",
