@@ -13,7 +13,7 @@ declare -A encoders=(
   [wide]="networks.model.encoder.hidden=[256,256]"
   [flow]="networks.model.posterior.name=coupling-flow"
 )
-measure=${MEASURE-"--examples 100 --temperatures 300 --chains 16 --leapfrog 5"} reports=()
+measure=${MEASURE-"--examples 100 --temperatures 300 --chains 16 --leapfrog 5 --search-steps 1500"} reports=()
 
 if from 0 "data"; then
   seqgen data prepare pictures --corpus "${corpus:-digits}" --binarise threshold --out "$data"
