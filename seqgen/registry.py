@@ -111,6 +111,7 @@ MODELS = Registry(
         "wavenet-context": "seqgen.models.wavenet_context:ContextWaveNet",
         "recurrent": "seqgen.models.recurrent:Recurrent",
         "attention-decoder": "seqgen.models.attention:AttentionDecoder",
+        "unidirectional-encoder": "seqgen.models.unidirectional_encoder:UnidirectionalEncoder",
         "recurrent-encoder": "seqgen.models.recurrent_encoder:RecurrentEncoder",
         "transformer": "seqgen.models.transformer:Transformer",
         "bytenet": "seqgen.models.bytenet:ByteNet",
@@ -196,6 +197,7 @@ POSTERIORS = Registry(
     "posteriors",
     {
         "gaussian": "seqgen.latents.gaussian:GaussianPosterior",
+        "committed-gaussian": "seqgen.latents.committed_gaussian:CommittedGaussian",
         "categorical": "seqgen.latents.categorical:CategoricalPosterior",
         "coupling-flow": "seqgen.latents.coupling_flow:CouplingFlow",
     },
@@ -205,6 +207,7 @@ PRIORS = Registry(
     "priors",
     {
         "standard-normal": "seqgen.latents.standard_normal:StandardNormal",
+        "ar1": "seqgen.latents.ar1:AutoregressiveProcess",
         "uniform": "seqgen.latents.uniform:UniformPrior",
         "learned-categorical": "seqgen.latents.learned_categorical:LearnedCategorical",
         "normal-mixture": "seqgen.latents.normal_mixture:NormalMixture",

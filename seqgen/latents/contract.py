@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Self, final
@@ -130,6 +131,11 @@ class Posterior(nn.Module, ABC):
         cross = setting.prior.cross_entropy(marginals, setting.given)
         return None if cross is None else cross - entropy
 
+    def committed_rate(self, setting: Setting) -> Tensor | None:
+        """Rate in nats that no member of the family gets below, whatever x is, ``[B]``; ``None`` where none is known to
+        be above 0."""
+        return None
+
     @abstractmethod
     def code(self, params: Tensor, setting: Setting) -> Tensor:
         """The code that stands for x when nothing is drawn, ``[B, N, num_params] → [B, N, dim]``: a mean, or the
@@ -221,6 +227,11 @@ class Prior(nn.Module, ABC):
 
     def cross_entropy(self, q: Marginals, given: Any = None) -> Tensor | None:
         """``-E_q ln p(z_n | z_<n)`` in nats ``[B, N]``; ``None`` where there is no closed form."""
+        return None
+
+    def committed_rate(self, positions: Tensor, largest_scale: float = math.inf) -> Tensor | None:
+        """``KL(q ‖ p)`` in nats that no independent normal distributions of so many positions ``[B]``, of scales up to
+        ``largest_scale``, get below; ``None`` where none is known to be above 0."""
         return None
 
     @abstractmethod

@@ -23,6 +23,9 @@ class GaussianPosterior(Posterior):
 
     Shapes: params ``[B, N, 2 D]`` (``[B, N, D]`` with a fixed scale), z ``[S, B, N, D]``, u the same.
 
+    Attributes:
+        largest_scale: that a number can have.
+
     Raises:
         SeqgenError: for a code of no numbers.
 
@@ -49,6 +52,7 @@ class GaussianPosterior(Posterior):
             raise SeqgenError(f"a normal posterior of {config}", remedy="give 1 or more numbers, and a positive scale")
         super().__init__()
         self.dim, self.scale = config.dim, config.scale
+        self.largest_scale = config.scale or math.inf
         self.num_params, self.num_uniforms = config.dim * (1 if config.scale else 2), config.dim
 
     def marginals(self, params: Tensor) -> GaussianMarginals:
@@ -70,6 +74,9 @@ class GaussianPosterior(Posterior):
     def entropy(self, params: Tensor) -> Tensor:
         _, scale = self.marginals(params)
         return (scale.log() + _HALF_LOG_TAU + 0.5).sum(dim=-1)
+
+    def committed_rate(self, setting: Setting) -> Tensor | None:
+        return setting.prior.committed_rate(setting.inside.sum(dim=1), self.largest_scale)
 
     def code(self, params: Tensor, setting: Setting) -> Tensor:
         return self.marginals(params).mean

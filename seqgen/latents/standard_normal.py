@@ -37,6 +37,13 @@ class StandardNormal(Prior):
         super().__init__()
         self.dim = self.num_uniforms = config.dim
 
+    def committed_rate(self, positions: Tensor, largest_scale: float = math.inf) -> Tensor | None:
+        """``½ (s² - 1 - ln s²)`` of each number, with s the largest scale, where that is below 1."""
+        if largest_scale >= 1:
+            return None
+        each = 0.5 * (largest_scale**2 - 1) - math.log(largest_scale)
+        return positions * (each * self.dim)
+
     def log_prob(self, z: Tensor, given: Any = None) -> Tensor:
         return -0.5 * (z.square() + _LOG_TAU).sum(dim=-1)
 

@@ -52,7 +52,12 @@ def check_draws(posterior: Posterior, params: Tensor, u: Tensor, setting: Settin
 
 
 def check_costs(posterior: Posterior, params: Tensor, setting: Setting) -> None:
-    """Law of costs: the closed form of the rate, and the entropy, are the means over exact samples."""
+    """Law of costs: the closed form of the rate, and the entropy, are the means over exact samples; no rate is below
+    the committed one."""
+    committed, rate = posterior.committed_rate(setting), posterior.kl(params, setting)
+    if committed is not None and rate is not None:
+        apart = float((committed - rate.sum(dim=-1)).max())
+        assert apart <= _FLOOR, f"a rate is {apart:.3g} nats below the committed one"
     if not posterior.scored:
         assert posterior.kl(params, setting) is not None, "neither samples nor the whole have a rate"
         return
@@ -116,7 +121,11 @@ def check_samples(prior: Prior, given: object) -> None:
     """
     rows = _DRAWS // _ROWS
     u = _uniforms(rows, _ROWS, _POSITIONS, prior.num_uniforms)
-    z = torch.stack([prior.sample(one, given) for one in u]).requires_grad_()  # [S, B, N, D]
+    if given is None:
+        z = prior.sample(u.flatten(0, 1)).unflatten(0, u.shape[:2])  # all at once
+    else:
+        z = torch.stack([prior.sample(one, given) for one in u])
+    z = z.detach().requires_grad_()  # [S, B, N, D]
     (score,) = torch.autograd.grad(prior.log_prob(z, given).sum(), z)
     for what, values, expected in (("score", score, 0.0), ("product of code and score", z.detach() * score, -1.0)):
         error = _ERRORS * values.std(dim=0) / rows**0.5 + _FLOOR

@@ -40,8 +40,8 @@ class MaximumEvidence(Objective):
         rate:     how the rate ``KL(q ‖ p)`` counts
 
     The rate is taken in closed form where there is one, unless the bound, the gradient or ``closed: false`` ask for
-    that of the samples. Terms: ``distortion``, ``rate``, both nats a row, and ``nats_per_sample`` of the bound (by what
-    the task calls a sample).
+    that of the samples. Terms: ``distortion``, ``rate``, both nats a row, ``nats_per_sample`` of the bound (by what the
+    task calls a sample), and ``committed_rate``, which the family of posteriors cannot get below, where it has one.
 
     In evaluation codes are drawn from the family itself, never from a relaxation, and further samples, where there is
     anything to draw, give the importance-weighted bound, ``evidence``. Of codes of symbols the ``perplexity`` of their
@@ -133,8 +133,8 @@ class MaximumEvidence(Objective):
 
     def remarks(self, means: Mapping[str, float]) -> list[str]:
         """A line where the decoder ignores its code."""
-        rate = means.get("rate", math.inf)
-        if rate >= _COLLAPSED:
+        rate, committed = means.get("rate", math.inf), means.get("committed_rate", 0.0)
+        if rate >= committed + _COLLAPSED:
             return []
         told = f"posterior collapse: the rate is {rate:.2g} nats a row, the decoder ignores its code"
         return [f"{told}; lower the rate's weight, set a target or free bits, or take a weaker decoder"]
@@ -147,9 +147,12 @@ class MaximumEvidence(Objective):
         rate, distortion = evidence.rate, evidence.distortion
         rows, elements = torch.ones_like(rate), self._elements(batch)
         figures = {"elbo": -(rate + distortion), "rate": rate, "distortion": distortion}
+        committed = self.model.posterior.committed_rate(setting)
+        if committed is not None:
+            figures["committed_rate"] = committed
         found = {name: Measure(value, rows, "nats") for name, value in figures.items()}
         unit, positions = self.facts.unit, setting.inside.sum(dim=1)
-        found |= {f"{name}_per_{unit}": Measure(figures[name], elements, "nats") for name in figures}
+        found |= {f"{name}_per_{unit}": Measure(value, elements, "nats") for name, value in figures.items()}
         found["rate_per_position"] = Measure(rate, positions, "nats")
         second = self._sample_rate()
         if second:
@@ -254,6 +257,9 @@ class MaximumEvidence(Objective):
         rate, distortion = evidence.rate.detach(), evidence.distortion.detach()
         each = (rate + distortion).sum() / self._elements(batch).sum()
         terms = {"distortion": distortion.mean(), "rate": rate.mean(), f"nats_per_{self.facts.unit}": each}
+        committed = evidence.posterior.committed_rate(evidence.setting)
+        if committed is not None:
+            terms["committed_rate"] = committed.to(rate.dtype).mean()
         return terms | self.control.terms(evidence)
 
     @torch.no_grad()

@@ -48,3 +48,10 @@ class Dear(StandardNormal):
     def cross_entropy(self, q: Any, given: Any = None) -> Tensor | None:
         value = super().cross_entropy(q, given)
         return None if value is None else value + 0.5
+
+
+class Overcommitted(GaussianPosterior):
+    """A posterior that promises a rate which it gets below."""
+
+    def committed_rate(self, setting: Setting) -> Tensor | None:
+        return 10.0 * setting.inside.sum(dim=1)

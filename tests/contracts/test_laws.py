@@ -199,6 +199,7 @@ BROKEN: tuple[tuple[str, Kind, str], ...] = (
     ("optimiser", broken.Private, r"\['count'\], which are no tensors"),
     ("estimator", broken.Exaggerating, "more than the cap"),
     ("posterior", broken_latents.Frugal, "the rate in closed form is"),
+    ("posterior", broken_latents.Overcommitted, "nats below the committed one"),
     ("posterior", broken_latents.Generous, "the shares of a row add up to"),
     ("posterior", broken_latents.Mistaken, "the decoder reads another code"),
     ("prior", broken_latents.Scattered, "of samples is"),
