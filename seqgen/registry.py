@@ -200,6 +200,7 @@ POSTERIORS = Registry(
         "committed-gaussian": "seqgen.latents.committed_gaussian:CommittedGaussian",
         "categorical": "seqgen.latents.categorical:CategoricalPosterior",
         "coupling-flow": "seqgen.latents.coupling_flow:CouplingFlow",
+        "gumbel-softmax": "seqgen.latents.gumbel_softmax:GumbelSoftmaxPosterior",
     },
 )
 PRIORS = Registry(

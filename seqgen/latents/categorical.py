@@ -57,7 +57,7 @@ class CategoricalPosterior(Posterior):
             )
         super().__init__()
         self.groups, self.classes = config.groups, config.classes
-        self.straight_through = config.straight_through
+        self.straight_through = self.differentiable = config.straight_through
         self.num_params = self.dim = config.groups * config.classes
         self.num_uniforms = config.groups
         self._one = Categorical(Categorical.Config(config.classes))

@@ -68,6 +68,7 @@ class Posterior(nn.Module, ABC):
         num_params: network outputs for a position. dim: numbers of a position of a code, as priors score it.
         num_uniforms: uniforms that one position takes; 0 where nothing is drawn.
         discrete: whether codes are symbols, as one-hots, which no gradient passes through as they are.
+        differentiable: whether what training draws passes a gradient on to ``params`` all the same.
 
     Laws, checked by :func:`seqgen.latents.verify.verify_posterior` for every registered one.
     """
@@ -76,6 +77,7 @@ class Posterior(nn.Module, ABC):
     dim: int
     num_uniforms: int
     discrete: bool = False
+    differentiable: bool = True
 
     @classmethod
     def examples(cls) -> Iterable[Self]:

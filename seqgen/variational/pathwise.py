@@ -30,7 +30,7 @@ class Pathwise(GradientEstimator):
         Raises:
             SeqgenError: naming what passes one.
         """
-        if posterior.discrete and not getattr(posterior, "straight_through", True):
+        if not posterior.differentiable:
             raise SeqgenError(
                 "objective.gradient: no gradient passes through symbols that are drawn as they are",
                 remedy="set the posterior's straight_through, relax it, or choose the gradient 'score-function'",
