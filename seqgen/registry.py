@@ -82,6 +82,7 @@ TASKS = Registry(
         "speech": "seqgen.tasks.speech.task:Speech",
         "text": "seqgen.tasks.text.task:Text",
         "pairs": "seqgen.tasks.pairs.task:Pairs",
+        "ratings": "seqgen.tasks.ratings.task:Ratings",
         "translation": "seqgen.tasks.translation.task:Translation",
         "pictures": "seqgen.tasks.pictures.task:Pictures",
         "grammar": "seqgen.tasks.processes.grammar:Grammar",
@@ -126,6 +127,8 @@ MODELS = Registry(
         "recurrent-discriminator": "seqgen.models.recurrent_discriminator:RecurrentDiscriminator",
         "resonance": "seqgen.models.resonance:Resonance",
         "block-perceptron": "seqgen.models.block_perceptron:BlockPerceptron",
+        "matrix-factorisation": "seqgen.models.matrix_factorisation:MatrixFactorisation",
+        "evidence-chains": "seqgen.models.evidence_chains:EvidenceChains",
     },
 )
 DENSITIES = Registry(
@@ -182,6 +185,7 @@ OBJECTIVES = Registry(
         "scheduled-sampling": "seqgen.objectives.scheduled_sampling:ScheduledSampling",
         "cpc": "seqgen.objectives.cpc:ContrastivePrediction",
         "evidence": "seqgen.objectives.evidence:MaximumEvidence",
+        "completion": "seqgen.objectives.completion:Completion",
     },
 )
 # Models of several parts, each with its own table below or above.

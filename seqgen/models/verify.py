@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from seqgen.models.critic import Critic
 from seqgen.models.discriminator import SequenceDiscriminator
 from seqgen.models.encoder import Encoder
+from seqgen.models.matrix_completion import EXAMPLE_SHAPE, MatrixCompletion
+from seqgen.models.observed_matrix import ObservedMatrix
+from seqgen.noise import Key
 from seqgen.stream import verify as streams
 from seqgen.stream.contract import Streamable
 
@@ -29,7 +32,10 @@ def verify(model: nn.Module) -> None:
     if isinstance(model, SequenceDiscriminator):
         check_logits(model)
         return
-    known = "neither a Streamable, an Encoder, a SequenceDiscriminator nor a Critic"
+    if isinstance(model, MatrixCompletion):
+        check_entries(model)
+        return
+    known = "neither a Streamable, an Encoder, a SequenceDiscriminator, a MatrixCompletion nor a Critic"
     assert isinstance(model, Critic), f"{type(model).__name__} is {known}"
     check_scores(model)
 
@@ -97,3 +103,40 @@ def check_scores(critic: Critic) -> None:
                 assert near, f"F[{i}, {j}] is {float(scores[i, j])}, of the pair alone {float(alone)}"
     assert float(scores.std(dim=0).min()) > 0, "the scores do not depend on y"
     assert float(scores.std(dim=1).min()) > 0, "the scores do not depend on x"
+
+
+def check_entries(model: MatrixCompletion) -> None:
+    """Law of entries: each is predicted as if alone, and to the bit the same whatever is observed of itself; its user
+    and its item matter; and of a new user what it has rated, if it has."""
+    (users, items), key = EXAMPLE_SHAPE, Key(0, 0)
+    place = torch.arange(users * items)
+    user, item = place // items, place % items
+    value = torch.randn(len(place), generator=torch.Generator().manual_seed(0))
+    few = torch.tensor([0, 0, 0]), torch.tensor([0, 1, 3])
+
+    def matrix(values: Tensor, new: Tensor) -> ObservedMatrix:
+        seen = place % 7 != 3
+        observed = ObservedMatrix.of(user[seen], item[seen], values[seen], EXAMPLE_SHAPE)
+        return observed.with_users(*few, new, count=2)
+
+    observed = matrix(value, torch.ones(3))
+    model.eval()
+    with torch.no_grad():
+        for predict in (model.predictions, model.estimates):
+            together = predict(user, item, observed, key)
+            assert together.shape == place.shape, f"{len(place)} entries have predictions {list(together.shape)}"
+            for one in range(0, len(place), 7):
+                alone = predict(user[one : one + 1], item[one : one + 1], observed, key)
+                near = torch.allclose(alone, together[one : one + 1], rtol=_TOLERANCE, atol=_TOLERANCE)
+                assert near, f"entry {one} is {float(together[one])}, of the entry alone {float(alone)}"
+                other = matrix(torch.where(place == one, value + 1, value), torch.ones(3))
+                same = torch.equal(predict(user, item, other, key)[one], together[one])
+                assert same, f"the prediction of entry {one} depends on what is observed of it"
+            spread = together.view(users, items)
+            assert float(spread.std(dim=0).max()) > 0, "predictions do not depend on the user"
+            assert float(spread.std(dim=1).max()) > 0, "predictions do not depend on the item"
+            fresh, asked = torch.full((items,), users), torch.arange(items)
+            rated, unrated = (predict(fresh + number, asked, observed, key) for number in (0, 1))
+            assert bool(unrated.isfinite().all()), f"a new user without ratings has predictions {unrated.tolist()}"
+            moved = predict(fresh, asked, matrix(value, -torch.ones(3)), key)
+            assert not torch.allclose(moved, rated), "what a new user has rated does not matter"

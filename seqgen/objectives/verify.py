@@ -95,13 +95,14 @@ def check_pure(objective: Objective, batch: Any, rng: Key = _KEY) -> None:
 def check_padding(objective: Objective, batch: Any, rng: Key = _KEY) -> None:
     """Law of padding: what lies behind the end of a row counts in no loss, no term, no weight and no figure.
 
-    Exempt are batches of vectors, and densities that make samples side by side: to them what comes later is known.
+    Exempt are batches without ends and those of vectors, and densities that make samples side by side: to them what
+    comes later is known.
 
     Raises:
         AssertionError: naming the player, or the figure, and what differs.
     """
     lanes = any(network.ahead for network in objective.children() if isinstance(network, Generator))
-    if lanes or (batch.x.dim() == 2 and batch.x.is_floating_point()):
+    if lanes or not hasattr(batch, "lengths") or (batch.x.dim() == 2 and batch.x.is_floating_point()):
         return
     objective = copy.deepcopy(objective).eval()
     beyond = torch.arange(batch.x.shape[1], device=batch.x.device) >= batch.lengths[:, None]

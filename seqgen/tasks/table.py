@@ -124,6 +124,15 @@ def function_of_means(
     return Figure(value, 1.96 * spread, unit)
 
 
+def figure(amounts: npt.NDArray[np.float64], weights: npt.NDArray[Any], kind: Measure) -> Figure:
+    """The figure of a kind of measure over examples, amounts ``[N, …]`` and weights ``[N]``."""
+    if kind.function is None:
+        found = ratio(amounts, weights, kind.unit)
+    else:
+        found = function_of_means(amounts, weights, kind.function, kind.unit)
+    return found._replace(cap=kind.cap, cap_formula=kind.cap_formula)
+
+
 class Gathered:
     """Collector of the measures of many batches: a figure with an interval for each name, and every example's share."""
 
@@ -149,12 +158,7 @@ class Gathered:
 
     def _figure(self, name: str, rows: list[tuple[Any, float]]) -> Figure:
         amounts, weights = (np.array(column) for column in zip(*rows, strict=True))
-        last = self._last[name]
-        if last.function is None:
-            found = ratio(amounts, weights, last.unit)
-        else:
-            found = function_of_means(amounts, weights, last.function, last.unit)
-        return found._replace(cap=last.cap, cap_formula=last.cap_formula)
+        return figure(amounts, weights, self._last[name])
 
     @property
     def examples(self) -> dict[str, dict[str, tuple[float, float]]]:

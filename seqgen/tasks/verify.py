@@ -21,7 +21,7 @@ from seqgen.objectives.contract import Loss, Measure, Objective
 from seqgen.spec import Facts
 from seqgen.tasks.contract import Evaluation, Sampling, Split, System, Task, TaskExample
 from seqgen.tasks.run import RunConfig
-from seqgen.train.batch import rows, to_device
+from seqgen.train.batch import rows, shared_by_rows, to_device
 from seqgen.train.source import Source
 
 _SEEN = "seen"
@@ -148,20 +148,22 @@ def _resumed(task: Task, networks: Mapping[str, nn.Module], source: Source, whol
 
 
 def _require_rows(batch: Any) -> None:
-    """Fields of a batch have one entry for each row."""
+    """Fields of a batch have one entry for each row, but for what its rows share."""
     assert dataclasses.is_dataclass(batch), f"a batch is a {type(batch).__name__}, not a dataclass"
     count = len(batch.ids)
-    for name, value in _leaves(batch):
+    for name, value in _leaves(batch, shared=False):
         assert len(value) in (count, 0), f"{count} rows, but {name} has {len(value)} entries"
 
 
-def _leaves(batch: Any, prefix: str = "") -> list[tuple[str, Any]]:
-    """Tensors and tuples of a batch, nested ones included, by name."""
+def _leaves(batch: Any, prefix: str = "", *, shared: bool = True) -> list[tuple[str, Any]]:
+    """Tensors and tuples of a batch, nested ones included, by name, and what its rows share."""
     found = []
     for field in dataclasses.fields(batch):
         value = getattr(batch, field.name)
+        if shared_by_rows(value) and not shared:
+            continue
         if dataclasses.is_dataclass(value):
-            found += _leaves(value, f"{prefix}{field.name}.")
+            found += _leaves(value, f"{prefix}{field.name}.", shared=shared)
         elif isinstance(value, (Tensor, tuple)):
             found.append((prefix + field.name, value))
     return found

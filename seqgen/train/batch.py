@@ -10,19 +10,26 @@ import torch
 from torch import Tensor
 
 
-def mapped(batch: Any, function: Callable[[Any], Any]) -> Any:
+def mapped(batch: Any, function: Callable[[Any], Any], *, shared: bool = True) -> Any:
     """The batch with ``function`` applied to every field that has one entry per row: tensors and tuples.
 
-    Fields that are dataclasses themselves are gone through likewise; all others (numbers, ``None``) stay.
+    Fields that are dataclasses themselves are gone through likewise; all others (numbers, ``None``) stay. What the rows
+    have in common says so by ``shared_by_rows``; without ``shared`` it stays too.
     """
     changes = {}
     for field in dataclasses.fields(batch):
         value = getattr(batch, field.name)
         if dataclasses.is_dataclass(value):
-            changes[field.name] = mapped(value, function)
+            if shared or not shared_by_rows(value):
+                changes[field.name] = mapped(value, function, shared=shared)
         elif isinstance(value, (Tensor, tuple)):
             changes[field.name] = function(value)
     return dataclasses.replace(batch, **changes)
+
+
+def shared_by_rows(value: Any) -> bool:
+    """Whether a field of a batch is what its rows have in common (what is known of a matrix, say), and is never cut."""
+    return getattr(value, "shared_by_rows", False)
 
 
 def rows(batch: Any, part: int, parts: int) -> Any:
@@ -36,7 +43,7 @@ def rows(batch: Any, part: int, parts: int) -> Any:
         >>> rows(Batch(torch.arange(4), ("a", "b", "c", "d")), 1, 2)
         Batch(x=tensor([1, 3]), ids=('b', 'd'))
     """
-    return batch if parts == 1 else mapped(batch, lambda value: value[part::parts])
+    return batch if parts == 1 else mapped(batch, lambda value: value[part::parts], shared=False)
 
 
 def to_device(batch: Any, device: torch.device, dtype: torch.dtype) -> Any:

@@ -10,14 +10,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from seqgen import noise
 from seqgen.errors import SeqgenError
 from seqgen.estimators.correlated_gaussians import CorrelatedGaussians
 from seqgen.noise import Key
 from seqgen.tasks.pairs.arrays import VectorPairs
+from seqgen.tasks.turns import turns
 from seqgen.train.source import Source
-
-_ORDER = noise.name_to_stream("seqgen.pairs.order")
 
 
 @dataclass(frozen=True)
@@ -67,13 +65,8 @@ class StoredPairs(Source):
         self.count = _require_a_batch(len(numbers), rows, "pairs are there")
 
     def batches(self, start: int, stop: int, rank: int, world: int) -> Iterator[Batch]:
-        each = self.count // self.rows  # whole batches of a pass; those left over are others in the next
-        order, current = self.numbers, -1
-        for number in range(start, stop):
-            turn, place = divmod(number, each)
-            if turn != current:
-                order, current = self.numbers[shuffled(self.count, self.seed, turn)], turn
-            yield self._batch(order[place * self.rows : (place + 1) * self.rows][rank::world])
+        for places in turns(self.count, self.rows, seed=self.seed, start=start, stop=stop):
+            yield self._batch(self.numbers[places][rank::world])
 
     def whole(self) -> Iterator[Batch]:
         """Whole batches only: with fewer pairs a bound is another one."""
@@ -83,12 +76,6 @@ class StoredPairs(Source):
     def _batch(self, numbers: npt.NDArray[np.int64]) -> Batch:
         chosen = torch.from_numpy(numbers)
         return Batch(self.pairs.x[chosen], self.pairs.y[chosen], tuple(f"{number:09d}" for number in numbers))
-
-
-def shuffled(count: int, seed: int, turn: int) -> npt.NDArray[np.int64]:
-    """The numbers below ``count`` in an order of its own for each (seed, turn)."""
-    places = turn * count + np.arange(count, dtype=np.int64)
-    return np.argsort(noise.words(seed, _ORDER, places), kind="stable")
 
 
 def _require_a_batch(count: int, rows: int, what: str) -> int:

@@ -21,8 +21,9 @@ from seqgen.noise import Key
 from seqgen.spec import Facts
 from seqgen.tasks.contract import Evaluation, Split, System, Task, TaskExample
 from seqgen.tasks.pairs.arrays import VectorPairs, read
-from seqgen.tasks.pairs.batches import DrawnPairs, StoredPairs, shuffled
+from seqgen.tasks.pairs.batches import DrawnPairs, StoredPairs
 from seqgen.tasks.table import Gathered, Table
+from seqgen.tasks.turns import shuffled
 from seqgen.train.identity import PLACE
 
 _EVALUATION = 1 << 62  # streams of an evaluation lie beyond those of any step
