@@ -26,7 +26,7 @@ from seqgen.errors import SeqgenError
 from seqgen.models.critic import perceptron
 from seqgen.models.evidence_chains_layers import Layer, Layers, Rules, layers
 from seqgen.models.matrix_completion import EXAMPLE_SHAPE, MatrixCompletion
-from seqgen.models.observed_matrix import ObservedMatrix
+from seqgen.models.observed_matrix import EntryLists, ObservedMatrix
 from seqgen.noise import Key
 
 
@@ -45,6 +45,8 @@ class EvidenceChainsConfig:
             products slowly.
         count: whether φ is told how much evidence there is, as ln(1 + n), which a mean does not show.
         dropout: share of the ratings that training leaves out of the evidence.
+        thinning: the most that training leaves out of what the user and the item of an entry themselves have: nothing
+            for half of them, for the others a share by lot up to this one. So users of few ratings are met in training.
         draws: over which an estimate is averaged. estimate_evidence: as ``evidence``, of estimates (none: the same).
     """
 
@@ -57,7 +59,8 @@ class EvidenceChainsConfig:
     scorer_layers: int = 2
     product: bool = True
     count: bool = False
-    dropout: float = 0.2
+    dropout: float = 0.0
+    thinning: float = 0.9
     draws: int = 5
     estimate_evidence: tuple[int, ...] = ()
 
@@ -76,7 +79,12 @@ class EvidenceChainsConfig:
                 f"'{name}' is {list(limits)} at depth {self.depth}",
                 f"give {self.depth + 1} limits of 0 or more, from depth {self.depth} to depth 0, or one for all",
             )
-        _require(0 <= self.dropout < 1, f"'dropout' is {self.dropout}", "give a share from 0, below 1")
+        shares = 0 <= self.dropout < 1 and 0 <= self.thinning <= 1
+        _require(
+            shares,
+            f"'dropout' is {self.dropout}, 'thinning' {self.thinning}",
+            "give a dropout from 0, below 1, and a thinning from 0 to 1",
+        )
         _require(
             self.draws >= 1 and self.scorer_layers >= 0,
             f"'draws' is {self.draws}, 'scorer_layers' {self.scorer_layers}",
@@ -99,6 +107,8 @@ class Link(nn.Module):
             config.dim + 1 + config.count, config.dim, hidden=config.hidden, layers=config.layers
         )
         self.product = nn.Linear(config.dim, config.dim, bias=False) if config.product else None
+        if self.product is not None:
+            nn.init.eye_(self.product.weight)  # fresh chains weigh vectors by ratings, however many links there are
 
     def forward(self, vector: Tensor, rating: Tensor, *counts: Tensor) -> Tensor:
         """``[M, dim]``, ``[M, 1]``, perhaps n ``[M, 1]`` → ``[M, dim]``."""
@@ -124,8 +134,8 @@ class EvidenceChains(MatrixCompletion):
     def examples(cls) -> Iterable[EvidenceChains]:
         small = {"dim": 3, "prototypes": (3, 2), "hidden": 5, "layers": 1, "scorer_layers": 1}
         for options in (
-            {"evidence": (0,)},
-            {"depth": 3, "evidence": (4, 3, 2, 2), "count": True, "dropout": 0.0, "draws": 2},
+            {"evidence": (0,), "dropout": 0.2},
+            {"depth": 3, "evidence": (4, 3, 2, 2), "count": True, "thinning": 0.0, "draws": 2},
             {"depth": 0, "evidence": (1,), "scorer_layers": 0},
             {"depth": 1, "prototypes": (1, EXAMPLE_SHAPE[1]), "evidence": (3, 2), "estimate_evidence": (0,)},
         ):
@@ -174,10 +184,13 @@ class EvidenceChains(MatrixCompletion):
         return found
 
     def predictions(self, user: Tensor, item: Tensor, observed: ObservedMatrix, key: Key) -> Tensor:
-        kept = None
+        rules = self._rules(self.config.evidence, key)
+        lists = (observed.by_user, observed.by_item)
         if self.training and self.config.dropout:
-            kept = self._kept(observed.by_user.values), self._kept(observed.by_item.values)
-        return self._scores(layers(observed, user, item, self._rules(self.config.evidence, key, kept=kept)))
+            rules = rules._replace(kept=(self._kept(lists[0]), self._kept(lists[1])))
+        if self.training and self.config.thinning:
+            rules = rules._replace(kept_last=(self._thinned(lists[0]), self._thinned(lists[1])))
+        return self._scores(layers(observed, user, item, rules))
 
     def estimates(self, user: Tensor, item: Tensor, observed: ObservedMatrix, key: Key) -> Tensor:
         limits = self.config.estimate_evidence or self.config.evidence
@@ -185,14 +198,18 @@ class EvidenceChains(MatrixCompletion):
         rules = [self._rules(limits, key, draw=draw) for draw in range(draws)]
         return torch.stack([self._scores(layers(observed, user, item, one)) for one in rules]).mean(dim=0)
 
-    def _kept(self, values: Tensor) -> Tensor:
-        return torch.rand(values.shape, device=values.device) >= self.config.dropout
+    def _kept(self, lists: EntryLists) -> Tensor:
+        """Ratings that dropout leaves, bool ``[N]``."""
+        return torch.rand(len(lists.values), device=lists.values.device) >= self.config.dropout
 
-    def _rules(
-        self, limits: tuple[int, ...], key: Key, *, draw: int = 0, kept: tuple[Tensor, Tensor] | None = None
-    ) -> Rules:
+    def _thinned(self, lists: EntryLists) -> Tensor:
+        """Ratings that thinning leaves, bool ``[N]``."""
+        shares = self.config.thinning * (2 * torch.rand(lists.rows, device=lists.values.device) - 1).clamp_min(0)
+        return torch.rand(len(lists.values), device=lists.values.device) >= shares[lists.owners]
+
+    def _rules(self, limits: tuple[int, ...], key: Key, *, draw: int = 0) -> Rules:
         each = limits * (self.config.depth + 1) if len(limits) == 1 else limits[::-1]
-        return Rules(self.config.prototypes, each, key, draw, kept)
+        return Rules(self.config.prototypes, each, key, draw)
 
     def _scores(self, made: Layers) -> Tensor:
         """ψ of the vectors that layers lead to, ``[B]``."""

@@ -27,6 +27,7 @@ class Rules(NamedTuple):
             that there is).
         key: of the noise. draw: which of the noise's draws.
         kept: ratings that count, bool ``[N]`` in the order of either side's lists; ``None`` where all do.
+        kept_last: those that count at depth D, beside.
     """
 
     prototypes: tuple[int, int]
@@ -34,6 +35,7 @@ class Rules(NamedTuple):
     key: Key
     draw: int = 0
     kept: tuple[Tensor, Tensor] | None = None
+    kept_last: tuple[Tensor, Tensor] | None = None
 
 
 class Layer(NamedTuple):
@@ -117,6 +119,8 @@ def _ranked(lists: EntryLists, rows: Tensor, side: int, depth: int, rules: Rules
     prototype = lists.partners[entry] < rules.prototypes[1 - side]
     counts = rows[owner] >= rules.prototypes[side]
     counts = counts if rules.kept is None else counts & rules.kept[side][entry]
+    if rules.kept_last is not None and depth == len(rules.limits) - 1:
+        counts = counts & rules.kept_last[side][entry]
     counts = counts & prototype if depth == 0 else counts
     owner, entry, prototype = owner[counts], entry[counts], prototype[counts]
     each = torch.bincount(owner, minlength=len(rows))

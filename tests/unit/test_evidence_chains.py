@@ -25,7 +25,7 @@ from tests.unit.evidence_chains_recursion import Recursion
 USERS, ITEMS = SHAPE = 20, 15
 UNRATED = 7  # a user without any rating
 KEY = Key(3, 5)
-SMALL = EvidenceChainsConfig(dim=4, prototypes=(4, 3), evidence=(0,), hidden=8, scorer_layers=1, dropout=0.0)
+SMALL = EvidenceChainsConfig(dim=4, prototypes=(4, 3), evidence=(0,), hidden=8, scorer_layers=1, thinning=0.0)
 
 
 @pytest.fixture(autouse=True)
@@ -253,12 +253,32 @@ def test_training_leaves_evidence_out() -> None:
     assert not torch.equal(trained, evaluated)
     kept = tuple(torch.rand(len(observed.by_user.values)) < 0.5 for _ in range(2))
     unseen = ~observed.contains(*asked)
-    made = layers(observed, asked[0][unseen], asked[1][unseen], network._rules((0,), KEY, kept=(kept[0], kept[1])))
+    made = layers(
+        observed, asked[0][unseen], asked[1][unseen], network._rules((0,), KEY)._replace(kept=(kept[0], kept[1]))
+    )
     last = made.depths[-1][0]
     left = torch.bincount(observed.by_user.owners[kept[0]], minlength=USERS)
     left[: SMALL.prototypes[0]] = 0
     assert torch.equal(last.counts, left[last.rows])
-    assert torch.equal(predicted(chains(dropout=0.0).train(), observed, *asked).isfinite(), torch.ones(300).bool())
+
+
+def test_training_thins_what_the_entries_themselves_have() -> None:
+    """At the last depth alone; half of the rows keep everything, and those that do not lose a share of their own."""
+    observed = matrix((400, 60))
+    network = chains(thinning=1.0)
+    kept = network._thinned(observed.by_user)
+    shares = torch.bincount(observed.by_user.owners[kept], minlength=400) / observed.by_user.starts.diff()
+    assert 0.4 < (shares == 1).double().mean() < 0.6
+    assert shares[shares < 1].mean() == pytest.approx(0.5, abs=0.05)
+    rules = network._rules((0,), KEY)
+    none = tuple(torch.zeros(len(observed.by_user.values), dtype=torch.bool) for _ in range(2))
+    asked = torch.arange(400), torch.zeros(400, dtype=torch.int64)
+    for user, item in (layers(observed, *asked, rules._replace(kept_last=(none[0], none[1]))).depths[-1],):
+        assert not user.counts.any()
+        assert not item.counts.any()
+    shown = layers(observed, *asked, rules._replace(kept_last=(~none[0], none[1]))).depths
+    assert shown[-1][0].counts[5:].any()
+    assert shown[-2][1].counts.any()  # of items one depth below
 
 
 @pytest.mark.parametrize(
@@ -271,7 +291,8 @@ def test_training_leaves_evidence_out() -> None:
         ({"evidence": (5, 3)}, r"'evidence' is \[5, 3\] at depth 2; give 3 limits"),
         ({"evidence": (-1,)}, r"'evidence' is \[-1\]"),
         ({"estimate_evidence": (1, 2)}, r"'estimate_evidence' is \[1, 2\]"),
-        ({"dropout": 1.0}, "'dropout' is 1.0; give a share from 0, below 1"),
+        ({"dropout": 1.0}, "'dropout' is 1.0, 'thinning' 0.0; give a dropout from 0, below 1, and a thinn"),
+        ({"thinning": 1.1}, "'dropout' is 0.0, 'thinning' 1.1"),
         ({"draws": 0}, "'draws' is 0, 'scorer_layers' 1; give 1 draw or more"),
     ],
 )
