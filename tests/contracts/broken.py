@@ -23,6 +23,8 @@ from seqgen.generation.factorised import Factorised
 from seqgen.models.critic import Critic
 from seqgen.models.discriminator import SequenceDiscriminator
 from seqgen.models.encoder import Encoder
+from seqgen.models.matrix_completion import MatrixCompletion
+from seqgen.models.observed_matrix import ObservedMatrix
 from seqgen.nets.layers import CausalConv1d
 from seqgen.noise import Key
 from seqgen.objectives.contract import Loss, Objective, ObjectiveExample, Rows
@@ -96,6 +98,19 @@ class Endless(SequenceDiscriminator):
     def logits(self, x: Tensor, lengths: Tensor) -> Tensor:
         made: Tensor = self.layer(x.mean(dim=1))
         return made[:, 0]
+
+
+class Peeping(MatrixCompletion):
+    """A network that predicts what is observed, the entry to predict included."""
+
+    @classmethod
+    def examples(cls) -> Iterable[Peeping]:
+        return [cls()]
+
+    def predictions(self, user: Tensor, item: Tensor, observed: ObservedMatrix, key: Key) -> Tensor:
+        owner, entry = observed.by_user.gathered(user)
+        sums = torch.zeros(len(user)).index_add(0, owner, observed.by_user.values[entry])
+        return sums + item
 
 
 class Swollen(AffineAutoregressive):

@@ -178,6 +178,7 @@ BROKEN: tuple[tuple[str, Kind, str], ...] = (
     ("model", broken.Transposed, r"4 y and 3 x give scores \[3, 4\]"),
     ("model", broken.Padded, "row 1 has columns behind its end"),
     ("model", broken.Endless, "row 1 has another logit where it is alone"),
+    ("model", broken.Peeping, "the prediction of entry 0 depends on what is observed of it"),
     ("conditioner", broken.Foreseeing, "chunking"),
     ("flow", broken.Swollen, r"ln\|det\| is"),
     ("flow", broken.Astray, "away from z"),
