@@ -2,7 +2,8 @@
 
 One table says what each name means: the network, how many of its weights are kept, how they are held, the frames that
 it is conditioned on, and what ``seqgen bench`` and ``seqgen-serve bench`` can measure of it. All make audio of 24 kHz
-from 80 bands; a random network makes noise, at the cost of a voice.
+from 80 bands; a random network makes noise, at the cost of a voice. Networks over symbols and feature extractors have
+tables of their own.
 """
 
 from __future__ import annotations
@@ -99,6 +100,31 @@ class SymbolPreset:
     model: Mapping[str, Any]
     format: Format
     encoder: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class EncoderPreset:
+    """A feature extractor of random weights in a named shape, which every runtime has.
+
+    Attributes:
+        name: the preset's. model: the registered architecture and its options, as in a run's YAML file.
+        sample_rate: Hz of what it reads.
+    """
+
+    name: str
+    model: Mapping[str, Any]
+    sample_rate: int = 16000
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """A run of the network, of which nothing is trained, as its YAML file would say it."""
+        data = {"train": "", "valid": "", "test": "", "sample_rate": self.sample_rate}
+        return {
+            "name": self.name,
+            "task": {"name": "speech", **data},
+            "networks": {"encoder": dict(self.model)},
+            "train": {"steps": 1},
+        }
 
 
 Found = re.Match[str]
@@ -201,6 +227,13 @@ def _spelling(found: Found) -> SymbolPreset:
     return SymbolPreset(found[0], model, FORMATS[found["form"]], encoder)
 
 
+def _waveform_encoder(found: Found) -> EncoderPreset:
+    """Strided convolutions over samples and a gated recurrence, of a vector every 10 ms."""
+    sizes = {"channels": int(found["channels"]), "hidden": int(found["hidden"])}
+    normalization = "layer" if found["normalized"] else "none"
+    return EncoderPreset(found[0], {"name": "waveform-encoder", **sizes, "normalization": normalization})
+
+
 @dataclass(frozen=True)
 class Row:
     """Row of a table: presets whose names are alike.
@@ -240,6 +273,11 @@ SYMBOL_TABLE = (
     Row(rf"spelling-(?P<channels>\d+)-{_FORM}", _spelling, ("spelling-96-int8",),
         "spelling to phonemes, a word at a time"),
 )  # fmt: skip
+ENCODER_TABLE = (
+    Row(r"waveform-encoder-(?P<channels>\d+)x(?P<hidden>\d+)(?P<normalized>-normalized)?", _waveform_encoder,
+        ("waveform-encoder-512x256", "waveform-encoder-256x256-normalized"),
+        "512 channels and a context of 256, in any runtime"),
+)  # fmt: skip
 
 
 def examples() -> Iterator[str]:
@@ -250,6 +288,11 @@ def examples() -> Iterator[str]:
 def symbol_examples() -> Iterator[str]:
     """Names of presets that make symbols, some of each row."""
     return (name for row in SYMBOL_TABLE for name in row.examples)
+
+
+def encoder_examples() -> Iterator[str]:
+    """Names of presets that make feature vectors, some of each row."""
+    return (name for row in ENCODER_TABLE for name in row.examples)
 
 
 def without_torch() -> list[str]:
@@ -272,7 +315,7 @@ def find(name: str) -> Preset:
         >>> find("wavernn-896-sparse95-int8").model
         {'name': 'wavernn', 'hidden': 896}
     """
-    preset = _named(name)
+    preset: Preset | None = _named(name, TABLE)
     if preset is None:
         raise _unknown(name, "", list(examples()))
     return preset
@@ -280,11 +323,14 @@ def find(name: str) -> Preset:
 
 def find_symbols(name: str) -> SymbolPreset | None:
     """The preset of a name that makes symbols; None where it is none of those."""
-    for row in SYMBOL_TABLE:
-        if found := re.fullmatch(row.pattern, name):
-            made: SymbolPreset = row.make(found)
-            return made
-    return None
+    made: SymbolPreset | None = _named(name, SYMBOL_TABLE)
+    return made
+
+
+def find_encoder(name: str) -> EncoderPreset | None:
+    """The preset of a name that makes feature vectors; None where it is none of those."""
+    made: EncoderPreset | None = _named(name, ENCODER_TABLE)
+    return made
 
 
 def write(name: str, directory: Path) -> Bundle:
@@ -293,7 +339,7 @@ def write(name: str, directory: Path) -> Bundle:
     Raises:
         SeqgenError: for an unknown name, or a preset that only torch can make.
     """
-    preset = _named(name)
+    preset: Preset | None = _named(name, TABLE)
     if preset is None or not preset.program:
         raise _unknown(name, " of those made without torch", without_torch())
     module, _, function = preset.program.partition(":")
@@ -301,11 +347,10 @@ def write(name: str, directory: Path) -> Bundle:
     return made
 
 
-def _named(name: str) -> Preset | None:
-    for row in TABLE:
+def _named(name: str, table: tuple[Row, ...]) -> Any:
+    for row in table:
         if found := re.fullmatch(row.pattern, name):
-            made: Preset = row.make(found)
-            return made
+            return row.make(found)
     return None
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from seqgen import completion, presets
-from seqgen.bundle import Bundle, is_bundle, read_manifest
+from seqgen.bundle import is_bundle, read_manifest
 from seqgen.errors import SeqgenError
-from seqgen.manifest import EncoderManifest, SymbolManifest
+from seqgen.manifest import EncoderManifest, Manifest, SymbolManifest
 from seqgen.presets import Preset
 from seqgen.registry import RUNTIMES, Registry
 from seqgen.runtime.native import FORMATS
@@ -28,7 +28,10 @@ Measure speed on this machine. Compare only figures of one run on one machine.
 Presets, of 24 kHz; in any runtime where no other is said:
 """
 _SYMBOLS = """
-Feature extractors are measured in frames, language models and translators in symbols and words; presets of these:
+Language models and translators are measured in symbols and words; presets of these:
+"""
+_ENCODERS = """
+Feature extractors are measured in frames; presets of these, of 16 kHz, for any runtime:
 """
 MEASUREMENTS = Registry(
     "measurement",
@@ -52,12 +55,17 @@ def add_parsers(commands: Any) -> None:
     command = commands.add_parser(
         "bench",
         help="measure speed",
-        description=_HELP + presets.listing() + _SYMBOLS + presets.listing(presets.SYMBOL_TABLE),
+        description=_HELP
+        + presets.listing()
+        + _SYMBOLS
+        + presets.listing(presets.SYMBOL_TABLE)
+        + _ENCODERS
+        + presets.listing(presets.ENCODER_TABLE),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_argument("bundle", type=Path, nargs="?")
     preset = command.add_argument("--preset", metavar="NAME", help="a network of random weights, see above")
-    completion.offer(preset, [*presets.examples(), *presets.symbol_examples()])
+    completion.offer(preset, [*presets.examples(), *presets.symbol_examples(), *presets.encoder_examples()])
     runtime = command.add_argument(
         "--runtime", default="", help="native, onnx or torch (default: the fastest there is)"
     )
@@ -93,27 +101,23 @@ def run_bench(given: argparse.Namespace) -> int:
 
 
 def _encoders(given: argparse.Namespace) -> list[dict[str, Any]] | None:
-    """Rows of a feature extractor's bundle; None for anything else."""
-    if given.bundle is None or given.preset is not None or not is_bundle(given.bundle):
+    """Rows of a feature extractor, a preset or a bundle; None for anything else."""
+    preset = None if given.preset is None else presets.find_encoder(given.preset)
+    if not _meant(given, preset, EncoderManifest):
         return None
-    if not isinstance(read_manifest(given.bundle), EncoderManifest):
-        return None
-    _require_positive(given)
+    _require_sense(given)
     if given.train:
         raise SeqgenError("--train measures the recurrence of a voice, got a feature extractor", remedy="leave it out")
-    made: list[dict[str, Any]] = MEASUREMENTS.load("encoders")(given, Bundle.open(given.bundle))
+    made: list[dict[str, Any]] = MEASUREMENTS.load("encoders")(given, preset)
     return made
 
 
 def _symbols(given: argparse.Namespace) -> list[dict[str, Any]] | None:
     """Rows of what makes symbols, a preset or a bundle; None where audio is made."""
     preset = None if given.preset is None else presets.find_symbols(given.preset)
-    if preset is None:
-        if given.bundle is None or given.preset is not None or not is_bundle(given.bundle):
-            return None
-        if not isinstance(read_manifest(given.bundle), SymbolManifest):
-            return None
-    _require_positive(given)
+    if not _meant(given, preset, SymbolManifest):
+        return None
+    _require_sense(given)
     if given.train:
         raise SeqgenError("--train measures the recurrence of a voice, got what makes symbols", remedy="leave it out")
     if preset is not None and (given.runtime not in ("", "native") or given.format not in ("", preset.format)):
@@ -125,9 +129,19 @@ def _symbols(given: argparse.Namespace) -> list[dict[str, Any]] | None:
     return made
 
 
-def _require_positive(given: argparse.Namespace) -> None:
+def _meant(given: argparse.Namespace, preset: object, kind: type[Manifest]) -> bool:
+    """Test of what is asked for: a preset that was found, or else a bundle of a kind."""
+    if preset is not None or given.preset is not None or given.bundle is None:
+        return preset is not None
+    return is_bundle(given.bundle) and isinstance(read_manifest(given.bundle), kind)
+
+
+def _require_sense(given: argparse.Namespace) -> None:
+    """Refuse options that make no sense, whatever is measured."""
     if given.streams < 1 or given.threads < 1 or given.seconds <= 0:
         raise SeqgenError("--streams, --threads and --seconds must be positive", remedy="give at least 1")
+    if given.format and given.runtime not in ("", "native"):
+        raise SeqgenError(f"--format is for the native runtime, got --runtime {given.runtime}", remedy="leave one out")
 
 
 def _preset(given: argparse.Namespace) -> Preset | None:
@@ -135,14 +149,12 @@ def _preset(given: argparse.Namespace) -> Preset | None:
     if (given.bundle is None) == (given.preset is None) and not (given.compare and given.bundle is None):
         remedy = f"e.g. seqgen bench --preset {presets.DEFAULT}"
         raise SeqgenError("bench needs either a bundle or --preset", remedy=remedy)
-    _require_positive(given)
+    _require_sense(given)
     for option in ("streams", "runtime", "format"):
         if given.train and getattr(given, option) not in ("", 1):
             raise SeqgenError(f"--{option} measures generation, got --train", remedy="leave one of them out")
     if given.precision != "32-true" and not given.train:
         raise SeqgenError(f"--precision {given.precision} is of training", remedy="give --train, or see --format")
-    if given.format and given.runtime not in ("", "native"):
-        raise SeqgenError(f"--format is for the native runtime, got --runtime {given.runtime}", remedy="leave one out")
     return presets.find(given.preset or presets.DEFAULT) if given.bundle is None else None
 
 

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import argparse
+import tempfile
 import time
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from seqgen.bundle import Bundle
+from seqgen.presets import EncoderPreset
 from seqgen.runtime import compared, open_encoder
-
-if TYPE_CHECKING:
-    from seqgen.bundle import Bundle
 
 SECONDS = 0.5  # of audio of each stream that a call encodes
 
 
-def measure(given: argparse.Namespace, bundle: Bundle) -> list[dict[str, Any]]:
-    """A bundle through a runtime, or through each that there is."""
+def measure(given: argparse.Namespace, preset: EncoderPreset | None) -> list[dict[str, Any]]:
+    """A bundle, or that of a preset, through a runtime or through each that there is."""
+    if preset is None:
+        return _bundle(given, Bundle.open(given.bundle))
+    from seqgen.cli import random_encoders  # a bundle needs no torch
+
+    with tempfile.TemporaryDirectory() as scratch:
+        return _bundle(given, random_encoders.export(preset, Path(scratch)))
+
+
+def _bundle(given: argparse.Namespace, bundle: Bundle) -> list[dict[str, Any]]:
     chosen = compared(bundle) if given.compare else [(given.runtime, given.format)]
     return [_runtime(given, bundle, name, form) for name, form in chosen]
 

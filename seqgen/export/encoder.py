@@ -96,7 +96,8 @@ def write(
 ) -> Bundle:
     """Write an encoder as it stands as a bundle, golden vectors included.
 
-    ``precision`` is how the native engine holds the weights when the bundle is opened.
+    ``precision`` is how the native engine holds the weights when the bundle is opened. With ``engine_only`` the bundle
+    has what that engine reads and no more, its weights rounded to ``precision``.
 
     Raises:
         SeqgenError: where ``out`` cannot be written, the network is no encoder of audio, or the engine cannot run what
@@ -104,28 +105,29 @@ def write(
     """
     net = require_exportable(encoder).eval()
     programmed = encoder_program.runnable(net)
-    if engine_only or (precision != "float32" and not programmed):
-        raise SeqgenError(
-            "feature extractors have no form for the engine alone"
-            if engine_only
-            else f"the native engine cannot run {type(net).__name__}",
-            remedy="leave out --engine-only" if engine_only else "export it in float32",
-        )
+    if (precision != "float32" or engine_only) and not programmed:
+        remedy = "leave out --engine-only" if engine_only else "export it in float32"
+        raise SeqgenError(f"the native engine cannot run {type(net).__name__}", remedy=remedy)
     with torch.no_grad():
         state = net.init_state(1)
 
     def fill(directory: Path) -> None:
         write_text(directory / "config.yaml", about.config)
         parameters = {name: tensor.contiguous() for name, tensor in weights.of(net).items()}
-        save_file(parameters, directory / "weights.safetensors")
-        save_numpy({name: leaf.numpy().copy() for name, leaf in leaves(state)}, directory / "initial.safetensors")
-        with torch.no_grad():
-            save(_graph(net, directory), directory, "encoder.onnx")
+        if not engine_only:
+            save_file(parameters, directory / "weights.safetensors")
+            save_numpy({name: leaf.numpy().copy() for name, leaf in leaves(state)}, directory / "initial.safetensors")
+            with torch.no_grad():
+                save(_graph(net, directory), directory, "encoder.onnx")
         golden = _golden(net)
         if programmed:
-            encoder_program.write(net, directory, precision)
+            alone = {name: tensor.numpy() for name, tensor in parameters.items()} if engine_only else None
+            encoder_program.write(net, directory, precision, alone)
         if precision != "float32":
             golden |= encoder_program.golden(directory, golden, precision, manifest.layers)
+        if engine_only:
+            suffix = "" if precision == "float32" else f".{precision}"
+            golden = {name: golden[name] for name in ("audio", *(f"{layer}{suffix}" for layer in manifest.layers))}
         save_numpy(golden, directory / "golden.safetensors")
 
     manifest = _manifest(net, about, state)

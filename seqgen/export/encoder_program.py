@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
+from seqgen.export import rounded
 from seqgen.export.contract import Placed, network_exporter
 from seqgen.export.network import Network
 from seqgen.export.program import FILE, FORMAT, WEIGHTS, Precision
@@ -31,8 +32,17 @@ def runnable(encoder: Streamable[Any]) -> bool:
     return exporter is not None and exporter.fits(encoder)
 
 
-def write(encoder: Streamable[Any], directory: Path, precision: Precision = "float32") -> None:
-    """Write ``directory/program.json`` of an encoder that is :func:`runnable`."""
+def write(
+    encoder: Streamable[Any],
+    directory: Path,
+    precision: Precision = "float32",
+    alone: Mapping[str, npt.NDArray[Any]] | None = None,
+) -> None:
+    """Write ``directory/program.json`` of an encoder that is :func:`runnable`.
+
+    Where no other runtime reads the bundle, ``alone`` has its tensors by name: they are written rounded, see
+    :mod:`seqgen.export.rounded`.
+    """
     exporter = network_exporter(encoder)
     assert exporter is not None
     op = exporter.described(Placed(encoder, ""), functools.partial(Network, nn.Module(), None))
@@ -44,9 +54,11 @@ def write(encoder: Streamable[Any], directory: Path, precision: Precision = "flo
         "hop": 1,
         "latency": 0,
         "precision": precision,
-        "tensors": [WEIGHTS],
+        "tensors": [WEIGHTS if alone is None else rounded.FILE],
         "ops": [op],
     }
+    if alone is not None:
+        rounded.write(document, alone, directory / rounded.FILE)
     write_text(directory / FILE, json.dumps(document, indent=1) + "\n")
 
 

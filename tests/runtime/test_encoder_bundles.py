@@ -14,12 +14,12 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from seqgen import config
+from seqgen import config, presets
 from seqgen.bundle import Bundle
 from seqgen.cli.main import main
 from seqgen.config import Component
 from seqgen.errors import SeqgenError
-from seqgen.export import encoder
+from seqgen.export import encoder, encoder_program
 from seqgen.manifest import EncoderManifest
 from seqgen.models.context_encoder import ContextEncoder
 from seqgen.runtime import open_encoder, open_symbols, runnable
@@ -27,6 +27,7 @@ from seqgen.runtime.encoder import EncoderRuntime
 from seqgen.runtime.replay import check, replay, require_golden
 from seqgen.spec import Facts
 from seqgen.tasks import networks
+from seqgen.tasks.run import RunConfig
 from tests.runtime.encoder_bundles import ENCODERS, RATE, export, network_of, run_of
 from tests.runtime.test_bundle import resign
 
@@ -169,9 +170,34 @@ def test_rounded_weights_reproduce_their_own_vectors(tmp_path: Path, name: str, 
         replay(open_encoder(export(tmp_path / "plain", name), "native", format="int8"))
 
 
-def test_there_is_no_form_for_the_engine_alone(tmp_path: Path) -> None:
-    with pytest.raises(SeqgenError, match="no form for the engine alone"):
-        export(tmp_path / "alone", engine_only=True)
+@pytest.mark.parametrize("precision", ["int8", "bf16", "float32"])
+def test_a_bundle_for_the_engine_only_is_smaller_and_makes_the_same(tmp_path: Path, precision: Any) -> None:
+    whole = export(tmp_path / "whole", "normalized", precision=precision)
+    small = export(tmp_path / "small", "normalized", precision=precision, engine_only=True)
+    names = {entry.name for entry in small.manifest.files}
+    assert names == {"config.yaml", "engine.safetensors", "golden.safetensors", "program.json"}
+    sizes = [sum(entry.size for entry in one.manifest.files) for one in (whole, small)]
+    assert sizes[1] < 0.7 * sizes[0]
+    bundles = [open_encoder(one) for one in (whole, small)]
+    assert [(runtime.name, runtime.format) for runtime in bundles] == [("native", precision)] * 2
+    x = audio(2, 21, bundles[0])
+    for layer in small.require(EncoderManifest).layers:
+        assert np.array_equal(*(runtime.step(x, runtime.init(2), layer)[0] for runtime in bundles)), layer
+    assert [(verdict.runtime.split()[0], verdict.ok) for verdict in check(small.directory)] == [("native", True)]
+    for name, missing in (("onnx", r"encoder\.onnx"), ("torch", r"weights\.safetensors")):
+        with pytest.raises(SeqgenError, match=missing):
+            open_encoder(small, name)
+
+
+@pytest.mark.parametrize(
+    ("options", "remedy"), [({"engine_only": True}, "--engine-only"), ({"precision": "int8"}, "float32")]
+)
+def test_what_the_engine_cannot_run_has_no_form_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], remedy: str
+) -> None:
+    monkeypatch.setattr(encoder_program, "runnable", lambda net: False)
+    with pytest.raises(SeqgenError, match=f"the native engine cannot run WaveformEncoder; .*{remedy}"):
+        export(tmp_path / "none", **options)
 
 
 def test_latents_are_what_contexts_are_made_of() -> None:
@@ -203,6 +229,37 @@ def test_its_speed_is_measured(plain: Bundle, capsys: pytest.CaptureFixture[str]
     said = capsys.readouterr().out
     assert [said.count(name) for name in ("frames/s", "native", "onnx", "torch")] == [1, 3, 1, 1]
     assert main([*given, "--train"]) == 1
+
+
+def test_presets_are_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["bench", "--seconds", "0.01", "--preset", "waveform-encoder-6x4-normalized"]
+    assert main([*given, "--json", "--format", "int8"]) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert (row["preset"], row["runtime"], row["format"]) == (given[-1], "native", "int8")
+    assert row["x_real_time"] == pytest.approx(row["frames_per_second"] / 100, rel=0.1)
+    assert main([*given, "--compare"]) == 0
+    said = capsys.readouterr().out
+    assert [said.count(name) for name in ("frames/s", "native", "onnx", "torch")] == [1, 3, 1, 1]
+    for options, words in (
+        (["--train"], "got a feature extractor"),
+        (["--runtime", "onnx", "--format", "int8"], "leave one out"),
+    ):
+        assert main([*given, *options]) == 1
+        assert words in capsys.readouterr().err
+
+
+def test_every_example_of_a_preset_is_listed_and_means_a_network() -> None:
+    for name in presets.encoder_examples():
+        preset = presets.find_encoder(name)
+        assert preset is not None
+        assert name in presets.listing(presets.ENCODER_TABLE)
+        made = networks.network(
+            config.from_plain(preset.settings, RunConfig, source="test").networks["encoder"], Facts(), source="test"
+        )
+        assert isinstance(made, ContextEncoder)
+        assert made.spec.down * 100 == preset.sample_rate
+        assert (made.observed_dims[0], made.spec.out_dim) == tuple(map(int, name.split("-")[2].split("x")))
+    assert presets.find_encoder("wavernn-896") is None
 
 
 def test_the_graph_is_taken_out(plain: Bundle, tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ for line in $argv[2..]
   end
 end
 """
+PRESETS = {*presets.examples(), *presets.symbol_examples(), *presets.encoder_examples()}
 CASES = [
     ("seqgen", [""], commands(parser())),
     ("seqgen-serve", [""], commands(serving_parser())),
@@ -51,7 +52,7 @@ CASES = [
     ("seqgen", ["train", "a.wav", "--dev"], {"--device"}),
     ("seqgen", ["train", "a.wav", "--device", ""], {"auto", "cpu", "cuda"}),
     ("seqgen", ["eval", "--runtime", ""], set(RUNTIMES)),
-    ("seqgen", ["bench", "--preset", ""], {*presets.examples(), *presets.symbol_examples()}),
+    ("seqgen", ["bench", "--preset", ""], PRESETS),
     ("seqgen", ["sample", "a"], {"a.wav"}),
     ("seqgen", ["sample", "a.wav", "with"], {"with space.wav"}),
     ("seqgen-serve", ["ke"], {"keys"}),
