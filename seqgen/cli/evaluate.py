@@ -26,6 +26,7 @@ trackers).
   seqgen eval voice/ --data data/test --runtime onnx      # the same by another one
   seqgen eval voice/ --data data/test --judges wer mos    # a recogniser's word errors, an estimate of opinions
   seqgen eval exp/fsdd --likelihood-only                  # nothing is sampled
+  seqgen eval exp/digits --keep drawn/                    # contact sheets of pictures
   seqgen eval exp/plays --samples 1000 --oracle exp/other # a language model's samples: what another says, what repeats
 
 The table goes to standard output, and as eval.json into the experiment (or where --report says).
@@ -58,7 +59,13 @@ def add_parsers(commands: Any) -> None:
     command.add_argument(
         "--judges", nargs="+", choices=list(JUDGES), default=[], help="who else listens (extras `judges` and `pesq`)"
     )
-    command.add_argument("--samples", type=int, default=0, metavar="N", help="of a language model: draw and judge N")
+    command.add_argument(
+        "--samples",
+        type=int,
+        default=0,
+        metavar="N",
+        help="of a language model: draw and judge N; of pictures: draw N for --keep",
+    )
     command.add_argument("--length", type=int, default=0, help="symbols of a sample (default: as in training)")
     command.add_argument("--oracle", type=Path, metavar="EXP", help="another language model, which scores the samples")
     command.add_argument("--report", type=Path, metavar="FILE", help="where the JSON object goes")

@@ -12,14 +12,15 @@ from seqgen import completion
 from seqgen.registry import RUNTIMES
 
 _HELP = """\
-Sample: a voice vocodes a recording from its features, a language model goes on from a prompt. The same seed gives the
-same samples.
+Sample: a voice vocodes a recording from its features, a language model goes on from a prompt, a generator of pictures
+draws a contact sheet of them. The same seed gives the same samples.
 
   seqgen sample exp/fsdd in.wav -o out.wav --speaker theo
   seqgen sample voice/ in.wav -o out.wav --seed 3 --temperature 0.8
   seqgen sample voice/ in.wav -o out.wav --runtime torch
   seqgen sample exp/text --prompt "Once" --length 400
   seqgen sample lm/ --prompt "Once" --runtime onnx
+  seqgen sample exp/digits -o drawn.png --length 100
 
 Streaming, without torch: `seqgen-serve vocode`.
 """
@@ -28,14 +29,19 @@ Streaming, without torch: `seqgen-serve vocode`.
 def add_parsers(commands: Any) -> None:
     """Register the sub-command."""
     command = commands.add_parser(
-        "sample", help="make audio or text", description=_HELP, formatter_class=argparse.RawDescriptionHelpFormatter
+        "sample",
+        help="make audio, text or pictures",
+        description=_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_argument("path", type=Path, help="experiment or bundle")
     command.add_argument("given", type=Path, nargs="?", help="recording to vocode (wav, flac, ogg, mp3, …; any rate)")
-    command.add_argument("-o", "--out", type=Path, help="file to write (audio: wav, flac, ogg)")
+    command.add_argument("-o", "--out", type=Path, help="file to write (audio: wav, flac, ogg; pictures: png)")
     command.add_argument("--speaker", default="", help="whose voice, where there are several")
     command.add_argument("--prompt", default="", help="text to go on from")
-    command.add_argument("--length", type=int, default=0, help="characters, symbols or samples to make (default: 400)")
+    command.add_argument(
+        "--length", type=int, default=0, help="characters, symbols or samples to make (default: 400), or pictures (64)"
+    )
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--temperature", type=float, default=1.0, help="below 1: less noise, less life")
     command.add_argument("--beam", type=int, default=0, help="of a translation's search; nothing is drawn then")

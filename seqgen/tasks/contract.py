@@ -81,7 +81,7 @@ class Sampling:
     Attributes:
         given: file that is to be continued or vocoded. out: file to write (standard output where it may be).
         speaker: whose voice. prompt: text to go on from.
-        length: elements to make (0: 400). temperature, seed: of the noise.
+        length: elements to make (0: 400), or pictures (0: 64). temperature, seed: of the noise.
         runtime: what executes a voice (by default the fastest there is).
         beam: sequences that decoding follows side by side (0: what is made is drawn).
     """

@@ -17,7 +17,17 @@ DOCUMENTS = (
     "serving/README.md",
     *(
         f"docs/{name}.md"
-        for name in ("train-a-voice", "text", "add-a-method", "serve", "runbook", "embed-in-c", "onnx", "results")
+        for name in (
+            "train-a-voice",
+            "text",
+            "pictures",
+            "add-a-method",
+            "serve",
+            "runbook",
+            "embed-in-c",
+            "onnx",
+            "results",
+        )
     ),
     "egs/demo/RESULTS.md",
     "egs/fsdd/wavernn/RESULTS.md",
