@@ -88,6 +88,7 @@ TASKS = Registry(
         "grammar": "seqgen.tasks.processes.grammar:Grammar",
         "brackets": "seqgen.tasks.processes.brackets:Brackets",
         "finite": "seqgen.tasks.processes.finite:Finite",
+        "vectors": "seqgen.tasks.processes.vectors:VectorSequences",
         "seasonal": "seqgen.tasks.processes.seasonal:SeasonalSymbols",
         "tuned-resonance": "seqgen.tasks.processes.tuned_resonance:TunedResonance",
     },
@@ -101,6 +102,15 @@ TARGETS = Registry(
         "gaussians": "seqgen.tasks.processes.finite_targets:Gaussians",
         "potts": "seqgen.tasks.processes.finite_targets:Potts",
         "addition": "seqgen.tasks.processes.finite_targets:Addition",
+    },
+)
+# Known processes of real frames that the task `vectors` draws from.
+VECTOR_PROCESSES = Registry(
+    "vector process",
+    "vector_processes",
+    {
+        "pinwheel": "seqgen.tasks.processes.vector_processes:Pinwheel",
+        "moving-dot": "seqgen.tasks.processes.vector_processes:MovingDot",
     },
 )
 MODELS = Registry(
@@ -129,6 +139,7 @@ MODELS = Registry(
         "block-perceptron": "seqgen.models.block_perceptron:BlockPerceptron",
         "matrix-factorisation": "seqgen.models.matrix_factorisation:MatrixFactorisation",
         "evidence-chains": "seqgen.models.evidence_chains:EvidenceChains",
+        "framewise-encoder": "seqgen.models.framewise_encoder:FramewiseEncoder",
     },
 )
 DENSITIES = Registry(
@@ -140,6 +151,7 @@ DENSITIES = Registry(
         "parallel": "seqgen.generation.parallel:Parallel",
         "subscale": "seqgen.generation.subscale.generator:Subscale",
         "factorised": "seqgen.generation.factorised:Factorised",
+        "framewise": "seqgen.generation.framewise:Framewise",
         "conditionally-independent": "seqgen.generation.conditionally_independent:ConditionallyIndependent",
         "flow": "seqgen.generation.flow:Flow",
     },
@@ -205,6 +217,7 @@ POSTERIORS = Registry(
         "categorical": "seqgen.latents.categorical:CategoricalPosterior",
         "coupling-flow": "seqgen.latents.coupling_flow:CouplingFlow",
         "gumbel-softmax": "seqgen.latents.gumbel_softmax:GumbelSoftmaxPosterior",
+        "potentials": "seqgen.latents.potentials:RecognitionPotentials",
     },
 )
 PRIORS = Registry(
@@ -216,6 +229,9 @@ PRIORS = Registry(
         "uniform": "seqgen.latents.uniform:UniformPrior",
         "learned-categorical": "seqgen.latents.learned_categorical:LearnedCategorical",
         "normal-mixture": "seqgen.latents.normal_mixture:NormalMixture",
+        "conjugate-mixture": "seqgen.latents.conjugate_mixture:ConjugateMixture",
+        "linear-dynamical": "seqgen.latents.linear_dynamical:LinearDynamical",
+        "switching-dynamical": "seqgen.latents.switching:SwitchingDynamical",
     },
 )
 BOUNDS = Registry(

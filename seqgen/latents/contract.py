@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple, Self, final
+from typing import Any, ClassVar, NamedTuple, Self, final
 
 import torch
 from torch import Tensor, nn
@@ -35,11 +35,14 @@ class Setting(NamedTuple):
     Attributes:
         prior: of the same model. given: what the prior goes by beside it (:meth:`Prior.given`).
         inside: bool ``[B, N]``, positions that lie within their rows.
+        inferred: what the posterior makes of its outputs and the prior together (:meth:`Posterior.infer`), for these
+            outputs alone.
     """
 
     prior: Prior
     given: Any
     inside: Tensor
+    inferred: Any = None
 
 
 class Draw(NamedTuple):
@@ -69,6 +72,7 @@ class Posterior(nn.Module, ABC):
         num_uniforms: uniforms that one position takes; 0 where nothing is drawn.
         discrete: whether codes are symbols, as one-hots, which no gradient passes through as they are.
         differentiable: whether what training draws passes a gradient on to ``params`` all the same.
+        conjugate: whether inference is the prior's own, which then has to be conjugate.
 
     Laws, checked by :func:`seqgen.latents.verify.verify_posterior` for every registered one.
     """
@@ -78,6 +82,7 @@ class Posterior(nn.Module, ABC):
     num_uniforms: int
     discrete: bool = False
     differentiable: bool = True
+    conjugate: ClassVar[bool] = False
 
     @classmethod
     def examples(cls) -> Iterable[Self]:
@@ -92,6 +97,11 @@ class Posterior(nn.Module, ABC):
     def frames(self, z: Tensor) -> Tensor:
         """Codes as the decoder reads them, ``[..., N, dim] → [..., N, channels]``; by default as they are."""
         return z
+
+    def infer(self, params: Tensor, setting: Setting) -> Any:
+        """What the outputs ``[B, N, num_params]`` and the prior tell together, once for all that is asked of them; by
+        default nothing."""
+        return None
 
     @abstractmethod
     def draw(self, params: Tensor, u: Tensor, setting: Setting, *, exact: bool = False) -> Draw:
@@ -185,12 +195,15 @@ class Prior(nn.Module, ABC):
 
     Attributes:
         dim: numbers of a position. num_uniforms: uniforms that one position takes.
+        conjugate: whether it infers the codes itself and has a distribution of its parameters, which move apart from
+            those of the networks.
 
     Laws, checked by :func:`seqgen.latents.verify.verify_prior` for every registered one.
     """
 
     dim: int
     num_uniforms: int
+    conjugate: ClassVar[bool] = False
 
     @classmethod
     def examples(cls) -> Iterable[Self]:
@@ -201,7 +214,7 @@ class Prior(nn.Module, ABC):
     def options_for(cls, posterior: Posterior) -> Iterable[Any]:
         """Small options of this prior over the codes of a posterior, for examples; by default, of a prior of numbers
         that has one option, their number."""
-        return [] if posterior.discrete else [cls.Config(dim=posterior.dim)]  # type: ignore[attr-defined]
+        return [] if posterior.discrete or posterior.conjugate else [cls.Config(dim=posterior.dim)]  # type: ignore[attr-defined]
 
     @classmethod
     def build(cls, options: Any, *, dim: int, examples: int) -> Self:

@@ -94,6 +94,11 @@ class LatentVariable(nn.Module):
         self, encoder: Encoder, posterior: Posterior, prior: Prior, decoder: Density, *, speakers: int = 0
     ) -> None:
         super().__init__()
+        if posterior.conjugate != prior.conjugate:
+            raise SeqgenError(
+                f"{type(posterior).__name__} under {type(prior).__name__}: one infers codes as the other does not",
+                remedy="choose recognition potentials with a conjugate prior, and another posterior without",
+            )
         self.encoder, self.posterior, self.prior, self.decoder = encoder, posterior, prior, decoder
         self.head = nn.Linear(encoder.out_dim, posterior.num_params)
         self.speakers = speakers
@@ -104,6 +109,7 @@ class LatentVariable(nn.Module):
         params = self.head(columns)  # [B, N, num_params]
         real = inside(self.positions(batch.lengths), params.shape[1])  # [B, N]
         setting = Setting(self.prior, None, real)
+        setting = setting._replace(inferred=self.posterior.infer(params, setting))
         with torch.no_grad():
             code = self.posterior.code(params.detach(), setting)
         return params, setting._replace(given=self.prior.given(code, batch))

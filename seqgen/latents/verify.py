@@ -24,6 +24,7 @@ def verify_posterior(posterior: Posterior, prior: Prior) -> None:
     posterior, prior = (copy.deepcopy(part).double().eval() for part in (posterior, prior))
     params = _normals(_ROWS, _POSITIONS, posterior.num_params)
     setting = Setting(prior, None, torch.ones(_ROWS, _POSITIONS, dtype=torch.bool))
+    setting = setting._replace(inferred=posterior.infer(params, setting))
     setting = setting._replace(given=prior.given(posterior.code(params, setting), None))
     u = _uniforms(3, _ROWS, _POSITIONS, posterior.num_uniforms)
     check_draws(posterior, params, u, setting)

@@ -19,7 +19,7 @@ from seqgen import noise, registry
 from seqgen.config import Component
 from seqgen.errors import SeqgenError
 from seqgen.latents.contract import Draw, Setting
-from seqgen.latents.examples import ELEMENTS, EXAMPLES, SYMBOLS, small
+from seqgen.latents.examples import ELEMENTS, EXAMPLES, SYMBOLS, fitting, small
 from seqgen.latents.variable import LatentVariable
 from seqgen.noise import Key
 from seqgen.objectives.contract import Loss, Measure, Objective, ObjectiveExample, Requirement, Rows, scored
@@ -42,6 +42,8 @@ class MaximumEvidence(Objective):
     The rate is taken in closed form where there is one, unless the bound, the gradient or ``closed: false`` ask for
     that of the samples. Terms: ``distortion``, ``rate``, both nats a row, ``nats_per_sample`` of the bound (by what the
     task calls a sample), and ``committed_rate``, which the family of posteriors cannot get below, where it has one.
+
+    A conjugate prior is a player of its own, ``prior``, beside ``model``, the networks.
 
     In evaluation codes are drawn from the family itself, never from a relaxation, and further samples, where there is
     anything to draw, give the importance-weighted bound, ``evidence``. Of codes of symbols the ``perplexity`` of their
@@ -99,6 +101,10 @@ class MaximumEvidence(Objective):
         if self.bound.sampled:
             self.control.weight()  # refuses what is none
         self.couples_rows = self.control.couples_rows
+        if self.model.prior.conjugate:
+            networks = (name for name, part in self.model.named_children() if any(True for _ in part.parameters()))
+            others = tuple(f"model.{name}" for name in networks if name != "prior")
+            self.players = {"model": others, "prior": ("model.prior",)}
         self._plain = Weighted(Weighted.Config())
 
     def loss(self, batch: Any, player: str, rng: Key, shared: None) -> Loss:
@@ -116,7 +122,7 @@ class MaximumEvidence(Objective):
             value = value + penalty.mean()
         if regulariser is not None:
             value = value + regulariser / max(self.facts.examples, 1)
-        directions = self.model.prior.directions(self.model.posterior, params, setting)
+        directions = self.model.prior.directions(self.model.posterior, params, setting) if self._moves(player) else {}
         return Loss(
             value,
             self._terms(batch, evidence) | self.model.posterior.terms(params.detach(), setting),
@@ -125,7 +131,13 @@ class MaximumEvidence(Objective):
             directions={f"model.prior.{name}": one for name, one in directions.items()} or None,
         )
 
+    def _moves(self, player: str) -> bool:
+        """Whether the prior's parameters are among those of a player."""
+        return player == "prior" or "prior" not in self.players
+
     def after_update(self, player: str, aux: Mapping[str, Tensor], moved: Mapping[str, Tensor]) -> None:
+        if player == "prior":  # its buffers changed when the networks were updated
+            return
         parts = (self.model.posterior, self.model.prior, self.control, self.estimator)
         for name, part in zip(_PARTS, parts, strict=True):
             own = {key.partition("/")[2]: value for key, value in aux.items() if key.startswith(f"{name}/")}
@@ -292,6 +304,8 @@ def _examples(kind: type[MaximumEvidence.Config]) -> Iterator[tuple[LatentVariab
         yield model, _fitting(kind, model)
     gaussian, categorical = (registry.POSTERIORS.load(name).examples() for name in ("gaussian", "categorical"))
     continuous, discrete = (next(iter(one)) for one in (gaussian, categorical))
+    for told in registry.POSTERIORS.load("potentials").examples():
+        yield from ((small(LatentVariable, told, prior), kind(samples=2)) for prior in fitting(told))
     for name in registry.RATES:
         yield small(LatentVariable, continuous), kind(rate=Component(name), samples=2)
     for bound in registry.BOUNDS:

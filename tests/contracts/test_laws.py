@@ -151,6 +151,8 @@ OTHERS = {
     "density exporter",
     "symbol exporter",
     "network exporter",
+    # of these the task that draws from them gives an example each
+    "vector process",
     # of these the objective that trains latent-variable models gives an example each
     "latent model",
     "bound",

@@ -1,0 +1,153 @@
+"""Conjugate priors over codes: graphical models whose parameters have distributions of their own, and what inference in
+them tells of a batch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from seqgen.errors import SeqgenError
+from seqgen.graphical.exponential_family import ExponentialFamily, Statistics
+from seqgen.graphical.gaussian import GaussianFactor
+from seqgen.graphical.unconstrained import constrained, unconstrained
+from seqgen.latents.contract import Posterior, Prior, Setting
+
+
+class Inferred(ABC):
+    """Local posterior of a batch's codes, made of evidence potentials and of a conjugate prior.
+
+    Attributes:
+        mean: E z, ``[B, N, D]``. rates: KL from the prior, in the mean over its parameters, in shares of the positions,
+            ``[B, N]``.
+        responsibilities: probabilities of the discrete states, ``[B, N, K]``; of one state where there are none.
+    """
+
+    mean: Tensor
+    rates: Tensor
+    responsibilities: Tensor
+
+    @abstractmethod
+    def sample(self, normals: Tensor) -> Tensor:
+        """Codes, a function of standard normals, ``[S, B, N, D]`` both, differentiable in potentials and parameters."""
+
+    @abstractmethod
+    def statistics(self) -> Mapping[str, Statistics]:
+        """Expected statistics of the parameters, by the prior's beliefs, summed over the batch."""
+
+
+class Belief(nn.Module):
+    """Belief about parameters: a member q(θ) of a conjugate family, beside the prior p(θ).
+
+    Args:
+        prior: p(θ). start: q(θ) of a fresh belief. natural: whether the trained numbers are natural parameters, whose
+            steps follow :meth:`direction`; else they are unconstrained coordinates.
+    """
+
+    def __init__(self, prior: ExponentialFamily, start: ExponentialFamily, *, natural: bool) -> None:
+        super().__init__()
+        self.kind, self.natural = type(prior), natural
+        for field, value in zip(fields(prior), prior.natural, strict=True):
+            self.register_buffer(f"prior_{field.name}", value.float())
+        self.names = [field.name for field in fields(prior)]
+        coordinates = start.natural if natural else unconstrained(start)
+        for name, value in zip(self.names, coordinates, strict=True):
+            self.register_parameter(name, nn.Parameter(value.float()))
+
+    def member(self) -> ExponentialFamily:
+        """q(θ), in double precision."""
+        numbers = tuple(getattr(self, name).double() for name in self.names)
+        return self.kind(*numbers) if self.natural else constrained(self.kind, numbers)
+
+    def prior(self) -> ExponentialFamily:
+        """p(θ), in double precision."""
+        return self.kind(*(getattr(self, f"prior_{name}").double() for name in self.names))
+
+    def kl(self) -> Tensor:
+        """``KL(q(θ) ‖ p(θ))`` in nats, of all members together."""
+        return self.member().kl(self.prior()).sum()
+
+    @torch.no_grad()
+    def direction(self, statistics: Statistics) -> dict[str, Tensor]:
+        """``η - (η_0 + E t)``, which a step of size 1 takes to the best q(θ) for these statistics of all data."""
+        best = self.prior().plus(statistics)
+        return {
+            name: (number.double() - goal).to(number.dtype)
+            for name, number, goal in zip(self.names, self.parameters(), best.natural, strict=True)
+        }
+
+
+class ConjugatePrior(Prior):
+    """Prior over codes that is a graphical model, its parameters θ known by a conjugate distribution q(θ).
+
+        p(θ) Π_n p(z_n | θ),    -bound = distortion + KL(q(z) ‖ p(z | θ))_{E θ} + KL(q(θ) ‖ p(θ)) / N_x
+
+    in nats of a row, N_x of them in the training set. With natural gradients the direction of q(θ) is
+    ``η - (η_0 + N_x · mean E t)``, so that plain descent with a rate of ρ is stochastic variational inference of that
+    step; what the local posterior's own dependence on θ would add is left out.
+
+    Attributes:
+        training_rows: sequences of the training set. natural: whether q(θ) moves along natural gradients.
+        beliefs: q(θ) in independent parts, by name.
+
+    Source: Johnson et al., arXiv 1603.06277, section 4; Hoffman et al., "Stochastic variational inference", JMLR 14,
+    2013.
+    """
+
+    conjugate = True
+    training_rows: int
+    natural: bool
+    beliefs: nn.ModuleDict
+
+    @classmethod
+    def options_for(cls, posterior: Posterior) -> list[Any]:
+        """Small options for codes that are told by potentials, with natural and with plain gradients."""
+        options = cls.small(posterior.dim)
+        return [options, replace(options, natural=False)] if posterior.conjugate else []
+
+    @classmethod
+    @abstractmethod
+    def small(cls, dim: int) -> Any:
+        """Options of a small instance, for examples."""
+
+    @classmethod
+    def build(cls, options: Any, *, dim: int, examples: int) -> Self:
+        """Construct the prior of a model of so many training examples.
+
+        Raises:
+            SeqgenError: for options that do not fit, and where examples are drawn without end.
+        """
+        made: Self = super().build(options, dim=dim, examples=examples)
+        if examples < 1:
+            raise SeqgenError(
+                "a conjugate prior weighs its data against what was believed before, and these have no end",
+                remedy="choose a task with a fixed number of examples",
+            )
+        made.training_rows = examples
+        return made
+
+    @abstractmethod
+    def infer(self, potentials: GaussianFactor, inside: Tensor) -> Inferred:
+        """Local posterior of evidence potentials ``[B, N]`` on codes, of the positions that are ``inside``."""
+
+    def regulariser(self) -> Tensor:
+        """``KL(q(θ) ‖ p(θ))`` in nats."""
+        return torch.stack([belief.kl() for belief in self.beliefs.values()]).sum()
+
+    @torch.no_grad()
+    def directions(self, posterior: Posterior, params: Tensor, setting: Setting) -> dict[str, Tensor]:
+        if not self.natural:
+            return {}
+        scale = self.training_rows / len(params)
+        return {
+            f"beliefs.{belief}.{name}": direction
+            for belief, statistics in setting.inferred.statistics().items()
+            for name, direction in self.beliefs[belief].direction(tuple(scale * each for each in statistics)).items()
+        }
+
+    def _member(self, name: str) -> Any:
+        return self.beliefs[name].member()
