@@ -59,12 +59,17 @@ class GaussianFactor(ExponentialFamily):
         return -(self.quadratic + self.quadratic.mT)
 
     def log_normaliser(self) -> Tensor:
-        lower = self._lower()
-        return self.constant + 0.5 * (self.linear * solve(lower, self.linear)).sum(dim=-1) - 0.5 * log_det(lower)
+        return self.inferred()[1]
 
     def expected(self) -> Statistics:
-        mean, covariance = self.standard()
-        return covariance + outer(mean, mean), mean, torch.ones_like(mean[..., 0])
+        return self.inferred()[0]
+
+    def inferred(self) -> tuple[Statistics, Tensor]:
+        """Expected statistics and ``log Z``, by one factorisation."""
+        lower = self._lower()
+        mean = solve(lower, self.linear)
+        log_normaliser = self.constant + 0.5 * (self.linear * mean).sum(dim=-1) - 0.5 * log_det(lower)
+        return (inverse(lower) + outer(mean, mean), mean, torch.ones_like(mean[..., 0])), log_normaliser
 
     def sample(self, normals: Tensor) -> Tensor:
         """Draws, a function of standard normals ``[…, n]``, which broadcast with the batch."""

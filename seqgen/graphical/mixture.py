@@ -67,18 +67,19 @@ class GaussianMixture:
         """Best q(x) for q(z): ``[N, K]`` and potentials ``[N] → [N]``."""
         return potentials + self.components.mixed(responsibilities)
 
-    def scores(self, points: GaussianFactor) -> Tensor:
-        """``E ln π_k + <E t(x), η_k>`` of each point and component, ``[N, K]``; their softmax is the best q(z)."""
-        statistics = points.expected()
+    def scores(self, statistics: Statistics) -> Tensor:
+        """``E ln π_k + <E t(x), η_k>`` of each point and component, from statistics of points ``[N, …]``, ``[N, K]``;
+        their softmax is the best q(z)."""
         spread = tuple(statistic[:, None] for statistic in statistics)  # [N, 1, ...]
         return self.log_weights + self.components.inner(spread)
 
     def step(self, responsibilities: Tensor, potentials: GaussianFactor) -> MixturePosterior:
         """One sweep of updates, of q(x) and then of q(z), and the divergence of what they give."""
         points = self.points(responsibilities, potentials)
-        scores = self.scores(points)
+        statistics, log_normaliser = points.inferred()
+        scores = self.scores(statistics)
         # KL = <η_x, E t> - log Z(η_x) + Σ_k r_k (ln r_k - score_k), whose last sum is -logsumexp of the scores.
-        negentropy = points.inner(points.expected()) - points.log_normaliser()
+        negentropy = points.inner(statistics) - log_normaliser
         return MixturePosterior(scores.softmax(dim=-1), points, negentropy - torch.logsumexp(scores, dim=-1))
 
     def fit(

@@ -62,9 +62,7 @@ class ConjugateMixture(ConjugatePrior):
 
     @classmethod
     def small(cls, dim: int) -> Config:
-        return cls.Config(
-            dim=dim, components=3, concentration=2.0, strength=8.0, spread=1.0, sweeps=20, tolerance=0.0
-        )
+        return cls.Config(dim=dim, components=3, concentration=2.0, strength=8.0, spread=1.0, sweeps=20, tolerance=0.0)
 
     @classmethod
     def examples(cls) -> Iterable[ConjugateMixture]:
