@@ -22,14 +22,19 @@ class Inferred(ABC):
     """Local posterior of a batch's codes, made of evidence potentials and of a conjugate prior.
 
     Attributes:
-        mean: E z, ``[B, N, D]``. rates: KL from the prior, in the mean over its parameters, in shares of the positions,
-            ``[B, N]``.
+        moments: ``E (z z^T, z, 1)`` of each position, ``[B, N, …]``.
+        rates: KL from the prior, in the mean over its parameters, in shares of the positions, ``[B, N]``.
         responsibilities: probabilities of the discrete states, ``[B, N, K]``; of one state where there are none.
     """
 
-    mean: Tensor
+    moments: Statistics
     rates: Tensor
     responsibilities: Tensor
+
+    @property
+    def mean(self) -> Tensor:
+        """E z, ``[B, N, D]``."""
+        return self.moments[1]
 
     @abstractmethod
     def sample(self, normals: Tensor) -> Tensor:

@@ -126,8 +126,8 @@ class InferredClusters(Inferred):
 
     def __init__(self, found: MixturePosterior, inside: Tensor) -> None:
         self._found, self._inside = found, inside
-        self._moments = found.points.expected()
-        self.mean = self._moments[1].unflatten(0, inside.shape)  # [B, N, D]
+        self._points = found.points.expected()  # [B·N, ...]
+        self.moments = tuple(each.unflatten(0, inside.shape) for each in self._points)
         self.rates = found.kl.unflatten(0, inside.shape) * inside
         self.responsibilities = found.responsibilities.unflatten(0, inside.shape)  # [B, N, K]
 
@@ -137,7 +137,7 @@ class InferredClusters(Inferred):
 
     def statistics(self) -> Mapping[str, Statistics]:
         weights = self._found.responsibilities * self._inside.flatten()[:, None]  # [B·N, K]
-        points = averaged(self._moments, weights, GaussianFactor.ranks)
+        points = averaged(self._points, weights, GaussianFactor.ranks)
         return {"weights": (weights.sum(dim=0),), "components": NormalInverseWishart.sufficient(points)}
 
 

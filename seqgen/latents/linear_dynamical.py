@@ -121,9 +121,9 @@ class InferredPath(Inferred):
 
     def __init__(self, chain: GaussianChain, inside: Tensor) -> None:
         self._chain, self._inside = chain, inside
-        self._moments, log_normaliser = chain.inferred()
-        self.mean = self._moments.first
-        kl = chain.nodes.inner(self._moments.nodes).sum(dim=-1) - log_normaliser  # [B]
+        self._path, log_normaliser = chain.inferred()
+        self.moments = self._path.nodes
+        kl = chain.nodes.inner(self.moments).sum(dim=-1) - log_normaliser  # [B]
         self.rates = shared_out(kl, inside)
         self.responsibilities = torch.ones_like(self.mean[..., :1])
 
@@ -131,8 +131,8 @@ class InferredPath(Inferred):
         return self._chain.sample(normals)
 
     def statistics(self) -> Mapping[str, Statistics]:
-        pairs = tuple(summed(each, self._inside[:, 1:]) for each in self._moments.pairs)
-        initial = tuple(summed(each, self._inside[:, 0]) for each in self._moments.initial)
+        pairs = tuple(summed(each, self._inside[:, 1:]) for each in self._path.pairs)
+        initial = tuple(summed(each, self._inside[:, 0]) for each in self._path.initial)
         return {"initial": NormalInverseWishart.sufficient(initial), "dynamics": pairs}
 
 

@@ -145,7 +145,7 @@ class InferredSwitching(Inferred):
 
     def __init__(self, found: SwitchingPosterior, inside: Tensor) -> None:
         self._found = found
-        self.mean = found.moments.first
+        self.moments = found.moments.nodes
         self.rates = shared_out(found.kl(), inside)
         self.responsibilities = found.marginals.nodes
 

@@ -172,17 +172,8 @@ def step(made: ConjugatePrior, params: Tensor, placed: Setting, rate: float = 1.
 def loss(made: ConjugatePrior, params: Tensor, placed: Setting) -> Tensor:
     """``-E Σ ψ + KL(q(z) ‖ p(z)) + KL(q(θ) ‖ p(θ))``, of all rows: the negative bound but for what y alone tells."""
     potentials = POSTERIOR.potentials(params, placed.inside)
-    evidence = potentials.inner(moments(placed.inferred)).sum()
+    evidence = potentials.inner(placed.inferred.moments).sum()
     return placed.inferred.rates.sum() + made.regulariser() - evidence
-
-
-def moments(inferred: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """Statistics of the positions, [N, positions, …]."""
-    if hasattr(inferred, "_chain"):
-        return inferred._moments.nodes
-    if hasattr(inferred._found, "moments"):
-        return inferred._found.moments.nodes
-    return tuple(each.unflatten(0, inferred._inside.shape) for each in inferred._moments)
 
 
 @pytest.mark.parametrize("name", PRIORS)

@@ -16,10 +16,11 @@ from seqgen.tasks.processes.hidden_markov import Reals, Symbols
 
 
 class Vectors(NamedTuple):
-    """Drawn sequences of frames ``x [N, T, D]``, and the class of each, ``label [N]``."""
+    """Drawn sequences: frames ``x [N, T, D]``, the class of each, ``label [N]``, and x without its noise, ``quiet``."""
 
     x: Reals
     label: Symbols
+    quiet: Reals
 
 
 class VectorProcess(ABC):
@@ -51,7 +52,7 @@ class Pinwheel(VectorProcess):
 
     One frame of two numbers; the class is the arm.
 
-    Source: Johnson et al., arXiv 1603.06277, section 5 (its released script has these defaults but for the scale).
+    Source: Johnson et al., arXiv 1603.06277, section 5 (the released script has these defaults).
     """
 
     @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Pinwheel(VectorProcess):
         radial: float = 0.3
         tangential: float = 0.05
         bend: float = 0.25
-        scale: float = 0.5
+        scale: float = 10.0
 
         def __post_init__(self) -> None:
             if self.arms < 1 or min(self.radial, self.tangential, self.scale) <= 0:
@@ -85,7 +86,7 @@ class Pinwheel(VectorProcess):
         angle = 2 * math.pi * arm / c.arms + c.bend * np.exp(radius)
         cosine, sine = np.cos(angle), np.sin(angle)
         x = np.stack([cosine * radius - sine * across, sine * radius + cosine * across], axis=-1)  # [N, 2]
-        return Vectors(c.scale * x[:, None], arm)
+        return Vectors(c.scale * x[:, None], arm, c.scale * x[:, None])
 
 
 class MovingDot(VectorProcess):
@@ -132,8 +133,9 @@ class MovingDot(VectorProcess):
         angle = 2 * math.pi * (np.arange(c.frames) / c.period + phase)  # [N, T]
         place = 0.5 * (c.pixels - 1) * (1 + c.reach * np.sin(angle))
         apart = (np.arange(c.pixels) - place[..., None]) / c.width  # [N, T, P]
+        quiet = np.exp(-0.5 * apart**2)
         noise = normal(u[:, 1:]).reshape(apart.shape)
-        return Vectors(np.exp(-0.5 * apart**2) + c.deviation * noise, (4 * phase[:, 0]).astype(np.int64))
+        return Vectors(quiet + c.deviation * noise, (4 * phase[:, 0]).astype(np.int64), quiet)
 
 
 def normal(u: Reals) -> Reals:

@@ -71,6 +71,9 @@ class DrawnVectors(Source):
     Args:
         process: what drew them. count: sequences. rows: of a batch. key: of what they are drawn by.
         seed: of the orders. learnt: whether these are the sequences that are learnt from.
+
+    Attributes:
+        x, label, quiet: as they were drawn (:class:`~seqgen.tasks.processes.vector_processes.Vectors`).
     """
 
     def __init__(
@@ -78,7 +81,7 @@ class DrawnVectors(Source):
     ) -> None:
         self.rows, self.seed, self.learnt = rows, seed, learnt
         u = noise.block(*key, 0, count * process.num_uniforms).astype(np.float64)
-        self.x, self.label = process.draw(u.reshape(count, process.num_uniforms))
+        self.x, self.label, self.quiet = process.draw(u.reshape(count, process.num_uniforms))
 
     def batches(self, start: int, stop: int, rank: int, world: int) -> Iterator[Batch]:
         count = len(self.x)
