@@ -110,9 +110,9 @@ class ConjugatePrior(Prior):
 
     @classmethod
     def options_for(cls, posterior: Posterior) -> list[Any]:
-        """Small options for codes that are told by potentials, with natural and with plain gradients."""
+        """Small options, with natural and with plain gradients."""
         options = cls.small(posterior.dim)
-        return [options, replace(options, natural=False)] if posterior.conjugate else []
+        return [options, replace(options, natural=False)]
 
     @classmethod
     @abstractmethod

@@ -214,7 +214,7 @@ class Prior(nn.Module, ABC):
     def options_for(cls, posterior: Posterior) -> Iterable[Any]:
         """Small options of this prior over the codes of a posterior, for examples; by default, of a prior of numbers
         that has one option, their number."""
-        return [] if posterior.discrete or posterior.conjugate else [cls.Config(dim=posterior.dim)]  # type: ignore[attr-defined]
+        return [] if posterior.discrete else [cls.Config(dim=posterior.dim)]  # type: ignore[attr-defined]
 
     @classmethod
     def build(cls, options: Any, *, dim: int, examples: int) -> Self:

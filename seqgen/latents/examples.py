@@ -44,5 +44,5 @@ def fitting(posterior: Posterior) -> Iterator[Prior]:
     """Small instances of registered priors over the codes of a posterior."""
     for name in registry.PRIORS:
         kind = registry.PRIORS.load(name)
-        for options in kind.options_for(posterior):
+        for options in kind.options_for(posterior) if kind.conjugate == posterior.conjugate else ():
             yield kind.build(options, dim=posterior.dim, examples=EXAMPLES)
