@@ -218,6 +218,7 @@ POSTERIORS = Registry(
         "coupling-flow": "seqgen.latents.coupling_flow:CouplingFlow",
         "gumbel-softmax": "seqgen.latents.gumbel_softmax:GumbelSoftmaxPosterior",
         "potentials": "seqgen.latents.potentials:RecognitionPotentials",
+        "vector-quantised": "seqgen.latents.vector_quantised:VectorQuantised",
     },
 )
 PRIORS = Registry(

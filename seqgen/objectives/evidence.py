@@ -41,7 +41,8 @@ class MaximumEvidence(Objective):
 
     The rate is taken in closed form where there is one, unless the bound, the gradient or ``closed: false`` ask for
     that of the samples. Terms: ``distortion``, ``rate``, both nats a row, ``nats_per_sample`` of the bound (by what the
-    task calls a sample), and ``committed_rate``, which the family of posteriors cannot get below, where it has one.
+    task calls a sample; the mean of the rows'), and ``committed_rate``, which the family of posteriors cannot get below,
+    where it has one.
 
     A conjugate prior is a player of its own, ``prior``, beside ``model``, the networks.
 
@@ -267,7 +268,7 @@ class MaximumEvidence(Objective):
 
     def _terms(self, batch: Any, evidence: Evidence) -> dict[str, Tensor]:
         rate, distortion = evidence.rate.detach(), evidence.distortion.detach()
-        each = (rate + distortion).sum() / self._elements(batch).sum()
+        each = ((rate + distortion) / self._elements(batch).clamp_min(1 / self.facts.symbols_per_sample)).mean()
         terms = {"distortion": distortion.mean(), "rate": rate.mean(), f"nats_per_{self.facts.unit}": each}
         committed = evidence.posterior.committed_rate(evidence.setting)
         if committed is not None:
