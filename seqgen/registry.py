@@ -198,6 +198,7 @@ OBJECTIVES = Registry(
         "cpc": "seqgen.objectives.cpc:ContrastivePrediction",
         "evidence": "seqgen.objectives.evidence:MaximumEvidence",
         "completion": "seqgen.objectives.completion:Completion",
+        "code-prior": "seqgen.objectives.code_prior:CodePrior",
     },
 )
 # Models of several parts, each with its own table below or above.
@@ -233,6 +234,7 @@ PRIORS = Registry(
         "conjugate-mixture": "seqgen.latents.conjugate_mixture:ConjugateMixture",
         "linear-dynamical": "seqgen.latents.linear_dynamical:LinearDynamical",
         "switching-dynamical": "seqgen.latents.switching:SwitchingDynamical",
+        "density": "seqgen.latents.density_prior:DensityPrior",
     },
 )
 BOUNDS = Registry(

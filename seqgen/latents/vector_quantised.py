@@ -16,7 +16,7 @@ from seqgen.latents.contract import Draw, Posterior, Setting, equal_shares
 
 
 class _Found(NamedTuple):
-    """What one codebook was given ``[B, N, C]``, and of its entries the numbers ``[B, N]`` and vectors ``[B, N, C]``."""
+    """What one codebook was given ``[B, N, C]``, the numbers ``[B, N]`` of its entries, and these ``[B, N, C]``."""
 
     book: Codebook
     given: Tensor

@@ -145,14 +145,16 @@ class Experiment:
         """The run's task, with what was known when it was trained."""
         return task_of(self.run, self.facts, source=self.source)
 
-    def network(self, name: str) -> tuple[nn.Module, Path]:
-        """One network with the best checkpoint's (averaged) weights, in evaluation mode, and that checkpoint.
+    def network(self, name: str, replaced: Mapping[str, config.Component] | None = None) -> tuple[nn.Module, Path]:
+        """One network with the best checkpoint's (averaged) weights, in evaluation mode, and that checkpoint; parts
+        that others take the place of have fresh weights.
 
         Raises:
-            SeqgenError: where the run trains no network of this name, or has no checkpoint.
+            SeqgenError: where the run trains no network of this name, or has no checkpoint, and for parts that such a
+                network does not have.
         """
-        made = self._fresh(name)
-        found = weights.load(self.directory, made, accept=self._accept, prefix=f"{name}.")
+        made = self._fresh(name, replaced or {})
+        found = weights.load(self.directory, made, accept=self._accept, prefix=f"{name}.", fresh=replaced or ())
         return made.eval(), found
 
     @property
@@ -177,19 +179,20 @@ class Experiment:
         for name in self.trained:
             found[name] = self.run.networks[name]
             if found[name].name == networks.PRETRAINED:
-                experiment, its_name = _options(name, found[name], self.source).found()
-                found[name] = experiment.definitions[its_name]
+                options = _options(name, found[name], self.source)
+                experiment, its_name = options.found()
+                found[name] = _with(experiment.definitions[its_name], options.replaced)
         return found
 
     def _accept(self, found: CheckpointIdentity, path: Path) -> None:
         require_same_run(found, path, expected=self.identity())
 
-    def _fresh(self, name: str) -> nn.Module:
+    def _fresh(self, name: str, replaced: Mapping[str, config.Component]) -> nn.Module:
         """A network that the run trains, with fresh weights."""
         if name not in self.trained:
             known = " or ".join(self.trained)
             raise SeqgenError(f"{self.directory} trains no network '{name}'", remedy=f"choose {known or 'another run'}")
-        return networks.network(self.definitions[name], self.facts, source=self.source)
+        return networks.network(_with(self.definitions[name], replaced), self.facts, source=self.source)
 
     def exported(self) -> System:
         """The trained networks alone, in evaluation mode: what :meth:`load` gives, without the objective and what that
@@ -259,11 +262,13 @@ class Pretrained:
     Attributes:
         experiment: directory of that run. network: its name there (by default the only one that it trains).
         frozen: whether it stays as it is; if not, this run goes on training it.
+        replaced: parts that take the place of its own, as its definition names them, with fresh weights.
     """
 
     experiment: str
     network: str = ""
     frozen: bool = True
+    replaced: Mapping[str, config.Component] = field(default_factory=dict)
 
     def found(self) -> tuple[Experiment, str]:
         """Run of a pretrained network, and the network's name there.
@@ -284,6 +289,11 @@ def _options(name: str, component: config.Component, source: str) -> Pretrained:
     return config.from_plain(component.options, Pretrained, source=f"{source}: networks.{name}")
 
 
+def _with(definition: config.Component, replaced: Mapping[str, config.Component]) -> config.Component:
+    """A network's definition with other parts in the place of its own."""
+    return replace(definition, options={**definition.options, **{k: config.plain(v) for k, v in replaced.items()}})
+
+
 def pretrained_digests(system: System, run: RunConfig) -> dict[str, str]:
     """Digests of the networks that other runs have trained, as they are when this one begins, by the key that names
     their place."""
@@ -298,7 +308,7 @@ def _pretrained(name: str, component: config.Component, task: Task, source: str)
         experiment, its_name = options.found()
     except SeqgenError as error:
         raise SeqgenError(f"networks.{name} {error.problem}", remedy=error.remedy) from None
-    network, _ = experiment.network(its_name)
+    network, _ = experiment.network(its_name, options.replaced)
     task.adopt(network, experiment.facts, f"networks.{name} {options.experiment}")
     return network.requires_grad_(False) if options.frozen else network
 

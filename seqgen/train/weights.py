@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import torch
@@ -55,13 +55,14 @@ def assign(module: nn.Module, tensors: dict[str, Tensor], *, source: str) -> Non
         value.copy_(tensors[name])
 
 
-def load(path: Path, module: nn.Module, *, accept: Accept, prefix: str = "") -> Path:
+def load(path: Path, module: nn.Module, *, accept: Accept, prefix: str = "", fresh: Collection[str] = ()) -> Path:
     """Load weights alone into ``module``: the averaged ones where a checkpoint has them.
 
     Args:
         path: an experiment directory (its best checkpoint is taken), or a checkpoint directory.
         module: the module the weights belong to. accept: refuses weights that were trained as something else.
-        prefix: of the names that are its own, in a checkpoint of more.
+        prefix: of the names that are its own, in a checkpoint of more. fresh: parts of the module that stay as they
+            are, whatever the checkpoint has in their place.
 
     Returns:
         What was read: the checkpoint directory.
@@ -83,7 +84,9 @@ def load(path: Path, module: nn.Module, *, accept: Accept, prefix: str = "") -> 
     tensors = snapshot.tensors
     found = {**tensors["model"], **tensors.get("ema", {})}
     mine = {name.removeprefix(prefix): value for name, value in found.items() if name.startswith(prefix)}
-    assign(module, mine, source=str(path))
+    taken = {name: value for name, value in mine.items() if name.partition(".")[0] not in fresh}
+    kept = {name: value for name, value in of(module).items() if name.partition(".")[0] in fresh}
+    assign(module, taken | kept, source=str(path))
     return path
 
 

@@ -25,7 +25,7 @@ from seqgen.metrics.table import Summary, summarise
 from seqgen.noise import Key
 from seqgen.objectives.actual import Actual
 from seqgen.objectives.contract import Loss, Measure
-from seqgen.objectives.evidence import perplexity
+from seqgen.objectives.latent_objective import perplexity
 from seqgen.runtime.contract import Floats
 from seqgen.spec import FeatureSpec
 from seqgen.stream.contract import Streamable

@@ -213,7 +213,7 @@ def test_a_weight_of_one_is_the_elbo_bit_for_bit() -> None:
     objective = gaussian(control("weighted"), closed=True)
     loss = objective(Part(EVERY, Key(0, 7)), "model")
     params, setting = objective.model.encoded(EVERY)
-    evidence = objective._evidence(EVERY, params, setting, Key(0, 7), 1, closed=True)
+    evidence = objective.evidence(EVERY, params, setting, Key(0, 7), 1, closed=True)
     plain = (evidence.distortion + evidence.rate).mean()
     assert float(loss.total) == float(plain)
     mine = torch.autograd.grad(loss.total, list(objective.parameters()))
@@ -224,7 +224,7 @@ def test_a_weight_of_one_is_the_elbo_bit_for_bit() -> None:
 def test_the_sampled_rate_is_the_closed_one_in_the_mean() -> None:
     objective = gaussian(control("weighted"), closed=False)
     params, setting = objective.model.encoded(EVERY)
-    found = objective._evidence(EVERY, params, setting, Key(0, 1), 20000, closed=False)
+    found = objective.evidence(EVERY, params, setting, Key(0, 1), 20000, closed=False)
     each = (found.sampled_posterior - found.sampled_prior).sum(dim=-1)  # [S, B]
     closed = objective.model.posterior.kl(params, setting).sum(dim=-1)
     assert bool(((each.mean(dim=0) - closed).abs() < 3 * each.std(dim=0) / len(each) ** 0.5).all())
@@ -233,7 +233,7 @@ def test_the_sampled_rate_is_the_closed_one_in_the_mean() -> None:
 def test_free_bits_hold_a_position_up() -> None:
     objective = gaussian(control("free-bits", nats=5.0), closed=True)
     params, setting = objective.model.encoded(EVERY)
-    evidence = objective._evidence(EVERY, params, setting, Key(0, 1), 1, closed=True)
+    evidence = objective.evidence(EVERY, params, setting, Key(0, 1), 1, closed=True)
     assert bool((evidence.rate < 5).all())
     assert torch.allclose(objective.control.loss(evidence), evidence.distortion + 5)
 
