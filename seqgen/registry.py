@@ -86,6 +86,7 @@ TASKS = Registry(
         "translation": "seqgen.tasks.translation.task:Translation",
         "pictures": "seqgen.tasks.pictures.task:Pictures",
         "grammar": "seqgen.tasks.processes.grammar:Grammar",
+        "hidden-class": "seqgen.tasks.processes.hidden_class:HiddenClass",
         "brackets": "seqgen.tasks.processes.brackets:Brackets",
         "finite": "seqgen.tasks.processes.finite:Finite",
         "vectors": "seqgen.tasks.processes.vectors:VectorSequences",
@@ -228,6 +229,7 @@ PRIORS = Registry(
     {
         "standard-normal": "seqgen.latents.standard_normal:StandardNormal",
         "ar1": "seqgen.latents.ar1:AutoregressiveProcess",
+        "recurrent-mixture": "seqgen.latents.recurrent_mixture:RecurrentMixture",
         "uniform": "seqgen.latents.uniform:UniformPrior",
         "learned-categorical": "seqgen.latents.learned_categorical:LearnedCategorical",
         "normal-mixture": "seqgen.latents.normal_mixture:NormalMixture",

@@ -157,10 +157,15 @@ class LatentVariable(nn.Module):
         return made[:, : u.shape[1]]
 
     @torch.no_grad()
+    def code(self, batch: Any) -> Tensor:
+        """The codes that stand for a batch's rows when nothing is drawn, ``[B, N, dim]``."""
+        params, setting = self.encoded(batch)
+        return self.posterior.code(params, setting)
+
+    @torch.no_grad()
     def reconstruct(self, batch: Any, u: Tensor, temperature: Tensor | float = 1.0) -> Tensor:
         """Sequences of the codes that stand for a batch's own, ``[B, T, decoder.num_uniforms] → [B, T]``."""
-        params, setting = self.encoded(batch)
-        return self.decoded(self.posterior.code(params, setting), u, _speakers(batch, 1), temperature)
+        return self.decoded(self.code(batch), u, _speakers(batch, 1), temperature)
 
 
 def _speakers(batch: Any, samples: int) -> Tensor | None:

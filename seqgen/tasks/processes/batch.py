@@ -16,7 +16,7 @@ class Batch:
     Attributes:
         x: ``[B, T]`` int64 symbols, or real samples ``[B, T, 1]``. lengths: ``[B]``, T for each row.
         ids: the rows by their numbers. cond: frames that they are conditioned on, where the process has any.
-        skip: ``[B]``, elements that are heard only.
+        skip: ``[B]``, elements that are heard only. label: ``[B]`` int64, hidden classes, where the process has any.
     """
 
     x: Tensor
@@ -24,6 +24,7 @@ class Batch:
     ids: tuple[str, ...]
     cond: Frames | None = None
     skip: Tensor | None = None
+    label: Tensor | None = None
 
 
 def numbered(rows: range) -> tuple[str, ...]:

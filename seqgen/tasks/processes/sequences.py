@@ -24,10 +24,20 @@ class DrawnSequences(Source):
     Args:
         draw: sequences of uniforms, ``[B, num_uniforms] → [B, T]``. num_uniforms: that one sequence takes.
         rows: of a batch. key: of the noise. count: sequences of the whole.
+        labels: hidden classes of sequences, of the same uniforms, ``→ [B]``, where there are any.
     """
 
-    def __init__(self, draw: Callable[[Reals], Symbols], num_uniforms: int, *, rows: int, key: Key, count: int) -> None:
-        self.draw, self.num_uniforms = draw, num_uniforms
+    def __init__(
+        self,
+        draw: Callable[[Reals], Symbols],
+        num_uniforms: int,
+        *,
+        rows: int,
+        key: Key,
+        count: int,
+        labels: Callable[[Reals], Symbols] | None = None,
+    ) -> None:
+        self.draw, self.num_uniforms, self.labels = draw, num_uniforms, labels
         self.rows, self.key, self.count = rows, key, count
 
     def batches(self, start: int, stop: int, rank: int, world: int) -> Iterator[Batch]:
@@ -39,9 +49,11 @@ class DrawnSequences(Source):
 
     def _rows(self, numbers: Symbols) -> Batch:
         positions = self.num_uniforms * numbers[:, None] + np.arange(self.num_uniforms)
-        x = self.draw(noise.uniforms(*self.key, positions))  # [B, T]
+        u = noise.uniforms(*self.key, positions)
+        x = self.draw(u)  # [B, T]
         lengths = torch.full((len(numbers),), x.shape[1])
-        return Batch(torch.from_numpy(x), lengths, tuple(f"{number:09d}" for number in numbers))
+        label = None if self.labels is None else torch.from_numpy(self.labels(u))
+        return Batch(torch.from_numpy(x), lengths, tuple(f"{number:09d}" for number in numbers), label=label)
 
 
 def measured(source: DrawnSequences, objective: Objective, seed: int, limit: int) -> tuple[Symbols, dict[str, Figure]]:
