@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +15,9 @@ from seqgen.errors import SeqgenError
 from seqgen.generation.contract import Density, DensityExample
 from seqgen.models.frames import with_speaker
 from seqgen.models.repeated_frames import require_frames
+from seqgen.nets.hidden_layers import Nonlinearity, hidden_layers
 from seqgen.spec import Facts, FrameSpec
 from seqgen.stream.conditioning import Frames
-
-_ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "elu": nn.ELU}
 
 
 class ConditionallyIndependent(Density):
@@ -48,7 +45,7 @@ class ConditionallyIndependent(Density):
 
         length: int
         hidden: tuple[int, ...] = (200, 200)
-        activation: Literal["relu", "tanh", "elu"] = "tanh"
+        activation: Nonlinearity = "tanh"
         distribution: Component = field(default_factory=lambda: Component("bernoulli"))
 
     @classmethod
@@ -71,7 +68,7 @@ class ConditionallyIndependent(Density):
             raise SeqgenError(f"{source}: a density of {options}", remedy="give 1 or more of everything")
         frames = -(-samples // spec.hop)
         widths = [frames * (spec.channels + facts.num_speakers), *options.hidden]
-        inner = [m for a, b in pairwise(widths) for m in (nn.Linear(a, b), _ACTIVATIONS[options.activation]())]
+        inner = hidden_layers(widths, options.activation)
         network = nn.Sequential(*inner, nn.Linear(widths[-1], options.length * distribution.num_params))
         made = cls(network, distribution, length=options.length, frames=frames, speakers=facts.num_speakers)
         made.symbols_per_sample = facts.symbols_per_sample

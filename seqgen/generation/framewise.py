@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +14,8 @@ from seqgen.distributions.contract import Distribution
 from seqgen.errors import SeqgenError
 from seqgen.generation.contract import Density, DensityExample
 from seqgen.models.frames import with_speaker
-from seqgen.models.framewise_encoder import ACTIVATIONS
 from seqgen.models.repeated_frames import require_frames
+from seqgen.nets.hidden_layers import Nonlinearity, hidden_layers
 from seqgen.spec import Facts, FrameSpec
 from seqgen.stream.conditioning import Frames
 
@@ -39,7 +37,7 @@ class Framewise(Density):
         element."""
 
         hidden: tuple[int, ...] = (40, 40)
-        activation: Literal["relu", "tanh", "elu"] = "tanh"
+        activation: Nonlinearity = "tanh"
         distribution: Component = field(default_factory=lambda: Component("gaussian"))
 
     @classmethod
@@ -61,8 +59,7 @@ class Framewise(Density):
         widths = [spec.channels + facts.num_speakers, *options.hidden, elements * distribution.num_params]
         if min(widths) < 1:
             raise SeqgenError(f"{source}: a density of {options}", remedy="give 1 or more of everything")
-        activation = ACTIVATIONS[options.activation]
-        inner = [m for a, b in pairwise(widths[:-1]) for m in (nn.Linear(a, b), activation())]
+        inner = hidden_layers(widths[:-1], options.activation)
         made = cls(
             nn.Sequential(*inner, nn.Linear(*widths[-2:])),
             nn.Linear(widths[0], widths[-1], bias=False),

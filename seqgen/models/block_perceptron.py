@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from seqgen.errors import SeqgenError
 from seqgen.models.encoder import Encoder, inside
-
-_ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "elu": nn.ELU}
+from seqgen.nets.hidden_layers import Nonlinearity, hidden_layers
 
 
 class BlockPerceptron(Encoder):
@@ -50,7 +47,7 @@ class BlockPerceptron(Encoder):
         length: int
         positions: int = 1
         hidden: tuple[int, ...] = (200, 200)
-        activation: Literal["relu", "tanh", "elu"] = "tanh"
+        activation: Nonlinearity = "tanh"
 
     @classmethod
     def examples(cls) -> Iterable[BlockPerceptron]:
@@ -78,8 +75,7 @@ class BlockPerceptron(Encoder):
         down = config.length // config.positions
         super().__init__(vocab_size=config.vocab_size, out_dim=widths[-1] // config.positions, down=down)
         self.length, self.positions = config.length, config.positions
-        activation = _ACTIVATIONS[config.activation]
-        self.layers = nn.Sequential(*(m for a, b in pairwise(widths) for m in (nn.Linear(a, b), activation())))
+        self.layers = hidden_layers(widths, config.activation)
 
     def columns(self, symbols: Tensor, lengths: Tensor) -> Tensor:
         count = symbols.shape[1]

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from seqgen.errors import SeqgenError
 from seqgen.models.encoder import Encoder, inside
-
-ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "elu": nn.ELU}
+from seqgen.nets.hidden_layers import Nonlinearity, hidden_layers
 
 
 class FramewiseEncoder(Encoder):
@@ -39,7 +36,7 @@ class FramewiseEncoder(Encoder):
 
         frame: int
         hidden: tuple[int, ...] = (40, 40)
-        activation: Literal["relu", "tanh", "elu"] = "tanh"
+        activation: Nonlinearity = "tanh"
 
     @classmethod
     def examples(cls) -> Iterable[FramewiseEncoder]:
@@ -50,8 +47,7 @@ class FramewiseEncoder(Encoder):
         if min(widths) < 1 or not config.hidden:
             raise SeqgenError(f"framewise encoder: got {config}", remedy="give 1 or more of everything")
         super().__init__(vocab_size=0, out_dim=widths[-1] + config.frame, down=config.frame)
-        activation = ACTIVATIONS[config.activation]
-        self.layers = nn.Sequential(*(m for a, b in pairwise(widths) for m in (nn.Linear(a, b), activation())))
+        self.layers = hidden_layers(widths, config.activation)
 
     def columns(self, symbols: Tensor, lengths: Tensor) -> Tensor:
         count = symbols.shape[1]

@@ -17,9 +17,9 @@ from seqgen.registry import Registry
 
 TABLES = (registry.MODELS, registry.FLOWS, registry.DENSITIES, registry.OBJECTIVES)
 # Names that are words of the language too: they are looked for where code imports them, not in sentences.
-WORDS = frozenset({"actual", "autoregressive", "completion", "encoder-decoder", "evidence", "factorised", "flow",
-                   "independent", "information", "likelihood", "parallel", "perceptron", "recurrent", "resonance",
-                   "transformer"})  # fmt: skip
+WORDS = frozenset({"actual", "autoregressive", "classification", "completion", "encoder-decoder", "evidence",
+                   "factorised", "flow", "independent", "information", "likelihood", "parallel", "perceptron",
+                   "recurrent", "resonance", "transformer"})  # fmt: skip
 # Densities that are no architecture but the mechanism that architectures are bodies of: methods are written for one.
 MECHANISMS = frozenset({"autoregressive", "encoder-decoder", "parallel"})
 # The tables of rows and of presets, and the bodies of the engine, which are built on each other.

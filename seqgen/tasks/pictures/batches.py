@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from seqgen.pictures.directory import PictureSet
-from seqgen.tasks.pairs.batches import shuffled
+from seqgen.tasks.turns import shuffled
 from seqgen.train.source import Source
 
 

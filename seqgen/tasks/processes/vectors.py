@@ -18,10 +18,10 @@ from seqgen.errors import SeqgenError
 from seqgen.noise import Key
 from seqgen.spec import Facts
 from seqgen.tasks.contract import Evaluation, Split, System, Task, TaskExample
-from seqgen.tasks.pairs.batches import shuffled
 from seqgen.tasks.processes.hidden_markov import Symbols
 from seqgen.tasks.processes.vector_processes import VectorProcess
 from seqgen.tasks.table import Gathered, Table
+from seqgen.tasks.turns import shuffled
 from seqgen.train.source import Source
 
 _EVALUATION = 1 << 62  # streams of an evaluation lie beyond those of any step
