@@ -70,12 +70,14 @@ class Judgement:
     Attributes:
         right: ``[M]``, 1 for each test example whose label was read off it. groups: ``[M]``, utterances of them.
         training: accuracy on the training examples. converged: whether the optimiser came to an end.
+        surprise: ``[M]``, ``-ln p(label | x)`` in nats; infinite for labels that were never trained.
     """
 
     right: npt.NDArray[np.float64]
     groups: npt.NDArray[np.int64]
     training: float
     converged: bool
+    surprise: npt.NDArray[np.float64]
 
     def by_group(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Right examples of each utterance, and how many it has: what an interval over utterances is made of."""
@@ -106,9 +108,11 @@ def probe(train: Examples, test: Examples, config: ProbeConfig) -> Judgement:
         warnings.simplefilter("always")
         model.fit((train.x - mean) / deviation, train.labels)
     converged = not any(issubclass(one.category, ConvergenceWarning) for one in caught)
-    right = model.predict((test.x - mean) / deviation) == test.labels
+    told = model.predict_log_proba((test.x - mean) / deviation)  # [M, labels]
+    right = model.classes_[told.argmax(axis=1)] == test.labels
+    surprise = -np.where(model.classes_ == test.labels[:, None], told, -np.inf).max(axis=1)
     fitted = model.predict((train.x - mean) / deviation) == train.labels
-    return Judgement(right.astype(np.float64), test.groups, float(fitted.mean()), converged)
+    return Judgement(right.astype(np.float64), test.groups, float(fitted.mean()), converged, surprise)
 
 
 def parted(

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from seqgen.export.contract import Matrices, NetworkExporter, Placed
 from seqgen.export.network import Network, Op
-from seqgen.models.waveform_encoder import StridedConvolutions, WaveformEncoder
+from seqgen.models.waveform_encoder import WaveformEncoder
 from seqgen.nets.normalization import LayerNormalization
+from seqgen.nets.strided import StridedConvolutions
 
 _MOST_HOP = 1 << 16
 

@@ -26,28 +26,35 @@ from seqgen.distributions.normal_quantile import quantile
 Learning = Literal["gradient", "averages"]
 _PLACES, _DIRECTIONS = (noise.name_to_stream(f"seqgen.codebook.{name}") for name in ("places", "directions"))
 _FLOOR = 1e-6  # of a number of vectors below which their mean is one of rounding errors
+_NOWHERE = 1e-30  # length of a vector below which it has no direction
 
 
 class Codebook(nn.Module):
     """Codebook of K entries in C dimensions.
 
     Entries are parameters that a gradient moves, or buffers that are the averages. They begin where the first batch's
-    vectors lie: drawn from the normal distribution of their mean and covariance. An entry is dead where it stands for
-    less than ``revival`` of what it would stand for if all were used alike; it is then placed beside that live one
-    which adds most to the distortion, and the two share what that stood for, a standard deviation to either side of it
-    along the direction in which its vectors spread most (as the LBG algorithm splits a codebook). That direction is
-    found by the power iteration, ``a_i ← Σ (z - e_i) ⟨a_i, z - e_i⟩``, a step an update.
+    vectors lie: drawn from the normal distribution of their mean and covariance.
+
+    An entry that is worth little moves beside one that stands for too much. Its worth is what the distortion would rise
+    by without it, ``Σ (d_2² - d_1²)`` over its vectors, which would fall to the entries next nearest. That of the other
+    falls by up to ``Σ ⟨a, z - e⟩²`` where the two stand a standard deviation to either side, along the direction a in
+    which its vectors spread most, and share them (as the LBG algorithm splits a codebook). The entry moves where the
+    first is less than ``revival`` of the second. Directions are found by the power iteration, ``a_i ← Σ (z - e_i)
+    ⟨a_i, z - e_i⟩``, a step an update.
 
     Args:
-        classes: K. dim: C. learning: of the entries. decay: γ. revival: 0 where the dead stay dead.
+        classes: K. dim: C. learning: of the entries. decay: γ. revival: see above; 0 where no entry moves that way.
 
-    Source: Linde, Buzo and Gray, "An algorithm for vector quantizer design", IEEE Trans. Comm. 28(1), 1980 (splitting).
+    Source: Linde, Buzo and Gray, "An algorithm for vector quantizer design", IEEE Trans. Comm. 28(1), 1980 (splitting);
+    Fritzke, "The LBG-U method for vector quantization", Neural Processing Letters 5, 1997 (worth).
     """
 
     entries: Tensor
     counts: Tensor
     sums: Tensor
     spreads: Tensor
+    worths: Tensor
+    directions: Tensor
     started: Tensor
     updates: Tensor
 
@@ -63,6 +70,8 @@ class Codebook(nn.Module):
         self.register_buffer("counts", torch.zeros(classes))
         self.register_buffer("sums", torch.zeros(classes, dim))
         self.register_buffer("spreads", torch.zeros(classes, dim))
+        self.register_buffer("worths", torch.zeros(classes))
+        self.register_buffer("directions", F.normalize(self._normals(_DIRECTIONS), dim=-1), persistent=False)
         self.register_buffer("started", torch.zeros((), dtype=torch.bool))
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
 
@@ -71,10 +80,13 @@ class Codebook(nn.Module):
 
         Distances are ``|z|² - 2⟨z, e⟩ + |e|²`` in float32 at least, of which the first term is left out.
         """
+        return self._distances(z).argmin(dim=-1)
+
+    def _distances(self, z: Tensor) -> Tensor:
+        """Squared distances from each entry, less ``|z|²``, ``[..., K]``."""
         with torch.no_grad(), torch.autocast(z.device.type, enabled=False):
             entries = self.entries.to(z.dtype)
-            halves: Tensor = 0.5 * entries.square().sum(dim=-1) - z @ entries.T  # [..., K]
-            return halves.argmin(dim=-1)
+            return entries.square().sum(dim=-1) - 2 * (z @ entries.T)
 
     def vectors(self, hot: Tensor) -> Tensor:
         """Entries of one-hots, exactly: ``[..., K] → [..., C]``."""
@@ -90,25 +102,33 @@ class Codebook(nn.Module):
     def noted(self, z: Tensor, symbols: Tensor) -> dict[str, Tensor]:
         """Sums over vectors ``[M, C]`` and the numbers ``[M]`` of their entries, as :meth:`after_update` takes them.
 
-        Before the start they are moments, then for each entry its number of vectors, their sum, and the power
-        iteration's.
+        Before the start they are moments, then for each entry its number of vectors, their sum, the power iteration's
+        and its worth.
         """
         if not self.started:
             return {"count": z.new_tensor(float(len(z))), "sum": z.sum(dim=0), "products": z.T @ z}
         hot = F.one_hot(symbols, self.classes).to(z.dtype)  # [M, K]
         apart = z - self.entries.to(z.dtype)[symbols]  # [M, C]
-        along = (apart * F.normalize(self.spreads.to(z.dtype), dim=-1)[symbols]).sum(dim=-1, keepdim=True)
-        return {"counts": hot.sum(dim=0), "sums": hot.T @ z, "spreads": hot.T @ (apart * along)}
+        along = (apart * self._axes.to(z.dtype)[symbols]).sum(dim=-1, keepdim=True)
+        first, second = self._distances(z).topk(2, largest=False).values.unbind(dim=-1)  # [M]
+        each = {
+            "counts": torch.ones_like(along),
+            "sums": z,
+            "spreads": apart * along,
+            "worths": (second - first)[:, None],
+        }
+        made = {name: hot.T @ one for name, one in each.items()}  # [K, C] or [K, 1]
+        return made | {name: made[name][:, 0] for name in ("counts", "worths")}
 
     @torch.no_grad()
     def after_update(self, noted: Mapping[str, Tensor]) -> None:
-        """Begin, or take in a batch: averages, entries that are these, dead entries."""
+        """Begin, or take in a batch: averages, entries that are these, entries of little worth."""
         if not self.started:
             self._start(noted)
             return
         self.updates += 1
         decay = min(self.decay, (1 + int(self.updates)) / (10 + int(self.updates)))
-        for name in ("counts", "sums", "spreads"):
+        for name in ("counts", "sums", "spreads", "worths"):
             own: Tensor = getattr(self, name)
             own.lerp_(noted[name].to(own), 1 - decay)
         if self.learning == "averages":
@@ -128,29 +148,33 @@ class Codebook(nn.Module):
         self.entries.copy_(mean + drawn @ axes.T)
         self.counts.fill_(float(count) / self.classes)
         self.sums.copy_(self.counts[:, None] * self.entries)
-        self.spreads.copy_(_FLOOR * self._normals(_DIRECTIONS))  # directions alone
+        self.worths.fill_(float(covariance.trace() * count) / self.classes)
         self.started.fill_(True)
 
     def _revive(self) -> None:
-        share = self.revival * self.counts.sum() / self.classes
-        dead = (self.counts < share).nonzero()[:, 0]
-        distortions = self.spreads.norm(dim=-1)  # of all vectors of an entry, along its direction
-        distortions = torch.where(self.counts >= 2 * share, distortions, 0.0)
-        given, donors = distortions.topk(min(len(dead), self.classes))
-        donors = donors[given > 0]
-        dead = dead[: len(donors)]
-        if not len(dead):
+        gained, donors = self.spreads.norm(dim=-1).sort(descending=True)
+        worth, moving = self.worths.sort()
+        # Each entry is once one or the other: those of least worth are paired with those of most distortion.
+        pairs = torch.arange(self.classes // 2, device=worth.device)
+        pairs = pairs[(worth < self.revival * gained)[: len(pairs)]]
+        pairs = pairs[~torch.isin(moving[pairs], donors[pairs])]
+        if not len(pairs):
             return
-        step = F.normalize(self.spreads[donors], dim=-1) * (given[: len(donors)] / self.counts[donors]).sqrt()[:, None]
-        places = self.entries[donors]
-        for rows, moved in ((dead, places + step), (donors, places - step)):
-            self.entries[rows] = moved
-        halves, spreads = self.counts[donors] / 2, self.spreads[donors] / 8  # half of them, of a quarter the variance
-        for rows in (dead, donors):
-            self.counts[rows], self.spreads[rows] = halves, spreads
-            self.sums[rows] = halves[:, None] * self.entries[rows]
+        moving, donors, gained = moving[pairs], donors[pairs], gained[pairs]
+        step = self._axes[donors] * (gained / self.counts[donors].clamp_min(_FLOOR)).sqrt()[:, None]
+        places, halves, spreads = self.entries[donors], self.counts[donors] / 2, self.spreads[donors] / 8
+        for rows, placed in ((moving, places + step), (donors, places - step)):
+            self.entries[rows], self.sums[rows] = placed, halves[:, None] * placed
+            self.counts[rows], self.worths[rows] = halves, gained
+            self.spreads[rows] = spreads  # of half the vectors, a quarter of the variance
+
+    @property
+    def _axes(self) -> Tensor:
+        """Directions in which the vectors of each entry spread most, of length 1; some where nothing is known."""
+        lengths = self.spreads.norm(dim=-1, keepdim=True)
+        return torch.where(lengths > _NOWHERE, self.spreads / lengths.clamp_min(_NOWHERE), self.directions)
 
     def _normals(self, stream: int) -> Tensor:
         """Standard normals ``[K, C]``."""
         drawn = noise.block(0, stream, 0, self.classes * self.dim)
-        return quantile(torch.from_numpy(drawn).double()).view(self.classes, self.dim).to(self.counts)
+        return quantile(torch.from_numpy(drawn).double()).view(self.classes, self.dim).float()

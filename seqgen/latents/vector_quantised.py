@@ -64,8 +64,9 @@ class VectorQuantised(Posterior):
         Attributes:
             dim: D, channels of a frame. classes: K, entries of a codebook. groups: G. residual: see above.
             commitment: β. learning: of the entries, by the gradient of the penalty or as moving averages; decay: of
-                these averages, γ (of how often entries are used too). revival: entries that stand for less than this
-                share of an equal part begin anew beside another (0: none does).
+                these averages, γ (and of what is known of each entry's use). revival: an entry moves beside another
+                where its worth is less than this share of what that would gain (0: none does;
+                :class:`~seqgen.latents.codebook.Codebook`).
         """
 
         dim: int = 64
@@ -75,7 +76,7 @@ class VectorQuantised(Posterior):
         commitment: float = 0.25
         learning: Learning = "gradient"
         decay: float = 0.99
-        revival: float = 0.05
+        revival: float = 0.5
 
     @classmethod
     def examples(cls) -> Iterable[VectorQuantised]:
@@ -96,10 +97,10 @@ class VectorQuantised(Posterior):
                 remedy="give 2 entries or more, 1 group or more, channels that these share evenly, and a commitment "
                 "from 0",
             )
-        if not (0 <= config.decay < 1 and 0 <= config.revival < 0.5):
+        if not (0 <= config.decay < 1 and 0 <= config.revival < 1):
             raise SeqgenError(
-                f"averages with a decay of {config.decay}, entries revived below {config.revival} of their share",
-                remedy="give a decay from 0, below 1, and a revival from 0, below 0.5",
+                f"averages with a decay of {config.decay}, a revival of {config.revival}",
+                remedy="give both from 0, below 1",
             )
         super().__init__()
         self.config = config

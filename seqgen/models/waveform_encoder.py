@@ -12,59 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from itertools import pairwise
-from typing import Any, Literal
-
-import torch
-from torch import Tensor, nn
+from typing import Literal
 
 from seqgen.errors import SeqgenError
 from seqgen.models.context_encoder import ContextEncoder
-from seqgen.nets.layers import CausalConv1d
-from seqgen.nets.normalization import LayerNormalization
-from seqgen.stream.combinators import Serial
-from seqgen.stream.conditioning import Conditioning
-from seqgen.stream.contract import Streamable
-
-States = tuple[Tensor, ...]
-
-
-class StridedConvolutions(Streamable[States]):
-    """Strided causal convolutions, each followed by a normalization over channels, where there is one, and ReLU.
-
-    Shapes: ``[B, T, 1] → [B, T/Π strides, channels]``, blocks in whole frames; the state is the inputs of each
-    convolution that its next output sees again.
-    """
-
-    def __init__(self, channels: int, kernels: tuple[int, ...], strides: tuple[int, ...], *, normalized: bool) -> None:
-        super().__init__()
-        widths = [1, *[channels] * len(kernels)]
-        convolutions = [
-            CausalConv1d(before, after, kernel=kernel, stride=stride)
-            for (before, after), kernel, stride in zip(pairwise(widths), kernels, strides, strict=True)
-        ]
-        self.convolutions = nn.ModuleList(convolutions)
-        # Statistics of a position alone: those of a batch or of a recording would tell of what is to be predicted.
-        self.norms = nn.ModuleList(LayerNormalization(channels) if normalized else nn.Identity() for _ in kernels)
-        self.spec = Serial(*convolutions).spec
-
-    def init_state(self, batch: int, memory: Any = None) -> States:
-        return tuple(convolution.init_state(batch) for convolution in self._convolutions())
-
-    def step(self, x: Tensor, state: States, cond: Conditioning | None = None) -> tuple[Tensor, States]:
-        if x.shape[1] % self.spec.down:
-            raise SeqgenError(
-                f"waveform encoder: got a block of {x.shape[1]} samples", remedy=f"give a multiple of {self.spec.down}"
-            )
-        after = []
-        for convolution, norm, before in zip(self._convolutions(), self.norms, state, strict=True):
-            x, last = convolution.step(x, before)  # [B, T/Π strides so far, channels]
-            x = torch.relu(norm(x))
-            after.append(last)
-        return x, tuple(after)
-
-    def _convolutions(self) -> list[CausalConv1d]:
-        return list(self.convolutions)  # type: ignore[arg-type]
+from seqgen.nets.strided import StridedConvolutions
 
 
 class WaveformEncoder(ContextEncoder):
@@ -117,5 +69,5 @@ class WaveformEncoder(ContextEncoder):
                 remedy="give as many kernels as strides, no stride above its kernel, and sizes of 1 or more",
             )
         normalized = config.normalization == "layer"
-        front = StridedConvolutions(config.channels, config.kernels, config.strides, normalized=normalized)
+        front = StridedConvolutions(1, config.channels, config.kernels, config.strides, normalized=normalized)
         super().__init__(front, config.hidden)

@@ -10,7 +10,9 @@ from torch import nn
 from seqgen import config, registry
 from seqgen.config import Component
 from seqgen.errors import SeqgenError
-from seqgen.generation.contract import Generator
+from seqgen.generation.contract import Density, Generator
+from seqgen.latents.variable import LatentVariable
+from seqgen.models.encoder import Encoder
 from seqgen.spec import Facts
 
 PRETRAINED = "pretrained"
@@ -70,15 +72,32 @@ def shortened(networks: Mapping[str, nn.Module], *, segment: int, context: int, 
 
 
 def require_vocab_size(networks: Mapping[str, nn.Module], vocab_size: int) -> None:
-    """Refuse networks that read another alphabet than the data's.
+    """Refuse networks, and parts of latent-variable models, that read another alphabet than the data's.
 
     Raises:
         SeqgenError: naming the network and the options to set.
     """
-    for name, made in networks.items():
+    for name, made in parts(networks).items():
         spec = getattr(made.body if isinstance(made, Generator) else made, "spec", None)
-        if spec is not None and spec.vocab_size != vocab_size:
+        if isinstance(made, (Encoder, Density)) and not isinstance(made, Generator):
+            reads = made.vocab_size
+        elif spec is not None:
+            reads = spec.vocab_size
+        else:
+            continue
+        if reads != vocab_size:
             raise SeqgenError(
-                f"networks.{name} reads {spec.vocab_size} symbols, the data have {vocab_size}",
+                f"networks.{name} reads {reads} symbols, the data have {vocab_size}",
                 remedy=f"set vocab_size and outputs to {vocab_size}",
             )
+
+
+def parts(networks: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
+    """The networks by name, and in the place of each latent-variable model what reads and what makes elements."""
+    found = dict[str, nn.Module]()
+    for name, made in networks.items():
+        if isinstance(made, LatentVariable):
+            found |= {f"{name}.encoder": made.encoder, f"{name}.decoder": made.decoder}
+        else:
+            found[name] = made
+    return found
