@@ -48,6 +48,7 @@ EXPERIMENTS = (
     "synthetic/information",
     "synthetic/parallel_wavenet",
     "synthetic/professor_forcing",
+    "synthetic/svae",
     "synthetic/wavenet",
     "tatoeba/bytenet",
     "yesno/professor_forcing",

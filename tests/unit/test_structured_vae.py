@@ -146,7 +146,8 @@ def test_a_whole_natural_step_is_the_update_of_variational_bayes() -> None:
     count = r.sum(dim=0)
     centre = r.T @ mean / count[:, None]
     apart = mean[:, None] - centre
-    spread = torch.einsum("nk,nki,nkj->kij", r, apart, apart) + torch.einsum("nk,nij->kij", r, covariance)
+    square = apart[..., :, None] * apart[..., None, :] + covariance[:, None]  # [N, K, D, D]
+    spread = (r[..., None, None] * square).sum(dim=0)
     away = centre - m_0
     pulled = (kappa_0 * count / (kappa_0 + count))[:, None, None] * away[:, :, None] * away[:, None, :]
     known = (
