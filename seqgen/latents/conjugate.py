@@ -57,7 +57,7 @@ class Belief(nn.Module):
         super().__init__()
         self.kind, self.natural = type(prior), natural
         for field, value in zip(fields(prior), prior.natural, strict=True):
-            self.register_buffer(f"prior_{field.name}", value.float())
+            self.register_buffer(f"prior_{field.name}", value.float().clone())
         self.names = [field.name for field in fields(prior)]
         coordinates = start.natural if natural else unconstrained(start)
         for name, value in zip(self.names, coordinates, strict=True):

@@ -34,6 +34,7 @@ ALLOWED = {
     "seqgen/tasks/text/task.py": EXAMPLES,
     "seqgen/text/prepare.py": OF_A_FOLDER,
     "seqgen/pictures/directory.py": "an archive into a file that `seqgen.files` opened",
+    "seqgen/tasks/ratings/task.py": EXAMPLES,
     "seqgen/tasks/pairs/task.py": EXAMPLES,
     "seqgen/tasks/translation/task.py": EXAMPLES,
     "seqgen/data/": DATA,

@@ -45,6 +45,7 @@ EXPERIMENTS = (
     "synthetic/beta_tcvae",
     "synthetic/bytenet",
     "synthetic/discrete_flow",
+    "synthetic/evidence_chains",
     "synthetic/information",
     "synthetic/parallel_wavenet",
     "synthetic/professor_forcing",
