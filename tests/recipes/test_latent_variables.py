@@ -9,8 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 
 def made(repository: Path, recipe: str, out: Path, *options: str, **assigned: str) -> str:
     """What the tiny form of a recipe prints."""
@@ -47,11 +45,3 @@ def test_rate_against_distortion_of_digits(repository: Path, tmp_path: Path) -> 
         assert found["rate"] + found["distortion"] + found["elbo"] < 1e-3
         assert name in said
     assert (tmp_path / "autoregressive.png").exists()
-
-
-@pytest.mark.soak
-def test_structured_codes_of_a_pinwheel_and_of_a_dot(repository: Path, tmp_path: Path) -> None:
-    """A minute or two, for it trains five models."""
-    said = made(repository, "synthetic/svae", tmp_path, SEEN="6")
-    assert "adjusted Rand index" in said
-    assert evaluated(tmp_path / "0/dynamics")["rate"] > 0

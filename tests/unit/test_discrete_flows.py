@@ -298,6 +298,8 @@ def test_models_read_one_hots_as_they_read_symbols(name: str) -> None:
         if hasattr(model, "spec") and model.spec.cond_dim:
             continue
         size = model.spec.vocab_size if hasattr(model, "spec") else model.vocab_size
+        if not size:  # it reads real numbers
+            continue
         symbols = torch.randint(size, (2, 6), generator=torch.Generator().manual_seed(0))
         further = () if hasattr(model, "spec") else (torch.tensor([6, 4]),)
         torch.testing.assert_close(model(one_hot(symbols, size), *further), model(symbols, *further))

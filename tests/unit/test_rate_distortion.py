@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -81,17 +82,14 @@ class Tabular(NamedTuple):
 
 
 @pytest.fixture(autouse=True)
-def double() -> None:
+def double() -> Iterator[None]:
+    """Double precision, and weights that are the same each time."""
+    before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
-
-
-@pytest.fixture(autouse=True)
-def restored() -> object:
-    before, state = torch.get_default_dtype(), torch.get_rng_state()
-    torch.manual_seed(0)
-    yield
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
     torch.set_default_dtype(before)
-    torch.set_rng_state(state)
 
 
 def drawn(seed: int) -> Tabular:

@@ -210,8 +210,10 @@ def test_a_density_of_a_length_scores_whole_sequences_and_the_rest_at_the_alphab
 
 
 def test_rows_of_another_length_than_a_density_takes_are_refused(task: Text) -> None:
+    density = Sequences()
+    density.vocab_size = task.facts.vocab_size
     with pytest.raises(SeqgenError, match=r"takes sequences of 3 symbols, rows have 8 .*set task.segment to 3"):
-        task.require_fit({"generator": Sequences()})
+        task.require_fit({"generator": density})
 
 
 @pytest.mark.parametrize(
