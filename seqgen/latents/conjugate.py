@@ -61,7 +61,7 @@ class Belief(nn.Module):
         self.names = [field.name for field in fields(prior)]
         coordinates = start.natural if natural else unconstrained(start)
         for name, value in zip(self.names, coordinates, strict=True):
-            self.register_parameter(name, nn.Parameter(value.float()))
+            self.register_parameter(name, nn.Parameter(value.float().clone()))
 
     def member(self) -> ExponentialFamily:
         """q(θ), in double precision."""

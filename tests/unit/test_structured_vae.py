@@ -194,6 +194,18 @@ def test_natural_steps_never_lower_the_bound(name: str, rate: float) -> None:
 
 
 @pytest.mark.parametrize("name", PRIORS)
+def test_what_was_believed_before_stands_still(name: str) -> None:
+    """Of a fresh prior in single precision too, whose beliefs begin where they were before."""
+    torch.manual_seed(0)
+    kind = registry.PRIORS.load(name)
+    made = kind.build(kind.small(D), dim=D, examples=N)
+    before = {key: value.clone() for key, value in made.named_buffers()}
+    params = told(points(positions=3), POSTERIOR)
+    step(made, params, setting(made, params, POSTERIOR))
+    assert all(torch.equal(value, before[key]) for key, value in made.named_buffers())
+
+
+@pytest.mark.parametrize("name", PRIORS)
 def test_part_of_the_rows_speaks_for_all(name: str) -> None:
     """Directions of two halves have the mean that the whole has, so that a batch is an unbiased sample."""
     made, params = prior(name), told(points(positions=3), POSTERIOR)
