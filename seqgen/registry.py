@@ -90,7 +90,6 @@ TASKS = Registry(
         "brackets": "seqgen.tasks.processes.brackets:Brackets",
         "finite": "seqgen.tasks.processes.finite:Finite",
         "vectors": "seqgen.tasks.processes.vectors:VectorSequences",
-        "patterns": "seqgen.tasks.processes.patterns:Patterns",
         "seasonal": "seqgen.tasks.processes.seasonal:SeasonalSymbols",
         "tuned-resonance": "seqgen.tasks.processes.tuned_resonance:TunedResonance",
     },
