@@ -103,9 +103,7 @@ def test_scoring_behind_sampling_is_refused(engine: NativeRuntime) -> None:
 
 
 def test_golden_vectors(engine: NativeRuntime) -> None:
-    verdict = replay(engine)
-    assert verdict.ok
-    assert verdict.flips == 0
+    assert replay(engine).ok
 
 
 def test_a_state_goes_on_in_another_process(engine: NativeRuntime, tmp_path: Path) -> None:

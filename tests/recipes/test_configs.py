@@ -104,7 +104,7 @@ def require_a_voice(run: RunConfig, task: VocoderConfig, generator: object, spea
     assert generator.conditioner.spec.up == task.features.hop  # factors follow from the hop
 
 
-SIZES = {"samples", "longest", "windows"}
+SIZES = {"samples", "longest", "windows", "warm_up"}
 
 
 TINY = [path for path in FILES if path.name == "tiny.yaml" and (path.parent / "base.yaml").exists()]

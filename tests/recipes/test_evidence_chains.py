@@ -29,7 +29,8 @@ def test_methods_go_through_and_are_put_side_by_side(repository: Path, tmp_path:
     assert found["chains"]["rmse"] < found["chains"]["deviation"]
     for one in found.values():
         assert one["rmse_given_20"] < one["rmse_given_1"]
-    lines = [line.split(" | ") for line in made.stdout.splitlines() if line.startswith("| ")]
+    table = [line for line in made.stdout.splitlines() if line.startswith("| ")]
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
     assert [line[1] for line in lines] == [
         *("method", "means", "factorisation", "chains", "chains less means", "chains less factorisation")
     ]

@@ -156,9 +156,11 @@ def test_in_8_bits_every_product_is_that_of_rounded_rows(bundle: Bundle, tmp_pat
     assert len(whole) >= 6
     for name in whole:
         restored = held[name].astype(np.float64) * held[name.removesuffix("whole") + "unit"]
-        same = [one for one in matrices if one.shape == restored.T.shape and np.abs(one - restored.T).max() < 0.02]
+        same = [one for one in matrices if one.shape == restored.T.shape and np.abs(one - restored.T).max() < 0.04]
         assert len(same) == 1, name
-        assert (np.abs(same[0] - restored.T) <= np.abs(same[0]).max(axis=1, keepdims=True) / 253.9).all()
+        assert (np.abs(same[0] - restored.T) <= np.abs(same[0]).max(axis=1, keepdims=True) / 127.9).all()
+        pairs = np.abs(held[name].astype(np.int64)).reshape(-1, 2, held[name].shape[1]).sum(1)
+        assert 255 * pairs.max() < 2**15  # else processors without VNNI cut sums off
     left = [tensor for tensor in model.graph.initializer if tensor.data_type == TensorProto.FLOAT]
     assert not any(numpy_helper.to_array(tensor).shape == one.shape for tensor in left for one in matrices
                    if one.shape in {held[name].T.shape for name in whole})  # fmt: skip
@@ -173,7 +175,7 @@ def test_8_bits_cost_little_likelihood(bundle: Bundle, ending: str, tmp_path: Pa
     got = run(path, bundle, "step")[:, : expected.shape[1]].astype(np.float64)
     logs = [value - np.logaddexp.reduce(value, axis=-1, keepdims=True) for value in (expected, got)]
     divergence = (np.exp(logs[0]) * (logs[0] - logs[1])).sum(-1).mean()
-    assert 0 < divergence < 0.03  # nats an element
+    assert 0 < divergence < 0.04  # nats an element
 
 
 def test_what_cannot_be_is_refused(
