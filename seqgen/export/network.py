@@ -30,11 +30,10 @@ class Network:
 
     def conditioner(self, net: FrameConditioner, state: Any) -> str:
         """Ops of the whole network; returns the name of the value that the interpolation takes."""
-        mels, silence = net.features.n_mels, net.features.silence
-        scaled = self._add("normalise", "features", start=0, stop=mels, shift=silence, scale=1 / abs(silence))
+        scaled = self._add("normalise", "features", start=0, stop=net.channels, shift=net.silence, scale=net.scale)
         value = self.layer(net.enter, state[0], scaled)
         if net.speaker is not None:
-            hot = self._add("slice", "features", start=mels, stop=mels + net.speakers)
+            hot = self._add("slice", "features", start=net.channels, stop=net.channels + net.speakers)
             voice = self._add("dense", hot, weight=self._tensors[id(net.speaker.weight)])
             value = self._add("add", value, **{"and": voice})
         return self.layer(net.rest, state[1], value)

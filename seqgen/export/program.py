@@ -56,14 +56,15 @@ def named(vocoder: Vocoder) -> str:
     return f"{'an' if density[0] in 'AEIOU' else 'a'} {density} density over {body}{lanes}"
 
 
-def program(vocoder: Vocoder, precision: Precision = "float32") -> dict[str, Any]:
-    """The program of a vocoder; ``precision`` is the weight format that the engine takes unless told otherwise.
+def program(vocoder: Vocoder, sample_rate: int, precision: Precision = "float32") -> dict[str, Any]:
+    """The program of a vocoder of so many Hz; ``precision`` is the weight format that the engine takes unless told
+    otherwise.
 
     Raises:
         SeqgenError: for a vocoder that the engine cannot run (see :func:`runnable`).
 
     Example:
-        >>> [op["op"] for op in program(vocoder)["ops"]][-3:]              # doctest: +SKIP
+        >>> [op["op"] for op in program(vocoder, 8000)["ops"]][-3:]              # doctest: +SKIP
         ['levelled', 'gaussian', 'float']
     """
     if not runnable(vocoder):
@@ -76,11 +77,11 @@ def program(vocoder: Vocoder, precision: Precision = "float32") -> dict[str, Any
     if vocoder.prediction is not None:
         files.append("prediction.safetensors")
         tensors = {name: name for name in ("level", "envelope", "correlation")}
-        ops.append({"op": "prediction", "silence": net.features.silence, **tensors})
+        ops.append({"op": "prediction", "silence": net.silence, **tensors})
     return {
         "format": FORMAT,
         "byte_order": "little",
-        "sample_rate": net.features.sample_rate,
+        "sample_rate": sample_rate,
         "channels": net.spec.in_dim,
         "hop": net.spec.up,
         "latency": generator.latency,
@@ -118,14 +119,18 @@ def _without_ops(vocoder: Vocoder) -> SeqgenError:
 
 
 def write(
-    vocoder: Vocoder, directory: Path, precision: Precision = "float32", alone: Mapping[str, Any] | None = None
+    vocoder: Vocoder,
+    directory: Path,
+    sample_rate: int,
+    precision: Precision = "float32",
+    alone: Mapping[str, Any] | None = None,
 ) -> None:
     """Write ``directory/program.json``; the tensors it names are those that the bundle holds anyway.
 
     Where no other runtime reads the bundle, ``alone`` has them by name: they are written rounded, see
     :mod:`seqgen.export.rounded`.
     """
-    document = program(vocoder, precision)
+    document = program(vocoder, sample_rate, precision)
     if alone is not None:
         others = [name for name in document["tensors"] if name not in (WEIGHTS, INITIAL)]
         document["tensors"] = [rounded.FILE, *others]

@@ -89,7 +89,7 @@ def write(
         golden = _golden(vocoder, about.features.n_mels + generator.speakers)
         if programmed:
             alone = {name: tensor.numpy() for name, tensor in parameters.items()} | initial
-            program.write(vocoder, directory, precision, alone if engine_only else None)
+            program.write(vocoder, directory, about.features.sample_rate, precision, alone if engine_only else None)
             golden |= _engine_golden(directory, golden, precision) if precision != "float32" else {}
         if engine_only:
             golden = _engine_alone(golden, precision)

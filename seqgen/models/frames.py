@@ -1,4 +1,4 @@
-"""The conditioning network of a vocoder: log-mel frames (and a speaker) to one vector per sample."""
+"""The conditioning network of a vocoder: log-mel frames or codes (and a speaker) to one vector per sample."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from seqgen.errors import SeqgenError
 from seqgen.nets.layers import Activation, CausalConv1d, Dense
-from seqgen.spec import Facts, FeatureSpec, StreamSpec
+from seqgen.spec import Facts, FeatureSpec, FrameSpec, StreamSpec
 from seqgen.stream.combinators import Interpolate, Residual, Serial
 from seqgen.stream.conditioning import Conditioning
 from seqgen.stream.contract import Streamable
@@ -34,9 +34,10 @@ class FrameConditioner(Streamable[tuple[Any, ...]]):
 
     All but the interpolation runs at the frame rate. The up-sampling factor is the features' hop. A fresh stream is
     one that has heard silence for ever: the initial state is what silent frames leave behind, which is also what a
-    training segment sees before the start of its recording.
+    training segment sees before the start of its recording. Frames of another kind than log-mel, codes say, are read as
+    they are, and silence is zeros.
 
-    Shapes: ``[B, F, n_mels + n_speakers]`` (log-mel in nats, then the speaker one-hot) → ``[B, F·hop, out_dim]``;
+    Shapes: ``[B, F, channels + n_speakers]`` (log-mel in nats, then the speaker one-hot) → ``[B, F·hop, out_dim]``;
     latency ``look_ahead·hop + hop - hop//2`` samples.
 
     Example:
@@ -56,31 +57,37 @@ class FrameConditioner(Streamable[tuple[Any, ...]]):
 
     @classmethod
     def build(cls, options: Config, facts: Facts, *, out_dim: int) -> FrameConditioner:
-        """Construct the network for a task's features and speakers.
+        """Construct the network for a task's frames and speakers.
 
         Raises:
-            SeqgenError: for data without log-mel frames.
+            SeqgenError: for data without frames.
         """
-        if facts.features is None:
+        features = facts.features if facts.features is not None else facts.frames
+        if features is None:
             raise SeqgenError(
                 f"frames: the model takes {out_dim} conditioning channels, the data have no frames",
                 remedy="set conditioned: false",
             )
-        return cls(options, features=facts.features, speakers=facts.num_speakers, out_dim=out_dim)
+        return cls(options, features=features, speakers=facts.num_speakers, out_dim=out_dim)
 
     @classmethod
     def examples(cls) -> Iterable[FrameConditioner]:
         features = FeatureSpec(sample_rate=8000, n_fft=64, window=12, hop=4, n_mels=6)
         small = cls.Config(channels=5, blocks=1, look_ahead=1)
-        return [cls(small, features=features, speakers=speakers, out_dim=4) for speakers in (0, 3)]
+        mel = [cls(small, features=features, speakers=speakers, out_dim=4) for speakers in (0, 3)]
+        return [*mel, cls(small, features=FrameSpec(channels=2, hop=3), speakers=2, out_dim=4)]
 
-    def __init__(self, config: Config, *, features: FeatureSpec, speakers: int, out_dim: int) -> None:
+    def __init__(self, config: Config, *, features: FeatureSpec | FrameSpec, speakers: int, out_dim: int) -> None:
         super().__init__()
         if config.channels < 1 or config.blocks < 0 or config.look_ahead < 0:
             raise SeqgenError(f"frames: got {config}", remedy="choose channels >= 1, blocks >= 0 and look_ahead >= 0")
-        self.features, self.speakers = features, speakers
+        mel = isinstance(features, FeatureSpec)
+        self.channels = features.n_mels if mel else features.channels
+        # Silence becomes 0 and full scale about 1, whatever the floor.
+        self.silence, self.scale = (features.silence, 1 / abs(features.silence)) if mel else (0.0, 1.0)
+        self.speakers = speakers
         self.enter = CausalConv1d(
-            features.n_mels, config.channels, kernel=2 * config.look_ahead + 1, look_ahead=config.look_ahead
+            self.channels, config.channels, kernel=2 * config.look_ahead + 1, look_ahead=config.look_ahead
         )
         self.speaker = nn.Linear(speakers, config.channels, bias=False) if speakers else None
         self.rest = Serial(
@@ -91,7 +98,7 @@ class FrameConditioner(Streamable[tuple[Any, ...]]):
         )
         inner = Serial(self.enter, self.rest).spec
         self.spec = StreamSpec(
-            in_dim=features.n_mels + speakers,
+            in_dim=self.channels + speakers,
             out_dim=out_dim,
             up=inner.up,
             latency=inner.latency,
@@ -100,7 +107,7 @@ class FrameConditioner(Streamable[tuple[Any, ...]]):
 
     def init_state(self, batch: int, memory: Any = None) -> tuple[Any, ...]:
         silence = self.zeros(1, self.spec.context or 1, self.spec.in_dim)
-        silence[..., : self.features.n_mels] = self.features.silence
+        silence[..., : self.channels] = self.silence
         fresh = (self.enter.init_state(1), self.rest.init_state(1))
         return _repeat(self.advance(silence, fresh), batch)
 
@@ -141,12 +148,10 @@ class FrameConditioner(Streamable[tuple[Any, ...]]):
         return first, self.rest.advance(entered, state[1])
 
     def _enter(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        mels = self.features.n_mels
-        # Silence becomes 0 and full scale about 1, whatever the floor.
-        scaled = (x[..., :mels] - self.features.silence) * (1 / abs(self.features.silence))
+        scaled = (x[..., : self.channels] - self.silence) * self.scale
         entered, state = self.enter.step(scaled, state)
         if self.speaker is not None:
-            entered = entered + self.speaker(x[..., mels:])
+            entered = entered + self.speaker(x[..., self.channels :])
         return entered, state
 
 

@@ -78,7 +78,7 @@ def make(directory: Path, options: dict[str, Any], seed: int = 1, precision: pro
     save_file({k: v.contiguous() for k, v in weights.of(generator).items()}, directory / "weights.safetensors")
     fresh = {name: leaf.clone().contiguous() for name, leaf in leaves(vocoder.init_state(1))}
     save_file(fresh, directory / "initial.safetensors")
-    program.write(vocoder, directory, precision)
+    program.write(vocoder, directory, 8000, precision)
     return Voice(directory, vocoder)
 
 

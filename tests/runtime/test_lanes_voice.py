@@ -163,7 +163,7 @@ def test_more_lanes_than_the_engine_takes_stay_with_the_others(tmp_path: Path) -
     with pytest.raises(SeqgenError, match=r"run a Subscale density over WaveRNN of 20 lanes; export it in float32"):
         export(vocoder.generator, task, tmp_path / "other", precision="int8")
     with pytest.raises(SeqgenError, match=r"over bytes, of up to 16 lanes, .* through onnxruntime"):
-        program.program(vocoder)
+        program.program(vocoder, 8000)
 
 
 def test_bench_streams_it(bundle: Bundle) -> None:
