@@ -1,13 +1,13 @@
 """One graph of a bundle as one file: its weights inside, in 8 bits where wished, for onnxruntime wherever it runs.
 
-In 8 bits a matrix W of a loop's step holds whole numbers up to 64, one peak a row; what it multiplies is rounded to 8 bits
-at each step:
+In 8 bits a matrix W of a loop's step holds whole numbers up to 64, one peak a row; what it multiplies is rounded to 8
+bits at each step:
 
     W_q = round(64 W / peak)        x ≈ s (x_q - z)        W x ≈ (W_q (x_q - z)) · s · peak / 64
 
-Processors without VNNI add products in pairs in 16 bits and cut off what is beyond. Rounded to 127, as in the native engine
-(:mod:`seqgen.nets.quantization`), pairs go beyond there; up to 64 none can, 2 · 255 · 64 < 2¹⁵, and a file says the same on
-every processor.
+Processors without VNNI add products in pairs in 16 bits and cut off what is beyond. Rounded to 127, as in the native
+engine (:mod:`seqgen.nets.quantization`), pairs go beyond there; up to 64 none can, 2 · 255 · 64 < 2¹⁵, and a file says
+the same on every processor.
 
 They are initializers of the loop's body, where onnxruntime packs them once; those that a loop takes from outside it
 would be packed at each step.
