@@ -255,6 +255,7 @@ GRADIENTS = Registry(
     {
         "pathwise": "seqgen.variational.pathwise:Pathwise",
         "sticking-the-landing": "seqgen.variational.sticking_the_landing:StickingTheLanding",
+        "doubly-reparameterised": "seqgen.variational.doubly_reparameterised:DoublyReparameterised",
         "score-function": "seqgen.variational.score_function:ScoreFunction",
     },
 )

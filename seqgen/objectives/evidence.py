@@ -16,7 +16,7 @@ from seqgen import config as configs
 from seqgen import registry
 from seqgen.config import Component
 from seqgen.errors import SeqgenError
-from seqgen.latents.contract import Setting
+from seqgen.latents.contract import Posterior, Setting
 from seqgen.latents.examples import ELEMENTS, EXAMPLES, SYMBOLS, fitting, small
 from seqgen.latents.variable import LatentVariable
 from seqgen.noise import Key
@@ -100,7 +100,7 @@ class MaximumEvidence(LatentObjective):
         evidence = self.evidence(batch, params, setting, rng, self.config.samples, closed=not sampled,
                                   estimator=self.estimator, held=held)  # fmt: skip
         if self.estimator.reweights:
-            held.append(self.bound.weights(evidence, self.control))
+            held.append(self.estimator.factors(self.bound, evidence, self.control))
         total = self.estimator.surrogate(self.bound, evidence, self.control).mean()
         penalty = self.model.posterior.penalty(params, setting)
         regulariser = self.model.prior.regulariser()
@@ -173,16 +173,20 @@ def _examples(kind: type[MaximumEvidence.Config]) -> Iterator[tuple[LatentVariab
     for bound in registry.BOUNDS:
         for gradient in registry.GRADIENTS:
             posterior = discrete if registry.GRADIENTS.load(gradient).detaches else continuous
-            yield small(LatentVariable, posterior), kind(Component(bound), Component(gradient), samples=2)
+            if _fits(gradient, posterior, bound):
+                yield small(LatentVariable, posterior), kind(Component(bound), Component(gradient), samples=2)
 
 
 def _fitting(kind: type[MaximumEvidence.Config], model: LatentVariable) -> MaximumEvidence.Config:
     """Options that a model can be trained with."""
-    for name in registry.GRADIENTS:
-        estimator = configs.construct(Component(name), registry.GRADIENTS, source="example")
-        try:
-            estimator.require_fit(model.posterior, configs.construct(Component("elbo"), registry.BOUNDS, source=""))
-        except SeqgenError:
-            continue
-        return kind(gradient=Component(name), samples=2)
-    raise AssertionError(f"no estimator fits {type(model.posterior).__name__}")
+    name = next(name for name in registry.GRADIENTS if _fits(name, model.posterior, "elbo"))
+    return kind(gradient=Component(name), samples=2)
+
+
+def _fits(gradient: str, posterior: Posterior, bound: str) -> bool:
+    estimator = configs.construct(Component(gradient), registry.GRADIENTS, source="example")
+    try:
+        estimator.require_fit(posterior, configs.construct(Component(bound), registry.BOUNDS, source="example"))
+    except SeqgenError:
+        return False
+    return True

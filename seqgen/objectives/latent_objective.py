@@ -129,7 +129,7 @@ class LatentObjective(Objective):
     ) -> Evidence:
         """What samples tell of a batch; the closed form of the rate is taken where that is asked for and there is one.
 
-        By the time of the backward pass ``held`` has how much each sample counts, where the estimator reweights.
+        By the time of the backward pass ``held`` has the factor of each sample, where the estimator reweights.
         """
         detaches, stops = estimator is not None and estimator.detaches, estimator is not None and estimator.stops
         posterior, prior = self.model.posterior, self.model.prior

@@ -172,7 +172,7 @@ class GradientEstimator(nn.Module, ABC):
 
     Attributes:
         stops: whether ``ln q`` is differentiated through the sample alone, its parameters being held.
-        reweights: whether a gradient that arrives at a sample is multiplied by how much that sample counts.
+        reweights: whether a gradient that arrives at a sample is multiplied by a factor (:meth:`factors`).
         sampled: whether the rate must be that of the samples, the closed form being no choice.
         detaches: whether samples pass no gradient on; their probabilities are needed instead, whatever form the rate
             has.
@@ -187,6 +187,11 @@ class GradientEstimator(nn.Module, ABC):
     def surrogate(self, bound: Bound, evidence: Evidence, control: RateControl) -> Tensor:
         """What is differentiated, ``[B]``, with the value of the negative bound."""
         return bound.loss(evidence, control)
+
+    def factors(self, bound: Bound, evidence: Evidence, control: RateControl) -> Tensor:
+        """What a gradient that arrives at each sample is multiplied by on its way to the posterior's parameters, ``[S,
+        B]`` without gradients; asked for where the estimator reweights."""
+        return torch.ones_like(evidence.log_shares)
 
     def require_fit(self, posterior: Posterior, bound: Bound) -> None:
         """Refuse posteriors and bounds whose gradient is not what the estimator gives; by default none.
