@@ -19,6 +19,7 @@ LD_PRELOAD="$(cc -print-file-name=libasan.so) $(cc -print-file-name=libstdc++.so
   "$python" -m pytest -q --timeout 3600 tests/engine/test_kernels.py tests/engine/test_bad_input.py \
   tests/engine/test_rounded.py tests/engine/test_helper_thread.py tests/engine/test_lanes.py tests/engine/test_lanes_bad_input.py \
   tests/engine/test_real_kernels.py tests/engine/test_flows.py tests/engine/test_symbols.py tests/engine/test_translators.py \
+  tests/engine/test_waveform_encoder.py \
   "$@"
 
 build sanitize-threads thread

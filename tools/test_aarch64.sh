@@ -13,7 +13,7 @@ trap 'rm -rf "$work"' EXIT
 
 cmake -S "$engine" --preset host -B "$work/here" >/dev/null && cmake --build "$work/here" >/dev/null
 cmake -S "$engine" --preset aarch64-linux -B "$work/arm" >/dev/null && cmake --build "$work/arm" >/dev/null
-for example in vocode complete; do
+for example in vocode complete encode; do
   cc -O2 -I"$engine/include" "examples/$example.c" "$work/here/libseqgen_engine.so" -lm \
     -Wl,-rpath,"$work/here" -o "$work/here/$example"
   aarch64-linux-gnu-gcc -O2 -I"$engine/include" "examples/$example.c" "$work/arm/libseqgen_engine.so" -lm \
@@ -27,12 +27,16 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.engine import programs, stacks, symbols, test_wavenet
+from tests.engine import encoders, programs, stacks, symbols, test_wavenet
 
 work, rng = Path(sys.argv[1]), np.random.default_rng(0)
 rng.normal(0, 1, (60, 7)).astype("f4").tofile(work / "features")
 rng.normal(-5, 2, (60, 10)).astype("f4").tofile(work / "wavenet-features")
+encoders.sound(encoders.KINDS["normalised"], 1, 100).tofile(work / "sound")
 for precision in ("float32", "bf16", "int8"):
+    encoder = encoders.KINDS["normalised"]
+    document = encoders.program(encoder) | {"precision": precision}
+    encoders.write(encoder, work / f"encoder-{precision}", document)
     for kind in ("one layer", "rectified", "multiplicative"):
         model = replace(symbols.KINDS[kind], classes=256)
         symbols.write(model, work / f"{kind.replace(' ', '-')}-{precision}", precision=precision)
@@ -72,5 +76,13 @@ for model in {one-layer-,rectified-,multiplicative-,padded-,stretched-,one-tap-}
     SEQGEN_ISA=$isa qemu-aarch64 -L /usr/aarch64-linux-gnu "$work/arm/complete" "$work/$model" 300 5 <README.md >"$work/got"
     cmp "$work/expected" "$work/got"
     echo "aarch64 $isa, $model: the same symbols"
+  done
+done
+for model in encoder-{float32,bf16,int8}; do
+  SEQGEN_ISA=generic "$work/here/encode" "$work/$model" <"$work/sound" >"$work/expected"
+  for isa in generic neon; do
+    SEQGEN_ISA=$isa qemu-aarch64 -L /usr/aarch64-linux-gnu "$work/arm/encode" "$work/$model" <"$work/sound" >"$work/got"
+    cmp "$work/expected" "$work/got"
+    echo "aarch64 $isa, $model: the same vectors"
   done
 done

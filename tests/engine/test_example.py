@@ -17,7 +17,7 @@ import pytest
 
 from seqgen.runtime.native import Engine
 from seqgen.runtime.native_library import library_path
-from tests.engine import flows, lanes, programs, stacks, symbols
+from tests.engine import encoders, flows, lanes, programs, stacks, symbols
 from tests.engine.flows import Flows
 from tests.engine.programs import Shape
 from tests.engine.stacks import Stack
@@ -34,6 +34,12 @@ def vocode(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def complete(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """``examples/complete.c``, compiled."""
     return compiled(repository, tmp_path_factory.mktemp("example") / "complete")
+
+
+@pytest.fixture(scope="module")
+def encode(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``examples/encode.c``, compiled."""
+    return compiled(repository, tmp_path_factory.mktemp("example") / "encode")
 
 
 def compiled(repository: Path, program: Path) -> Path:
@@ -127,6 +133,23 @@ def test_the_example_refuses_a_voice(complete: Path, tmp_path: Path) -> None:
     where = VOICES["wavernn"](tmp_path)
     done = subprocess.run([complete, where, "5"], capture_output=True, text=True, check=False, input="", timeout=60)
     assert (done.returncode, done.stderr) == (1, "complete: this is no language model over bytes\n")
+
+
+def test_the_example_encodes_a_recording(encode: Path, tmp_path: Path) -> None:
+    """In blocks of 16 frames; the whole at once gives the same vectors. What is no whole frame is left."""
+    model = encoders.KINDS["plain"]
+    where, audio = encoders.write(model, tmp_path), encoders.sound(model, 1, 37)
+    given = np.concatenate([audio[0], np.zeros(model.hop - 1, np.float32)]).tobytes()
+    done = subprocess.run([encode, where], input=given, check=True, timeout=60, capture_output=True)
+    expected, _ = encoders.encode(Engine(where), audio)
+    assert done.stdout == expected.tobytes()
+    told = rf"encode: 37 frames of {model.hop} samples, {expected.shape[2]} numbers each; \w+ kernels\n"
+    assert re.fullmatch(told, done.stderr.decode())
+
+
+def test_the_example_that_encodes_refuses_a_voice(encode: Path, tmp_path: Path) -> None:
+    done = subprocess.run([encode, VOICES["wavernn"](tmp_path)], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (1, "encode: this is no encoder of audio\n")
 
 
 def test_the_example_says_what_is_wrong(vocode: Path, tmp_path: Path) -> None:
