@@ -1,13 +1,12 @@
 """One graph of a bundle as one file: its weights inside, in 8 bits where wished, for onnxruntime wherever it runs.
 
-In 8 bits a matrix W of a loop's step holds whole numbers up to 64, one peak a row; what it multiplies is rounded to 8
-bits at each step:
+In 8 bits a matrix W of a loop's step holds whole numbers, one unit a row, as the native engine's does
+(:mod:`seqgen.nets.quantization`); what it multiplies is rounded to 8 bits at each step:
 
-    W_q = round(64 W / peak)        x ≈ s (x_q - z)        W x ≈ (W_q (x_q - z)) · s · peak / 64
+    W_q = round(W / unit)        x ≈ s (x_q - z)        W x ≈ (W_q (x_q - z)) · s · unit
 
-Processors without VNNI add products in pairs in 16 bits and cut off what is beyond. Rounded to 127, as in the native
-engine (:mod:`seqgen.nets.quantization`), pairs go beyond there; up to 64 none can, 2 · 255 · 64 < 2¹⁵, and a file says
-the same on every processor.
+Processors without VNNI add products in pairs in 16 bits and cut off what is beyond: the unit is so large that no pair
+of neighbours goes beyond 128, 255 · 128 < 2¹⁵, and a file says the same on every processor.
 
 They are initializers of the loop's body, where onnxruntime packs them once; those that a loop takes from outside it
 would be packed at each step.
@@ -29,7 +28,7 @@ from seqgen.bundle import Bundle
 from seqgen.errors import SeqgenError
 from seqgen.files.outputs import replacing
 
-TOP = 64
+TOP = 127
 FORMS = (".onnx", ".ort")
 
 
@@ -134,9 +133,8 @@ def _number(node: onnx.NodeProto, name: str, default: float) -> float:
 def _product(node: onnx.NodeProto, matrix: npt.NDArray[np.float32], body: onnx.GraphProto) -> list[onnx.NodeProto]:
     """The nodes of an 8-bit product; its numbers become initializers of the body."""
     made, bias = node.output[0], list(node.input[2:3])
-    peak = np.abs(matrix).max(axis=0)
-    whole = np.rint(matrix * (TOP / np.where(peak, peak, 1))).astype(np.int8)
-    unit = (peak / TOP).astype(np.float32)
+    unit = _units(matrix)
+    whole = np.rint(matrix / np.where(unit, unit, 1)).astype(np.int8)
     body.initializer.extend(
         [numpy_helper.from_array(whole, f"{made}.whole"), numpy_helper.from_array(unit, f"{made}.unit")]
     )
@@ -149,6 +147,14 @@ def _product(node: onnx.NodeProto, matrix: npt.NDArray[np.float32], body: onnx.G
         helper.make_node("Mul", [f"{made}.real", f"{made}.scale"], [before]),
     ]
     return nodes + ([helper.make_node("Add", [before, *bias], [made])] if bias else [])
+
+
+def _units(matrix: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Unit of each column: the numbers of one sign in a pair of rows sum up to 127 of it at most."""
+    even = np.concatenate([matrix, np.zeros((len(matrix) % 2, matrix.shape[1]), np.float32)])
+    pairs = even.reshape(-1, 2, matrix.shape[1])
+    most = np.maximum(pairs.clip(min=0).sum(axis=1), -pairs.clip(max=0).sum(axis=1)).max(axis=0)
+    return (most / TOP).astype(np.float32)
 
 
 def _drop_unused(graph: onnx.GraphProto) -> None:

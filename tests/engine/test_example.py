@@ -148,7 +148,8 @@ def test_the_example_encodes_a_recording(encode: Path, tmp_path: Path) -> None:
 
 
 def test_the_example_that_encodes_refuses_a_voice(encode: Path, tmp_path: Path) -> None:
-    done = subprocess.run([encode, VOICES["wavernn"](tmp_path)], capture_output=True, text=True, check=False, timeout=60)
+    command = [encode, VOICES["wavernn"](tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stderr) == (1, "encode: this is no encoder of audio\n")
 
 
