@@ -230,6 +230,7 @@ PRIORS = Registry(
     {
         "standard-normal": "seqgen.latents.standard_normal:StandardNormal",
         "ar1": "seqgen.latents.ar1:AutoregressiveProcess",
+        "neighbour": "seqgen.latents.neighbour:NeighbourPrior",
         "recurrent-mixture": "seqgen.latents.recurrent_mixture:RecurrentMixture",
         "uniform": "seqgen.latents.uniform:UniformPrior",
         "learned-categorical": "seqgen.latents.learned_categorical:LearnedCategorical",

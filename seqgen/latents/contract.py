@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from seqgen.errors import SeqgenError
+from seqgen.noise import Key
 
 
 class GaussianMarginals(NamedTuple):
@@ -195,6 +196,8 @@ class Prior(nn.Module, ABC):
 
     Attributes:
         dim: numbers of a position. num_uniforms: uniforms that one position takes.
+        positions: that every code has; 0: any number.
+        couples_rows: whether rows of a batch see each other in what they are given.
         conjugate: whether it infers the codes itself and has a distribution of its parameters, which move apart from
             those of the networks.
 
@@ -203,6 +206,8 @@ class Prior(nn.Module, ABC):
 
     dim: int
     num_uniforms: int
+    positions: ClassVar[int] = 0
+    couples_rows: bool = False
     conjugate: ClassVar[bool] = False
 
     @classmethod
@@ -231,14 +236,20 @@ class Prior(nn.Module, ABC):
             )
         return made
 
-    def given(self, code: Tensor, batch: Any) -> Any:
-        """What the probabilities of a batch's codes go by beside this prior, from codes ``[B, N, dim]`` without
-        gradients; by default nothing."""
+    def given(self, code: Tensor, index: Tensor | None, rng: Key | None) -> Any:
+        """What the probabilities of a batch's codes go by beside this prior; by default nothing, ``None``.
+
+        Args:
+            code: codes that stand for the rows, ``[B, N, dim]``, without gradients.
+            index: numbers of the rows in the training set ``[B]``, -1 of one that is held out; ``None``: not known.
+            rng: key of what is drawn while training; ``None``: nothing is.
+        """
         return None
 
     @abstractmethod
     def log_prob(self, z: Tensor, given: Any = None) -> Tensor:
-        """``ln p(z_n | z_<n, given)`` in nats, ``[S, B, N, dim] → [S, B, N]``; the sum over N is that of the code."""
+        """``ln p(z_n | z_<n, given)`` in nats, ``[S, B, N, dim] → [S, B, N]``; the sum over N is that of the code.
+        Without what is given, where there is such a thing, it is the probability of the code by itself."""
 
     def cross_entropy(self, q: Marginals, given: Any = None) -> Tensor | None:
         """``-E_q ln p(z_n | z_<n)`` in nats ``[B, N]``; ``None`` where there is no closed form."""
@@ -261,8 +272,9 @@ class Prior(nn.Module, ABC):
         """Directions of parameters that do not follow the gradient of the bound, by their names in this prior."""
         return {}
 
-    def noted(self, code: Tensor, batch: Any) -> dict[str, Tensor]:
-        """Sums over the batch that :meth:`after_update` is told, from codes without gradients."""
+    def noted(self, code: Tensor, index: Tensor | None, given: Any) -> dict[str, Tensor]:
+        """Sums over the batch that :meth:`after_update` is told, from codes without gradients, the rows' numbers and
+        what the prior was given."""
         return {}
 
     def after_update(self, noted: Mapping[str, Tensor]) -> None:

@@ -31,13 +31,15 @@ def models(make: Making[M]) -> Iterator[M]:
 
 
 def small(make: Making[M], posterior: Posterior, prior: Prior | None = None) -> M:
-    """A small model over symbols: a position of its code for three of them, by default with the first registered prior
-    that knows its codes, and a recurrent decoder."""
-    encoder = SmallEncoder(vocab_size=SYMBOLS, out_dim=4, down=_DOWN)
+    """A small model over symbols: as many positions of its code as the prior says, or one for three symbols; by default
+    with the first registered prior that knows its codes, and a recurrent decoder."""
+    prior = next(fitting(posterior)) if prior is None else prior
+    down = ELEMENTS // prior.positions if prior.positions else _DOWN
+    encoder = SmallEncoder(vocab_size=SYMBOLS, out_dim=4, down=down)
     body = SmallBody(vocab_size=SYMBOLS, cond_dim=posterior.channels)
-    frames = RepeatedFrames(_DOWN, dim=posterior.channels)
+    frames = RepeatedFrames(down, dim=posterior.channels)
     decoder = AutoRegressive(body, Categorical(Categorical.Config(SYMBOLS)), frames, start=0, symbols_per_sample=1)
-    return make(encoder, posterior, prior if prior is not None else next(fitting(posterior)), decoder)
+    return make(encoder, posterior, prior, decoder)
 
 
 def fitting(posterior: Posterior) -> Iterator[Prior]:

@@ -26,21 +26,22 @@ def log_prob(params: Tensor, z: Tensor) -> Tensor:
         >>> log_prob(torch.zeros(1, 6), torch.zeros(1))
         tensor([-0.9189])
     """
-    logits, mean, log_scale = _parts(params)
+    logits, mean, log_scale = parts(params)
     each = normal_log_prob(z[..., None], mean, log_scale.exp())  # […, M]
     return torch.logsumexp(torch.log_softmax(logits, dim=-1) + each, dim=-1)
 
 
 def sample(params: Tensor, u: Tensor) -> Tensor:
     """Numbers, a function of the uniforms: ``[…, 3 M]``, ``[…, 2] → […]``."""
-    logits, mean, log_scale = _parts(params)
+    logits, mean, log_scale = parts(params)
     component = Categorical(Categorical.Config(logits.shape[-1])).sample(logits, u[..., :1])[..., None]
     chosen = (part.gather(-1, component)[..., 0] for part in (mean, log_scale.exp()))
     middle, scale = chosen
     return middle + scale * quantile(u[..., 1])
 
 
-def _parts(params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def parts(params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits, means and logarithms of scales of the components, ``[…, 3 M]`` → three of ``[…, M]``."""
     params = params.float() if params.dtype in (torch.bfloat16, torch.float16) else params
     logits, mean, log_scale = params.chunk(PER_COMPONENT, dim=-1)
     return logits, mean, log_scale.clamp(-_WIDEST, _WIDEST)

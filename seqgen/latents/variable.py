@@ -16,6 +16,7 @@ from seqgen.generation.contract import Density, Generator
 from seqgen.latents import examples
 from seqgen.latents.contract import Posterior, Prior, Setting
 from seqgen.models.encoder import Encoder, inside
+from seqgen.noise import Key
 from seqgen.spec import Facts, FrameSpec
 from seqgen.stream.conditioning import Frames
 
@@ -103,8 +104,9 @@ class LatentVariable(nn.Module):
         self.head = nn.Linear(encoder.out_dim, posterior.num_params)
         self.speakers = speakers
 
-    def encoded(self, batch: Any) -> tuple[Tensor, Setting]:
-        """Outputs for each position ``[B, N, num_params]``, and the setting that the posterior is looked at in."""
+    def encoded(self, batch: Any, rng: Key | None = None) -> tuple[Tensor, Setting]:
+        """Outputs for each position ``[B, N, num_params]``, and the setting that the posterior is looked at in; the key
+        is that of what the prior draws while training."""
         columns = self.encoder(batch.x, batch.lengths)  # [B, N, out_dim]
         params = self.head(columns)  # [B, N, num_params]
         real = inside(self.positions(batch.lengths), params.shape[1])  # [B, N]
@@ -112,7 +114,7 @@ class LatentVariable(nn.Module):
         setting = setting._replace(inferred=self.posterior.infer(params, setting))
         with torch.no_grad():
             code = self.posterior.code(params.detach(), setting)
-        return params, setting._replace(given=self.prior.given(code, batch))
+        return params, setting._replace(given=self.prior.given(code, numbers(batch), rng))
 
     def positions(self, elements: Any) -> Any:
         """Positions of a code, for so many elements."""
@@ -142,13 +144,19 @@ class LatentVariable(nn.Module):
 
     @torch.no_grad()
     def sample(
-        self, u: Tensor, elements: int, speaker: Tensor | None = None, temperature: Tensor | float = 1.0
+        self,
+        u: Tensor,
+        elements: int,
+        speaker: Tensor | None = None,
+        temperature: Tensor | float = 1.0,
+        given: Any = None,
     ) -> Tensor:
-        """Sequences from the prior, a function of the uniforms: ``[B, num_uniforms(T)] → [B, T]``."""
+        """Sequences from the prior, or from the prior given what it goes by for B rows, a function of the uniforms:
+        ``[B, num_uniforms(T)] → [B, T]``."""
         count = self.positions(elements) * self.prior.num_uniforms
         of_code = u[:, :count].unflatten(1, (-1, self.prior.num_uniforms))
         rest = u[:, count:].unflatten(1, (elements, -1))
-        return self.decoded(self.prior.sample(of_code), rest, speaker, temperature)
+        return self.decoded(self.prior.sample(of_code, given), rest, speaker, temperature)
 
     @torch.no_grad()
     def decoded(self, z: Tensor, u: Tensor, speaker: Tensor | None = None, temperature: Tensor | float = 1.0) -> Tensor:
@@ -166,6 +174,12 @@ class LatentVariable(nn.Module):
     def reconstruct(self, batch: Any, u: Tensor, temperature: Tensor | float = 1.0) -> Tensor:
         """Sequences of the codes that stand for a batch's own, ``[B, T, decoder.num_uniforms] → [B, T]``."""
         return self.decoded(self.code(batch), u, _speakers(batch, 1), temperature)
+
+
+def numbers(batch: Any) -> Tensor | None:
+    """Numbers of a batch's rows in the training set ``[B]``, -1 of one that is held out, where the task gives them."""
+    found: Tensor | None = getattr(batch, "index", None)
+    return found
 
 
 def _speakers(batch: Any, samples: int) -> Tensor | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from seqgen import noise
 from seqgen.latents.contract import GaussianMarginals, Posterior, Prior, Setting
+from seqgen.noise import Key
 
 _ROWS, _POSITIONS, _DRAWS = 2, 3, 4000
 _ERRORS = 4.5  # standard errors that a mean may be away
@@ -22,11 +24,12 @@ def verify_posterior(posterior: Posterior, prior: Prior) -> None:
         AssertionError: naming the law that does not hold.
     """
     posterior, prior = (copy.deepcopy(part).double().eval() for part in (posterior, prior))
-    params = _normals(_ROWS, _POSITIONS, posterior.num_params)
-    setting = Setting(prior, None, torch.ones(_ROWS, _POSITIONS, dtype=torch.bool))
+    positions = prior.positions or _POSITIONS
+    params = _normals(_ROWS, positions, posterior.num_params)
+    setting = Setting(prior, None, torch.ones(_ROWS, positions, dtype=torch.bool))
     setting = setting._replace(inferred=posterior.infer(params, setting))
-    setting = setting._replace(given=prior.given(posterior.code(params, setting), None))
-    u = _uniforms(3, _ROWS, _POSITIONS, posterior.num_uniforms)
+    setting = setting._replace(given=prior.given(posterior.code(params, setting), None, None))
+    u = _uniforms(3, _ROWS, positions, posterior.num_uniforms)
     check_draws(posterior, params, u, setting)
     with torch.no_grad():
         check_costs(posterior, params, setting)
@@ -38,7 +41,7 @@ def check_draws(posterior: Posterior, params: Tensor, u: Tensor, setting: Settin
     """Law of draws: codes of the family's shape, functions of their uniforms, and the decoder reads what these codes
     are read as; the shares of a row's samples add up to 1."""
     one, again = (posterior.draw(params, u, setting) for _ in range(2))
-    shape = (*one.log_shares.shape, _POSITIONS, posterior.dim)
+    shape = (*one.log_shares.shape, params.shape[1], posterior.dim)
     assert one.z.shape == shape, f"codes are {list(one.z.shape)}, expected {list(shape)}"
     assert torch.equal(one.z, again.z), "the same uniforms give another code"
     other = posterior.draw(params, 1 - u, setting)
@@ -62,7 +65,7 @@ def check_costs(posterior: Posterior, params: Tensor, setting: Setting) -> None:
     if not posterior.scored:
         assert posterior.kl(params, setting) is not None, "neither samples nor the whole have a rate"
         return
-    u = _uniforms(_DRAWS, _ROWS, _POSITIONS, posterior.num_uniforms)
+    u = _uniforms(_DRAWS, *params.shape[:2], posterior.num_uniforms)
     draw = posterior.draw(params, u, setting, exact=True)
     shares = draw.log_shares.exp() * len(draw.z)  # [S, B], 1 in the mean
     log_q = (posterior.log_prob(params, draw.z).sum(dim=-1)) * shares
@@ -97,12 +100,22 @@ def verify_prior(prior: Prior) -> None:
         AssertionError: naming the law that does not hold.
     """
     prior = copy.deepcopy(prior).double().eval()
-    given = prior.given(_normals(_ROWS, _POSITIONS, prior.dim), None)
-    u = _uniforms(_ROWS, _POSITIONS, prior.num_uniforms)
+    code, index = _normals(_ROWS, prior.positions or _POSITIONS, prior.dim), torch.arange(_ROWS)
+    check_memory(prior, code, index)
+    check_probabilities(prior, code, None)
+    given = prior.given(code, index, Key(0, 0))
+    if given is not None:
+        check_probabilities(prior, code, given)
+
+
+def check_probabilities(prior: Prior, code: Tensor, given: Any) -> None:
+    """Law of probabilities: codes are a function of the uniforms, a position has a score, and the cross-entropy in
+    closed form is the mean over samples of a normal distribution."""
+    u = _uniforms(*code.shape[:2], prior.num_uniforms)
     z = prior.sample(u, given)
-    assert z.shape == (_ROWS, _POSITIONS, prior.dim), f"codes are {list(z.shape)}"
+    assert z.shape == code.shape, f"codes are {list(z.shape)}"
     assert torch.equal(z, prior.sample(u, given)), "the same uniforms give another code"
-    assert prior.log_prob(z[None], given).shape == (1, _ROWS, _POSITIONS), "scores are not one for each position"
+    assert prior.log_prob(z[None], given).shape == (1, *z.shape[:2]), "scores are not one for each position"
     q = GaussianMarginals(z, torch.full_like(z, 0.7))
     with torch.no_grad():
         closed = prior.cross_entropy(q, given)
@@ -112,16 +125,27 @@ def verify_prior(prior: Prior) -> None:
             apart = (drawn.mean(dim=0) + closed.sum(dim=-1)).abs()
             assert bool((apart <= error).all()), f"the cross-entropy is {apart.max():.3g} away from its samples'"
     if not _symbols(z):
-        check_samples(prior, given)
+        check_samples(prior, given, z.shape[1])
 
 
-def check_samples(prior: Prior, given: object) -> None:
+def check_memory(prior: Prior, code: Tensor, index: Tensor) -> None:
+    """Law of memories: what is given does not depend on torch's generator, moves nothing, and changes by updates
+    alone."""
+    before = {name: value.clone() for name, value in prior.named_buffers()}
+    first, second = (prior.noted(code, index, prior.given(code, index, Key(0, 0))) for _ in range(2))
+    assert all(torch.equal(second[name], value) for name, value in first.items()), "the same key gives another choice"
+    moved = [name for name, value in prior.named_buffers() if not torch.equal(value, before[name])]
+    assert not moved, f"what is given changed {moved}; only after_update may"
+    assert not any(value.requires_grad for value in first.values()), "what is noted has gradients"
+
+
+def check_samples(prior: Prior, given: Any, positions: int) -> None:
     """Law of samples: codes are drawn as often as they are scored, by what Stein's identity says of every density:
 
     E ∂/∂z_d ln p(z) = 0,    E z_d ∂/∂z_d ln p(z) = -1
     """
     rows = _DRAWS // _ROWS
-    u = _uniforms(rows, _ROWS, _POSITIONS, prior.num_uniforms)
+    u = _uniforms(rows, _ROWS, positions, prior.num_uniforms)
     if given is None:
         z = prior.sample(u.flatten(0, 1)).unflatten(0, u.shape[:2])  # all at once
     else:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from seqgen.errors import SeqgenError
 from seqgen.latents.contract import Draw, Setting
 from seqgen.latents.examples import ELEMENTS, EXAMPLES, SYMBOLS, fitting, models, small
-from seqgen.latents.variable import LatentVariable
+from seqgen.latents.variable import LatentVariable, numbers
 from seqgen.noise import Key
 from seqgen.objectives.contract import Loss, ObjectiveExample, Rows
 from seqgen.objectives.latent_objective import LatentObjective
@@ -55,6 +55,7 @@ class CodePrior(LatentObjective):
 
     def __init__(self, config: Config, networks: Mapping[str, nn.Module], facts: Facts) -> None:
         super().__init__(config, networks, facts, config.samples, config.evaluation_samples)
+        self.couples_rows = self.model.prior.couples_rows
         self.model.requires_grad_(False)
         self.model.prior.requires_grad_(True)
         if next(self.model.prior.parameters(), None) is None:
@@ -71,7 +72,7 @@ class CodePrior(LatentObjective):
         return self
 
     def loss(self, batch: Any, player: str, rng: Key, shared: None) -> Loss:
-        params, setting = self.model.encoded(batch)
+        params, setting = self.model.encoded(batch, rng)
         cross = self._cross_entropy(params, setting, rng) * setting.inside  # [B, N]
         total = cross.sum(dim=-1).mean()
         prior, value = self.model.prior, total
@@ -80,7 +81,7 @@ class CodePrior(LatentObjective):
             value = value + regulariser / max(self.facts.examples, 1)
         directions = prior.directions(self.model.posterior, params, setting)
         each = cross.sum(dim=-1) / setting.inside.sum(dim=-1).clamp_min(1)
-        noted = prior.noted(self.model.posterior.code(params, setting), batch)
+        noted = prior.noted(self.model.posterior.code(params, setting), numbers(batch), setting.given)
         return Loss(
             value,
             {"nats_per_position": each.detach().mean()},

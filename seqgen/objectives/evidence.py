@@ -18,7 +18,7 @@ from seqgen.config import Component
 from seqgen.errors import SeqgenError
 from seqgen.latents.contract import Posterior, Setting
 from seqgen.latents.examples import ELEMENTS, EXAMPLES, SYMBOLS, fitting, small
-from seqgen.latents.variable import LatentVariable
+from seqgen.latents.variable import LatentVariable, numbers
 from seqgen.noise import Key
 from seqgen.objectives.contract import Loss, ObjectiveExample, Rows
 from seqgen.objectives.latent_objective import LatentObjective
@@ -87,14 +87,14 @@ class MaximumEvidence(LatentObjective):
         self.estimator.require_fit(self.model.posterior, self.bound)
         if self.bound.sampled:
             self.control.weight()  # refuses what is none
-        self.couples_rows = self.control.couples_rows
+        self.couples_rows = self.control.couples_rows or self.model.prior.couples_rows
         if self.model.prior.conjugate:
             networks = (name for name, part in self.model.named_children() if any(True for _ in part.parameters()))
             others = tuple(f"model.{name}" for name in networks if name != "prior")
             self.players = {"model": others, "prior": ("model.prior",)}
 
     def loss(self, batch: Any, player: str, rng: Key, shared: None) -> Loss:
-        params, setting = self.model.encoded(batch)
+        params, setting = self.model.encoded(batch, rng)
         sampled = self.bound.sampled or self.estimator.sampled or self.control.sampled or not self.config.closed
         held: list[Tensor] = []
         evidence = self.evidence(batch, params, setting, rng, self.config.samples, closed=not sampled,
@@ -152,7 +152,7 @@ class MaximumEvidence(LatentObjective):
         model = self.model
         noted = (
             model.posterior.noted(params.detach(), setting),
-            model.prior.noted(model.posterior.code(params.detach(), setting), batch),
+            model.prior.noted(model.posterior.code(params.detach(), setting), numbers(batch), setting.given),
             self.control.noted(evidence),
             self.estimator.noted(self.bound, evidence, self.control),
         )
@@ -168,6 +168,8 @@ def _examples(kind: type[MaximumEvidence.Config]) -> Iterator[tuple[LatentVariab
     continuous, discrete = (next(iter(one)) for one in (gaussian, categorical))
     for told in registry.POSTERIORS.load("potentials").examples():
         yield from ((small(LatentVariable, told, prior), kind(samples=2)) for prior in fitting(told))
+    for prior in fitting(continuous):
+        yield small(LatentVariable, continuous, prior), kind(samples=2)
     for name in registry.RATES:
         yield small(LatentVariable, continuous), kind(rate=Component(name), samples=2)
     for bound in registry.BOUNDS:

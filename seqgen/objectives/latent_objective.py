@@ -30,7 +30,8 @@ class LatentObjective(Objective):
     In evaluation codes are drawn from the family itself, never from a relaxation, and further samples, where there is
     anything to draw, give the importance-weighted bound, ``evidence``. Of codes of symbols the ``perplexity`` of their
     use over all that is evaluated says how many are in use. Rate and distortion are told a row, an element, a position
-    of the code, and a second where data have a sample rate.
+    of the code, and a second where data have a sample rate. Where the prior is given more than a row itself
+    ``marginal_rate`` and ``marginal_elbo`` say what the row costs by itself.
 
     Args:
         samples: of a posterior. evaluation_samples: of the importance-weighted bound; 0 for none.
@@ -65,6 +66,9 @@ class LatentObjective(Objective):
         committed = self.model.posterior.committed_rate(setting)
         if committed is not None:
             figures["committed_rate"] = committed
+        if setting.given is not None and self.model.posterior.scored:
+            figures["marginal_rate"] = _marginal_rate(evidence)
+            figures["marginal_elbo"] = -(figures["marginal_rate"] + distortion)
         found = {name: Measure(value, rows, "nats") for name, value in figures.items()}
         unit, positions = self.facts.unit, setting.inside.sum(dim=1)
         found |= {f"{name}_per_{unit}": Measure(figures[name], elements, "nats") for name in figures}
@@ -169,6 +173,14 @@ class LatentObjective(Objective):
 
     def _sample_rate(self) -> int:
         return self.facts.features.sample_rate if self.facts.features is not None else self.facts.sample_rate
+
+
+def _marginal_rate(evidence: Evidence) -> Tensor:
+    """``E_q [ln q(z | x) - ln p(z)]`` of each row by the samples, ``[B]``, with the prior of a code by itself."""
+    setting = evidence.setting
+    log_q, log_p = evidence.posterior.log_prob(evidence.params, evidence.z), setting.prior.log_prob(evidence.z)
+    each = ((log_q - log_p) * setting.inside).sum(dim=-1)  # [S, B]
+    return (evidence.shares * each).sum(dim=0)
 
 
 def perplexity(shares: npt.NDArray[np.float64]) -> float:

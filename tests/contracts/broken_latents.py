@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from seqgen.latents.categorical import CategoricalPosterior
 from seqgen.latents.contract import Draw, Setting
 from seqgen.latents.gaussian import GaussianPosterior
 from seqgen.latents.standard_normal import StandardNormal
+from seqgen.noise import Key
 
 
 class Frugal(GaussianPosterior):
@@ -48,6 +50,18 @@ class Dear(StandardNormal):
     def cross_entropy(self, q: Any, given: Any = None) -> Tensor | None:
         value = super().cross_entropy(q, given)
         return None if value is None else value + 0.5
+
+
+class Restless(StandardNormal):
+    """A prior that changes its memory when it is asked what a code is like."""
+
+    def __init__(self, config: StandardNormal.Config) -> None:
+        super().__init__(config)
+        self.register_buffer("last", torch.zeros(()))
+
+    def given(self, code: Tensor, index: Tensor | None, rng: Key | None) -> Any:
+        self.last.copy_(code.mean())
+        return super().given(code, index, rng)
 
 
 class Overcommitted(GaussianPosterior):

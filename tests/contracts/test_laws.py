@@ -206,6 +206,7 @@ BROKEN: tuple[tuple[str, Kind, str], ...] = (
     ("posterior", broken_latents.Generous, "the shares of a row add up to"),
     ("posterior", broken_latents.Mistaken, "the decoder reads another code"),
     ("prior", broken_latents.Scattered, "of samples is"),
+    ("prior", broken_latents.Restless, r"what is given changed \['last'\]"),
     ("prior", broken_latents.Dear, "the cross-entropy is"),
     ("tokenizer", broken.Simplified, "comes back as"),
     ("tokenizer", broken.Hurried, "cut at .* has other symbols"),

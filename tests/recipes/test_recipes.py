@@ -26,6 +26,7 @@ RECIPES = {
 # What needs no recordings, and what is tested in a file of its own.
 EXPERIMENTS = (
     "cmudict/g2p",
+    "digits/acn",
     "digits/broken_elbo",
     "fsdd/cpc",
     "fsdd/lossless",
@@ -44,6 +45,7 @@ EXPERIMENTS = (
     "synthetic/actual",
     "synthetic/beta_tcvae",
     "synthetic/bytenet",
+    "synthetic/delta_vae",
     "synthetic/discrete_flow",
     "synthetic/evidence_chains",
     "synthetic/information",

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import nn
 
 from seqgen import noise as uniforms
+from seqgen.config import Component
 from seqgen.errors import SeqgenError
 from seqgen.files.outputs import write_text
 from seqgen.generation.autoregressive import language_model
@@ -23,6 +24,7 @@ from seqgen.latents.variable import LatentVariable
 from seqgen.objectives.contract import Measure
 from seqgen.pictures.directory import PICTURES, PictureData
 from seqgen.pictures.sheet import sheet
+from seqgen.spec import Facts
 from seqgen.tasks.contract import Evaluation, System
 from seqgen.tasks.experiment import Experiment
 from seqgen.tasks.pictures import samples
@@ -257,6 +259,59 @@ def test_pictures_are_shown_as_they_come_back(tmp_path: Path) -> None:
     names = {f"{name}-00000001.png" for name in ("in-colour", "samples", "reconstructions")}
     assert {path.name for path in (tmp_path / "report/pictures").iterdir()} == names
     assert not (tmp_path / "silent").exists()
+
+
+def neighbourly(examples: int) -> LatentVariable:
+    """A small model over three symbols whose prior remembers the codes of so many pictures of 4x4 pixels."""
+    parts = {
+        "encoder": Component("block-perceptron", {"vocab_size": 3, "length": 16, "hidden": [5]}),
+        "posterior": Component("gaussian", {"dim": 2}),
+        "prior": Component("neighbour", {"dim": 2, "hidden": [4]}),
+        "decoder": Component("conditionally-independent", {"length": 16, "hidden": []}),
+    }
+    return LatentVariable.build(LatentVariable.Config(**parts), Facts(examples=examples, vocab_size=3, shape=(1, 4, 4)))
+
+
+def test_variations_are_drawn_by_what_the_prior_goes_by(tmp_path: Path) -> None:
+    data = directory(tmp_path / "data")
+    batch = StoredPictures(PictureData.open(data).split("test"), 3, rows=8, seed=0).first(3)
+    assert samples.variations(latent(), batch, 2, (1, 4, 4), 3) is None
+    model = neighbourly(10)
+    made = samples.variations(model, batch, 2, (1, 4, 4), 3)
+    assert made is not None
+    assert made.shape == (3, 2, 1, 4, 4)
+    each = model.num_uniforms(16)
+    u = torch.from_numpy(np.stack([uniforms.block(0, row, 0, each) for row in range(3, 6)]))
+    given = model.encoded(batch)[1].given
+    assert np.array_equal(made[:, 1].reshape(3, 16), model.sample(u, 16, given=given))
+    model.prior.memory.codes += 100  # type: ignore[operator,union-attr]
+    assert not np.array_equal(samples.variations(model, batch, 2, (1, 4, 4), 3), made)
+    task = Pictures(next(iter(Pictures.examples(tmp_path))).task.run, Pictures.Config(str(data)))
+    task.evaluate(System({"model": model}, Probe(None, {}, task.facts), "fresh"), Evaluation(keep=tmp_path, samples=3))
+    assert Image.open(tmp_path / "variations.png").size == (5 * 50 + 2, 5 * 50 + 2)  # three rows of eight, in fives
+
+
+class Asking(Probe):
+    """Keeps the numbers of the rows that it is asked of last."""
+
+    def measure(self, batch: Any, rng: Any, index: int) -> dict[str, Any]:
+        self.facts = batch.index.tolist()
+        return super().measure(batch, rng, index)
+
+
+def test_pictures_that_were_learnt_from_keep_their_numbers_and_tell_classes(tmp_path: Path) -> None:
+    task = next(iter(Pictures.examples(tmp_path))).task
+    system = System({"model": latent()}, Asking(None, {}, task.facts), "fresh")
+    for place, expected in ((tmp_path / "full/train", [4, 5]), (tmp_path / "full/test", [-1, -1])):
+        task.evaluate(system, Evaluation(data=place))
+        assert system.objective is not None
+        assert system.objective.facts == expected
+    assert "class_by_linear_probe" not in task.evaluate(system, Evaluation()).figures
+    probed = Pictures(task.run, Pictures.Config(task.config.data, probed=6))
+    found = probed.evaluate(system, Evaluation()).figures
+    assert {"class_by_linear_probe", "class_by_nearest_codes", "seen"} <= set(found)
+    with pytest.raises(SeqgenError, match="'probed' is -1"):
+        Pictures.Config("", probed=-1)
 
 
 def test_sheets() -> None:

@@ -63,6 +63,22 @@ def reconstructed(model: LatentVariable, batch: Batch, shape: tuple[int, ...], l
     return pixels(model.reconstruct(moved, u.unflatten(1, (length, -1))), shape, levels)
 
 
+@torch.no_grad()
+def variations(model: LatentVariable, batch: Batch, count: int, shape: tuple[int, ...], levels: int) -> Pixels | None:
+    """So many pictures ``[B, count, C, H, W]`` of codes that the prior draws given what it goes by for each of a
+    batch; ``None`` where it goes by nothing."""
+    length, rows = int(np.prod(shape)), len(batch.x)
+    moved = to_device(batch, _device(model), next(model.parameters()).dtype)
+    _, setting = model.encoded(moved)
+    if setting.given is None:
+        return None
+    made = []
+    for number in range(count):
+        u = _uniforms(range(number * rows, (number + 1) * rows), model.num_uniforms(length), 0).to(_device(model))
+        made.append(pixels(model.sample(u, length, given=setting.given), shape, levels))
+    return np.stack(made, axis=1)
+
+
 def _uniforms(rows: range, each: int, seed: int) -> Tensor:
     """Uniforms of pictures by their numbers, ``[rows, each]``."""
     return torch.from_numpy(np.stack([noise.block(seed, row, 0, each) for row in rows]))

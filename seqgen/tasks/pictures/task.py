@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from seqgen.models.encoder import Encoder
 from seqgen.pictures.directory import SPLITS, PictureData, PictureFacts, PictureSet, write
 from seqgen.pictures.sheet import sheet, write_png
 from seqgen.spec import Facts
+from seqgen.tasks.codes import classes_told
 from seqgen.tasks.contract import Evaluation, Sampling, Split, System, Task, TaskExample
 from seqgen.tasks.pictures import evaluation, samples
 from seqgen.tasks.pictures.batches import StoredPictures
@@ -28,6 +30,7 @@ from seqgen.train.report import Report
 
 _SHOWN = 64  # pictures of a sheet
 _PREVIEWED = 16
+_VARIED = 8  # pictures that variations are shown of, each in a row of so many
 
 
 @dataclass(frozen=True)
@@ -37,10 +40,16 @@ class PicturesConfig:
     Attributes:
         data: picture data directory (``seqgen data prepare pictures``). real: whether pixels are real numbers in [-1,
             1] instead of symbols.
+        probed: training pictures whose codes classifiers of the class learn from in an evaluation (0: none).
     """
 
     data: str = field(metadata=PLACE)
     real: bool = False
+    probed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.probed < 0:
+            raise SeqgenError(f"'probed' is {self.probed}", remedy="give 0 or more")
 
 
 class Pictures(Task):
@@ -154,11 +163,19 @@ class Pictures(Task):
         place = Path(self.config.data) / "test" if options.data is None else options.data
         pictures, about = PictureData.split_at(place)
         self._require_alike(about, str(place))
-        source = self._stored(pictures)
+        source = self._stored(pictures, learnt=self._is_training(Path(place)))
         table = evaluation.evaluate(self.run, system, source, about.factors, data=str(place), limit=options.limit)
+        if self.config.probed:
+            learnt, judged = self.source("train", system.networks), source.whole(options.limit or None)
+            told = classes_told(system.networks, learnt.whole(), judged, most=self.config.probed)
+            table = dataclasses.replace(table, figures={**table.figures, **told})
         if options.keep is not None and not options.likelihood_only:
             self._keep(system, source, options.keep, options)
         return table
+
+    def _is_training(self, place: Path) -> bool:
+        """Whether pictures at a place are those that are learnt from, which methods may remember."""
+        return place.resolve() == (Path(self.config.data) / "train").resolve()
 
     def _keep(self, system: System, source: StoredPictures, folder: Path, options: Evaluation) -> None:
         """Sheets of held-out pictures, and of what the networks make."""
@@ -181,6 +198,9 @@ class Pictures(Task):
             again = samples.reconstructed(maker, batch, shape, levels)
             given = samples.pixels(batch.x, shape, levels)
             made["reconstructions"] = np.stack([given, again], axis=1).reshape(-1, *shape)
+            like = samples.variations(maker, source.first(min(count, _VARIED)), _VARIED - 1, shape, levels)
+            if like is not None:
+                made["variations"] = np.concatenate([given[: len(like), None], like], axis=1).reshape(-1, *shape)
         return made
 
     def sample(self, system: System, options: Sampling) -> str:
