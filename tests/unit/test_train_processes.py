@@ -32,11 +32,11 @@ def records(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize(("name", "accumulate"), [("standing", 2), ("contrast", 1), ("natural", 2)])
+@pytest.mark.parametrize(("name", "accumulate"), [("standing", 2), ("contrast", 1), ("natural", 2), ("codes", 2)])
 def test_two_processes_equal_one(tmp_path: Path, name: str, accumulate: int) -> None:
     """Two players, one of whom stands still at times, rows of unequal weight, micro-batches in each process, any number
     of validation batches; rows that see each other, dropout and buffers included; directions in the place of
-    gradients."""
+    gradients; codebooks, whose sums are those of all processes."""
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-addr=127.0.0.1"]
     command += [f"--master-port={free_port()}", "-m", "tests.unit.train_toy", str(tmp_path / "two")]
     command += [f"--objective={name}", f"--accumulate={accumulate}"]
@@ -52,6 +52,9 @@ def test_two_processes_equal_one(tmp_path: Path, name: str, accumulate: int) -> 
     if name == "standing":
         still = [line["judge/still"] for line in got if line["split"] == "train"]
         assert 0 < sum(still) < len(still)
+    if name == "codes":
+        counts = load_file(Checkpoints(tmp_path / "one").path(30) / "model.safetensors")
+        assert all(bool(value) for key, value in counts.items() if key.endswith("started"))
     for kind in ("model", "ema"):
         first, second = (
             load_file(Checkpoints(tmp_path / which).path(30) / f"{kind}.safetensors") for which in ("one", "two")

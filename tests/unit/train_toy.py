@@ -16,6 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from seqgen.latents.contract import Setting
+from seqgen.latents.uniform import UniformPrior
+from seqgen.latents.vector_quantised import VectorQuantised
 from seqgen.noise import Key
 from seqgen.objectives.contract import Loss, Objective, Part
 from seqgen.spec import Facts
@@ -190,8 +193,29 @@ class Natural(Toy):
         return Loss(total, {}, weight, directions={"place": torch.stack(columns)} if self.directed else None)
 
 
+class Codes(Toy):
+    """Frames are told from two codebooks of averages, which begin where the first outputs of all rows lie, and whose
+    entries of little use move."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        options = VectorQuantised.Config(dim=4, classes=6, groups=2, learning="averages", decay=0.8, revival=0.4)
+        self.enter, self.posterior, self.leave = nn.Linear(WIDTH, 4), VectorQuantised(options), nn.Linear(4, WIDTH)
+
+    def loss(self, batch: Batch, player: str, rng: Key, shared: Any) -> Loss:
+        z, real = self.enter(batch.x), torch.arange(TIME) < batch.lengths[:, None]
+        setting = Setting(UniformPrior(UniformPrior.Config(2, 6)), None, real)
+        frames = self.posterior.draw(z, torch.zeros(1, *z.shape[:2], 0), setting).frames[0]
+        error = (self.leave(frames) - batch.x).square().sum(dim=-1) * real
+        each = error.sum(dim=1) + self.posterior.penalty(z, setting)
+        return Loss(each.mean(), {}, each.new_tensor(len(each)), self.posterior.noted(z.detach(), setting))
+
+    def after_update(self, player: str, aux: Mapping[str, Tensor], moved: Mapping[str, Tensor]) -> None:
+        self.posterior.after_update(aux)
+
+
 TOYS: Mapping[str, type[Toy]] = MappingProxyType(
-    {"regression": Regression, "standing": Standing, "contrast": Contrast, "natural": Natural}
+    {"regression": Regression, "standing": Standing, "contrast": Contrast, "natural": Natural, "codes": Codes}
 )
 
 
@@ -275,7 +299,8 @@ def main() -> None:
     objective = TOYS[given.objective]()
     with torch.no_grad():  # processes that start from different numbers must still train as one
         for tensor in (*objective.parameters(), *objective.buffers()):
-            tensor += int(os.environ.get("RANK", "0"))
+            if tensor.is_floating_point():
+                tensor += int(os.environ.get("RANK", "0"))
     data = valid if given.objective == "regression" else growing_valid()
     run(given.out, objective, accumulate=given.accumulate, batches=dying_at(given.die_at_step), valid=data)
 
