@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
 from seqgen.errors import SeqgenError
-from seqgen.registry import ENCODER_RUNTIMES, RUNTIMES, SYMBOL_RUNTIMES, Registry
+from seqgen.registry import ENCODER_RUNTIMES, RUNTIMES, SPEECH_CODEC_RUNTIMES, SYMBOL_RUNTIMES, Registry
 from seqgen.spec import FeatureSpec, StateLeaf, StreamSpec
 
 FORMAT = 1
@@ -23,6 +23,7 @@ PREVIOUS = StateLeaf("previous", (), "int64")
 TOKENIZER, SOURCE_TOKENIZER = "tokenizer.json", "source_tokenizer.json"
 """Files of tokenizers."""
 _EXPORT = "export the bundle again"
+_DIGITS = 16
 _UNFIT = "its rates, sizes and counts do not fit each other"
 
 
@@ -280,11 +281,90 @@ class EncoderManifest(Manifest):
             raise SeqgenError(_UNFIT, remedy=_EXPORT)
 
 
+@dataclass(frozen=True, kw_only=True)
+class SpeechCodecManifest(Manifest):
+    """Manifest of a speech codec: audio in, symbols of a codebook out, and audio of these in the voice of a speaker.
+
+    Its ``spec`` is the decoder's: the vector of a position and the speaker's one-hot in, ``up`` samples out,
+    ``latency`` samples later.
+
+    Attributes:
+        sample_rate: Hz. speakers: names behind the one-hot; empty for one voice. codec: how elements make samples.
+        symbols_per_sample: elements per sample. uniforms_per_sample: uniform numbers that one sample takes.
+        groups, classes: symbols of a position, and how many there are of each.
+        positions_ahead: positions that the encoder waits for after a position's own samples.
+        model: 16 hexadecimal digits of the weights, which files of symbols name.
+    """
+
+    does = "audio in, symbols out, and audio of symbols"
+    runtimes = SPEECH_CODEC_RUNTIMES
+    sample_rate: int
+    speakers: tuple[str, ...]
+    codec: str
+    symbols_per_sample: int
+    uniforms_per_sample: int
+    groups: int
+    classes: int
+    positions_ahead: int
+    model: str
+
+    @property
+    def hop(self) -> int:
+        """Samples of a position."""
+        return self.spec.up
+
+    @property
+    def bits(self) -> int:
+        """Bits of a symbol in a file."""
+        return (self.classes - 1).bit_length()
+
+    @property
+    def bit_rate(self) -> float:
+        """Bits a second of the symbols in a file."""
+        return self.groups * self.bits * self.sample_rate / self.hop
+
+    @property
+    def latencies(self) -> tuple[float, float]:
+        """Seconds that encoder and decoder wait for, what a position stands for included."""
+        return (
+            self.hop * (1 + self.positions_ahead) / self.sample_rate,
+            self.spec.latency / self.sample_rate,
+        )
+
+    def described(self) -> dict[str, Any]:
+        encoder, decoder = self.latencies
+        return {
+            "sample rate": f"{self.sample_rate} Hz",
+            "symbols": f"{self.groups} of {self.classes} every {self.hop} samples, {self.bit_rate:.0f} bits a second",
+            "speakers": list(self.speakers),
+            "codec": self.codec,
+            "latency": f"{1000 * encoder:.1f} ms of the encoder, {1000 * decoder:.1f} ms of the decoder",
+            "model": self.model,
+        }
+
+    def metadata(self) -> dict[str, str]:
+        return {"sample_rate": str(self.sample_rate), "model": self.model}
+
+    def require_sense(self) -> None:
+        counts = (self.sample_rate, self.symbols_per_sample, self.uniforms_per_sample, self.spec.up, self.groups)
+        fits = (
+            all(1 <= count <= MOST for count in counts)
+            and all(0 <= reach <= MOST for reach in (self.positions_ahead, self.spec.latency))
+            and 2 <= self.classes <= MOST
+            and len(self.model) == _DIGITS
+            and set(self.model) <= set("0123456789abcdef")
+            and self.spec.in_dim > len(self.speakers)
+        )
+        if not fits:
+            raise SeqgenError(_UNFIT, remedy=_EXPORT)
+
+
 KINDS: Mapping[str, type[Manifest]] = {
     "vocoder": VocoderManifest,
     "language-model": LanguageModelManifest,
     "translator": TranslatorManifest,
     "encoder": EncoderManifest,
+    "speech-codec": SpeechCodecManifest,
 }
 """Kinds of bundles, by the names that manifests have."""
 

@@ -394,3 +394,11 @@ ENCODER_RUNTIMES = Registry(
         "torch": "seqgen.tasks.speech.runtime:TorchEncoder",
     },
 )
+# Of bundles that make symbols of audio, and audio of symbols.
+SPEECH_CODEC_RUNTIMES = Registry(
+    "speech codec runtime",
+    "speech_codec_runtimes",
+    {
+        "native": "seqgen.runtime.speech_codec:SpeechCodec",
+    },
+)

@@ -26,6 +26,7 @@ def parser() -> argparse.ArgumentParser:
     from seqgen import completion  # imported here, where Ctrl-C is already looked after
     from seqgen.cli import (
         bench,
+        codec,
         compress,
         curve,
         data,
@@ -47,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action=entry.Version)
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     judging = [evaluate, likelihood, probe, curve, gaps]
-    for module in [data, train, *judging, sample, translate, compress, export, features, bench, info]:
+    for module in [data, train, *judging, sample, translate, compress, codec, export, features, bench, info]:
         module.add_parsers(commands)
     completion.add_parser(commands, "seqgen", parser)
     return top

@@ -74,6 +74,7 @@ class Posterior(nn.Module, ABC):
         discrete: whether codes are symbols, as one-hots, which no gradient passes through as they are.
         differentiable: whether what training draws passes a gradient on to ``params`` all the same.
         conjugate: whether inference is the prior's own, which then has to be conjugate.
+        groups, classes: symbols of a position, and how many each may be, where codes are symbols.
 
     Laws, checked by :func:`seqgen.latents.verify.verify_posterior` for every registered one.
     """
@@ -84,6 +85,8 @@ class Posterior(nn.Module, ABC):
     discrete: bool = False
     differentiable: bool = True
     conjugate: ClassVar[bool] = False
+    groups: int = 0
+    classes: int = 0
 
     @classmethod
     def examples(cls) -> Iterable[Self]:

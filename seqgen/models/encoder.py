@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Self, final
+from typing import Any, Self, final
 
 import torch
 from torch import Tensor, nn
+
+from seqgen.spec import StreamSpec
+from seqgen.stream.contract import Streamable
 
 
 class Encoder(nn.Module, ABC):
@@ -42,6 +45,48 @@ class Encoder(nn.Module, ABC):
     def forward(self, symbols: Tensor, lengths: Tensor) -> Tensor:
         """:meth:`columns`, called as torch's modules are."""
         return self.columns(symbols, lengths)
+
+
+class StreamedEncoder(Encoder):
+    """Encoder whose columns a stream makes as well, ``spec.latency`` columns after the last element of each.
+
+    Attributes:
+        body: what :meth:`read` reads, in blocks of ``down`` elements each, to columns.
+    """
+
+    body: Streamable[Any]
+
+    @property
+    def spec(self) -> StreamSpec:
+        """Rates of the stream, and its latency in columns."""
+        return self.body.spec
+
+    @abstractmethod
+    def read(self, symbols: Tensor) -> Tensor:
+        """What the body takes of elements, ``[B, S] → [B, S, C]``."""
+
+    @final
+    def step(self, symbols: Tensor, state: Any, real: Tensor | None = None) -> tuple[Tensor, Any]:
+        """Columns of the next elements of a stream, and the state behind them.
+
+        The first ``spec.latency`` columns of a stream mean nothing; at its end as many are to come, of elements that
+        are none.
+
+        Shapes: ``[B, S]`` with S a multiple of ``down``, and where not all of them are elements 1 for those that are,
+        ``real [B, S]`` → ``[B, S / down, out_dim]``.
+        """
+        line = self.read(symbols)
+        return self.body.step(line if real is None else line * real[..., None], state)
+
+    @final
+    def columns(self, symbols: Tensor, lengths: Tensor) -> Tensor:
+        count = symbols.shape[1]
+        whole = -(-count // self.down)
+        line = self.read(symbols) * inside(lengths, count)[..., None]  # [B, S, C]
+        behind = (whole + self.spec.latency) * self.down - count
+        line = nn.functional.pad(line, (0, 0, 0, behind))
+        made, _ = self.body.step(line, self.body.init_state(len(line)))
+        return made[:, self.spec.latency :] * inside(-(-lengths // self.down), whole)[..., None]
 
 
 def inside(lengths: Tensor, positions: int) -> Tensor:

@@ -81,10 +81,7 @@ class FrameConditioner(Streamable[tuple[Any, ...]]):
         super().__init__()
         if config.channels < 1 or config.blocks < 0 or config.look_ahead < 0:
             raise SeqgenError(f"frames: got {config}", remedy="choose channels >= 1, blocks >= 0 and look_ahead >= 0")
-        mel = isinstance(features, FeatureSpec)
-        self.channels = features.n_mels if mel else features.channels
-        # Silence becomes 0 and full scale about 1, whatever the floor.
-        self.silence, self.scale = (features.silence, 1 / abs(features.silence)) if mel else (0.0, 1.0)
+        self.channels, self.silence, self.scale = _read_as(features)
         self.speakers = speakers
         self.enter = CausalConv1d(
             self.channels, config.channels, kernel=2 * config.look_ahead + 1, look_ahead=config.look_ahead
@@ -153,6 +150,14 @@ class FrameConditioner(Streamable[tuple[Any, ...]]):
         if self.speaker is not None:
             entered = entered + self.speaker(x[..., self.channels :])
         return entered, state
+
+
+def _read_as(frames: FeatureSpec | FrameSpec) -> tuple[int, float, float]:
+    """Channels of a frame, what silence has in each, and what its distance from that is multiplied with: log-mel
+    silence becomes 0 and full scale about 1, whatever the floor."""
+    if isinstance(frames, FeatureSpec):
+        return frames.n_mels, frames.silence, 1 / abs(frames.silence)
+    return frames.channels, 0.0, 1.0
 
 
 def _repeat(state: Any, batch: int) -> Any:

@@ -13,24 +13,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from seqgen.errors import SeqgenError
-from seqgen.models.encoder import Encoder, inside
+from seqgen.models.encoder import StreamedEncoder
 from seqgen.nets.layers import Activation, CausalConv1d, Dense, SymbolTable
 from seqgen.nets.strided import StridedConvolutions
-from seqgen.spec import StreamSpec
 from seqgen.stream.combinators import Residual, Serial
-from seqgen.stream.contract import Streamable
 
 
-class StridedEncoder(Encoder):
+class StridedEncoder(StreamedEncoder):
     """Encoder of long sequences, a column for every ``Π strides`` elements; what stands behind a row's end is zeros.
 
-    Its body is a stream, whose column n is complete ``look_ahead`` columns after its last element: see :meth:`step`.
+    Column n of its stream is complete ``look_ahead`` columns after its last element.
 
     Shapes: int64 ``[B, S]``, one-hots ``[B, S, K]`` or reals ``[B, S, 1]``, lengths ``[B]`` → ``[B, ⌈S / down⌉,
     channels]``.
@@ -90,7 +88,7 @@ class StridedEncoder(Encoder):
         super().__init__(vocab_size=config.vocab_size, out_dim=channels, down=prod(config.strides))
         table = config.vocab_size > 0 and config.reading == "table"
         self.table = SymbolTable(config.vocab_size, channels) if table else None
-        self.body: Streamable[Any] = Serial(
+        self.body = Serial(
             StridedConvolutions(
                 channels if table else 1, channels, config.kernels, config.strides,
                 normalized=config.normalization == "layer",
@@ -98,11 +96,6 @@ class StridedEncoder(Encoder):
             *(_block(channels) for _ in range(config.blocks)),
             CausalConv1d(channels, channels, kernel=2 * config.look_ahead + 1, look_ahead=config.look_ahead),
         )  # fmt: skip
-
-    @property
-    def spec(self) -> StreamSpec:
-        """Rates of the stream, and its latency in columns."""
-        return self.body.spec
 
     def read(self, symbols: Tensor) -> Tensor:
         """What the convolutions take: ``[B, S] → [B, S, channels]`` or ``[B, S, 1]``."""
@@ -116,20 +109,6 @@ class StridedEncoder(Encoder):
             return symbols @ levels[:, None]
         dtype = next(self.parameters()).dtype
         return (symbols.to(dtype) * (2 / (self.vocab_size - 1)) - 1)[..., None]
-
-    def step(self, symbols: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """Columns of the next elements of a stream, a multiple of ``down``, and the state: ``[B, S] → [B, S / down,
-        channels]``. The first ``spec.latency`` columns of a stream mean nothing; at its end as many are to come."""
-        return self.body.step(self.read(symbols), state)
-
-    def columns(self, symbols: Tensor, lengths: Tensor) -> Tensor:
-        count = symbols.shape[1]
-        whole = -(-count // self.down)
-        line = self.read(symbols) * inside(lengths, count)[..., None]  # [B, S, 1 or channels]
-        behind = (whole + self.spec.latency) * self.down - count
-        line = torch.nn.functional.pad(line, (0, 0, 0, behind))
-        made, _ = self.body.step(line, self.body.init_state(len(line)))
-        return made[:, self.spec.latency :] * inside(-(-lengths // self.down), whole)[..., None]
 
 
 def _block(channels: int) -> Residual:

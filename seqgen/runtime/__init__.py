@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from seqgen.bundle import Bundle
-from seqgen.manifest import EncoderManifest, SymbolManifest, VocoderManifest
+from seqgen.manifest import EncoderManifest, SpeechCodecManifest, SymbolManifest, VocoderManifest
 from seqgen.runtime import native, native_library
 from seqgen.runtime.contract import BundleRuntime, Runtime
 from seqgen.runtime.encoder import EncoderRuntime
+from seqgen.runtime.speech_codec import SpeechCodec
 from seqgen.runtime.symbols import SymbolRuntime
 
 GRAPHS = frozenset({"loop.onnx", "encoder.onnx"})
@@ -69,6 +70,17 @@ def open_encoder(bundle: Bundle, name: str = "", *, threads: int = 1, **options:
     """
     bundle.require(EncoderManifest)
     runtime: EncoderRuntime = _opened(bundle, name, threads, options)
+    return runtime
+
+
+def open_speech_codec(bundle: Bundle, name: str = "", *, threads: int = 1, **options: Any) -> SpeechCodec:
+    """Runtime for the ``bundle`` of a speech codec.
+
+    Raises:
+        SeqgenError: as :func:`open_runtime`.
+    """
+    bundle.require(SpeechCodecManifest)
+    runtime: SpeechCodec = _opened(bundle, name, threads, options)
     return runtime
 
 

@@ -11,6 +11,7 @@ from seqgen.errors import SeqgenError
 from seqgen.runtime import open_any, runnable
 from seqgen.runtime.contract import BundleRuntime
 from seqgen.runtime.encoder_replay import replay_encoder
+from seqgen.runtime.speech_codec_replay import replay_speech_codec
 from seqgen.runtime.symbol_replay import replay_symbols
 from seqgen.runtime.verdict import Verdict
 from seqgen.runtime.vocoder_replay import replay_vocoder
@@ -20,6 +21,7 @@ _REPLAYS: Mapping[str, Callable[[Any], Verdict]] = {
     "language-model": replay_symbols,
     "translator": replay_symbols,
     "encoder": replay_encoder,
+    "speech-codec": replay_speech_codec,
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from seqgen.bundle import Bundle
-from seqgen.manifest import SymbolManifest, VocoderManifest
+from seqgen.manifest import SpeechCodecManifest, SymbolManifest, VocoderManifest
 from seqgen.runtime.symbols import tokenizers
 from seqgen.spec import Facts
 
@@ -34,9 +34,15 @@ def _encoder(bundle: Bundle) -> Facts:
     return Facts()
 
 
+def _speech_codec(bundle: Bundle) -> Facts:
+    manifest = bundle.require(SpeechCodecManifest)
+    return Facts(speakers=manifest.speakers, sample_rate=manifest.sample_rate)
+
+
 _FACTS: Mapping[str, Callable[[Bundle], Facts]] = {
     "vocoder": _vocoder,
     "language-model": _symbols,
     "translator": _symbols,
     "encoder": _encoder,
+    "speech-codec": _speech_codec,
 }

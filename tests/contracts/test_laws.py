@@ -148,6 +148,7 @@ OTHERS = {
     "runtime",
     "symbol runtime",
     "encoder runtime",
+    "speech codec runtime",
     "density exporter",
     "symbol exporter",
     "network exporter",

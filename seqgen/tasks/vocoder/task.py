@@ -23,11 +23,12 @@ from seqgen.bundle import Bundle
 from seqgen.command.console import Watched
 from seqgen.data.directory import DataDir
 from seqgen.errors import SeqgenError
-from seqgen.export import voice
+from seqgen.export import speech_codec, voice
 from seqgen.files.inputs import regular
 from seqgen.files.outputs import require_writable
 from seqgen.generation.contract import Generator
 from seqgen.generation.vocoder import Vocoder
+from seqgen.latents.variable import LatentVariable
 from seqgen.metrics.judges import Judge
 from seqgen.runtime import open_runtime, runnable
 from seqgen.runtime.contract import Runtime
@@ -311,6 +312,10 @@ class Vocoding(Task):
         return f"{options.out}: {len(made) / self.options.features.sample_rate:.2f} s of audio through {runtime}"
 
     def export(self, system: System, out: Path, options: Exporting) -> Bundle:
+        """Write the bundle of the run's voice, or of a speech codec where it trains a model with latent variables."""
+        model = next((one for one in system.networks.values() if isinstance(one, LatentVariable)), None)
+        if model is not None:
+            return self._export_codec(model, system, out, options)
         run = replace(self.run, networks={**self.run.networks, **system.definitions})
         about = voice.About(
             name=self.run.name,
@@ -325,6 +330,20 @@ class Vocoding(Task):
         return voice.write(
             self.vocoder(system.networks), about, out, options.precision, engine_only=options.engine_only
         )
+
+    def _export_codec(self, model: LatentVariable, system: System, out: Path, options: Exporting) -> Bundle:
+        if options.precision != "float32" or options.engine_only:
+            raise SeqgenError("a speech codec has float32 weights", remedy="leave out --quantise and --engine-only")
+        about = speech_codec.About(
+            name=self.run.name,
+            codec=self.options.codec,
+            sample_rate=self.options.features.sample_rate,
+            speakers=self.facts.speakers if self.facts.num_speakers else (),
+            licence=self.run.licence,
+            config=config.dump(replace(self.run, networks={**self.run.networks, **system.definitions})),
+            provenance={"config_digest": config.digest(self.run), "checkpoint": system.label, **options.notes},
+        )
+        return speech_codec.write(model, about, out)
 
 
 def _first(data: DataDir, limit: int) -> DataDir:
