@@ -218,6 +218,7 @@ POSTERIORS = Registry(
         "gaussian": "seqgen.latents.gaussian:GaussianPosterior",
         "committed-gaussian": "seqgen.latents.committed_gaussian:CommittedGaussian",
         "categorical": "seqgen.latents.categorical:CategoricalPosterior",
+        "gaussian-mixture": "seqgen.latents.gaussian_mixture:GaussianMixturePosterior",
         "coupling-flow": "seqgen.latents.coupling_flow:CouplingFlow",
         "gumbel-softmax": "seqgen.latents.gumbel_softmax:GumbelSoftmaxPosterior",
         "potentials": "seqgen.latents.potentials:RecognitionPotentials",

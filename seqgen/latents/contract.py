@@ -75,6 +75,8 @@ class Posterior(nn.Module, ABC):
         differentiable: whether what training draws passes a gradient on to ``params`` all the same.
         conjugate: whether inference is the prior's own, which then has to be conjugate.
         groups, classes: symbols of a position, and how many each may be, where codes are symbols.
+        samples_per_draw: samples that training makes of one set of uniforms, each with a share of its own; 1 for a
+            family that is drawn as it is.
 
     Laws, checked by :func:`seqgen.latents.verify.verify_posterior` for every registered one.
     """
@@ -87,6 +89,7 @@ class Posterior(nn.Module, ABC):
     conjugate: ClassVar[bool] = False
     groups: int = 0
     classes: int = 0
+    samples_per_draw: int = 1
 
     @classmethod
     def examples(cls) -> Iterable[Self]:
@@ -113,7 +116,8 @@ class Posterior(nn.Module, ABC):
 
         Args:
             params: ``[B, N, num_params]``. u: ``[S, B, N, num_uniforms]``.
-            exact: samples of the family itself, where what is trained with are relaxations of them.
+            exact: samples of the family itself, one for each set of uniforms and of equal shares, where what is
+                trained with are relaxations of them, or the components of a mixture side by side.
         """
 
     def log_prob(self, params: Tensor, z: Tensor) -> Tensor:

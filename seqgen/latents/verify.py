@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import torch
@@ -46,8 +47,12 @@ def check_draws(posterior: Posterior, params: Tensor, u: Tensor, setting: Settin
     assert torch.equal(one.z, again.z), "the same uniforms give another code"
     other = posterior.draw(params, 1 - u, setting)
     assert not u.numel() or not torch.equal(other.z, one.z), "other uniforms give the same codes"
+    count = len(u) * posterior.samples_per_draw
+    assert len(one.z) == count, f"{len(u)} sets of uniforms give {len(one.z)} samples, expected {count}"
     total = one.log_shares.exp().sum(dim=0)
     assert torch.allclose(total, torch.ones_like(total)), f"the shares of a row add up to {total.tolist()}"
+    alike = posterior.draw(params, u, setting, exact=True).log_shares
+    assert torch.allclose(alike, torch.full_like(alike, -math.log(len(u)))), "exact samples do not count alike"
     code = posterior.code(params, setting)
     assert code.shape == shape[1:], f"the code that stands for x is {list(code.shape)}"
     frames = posterior.frames(one.z)

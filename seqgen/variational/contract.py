@@ -208,6 +208,19 @@ class GradientEstimator(nn.Module, ABC):
         """Change buffers after an update: baselines."""
 
 
+def require_one_distribution(posterior: Posterior) -> None:
+    """Refuse families whose samples come from several distributions, component by component.
+
+    Raises:
+        SeqgenError: naming other estimators.
+    """
+    if posterior.samples_per_draw > 1:
+        raise SeqgenError(
+            "objective.gradient: samples are drawn component by component, none of them from the posterior itself",
+            remedy="choose the gradient 'pathwise', or 'sticking-the-landing'",
+        )
+
+
 def with_value(surrogate: Tensor, value: Tensor) -> Tensor:
     """A tensor of that value whose gradient is that of the surrogate."""
     return value.detach() + surrogate - surrogate.detach()

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from seqgen.errors import SeqgenError
 from seqgen.latents.contract import Posterior
-from seqgen.variational.contract import Bound, Evidence, GradientEstimator, RateControl
+from seqgen.variational.contract import Bound, Evidence, GradientEstimator, RateControl, require_one_distribution
 
 
 class DoublyReparameterised(GradientEstimator):
@@ -43,7 +43,8 @@ class DoublyReparameterised(GradientEstimator):
         return 1 - beta + beta * bound.weights(evidence, control)
 
     def require_fit(self, posterior: Posterior, bound: Bound) -> None:
-        """Refuse symbols, through which there is no path, and bounds that do not weigh samples by ``w``.
+        """Refuse symbols, through which there is no path, samples of several distributions, and bounds that do not
+        weigh samples by ``w``.
 
         Raises:
             SeqgenError: naming another estimator.
@@ -52,6 +53,7 @@ class DoublyReparameterised(GradientEstimator):
             raise SeqgenError(
                 "objective.gradient: there is no path through symbols", remedy="choose the gradient 'score-function'"
             )
+        require_one_distribution(posterior)
         if not bound.sampled:
             raise SeqgenError(
                 "objective.gradient: samples of the evidence lower bound are not weighed, so that there is no weight to"

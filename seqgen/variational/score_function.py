@@ -11,7 +11,14 @@ from torch import Tensor
 
 from seqgen.errors import SeqgenError
 from seqgen.latents.contract import Posterior
-from seqgen.variational.contract import Bound, Evidence, GradientEstimator, RateControl, with_value
+from seqgen.variational.contract import (
+    Bound,
+    Evidence,
+    GradientEstimator,
+    RateControl,
+    require_one_distribution,
+    with_value,
+)
 
 
 class ScoreFunction(GradientEstimator):
@@ -59,7 +66,7 @@ class ScoreFunction(GradientEstimator):
         return with_value(value - (advantage.detach() * log_q).sum(dim=0), value)
 
     def require_fit(self, posterior: Posterior, bound: Bound) -> None:
-        """Refuse families whose samples have no probabilities.
+        """Refuse families whose samples have no probabilities, or are of several distributions.
 
         Raises:
             SeqgenError: naming another estimator.
@@ -69,6 +76,7 @@ class ScoreFunction(GradientEstimator):
                 "objective.gradient: the score function needs probabilities of samples, the posterior has none",
                 remedy="choose the gradient 'pathwise'",
             )
+        require_one_distribution(posterior)
 
     def noted(self, bound: Bound, evidence: Evidence, control: RateControl) -> dict[str, Tensor]:
         return {"rewards": bound.signal(evidence, control).sum()}

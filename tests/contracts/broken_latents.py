@@ -10,6 +10,7 @@ from torch import Tensor
 from seqgen.latents.categorical import CategoricalPosterior
 from seqgen.latents.contract import Draw, Setting
 from seqgen.latents.gaussian import GaussianPosterior
+from seqgen.latents.gaussian_mixture import GaussianMixturePosterior
 from seqgen.latents.standard_normal import StandardNormal
 from seqgen.noise import Key
 
@@ -27,6 +28,13 @@ class Generous(GaussianPosterior):
     def draw(self, params: Tensor, u: Tensor, setting: Setting, *, exact: bool = False) -> Draw:
         made = super().draw(params, u, setting, exact=exact)
         return made._replace(log_shares=made.log_shares + 0.1)
+
+
+class Unmixed(GaussianMixturePosterior):
+    """A mixture whose exact samples are its components side by side."""
+
+    def draw(self, params: Tensor, u: Tensor, setting: Setting, *, exact: bool = False) -> Draw:
+        return super().draw(params, u, setting)
 
 
 class Mistaken(CategoricalPosterior):

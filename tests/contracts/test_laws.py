@@ -205,6 +205,7 @@ BROKEN: tuple[tuple[str, Kind, str], ...] = (
     ("posterior", broken_latents.Frugal, "the rate in closed form is"),
     ("posterior", broken_latents.Overcommitted, "nats below the committed one"),
     ("posterior", broken_latents.Generous, "the shares of a row add up to"),
+    ("posterior", broken_latents.Unmixed, "exact samples do not count alike"),
     ("posterior", broken_latents.Mistaken, "the decoder reads another code"),
     ("prior", broken_latents.Scattered, "of samples is"),
     ("prior", broken_latents.Restless, r"what is given changed \['last'\]"),
