@@ -6,6 +6,5 @@ variant() { # NAME [KEY=VALUE ...]: train the run of `conf` with these settings 
   # where `start` names another variant, it begins with that one's weights
   local begin=(${start:+--init-from "$out/$start"})
   [ ! -d "$out/$1/checkpoints" ] || begin=(--resume)
-  seqgen train "$conf" --out "$out/$1" "${begin[@]}" ${2:+--set "${@:2}"}
-  seqgen eval "$out/$1" > /dev/null
+  seqgen train "$conf" --out "$out/$1" --evaluate "${begin[@]}" ${2:+--set "${@:2}"} > /dev/null
 }

@@ -7,10 +7,16 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from seqgen import completion
 from seqgen.registry import JUDGES, RUNTIMES
+
+if TYPE_CHECKING:  # torch is imported when a command runs, so that help and refusals come at once
+    from seqgen.tasks.contract import Evaluation
+
+REPORT = "eval.json"
+"""File of an experiment that its evaluation is kept in."""
 
 _HELP = """\
 Evaluate an experiment (its best checkpoint) on held-out data: first what its method says exactly (bits per sample of a
@@ -68,6 +74,13 @@ def add_parsers(commands: Any) -> None:
     )
     command.add_argument("--length", type=int, default=0, help="symbols of a sample (default: as in training)")
     command.add_argument("--oracle", type=Path, metavar="EXP", help="another language model, which scores the samples")
+    command.add_argument(
+        "--evidence-samples",
+        type=int,
+        default=0,
+        metavar="K",
+        help="codes that weigh an example (default: as the run says)",
+    )
     command.add_argument("--report", type=Path, metavar="FILE", help="where the JSON object goes")
     command.add_argument("--json", action="store_true", help="print one object instead of the table")
     command.set_defaults(run=run_eval)
@@ -76,13 +89,9 @@ def add_parsers(commands: Any) -> None:
 def run_eval(given: argparse.Namespace) -> int:
     """Evaluate; the result is printed and kept."""
     from seqgen.bundle import is_bundle
-    from seqgen.cli.opened import opened
-    from seqgen.files.outputs import require_writable, write_text
     from seqgen.tasks.contract import Evaluation
 
     _require_sensible(given)
-    began = time.perf_counter()
-    task, system = opened(given.path, given.runtime)
     options = Evaluation(
         data=given.data,
         limit=given.examples,
@@ -95,17 +104,29 @@ def run_eval(given: argparse.Namespace) -> int:
         samples=given.samples,
         length=given.length,
         oracle=given.oracle,
+        evidence_samples=given.evidence_samples,
     )
+    target = given.report or (None if is_bundle(given.path) else given.path / REPORT)
+    text, result = evaluated(given.path, options, target, runtime=given.runtime)
+    sys.stdout.write(json.dumps(result, allow_nan=False) + "\n" if given.json else text)
+    return 0
+
+
+def evaluated(path: Path, options: Evaluation, target: Path | None, *, runtime: str = "") -> tuple[str, dict[str, Any]]:
+    """What an experiment or a bundle is worth, as text and for programs; kept in ``target`` where that is a file."""
+    from seqgen.cli.opened import opened
+    from seqgen.files.outputs import require_writable, write_text
+
+    began = time.perf_counter()
+    task, system = opened(path, runtime)
     task.require_heeded(options)
-    target = given.report or (None if is_bundle(given.path) else given.path / "eval.json")
     if target is not None:
         require_writable(target)
     table = task.evaluate(system, options)
-    result = {"path": str(given.path), **table.plain(), "seconds": time.perf_counter() - began}
-    sys.stdout.write(json.dumps(result, allow_nan=False) + "\n" if given.json else table.text())
+    result = {"path": str(path), **table.plain(), "seconds": time.perf_counter() - began}
     if target is not None:
         write_text(target, json.dumps(result, indent=1, allow_nan=False) + "\n")
-    return 0
+    return table.text(), result
 
 
 def _require_sensible(given: argparse.Namespace) -> None:
@@ -113,6 +134,7 @@ def _require_sensible(given: argparse.Namespace) -> None:
     from seqgen.errors import SeqgenError
 
     counts = {name: getattr(given, name) for name in ("examples", "beam", "samples", "length")}
+    counts["evidence-samples"] = given.evidence_samples
     if not 0 <= given.temperature <= 2 or min(counts.values()) < 0:
         raise SeqgenError(
             ", ".join(f"--{name} {value:g}" for name, value in {"temperature": given.temperature, **counts}.items()),

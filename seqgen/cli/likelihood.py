@@ -28,6 +28,7 @@ they are those of `seqgen eval`, paired by their ids.
   seqgen likelihood exp/small exp/large --data data/test
   seqgen likelihood exp/bytes exp/subwords lm/ --data data/test --best
   seqgen likelihood exp/small exp/large --data data/test --json
+  seqgen likelihood exp/vae exp/vq --data data/test --evidence-samples 5000 --figures evidence rate distortion
 """
 
 
@@ -39,8 +40,16 @@ def add_parsers(commands: Any) -> None:
     )
     command.add_argument("models", nargs="+", type=Path, metavar="MODEL", help="experiments or bundles")
     command.add_argument("--data", type=Path, required=True, help="what all are judged on")
+    command.add_argument("--figures", nargs="+", default=[], metavar="NAME", help="columns (default: what all have)")
     command.add_argument("--best", action="store_true", help="differences to the best model (default: to the first)")
     command.add_argument("--examples", type=int, default=0, metavar="N", help="only the first N (default: all)")
+    command.add_argument(
+        "--evidence-samples",
+        type=int,
+        default=0,
+        metavar="K",
+        help="codes that weigh an example (as the run says)",
+    )
     runtime = command.add_argument("--runtime", default="", help="of bundles (default: the fastest)")
     completion.offer(runtime, RUNTIMES)
     command.add_argument("--report", type=Path, metavar="FILE", help="where the JSON object goes")
@@ -55,7 +64,7 @@ def run_likelihood(given: argparse.Namespace) -> int:
 
     if given.report is not None:
         require_writable(given.report)
-    rows = compare([_judged(path, given) for path in given.models], best=given.best)
+    rows = compare([_judged(path, given) for path in given.models], best=given.best, figures=given.figures)
     reference = next(row.model.name for row in rows if not row.differences)
     result = json.dumps(
         {"data": str(given.data), "reference": reference, "models": [_finite(row.plain()) for row in rows]},
@@ -75,7 +84,9 @@ def _judged(path: Path, given: argparse.Namespace) -> Judged:
     from seqgen.tasks.contract import Evaluation
 
     task, system = opened(path, given.runtime if is_bundle(path) else "")
-    options = Evaluation(data=given.data, limit=given.examples, likelihood_only=True)
+    options = Evaluation(
+        data=given.data, limit=given.examples, likelihood_only=True, evidence_samples=given.evidence_samples
+    )
     task.require_heeded(options)
     began = time.perf_counter()
     table = task.evaluate(system, options)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from seqgen.cli.evaluate import REPORT, evaluated
 
 if TYPE_CHECKING:  # torch is imported when a command runs, so that help and refusals come at once
     from seqgen.objectives.contract import Objective
@@ -19,6 +22,7 @@ Train the run that a YAML file describes.
   seqgen train conf.yaml --out exp/a --set train.steps=2000 train.seed=7     # recorded in exp/a/config.yaml
   seqgen train conf.yaml --out exp/a --resume                                    # exactly as if never stopped
   seqgen train conf.yaml --out exp/b --init-from exp/a                           # fine-tune: weights only
+  seqgen train conf.yaml --out exp/a --evaluate                                  # then what `seqgen eval exp/a` says
 
 Ctrl-C, SIGTERM or a closed terminal finish the step, write a checkpoint and exit with status 130. Watch with
 `tensorboard --logdir exp`.
@@ -45,6 +49,7 @@ def add_parsers(commands: Any) -> None:
     command.add_argument(
         "--init-from", type=Path, metavar="PATH", help="start from the weights of this experiment or checkpoint"
     )
+    command.add_argument("--evaluate", action="store_true", help="evaluate what was trained, as `seqgen eval` does")
     command.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     command.set_defaults(run=run_train)
 
@@ -52,6 +57,7 @@ def add_parsers(commands: Any) -> None:
 def run_train(given: argparse.Namespace) -> int:
     """Train; 0 when finished, 130 when interrupted with a checkpoint written."""
     from seqgen.tasks import experiment, run
+    from seqgen.tasks.contract import Evaluation
     from seqgen.train import memory
     from seqgen.train.loop import Recipe, train
 
@@ -84,7 +90,11 @@ def run_train(given: argparse.Namespace) -> int:
     best, name = outcome.best, system.objective.monitor
     told = f"; best validation {name} {best.value:.4f} at step {best.step}" if best else ""
     sys.stderr.write(f"{outcome.status} at step {outcome.step}{told}\n")
-    return 130 if outcome.status == "interrupted" else 0
+    if outcome.status == "interrupted":
+        return 130
+    if given.evaluate and os.environ.get("RANK", "0") == "0":  # one of the processes that trained is enough
+        sys.stdout.write(evaluated(given.out, Evaluation(), given.out / REPORT)[0])
+    return 0
 
 
 def _begin(here: Experiment, resume: bool) -> None:

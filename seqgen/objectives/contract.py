@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple, final
+from typing import Any, ClassVar, NamedTuple, Self, final
 
 import numpy as np
 import numpy.typing as npt
@@ -230,6 +230,11 @@ class Objective(nn.Module, ABC):
         ``means`` are those that are logged: losses, terms and norms by name, a player's under its own.
         """
         return []
+
+    def measured_by(self, evidence_samples: int) -> Self:
+        """The method with an estimate of the evidence by so many codes in :meth:`measure`; by default it makes none,
+        and stays as it is."""
+        return self
 
     def measure(self, batch: Any, rng: Key, index: int) -> dict[str, Measure]:
         """Figures for a report, by name; by default none beside what the task measures.

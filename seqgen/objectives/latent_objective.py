@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -27,8 +28,8 @@ _CHUNK = 50  # samples of an evaluation that are looked at side by side
 class LatentObjective(Objective):
     """A training method of a latent-variable model, the network ``model``.
 
-    In evaluation codes are drawn from the family itself, never from a relaxation, and further samples, where there is
-    anything to draw, give the importance-weighted bound, ``evidence``. Of codes of symbols the ``perplexity`` of their
+    In evaluation codes are drawn from the family itself, never from a relaxation, and further samples give the
+    importance-weighted bound, ``evidence``. Of codes of symbols the ``perplexity`` of their
     use over all that is evaluated says how many are in use. Rate and distortion are told a row, an element, a position
     of the code, and a second where data have a sample rate. Where the prior is given more than a row itself
     ``marginal_rate`` and ``marginal_elbo`` say what the row costs by itself.
@@ -55,6 +56,11 @@ class LatentObjective(Objective):
             )
         self.samples, self.evaluation_samples = samples, evaluation_samples
 
+    def measured_by(self, evidence_samples: int) -> Self:
+        made = copy.copy(self)
+        made.evaluation_samples = evidence_samples
+        return made
+
     @torch.no_grad()
     def measure(self, batch: Any, rng: Key, index: int) -> dict[str, Measure]:
         """Rate, distortion and their bound of each row, and the importance-weighted bound of more samples."""
@@ -79,8 +85,10 @@ class LatentObjective(Objective):
         usage = self.model.posterior.usage(params, setting)
         if usage is not None:
             found["perplexity"] = Measure(usage, positions, function=perplexity)
-        if self.evaluation_samples and self.model.posterior.scored and self.model.posterior.num_uniforms:
-            evidences = self._importance_weighted(batch, params, setting, rng, self.evaluation_samples)
+        if self.evaluation_samples and self.model.posterior.scored:
+            evidences = figures["elbo"]  # where nothing is drawn, all codes of a row are the same
+            if self.model.posterior.num_uniforms:
+                evidences = self._importance_weighted(batch, params, setting, rng, self.evaluation_samples)
             found["evidence"] = Measure(evidences, rows, f"nats, by {self.evaluation_samples} samples")
             found["evidence_bits_per_" + unit] = Measure(-evidences / math.log(2), elements)
         return found | self._information(evidence)

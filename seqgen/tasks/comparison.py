@@ -66,7 +66,7 @@ class Row:
         }
 
 
-def compare(models: Sequence[Judged], *, best: bool = False) -> list[Row]:
+def compare(models: Sequence[Judged], *, best: bool = False, figures: Sequence[str] = ()) -> list[Row]:
     """Rows of a comparison to the first model, or to the ``best``, the one whose first figure is lowest.
 
         difference = Σ_i (a_i - b_i) / Σ_i w_i,      ± 1.96 sd(a_i - b_i - difference · w_i) / (√N · mean w)
@@ -75,9 +75,11 @@ def compare(models: Sequence[Judged], *, best: bool = False) -> list[Row]:
     makes an example hard for both is no part of the interval.
 
     Raises:
-        SeqgenError: where there is no figure that all have of the same examples with the same weights.
+        SeqgenError: where there is no figure that all have of the same examples with the same weights, or none of
+            ``figures``, where these are given, which are then all that is looked at.
     """
-    names = _common([one.table for one in models])
+    names = [name for name in _common([one.table for one in models]) if not figures or name in figures]
+    names.sort(key=figures.index if figures else lambda _: 0)
     if not names:
         known = "; ".join(f"{one.name}: {', '.join(one.table.examples) or 'none'}" for one in models)
         raise SeqgenError(

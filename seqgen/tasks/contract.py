@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, final
 
@@ -46,6 +46,13 @@ class System:
     runtime: BundleRuntime | None = None
     definitions: Mapping[str, Component] = field(default_factory=dict)
 
+    def measured_by(self, evidence_samples: int) -> System:
+        """The system, whose evidence is estimated by so many codes, where its method estimates any (0: as the run
+        says)."""
+        if not evidence_samples or self.objective is None:
+            return self
+        return replace(self, objective=self.objective.measured_by(evidence_samples))
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -59,6 +66,7 @@ class Evaluation:
         beam: sequences that decoding follows side by side (0: as the run says).
         samples, length: sequences to draw and to judge (0: as the run says), and their elements (0: as it is trained).
         oracle: experiment of another model, which says how likely they are.
+        evidence_samples: codes by which a latent-variable model's evidence is estimated (0: as the run says).
     """
 
     data: Path | None = None
@@ -72,6 +80,7 @@ class Evaluation:
     samples: int = 0
     length: int = 0
     oracle: Path | None = None
+    evidence_samples: int = 0
 
 
 @dataclass(frozen=True)

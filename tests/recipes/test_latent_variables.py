@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+
 
 def made(repository: Path, recipe: str, out: Path, *options: str, **assigned: str) -> str:
     """What the tiny form of a recipe prints."""
@@ -64,3 +66,16 @@ def test_slow_codes_of_a_hidden_class(repository: Path, tmp_path: Path) -> None:
     assert found["distortion"] == fitted["distortion"]
     assert "committed_rate" not in fitted
     assert "| 0/decoder | " in said
+
+
+def test_evidence_of_pictures(repository: Path, tmp_path: Path) -> None:
+    x = np.random.Generator(np.random.Philox(0)).integers(0, 256, (80, 28, 28)).astype(np.uint8)
+    np.savez(tmp_path / "mnist.npz", x_train=x[:60], x_test=x[60:])
+    few = {"BOUNDS": "importance-weighted", "EXAMPLES": "6", "SAMPLES": "60"}
+    few["MEASURE"] = "--examples 4 --samples 20 --temperatures 4 --chains 2 --families none --search-steps 5"
+    said = made(repository, "mnist/vae", tmp_path / "exp", "--corpus", str(tmp_path), TRAIN="50", **few)
+    (row,) = json.loads((tmp_path / "exp/evidence.json").read_text())["models"]
+    assert row["evidence"] > row["elbo"]
+    assert "by 60 samples" in said
+    gaps = json.loads((tmp_path / "exp/importance-weighted-0/gaps.json").read_text())["test"]
+    assert gaps["log_evidence"] >= gaps["encoder_bound"] - 1e-3

@@ -32,6 +32,7 @@ EXPERIMENTS = (
     "fsdd/lossless",
     "librispeech/cpc",
     "mnist/lossless",
+    "mnist/vae",
     "digits/inference_gaps",
     "images/professor_forcing",
     "shakespeare/actual",

@@ -26,6 +26,7 @@ from seqgen.metrics.clustering import adjusted_rand_index
 from seqgen.tasks.experiment import Experiment
 
 _RESTARTS, _ITERATIONS = 10, 100
+_GAIN = 1e-2  # of the bound by one more step, in nats, below which a fit has ended
 _SHARP = 1e4  # precision of a code that is taken as known
 _USED = 0.02  # weight of a component that counts
 
@@ -60,17 +61,25 @@ def fitted(codes: Tensor) -> ConjugateMixture:
     for seed in range(_RESTARTS):
         torch.manual_seed(seed)
         mixture = ConjugateMixture.build(ConjugateMixture.Config(spread=1.5), dim=2, examples=len(codes)).double()
+        setting, bound = bound_of(mixture, codes)
         for _ in range(_ITERATIONS):
-            setting = placed(mixture, codes)
             for name, direction in mixture.directions(posterior, params, setting).items():
                 mixture.get_parameter(name).sub_(direction)
-        setting = placed(mixture, codes)
-        bound = float(potentials(codes).inner(setting.inferred.moments).sum() - setting.inferred.rates.sum())
-        bound -= float(mixture.regulariser())
+            before, (setting, bound) = bound, bound_of(mixture, codes)
+            if bound - before < _GAIN:
+                break
         if bound > highest:
             best, highest = mixture, bound
     assert best is not None
     return best
+
+
+def bound_of(mixture: ConjugateMixture, codes: Tensor) -> tuple[Setting, float]:
+    """The local posteriors of codes, and the bound of their evidence in nats."""
+    setting = placed(mixture, codes)
+    inferred = setting.inferred
+    local = potentials(codes).inner(inferred.moments).sum() - inferred.rates.sum()
+    return setting, float(local - mixture.regulariser())
 
 
 def potentials(codes: Tensor) -> GaussianFactor:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from seqgen.errors import SeqgenError
 from seqgen.graphical.gaussian import GaussianFactor
 from seqgen.tasks.experiment import Experiment
 
@@ -90,6 +91,8 @@ def main(words: list[str]) -> None:
     figures: dict[str, dict[str, float]] = {}
     for place in map(Path, words[2:]):
         made, drawn, quiet = foretold(place, seen)
+        if not 0 < seen < drawn.shape[1]:
+            raise SeqgenError(f"{seen} of {drawn.shape[1]} frames are shown", remedy="show some, and leave some")
         shown.setdefault("drawn", drawn)
         made = {f"{place.parent.name}/{place.name}: {way}": one for way, one in made.items()}
         repeated = np.concatenate([drawn[:, :seen], np.repeat(drawn[:, seen - 1 : seen], drawn.shape[1] - seen, 1)], 1)

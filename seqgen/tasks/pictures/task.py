@@ -58,7 +58,7 @@ class Pictures(Task):
 
     Config = PicturesConfig
     config: PicturesConfig
-    evaluation_options = frozenset({"data", "limit", "temperature", "seed", "samples", "keep"})
+    evaluation_options = frozenset({"data", "limit", "temperature", "seed", "samples", "keep", "evidence_samples"})
     sampling_options = frozenset({"out", "length", "temperature", "seed"})
 
     @classmethod
@@ -164,6 +164,7 @@ class Pictures(Task):
         pictures, about = PictureData.split_at(place)
         self._require_alike(about, str(place))
         source = self._stored(pictures, learnt=self._is_training(Path(place)))
+        system = system.measured_by(options.evidence_samples)
         table = evaluation.evaluate(self.run, system, source, about.factors, data=str(place), limit=options.limit)
         if self.config.probed:
             learnt, judged = self.source("train", system.networks), source.whole(options.limit or None)

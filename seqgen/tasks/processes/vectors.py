@@ -113,7 +113,7 @@ class VectorSequences(Task):
 
     Config = VectorsConfig
     config: VectorsConfig
-    evaluation_options = frozenset({"limit", "seed"})
+    evaluation_options = frozenset({"limit", "seed", "evidence_samples"})
 
     @classmethod
     def examples(cls, directory: Path) -> Iterable[TaskExample]:
@@ -145,6 +145,7 @@ class VectorSequences(Task):
     @torch.no_grad()
     def evaluate(self, system: System, options: Evaluation) -> Table:
         """Figures of the method on the test sequences."""
+        system = system.measured_by(options.evidence_samples)
         assert system.objective is not None
         source, found, seen = self.source("test", dict(system.networks)), Gathered(), 0
         for index, batch in enumerate(source.whole()):
