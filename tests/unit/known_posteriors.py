@@ -29,7 +29,7 @@ class Known(LatentVariable):
     params: Tensor
     likelihood: Likelihood
 
-    def encoded(self, batch: Any) -> tuple[Tensor, Setting]:
+    def encoded(self, batch: Any, rng: Key | None = None) -> tuple[Tensor, Setting]:
         return self.params, Setting(self.prior, None, torch.ones(self.params.shape[:2], dtype=torch.bool))
 
     def log_likelihood(self, batch: Any, z: Tensor, frames: Tensor | None = None) -> Tensor:
