@@ -1,7 +1,7 @@
 """Table of latent-variable models and of a decoder without a code, by what ``seqgen eval`` found: nats a row.
 
-``python -m egs.rates OUT [--rows N]`` reads ``OUT/SEED/NAME/eval.json``; N are the rows that were learnt from, where
-these are given to a prior.
+``python -m egs.rates OUT [--rows N]`` reads ``OUT/SEED/NAME/eval.json`` and ``metrics.jsonl``; N are the rows that were
+learnt from, where these are given to a prior.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ COLUMNS = {
     "committed rate": ("committed_rate",),
     "distortion": ("distortion",),
     "information at least": ("information_at_least",),
+    "validation, nats an element": ("nats_per_element",),
     "class by a probe, %": ("class_by_linear_probe",),
     "by five codes, %": ("class_by_nearest_codes",),
 }
@@ -36,8 +37,18 @@ def cell(found: Found, names: tuple[str, ...]) -> str:
         plain = name.removeprefix("-")
         if plain in found:
             value = -found[plain] if name != plain else found[plain]
-            return f"{value:.2f} ± {found.get(f'{plain}_95', math.nan):.2f}"
+            interval = found.get(f"{plain}_95")
+            return f"{value:.3f}" if interval is None else f"{value:.2f} ± {interval:.2f}"
     return ""
+
+
+def run(folder: Path) -> Found:
+    """What an evaluation found, and nats of an element in the best validation of the training."""
+    found = json.loads((folder / "eval.json").read_text(encoding="utf-8"))
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    best = min((line for line in lines if line["split"] == "valid"), key=lambda line: line["loss"])
+    nats = [value for name, value in best.items() if name.startswith("nats_per_") and name != "nats_per_position"]
+    return {**found, **({"nats_per_element": nats[0]} if nats else {})}
 
 
 def table(runs: Mapping[str, Found]) -> list[str]:
@@ -56,7 +67,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=0)
     given = parser.parse_args()
     paths = sorted(given.out.glob("*/*/eval.json"))
-    read = {f"{path.parts[-3]}/{path.parts[-2]}": json.loads(path.read_text(encoding="utf-8")) for path in paths}
+    read = {f"{path.parts[-3]}/{path.parts[-2]}": run(path.parent) for path in paths}
     print("\n".join(table(read)))
     if given.rows:
         naming, order = math.log(given.rows), ordering_credit(given.rows)

@@ -59,6 +59,22 @@ def test_associative_compression_of_digits(repository: Path, tmp_path: Path) -> 
     assert "Naming one of 1,439 rows costs 7.27 nats, an order of all of them saves at most 6.27 nats a row" in said
 
 
+def test_associative_compression_of_handwriting(repository: Path, shared_data: Path, tmp_path: Path) -> None:
+    options, counts = ("--corpus", str(shared_data / "images")), "--train 60 --valid 20 --test 20"
+    said = made(repository, "mnist/acn", tmp_path, *options, VARIANTS="acn", COUNTS=counts)
+    found = evaluated(tmp_path / "0/acn")
+    assert found["pictures"] == 20
+    assert "Naming one of 60 rows costs 4.09 nats" in said
+
+
+def test_slow_codes_of_text(repository: Path, shared_data: Path, tmp_path: Path) -> None:
+    corpus = str(shared_data / "text")
+    said = made(repository, "shakespeare/delta_vae", tmp_path, "--corpus", corpus, VARIANTS="delta")
+    found = evaluated(tmp_path / "0/delta")
+    assert found["rate"] > found["committed_rate"] > 1
+    assert "| 0/delta-fitted | " in said
+
+
 def test_slow_codes_of_a_hidden_class(repository: Path, tmp_path: Path) -> None:
     said = made(repository, "synthetic/delta_vae", tmp_path, VARIANTS="delta")
     found, fitted = (evaluated(tmp_path / f"0/{name}") for name in ("delta", "delta-fitted"))
