@@ -61,3 +61,14 @@ def test_experiments_without_recordings_have_no_distances(repository: Path, tmp_
         "| kl | – | 1.50 ± 0.25 | – |",
         "| mcd | – | 8.00 ± 0.50 | 8.00 ± 0.50 |",
     ]
+
+
+def test_rows_are_runs_over_their_seeds(repository: Path, tmp_path: Path) -> None:
+    for name, elbo in (("one-0", -4.0), ("one-1", -2.0), ("other-3", -7.0)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "eval.json").write_text(json.dumps({"elbo": elbo}))
+    command = [sys.executable, str(repository / "tools/seeds_table.py"), "--figures", "elbo", "--digits", "1"]
+    runs = sorted(map(str, tmp_path.iterdir()))
+    made = subprocess.run([*command, *runs], capture_output=True, text=True, check=True).stdout.splitlines()
+    # Of two values Student's t with one degree of freedom: 12.706 times their standard error, 1.
+    assert made == ["|  | seeds | elbo |", "|---|---|---|", "| one | 2 | -3.0 ± 12.7 |", "| other | 1 | -7.0 |"]
