@@ -80,6 +80,7 @@ TASKS = Registry(
     {
         "vocoder": "seqgen.tasks.vocoder.task:Vocoding",
         "speech": "seqgen.tasks.speech.task:Speech",
+        "features": "seqgen.tasks.features.task:FeatureFrames",
         "text": "seqgen.tasks.text.task:Text",
         "pairs": "seqgen.tasks.pairs.task:Pairs",
         "ratings": "seqgen.tasks.ratings.task:Ratings",

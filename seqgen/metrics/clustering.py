@@ -1,4 +1,5 @@
-"""Agreement of a clustering with known classes: adjusted Rand index, normalised mutual information, boundaries."""
+"""Agreement of a clustering with known classes: adjusted Rand index, normalised mutual information, purity,
+boundaries."""
 
 from __future__ import annotations
 
@@ -46,6 +47,16 @@ def normalised_mutual_information(found: Labels, known: Labels) -> float:
     rows, columns = joint.sum(axis=1), joint.sum(axis=0)
     total = _entropy(rows) + _entropy(columns)
     return 1.0 if total == 0 else float(2 * (total - _entropy(joint.ravel())) / total)
+
+
+def purity(found: Labels, known: Labels) -> float:
+    """Share of elements that are of the commonest class of their cluster, from that of the commonest class to 1.
+
+    Example:
+        >>> purity(np.array([0, 0, 0, 1]), np.array([7, 7, 8, 8]))
+        0.75
+    """
+    return float(contingency(found, known).max(axis=1).sum() / len(found))
 
 
 class Boundaries(NamedTuple):

@@ -26,6 +26,8 @@ def facts_without_data(run: RunConfig, speakers: tuple[str, ...]) -> Facts | Non
         return facts_of(options.get("codec", "bytes16"), FeatureSpec(**options["features"]), speakers)
     if run.task.name == "speech":
         return Facts(shape=(1,), speakers=speakers, sample_rate=options["sample_rate"])
+    if run.task.name == "features":
+        return Facts(examples=100, shape=(options["features"]["n_mels"],), unit="number")
     if run.task.name == "text":
         made = [one.options for one in run.networks.values() if one.name != networks.PRETRAINED]
         sizes = [one.get("body", one.get("base", one)).get("vocab_size", 0) for one in made]

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from seqgen.metrics.clustering import adjusted_rand_index, boundaries, normalised_mutual_information
+from seqgen.metrics.clustering import adjusted_rand_index, boundaries, normalised_mutual_information, purity
 
 
 def test_a_clustering_under_other_names_is_the_same() -> None:
@@ -41,6 +41,13 @@ def test_mutual_information_of_independent_labels_is_zero() -> None:
     assert normalised_mutual_information(found, known) == pytest.approx(0.0)
     half = normalised_mutual_information(np.repeat([0, 1, 2, 3], 3), np.repeat([0, 1], 6))
     assert half == pytest.approx(2 * np.log(2) / (np.log(4) + np.log(2)))
+
+
+def test_purity_counts_the_commonest_class_of_each_cluster() -> None:
+    found, known = np.array([3, 3, 3, 5, 5, 9]), np.array([0, 0, 1, 1, 1, 0])
+    assert purity(found, known) == pytest.approx(5 / 6)
+    assert purity(np.zeros(6, np.int64), known) == pytest.approx(1 / 2)
+    assert purity(np.arange(6), known) == 1.0
 
 
 def test_a_boundary_is_found_once() -> None:

@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Total correlation of codes of spoken digits: log-mel pictures of one size, the total correlation of their codes with several
+# weights. The mutual information gap says how far digit, speaker and pitch have a number of the code to themselves.
+#   egs/fsdd/beta_tcvae/run.sh [--corpus DIR] [--stage N] [--conf FILE] [--out DIR] [--data DIR]
+# Without --corpus the public corpus is downloaded. SEEDS, BETAS and RATES (whole stratified weighted) choose the runs, BANDS and
+# FRAMES the pictures; conf/base.yaml takes a minute a run on one core, conf/tiny.yaml (BANDS=8 FRAMES=8) some seconds.
+set -euo pipefail
+conf=egs/fsdd/beta_tcvae/conf/base.yaml out=exp/fsdd-beta-tcvae data=data/fsdd
+. "$(dirname "$0")/../../variants.sh"
+pictures=$out/pictures compared=()
+
+if from 0 "pictures"; then
+  [ -d "$data" ] || seqgen data prepare fsdd --out "$data" ${corpus:+--corpus "$corpus"}
+  [ -d "$pictures" ] || { mkdir -p "$out"; python -m egs.fsdd.beta_tcvae.pictures "$data" "$pictures" "${BANDS:-20}" "${FRAMES:-32}"; }
+fi
+for rate in ${RATES:-stratified whole}; do for beta in ${BETAS:-1 4 8}; do for seed in ${SEEDS:-0}; do
+  compared+=("$out/$rate-$beta-$seed")
+  from 1 "$rate, weight $beta, seed $seed" || continue
+  case $rate in
+    whole) control="{name: weighted, beta: $beta}" ;;
+    *) control="{name: total-correlation, beta: $beta, estimate: $rate}" ;;
+  esac
+  variant "$rate-$beta-$seed" "task.data=$pictures" "objective.rate=$control" "train.seed=$seed"
+done; done; done
+if from 2 "tables"; then
+  python tools/report_table.py "${compared[@]}"
+  python -m egs.fsdd.beta_tcvae.table "${compared[@]}" | tee "$out/table.md"
+  seqgen curve "${compared[@]}" -o "$out/curve.png"
+fi

@@ -1,0 +1,115 @@
+"""Batches of log-mel frames of recordings, functions of their number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from seqgen.audio import io
+from seqgen.audio.features import log_mel
+from seqgen.data.directory import DataDir, Utterance
+from seqgen.spec import FeatureSpec
+from seqgen.tasks.turns import shuffled
+from seqgen.train.batch import rows
+from seqgen.train.source import Source
+
+Frames = npt.NDArray[np.float32]
+Numbers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B stretches of up to F frames of D bands.
+
+    Attributes:
+        x: frames one after the other, ``[B, F·D, 1]`` float32 in nats; zeros behind the end of a stretch.
+        lengths: ``[B]`` int64, numbers of each stretch. ids: ``utterance:first frame``.
+        index: ``[B]`` int64, numbers of the stretches among those that are learnt from; -1 of one that is held out.
+    """
+
+    x: Tensor
+    lengths: Tensor
+    ids: tuple[str, ...]
+    index: Tensor
+    skip: None = None
+    cond: None = None
+
+
+class FrameStretches(Source):
+    """Source of log-mel frames: recordings whole, or cut up into stretches of ``longest`` frames. All of them come in
+    each pass, in another order each time; passes follow without a gap.
+
+    Args:
+        data: recordings. spec: of their frames. longest: frames of a stretch (0: recordings are whole).
+        centred: whether the mean of each band over a recording is taken off. rows: of a batch. seed: of the orders.
+        learnt: whether these are what is learnt from.
+    """
+
+    def __init__(
+        self,
+        data: DataDir,
+        spec: FeatureSpec,
+        *,
+        longest: int,
+        centred: bool,
+        rows: int,
+        seed: int = 0,
+        learnt: bool = False,
+    ) -> None:
+        self.spec, self.centred, self.rows, self.seed, self.learnt = spec, centred, rows, seed, learnt
+        self.longest = longest
+        self.utterances = tuple(data)
+
+    @cached_property
+    def stretches(self) -> list[tuple[str, Frames]]:
+        """Every stretch, its id and its frames ``[F, D]``."""
+        found = []
+        for one in self.utterances:
+            frames = frames_of(one, self.spec, centred=self.centred)
+            each = self.longest or len(frames)
+            found += [(f"{one.id}:{start}", frames[start : start + each]) for start in range(0, len(frames), each)]
+        return found
+
+    def batches(self, start: int, stop: int, rank: int, world: int) -> Iterator[Batch]:
+        count = len(self.stretches)
+        for number in range(start, stop):
+            turns, places = np.divmod(np.arange(number * self.rows, (number + 1) * self.rows), count)
+            orders = {turn: shuffled(count, self.seed, turn) for turn in range(turns[0], turns[-1] + 1)}
+            chosen = np.array([orders[turn][place] for turn, place in zip(turns, places, strict=True)])
+            yield rows(self.batch(chosen), rank, world)  # padded as the whole batch is
+
+    def whole(self) -> Iterator[Batch]:
+        numbers = np.arange(len(self.stretches))
+        return (self.batch(numbers[first : first + self.rows]) for first in range(0, len(numbers), self.rows))
+
+    def batch(self, numbers: Numbers) -> Batch:
+        """The stretches of these numbers."""
+        chosen = [self.stretches[number] for number in numbers]
+        flat = [frames.reshape(-1) for _, frames in chosen]
+        widest = max(len(one) for one in flat)
+        x = np.stack([np.pad(one, (0, widest - len(one))) for one in flat])  # [B, F·D]
+        index = torch.from_numpy(numbers)
+        return Batch(
+            torch.from_numpy(x)[..., None],
+            torch.tensor([len(one) for one in flat]),
+            tuple(name for name, _ in chosen),
+            index if self.learnt else torch.full_like(index, -1),
+        )
+
+
+def frames_of(utterance: Utterance, spec: FeatureSpec, *, centred: bool = False) -> Frames:
+    """Log-mel frames of an utterance, ``[F, D]`` nats; ``centred`` ones less the mean of each band."""
+    audio, _ = io.read(utterance.path, start=utterance.start, count=utterance.samples)
+    frames = log_mel(audio, spec)
+    return frames - frames.mean(axis=0) if centred else frames
+
+
+def count_stretches(data: DataDir, spec: FeatureSpec, longest: int) -> int:
+    """Stretches that recordings have, by their lengths alone."""
+    return sum(-(-spec.frames(one.samples) // longest) if longest else 1 for one in data)
