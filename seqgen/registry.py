@@ -134,6 +134,10 @@ MODELS = Registry(
         "window-perceptron": "seqgen.models.window_perceptron:WindowPerceptron",
         "separable-critic": "seqgen.models.separable_critic:SeparableCritic",
         "concatenated-critic": "seqgen.models.concatenated_critic:ConcatenatedCritic",
+        "bilinear-critic": "seqgen.models.bilinear_critic:BilinearCritic",
+        "baseline-critic": "seqgen.models.baseline_critic:BaselineCritic",
+        "gaussian-conditional": "seqgen.models.gaussian_conditional:GaussianConditional",
+        "gaussian-channel": "seqgen.models.gaussian_channel:GaussianChannel",
         "waveform-encoder": "seqgen.models.waveform_encoder:WaveformEncoder",
         "sentence-encoder": "seqgen.models.sentence_encoder:SentenceEncoder",
         "recurrent-discriminator": "seqgen.models.recurrent_discriminator:RecurrentDiscriminator",
@@ -281,6 +285,11 @@ ESTIMATORS = Registry(
         "infonce": "seqgen.estimators.infonce:InfoNCE",
         "nwj": "seqgen.estimators.nwj:NWJ",
         "interpolated": "seqgen.estimators.interpolated:Interpolated",
+        "tuba": "seqgen.estimators.tuba:TUBA",
+        "jensen-shannon": "seqgen.estimators.jensen_shannon:JensenShannon",
+        "donsker-varadhan": "seqgen.estimators.donsker_varadhan:DonskerVaradhan",
+        "leave-one-out": "seqgen.estimators.leave_one_out:LeaveOneOut",
+        "barber-agakov": "seqgen.estimators.barber_agakov:BarberAgakov",
     },
 )
 OPTIMISERS = Registry(

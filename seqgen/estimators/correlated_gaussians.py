@@ -13,6 +13,8 @@ from seqgen.distributions.normal_quantile import quantile
 from seqgen.errors import SeqgenError
 from seqgen.noise import Key
 
+_EULER = 0.5772156649015329  # γ
+
 
 @dataclass(frozen=True)
 class CorrelatedGaussians:
@@ -54,6 +56,15 @@ class CorrelatedGaussians:
     def log_scale(self) -> float:
         """``ln √(1-ρ²)``: of what x does not tell of an element of y."""
         return -self.information / self.dimension
+
+    @property
+    def entropy(self) -> float:
+        """h(Y) in nats, ``d/2 ln 2πe``.
+
+        Of cubes h(Y) has ``E ln 3y² = ln 3/2 - γ`` more in each dimension.
+        """
+        cubed = math.log(1.5) - _EULER if self.cubic else 0.0
+        return self.dimension * (0.5 * math.log(2 * math.pi * math.e) + cubed)
 
     def draw(self, key: Key, first: int, count: int) -> tuple[Tensor, Tensor]:
         """Pairs ``first … first + count - 1`` of an endless row of them: x and y ``[count, d]``, float64."""

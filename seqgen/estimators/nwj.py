@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from seqgen.estimators.contract import Estimator
+from seqgen.estimators.contract import Estimator, joint_mean, log_partition
 
 
 class NWJ(Estimator):
@@ -24,14 +22,11 @@ class NWJ(Estimator):
     minimization", arXiv 0809.0853, equation 8; as a bound of information: Poole et al., arXiv 1905.06922, equation 5.
     """
 
-    offset: ClassVar[float] = 1.0
+    offset = 1.0
 
     @dataclass(frozen=True)
     class Config:
         """Options of the bound: none."""
 
     def value(self, scores: Tensor) -> Tensor:
-        pairs = scores.shape[-1]
-        beside = scores.masked_fill(torch.eye(pairs, dtype=torch.bool, device=scores.device), -math.inf)
-        partition = torch.exp(torch.logsumexp(beside.flatten(-2), dim=-1) - 1) / (pairs * (pairs - 1))
-        return scores.diagonal(dim1=-2, dim2=-1).mean(dim=-1) - partition
+        return joint_mean(scores) - torch.exp(log_partition(scores) - 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from seqgen.models.conditional_density import ConditionalDensity
 from seqgen.models.critic import Critic
 from seqgen.models.discriminator import SequenceDiscriminator
 from seqgen.models.encoder import Encoder
@@ -38,6 +39,8 @@ def verify(model: nn.Module) -> None:
     known = "neither a Streamable, an Encoder, a SequenceDiscriminator, a MatrixCompletion nor a Critic"
     assert isinstance(model, Critic), f"{type(model).__name__} is {known}"
     check_scores(model)
+    if isinstance(model, ConditionalDensity):
+        check_mass(model)
 
 
 def check_columns(encoder: Encoder) -> None:
@@ -103,6 +106,20 @@ def check_scores(critic: Critic) -> None:
                 assert near, f"F[{i}, {j}] is {float(scores[i, j])}, of the pair alone {float(alone)}"
     assert float(scores.std(dim=0).min()) > 0, "the scores do not depend on y"
     assert float(scores.std(dim=1).min()) > 0, "the scores do not depend on x"
+
+
+def check_mass(density: ConditionalDensity) -> None:
+    """Law of mass: given any x, the density of y has the mass 1, by a sum over a grid of two dimensions; and what is
+    known has nothing to learn."""
+    assert density.y_dim == 2, f"examples of densities have 2 dimensions of y, not {density.y_dim}"
+    x = torch.randn(3, density.x_dim, generator=torch.Generator().manual_seed(0))
+    edge, step = 20.0, 0.1
+    line = torch.arange(-edge, edge, step)
+    with torch.no_grad():
+        mass = density(x, torch.cartesian_prod(line, line)).double().exp().sum(dim=0) * step**2  # [J]
+    assert torch.allclose(mass, torch.ones_like(mass), atol=1e-3), f"the mass of y is {mass.tolist()}, given each x"
+    learnt = any(parameter.requires_grad for parameter in density.parameters())
+    assert not (density.known and learnt), "a known density has weights to learn"
 
 
 def check_entries(model: MatrixCompletion) -> None:

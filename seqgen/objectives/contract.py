@@ -260,7 +260,7 @@ class Objective(nn.Module, ABC):
             raise ValueError(f"unknown player '{player}'; known: {', '.join(self.players)}")
         parameters = dict(self.named_parameters())
         for prefix in self.players[player]:
-            if not any(_under(name, prefix) for name in parameters):
+            if not any(_under(name, prefix) for name in (*parameters, *dict(self.named_modules()))):
                 raise ValueError(f"player '{player}' owns '{prefix}', which names no parameter")
         prefixes = self.players[player]
         return {

@@ -1,4 +1,4 @@
-"""Estimation of mutual information: a critic climbs a lower bound of what two variables tell of each other."""
+"""Estimation of mutual information: a critic is trained to tell what two variables say of each other."""
 
 from __future__ import annotations
 
@@ -14,10 +14,14 @@ from torch import Tensor, nn
 from seqgen import config as configs
 from seqgen import registry
 from seqgen.config import Component
+from seqgen.errors import SeqgenError
 from seqgen.estimators.contract import Estimator
+from seqgen.models.concatenated_critic import ConcatenatedCritic
+from seqgen.models.conditional_density import ConditionalDensity
 from seqgen.models.critic import Critic
 from seqgen.noise import Key
 from seqgen.objectives.contract import Loss, Measure, Objective, ObjectiveExample, Requirement, Rows
+from seqgen.objectives.running_mean import RunningMean
 from seqgen.spec import Facts
 
 
@@ -25,10 +29,14 @@ class Information(Objective):
     """``L = -bound(F)`` with ``F[i, j] = f(x_j, y_i)``, the critic's scores of a batch's K pairs, in nats.
 
     Batches have ``x [K, x_dim]`` and ``y [K, y_dim]``. The pairs of a batch are each other's contrast. Scores are taken
-    to float64 before the bound, since some bounds exponentiate them.
+    to float64 before the bound, since some bounds exponentiate them. The gradient is that of what the bound climbs,
+    which need not be its value; a running mean over batches that it needs is a buffer.
 
-    Terms: ``information``, the bound in nats, and ``cap``, the most that it can be with so many pairs, where there is
-    such.
+    Terms: ``information``, the estimate in nats, and ``cap``, the most that it can be with so many pairs, where there
+    is such.
+
+    Raises:
+        SeqgenError: for a critic that does not say what the bound takes.
     """
 
     @dataclass(frozen=True)
@@ -44,24 +52,38 @@ class Information(Objective):
 
     @classmethod
     def examples(cls) -> Iterable[ObjectiveExample]:
-        drawn = torch.randn(5, 5, generator=torch.Generator().manual_seed(0))
-        batch = Rows(drawn[:, :3], torch.ones(5, dtype=torch.int64), y=drawn[:, 3:])
-        for name in registry.MODELS:  # nwj heeds a constant summand of the scores, so every weight has a gradient
+        nwj = Component("nwj")  # heeds a constant summand of the scores, so every weight has a gradient
+        for name in registry.MODELS:
             kind = registry.MODELS.load(name)
             for critic in kind.examples() if issubclass(kind, Critic) else ():
-                yield ObjectiveExample(cls(cls.Config(Component("nwj")), {"critic": critic}, Facts()), batch)
+                if next(critic.parameters(), None) is not None:
+                    yield _example(cls, nwj, critic)
+        for bound in (Component("donsker-varadhan", {"forgetting": 0.1}), Component("jensen-shannon")):
+            yield _example(cls, bound, ConcatenatedCritic(ConcatenatedCritic.Config(3, 2, hidden=6, layers=1)))
 
     def __init__(self, config: Config, networks: Mapping[str, nn.Module], facts: Facts) -> None:
         super().__init__(config, networks, facts)
         self.bound: Estimator = configs.construct(config.bound, registry.ESTIMATORS, source="objective.bound")
+        _require_scores(config.bound.name, self.bound, self.critic)
+        if self.bound.forgetting:
+            self.followed = RunningMean(self.bound.forgetting, dtype=torch.float64)
 
     def loss(self, batch: Any, player: str, rng: Key, shared: None) -> Loss:
-        value, cap = self.bound.value(self._scores(batch)), self.bound.cap(len(batch.x))
+        scores, cap = self._scores(batch), self.bound.cap(len(batch.x))
+        one, aux, mean = scores.new_ones(()), None, None
+        if self.bound.forgetting:
+            aux = {"followed": self.bound.followed(scores.detach()), "batches": one}
+            mean = self.followed.after(aux["followed"], one)
+        value = self.bound.trained(scores, mean)
         terms = {"information": value.detach()} | ({"cap": value.new_tensor(cap)} if math.isfinite(cap) else {})
-        return Loss(-value, terms, value.new_tensor(len(batch.x)))
+        return Loss(-value, terms, len(batch.x) * one, aux)
+
+    def after_update(self, player: str, aux: Mapping[str, Tensor], moved: Mapping[str, Tensor]) -> None:
+        if aux:
+            self.followed.follow(aux["followed"], aux["batches"])
 
     def measure(self, batch: Any, rng: Key, index: int) -> dict[str, Measure]:
-        """The bound on a batch, and the variance from batch to batch as this batch alone tells it."""
+        """The estimate of a batch, and the variance from batch to batch as this batch alone tells it."""
         scores, pairs = self._scores(batch), len(batch.x)
         value, variance = self.bound.value(scores)[None], self.bound.variance(scores)[None]
         words = f"{self.bound.cap_formula}, K = {pairs} pairs of a batch" if self.bound.cap_formula else ""
@@ -74,3 +96,26 @@ class Information(Objective):
     def _scores(self, batch: Any) -> Tensor:
         scores: Tensor = self.critic(batch.x, batch.y)
         return scores.double()
+
+
+def _example(kind: type[Information], bound: Component, critic: Critic) -> ObjectiveExample:
+    """Five pairs that a critic of these dimensions learns from."""
+    generator = torch.Generator().manual_seed(0)
+    x, y = (torch.randn(5, dimension, generator=generator) for dimension in (critic.x_dim, critic.y_dim))
+    batch = Rows(x, torch.ones(5, dtype=torch.int64), y=y)
+    return ObjectiveExample(kind(kind.Config(bound), {"critic": critic}, Facts()), batch)
+
+
+def _require_scores(name: str, bound: Estimator, critic: Critic) -> None:
+    """Refuse a critic whose scores the bound cannot take."""
+    known = isinstance(critic, ConditionalDensity) and critic.known
+    if bound.takes == "known density" and not known:
+        raise SeqgenError(
+            f"objective.bound {name} needs the density by which y was drawn, and {type(critic).__name__} is learnt",
+            remedy="give a critic that is known, such as gaussian-channel, or a lower bound",
+        )
+    if bound.takes == "density" and not isinstance(critic, ConditionalDensity):
+        raise SeqgenError(
+            f"objective.bound {name} needs a density of y given x, and {type(critic).__name__} is none",
+            remedy="give the critic gaussian-conditional, or another bound",
+        )

@@ -25,15 +25,20 @@ class RunningMean(nn.Module):
     value: Tensor
     batches: Tensor
 
-    def __init__(self, rate: float) -> None:
+    def __init__(self, rate: float, *, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.rate = rate
-        self.register_buffer("value", torch.zeros(()))
+        self.register_buffer("value", torch.zeros((), dtype=dtype))
         self.register_buffer("batches", torch.zeros(()))
+
+    @torch.no_grad()
+    def after(self, total: Tensor, rows: Tensor) -> Tensor:
+        """The value that it has when the sum over a batch, of so many rows, is taken in."""
+        share = (1 / (self.batches + 1)).clamp_min(self.rate).to(self.value.dtype)
+        return self.value.lerp((total / rows.clamp_min(1)).to(self.value.dtype), share)
 
     @torch.no_grad()
     def follow(self, total: Tensor, rows: Tensor) -> None:
         """Take in the sum over a batch, of so many rows."""
+        self.value.copy_(self.after(total, rows))
         self.batches += 1
-        share = (1 / self.batches).clamp_min(self.rate)
-        self.value.lerp_((total / rows.clamp_min(1)).to(self.value.dtype), share)

@@ -9,9 +9,14 @@ from typing import ClassVar
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from seqgen.estimators.contract import Estimator
-from seqgen.estimators.infonce import InfoNCE
+from seqgen.estimators.barber_agakov import BarberAgakov
+from seqgen.estimators.contract import Estimator, Kind, joint_mean
+from seqgen.estimators.donsker_varadhan import DonskerVaradhan
+from seqgen.estimators.infonce import InfoNCE, contrast
+from seqgen.estimators.jensen_shannon import JensenShannon
+from seqgen.estimators.leave_one_out import LeaveOneOut
 from seqgen.estimators.nwj import NWJ
 from seqgen.estimators.verify import verify
 
@@ -65,16 +70,53 @@ class DiagonalInThePartition(Estimator):
         return scores.diagonal(dim1=-2, dim2=-1).mean(dim=-1) - torch.exp(scores - 1).mean(dim=(-2, -1))
 
 
-class DonskerVaradhan(Estimator):
+class CalledABound(DonskerVaradhan):
     """With the logarithm of a batch's own partition: above the information in the mean."""
 
-    Config = _Options
+    kind: ClassVar[Kind] = "lower bound"
+
+
+class CalledNoBound(NWJ):
+    kind: ClassVar[Kind] = "neither"
+
+
+class WithItself(LeaveOneOut):
+    """Leaves nothing out, which makes it a lower bound."""
 
     def value(self, scores: Tensor) -> Tensor:
-        pairs = scores.shape[-1]
-        beside = scores.masked_fill(torch.eye(pairs, dtype=torch.bool), -math.inf).flatten(-2)
-        partition = torch.logsumexp(beside, dim=-1) - math.log(pairs * (pairs - 1))
-        return scores.diagonal(dim1=-2, dim2=-1).mean(dim=-1) - partition
+        return contrast(scores.diagonal(dim1=-2, dim2=-1), scores).mean(dim=-1)
+
+
+class AlwaysTooMuch(LeaveOneOut):
+    """Above the information by a constant, however many pairs there are."""
+
+    def value(self, scores: Tensor) -> Tensor:
+        return super().value(scores) + 0.3
+
+
+class WrongEntropy(BarberAgakov):
+    def value(self, scores: Tensor) -> Tensor:
+        return super().value(scores) - 0.2
+
+
+class OwnGradientClaimed(JensenShannon):
+    own_gradient = True
+
+
+class OwnGradientDenied(InfoNCE):
+    own_gradient = False
+
+
+class Unbalanced(JensenShannon):
+    """Trains a discriminator that sees more pairs of one kind than of the other."""
+
+    def climbed(self, scores: Tensor, mean: Tensor | None = None) -> Tensor:
+        return super().climbed(scores) - joint_mean(functional.softplus(-scores))
+
+
+class WithoutTheRunningMean(DonskerVaradhan):
+    def climbed(self, scores: Tensor, mean: Tensor | None = None) -> Tensor:
+        return self.value(scores)
 
 
 class Detached(InfoNCE):
@@ -114,7 +156,15 @@ BROKEN = {
     CapWithoutWords: "a cap and its formula belong together",
     Shifted: "which is a bias",
     DiagonalInThePartition: "which is a bias",
-    DonskerVaradhan: "above the information",
+    CalledABound: "above the information",
+    CalledNoBound: r"no bound, it is said, but means are \['below'\]",
+    WithItself: "below the information",
+    AlwaysTooMuch: "the mean at the best critic is .* with 8 pairs and",
+    WrongEntropy: "which is a bias",
+    OwnGradientClaimed: "the gradient by F",
+    OwnGradientDenied: "own_gradient is False, but the gradient is the value's",
+    Unbalanced: "more than the best critic",
+    WithoutTheRunningMean: "own_gradient is False, but the gradient is the value's",
     Detached: "the gradient by F",
     FirstPairOnly: "the same pairs in another order",
     OverTheBatches: r"expected \[2, 3\]",
@@ -125,4 +175,4 @@ BROKEN = {
 @pytest.mark.parametrize("kind", BROKEN, ids=lambda kind: kind.__name__)
 def test_a_broken_law_is_found(kind: type[Estimator]) -> None:
     with pytest.raises(AssertionError, match=BROKEN[kind]):
-        verify(kind(kind.Config()))
+        verify(list(kind.examples())[-1])

@@ -1,0 +1,69 @@
+"""A critic beside a learnt baseline, a function of y alone that takes the place of the partition function.
+
+    f(x, y) = g(x, y) - ln a(y)
+
+Source: Poole et al., "On variational bounds of mutual information", arXiv 1905.06922, section 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from seqgen import config as configs
+from seqgen import registry
+from seqgen.config import Component
+from seqgen.errors import SeqgenError
+from seqgen.models.critic import Critic, perceptron
+
+
+class BaselineCritic(Critic):
+    """A registered critic less a perceptron of y, for bounds that do not normalise by themselves.
+
+    With the bound ``tuba`` it is TUBA with the baseline a(y), with ``nwj`` the same with e·a(y), with ``interpolated``
+    the interpolated bound whose fixed part is a(y). Over a density ``ln p(y | x)``, known or learnt, it is a structured
+    critic: the baseline has to learn the marginal ln p(y) alone.
+
+    Raises:
+        SeqgenError: for a critic that is none, and for sizes that make no network.
+
+    Example:
+        >>> channel = Component("gaussian-channel", {"dim": 2})
+        >>> BaselineCritic(BaselineCritic.Config(channel))(torch.zeros(5, 2), torch.zeros(4, 2)).shape
+        torch.Size([4, 5])
+    """
+
+    @dataclass(frozen=True)
+    class Config:
+        """Options.
+
+        Attributes:
+            critic: g, a registered critic and its options.
+            hidden: width of each hidden layer of the baseline. layers: its hidden layers.
+        """
+
+        critic: Component
+        hidden: int = 256
+        layers: int = 2
+
+    @classmethod
+    def examples(cls) -> Iterable[BaselineCritic]:
+        known = Component("gaussian-channel", {"dim": 2, "noise": 0.6})
+        learnt = Component("bilinear-critic", {"x_dim": 3, "y_dim": 2})
+        return [cls(cls.Config(critic, hidden=6, layers=1)) for critic in (learnt, known)]
+
+    def __init__(self, config: Config) -> None:
+        critic = configs.construct(config.critic, registry.MODELS, source="baseline-critic")
+        if not isinstance(critic, Critic):
+            raise SeqgenError(
+                f"baseline-critic: '{config.critic.name}' is no critic", remedy="name one, such as separable-critic"
+            )
+        super().__init__(critic.x_dim, critic.y_dim)
+        self.critic = critic
+        self.log_baseline = perceptron(critic.y_dim, 1, hidden=config.hidden, layers=config.layers)
+
+    def scores(self, x: Tensor, y: Tensor) -> Tensor:
+        scores: Tensor = self.critic(x, y)  # [I, J]
+        return scores - self.log_baseline(y)  # [I, J] - [I, 1]

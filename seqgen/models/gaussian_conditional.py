@@ -1,0 +1,59 @@
+"""A Gaussian density of y given x, whose mean and deviations are learnt.
+
+    q(y | x) = N(y; μ(x), diag σ(x)²)
+
+Source: Poole et al., "On variational bounds of mutual information", arXiv 1905.06922, section 2 (a tractable density in
+the place of a critic).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from seqgen.models.conditional_density import ConditionalDensity
+from seqgen.models.critic import perceptron
+
+
+class GaussianConditional(ConditionalDensity):
+    """A perceptron over x that gives the means and the logarithms of the deviations of y's elements.
+
+    Raises:
+        SeqgenError: for sizes that make no network.
+
+    Example:
+        >>> config = GaussianConditional.Config(x_dim=3, y_dim=2)
+        >>> GaussianConditional(config)(torch.zeros(5, 3), torch.zeros(4, 2)).shape
+        torch.Size([4, 5])
+    """
+
+    @dataclass(frozen=True)
+    class Config:
+        """``x_dim, y_dim``: dimensions of x and y. ``hidden``: width of a hidden layer. ``layers``: hidden layers."""
+
+        x_dim: int
+        y_dim: int
+        hidden: int = 256
+        layers: int = 2
+
+    @classmethod
+    def examples(cls) -> Iterable[GaussianConditional]:
+        return [cls(cls.Config(x_dim=3, y_dim=2, hidden=6, layers=layers)) for layers in (0, 1)]
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config.x_dim, config.y_dim)
+        self.net = perceptron(config.x_dim, 2 * config.y_dim, hidden=config.hidden, layers=config.layers)
+
+    def scores(self, x: Tensor, y: Tensor) -> Tensor:
+        mean, log_deviation = self.net(x).chunk(2, dim=-1)  # [J, y_dim]
+        return gaussian_scores(y, mean, log_deviation)
+
+
+def gaussian_scores(y: Tensor, mean: Tensor, log_deviation: Tensor) -> Tensor:
+    """``ln N(y_i; μ_j, diag σ_j²)`` in nats, ``[I, D], [J, D], [J, D] → [I, J]``."""
+    apart = (y[:, None] - mean) * torch.exp(-log_deviation)  # [I, J, D]
+    return -(0.5 * apart**2 + log_deviation + 0.5 * math.log(2 * math.pi)).sum(dim=-1)
