@@ -194,6 +194,24 @@ def test_a_flow_that_is_the_posterior_has_no_gradient() -> None:
     assert min(float(one.abs().max()) for one in by_all(model, "pathwise")) > 1e-4
 
 
+class HeldBase(CouplingFlow):
+    """A flow that holds what the outputs say and not its own couplings."""
+
+    def log_prob(self, params: Tensor, z: Tensor) -> Tensor:
+        return super().log_prob(params.detach(), z)
+
+
+def test_a_flow_that_holds_its_base_alone_has_a_gradient() -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        flow, same = HeldBase(CouplingFlow.Config(dim=2, hidden=5)), CouplingFlow(CouplingFlow.Config(dim=2, hidden=5))
+    same.load_state_dict(flow.state_dict())
+    model = is_the_posterior(flow, torch.tensor([[0.3, -0.2, 0.5, 0.1]]), 20, of=same)
+    outputs, *couplings = by_all(model, "pathwise")
+    assert float(outputs.abs().max()) < 1e-12
+    assert max(float(one.abs().max()) for one in couplings) > 1e-3
+
+
 class Chain(Posterior):
     """Two normal numbers, of which the second's mean is what a weight makes of the first."""
 
