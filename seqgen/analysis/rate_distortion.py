@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 _WIDTH = 0.04  # of what is shown beyond the points
+_LABELLED = 12  # points with their names; of more only those on the frontier
 
 
 class Point(NamedTuple):
@@ -61,7 +62,10 @@ def draw(points: Sequence[Point], place: Path, *, entropy: float | None = None) 
     axes.step([one.rate for one in along], [one.distortion for one in along], where="post", color="tab:blue", alpha=0.4)
     for one in points:
         axes.errorbar(one.rate, one.distortion, xerr=_shown(one.rate_95), yerr=_shown(one.distortion_95), fmt="o")
-        axes.annotate(one.name, (one.rate, one.distortion), xytext=(4, 4), textcoords="offset points", fontsize=8)
+    of_one_folder = len({Path(one.name).parent for one in points}) == 1
+    for one in points if len(points) <= _LABELLED else along:
+        name = Path(one.name).name if of_one_folder else one.name
+        axes.annotate(name, (one.rate, one.distortion), xytext=(4, 4), textcoords="offset points", fontsize=8)
     high = max(one.rate for one in points)
     low, top = min(one.distortion for one in points), max(one.distortion for one in points)
     axes.set_xlim(-_WIDTH * max(high, 1), high * (1 + 3 * _WIDTH) + 1e-6)
