@@ -46,7 +46,10 @@ def varied(objective: MaximumEvidence, options: dict[str, Any]) -> MaximumEviden
         if part in options:
             one = dict(options[part])
             options[part] = Component(one.pop("name"), one)
-    return MaximumEvidence(replace(objective.config, **options), {"model": model}, objective.facts).eval()
+    made = MaximumEvidence(replace(objective.config, **options), {"model": model}, objective.facts).eval()
+    if made.config.rate == objective.config.rate:
+        made.control.load_state_dict(objective.control.state_dict())  # a weight that has risen
+    return made
 
 
 def inference(model: LatentVariable) -> list[Tensor]:
@@ -67,7 +70,7 @@ def estimated(objective: MaximumEvidence, batch: Any, key: Key) -> Tensor:
 
 
 def enumerated(objective: MaximumEvidence, batch: Any) -> Tensor:
-    """The gradient of the evidence lower bound of codes of one position, by all of them."""
+    """The gradient of the evidence lower bound under a weight of the rate, by all codes of one position."""
     model = objective.model
     params, setting = model.encoded(batch)
     z = every_code(model.posterior, params)[:, None, None].expand(-1, len(params), 1, -1)
@@ -75,7 +78,7 @@ def enumerated(objective: MaximumEvidence, batch: Any) -> Tensor:
     rate = model.posterior.kl(params, setting)
     assert rate is not None, "families of symbols have a closed form of the rate"
     distortion = -expectation(model.posterior.log_prob(params, z).sum(dim=-1), likelihood)
-    return flat((distortion + rate.sum(dim=-1)).mean(), inference(model))
+    return flat((distortion + objective.control.weight() * rate.sum(dim=-1)).mean(), inference(model))
 
 
 def main() -> None:
