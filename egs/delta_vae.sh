@@ -8,6 +8,7 @@ declare -A variants=(
   [vae]="$plain"
   [free-bits]="$plain|objective.rate={name: free-bits, nats: $free}"
   [delta]=
+  [delta-plain]="objective.rate.warm_up=0"
   [delta-causal]="networks.model.encoder.direction=causal"
 )
 
@@ -17,7 +18,7 @@ compared() { # [KEY=VALUE ...]: train and evaluate VARIANTS with SEEDS and these
     if from 1 "the decoder alone, seed $seed"; then
       conf=$(dirname "$conf")/decoder-$(basename "$conf") variant "$seed/decoder" "train.seed=$seed" "$@"
     fi
-    for name in ${VARIANTS:-vae free-bits delta delta-causal}; do
+    for name in ${VARIANTS:-vae free-bits delta delta-plain delta-causal}; do
       IFS='|' read -ra settings <<< "${variants[$name]}"
       if from 2 "$name, seed $seed"; then
         variant "$seed/$name" "train.seed=$seed" "$@" "${settings[@]}"

@@ -30,8 +30,8 @@ def facts_without_data(run: RunConfig, speakers: tuple[str, ...]) -> Facts | Non
         return Facts(examples=100, shape=(options["features"]["n_mels"],), unit="number")
     if run.task.name == "text":
         made = [one.options for one in run.networks.values() if one.name != networks.PRETRAINED]
-        sizes = [one.get("body", one.get("base", one)).get("vocab_size", 0) for one in made]
-        return Facts(vocab_size=max(sizes), unit="character")
+        sizes = [size for one in made for size in _found(one, "vocab_size")]
+        return Facts(vocab_size=max(sizes, default=0), unit="character")
     if run.task.name == "translation":
         generator = run.networks["generator"].options
         ours, theirs = (_letters(generator[part]["vocab_size"]) for part in ("body", "encoder"))
@@ -41,7 +41,8 @@ def facts_without_data(run: RunConfig, speakers: tuple[str, ...]) -> Facts | Non
     if run.task.name == "pictures":
         made = next(one.options for one in run.networks.values() if one.name != networks.PRETRAINED)
         symbols = 0 if options.get("real") else max(_found(made, "vocab_size"))
-        return Facts(examples=100, vocab_size=symbols, shape=(1, 1, max(_found(made, "length"))), unit="pixel")
+        length = max(_found(made, "length"), default=64)  # a decoder without a block has pictures of any size
+        return Facts(examples=100, vocab_size=symbols, shape=(1, 1, length), unit="pixel")
     return None
 
 
@@ -106,7 +107,7 @@ def require_a_voice(run: RunConfig, task: VocoderConfig, generator: object, spea
     assert generator.conditioner.spec.up == task.features.hop  # factors follow from the hop
 
 
-SIZES = {"samples", "longest", "windows", "warm_up"}
+SIZES = {"samples", "evaluation_samples", "longest", "windows", "warm_up"}
 
 
 TINY = [path for path in FILES if path.name == "tiny.yaml" and (path.parent / "base.yaml").exists()]
