@@ -3,7 +3,7 @@
 # chooses. What the states are is compared with phones, words and changes of the sound; beside them those of a mixture,
 # which knows nothing of time.
 #   egs/fsdd/svae/run.sh [--corpus DIR] [--stage N] [--conf FILE] [--out DIR] [--data DIR]
-# Without --corpus the public corpus is downloaded. conf/base.yaml takes five minutes of one core a run, conf/tiny.yaml some
+# Without --corpus the public corpus is downloaded. conf/base.yaml takes four minutes of one core a run, conf/tiny.yaml some
 # seconds. SEEDS and RUNS (switching mixture) choose the runs, PHONES names a CTM file of the test recordings; by default
 # they are aligned (extra `phones`).
 set -euo pipefail

@@ -29,6 +29,7 @@ from seqgen.tasks.features.batches import frames_of
 _NEAR = 1  # frames that a boundary may be off
 _USED = 0.01  # share of the frames that makes a state count
 _SHOWN = 3  # recordings in the picture
+_COLOURS = 20  # more labels than these share them
 States = Mapping[str, Labels]
 """The state of every frame of each utterance."""
 
@@ -141,7 +142,8 @@ def picture(found: Mapping[str, States], test: Recordings, place: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    names = list(test.frames)[:: max(1, len(test.frames) // _SHOWN)][:_SHOWN]
+    firsts = list({word: name for name, word in reversed(test.words.items())}.values())  # one of each word
+    names = firsts[:: max(1, len(firsts) // _SHOWN)][:_SHOWN]
     bands = {"phones": test.phones, **found}
     figure, panels = pyplot.subplots(
         1 + len(bands), len(names), figsize=(3.4 * len(names), 2.2 + 0.5 * len(bands)), squeeze=False,
@@ -151,7 +153,7 @@ def picture(found: Mapping[str, States], test: Recordings, place: Path) -> None:
         panels[0][column].imshow(test.frames[name].T, origin="lower", aspect="auto")
         panels[0][column].set_title(f"{name}: {test.words[name]}", fontsize=8)
         for panel, (title, one) in zip(panels[1:, column], bands.items(), strict=True):
-            panel.imshow(one[name][None], aspect="auto", cmap="tab20", interpolation="nearest", vmin=-1, vmax=19)
+            panel.imshow(one[name][None] % _COLOURS, aspect="auto", cmap="tab20", vmin=0, vmax=_COLOURS - 1)
             panel.set_title(title, fontsize=7, pad=1)
         for panel in panels[:, column]:
             panel.set_axis_off()
