@@ -25,6 +25,7 @@ COLUMNS = {
     "distortion": ("distortion",),
     "information at least": ("information_at_least",),
     "validation, nats an element": ("nats_per_element",),
+    "entries in use": ("perplexity",),
     "class by a probe, %": ("class_by_linear_probe",),
     "by five codes, %": ("class_by_nearest_codes",),
 }

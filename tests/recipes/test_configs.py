@@ -10,6 +10,7 @@ import pytest
 from seqgen import config, registry
 from seqgen.config import Component
 from seqgen.generation.contract import Generator
+from seqgen.latents.variable import LatentVariable
 from seqgen.spec import Facts, FeatureSpec
 from seqgen.tasks import experiment, networks
 from seqgen.tasks.run import RunConfig, load
@@ -90,7 +91,9 @@ def test_it_loads_and_builds(path: Path, speakers: tuple[str, ...]) -> None:
     if run.task.name == "vocoder":
         assert min(sizes) > 1000
         options = config.options(run.task, registry.TASKS, source=str(path))
-        require_a_voice(run, options, made.get("generator"), speakers)
+        model = made.get("model")
+        voice = model.decoder if isinstance(model, LatentVariable) else made.get("generator")
+        require_a_voice(run, options, voice, speakers)
 
 
 def require_a_voice(run: RunConfig, task: VocoderConfig, generator: object, speakers: tuple[str, ...]) -> None:
