@@ -17,8 +17,8 @@ class TUBA(Estimator):
     """``1 + 1/K Σ_i F_ii - ln a - 1/K(K-1) Σ_{i≠j} e^{F_ij} / a`` with a constant baseline a.
 
     It follows from ``ln Z ≤ Z/a + ln a - 1``. With a = e it is NWJ; with a = 1 the best critic is the logarithm of the
-    ratio itself. A baseline a(y) that is learnt is part of the critic, f(x, y) = g(x, y) - ln a(y): the model
-    ``baseline-critic`` over any other, for this bound, NWJ and the interpolated one alike.
+    ratio itself. A baseline a(y) that is learnt is part of the critic, f(x, y) = g(x, y) - ln a(y), for this
+    bound, NWJ and the interpolated one alike.
 
     Raises:
         SeqgenError: for a baseline that is not finite.

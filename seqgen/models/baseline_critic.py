@@ -16,6 +16,7 @@ from seqgen import config as configs
 from seqgen import registry
 from seqgen.config import Component
 from seqgen.errors import SeqgenError
+from seqgen.models.conditional_density import ConditionalDensity
 from seqgen.models.critic import Critic, perceptron
 
 
@@ -28,11 +29,6 @@ class BaselineCritic(Critic):
 
     Raises:
         SeqgenError: for a critic that is none, and for sizes that make no network.
-
-    Example:
-        >>> channel = Component("gaussian-channel", {"dim": 2})
-        >>> BaselineCritic(BaselineCritic.Config(channel))(torch.zeros(5, 2), torch.zeros(4, 2)).shape
-        torch.Size([4, 5])
     """
 
     @dataclass(frozen=True)
@@ -50,15 +46,17 @@ class BaselineCritic(Critic):
 
     @classmethod
     def examples(cls) -> Iterable[BaselineCritic]:
-        known = Component("gaussian-channel", {"dim": 2, "noise": 0.6})
-        learnt = Component("bilinear-critic", {"x_dim": 3, "y_dim": 2})
-        return [cls(cls.Config(critic, hidden=6, layers=1)) for critic in (learnt, known)]
+        kinds = {name: registry.MODELS.load(name) for name in registry.MODELS}
+        critics = [name for name, kind in kinds.items() if issubclass(kind, Critic) and kind is not cls]
+        one_of_each = {issubclass(kinds[name], ConditionalDensity): name for name in critics}
+        inner = [Component(name, {"x_dim": 2, "y_dim": 2}) for name in one_of_each.values()]
+        return [cls(cls.Config(critic, hidden=6, layers=1)) for critic in inner]
 
     def __init__(self, config: Config) -> None:
         critic = configs.construct(config.critic, registry.MODELS, source="baseline-critic")
         if not isinstance(critic, Critic):
             raise SeqgenError(
-                f"baseline-critic: '{config.critic.name}' is no critic", remedy="name one, such as separable-critic"
+                f"baseline-critic: '{config.critic.name}' is no critic", remedy="name a critic under `critic:`"
             )
         super().__init__(critic.x_dim, critic.y_dim)
         self.critic = critic

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
+import torch
+from torch import Tensor
+
 from seqgen.models.critic import Critic
 
 
@@ -15,3 +20,9 @@ class ConditionalDensity(Critic):
     """
 
     known: bool = False
+
+
+def gaussian_scores(y: Tensor, mean: Tensor, log_deviation: Tensor) -> Tensor:
+    """``ln N(y_i; μ_j, diag σ_j²)`` in nats, ``[I, D], [J, D], [J, D] → [I, J]``."""
+    apart = (y[:, None] - mean) * torch.exp(-log_deviation)  # [I, J, D]
+    return -(0.5 * apart**2 + log_deviation + 0.5 * math.log(2 * math.pi)).sum(dim=-1)

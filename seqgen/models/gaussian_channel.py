@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from seqgen.errors import SeqgenError
-from seqgen.models.conditional_density import ConditionalDensity
-from seqgen.models.gaussian_conditional import gaussian_scores
+from seqgen.models.conditional_density import ConditionalDensity, gaussian_scores
 
 
 class GaussianChannel(ConditionalDensity):
@@ -23,10 +22,10 @@ class GaussianChannel(ConditionalDensity):
     about means x with one deviation.
 
     Raises:
-        SeqgenError: for a dimension below 1, and for noise that is not positive.
+        SeqgenError: for dimensions that differ or are below 1, and for noise that is not positive.
 
     Example:
-        >>> config = GaussianChannel.Config(dim=2, gain=0.8, noise=0.6)
+        >>> config = GaussianChannel.Config(x_dim=2, y_dim=2, gain=0.8, noise=0.6)
         >>> GaussianChannel(config)(torch.zeros(5, 2), torch.zeros(4, 2)).shape
         torch.Size([4, 5])
     """
@@ -35,15 +34,20 @@ class GaussianChannel(ConditionalDensity):
 
     @dataclass(frozen=True)
     class Config:
-        """``dim``: dimensions of x and of y. ``gain``: what x is multiplied by. ``noise``: its standard deviation."""
+        """``x_dim, y_dim``: dimensions of both, the same. ``gain``: what x is multiplied by. ``noise``: its standard
+        deviation."""
 
-        dim: int
+        x_dim: int
+        y_dim: int
         gain: float = 1.0
         noise: float = 1.0
 
         def __post_init__(self) -> None:
-            if self.dim < 1:
-                raise SeqgenError(f"'dim' is {self.dim}", remedy="give 1 or more")
+            if not 1 <= self.x_dim == self.y_dim:
+                raise SeqgenError(
+                    f"'x_dim' is {self.x_dim}, 'y_dim' {self.y_dim}",
+                    remedy="give the same, 1 or more: y is x with noise",
+                )
             if not (math.isfinite(self.gain) and 0 < self.noise < math.inf):
                 raise SeqgenError(
                     f"'gain' is {self.gain}, 'noise' {self.noise}", remedy="give finite numbers, noise above 0"
@@ -51,10 +55,10 @@ class GaussianChannel(ConditionalDensity):
 
     @classmethod
     def examples(cls) -> Iterable[GaussianChannel]:
-        return [cls(cls.Config(dim=2, gain=0.8, noise=0.6))]
+        return [cls(cls.Config(x_dim=2, y_dim=2, gain=0.8, noise=0.6))]
 
     def __init__(self, config: Config) -> None:
-        super().__init__(config.dim, config.dim)
+        super().__init__(config.x_dim, config.y_dim)
         self.config = config
 
     def scores(self, x: Tensor, y: Tensor) -> Tensor:

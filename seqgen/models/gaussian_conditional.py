@@ -8,14 +8,12 @@ the place of a critic).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from seqgen.models.conditional_density import ConditionalDensity
+from seqgen.models.conditional_density import ConditionalDensity, gaussian_scores
 from seqgen.models.critic import perceptron
 
 
@@ -51,9 +49,3 @@ class GaussianConditional(ConditionalDensity):
     def scores(self, x: Tensor, y: Tensor) -> Tensor:
         mean, log_deviation = self.net(x).chunk(2, dim=-1)  # [J, y_dim]
         return gaussian_scores(y, mean, log_deviation)
-
-
-def gaussian_scores(y: Tensor, mean: Tensor, log_deviation: Tensor) -> Tensor:
-    """``ln N(y_i; μ_j, diag σ_j²)`` in nats, ``[I, D], [J, D], [J, D] → [I, J]``."""
-    apart = (y[:, None] - mean) * torch.exp(-log_deviation)  # [I, J, D]
-    return -(0.5 * apart**2 + log_deviation + 0.5 * math.log(2 * math.pi)).sum(dim=-1)

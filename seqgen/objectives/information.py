@@ -16,7 +16,6 @@ from seqgen import registry
 from seqgen.config import Component
 from seqgen.errors import SeqgenError
 from seqgen.estimators.contract import Estimator
-from seqgen.models.concatenated_critic import ConcatenatedCritic
 from seqgen.models.conditional_density import ConditionalDensity
 from seqgen.models.critic import Critic
 from seqgen.noise import Key
@@ -52,14 +51,15 @@ class Information(Objective):
 
     @classmethod
     def examples(cls) -> Iterable[ObjectiveExample]:
-        nwj = Component("nwj")  # heeds a constant summand of the scores, so every weight has a gradient
-        for name in registry.MODELS:
-            kind = registry.MODELS.load(name)
-            for critic in kind.examples() if issubclass(kind, Critic) else ():
-                if next(critic.parameters(), None) is not None:
-                    yield _example(cls, nwj, critic)
-        for bound in (Component("donsker-varadhan", {"forgetting": 0.1}), Component("jensen-shannon")):
-            yield _example(cls, bound, ConcatenatedCritic(ConcatenatedCritic.Config(3, 2, hidden=6, layers=1)))
+        heeding, *others = (
+            Component("nwj"),  # a constant summand of the scores too, so that every weight has a gradient
+            Component("donsker-varadhan", {"forgetting": 0.1}),
+            Component("jensen-shannon"),
+        )
+        kinds = [kind for name in registry.MODELS if issubclass(kind := registry.MODELS.load(name), Critic)]
+        critics = [one for kind in kinds for one in kind.examples() if next(one.parameters(), None) is not None]
+        yield from (_example(cls, heeding, critic) for critic in critics)
+        yield from (_example(cls, bound, critics[0]) for bound in others)
 
     def __init__(self, config: Config, networks: Mapping[str, nn.Module], facts: Facts) -> None:
         super().__init__(config, networks, facts)
@@ -108,14 +108,16 @@ def _example(kind: type[Information], bound: Component, critic: Critic) -> Objec
 
 def _require_scores(name: str, bound: Estimator, critic: Critic) -> None:
     """Refuse a critic whose scores the bound cannot take."""
-    known = isinstance(critic, ConditionalDensity) and critic.known
-    if bound.takes == "known density" and not known:
+    fits = {
+        "any": True,
+        "density": isinstance(critic, ConditionalDensity),
+        "known density": isinstance(critic, ConditionalDensity) and critic.known,
+    }
+    if not fits[bound.takes]:
+        kinds = {one: registry.MODELS.load(one) for one in registry.MODELS}
+        densities = {one: kind.known for one, kind in kinds.items() if issubclass(kind, ConditionalDensity)}
+        fitting = [one for one, known in densities.items() if known or bound.takes == "density"]
         raise SeqgenError(
-            f"objective.bound {name} needs the density by which y was drawn, and {type(critic).__name__} is learnt",
-            remedy="give a critic that is known, such as gaussian-channel, or a lower bound",
-        )
-    if bound.takes == "density" and not isinstance(critic, ConditionalDensity):
-        raise SeqgenError(
-            f"objective.bound {name} needs a density of y given x, and {type(critic).__name__} is none",
-            remedy="give the critic gaussian-conditional, or another bound",
+            f"objective.bound {name} takes a {bound.takes} of y given x, which {type(critic).__name__} is not",
+            remedy=f"give the critic {' or '.join(fitting)}, or another bound",
         )

@@ -155,7 +155,7 @@ def drawn(information: float, *, batches: int = 200, pairs: int = 64) -> tuple[T
 
 
 def channel(process: CorrelatedGaussians) -> GaussianChannel:
-    config = GaussianChannel.Config(process.dimension, process.correlation, math.exp(process.log_scale))
+    config = GaussianChannel.Config(20, 20, process.correlation, math.exp(process.log_scale))
     return GaussianChannel(config)
 
 
@@ -228,7 +228,7 @@ def batch(pairs: int = 12) -> Batch:
 def test_the_running_mean_is_a_buffer_that_updates_alone_change() -> None:
     critic = SeparableCritic(SeparableCritic.Config(2, 2, hidden=8, layers=1, embedding=4))
     made, pairs = objective(Component("donsker-varadhan", {"forgetting": 0.25}), critic), batch()
-    first = float(made.bound.followed(critic(pairs.x, pairs.y).double()))
+    first = made.bound.followed(critic(pairs.x, pairs.y).double()).item()
     loss = made.loss(pairs, "critic", Key(0, 0), None)
     assert float(made.followed.value) == 0
     assert loss.aux is not None
@@ -266,14 +266,18 @@ def test_a_critic_that_is_no_density_is_refused() -> None:
         GaussianConditional(GaussianConditional.Config(2, 2, hidden=4, layers=1)),
     )
     entropy = Component("barber-agakov", {"entropy": 0.0})
-    with pytest.raises(SeqgenError, match="barber-agakov needs a density of y given x, and SeparableCritic is none"):
+    with pytest.raises(
+        SeqgenError, match="barber-agakov takes a density of y given x, which SeparableCritic is not; give the critic g"
+    ):
         objective(entropy, critic)
     for other in (critic, learnt, with_baseline("gaussian-channel")):
-        with pytest.raises(SeqgenError, match=f"leave-one-out needs the density by which .* {type(other).__name__} is"):
+        with pytest.raises(
+            SeqgenError, match=f"leave-one-out takes a known density of y .* {type(other).__name__} is not; give"
+        ):
             objective(Component("leave-one-out"), other)
-    with pytest.raises(SeqgenError, match="needs a density of y given x, and BaselineCritic is none"):
+    with pytest.raises(SeqgenError, match="which BaselineCritic is not"):
         objective(entropy, with_baseline("gaussian-channel"))
-    known = objective(Component("leave-one-out"), GaussianChannel(GaussianChannel.Config(2)))
+    known = objective(Component("leave-one-out"), GaussianChannel(GaussianChannel.Config(2, 2)))
     assert known.owned("critic") == {}
     with pytest.raises(SeqgenError, match="'entropy' is nan; give a finite number of nats"):
         BarberAgakov.Config(math.nan)
@@ -284,7 +288,9 @@ def test_a_critic_that_is_no_density_is_refused() -> None:
 
 
 def with_baseline(name: str) -> BaselineCritic:
-    return BaselineCritic(BaselineCritic.Config(Component(name, {"dim": 2, "noise": 0.5}), hidden=8, layers=1))
+    return BaselineCritic(
+        BaselineCritic.Config(Component(name, {"x_dim": 2, "y_dim": 2, "noise": 0.5}), hidden=8, layers=1)
+    )
 
 
 def test_a_structured_critic_learns_the_marginal_alone() -> None:
@@ -295,7 +301,7 @@ def test_a_structured_critic_learns_the_marginal_alone() -> None:
         for j in range(4):
             given = normal(pairs.x[j], 0.5).log_prob(pairs.y[i]).sum() - critic.log_baseline(pairs.y[i]).squeeze()
             assert float(critic(pairs.x, pairs.y)[i, j]) == pytest.approx(float(given), abs=1e-4)
-    with pytest.raises(SeqgenError, match="baseline-critic: 'recurrent' is no critic; name one"):
+    with pytest.raises(SeqgenError, match="baseline-critic: 'recurrent' is no critic; name a critic"):
         BaselineCritic(BaselineCritic.Config(Component("recurrent", {"vocab_size": 3, "outputs": 2})))
     with pytest.raises(SeqgenError, match=r"'gain' is 1\.0, 'noise' 0\.0; give finite numbers, noise above 0"):
-        GaussianChannel.Config(2, noise=0.0)
+        GaussianChannel.Config(2, 2, noise=0.0)
