@@ -35,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
         features,
         gaps,
         info,
+        information,
         likelihood,
         probe,
         sample,
@@ -47,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action=entry.Version)
     commands = top.add_subparsers(metavar="COMMAND", required=True)
-    judging = [evaluate, likelihood, probe, curve, gaps]
+    judging = [evaluate, likelihood, probe, curve, gaps, information]
     for module in [data, train, *judging, sample, translate, compress, codec, export, features, bench, info]:
         module.add_parsers(commands)
     completion.add_parser(commands, "seqgen", parser)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:  # torch is imported when a command runs, so that help and ref
     from seqgen.objectives.contract import Objective
     from seqgen.tasks.contract import Task
     from seqgen.tasks.experiment import Experiment
+    from seqgen.tasks.run import RunConfig
+    from seqgen.train.loop import Outcome
 
 _HELP = """\
 Train the run that a YAML file describes.
@@ -56,45 +58,73 @@ def add_parsers(commands: Any) -> None:
 
 def run_train(given: argparse.Namespace) -> int:
     """Train; 0 when finished, 130 when interrupted with a checkpoint written."""
-    from seqgen.tasks import experiment, run
+    from seqgen.tasks import run
     from seqgen.tasks.contract import Evaluation
-    from seqgen.train import memory
-    from seqgen.train.loop import Recipe, train
 
-    memory.keep_freed_pages()
     config = run.load(given.config, given.set)
-    task = experiment.task_of(config, source=str(given.config))
-    task.require_sensible()
-    system = experiment.build(task, source=str(given.config))  # a wrong option is found before anything is written
-    assert system.objective is not None
-    learnt_from = task.data() | experiment.pretrained_digests(system, config)
-    here = experiment.Experiment(given.out, config, task.facts, learnt_from)
-    if given.resume:
-        _require_same(here)
-    source, validation = (task.source(split, system.networks) for split in ("train", "valid"))
-    sys.stderr.write(_summary(here, task, system.objective))
-    sys.stderr.write("".join(f"warning: {line}\n" for line in task.warnings(system.networks)))
-    outcome = train(
-        system.objective,
-        Recipe(config.train, config.players, config.sparsity, config.quantization),
-        out=given.out,
-        source=source,
-        validation=validation,
-        identity=here.identity(),
+    outcome = trained(
+        config,
+        given.out,
+        source=str(given.config),
         resume=given.resume,
         init_from=given.init_from,
         device=given.device,
-        on_validate=lambda _, report, step: task.previews(system, report, step),
-        prepare=lambda: _begin(here, given.resume),
     )
-    best, name = outcome.best, system.objective.monitor
-    told = f"; best validation {name} {best.value:.4f} at step {best.step}" if best else ""
-    sys.stderr.write(f"{outcome.status} at step {outcome.step}{told}\n")
     if outcome.status == "interrupted":
         return 130
     if given.evaluate and os.environ.get("RANK", "0") == "0":  # one of the processes that trained is enough
         sys.stdout.write(evaluated(given.out, Evaluation(), given.out / REPORT)[0])
     return 0
+
+
+def trained(
+    config: RunConfig,
+    out: Path,
+    *,
+    source: str,
+    resume: bool = False,
+    init_from: Path | None = None,
+    device: str = "auto",
+) -> Outcome:
+    """Train a run in an experiment directory, and say on standard error what is trained and how it went.
+
+    Args:
+        config: the run. out: the experiment directory. source: name of the configuration in messages.
+        resume, init_from, device: see :func:`seqgen.train.loop.train`.
+    """
+    from seqgen.tasks import experiment
+    from seqgen.train import memory
+    from seqgen.train.loop import Recipe, train
+
+    memory.keep_freed_pages()
+    task = experiment.task_of(config, source=source)
+    task.require_sensible()
+    system = experiment.build(task, source=source)  # a wrong option is found before anything is written
+    assert system.objective is not None
+    learnt_from = task.data() | experiment.pretrained_digests(system, config)
+    here = experiment.Experiment(out, config, task.facts, learnt_from)
+    if resume:
+        _require_same(here)
+    training, validation = (task.source(split, system.networks) for split in ("train", "valid"))
+    sys.stderr.write(_summary(here, task, system.objective))
+    sys.stderr.write("".join(f"warning: {line}\n" for line in task.warnings(system.networks)))
+    outcome = train(
+        system.objective,
+        Recipe(config.train, config.players, config.sparsity, config.quantization),
+        out=out,
+        source=training,
+        validation=validation,
+        identity=here.identity(),
+        resume=resume,
+        init_from=init_from,
+        device=device,
+        on_validate=lambda _, report, step: task.previews(system, report, step),
+        prepare=lambda: _begin(here, resume),
+    )
+    best, name = outcome.best, system.objective.monitor
+    told = f"; best validation {name} {best.value:.4f} at step {best.step}" if best else ""
+    sys.stderr.write(f"{outcome.status} at step {outcome.step}{told}\n")
+    return outcome
 
 
 def _begin(here: Experiment, resume: bool) -> None:

@@ -25,8 +25,8 @@ def read(x: Path, y: Path) -> VectorPairs:
     """Pairs whose rows stand in two files; of an ``.npz`` archive of several arrays those called x and y are taken.
 
     Raises:
-        SeqgenError: naming the file, for what is not there, not an array of N real vectors, not finite, and for files
-            of different lengths.
+        SeqgenError: naming the file, for what is not there, not an array of N real vectors, not finite, or constant,
+            and for files of different lengths.
     """
     of_x, of_y = _vectors(x, "x"), _vectors(y, "y")
     if len(of_x) != len(of_y):
@@ -53,6 +53,11 @@ def _vectors(path: Path, name: str) -> npt.NDArray[np.float32]:
         raise SeqgenError(
             f"{path}: '{name}' is {array[row, column]} in row {row}, column {column} (from 0)",
             remedy="leave such rows out of both files: float32 must hold every number",
+        )
+    if len(vectors) > 1 and (vectors == vectors[0]).all():
+        raise SeqgenError(
+            f"{path}: '{name}' is the same in all {len(vectors):,} rows",
+            remedy="give vectors that vary: what is constant tells nothing",
         )
     return vectors
 

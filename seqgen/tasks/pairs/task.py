@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from seqgen import config as configs
 from seqgen import noise
@@ -22,7 +23,7 @@ from seqgen.spec import Facts
 from seqgen.tasks.contract import Evaluation, Split, System, Task, TaskExample
 from seqgen.tasks.pairs.arrays import VectorPairs, read
 from seqgen.tasks.pairs.batches import DrawnPairs, StoredPairs
-from seqgen.tasks.table import Gathered, Table
+from seqgen.tasks.table import Figure, Gathered, Table
 from seqgen.tasks.turns import shuffled
 from seqgen.train.identity import PLACE
 
@@ -38,6 +39,8 @@ class PairsConfig:
         x, y: ``.npy`` or ``.npz`` files of vectors ``[N, dimensions]`` whose rows belong together, pairs independent of
             each other; of an archive of several arrays those called x and y are taken.
         split: shares of the stored pairs that are valid and test ones; always the same, by lot.
+        standardise: stored vectors get the mean 0 and the standard deviation 1 in every dimension, by those of the
+            training pairs. It changes no information, but what a critic easily learns.
         gaussian: the process that pairs are drawn from, without end.
         held_out: drawn pairs of a validation, and of an evaluation.
     """
@@ -45,6 +48,7 @@ class PairsConfig:
     x: str = field(default="", metadata=PLACE)
     y: str = field(default="", metadata=PLACE)
     split: tuple[float, float] = (0.1, 0.1)
+    standardise: bool = False
     gaussian: CorrelatedGaussians | None = None
     held_out: int = 25_600
 
@@ -101,7 +105,16 @@ class Pairs(Task):
         settings = self.run.train
         if self.config.gaussian is not None:
             return self._drawn(split, settings.seed, self.config.held_out)
-        return StoredPairs(self._stored, self._numbers(split), rows=settings.batch_size, seed=settings.seed)
+        pairs = self._scaled(self._stored)
+        return StoredPairs(pairs, self._numbers(split), rows=settings.batch_size, seed=settings.seed)
+
+    def warnings(self, networks: Mapping[str, nn.Module]) -> list[str]:
+        return [
+            f"{name} has {dimensions:,} dimensions and there are {self.facts.examples:,} pairs to learn from: what a "
+            "critic finds in them may be chance"
+            for name, dimensions in zip("xy", self.facts.shape, strict=True)
+            if self.config.gaussian is None and dimensions > self.facts.examples
+        ]
 
     @torch.no_grad()
     def evaluate(self, system: System, options: Evaluation) -> Table:
@@ -116,7 +129,7 @@ class Pairs(Task):
         known = None if process is None else process.information
         return Table(
             title=f"{batches * rows:,} pairs in {batches:,} batches of {rows}, checkpoint {system.label}",
-            figures=found.figures,
+            figures=_with_intervals(found.figures),
             record={
                 "config_digest": configs.digest(self.run),
                 "checkpoint": system.label,
@@ -135,10 +148,10 @@ class Pairs(Task):
         if options.data is not None:
             pairs = read(options.data, options.data)
             self._require_shape(pairs, options.data)
-            return StoredPairs(pairs, shuffled(len(pairs.x), 0, 0)[:limit], rows=rows, seed=0)
+            return StoredPairs(self._scaled(pairs), shuffled(len(pairs.x), 0, 0)[:limit], rows=rows, seed=0)
         if self.config.gaussian is not None:
             return self._drawn("test", options.seed, limit or self.config.held_out)
-        return StoredPairs(self._stored, self._numbers("test")[:limit], rows=rows, seed=0)
+        return StoredPairs(self._scaled(self._stored), self._numbers("test")[:limit], rows=rows, seed=0)
 
     def _drawn(self, split: Split, seed: int, count: int) -> DrawnPairs:
         assert self.config.gaussian is not None
@@ -148,6 +161,16 @@ class Pairs(Task):
     @cached_property
     def _stored(self) -> VectorPairs:
         return read(Path(self.config.x), Path(self.config.y))
+
+    def _scaled(self, pairs: VectorPairs) -> VectorPairs:
+        """Vectors in the units that networks are given them in."""
+        if not self.config.standardise:
+            return pairs
+        of_x, of_y = (
+            _standardised(given, known[torch.from_numpy(self._numbers("train"))])
+            for given, known in zip(pairs, self._stored, strict=True)
+        )
+        return VectorPairs(of_x, of_y)
 
     def _numbers(self, split: Split) -> Any:
         """Rows of the files that are a split's, int64; the lot is drawn anew for another number of pairs only."""
@@ -163,3 +186,18 @@ class Pairs(Task):
                 f"{self.facts.shape[1]}",
                 remedy="evaluate on pairs as the run was trained on",
             )
+
+
+def _standardised(vectors: Tensor, known: Tensor) -> Tensor:
+    """Vectors less the mean of those that are known, by their deviation; what is constant among these is not scaled."""
+    deviation, mean = torch.std_mean(known.double(), dim=0, correction=0)
+    return ((vectors.double() - mean) / torch.where(deviation > 0, deviation, 1.0)).float()
+
+
+def _with_intervals(figures: Mapping[str, Figure]) -> dict[str, Figure]:
+    """Figures where the information of one batch alone has the interval that this batch tells of itself."""
+    made = dict(figures)
+    alone, variance = made.get("information"), made.get("variance_of_a_batch")
+    if alone is not None and variance is not None and math.isnan(alone.half_width):
+        made["information"] = alone._replace(half_width=1.96 * math.sqrt(variance.value))
+    return made
