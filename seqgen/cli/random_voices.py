@@ -66,7 +66,7 @@ def write_program(preset: Preset, directory: Path) -> None:
     fresh = {name: leaf.clone() for name, leaf in leaves(vocoder.init_state(1))}
     for file, tensors in ((program.WEIGHTS, weights.of(vocoder.generator)), (program.INITIAL, fresh)):
         save_file({name: value.contiguous() for name, value in tensors.items()}, directory / file)
-    program.write(vocoder, directory, preset.sample_rate)
+    program.write(vocoder, directory, preset.features.sample_rate)
 
 
 def prune(body: Any, preset: Preset) -> None:

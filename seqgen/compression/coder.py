@@ -74,7 +74,8 @@ class RangeDecoder(Coder):
     """Entropy coder that reads what :class:`RangeEncoder` wrote.
 
     Raises:
-        SeqgenError: for bytes that are no whole words.
+        SeqgenError: for bytes that are no whole words; where a number is asked for that no encoder with the same
+            probabilities can have written.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -84,4 +85,15 @@ class RangeDecoder(Coder):
         self._range = stream.queue.RangeDecoder(np.frombuffer(data, "<u4").astype(np.uint32))
 
     def _code(self, probabilities: Probabilities, spared: Probabilities, values: Values) -> Values:
-        return np.asarray(self._range.decode(self._family, spared), np.int64)
+        try:
+            return np.asarray(self._range.decode(self._family, spared), np.int64)
+        except AssertionError:  # what constriction raises for a code outside the ranges of all values
+            raise otherwise("a code that the model's probabilities cannot have made") from None
+
+
+def otherwise(how: str) -> SeqgenError:
+    """The refusal of what a model that computes something else makes of a compressed file."""
+    return SeqgenError(
+        f"what comes out is not the original: {how}",
+        remedy="decompress on a machine with the processor and the libraries of the one that compressed it",
+    )

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from seqgen.compression import block, lanes, side, varint
-from seqgen.compression.coder import RangeDecoder, Values
+from seqgen.compression.coder import RangeDecoder, Values, otherwise
 from seqgen.compression.container import Container, Header
 from seqgen.compression.contract import Predictor, State
 from seqgen.compression.units import Units
@@ -42,10 +42,7 @@ def decompress(
         while data := target.read(_READ):
             found.update(data)
         if lane.done != header.size or not found.hexdigest().startswith(header.original):
-            raise SeqgenError(
-                f"what comes out is not the original: SHA-256 {found.hexdigest()[:16]}, expected {header.original}",
-                remedy="decompress on a machine with the processor and the libraries of the one that compressed it",
-            )
+            raise otherwise(f"SHA-256 {found.hexdigest()[:16]}, expected {header.original}")
     return header.size
 
 
@@ -116,10 +113,7 @@ class _Lanes:
 
     def _write(self, lane: int, data: bytes) -> None:
         if not data or self._at[lane] + len(data) > self._ends[lane]:
-            raise SeqgenError(
-                "what comes out is not the original: a stretch has another length",
-                remedy="decompress on a machine with the processor and the libraries of the one that compressed it",
-            )
+            raise otherwise("a stretch has another length")
         self._target.seek(self._at[lane])
         self._target.write(data)
         self._at[lane] += len(data)

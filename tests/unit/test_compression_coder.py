@@ -51,6 +51,18 @@ def test_what_is_no_probability_is_refused(bad: float) -> None:
         frequencies(np.array([[0.5, bad]]))
 
 
+def test_a_code_of_other_probabilities_is_refused_or_read_as_other_values() -> None:
+    """Some codes lie outside the ranges of all values: the coder's own library calls that an assertion."""
+    rows, said = np.full((400, 3), 1 / 3), set()
+    for seed in range(20):
+        decoder = RangeDecoder(b"\xff" * 4 * seed + random_bytes(400, seed))
+        try:
+            decoder.code(rows, np.zeros(400, np.int64))
+        except SeqgenError as error:
+            said.add(str(error).partition(":")[0])
+    assert said == {"what comes out is not the original"}
+
+
 def test_the_coder_spends_what_frequencies_say_and_no_more() -> None:
     """Were the numbers rounded once more inside the coder, a certain value would not cost nothing."""
     certain = np.zeros((100_000, 3))
