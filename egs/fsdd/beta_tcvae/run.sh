@@ -3,7 +3,7 @@
 # weights. The mutual information gap says how far digit, speaker and pitch have a number of the code to themselves.
 #   egs/fsdd/beta_tcvae/run.sh [--corpus DIR] [--stage N] [--conf FILE] [--out DIR] [--data DIR]
 # Without --corpus the public corpus is downloaded. SEEDS, BETAS and RATES (whole stratified weighted) choose the runs, BANDS and
-# FRAMES the pictures; conf/base.yaml takes a minute a run on one core, conf/tiny.yaml (BANDS=8 FRAMES=8) some seconds.
+# FRAMES the pictures; conf/base.yaml takes half a minute a run on one core, conf/tiny.yaml (BANDS=8 FRAMES=8) some seconds.
 set -euo pipefail
 conf=egs/fsdd/beta_tcvae/conf/base.yaml out=exp/fsdd-beta-tcvae data=data/fsdd
 . "$(dirname "$0")/../../variants.sh"
