@@ -29,6 +29,7 @@ class BarberAgakov(Estimator):
     """
 
     takes: ClassVar[Scores] = "density"
+    config: Config
 
     @dataclass(frozen=True)
     class Config:

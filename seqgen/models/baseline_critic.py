@@ -64,4 +64,5 @@ class BaselineCritic(Critic):
 
     def scores(self, x: Tensor, y: Tensor) -> Tensor:
         scores: Tensor = self.critic(x, y)  # [I, J]
-        return scores - self.log_baseline(y)  # [I, J] - [I, 1]
+        log_baseline: Tensor = self.log_baseline(y)  # [I, 1]
+        return scores - log_baseline

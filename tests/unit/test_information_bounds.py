@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -32,6 +33,7 @@ from seqgen.objectives.information import Information
 from seqgen.objectives.verify import check_evaluation, check_players, check_pure
 from seqgen.spec import Facts
 from seqgen.tasks.pairs.batches import Batch
+from seqgen.train.verify import check_resume
 
 INFONCE, NWJ_BOUND, JS = InfoNCE(InfoNCE.Config()), NWJ(NWJ.Config()), JensenShannon(JensenShannon.Config())
 UPPER, DV = LeaveOneOut(LeaveOneOut.Config()), DonskerVaradhan(DonskerVaradhan.Config())
@@ -249,12 +251,17 @@ def test_the_running_mean_is_a_buffer_that_updates_alone_change() -> None:
     torch.testing.assert_close(again.total, -DV.value(f))
 
 
+def test_a_resumed_run_knows_its_running_mean(tmp_path: Path) -> None:
+    critic = SeparableCritic(SeparableCritic.Config(2, 2, hidden=8, layers=1, embedding=4))
+    check_resume(objective(Component("donsker-varadhan", {"forgetting": 0.2}), critic), batch(), tmp_path)
+
+
 def test_a_density_is_trained_by_likelihood() -> None:
     critic, pairs = GaussianConditional(GaussianConditional.Config(2, 2, hidden=6, layers=1)), batch()
     made = objective(Component("barber-agakov", {"entropy": 3.0}), critic)
     mean, log_deviation = critic.net(pairs.x).chunk(2, dim=-1)
     likelihood = torch.distributions.Normal(mean, log_deviation.exp()).log_prob(pairs.y).sum(dim=1).mean()
-    assert float(made.loss(pairs, "critic", Key(0, 0), None).total) == pytest.approx(-float(likelihood) - 3.0)
+    assert made.loss(pairs, "critic", Key(0, 0), None).total.item() == pytest.approx(-likelihood.item() - 3.0)
     check_players(made, pairs)
     check_pure(made, pairs)
     check_evaluation(made, pairs)
