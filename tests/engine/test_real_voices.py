@@ -149,5 +149,5 @@ def test_elements_out_of_range_are_refused(bundle: Bundle, runtimes: dict[str, R
 def test_what_the_engine_lacks_is_named(tmp_path: Path) -> None:
     vocoder, _ = tiny_voice("wide")
     with pytest.raises(SeqgenError, match=r"no ops for WaveNet with LogisticMixture; it runs .* logistic mixtures"):
-        program.write(vocoder, tmp_path)
+        program.write(vocoder, tmp_path, 8000)
     assert list(tmp_path.iterdir()) == []
