@@ -44,7 +44,7 @@ def cell(found: Found, names: tuple[str, ...]) -> str:
 
 
 def run(folder: Path) -> Found:
-    """What an evaluation found, and nats of an element in the best validation of the training."""
+    """Figures of an evaluation, and nats of an element in the best validation of the training."""
     found = json.loads((folder / "eval.json").read_text(encoding="utf-8"))
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     best = min((line for line in lines if line["split"] == "valid"), key=lambda line: line["loss"])

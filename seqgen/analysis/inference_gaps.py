@@ -32,7 +32,7 @@ _EVALUATION, _FORWARD, _REVERSE, _SEARCHES = range(4)  # streams after a key's o
 
 @dataclass(frozen=True)
 class Effort:
-    """How thoroughly gaps are measured.
+    """Effort of measuring gaps: samples, chains and steps.
 
     Attributes:
         samples: of each q, for L and for the importance-weighted bound of as many samples.

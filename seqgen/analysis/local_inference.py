@@ -50,7 +50,7 @@ class LocalOptimisation:
 
 
 class Optimised(NamedTuple):
-    """What a search has found: the family's members, steps taken, and L in its last interval, the mean over examples.
+    """Result of a search: the family's members, steps taken, and L in its last interval, the mean over examples.
 
     ``stopped`` says whether it ended by its own rule, not by ``max_steps``.
     """

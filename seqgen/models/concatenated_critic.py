@@ -9,12 +9,11 @@ Source: Poole et al., "On variational bounds of mutual information", arXiv 1905.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from seqgen.models.critic import Critic, perceptron
+from seqgen.models.critic import Critic, PerceptronSizes, perceptron
 
 
 class ConcatenatedCritic(Critic):
@@ -28,20 +27,13 @@ class ConcatenatedCritic(Critic):
         torch.Size([4, 5])
     """
 
-    @dataclass(frozen=True)
-    class Config:
-        """``x_dim, y_dim``: dimensions of x and y. ``hidden``: width of a hidden layer. ``layers``: hidden layers."""
-
-        x_dim: int
-        y_dim: int
-        hidden: int = 256
-        layers: int = 2
+    Config = PerceptronSizes
 
     @classmethod
     def examples(cls) -> Iterable[ConcatenatedCritic]:
         return [cls(cls.Config(x_dim=3, y_dim=2, hidden=6, layers=layers)) for layers in (1, 2)]
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: PerceptronSizes) -> None:
         super().__init__(config.x_dim, config.y_dim)
         self.f = perceptron(config.x_dim + config.y_dim, 1, hidden=config.hidden, layers=config.layers)
 

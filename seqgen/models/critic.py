@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Self, final
 
 from torch import Tensor, nn
@@ -37,6 +38,17 @@ class Critic(nn.Module, ABC):
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """:meth:`scores`, called as torch's modules are."""
         return self.scores(x, y)
+
+
+@dataclass(frozen=True)
+class PerceptronSizes:
+    """Sizes of a perceptron over pairs: ``x_dim, y_dim``, dimensions of x and y. ``hidden``: width of a hidden layer.
+    ``layers``: hidden layers."""
+
+    x_dim: int
+    y_dim: int
+    hidden: int = 256
+    layers: int = 2
 
 
 def perceptron(inputs: int, outputs: int, *, hidden: int, layers: int) -> nn.Sequential:

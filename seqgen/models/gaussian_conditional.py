@@ -9,12 +9,11 @@ the place of a critic).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from torch import Tensor
 
 from seqgen.models.conditional_density import ConditionalDensity, gaussian_scores
-from seqgen.models.critic import perceptron
+from seqgen.models.critic import PerceptronSizes, perceptron
 
 
 class GaussianConditional(ConditionalDensity):
@@ -29,20 +28,13 @@ class GaussianConditional(ConditionalDensity):
         torch.Size([4, 5])
     """
 
-    @dataclass(frozen=True)
-    class Config:
-        """``x_dim, y_dim``: dimensions of x and y. ``hidden``: width of a hidden layer. ``layers``: hidden layers."""
-
-        x_dim: int
-        y_dim: int
-        hidden: int = 256
-        layers: int = 2
+    Config = PerceptronSizes
 
     @classmethod
     def examples(cls) -> Iterable[GaussianConditional]:
         return [cls(cls.Config(x_dim=3, y_dim=2, hidden=6, layers=layers)) for layers in (0, 1)]
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: PerceptronSizes) -> None:
         super().__init__(config.x_dim, config.y_dim)
         self.net = perceptron(config.x_dim, 2 * config.y_dim, hidden=config.hidden, layers=config.layers)
 

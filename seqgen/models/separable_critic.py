@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from seqgen.models.critic import Critic, perceptron
+from seqgen.models.critic import Critic, PerceptronSizes, perceptron
 
 
 class SeparableCritic(Critic):
@@ -28,18 +28,9 @@ class SeparableCritic(Critic):
     """
 
     @dataclass(frozen=True)
-    class Config:
-        """Options.
+    class Config(PerceptronSizes):
+        """Sizes of both perceptrons. ``embedding``: dimensions of the scalar product."""
 
-        Attributes:
-            x_dim, y_dim: dimensions of x and y.
-            hidden: width of each hidden layer. layers: hidden layers. embedding: dimensions of the scalar product.
-        """
-
-        x_dim: int
-        y_dim: int
-        hidden: int = 256
-        layers: int = 2
         embedding: int = 32
 
     @classmethod

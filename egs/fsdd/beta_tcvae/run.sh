@@ -7,23 +7,13 @@
 set -euo pipefail
 conf=egs/fsdd/beta_tcvae/conf/base.yaml out=exp/fsdd-beta-tcvae data=data/fsdd
 . "$(dirname "$0")/../../variants.sh"
-pictures=$out/pictures compared=()
+pictures=$out/pictures rates=${RATES:-stratified whole}
 
 if from 0 "pictures"; then
   [ -d "$data" ] || seqgen data prepare fsdd --out "$data" ${corpus:+--corpus "$corpus"}
   [ -d "$pictures" ] || { mkdir -p "$out"; python -m egs.fsdd.beta_tcvae.pictures "$data" "$pictures" "${BANDS:-20}" "${FRAMES:-32}"; }
 fi
-for rate in ${RATES:-stratified whole}; do for beta in ${BETAS:-1 4 8}; do for seed in ${SEEDS:-0}; do
-  compared+=("$out/$rate-$beta-$seed")
-  from 1 "$rate, weight $beta, seed $seed" || continue
-  case $rate in
-    whole) control="{name: weighted, beta: $beta}" ;;
-    *) control="{name: total-correlation, beta: $beta, estimate: $rate}" ;;
-  esac
-  variant "$rate-$beta-$seed" "task.data=$pictures" "objective.rate=$control" "train.seed=$seed"
-done; done; done
-if from 2 "tables"; then
-  python tools/report_table.py "${compared[@]}"
+. egs/total_correlation.sh
+if from 2 "the most that one number tells of each factor"; then
   python -m egs.fsdd.beta_tcvae.table "${compared[@]}" | tee "$out/table.md"
-  seqgen curve "${compared[@]}" -o "$out/curve.png"
 fi

@@ -83,7 +83,7 @@ class Listener:
 
 @dataclass(frozen=True)
 class Heard:
-    """What listeners said of one sound: whose voice it has and is to have, and probabilities of speakers and words."""
+    """Judgement of one sound by listeners: the voice it has and is to have, probabilities of speakers and words."""
 
     number: int
     source: str
@@ -181,7 +181,7 @@ def thinned(utterances: list[Utterance], most: int) -> list[Utterance]:
 
 
 def words(utterances: Iterable[Utterance]) -> bool:
-    """Whether transcripts are words to be told, a few that come again."""
+    """True where transcripts are words that can be told apart: a few that come again."""
     return 1 < len({one.text for one in utterances}) <= _MOST_WORDS
 
 

@@ -12,17 +12,5 @@ conf=egs/synthetic/beta_tcvae/conf/base.yaml out=exp/synthetic-beta-tcvae data=e
 if from 0 "discs"; then
   [ -d "$data" ] || python -m egs.synthetic.beta_tcvae.discs "$data" "${SIDE:-16}" "${SIZES:-4}"
 fi
-compared=()
-for rate in ${RATES:-whole stratified weighted}; do for beta in ${BETAS:-1 4 8}; do for seed in ${SEEDS:-0}; do
-  compared+=("$out/$rate-$beta-$seed")
-  from 1 "$rate, weight $beta, seed $seed" || continue
-  case $rate in
-    whole) control="{name: weighted, beta: $beta}" ;;
-    *) control="{name: total-correlation, beta: $beta, estimate: $rate}" ;;
-  esac
-  variant "$rate-$beta-$seed" "task.data=$data" "objective.rate=$control" "train.seed=$seed"
-done; done; done
-if from 2 "tables"; then
-  python tools/report_table.py "${compared[@]}"
-  seqgen curve "${compared[@]}" -o "$out/curve.png"
-fi
+pictures=$data rates=${RATES:-whole stratified weighted}
+. egs/total_correlation.sh

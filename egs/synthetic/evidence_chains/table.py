@@ -54,7 +54,7 @@ def runs(out: Path, size: str, method: str) -> dict[str, list[Run]]:
 
 
 def chosen(found: Mapping[str, list[Run]], figure: str) -> dict[str, Run]:
-    """Of each seed the training that is the best on the ratings and users that are validated on."""
+    """Best training of each seed, judged by the ratings and users that are validated on."""
     return {seed: min(tried, key=lambda run: run.report["validation"][figure]) for seed, tried in found.items()}
 
 
