@@ -104,7 +104,7 @@ def test_jitter_is_of_training_alone() -> None:
 
 @pytest.mark.parametrize("stretch", [False, True])
 def test_a_source_symbol_moves_only_what_its_columns_reach(stretch: bool) -> None:
-    """Card, fact 5: a change of symbol i reaches columns i ± 1 of the small encoder, and from there what is decoded at
+    """A change of symbol i reaches columns i ± 1 of the small encoder, and from there what is decoded at
     the positions that have these columns, and later ones within the body's reach."""
     model = over(Unfolding(1.0, 1, stretch=stretch))
     given, x = sources(12), torch.randint(6, (1, 20), generator=torch.Generator().manual_seed(3))
@@ -125,7 +125,7 @@ def test_a_source_symbol_moves_only_what_its_columns_reach(stretch: bool) -> Non
 
 
 def test_without_its_columns_the_decoder_is_a_language_model() -> None:
-    """Card, fact 5: with the encoder's columns zero, sources do not matter, and scores are the body's own."""
+    """With the encoder's columns zero, sources do not matter, and scores are the body's own."""
     model = over(Unfolding(1.2))
     with torch.no_grad():
         for parameter in model.encoder.convolution.parameters():  # type: ignore[union-attr,operator]
@@ -139,7 +139,7 @@ def test_without_its_columns_the_decoder_is_a_language_model() -> None:
 
 @pytest.mark.parametrize("length", [3, 12, 13, 30])
 def test_targets_are_scored_and_made_below_and_above_the_expected_length(length: int) -> None:
-    """Card, fact 6: ⌈1.2·10⌉ = 12 symbols are expected; step by step and in one pass are the same on either side."""
+    """⌈1.2·10⌉ = 12 symbols are expected; step by step and in one pass are the same on either side."""
     model, cond = over(Unfolding(1.2)), sources(10, 6)
     u = torch.from_numpy(noise.block(0, 0, 0, 2 * length)).view(2, length, 1).double()
     with torch.no_grad():
@@ -160,7 +160,7 @@ def test_targets_are_scored_and_made_below_and_above_the_expected_length(length:
 
 @pytest.mark.parametrize("kind", ["columns", "memory"])
 def test_a_row_does_not_depend_on_other_rows_or_on_padding(kind: str) -> None:
-    """Card, fact 7, for both kinds of bodies."""
+    """For both kinds of bodies."""
     model = over(Unfolding(1.2)) if kind == "columns" else attending()
     cond = sources(9, 4)
     x = torch.randint(6, (2, 8), generator=torch.Generator().manual_seed(3))

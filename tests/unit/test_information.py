@@ -113,7 +113,7 @@ def test_a_score_that_outweighs_its_row_has_a_gradient() -> None:
     assert bool(gradient.isfinite().all())
 
 
-# Exact critic, 20 dimensions, 64 pairs: mean and deviation over batches, as computed for the method's card.
+# Exact critic, 20 dimensions, 64 pairs: mean and deviation over batches, computed apart from this code.
 EXACT = {
     ("infonce", 2.0): (1.82, 0.19),
     ("infonce", 4.0): (3.07, 0.19),

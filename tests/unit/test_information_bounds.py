@@ -161,7 +161,7 @@ def channel(process: CorrelatedGaussians) -> GaussianChannel:
     return GaussianChannel(config)
 
 
-# A known density, 20 dimensions, 64 pairs: the mean of the upper bound over batches, as computed for the method's card.
+# A known density, 20 dimensions, 64 pairs: the mean of the upper bound over batches, computed apart from this code.
 @pytest.mark.parametrize(("information", "above"), [(2.0, 2.18), (4.0, 4.73)])
 def test_a_known_density_encloses_the_information(information: float, above: float) -> None:
     x, y, process = drawn(information, batches=100)

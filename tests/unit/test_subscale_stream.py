@@ -221,7 +221,7 @@ def test_likelihood_is_that_of_what_is_drawn(lanes: int, horizon: int) -> None:
     [(8, 3, 128, 44), (16, 64, 24000, 2475), (4, 2, 44, 20), (3, 0, 7, 5), (2, 5, 0, 0)],
 )
 def test_number_of_steps(lanes: int, horizon: int, samples: int, steps: int) -> None:
-    """``L/B + (B - 1)·(F + 1)``; 44 and 2475 are the paper's worked example and the card's second at 24 kHz."""
+    """``L/B + (B - 1)·(F + 1)``; 44 and 2475 are the paper's worked example and one computed by hand at 24 kHz."""
     assert subscale(lanes, horizon, hop=48).steps(samples) == steps
 
 
