@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
+
+from tests.recipes.conftest import Tiny
 
 
 @pytest.mark.parametrize(
     ("corpus", "least", "most"), [("shakespeare", 3, 4.5), ("enwiki", 3, 7)], ids=["shakespeare", "enwiki"]
 )
 def test_a_text_is_learnt_and_judged(
-    corpus: str, least: float, most: float, shared_data: Path, repository: Path, tmp_path: Path
+    corpus: str, least: float, most: float, tiny: Tiny, shared_data: Path, tmp_path: Path
 ) -> None:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    given: dict[str, Any] = {"cwd": repository, "env": os.environ | {"PATH": path, "OMP_NUM_THREADS": "1"}}
-    recipe = f"egs/{corpus}/bytenet"
-    command = ["bash", f"{recipe}/run.sh", "--corpus", str(shared_data / "text"), "--out", str(tmp_path)]
-    command += ["--conf", f"{recipe}/conf/tiny.yaml"]
-    made = subprocess.run(command, capture_output=True, text=True, timeout=300, **given)
-    assert made.returncode == 0, made.stderr[-2000:]
+    said = tiny(f"{corpus}/bytenet", tmp_path, "--corpus", shared_data / "text")
     found = json.loads((tmp_path / "eval.json").read_text())
     assert least < found["bits_per_byte"] < most
-    assert len(made.stdout) > 300
+    assert len(said) > 300
 
 
 def test_times_of_lengths_are_measured(repository: Path) -> None:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +11,7 @@ import pytest
 
 from egs.synthetic.discrete_flow.optimum import of_seed, optima
 from seqgen.tasks.processes.finite_targets import Dirichlet, Gaussians, Potts, entropy
-
-
-def run(repository: Path, recipe: str, *options: str, **assigned: str) -> str:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = os.environ | assigned | {"PATH": path, "OMP_NUM_THREADS": "1"}
-    command = ["bash", f"egs/{recipe}/run.sh", *options]
-    made = subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True, timeout=600)
-    assert made.returncode == 0, made.stderr[-2000:]
-    return made.stdout
+from tests.recipes.conftest import Run, Tiny
 
 
 def evaluated(out: Path) -> dict[str, dict[str, Any]]:
@@ -30,10 +19,10 @@ def evaluated(out: Path) -> dict[str, dict[str, Any]]:
     return {folder.relative_to(out).as_posix(): one for folder, one in found.items()}
 
 
-def test_a_flow_lies_between_the_factorised_and_what_enumeration_finds(repository: Path, tmp_path: Path) -> None:
-    conf, out = repository / "egs/synthetic/discrete_flow/conf/tiny-1.yaml", tmp_path / "exp"
+def test_a_flow_lies_between_the_factorised_and_what_enumeration_finds(run: Run, tmp_path: Path) -> None:
+    conf, out = "egs/synthetic/discrete_flow/conf/tiny-1.yaml", tmp_path / "exp"
     few = {"SEEDS": "0", "STARTS": "0", "TARGETS": ""}
-    table = run(repository, "synthetic/discrete_flow", "--conf", str(conf), "--out", str(out), **few)
+    table = run("synthetic/discrete_flow", "--conf", conf, "--out", out, **few).stdout
     found = evaluated(out)
     assert set(found) == {f"full_rank/{layers}/0/0" for layers in (1, 2)}
     one, two = of_seed(0)
@@ -46,11 +35,10 @@ def test_a_flow_lies_between_the_factorised_and_what_enumeration_finds(repositor
 
 
 @pytest.mark.timeout(600)
-def test_characters_go_through_flows(shared_data: Path, repository: Path, tmp_path: Path) -> None:
+def test_characters_go_through_flows(tiny: Tiny, shared_data: Path, tmp_path: Path) -> None:
     """On one of the two texts; the recipe of the other is the same but for its names and sizes."""
-    conf = repository / "egs/enwiki/discrete_flow/conf/tiny.yaml"
-    options = ["--corpus", str(shared_data / "text"), "--conf", str(conf), "--out", str(tmp_path)]
-    table = run(repository, "enwiki/discrete_flow", *options, BESIDE="bipartite", FACTORISED_STEPS="40")
+    few = {"BESIDE": "bipartite", "FACTORISED_STEPS": "40"}
+    table = tiny("enwiki/discrete_flow", tmp_path, "--corpus", shared_data / "text", **few)
     found = evaluated(tmp_path)
     assert set(found) == {"factorised", "autoregressive-flow", "bipartite"}
     for each in found.values():

@@ -3,33 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
-RECIPE = "egs/synthetic/evidence_chains"
+from tests.recipes.conftest import Tiny
 
 
-def test_methods_go_through_and_are_put_side_by_side(repository: Path, tmp_path: Path) -> None:
-    environment = os.environ | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "OMP_NUM_THREADS": "1",
-        "SEEDS": "0",
-        "SIZES": "1",
-        "DECAYS": "1",
-        "TARGET": "0.9",
-    }
-    command = ["bash", f"{RECIPE}/run.sh", "--conf", f"{RECIPE}/conf/tiny.yaml", "--out", str(tmp_path)]
-    made = subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True, timeout=300)
-    assert made.returncode == 0, made.stderr[-2000:]
+def test_methods_go_through_and_are_put_side_by_side(tiny: Tiny, tmp_path: Path) -> None:
+    said = tiny("synthetic/evidence_chains", tmp_path, SEEDS="0", SIZES="1", DECAYS="1", TARGET="0.9")
     found = {path.parent.parent.name: json.loads(path.read_text()) for path in tmp_path.glob("1/0/*/*/eval.json")}
     assert set(found) == {"means", "factorisation", "chains"}
     assert found["factorisation"]["rmse"] < found["means"]["rmse"] < found["means"]["deviation"]
     assert found["chains"]["rmse"] < found["chains"]["deviation"]
     for one in found.values():
         assert one["rmse_given_20"] < one["rmse_given_1"]
-    table = [line for line in made.stdout.splitlines() if line.startswith("| ")]
+    table = [line for line in said.splitlines() if line.startswith("| ")]
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
     assert [line[1] for line in lines] == [
         *("method", "means", "factorisation", "chains", "chains less means", "chains less factorisation")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.recipes.conftest import Tiny
 
 
 @pytest.mark.parametrize(("recipe", "corpus", "others"), [
@@ -15,19 +14,10 @@ import pytest
     ("mnist/lossless", "images", {"xz -9", "PNG, one sheet", "PNG, each alone"}),
 ])  # fmt: skip
 def test_a_model_compresses_what_it_has_not_seen(
-    recipe: str, corpus: str, others: set[str], shared_data: Path, repository: Path, tmp_path: Path
+    recipe: str, corpus: str, others: set[str], tiny: Tiny, shared_data: Path, tmp_path: Path
 ) -> None:
-    environment = os.environ | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "OMP_NUM_THREADS": "1",
-        "TRAIN": "50",
-        "TEST": "20",
-    }
     place = _few(shared_data / corpus, tmp_path / "corpus")
-    command = ["bash", f"egs/{recipe}/run.sh", "--corpus", str(place), "--out", str(tmp_path / "out")]
-    command += ["--conf", f"egs/{recipe}/conf/tiny.yaml"]
-    made = subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True, timeout=200)
-    assert made.returncode == 0, made.stderr[-2000:]
+    tiny(recipe, tmp_path / "out", "--corpus", place, TRAIN="50", TEST="20")
     rows = [line.split("|")[1:] for line in (tmp_path / "out" / "table.md").read_text().splitlines() if "|" in line][2:]
     sizes = {row[0].strip(): int(row[1].replace(",", "")) for row in rows}
     assert others < sizes.keys()

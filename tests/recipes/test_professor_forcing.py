@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-
-def made(repository: Path, recipe: str, out: Path, *words: str, **settings: str) -> str:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = os.environ | {"PATH": path, "OMP_NUM_THREADS": "1"} | settings
-    command = ["bash", f"egs/{recipe}/run.sh", "--conf", f"egs/{recipe}/conf/tiny.yaml", "--out", str(out), *words]
-    found = subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True, timeout=300)
-    assert found.returncode == 0, found.stderr[-2000:]
-    return found.stdout
+from tests.recipes.conftest import Tiny
 
 
 def reports(out: Path) -> dict[str, Any]:
     return {path.parent.name: json.loads(path.read_text()) for path in out.glob("0/*/eval.json")}
 
 
-def test_behaviours_on_nested_brackets(repository: Path, tmp_path: Path) -> None:
+def test_behaviours_on_nested_brackets(tiny: Tiny, tmp_path: Path) -> None:
     settings = {"METHODS": "scheduled professor", "UPDATES": "20", "DECAY": "0.02", "ROWS": "48"}
-    said = made(repository, "synthetic/professor_forcing", tmp_path, **settings)
+    said = tiny("synthetic/professor_forcing", tmp_path, **settings)
     found = reports(tmp_path)
     assert set(found) == {"likelihood", "scheduled", "professor"}
     for one in found.values():
@@ -39,10 +29,10 @@ def test_behaviours_on_nested_brackets(repository: Path, tmp_path: Path) -> None
     assert (tmp_path / "0/states.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_behaviours_on_a_text(shared_data: Path, repository: Path, tmp_path: Path) -> None:
-    corpus = str(shared_data / "text")
+def test_behaviours_on_a_text(tiny: Tiny, shared_data: Path, tmp_path: Path) -> None:
+    corpus = shared_data / "text"
     settings = {"METHODS": "professor", "SAMPLES": "8", "LENGTH": "80", "ROWS": "64"}
-    made(repository, "shakespeare/professor_forcing", tmp_path, "--corpus", corpus, **settings)
+    tiny("shakespeare/professor_forcing", tmp_path, "--corpus", corpus, **settings)
     found = reports(tmp_path)
     assert set(found) == {"likelihood", "professor"}
     for one in found.values():

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,22 +11,12 @@ import pytest
 
 from egs.images.professor_forcing.pictures import binary
 from egs.yesno.professor_forcing.spectra import bands, distance
+from tests.recipes.conftest import Tiny
 
 
-def run(repository: Path, recipe: str, *words: str, **assigned: str) -> str:
-    """What the tiny form of a recipe prints."""
-    folder = f"egs/{recipe}/professor_forcing"
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = os.environ | {"PATH": path, "OMP_NUM_THREADS": "1"} | assigned
-    command = ["bash", f"{folder}/run.sh", "--conf", f"{folder}/conf/tiny.yaml", *words]
-    made = subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True, timeout=400)
-    assert made.returncode == 0, made.stderr[-2000:]
-    return made.stdout
-
-
-def test_pictures_are_sequences_of_binary_pixels(shared_data: Path, repository: Path, tmp_path: Path) -> None:
-    words = ("--corpus", str(shared_data / "images"), "--out", str(tmp_path))
-    said = run(repository, "images", *words, SIDE="7", TRAIN="300", TEST="40", SAMPLES="30")
+def test_pictures_are_sequences_of_binary_pixels(tiny: Tiny, shared_data: Path, tmp_path: Path) -> None:
+    few = {"SIDE": "7", "TRAIN": "300", "TEST": "40", "SAMPLES": "30"}
+    said = tiny("images/professor_forcing", tmp_path, "--corpus", shared_data / "images", **few)
     pictures = sorted((tmp_path / "data.pixels/test").iterdir())
     assert len(pictures) == 40
     assert {len(one.read_bytes()) for one in pictures} == {49}
@@ -53,9 +40,8 @@ def test_a_pixel_is_the_mean_of_its_part() -> None:
         binary(picture, 9)
 
 
-def test_sound_goes_on_from_recordings(shared_data: Path, repository: Path, tmp_path: Path) -> None:
-    words = ("--corpus", str(shared_data / "yesno"), "--out", str(tmp_path))
-    said = run(repository, "yesno", *words, PLACES="6", MULTIPLES="3")
+def test_sound_goes_on_from_recordings(tiny: Tiny, shared_data: Path, tmp_path: Path) -> None:
+    said = tiny("yesno/professor_forcing", tmp_path, "--corpus", shared_data / "yesno", PLACES="6", MULTIPLES="3")
     assert "| dB | to 10 ms | to 20 ms | to 30 ms |" in said
     found = json.loads((tmp_path / "spectra.json").read_text())
     assert set(found) == {"other stretches of the recordings", "0/teacher", "0/professor"}

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from seqgen.audio import io
+from tests.recipes.conftest import Run, Tiny
 
 # Recipe -> folder of its recordings.
 RECIPES = {
@@ -78,27 +79,9 @@ COMPARISONS = {
 }
 
 
-def _run(
-    repository: Path, recipe: str, *options: str, script: str = "run", **assigned: str
-) -> subprocess.CompletedProcess[str]:
-    environment = (
-        os.environ
-        | assigned
-        | {
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "OMP_NUM_THREADS": "1",
-        }
-    )
-    command = ["bash", f"egs/{recipe}/{script}.sh", *options]
-    return subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True, timeout=400)
-
-
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_a_recipe_makes_a_streaming_voice(recipe: str, shared_data: Path, repository: Path, tmp_path: Path) -> None:
-    conf = repository / "egs" / recipe / "conf" / "tiny.yaml"
-    source = shared_data / RECIPES[recipe]
-    made = _run(repository, recipe, "--corpus", str(source), "--conf", str(conf), "--out", str(tmp_path / "exp"))
-    assert made.returncode == 0, made.stderr[-2000:]
+def test_a_recipe_makes_a_streaming_voice(recipe: str, tiny: Tiny, shared_data: Path, tmp_path: Path) -> None:
+    tiny(recipe, tmp_path / "exp", "--corpus", shared_data / RECIPES[recipe])
     scores = json.loads((tmp_path / "exp" / "eval.json").read_text())
     if recipe.endswith("parallel_wavenet"):
         assert scores["kl"] == pytest.approx(scores["cross_entropy"] - scores["entropy"], abs=1e-4)
@@ -115,20 +98,10 @@ def test_a_recipe_makes_a_streaming_voice(recipe: str, shared_data: Path, reposi
     assert losses[-1] < losses[0]
 
 
-def test_a_recipe_goes_on_at_a_stage(shared_data: Path, repository: Path, tmp_path: Path) -> None:
+def test_a_recipe_goes_on_at_a_stage(run: Run, shared_data: Path, tmp_path: Path) -> None:
     """Stage 3 without the stages before it: the missing experiment is named, nothing is written."""
-    made = _run(
-        repository,
-        "yesno/wavernn",
-        "--corpus",
-        str(shared_data / "yesno"),
-        "--stage",
-        "3",
-        "--out",
-        str(tmp_path / "x"),
-    )
-    assert made.returncode == 1
-    assert "no experiment here" in made.stderr
+    words = ("--corpus", shared_data / "yesno", "--stage", "3", "--out", tmp_path / "x")
+    assert "no experiment here" in run("yesno/wavernn", *words, status=1).stderr
     assert not (tmp_path / "x").exists()
 
 
@@ -140,9 +113,8 @@ def test_a_recipe_goes_on_at_a_stage(shared_data: Path, repository: Path, tmp_pa
         (["--stage", "two"], "two"),
     ],
 )
-def test_a_wrong_option_is_one_clear_line(options: list[str], said: str, repository: Path) -> None:
-    made = _run(repository, "fsdd/wavernn", *options)
-    assert made.returncode == 2
+def test_a_wrong_option_is_one_clear_line(options: list[str], said: str, run: Run) -> None:
+    made = run("fsdd/wavernn", *options, status=2)
     assert said in made.stderr
     assert len(made.stderr.strip().splitlines()) == 1
 
@@ -162,9 +134,8 @@ SCRIPTS = [
 
 
 @pytest.mark.parametrize(("recipe", "script"), SCRIPTS)
-def test_help_says_what_it_does(recipe: str, script: str, repository: Path) -> None:
-    made = _run(repository, recipe, "--help", script=script)
-    assert made.returncode == 0
+def test_help_says_what_it_does(recipe: str, script: str, run: Run) -> None:
+    made = run(f"{recipe}/{script}.sh", "--help")
     assert ("--corpus" if recipe in RECIPES else "--out") in made.stdout
 
 
@@ -178,11 +149,10 @@ def _evaluated(out: Path) -> dict[str, dict[str, Any]]:
     return {path.parent.name: json.loads(path.read_text()) for path in out.glob("*/eval.json")}
 
 
-def test_students_of_a_known_teacher_go_the_right_way(repository: Path, tmp_path: Path) -> None:
+def test_students_of_a_known_teacher_go_the_right_way(tiny: Tiny, tmp_path: Path) -> None:
     """The tiny form of the experiment: every direction that the full one shows, not its values."""
-    conf, out = repository / "egs/synthetic/parallel_wavenet/conf/tiny.yaml", tmp_path / "exp"
-    made = _run(repository, "synthetic/parallel_wavenet", "--conf", str(conf), "--out", str(out), ELEMENTS="512")
-    assert made.returncode == 0, made.stderr[-2000:]
+    out = tmp_path / "exp"
+    said = tiny("synthetic/parallel_wavenet", out, ELEMENTS="512")
     students = _evaluated(out)
     assert set(students) == {"untrained", "full", "one-draw", "independent", "short", "short-power"}
     least = students["full"]["least_kl"]
@@ -194,18 +164,16 @@ def test_students_of_a_known_teacher_go_the_right_way(repository: Path, tmp_path
     # The divergence alone leaves a student that cannot do everything too quiet; the power loss makes up for it.
     assert students["short"]["overall_level"] < -6
     assert students["short-power"]["overall_level"] > students["short"]["overall_level"] + 2
-    assert "| least kl | 0.0173 |" in made.stdout
+    assert "| least kl | 0.0173 |" in said
     quick, _ = json.loads((out / "generation.json").read_text())
     _, deep = json.loads((out / "stepped.json").read_text())
     assert quick["samples_per_second"] > 10 * deep["samples_per_second"]
 
 
-def test_dilations_find_a_season_and_queues_generate_the_same(repository: Path, tmp_path: Path) -> None:
+def test_dilations_find_a_season_and_queues_generate_the_same(tiny: Tiny, tmp_path: Path) -> None:
     """The tiny form of the experiment: with dilations most of what the past tells is learnt, without them nothing."""
-    conf, out = repository / "egs/synthetic/wavenet/conf/tiny.yaml", tmp_path / "exp"
-    few = {"ELEMENTS": "20", "DEPTHS": "4 8"}
-    made = _run(repository, "synthetic/wavenet", "--conf", str(conf), "--out", str(out), **few)
-    assert made.returncode == 0, made.stderr[-2000:]
+    out = tmp_path / "exp"
+    said = tiny("synthetic/wavenet", out, ELEMENTS="20", DEPTHS="4 8")
     dilated, plain = (_evaluated(out)[name] for name in ("dilated", "plain"))
     marginal, given = dilated["marginal_entropy"], dilated["entropy_rate"]
     assert marginal - given == pytest.approx(1.679, abs=1e-3)  # ½ log2(1 / (1 - 0.95²))
@@ -214,4 +182,4 @@ def test_dilations_find_a_season_and_queues_generate_the_same(repository: Path, 
     assert given < dilated["bits_per_symbol"] < marginal - 0.8
     assert plain["bits_per_symbol"] > marginal - 0.1
     assert [one["same"] for one in json.loads((out / "generation.json").read_text())] == [20, 20]
-    assert f"| entropy rate | {given:.4f} |" in made.stdout
+    assert f"| entropy rate | {given:.4f} |" in said

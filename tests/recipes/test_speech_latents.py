@@ -13,10 +13,11 @@ from egs.fsdd.beta_tcvae.table import interval
 from egs.fsdd.svae.units import changes, evenly, f1, jumps
 from seqgen.pictures.directory import PictureData
 from seqgen.tasks.vocoder.examples import record
-from tests.recipes.test_latent_variables import evaluated, made
+from tests.recipes.conftest import Tiny
+from tests.recipes.test_latent_variables import evaluated
 
 
-def test_states_of_speech_are_judged(repository: Path, tmp_path: Path) -> None:
+def test_states_of_speech_are_judged(tiny: Tiny, tmp_path: Path) -> None:
     record(tmp_path / "data")
     names = (tmp_path / "data/test/utt2spk").read_text().split()[::2]
     (tmp_path / "phones.ctm").write_text(
@@ -26,7 +27,7 @@ def test_states_of_speech_are_judged(repository: Path, tmp_path: Path) -> None:
         )
     )
     few = {"PHONES": str(tmp_path / "phones.ctm"), "RUNS": "switching"}
-    said = made(repository, "fsdd/svae", tmp_path / "exp", "--data", str(tmp_path / "data"), **few)
+    said = tiny("fsdd/svae", tmp_path / "exp", "--data", str(tmp_path / "data"), **few)
     found = json.loads((tmp_path / "exp/units.json").read_text())
     assert set(found) == {"0/switching", "k-means", "equal distances"}
     for row in found.values():
@@ -35,10 +36,10 @@ def test_states_of_speech_are_judged(repository: Path, tmp_path: Path) -> None:
     assert (tmp_path / "exp/units.png").stat().st_size > 1000
 
 
-def test_total_correlation_of_speech(repository: Path, tmp_path: Path) -> None:
+def test_total_correlation_of_speech(tiny: Tiny, tmp_path: Path) -> None:
     record(tmp_path / "data")
     few = {"RATES": "stratified", "BETAS": "4", "BANDS": "8", "FRAMES": "8"}
-    said = made(repository, "fsdd/beta_tcvae", tmp_path / "exp", "--data", str(tmp_path / "data"), **few)
+    said = tiny("fsdd/beta_tcvae", tmp_path / "exp", "--data", str(tmp_path / "data"), **few)
     found = evaluated(tmp_path / "exp/stratified-4-0")
     assert 0 <= found["mutual_information_gap"] <= 1
     about = PictureData.open(tmp_path / "exp/pictures").facts

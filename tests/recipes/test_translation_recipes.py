@@ -3,32 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from egs.cmudict.g2p import dictionary
 from egs.synthetic.bytenet import numbers
-
-
-def made(repository: Path, recipe: str, conf: str, *options: str) -> str:
-    """Output of a recipe, which must succeed."""
-    environment = os.environ | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "OMP_NUM_THREADS": "1",
-        "REPEATS": "1",
-        "JITTERED_STEPS": "20",
-        "NUMBERS": "2000",
-        "VARIANTS": "jittered undilated",
-        "LENGTHS": "32 64 128 256",
-    }
-    command = ["bash", f"egs/{recipe}/run.sh", "--conf", f"egs/{recipe}/conf/{conf}.yaml", *options]
-    done = subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout
+from tests.recipes.conftest import Tiny
 
 
 def evaluated(path: Path) -> dict[str, float]:
@@ -36,8 +17,8 @@ def evaluated(path: Path) -> dict[str, float]:
     return found
 
 
-def test_spellings_become_phonemes(shared_data: Path, repository: Path, tmp_path: Path) -> None:
-    said = made(repository, "cmudict/g2p", "tiny", "--corpus", str(shared_data / "text"), "--out", str(tmp_path))
+def test_spellings_become_phonemes(tiny: Tiny, shared_data: Path, tmp_path: Path) -> None:
+    said = tiny("cmudict/g2p", tmp_path, "--corpus", shared_data / "text")
     *_, words = said.partition("sources\n")
     assert words.count("\n") == 4
     found = evaluated(tmp_path / "eval.json")
@@ -50,8 +31,8 @@ def test_spellings_become_phonemes(shared_data: Path, repository: Path, tmp_path
     assert not train & {line.split("\t")[0] for line in test}
 
 
-def test_english_becomes_german_beside_attention(shared_data: Path, repository: Path, tmp_path: Path) -> None:
-    said = made(repository, "tatoeba/bytenet", "tiny", "--corpus", str(shared_data / "text"), "--out", str(tmp_path))
+def test_english_becomes_german_beside_attention(tiny: Tiny, shared_data: Path, tmp_path: Path) -> None:
+    said = tiny("tatoeba/bytenet", tmp_path, "--corpus", shared_data / "text")
     assert "|  | bytenet | attention |" in said
     assert "| chrf |" in said
     for name in ("bytenet", "attention"):
@@ -60,8 +41,9 @@ def test_english_becomes_german_beside_attention(shared_data: Path, repository: 
         assert 0 <= found["bleu"] <= 100
 
 
-def test_spelt_numbers_become_digits(repository: Path, tmp_path: Path) -> None:
-    said = made(repository, "synthetic/bytenet", "tiny", "--out", str(tmp_path))
+def test_spelt_numbers_become_digits(tiny: Tiny, tmp_path: Path) -> None:
+    few = {"NUMBERS": "2000", "JITTERED_STEPS": "20", "VARIANTS": "jittered undilated"}
+    said = tiny("synthetic/bytenet", tmp_path, REPEATS="1", LENGTHS="32 64 128 256", **few)
     found = evaluated(tmp_path / "jittered" / "eval.json")
     assert found["nats_per_character"] < 2.6
     assert evaluated(tmp_path / "long" / "jittered" / "eval.json")["sources"] == 1000

@@ -11,11 +11,12 @@ import pytest
 
 from seqgen.audio import io
 from seqgen.compression.code_file import CodeFile
-from tests.recipes.test_latent_variables import evaluated, made
+from tests.recipes.conftest import Tiny
+from tests.recipes.test_latent_variables import evaluated
 
 
-def test_codebooks_on_sequences_of_a_known_class(repository: Path, tmp_path: Path) -> None:
-    said = made(repository, "synthetic/vq_vae", tmp_path, CLASSES="4")
+def test_codebooks_on_sequences_of_a_known_class(tiny: Tiny, tmp_path: Path) -> None:
+    said = tiny("synthetic/vq_vae", tmp_path, CLASSES="4")
     found, fitted = (evaluated(tmp_path / f"0/codebook-4{kind}") for kind in ("", "-fitted"))
     assert found["rate"] == pytest.approx(math.log(4))
     assert fitted["distortion"] == pytest.approx(found["distortion"])  # the prior alone moves
@@ -24,20 +25,20 @@ def test_codebooks_on_sequences_of_a_known_class(repository: Path, tmp_path: Pat
     assert "0/gaussian" in said
 
 
-def test_symbols_of_pictures(repository: Path, tmp_path: Path) -> None:
+def test_symbols_of_pictures(tiny: Tiny, tmp_path: Path) -> None:
     x = np.random.Generator(np.random.Philox(0)).integers(0, 256, (80, 28, 28)).astype(np.uint8)
     np.savez(tmp_path / "mnist.npz", x_train=x[:60], x_test=x[60:])
-    made(repository, "mnist/vq_vae", tmp_path / "exp", "--corpus", str(tmp_path), TRAIN="50")
+    tiny("mnist/vq_vae", tmp_path / "exp", "--corpus", str(tmp_path), TRAIN="50")
     found, fitted = (evaluated(tmp_path / f"exp/0/codebook-8{kind}") for kind in ("", "-fitted"))
     assert found["rate"] == pytest.approx(4 * math.log(8))
     assert fitted["distortion"] == pytest.approx(found["distortion"])
     assert (tmp_path / "exp/0/codebook-8-fitted/samples.png").exists()
 
 
-def test_a_codec_of_digits(shared_data: Path, repository: Path, tmp_path: Path) -> None:
+def test_a_codec_of_digits(tiny: Tiny, shared_data: Path, tmp_path: Path) -> None:
     corpus = ("--corpus", str(shared_data / "fsdd"))
     few = "--learnt 60 --held 30 --matched 12"
-    said = made(repository, "fsdd/vq_vae", tmp_path, *corpus, CONVERSION=few)
+    said = tiny("fsdd/vq_vae", tmp_path, *corpus, CONVERSION=few)
     with CodeFile(tmp_path / "george-0-00.sgc") as codes:
         audio, rate = io.read(tmp_path / "george-0-00.wav")
         assert (len(audio), rate) == (codes.header.samples, codes.header.sample_rate) == (2384, 8000)
@@ -50,10 +51,10 @@ def test_a_codec_of_digits(shared_data: Path, repository: Path, tmp_path: Path) 
     assert "| decoded recordings | another voice |" in said
 
 
-def test_a_codec_of_readers(shared_data: Path, repository: Path, tmp_path: Path) -> None:
+def test_a_codec_of_readers(tiny: Tiny, shared_data: Path, tmp_path: Path) -> None:
     corpus = ("--corpus", str(shared_data / "librispeech-mini"))
     few = "--learnt 40 --held 6 --matched 20"
-    said = made(repository, "librispeech/vq_vae", tmp_path, *corpus, CONVERSION=few)
+    said = tiny("librispeech/vq_vae", tmp_path, *corpus, CONVERSION=few)
     told = json.loads((tmp_path / "conversion.json").read_text())
     assert set(told["probes"]) == {"speaker"}  # transcripts, where there are any, are sentences
     assert "| decoded recordings | another voice |" in said
