@@ -36,6 +36,6 @@ def test_an_encoder_learns_what_comes(corpus: str, tiny: Tiny, shared_data: Path
 
 def test_kinds_of_negatives_are_compared(run: Run, shared_data: Path, tmp_path: Path) -> None:
     given = ("--corpus", shared_data / "fsdd", "--conf", "egs/fsdd/cpc/conf/tiny.yaml", "--out", tmp_path)
-    made = run("fsdd/cpc/ablation.sh", *given, AHEAD="4", NEGATIVES="sequence", UPDATES="4")
+    made = run("fsdd/cpc/ablation.sh", *given, AHEAD="4", NEGATIVES="sequence", UPDATES="4", TARGETS="")
     assert {path.parent.name for path in tmp_path.glob("*/eval.json")} == {"steps-4", "sequence"}
     assert "| information 4 |" in made.stdout
