@@ -11,6 +11,7 @@ import hashlib
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,7 @@ from seqgen.data.directory import Utterance
 from seqgen.errors import SeqgenError
 
 Floats = npt.NDArray[np.float32]
-Labels = npt.NDArray[np.str_]
+Labels = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class Examples:
     """Labelled feature vectors.
 
     Attributes:
-        x: ``[N, C]``. labels: ``[N]``. groups: ``[N]``, number of the utterance that each is from.
+        x: ``[N, C]``. labels: ``[N]``, names, or numbers where a regression tells them.
+        groups: ``[N]``, number of the utterance that each is from.
     """
 
     x: Floats
@@ -85,6 +87,23 @@ class Judgement:
         return np.bincount(place, self.right), np.bincount(place).astype(np.float64)
 
 
+def standardised(
+    train: Examples, test: Examples, config: ProbeConfig
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Features of both, less the training ones' mean and by their deviation where the options say so.
+
+    Raises:
+        SeqgenError: for features that are not numbers.
+    """
+    if not (np.isfinite(train.x).all() and np.isfinite(test.x).all()):
+        raise SeqgenError("the features hold NaN or infinity", remedy="check the encoder")
+    mean, deviation = np.zeros(train.x.shape[1], np.float64), np.ones(train.x.shape[1], np.float64)
+    if config.standardised:
+        mean, deviation = train.x.mean(0, dtype=np.float64), train.x.std(0, dtype=np.float64)
+    deviation[deviation < 1e-8] = 1  # a channel that never moves tells nothing
+    return (train.x - mean) / deviation, (test.x - mean) / deviation
+
+
 def probe(train: Examples, test: Examples, config: ProbeConfig) -> Judgement:
     """Fit on the training examples, judge on the test ones; labels that were never trained are never right.
 
@@ -97,21 +116,16 @@ def probe(train: Examples, test: Examples, config: ProbeConfig) -> Judgement:
     train = train.thinned(config.most, config.seed)
     if len(np.unique(train.labels)) < 2:
         raise SeqgenError("the training examples have one label", remedy="give data with two labels or more")
-    if not (np.isfinite(train.x).all() and np.isfinite(test.x).all()):
-        raise SeqgenError("the features hold NaN or infinity", remedy="check the encoder")
-    mean, deviation = np.zeros(train.x.shape[1], np.float64), np.ones(train.x.shape[1], np.float64)
-    if config.standardised:
-        mean, deviation = train.x.mean(0, dtype=np.float64), train.x.std(0, dtype=np.float64)
-    deviation[deviation < 1e-8] = 1  # a channel that never moves tells nothing
+    x, given = standardised(train, test, config)
     model = LogisticRegression(C=config.penalty, max_iter=config.iterations)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        model.fit((train.x - mean) / deviation, train.labels)
+        model.fit(x, train.labels)
     converged = not any(issubclass(one.category, ConvergenceWarning) for one in caught)
-    told = model.predict_log_proba((test.x - mean) / deviation)  # [M, labels]
+    told = model.predict_log_proba(given)  # [M, labels]
     right = model.classes_[told.argmax(axis=1)] == test.labels
     surprise = -np.where(model.classes_ == test.labels[:, None], told, -np.inf).max(axis=1)
-    fitted = model.predict((train.x - mean) / deviation) == train.labels
+    fitted = model.predict(x) == train.labels
     return Judgement(right.astype(np.float64), test.groups, float(fitted.mean()), converged, surprise)
 
 

@@ -78,3 +78,19 @@ def harvest(audio: npt.NDArray[Any], rate: int) -> Track:
     x = np.ascontiguousarray(audio, np.float64)
     hz, _ = pyworld.harvest(x, rate, f0_floor=LOWEST, f0_ceil=HIGHEST, frame_period=1000 * HOP_SECONDS)
     return hz, hz > 0
+
+
+def frame_pitch(track: Track, frames: int, hop: int, rate: int) -> npt.NDArray[np.float64]:
+    """Pitch in octaves, ``log2 Hz``, at the middle of each frame of ``hop`` samples, ``[frames]``; NaN where the track
+    is unvoiced, or has ended.
+
+    Example:
+        >>> frame_pitch((np.array([0.0, 128.0, 256.0, 0.0]), np.array([False, True, True, False])), 3, 80, 8000)
+        array([ 7., nan, nan])
+    """
+    hz, voiced = track
+    places = np.rint((np.arange(frames) + 0.5) * hop / round(HOP_SECONDS * rate)).astype(np.int64)
+    inside = places < len(hz)
+    places = np.minimum(places, len(hz) - 1)
+    heard = voiced[places] & inside
+    return np.where(heard, np.log2(np.where(heard, hz[places], 1.0)), np.nan)

@@ -14,17 +14,23 @@ from seqgen.registry import ENCODER_RUNTIMES
 
 _HELP = """\
 Linear probes: logistic regression on an encoder's frozen features tells the speaker, the digit (the transcript) or the
-phone, and how well it does says what the features hold. In the same table: MFCC with their differences, the encoder
-with fresh weights, and the encoder trained by the labels.
+phone, regression the pitch, and how well they do says what the features hold. In the same table: MFCC with their
+differences, the encoder with fresh weights, and the encoder trained by the labels. Models are encoders of audio (layers
+context and latent) and models with latent variables of samples or of log-mel frames (layers code and columns).
 
   seqgen probe exp/speech --train data/train --data data/test --target digit
   seqgen probe exp/speech features/ --data data/test-other --target speaker --split 0.5
   seqgen probe exp/speech --data data/test-other --target phone --ctm phones.ctm
   seqgen probe exp/speech --data data/test --target speaker --layer latent --json
+  seqgen probe exp/speech exp/codec --train data/train --data data/test --target pitch
 
 Speaker and digit are told from the mean of an utterance's vectors, phones frame by frame, from an alignment as
-`seqgen data phones` writes. Without --train, --split parts the utterances of each label (with phones of each speaker)
-in a way that depends on their ids alone. Intervals are over test utterances.
+`seqgen data phones` writes, and so the pitch of voiced frames, in octaves, of whose variance the explained share is
+shown. Without --train, --split parts the utterances of each label (with phones and pitch of each speaker) in a way that
+depends on their ids alone. Intervals are over test utterances.
+
+--vectors writes a row for each recording of both sides, as `seqgen information` takes them: NAME.npy, the mean vectors
+of each row of the table; label.npy, one-hots; and signal.npy, log-mel frames in the mean over each quarter.
 """
 
 
@@ -34,11 +40,11 @@ def add_parsers(commands: Any) -> None:
     command = commands.add_parser("probe", help="judge features", description=_HELP, formatter_class=raw)
     command.add_argument("models", nargs="+", type=Path, metavar="MODEL", help="experiments or bundles")
     command.add_argument("--data", type=Path, required=True, metavar="DIR", help="data directory to judge on")
-    command.add_argument("--target", required=True, choices=["speaker", "digit", "phone"])
+    command.add_argument("--target", required=True, choices=["speaker", "digit", "phone", "pitch"])
     command.add_argument("--train", type=Path, metavar="DIR", help="data directory to train on (default: see --split)")
     command.add_argument("--split", type=float, default=0.8, metavar="SHARE", help="of --data for training (0.8)")
     command.add_argument("--ctm", type=Path, nargs="+", default=[], metavar="FILE", help="phones of the utterances")
-    command.add_argument("--layer", default="context", choices=["context", "latent"])
+    command.add_argument("--layer", default="", choices=["context", "latent", "code", "columns"], help="(the main one)")
     command.add_argument("--network", default="", help="of an experiment (default: encoder, or the only one trained)")
     runtime = command.add_argument("--runtime", default="", help="of bundles (default: the fastest)")
     completion.offer(runtime, ENCODER_RUNTIMES)
@@ -49,6 +55,7 @@ def add_parsers(commands: Any) -> None:
     command.add_argument("--supervised", type=int, default=300, metavar="STEPS", help="of that baseline (300; 0: none)")
     command.add_argument("--no-baselines", action="store_true", help="the models alone")
     command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--vectors", type=Path, metavar="DIR", help="keep what was probed, for `seqgen information`")
     command.add_argument("--report", type=Path, metavar="FILE", help="where the JSON object goes")
     command.add_argument("--json", action="store_true", help="print one object instead of the table")
     command.set_defaults(run=run_probe)
@@ -71,6 +78,11 @@ def run_probe(given: argparse.Namespace) -> int:
             f"--target {given.target} {'with' if given.ctm else 'without'} --ctm",
             remedy="phones, and they alone, need an alignment: see `seqgen data phones --help`",
         )
+    if given.vectors is not None and given.target not in ("speaker", "digit"):
+        raise SeqgenError(
+            f"--vectors with --target {given.target}: frames of one recording are no independent pairs",
+            remedy="keep vectors of whole recordings, with --target speaker or digit",
+        )
     if given.report is not None:
         require_writable(given.report)
     config = ProbeConfig(given.penalty, given.iterations, not given.plain, given.examples, given.seed)
@@ -84,7 +96,7 @@ def run_probe(given: argparse.Namespace) -> int:
         alignment={utterance: rows for file in given.ctm for utterance, rows in ctm.read(file).items()},
     )
     encoders = [open_path(path, given.layer, given.network, given.runtime) for path in given.models]
-    table = probing.table(encoders, given.data, given.train, options)
+    table = probing.table(encoders, given.data, given.train, options, given.vectors)
     result = table.plain() | {"seconds": time.perf_counter() - began}
     sys.stdout.write(json.dumps(result, allow_nan=False) + "\n" if given.json else table.text())
     if given.report is not None:

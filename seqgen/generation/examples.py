@@ -44,11 +44,11 @@ def body(symbols: int, outputs: int) -> Streamable[Any]:
 
 
 class SmallEncoder(Encoder):
-    """A small encoder: a centred convolution over embedded symbols, added up over each stretch."""
+    """A small encoder: a centred convolution over embedded symbols, or real numbers, added up over each stretch."""
 
     def __init__(self, *, vocab_size: int, out_dim: int, down: int = 1) -> None:
         super().__init__(vocab_size=vocab_size, out_dim=out_dim, down=down)
-        self.table = nn.Embedding(vocab_size, 3)
+        self.table = nn.Embedding(vocab_size, 3) if vocab_size else nn.Linear(1, 3)
         self.convolution = nn.Conv1d(3, out_dim, kernel_size=3, padding=1)
 
     def columns(self, symbols: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:

@@ -42,6 +42,18 @@ def small(make: Making[M], posterior: Posterior, prior: Prior | None = None) -> 
     return make(encoder, posterior, prior, decoder)
 
 
+def readers(make: Making[M], *, vocab_size: int, down: int) -> dict[str, M]:
+    """A small model for each registered family of posteriors, with an encoder of so many symbols (0: of real numbers),
+    ``down`` of them to a position: what features are made by. Their decoders are of :data:`SYMBOLS`."""
+
+    def with_reader(encoder: Encoder, posterior: Posterior, prior: Prior, decoder: Density) -> M:
+        reader = SmallEncoder(vocab_size=vocab_size, out_dim=encoder.out_dim, down=down)
+        return make(reader, posterior, prior, decoder)
+
+    families = {name: next(iter(registry.POSTERIORS.load(name).examples())) for name in registry.POSTERIORS}
+    return {name: small(with_reader, posterior) for name, posterior in families.items()}
+
+
 def fitting(posterior: Posterior) -> Iterator[Prior]:
     """Small instances of registered priors over the codes of a posterior."""
     for name in registry.PRIORS:

@@ -17,6 +17,7 @@ from seqgen.config import Component
 from seqgen.errors import SeqgenError
 from seqgen.objectives.contract import Objective
 from seqgen.runtime.contract import BundleRuntime
+from seqgen.runtime.extractor import Extractor
 from seqgen.spec import Facts
 from seqgen.tasks.run import RunConfig
 from seqgen.tasks.table import Table
@@ -148,11 +149,13 @@ class TaskExample(NamedTuple):
 
     Attributes:
         rows: how many examples the whole of a split has. networks: those that an evaluation needs, by name.
+        extracting: networks that the task makes features of recordings by, by name.
     """
 
     task: Task
     rows: Mapping[Split, int]
     networks: Mapping[str, nn.Module] = {}
+    extracting: Mapping[str, nn.Module] = {}
 
 
 class Task(ABC):
@@ -191,14 +194,18 @@ class Task(ABC):
     @classmethod
     @final
     def example(
-        cls, options: Mapping[str, Any], rows: Mapping[Split, int], networks: Mapping[str, nn.Module] | None = None
+        cls,
+        options: Mapping[str, Any],
+        rows: Mapping[Split, int],
+        networks: Mapping[str, nn.Module] | None = None,
+        extracting: Mapping[str, nn.Module] | None = None,
     ) -> TaskExample:
         """An example of the task under these options of its YAML, with batches of four rows."""
         component = {"name": registry.TASKS.name_of(cls), **options}
         plain = {"name": "example", "task": component, "networks": {}, "train": {"steps": 4, "batch_size": 4}}
         run = config.from_plain(plain, RunConfig, source="example")
         task = cls(run, config.options(run.task, registry.TASKS, source="example"))
-        return TaskExample(task, rows, networks or {})
+        return TaskExample(task, rows, networks or {}, extracting or {})
 
     @abstractmethod
     def read_facts(self) -> Facts:
@@ -292,6 +299,15 @@ class Task(ABC):
             SeqgenError: where the task has none, or the networks cannot be exported.
         """
         raise self._cannot("cannot be exported")
+
+    def extractor(self, network: nn.Module, layer: str = "") -> Extractor:
+        """Features of recordings that one of the run's networks makes, of one of its layers ("": of its main one),
+        after the task's own preparation of recordings.
+
+        Raises:
+            SeqgenError: where the task reads no recordings, or the network makes no vectors of them.
+        """
+        raise self._cannot("makes no features of recordings")
 
     @final
     def require_heeded(self, options: Evaluation | Sampling) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, get_args
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -48,6 +49,7 @@ def verify(example: TaskExample, directory: Path) -> None:
     """
     check_config(example.task)
     check_facts(example.task)
+    check_extraction(example)
     check_batches(example.task, example.networks)
     check_whole(example)
     check_evaluation(example)
@@ -134,6 +136,31 @@ def check_sampling(example: TaskExample, directory: Path) -> None:
         made.append(out.read_bytes())
     assert made[0] == made[1], "the same seed gives another sample"
     assert made[0] != made[2], "another seed gives the same sample"
+
+
+def check_extraction(example: TaskExample) -> None:
+    """Law of features: of each whole hop of a recording a vector of finite numbers, the same each time, whatever is
+    left behind the last one; and a task that makes none of a network says so."""
+    audio = (0.3 * np.sin(0.2 * np.arange(1234))).astype(np.float32)
+    moves = not example.extracting
+    for name, network in example.extracting.items():
+        extractor = example.task.extractor(network)
+        made, again = (extractor.features(audio) for _ in range(2))
+        whole = len(audio) // extractor.hop
+        assert len(made) == whole, f"{name}: {len(made)} vectors of {len(audio)} samples, {whole} whole hops"
+        assert made.dtype == np.float32, f"{name}: vectors of {made.dtype}"
+        assert np.isfinite(made).all(), f"{name}: a vector is not finite"
+        assert (made == again).all(), f"{name}: the same recording has other vectors"
+        moves |= bool(made.std(axis=0).any())
+        few = extractor.features(audio[: 2 * extractor.hop])
+        assert few.shape == (2, made.shape[1]), f"{name}: two hops have vectors {list(few.shape)}"
+        assert extractor.sample_rate > 0, f"{name}: no sample rate"
+    assert moves, "no network's vectors vary over a recording"
+    try:
+        example.task.extractor(nn.Identity())
+    except SeqgenError:
+        return
+    raise AssertionError("a network of no vectors is taken for an extractor")
 
 
 def _resumed(task: Task, networks: Mapping[str, nn.Module], source: Source, whole: list[Any]) -> list[Any]:

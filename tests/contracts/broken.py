@@ -20,6 +20,7 @@ from seqgen.flows.sinkhorn import Sinkhorn
 from seqgen.generation.autoregressive import AutoRegressive, language_model
 from seqgen.generation.contract import DensityExample, GeneratorState
 from seqgen.generation.factorised import Factorised
+from seqgen.latents.variable import LatentVariable
 from seqgen.models.critic import Critic
 from seqgen.models.discriminator import SequenceDiscriminator
 from seqgen.models.encoder import Encoder
@@ -30,10 +31,12 @@ from seqgen.noise import Key
 from seqgen.objectives.contract import Loss, Objective, ObjectiveExample, Rows
 from seqgen.optim.contract import Optimiser
 from seqgen.optim.torch_optimisers import SGD
+from seqgen.runtime.extractor import Extractor, Floats
 from seqgen.spec import Facts, StreamSpec
 from seqgen.stream.combinators import Delay, Serial
 from seqgen.stream.contract import Streamable
 from seqgen.tasks.contract import Evaluation, Split, System
+from seqgen.tasks.features.task import FeatureFrames
 from seqgen.tasks.processes.finite_targets import Dirichlet
 from seqgen.tasks.table import Table
 from seqgen.tasks.text.batches import Batch, Stretches
@@ -407,3 +410,39 @@ class Moody(Text):
         figures = {name: figure._replace(value=float(np.random.default_rng().random())) for name, figure in
                    table.figures.items()}  # fmt: skip
         return replace(table, figures=figures)
+
+
+class Varying(FeatureFrames):
+    """Features that are drawn."""
+
+    def extractor(self, network: nn.Module, layer: str = "") -> Extractor:
+        return _Changed(super().extractor(network, layer), drawn=True)
+
+
+class Longer(FeatureFrames):
+    """A vector for what is left behind the last hop."""
+
+    def extractor(self, network: nn.Module, layer: str = "") -> Extractor:
+        return _Changed(super().extractor(network, layer), longer=True)
+
+
+class Obliging(FeatureFrames):
+    """Takes any network for one that makes features."""
+
+    def extractor(self, network: nn.Module, layer: str = "") -> Extractor:
+        return super().extractor(network, layer) if isinstance(network, LatentVariable) else _Changed(None)
+
+
+class _Changed(Extractor):
+    """Features that are others than those of the extractor that is given."""
+
+    def __init__(self, given: Extractor | None, *, drawn: bool = False, longer: bool = False) -> None:
+        self.given, self.drawn, self.longer = given, drawn, longer
+        self.sample_rate, self.hop = (given.sample_rate, given.hop) if given is not None else (8000, 80)
+
+    def features(self, audio: Floats) -> Floats:
+        assert self.given is not None
+        made = self.given.features(audio)
+        if self.longer:
+            made = np.concatenate([made, made[-1:]])
+        return made + np.random.default_rng().random(made.shape, np.float32) if self.drawn else made

@@ -219,6 +219,9 @@ BROKEN: tuple[tuple[str, Kind, str], ...] = (
     ("task", broken.Growing, "read again the facts are"),
     ("task", broken.Hasty, "2 of 5 test examples are looked at"),
     ("task", broken.Moody, "a second evaluation gives"),
+    ("task", broken.Varying, "the same recording has other vectors"),
+    ("task", broken.Longer, "7 whole hops"),
+    ("task", broken.Obliging, "a network of no vectors is taken for an extractor"),
 )
 
 

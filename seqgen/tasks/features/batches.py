@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -71,9 +71,8 @@ class FrameStretches(Source):
         """Every stretch, its id and its frames ``[F, D]``."""
         found = []
         for one in self.utterances:
-            frames = frames_of(one, self.spec, centred=self.centred)
-            each = self.longest or len(frames)
-            found += [(f"{one.id}:{start}", frames[start : start + each]) for start in range(0, len(frames), each)]
+            pieces = cut(frames_of(one, self.spec, centred=self.centred), self.longest)
+            found += [(f"{one.id}:{start}", piece) for start, piece in pieces]
         return found
 
     def batches(self, start: int, stop: int, rank: int, world: int) -> Iterator[Batch]:
@@ -90,22 +89,37 @@ class FrameStretches(Source):
 
     def batch(self, numbers: Numbers) -> Batch:
         """The stretches of these numbers."""
-        chosen = [self.stretches[number] for number in numbers]
-        flat = [frames.reshape(-1) for _, frames in chosen]
-        widest = max(len(one) for one in flat)
-        x = np.stack([np.pad(one, (0, widest - len(one))) for one in flat])  # [B, F·D]
-        index = torch.from_numpy(numbers)
-        return Batch(
-            torch.from_numpy(x)[..., None],
-            torch.tensor([len(one) for one in flat]),
-            tuple(name for name, _ in chosen),
-            index if self.learnt else torch.full_like(index, -1),
-        )
+        made = batch_of([self.stretches[number] for number in numbers])
+        return replace(made, index=torch.from_numpy(numbers)) if self.learnt else made
+
+
+def batch_of(stretches: Sequence[tuple[str, Frames]]) -> Batch:
+    """Batch of stretches that are held out, their ids and frames ``[F, D]``."""
+    flat = [frames.reshape(-1) for _, frames in stretches]
+    widest = max(len(one) for one in flat)
+    x = np.stack([np.pad(one, (0, widest - len(one))) for one in flat])  # [B, F·D]
+    return Batch(
+        torch.from_numpy(x)[..., None],
+        torch.tensor([len(one) for one in flat]),
+        tuple(name for name, _ in stretches),
+        torch.full((len(flat),), -1),
+    )
+
+
+def cut(frames: Frames, longest: int) -> list[tuple[int, Frames]]:
+    """Stretches of up to ``longest`` frames (0: one of all), each behind the number of its first one."""
+    each = longest or len(frames)
+    return [(start, frames[start : start + each]) for start in range(0, len(frames), each)]
 
 
 def frames_of(utterance: Utterance, spec: FeatureSpec, *, centred: bool = False) -> Frames:
     """Log-mel frames of an utterance, ``[F, D]`` nats; ``centred`` ones less the mean of each band."""
     audio, _ = io.read(utterance.path, start=utterance.start, count=utterance.samples)
+    return frames_of_audio(audio, spec, centred=centred)
+
+
+def frames_of_audio(audio: npt.NDArray[np.float32], spec: FeatureSpec, *, centred: bool) -> Frames:
+    """Log-mel frames of samples ``[N]``, as :func:`frames_of` an utterance."""
     frames = log_mel(audio, spec)
     return frames - frames.mean(axis=0) if centred else frames
 

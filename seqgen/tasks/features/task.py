@@ -12,10 +12,13 @@ from torch import nn
 from seqgen import config as configs
 from seqgen.data.directory import DataDir
 from seqgen.errors import SeqgenError
+from seqgen.latents import examples
 from seqgen.latents.variable import LatentVariable
+from seqgen.runtime.extractor import Extractor, Floats
 from seqgen.spec import Facts, FeatureSpec
 from seqgen.tasks.contract import Evaluation, Split, System, Task, TaskExample
-from seqgen.tasks.features.batches import FrameStretches, count_stretches
+from seqgen.tasks.extraction import CodeFeatures
+from seqgen.tasks.features.batches import Batch, FrameStretches, batch_of, count_stretches, cut, frames_of_audio
 from seqgen.tasks.table import Table
 from seqgen.tasks.vocoder.content import content_digest
 from seqgen.tasks.vocoder.evaluation import measured
@@ -57,9 +60,12 @@ class FeatureFrames(Task):
     def examples(cls, directory: Path) -> Iterable[TaskExample]:
         features = {"sample_rate": 8000, "n_fft": 256, "window": 160, "hop": 80, "n_mels": 5}
         options = {**record(directory), "features": features}
-        yield cls.example(options, {"valid": SIZES["valid"], "test": SIZES["test"]})
+        bands = features["n_mels"]
+        models, pairs = (examples.readers(LatentVariable, vocab_size=0, down=count * bands) for count in (1, 2))
+        yield cls.example(options, {"valid": SIZES["valid"], "test": SIZES["test"]}, extracting=pairs)
         # Of 12, 14, 16 (and 18) frames; five at a time.
-        yield cls.example(options | {"longest": 5, "centred": False}, {"valid": 10, "test": 14})
+        cut_up = options | {"longest": 5, "centred": False}
+        yield cls.example(cut_up, {"valid": 10, "test": 14}, extracting=models)
 
     def read_facts(self) -> Facts:
         data = self._data(Path(self.config.train))
@@ -118,6 +124,30 @@ class FeatureFrames(Task):
             seed=settings.seed,
             learnt=learnt,
         )
+
+    def extractor(self, network: nn.Module, layer: str = "") -> Extractor:
+        """Codes of frames, of recordings cut up as for training.
+
+        Raises:
+            SeqgenError: for a network without codes, and stretches that are no whole number of positions.
+        """
+        if not isinstance(network, LatentVariable):
+            raise SeqgenError(
+                f"{type(network).__name__} makes no codes of frames", remedy="name a model with latent variables"
+            )
+        together, longest = network.encoder.down // self.facts.shape[0], self.config.longest
+        if longest % together:
+            raise SeqgenError(
+                f"stretches of {longest} frames are no whole number of positions of {together}",
+                remedy=f"train with task.longest {longest // together * together or together}",
+            )
+        spec = self.config.features
+
+        def batches(audio: Floats) -> list[Batch]:
+            frames = frames_of_audio(audio, spec, centred=self.config.centred)
+            return [batch_of([("", piece) for _, piece in cut(frames, longest)])]
+
+        return CodeFeatures(network, layer, sample_rate=spec.sample_rate, hop=together * spec.hop, batches=batches)
 
     @torch.no_grad()
     def evaluate(self, system: System, options: Evaluation) -> Table:

@@ -14,9 +14,13 @@ from seqgen.bundle import Bundle
 from seqgen.data.directory import DataDir
 from seqgen.errors import SeqgenError
 from seqgen.export import encoder
+from seqgen.nets.layers import Activation, CausalConv1d
+from seqgen.runtime.extractor import Extractor
 from seqgen.spec import Facts
+from seqgen.stream.combinators import Serial
 from seqgen.stream.contract import Streamable
 from seqgen.tasks.contract import Evaluation, Exporting, Split, System, Task, TaskExample
+from seqgen.tasks.extraction import NetworkFeatures
 from seqgen.tasks.speech.batches import Windows
 from seqgen.tasks.speech.runtime import ENCODER
 from seqgen.tasks.table import Table
@@ -73,7 +77,8 @@ class Speech(Task):
     @classmethod
     def examples(cls, directory: Path) -> Iterable[TaskExample]:
         options = {**record(directory), "sample_rate": 8000, "window": 200}
-        yield cls.example(options, {"valid": 12, "test": 20})
+        network = Serial(CausalConv1d(1, 3, kernel=8, stride=4), Activation("tanh", dim=3))
+        yield cls.example(options, {"valid": 12, "test": 20}, extracting={ENCODER: network})
         yield cls.example(options | {"speaker_rows": 2, "held_out": 9}, {"valid": 8, "test": 8})
 
     def read_facts(self) -> Facts:
@@ -171,6 +176,10 @@ class Speech(Task):
             provenance={"config_digest": configs.digest(self.run), "checkpoint": system.label, **options.notes},
         )
         return encoder.write(found, about, out, options.precision, engine_only=options.engine_only)
+
+    def extractor(self, network: nn.Module, layer: str = "") -> Extractor:
+        """Features that an encoder of raw audio makes."""
+        return NetworkFeatures(network, layer, self.config.sample_rate)
 
     def evaluate(self, system: System, options: Evaluation) -> Table:
         """Figures of the method over whole batches of windows of held-out recordings."""

@@ -120,10 +120,7 @@ class _Window:
             row[: max(0, -first)] = self.features.silence
             row[max(0, self.features.frames(utterance.samples) - first) :] = self.features.silence
         speech = audio[:, before * hop - history : before * hop + segment]
-        if self.prediction is not None:
-            speech = self.prediction.excite(speech, mel[:, self.left : self.left + frames])
-        codes: npt.NDArray[Any] = self.codec.encode(speech)
-        x = torch.from_numpy(codes if self.codec.alphabet else codes.copy()[..., None])
+        x = elements(speech, mel[:, self.left : self.left + frames], self.codec, self.prediction)
         real = [min(segment, one.samples - offset) for one, offset in zip(utterances, offsets, strict=True)]
         return Batch(
             x=x,
@@ -136,6 +133,36 @@ class _Window:
             ids=tuple(one.id for one in utterances),
             texts=tuple(one.text for one in utterances),
         )
+
+
+def elements(
+    speech: npt.NDArray[np.float32],
+    mel: npt.NDArray[np.float32],
+    codec: Codec,
+    prediction: LinearPrediction | None,
+) -> Tensor:
+    """Sequences that waveforms become, ``[B, order + F·hop]``, ``[B, F, n_mels] → [B, T]``, or ``[B, T, 1]`` where the
+    codec is real-valued."""
+    if prediction is not None:
+        speech = prediction.excite(speech, mel)
+    codes: npt.NDArray[Any] = codec.encode(speech)
+    return torch.from_numpy(codes if codec.alphabet else codes.copy()[..., None])
+
+
+def recording(
+    audio: npt.NDArray[np.float32], features: FeatureSpec, codec: Codec, prediction: LinearPrediction | None
+) -> Batch:
+    """Batch of one whole recording ``[N]`` at the features' rate, filled up with silence to a whole frame, of the first
+    speaker."""
+    mel = log_mel(audio, features)[None]
+    history = prediction.order if prediction is not None else 0
+    speech = np.pad(audio, (history, mel.shape[1] * features.hop - len(audio)))[None]
+    return Batch(
+        x=elements(speech, mel, codec, prediction),
+        lengths=torch.tensor([len(audio) * codec.symbols_per_sample]),
+        cond=Frames(torch.from_numpy(mel), torch.zeros(1, dtype=torch.int64)),
+        ids=("",),
+    )
 
 
 class SegmentBatches:

@@ -28,17 +28,20 @@ from seqgen.files.inputs import regular
 from seqgen.files.outputs import require_writable
 from seqgen.generation.contract import Generator
 from seqgen.generation.vocoder import Vocoder
+from seqgen.latents import examples
 from seqgen.latents.variable import LatentVariable
 from seqgen.metrics.judges import Judge
 from seqgen.runtime import open_runtime, runnable
 from seqgen.runtime.contract import Runtime
+from seqgen.runtime.extractor import Extractor, Floats
 from seqgen.spec import Facts, require_same_signature
 from seqgen.tasks.contract import Evaluation, Exporting, Sampling, Split, System, Task, TaskExample
+from seqgen.tasks.extraction import CodeFeatures, NetworkFeatures
 from seqgen.tasks.networks import shortened
 from seqgen.tasks.run import RunConfig
 from seqgen.tasks.table import Table
 from seqgen.tasks.vocoder import lengths
-from seqgen.tasks.vocoder.batches import Recordings, SegmentBatches, UtteranceBatches
+from seqgen.tasks.vocoder.batches import Batch, Recordings, SegmentBatches, UtteranceBatches, recording
 from seqgen.tasks.vocoder.comparison import Compared, Comparison, compare
 from seqgen.tasks.vocoder.config import VocoderConfig, facts_of
 from seqgen.tasks.vocoder.content import content_digest
@@ -68,8 +71,10 @@ class Vocoding(Task):
     def examples(cls, directory: Path) -> Iterable[TaskExample]:
         features = {"sample_rate": 8000, "n_fft": 256, "window": 160, "hop": 40, "n_mels": 10}
         options = {**record(directory), "segment": 160, "features": features}
-        for kind in ({}, {"codec": "mulaw8"}, {"codec": "float"}, {"prediction": 4}):
-            yield cls.example(options | kind, SIZES)
+        kinds = (({}, 256), ({"codec": "mulaw8"}, 256), ({"codec": "float"}, 0), ({"prediction": 4}, 256))
+        for kind, vocab_size in kinds:
+            models = examples.readers(LatentVariable, vocab_size=vocab_size, down=80)
+            yield cls.example(options | kind, SIZES, extracting=models)
         yield cls.example(options | {"valid_utterances": 2, "test_utterances": 3}, {"valid": 2, "test": 3})
 
     def __init__(self, run: RunConfig, config: VocoderConfig, facts: Facts | None = None) -> None:
@@ -191,6 +196,18 @@ class Vocoding(Task):
         given |= {"segment": options.segment, "context": options.context}
         segments = SegmentBatches(data, batch_size=settings.batch_size, seed=settings.seed, **given)
         return Recordings(segments, None, settings.workers)
+
+    def extractor(self, network: nn.Module, layer: str = "") -> Extractor:
+        """Codes of the samples that a model with latent variables reads, or what a stream makes of raw audio."""
+        features, codec = self.options.features, self.codec
+        if not isinstance(network, LatentVariable):
+            return NetworkFeatures(network, layer, features.sample_rate)
+
+        def batches(audio: Floats) -> list[Batch]:
+            return [recording(audio, features, codec, self.prediction)]
+
+        hop = network.encoder.down // codec.symbols_per_sample
+        return CodeFeatures(network, layer, sample_rate=features.sample_rate, hop=hop, batches=batches)
 
     def vocoder(self, networks: Mapping[str, nn.Module]) -> Vocoder:
         """The generator with codec and filter.
