@@ -40,7 +40,7 @@ LAYERS = (
     ("train",),
     ("export",),
     ("tasks",),
-    ("cli", "serving", "egs", "tests", "tools"),
+    ("cli", "features", "serving", "egs", "tests", "tools"),
 )
 RANKS = {piece: rank for rank, row in enumerate(LAYERS) for piece in row}
 SERVING_MAY_IMPORT = frozenset(
