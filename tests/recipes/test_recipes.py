@@ -26,6 +26,7 @@ RECIPES = {
 }
 # What needs no recordings, and what is tested in a file of its own.
 EXPERIMENTS = (
+    "bench/representations",
     "cmudict/g2p",
     "digits/acn",
     "digits/broken_elbo",

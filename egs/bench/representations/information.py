@@ -1,0 +1,45 @@
+"""Mutual information of representations with what is known of their recordings, one pair a recording.
+
+``python -m egs.bench.representations.information VECTORS OUT STEPS BOUND ...``: VECTORS is a folder of ``seqgen probe
+--vectors``. Each file of vectors is held against ``label`` and ``signal`` by each bound; ``OUT/ROW-OF-BOUND.json`` are
+the reports of ``seqgen information``. What is there already is kept. A batch has 64 pairs, or as many as choose the
+checkpoint.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from seqgen.cli.main import main as seqgen
+
+_KNOWN = ("label", "signal")
+_BATCH, _VALID = 64, 0.15  # pairs of a batch at most, and the share of the pairs that chooses the checkpoint
+
+
+def main(words: list[str]) -> int:
+    """Every pair of files by every bound; the first failure's status, or 0."""
+    vectors, out, steps, bounds = Path(words[0]), Path(words[1]), words[2], words[3:]
+    out.mkdir(parents=True, exist_ok=True)
+    rows = sorted(place for place in vectors.glob("*.npy") if place.stem not in _KNOWN)
+    batch = min(_BATCH, int(_VALID * len(np.load(rows[0], mmap_mode="r"))))
+    for row in rows:
+        for of in _KNOWN:
+            for bound in bounds:
+                report = out / f"{row.stem}-{of}-{bound.replace(':', '-')}.json"
+                if report.exists():
+                    continue
+                options = ["--bound", bound, "--steps", steps, "--batch", str(batch), "--report", str(report)]
+                with contextlib.redirect_stdout(io.StringIO()):
+                    status = seqgen(["information", str(row), str(vectors / f"{of}.npy"), *options])
+                if status:
+                    return status
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,89 @@
+"""The bench of representations runs through in its tiny form, and its table holds what the stages found."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from egs.bench.representations.table import Cell, cost, markdown, of_seed, over_seeds, picture, rate
+from tests.recipes.conftest import Run
+from tests.unit import spoken
+
+METHODS = ("cpc", "vq_vae", "delta_vae", "beta_tcvae")
+
+
+def report(place: Path, **found: Any) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(json.dumps(found), encoding="utf-8")
+
+
+def test_the_bench_goes_from_recordings_to_a_table(run: Run, tmp_path: Path) -> None:
+    """Tones of three speakers and digits; every method and baseline has its row, and every column a figure."""
+    for split, takes in {"train": range(2), "valid": range(2, 4), "test": range(4, 6)}.items():
+        spoken.record(tmp_path / "sides" / split, takes, half=1200)
+        (tmp_path / "data").mkdir(exist_ok=True)
+        (tmp_path / "data" / split).symlink_to(tmp_path / "sides" / split / "data")
+    out = tmp_path / "exp"
+    phones = " ".join(str(tmp_path / "sides" / split / "phones.ctm") for split in ("train", "test"))
+    few = {"SET": "train.steps=2 train.batch_size=8 train.warmup=0", "TARGETS": "digit pitch", "BOUNDS": "infonce"}
+    given = ("--conf", "tiny", "--out", out, "--data", tmp_path / "data")
+    run("bench/representations", *given, PHONES=phones, STEPS="2", **few)
+    found = of_seed(out / "0")
+    assert set(found) == {*METHODS, "mfcc", "random", "supervised"}
+    for name, row in found.items():
+        assert all(math.isfinite(cell.value) for cell in row.values())
+        assert ("rate, nats a second" in row) == (name in METHODS[1:])
+        assert ("training and evaluation, CPU minutes" in row) == (name in METHODS)
+        for column in ("digit, %", "I(label), infonce, nats", "I(signal), infonce, nats"):
+            assert column in row
+        assert ("pitch, %" in row) == ("phone, %" in row) == (name != "supervised")
+    assert found["vq_vae"]["rate, nats a second"].value == pytest.approx(125 * math.log(32), rel=0.1)
+    assert (out / "table.md").read_text().count("\n") == 2 + len(found)
+    assert (out / "bench.png").stat().st_size > 10_000
+
+
+def test_rates_are_of_seconds(tmp_path: Path) -> None:
+    """Of frames they follow from the bands and the hop: 50 frames of 4 numbers are 200 numbers a second."""
+    report(tmp_path / "eval.json", rate_per_number=0.5, rate_per_number_95=0.1)
+    features = "{sample_rate: 8000, n_fft: 512, window: 256, hop: 160, n_mels: 4}"
+    (tmp_path / "config.yaml").write_text(
+        "name: x\nobjective: {name: evidence}\nnetworks: {}\ntrain: {steps: 1}\n"
+        f"task: {{name: features, train: a, valid: b, test: c, features: {features}}}\n",
+        encoding="utf-8",
+    )
+    assert rate(tmp_path) == pytest.approx(Cell(100.0, 20.0))
+    report(tmp_path / "eval.json", rate_per_second=700.0, rate_per_second_95=None)
+    assert rate(tmp_path) == pytest.approx(Cell(700.0, math.nan), nan_ok=True)
+    report(tmp_path / "eval.json", accuracy_1=0.5)
+    assert rate(tmp_path) is None
+
+
+def test_costs_add_up_over_sittings(tmp_path: Path) -> None:
+    (tmp_path / "cpc.time").write_text("100.5 4.5\n60.0 15.0\n", encoding="utf-8")
+    assert cost(tmp_path / "cpc.time") == pytest.approx(Cell(3.0, math.nan), nan_ok=True)
+
+
+def test_seeds_have_a_mean_and_students_interval() -> None:
+    tables = [{"cpc": {"digit, %": Cell(value, 9.0)}} for value in (90.0, 92.0, 97.0)]
+    found = over_seeds([*tables, {"mfcc": {"digit, %": Cell(50.0, 1.5)}}])
+    assert found["cpc"]["digit, %"] == pytest.approx(Cell(93.0, 4.302653 * 3.605551 / math.sqrt(3)), rel=1e-5)
+    assert found["mfcc"]["digit, %"] == Cell(50.0, 1.5), "of one seed the interval is its own"
+
+
+def test_columns_have_an_order_and_gaps_a_dash(tmp_path: Path) -> None:
+    table = {
+        "mfcc": {"digit, %": Cell(93.3, 2.8), "I(label), nwj, nats": Cell(1.234, 0.05)},
+        "cpc": {"training and evaluation, CPU minutes": Cell(7.0), "speaker, %": Cell(99.7, 0.7)},
+    }
+    assert markdown(table) == [
+        "| | digit, % | speaker, % | I(label), nwj, nats | training and evaluation, CPU minutes |",
+        "|---|---|---|---|---|",
+        "| cpc | – | 99.7 ± 0.7 | – | 7.00 |",
+        "| mfcc | 93.3 ± 2.8 | – | 1.23 ± 0.05 | – |",
+    ]
+    picture(table, tmp_path / "bench.png")
+    assert (tmp_path / "bench.png").stat().st_size > 5000
