@@ -118,3 +118,10 @@ def log_partition(scores: Tensor) -> Tensor:
 def joint_mean(scores: Tensor) -> Tensor:
     """``1/K Σ_i F_ii``, the mean over the pairs: ``[…, K, K] → […]``."""
     return scores.diagonal(dim1=-2, dim2=-1).mean(dim=-1)
+
+
+def product_mean(scores: Tensor) -> Tensor:
+    """``1/K(K-1) Σ_{i≠j} F_ij``, the mean over what does not belong together: ``[…, K, K] → […]``."""
+    pairs = scores.shape[-1]
+    joint = joint_mean(scores)
+    return (scores.mean(dim=(-2, -1)) * pairs - joint) / (pairs - 1)

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from seqgen.models.critic import Critic, PerceptronSizes, perceptron
+from seqgen.models.critic import Critic, CriticPerceptron, perceptron
 
 
 class ConcatenatedCritic(Critic):
@@ -27,15 +27,17 @@ class ConcatenatedCritic(Critic):
         torch.Size([4, 5])
     """
 
-    Config = PerceptronSizes
+    Config = CriticPerceptron
 
     @classmethod
     def examples(cls) -> Iterable[ConcatenatedCritic]:
-        return [cls(cls.Config(x_dim=3, y_dim=2, hidden=6, layers=layers)) for layers in (1, 2)]
+        kinds = ((1, False), (2, False), (2, True))
+        return [cls(cls.Config(3, 2, hidden=6, layers=layers, spectral_norm=normed)) for layers, normed in kinds]
 
-    def __init__(self, config: PerceptronSizes) -> None:
+    def __init__(self, config: CriticPerceptron) -> None:
         super().__init__(config.x_dim, config.y_dim)
-        self.f = perceptron(config.x_dim + config.y_dim, 1, hidden=config.hidden, layers=config.layers)
+        sizes = {"hidden": config.hidden, "layers": config.layers, "spectral_norm": config.spectral_norm}
+        self.f = perceptron(config.x_dim + config.y_dim, 1, **sizes)
 
     def scores(self, x: Tensor, y: Tensor) -> Tensor:
         rows, columns = len(y), len(x)
@@ -43,3 +45,7 @@ class ConcatenatedCritic(Critic):
         of_y = y[:, None].expand(-1, columns, -1)  # [I, J, y_dim]
         scores: Tensor = self.f(torch.cat([of_x, of_y], dim=-1))  # [I, J, 1]
         return scores[..., 0]  # [I, J]
+
+    def paired(self, x: Tensor, y: Tensor) -> Tensor:
+        scores: Tensor = self.f(torch.cat([x, y], dim=-1))  # [K, 1]
+        return scores[..., 0]

@@ -10,6 +10,7 @@ from typing import Self, final
 from torch import Tensor, nn
 
 from seqgen.errors import SeqgenError
+from seqgen.nets.spectral_norm import SpectralLinear
 
 
 class Critic(nn.Module, ABC):
@@ -34,6 +35,18 @@ class Critic(nn.Module, ABC):
     def scores(self, x: Tensor, y: Tensor) -> Tensor:
         """``x [J, x_dim], y [I, y_dim] → F [I, J]``."""
 
+    def paired(self, x: Tensor, y: Tensor) -> Tensor:
+        """Scores of K pairs alone, the diagonal of :meth:`scores`: ``[K, x_dim], [K, y_dim] → [K]``."""
+        return self.scores(x, y).diagonal()
+
+    def represented(self, x: Tensor) -> Tensor:
+        """Representation of x that the scores are made of, ``[J, x_dim] → [J, dimensions]``.
+
+        Raises:
+            SeqgenError: where there is none.
+        """
+        raise SeqgenError(f"{type(self).__name__} has no encoder of x alone", remedy="take a critic that has one")
+
     @final  # type: ignore[misc]  # nn.Module declares forward as a field
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """:meth:`scores`, called as torch's modules are."""
@@ -51,8 +64,17 @@ class PerceptronSizes:
     layers: int = 2
 
 
-def perceptron(inputs: int, outputs: int, *, hidden: int, layers: int) -> nn.Sequential:
-    """Linear layers with rectifiers between them: ``layers`` hidden ones of width ``hidden``, and the last.
+@dataclass(frozen=True)
+class CriticPerceptron(PerceptronSizes):
+    """Sizes of a critic's perceptrons. ``spectral_norm``: whether no layer stretches a vector, so that a perceptron's
+    slope is 1 at most (that of a product of two grows with the values of both)."""
+
+    spectral_norm: bool = False
+
+
+def perceptron(inputs: int, outputs: int, *, hidden: int, layers: int, spectral_norm: bool = False) -> nn.Sequential:
+    """Linear layers with rectifiers between them: ``layers`` hidden ones of width ``hidden``, and the last; with a
+    spectral norm of 1 each where that is asked for.
 
     Raises:
         SeqgenError: for sizes that make no network.
@@ -62,8 +84,9 @@ def perceptron(inputs: int, outputs: int, *, hidden: int, layers: int) -> nn.Seq
             f"a perceptron from {inputs} to {outputs} numbers with {layers} layers of {hidden}",
             remedy="give 1 or more of everything, of hidden layers 0 or more",
         )
+    linear = SpectralLinear if spectral_norm else nn.Linear
     made: list[nn.Module] = []
     for _ in range(layers):
-        made += [nn.Linear(inputs, hidden), nn.ReLU()]
+        made += [linear(inputs, hidden), nn.ReLU()]
         inputs = hidden
-    return nn.Sequential(*made, nn.Linear(inputs, outputs))
+    return nn.Sequential(*made, linear(inputs, outputs))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from seqgen.models.critic import Critic, PerceptronSizes, perceptron
+from seqgen.models.critic import Critic, CriticPerceptron, perceptron
 
 
 class SeparableCritic(Critic):
@@ -28,18 +28,23 @@ class SeparableCritic(Critic):
     """
 
     @dataclass(frozen=True)
-    class Config(PerceptronSizes):
+    class Config(CriticPerceptron):
         """Sizes of both perceptrons. ``embedding``: dimensions of the scalar product."""
 
         embedding: int = 32
 
     @classmethod
     def examples(cls) -> Iterable[SeparableCritic]:
-        return [cls(cls.Config(x_dim=3, y_dim=2, hidden=6, layers=layers, embedding=4)) for layers in (0, 2)]
+        sizes = {"x_dim": 3, "y_dim": 2, "hidden": 6, "embedding": 4}
+        return [
+            cls(cls.Config(**sizes, layers=0)),
+            cls(cls.Config(**sizes)),
+            cls(cls.Config(**sizes, spectral_norm=True)),
+        ]
 
     def __init__(self, config: Config) -> None:
         super().__init__(config.x_dim, config.y_dim)
-        sizes = {"hidden": config.hidden, "layers": config.layers}
+        sizes = {"hidden": config.hidden, "layers": config.layers, "spectral_norm": config.spectral_norm}
         self.g = perceptron(config.x_dim, config.embedding, **sizes)
         self.h = perceptron(config.y_dim, config.embedding, **sizes)
 
@@ -47,3 +52,11 @@ class SeparableCritic(Critic):
         of_x: Tensor = self.g(x)  # [J, embedding]
         of_y: Tensor = self.h(y)  # [I, embedding]
         return of_y @ of_x.T  # [I, J]
+
+    def paired(self, x: Tensor, y: Tensor) -> Tensor:
+        paired: Tensor = (self.g(x) * self.h(y)).sum(dim=-1)  # [K]
+        return paired
+
+    def represented(self, x: Tensor) -> Tensor:
+        of_x: Tensor = self.g(x)  # [J, embedding]
+        return of_x

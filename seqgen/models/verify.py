@@ -93,7 +93,7 @@ def check_logits(discriminator: SequenceDiscriminator) -> None:
 
 def check_scores(critic: Critic) -> None:
     """Law of pairings: ``F[i, j]`` is the score of x_j with y_i as if there were no others; a row for each y, a column
-    for each x; and both matter."""
+    for each x; both matter; and pairs alone score what they score among others."""
     generator = torch.Generator().manual_seed(0)
     x, y = torch.randn(3, critic.x_dim, generator=generator), torch.randn(4, critic.y_dim, generator=generator)
     with torch.no_grad():
@@ -104,6 +104,9 @@ def check_scores(critic: Critic) -> None:
                 alone = critic(x[j : j + 1], y[i : i + 1])[0, 0]
                 near = torch.allclose(alone, scores[i, j], rtol=_TOLERANCE, atol=_TOLERANCE)
                 assert near, f"F[{i}, {j}] is {float(scores[i, j])}, of the pair alone {float(alone)}"
+        alone, among = critic.paired(x, y[:3]), scores[:3].diagonal()
+        near = alone.shape == among.shape and torch.allclose(alone, among, rtol=_TOLERANCE, atol=_TOLERANCE)
+        assert near, f"pairs alone score {alone.tolist()}, among others {among.tolist()}"
     assert float(scores.std(dim=0).min()) > 0, "the scores do not depend on y"
     assert float(scores.std(dim=1).min()) > 0, "the scores do not depend on x"
 
