@@ -66,6 +66,10 @@ class CorrelatedGaussians:
         cubed = math.log(1.5) - _EULER if self.cubic else 0.0
         return self.dimension * (0.5 * math.log(2 * math.pi * math.e) + cubed)
 
+    def describe(self) -> str:
+        """The process in a few words."""
+        return f"correlated Gaussians of {self.dimension} dimensions{', y cubed' if self.cubic else ''}"
+
     def draw(self, key: Key, first: int, count: int) -> tuple[Tensor, Tensor]:
         """Pairs ``first … first + count - 1`` of an endless row of them: x and y ``[count, d]``, float64."""
         width = 2 * self.dimension

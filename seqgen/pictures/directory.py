@@ -11,6 +11,7 @@ these arrays:
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,6 +113,16 @@ class PictureData:
             SeqgenError: as :func:`read`.
         """
         return read(self.path / name / PICTURES, self.facts)
+
+    def digest(self) -> str:
+        """Digest of the pictures that are learnt from and chosen by, and of what is known of them."""
+        found = hashlib.sha256(repr(self.facts).encode())
+        for split in ("train", "valid"):
+            pictures = self.split(split)
+            found.update("\n".join(pictures.ids).encode())
+            for part in (pictures.x, pictures.y, pictures.factors):
+                found.update(b"-" if part is None else np.ascontiguousarray(part).tobytes())
+        return found.hexdigest()[:16]
 
     @staticmethod
     def split_at(path: Path) -> tuple[PictureSet, PictureFacts]:

@@ -301,7 +301,7 @@ def test_an_evaluation_of_stored_pairs(work: Path) -> None:
     ("name", "option", "said"),
     [
         ("drawn", "networks.critic.x_dim=4", "scores vectors of 4 and 3 dimensions, the pairs have 3 and 3; set x_dim"),
-        ("drawn", "task.x=x.npy", "pairs need one origin; give both files, x and y, or else gaussian"),
+        ("drawn", "task.x=x.npy", "pairs need one origin; give both files, x and y, or gaussian"),
         ("stored", "task.y=''", "pairs need one origin; give both files"),
         ("stored", "task.split=[0.5, 0.5]", r"'split' is \[0.5, 0.5\]; give two shares above 0"),
         ("stored", "task.y=none.npy", "cannot read none.npy: No such file or directory; give a readable"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,6 @@ import torch
 from torch import Tensor
 
 from seqgen.errors import SeqgenError
-from seqgen.estimators.correlated_gaussians import CorrelatedGaussians
 from seqgen.noise import Key
 from seqgen.tasks.pairs.arrays import VectorPairs
 from seqgen.tasks.turns import turns
@@ -20,22 +20,42 @@ from seqgen.train.source import Source
 
 @dataclass(frozen=True)
 class Batch:
-    """K pairs: ``x [K, x_dim]`` and ``y [K, y_dim]`` float32, row by row drawn together, and ``ids`` of the pairs."""
+    """K pairs: ``x [K, x_dim]`` and ``y [K, y_dim]`` float32, row by row drawn together, ``ids`` of the pairs, and
+    ``label [K, labels]`` int64 where labels of x are known."""
 
     x: Tensor
     y: Tensor
     ids: tuple[str, ...]
+    label: Tensor | None = None
+
+
+class PairProcess(Protocol):
+    """Process whose pairs are drawn without end, and whose information is known."""
+
+    @property
+    def dimension(self) -> int:
+        """Dimensions of x, as of y."""
+
+    @property
+    def information(self) -> float:
+        """``I(X; Y)`` in nats."""
+
+    def describe(self) -> str:
+        """The process in a few words."""
+
+    def draw(self, key: Key, first: int, count: int) -> tuple[Tensor, ...]:
+        """Pairs ``first … first + count - 1``: x and y ``[count, dimension]``, and labels of x where they are known."""
 
 
 class DrawnPairs(Source):
-    """Pairs of correlated Gaussians, no pair ever twice.
+    """Pairs that a process draws, no pair ever twice.
 
     Args:
         process: what is drawn from. key: of the split's randomness. rows: pairs of a batch. count: pairs that count as
             the whole.
     """
 
-    def __init__(self, process: CorrelatedGaussians, *, key: Key, rows: int, count: int) -> None:
+    def __init__(self, process: PairProcess, *, key: Key, rows: int, count: int) -> None:
         self.process, self.key, self.rows = process, key, rows
         self.count = _require_a_batch(count, rows, "pairs are drawn")
 
@@ -48,8 +68,9 @@ class DrawnPairs(Source):
 
     def _batch(self, number: int, rank: int, world: int) -> Batch:
         first = number * self.rows
-        x, y = (side[rank::world].float() for side in self.process.draw(self.key, first, self.rows))
-        return Batch(x, y, tuple(f"{pair:09d}" for pair in range(first + rank, first + self.rows, world)))
+        x, y, *label = (part[rank::world] for part in self.process.draw(self.key, first, self.rows))
+        ids = tuple(f"{pair:09d}" for pair in range(first + rank, first + self.rows, world))
+        return Batch(x.float(), y.float(), ids, *label)
 
 
 class StoredPairs(Source):

@@ -1,4 +1,4 @@
-"""The task of pairs: what two vectors tell of each other, from files or from Gaussians whose information is known."""
+"""The task of pairs: what two vectors tell of each other, from files or drawn where their information is known."""
 
 from __future__ import annotations
 
@@ -19,16 +19,21 @@ from seqgen.errors import SeqgenError
 from seqgen.estimators.correlated_gaussians import CorrelatedGaussians
 from seqgen.models.critic import Critic
 from seqgen.noise import Key
+from seqgen.pictures.directory import SPLITS, PictureData, PictureFacts, PictureSet, write
 from seqgen.spec import Facts
+from seqgen.tasks import networks
 from seqgen.tasks.contract import Evaluation, Split, System, Task, TaskExample
+from seqgen.tasks.pairs import probing
 from seqgen.tasks.pairs.arrays import VectorPairs, read
-from seqgen.tasks.pairs.batches import DrawnPairs, StoredPairs
+from seqgen.tasks.pairs.batches import Batch, DrawnPairs, PairProcess, StoredPairs
+from seqgen.tasks.pairs.picture_cells import Cells, NextInCells
+from seqgen.tasks.pairs.probing import PairProbe
 from seqgen.tasks.table import Figure, Gathered, Table
 from seqgen.tasks.turns import shuffled
-from seqgen.train.identity import PLACE
+from seqgen.train.identity import NEUTRAL, PLACE
 
 _EVALUATION = 1 << 62  # streams of an evaluation lie beyond those of any step
-_STREAMS = {split: noise.name_to_stream(f"seqgen.pairs.{split}") for split in ("train", "valid", "test")}
+_STREAMS = {split: noise.name_to_stream(f"seqgen.pairs.{split}") for split in ("train", "valid", "test", "probe")}
 
 
 @dataclass(frozen=True)
@@ -39,10 +44,13 @@ class PairsConfig:
         x, y: ``.npy`` or ``.npz`` files of vectors ``[N, dimensions]`` whose rows belong together, pairs independent of
             each other; of an archive of several arrays those called x and y are taken.
         split: shares of the stored pairs that are valid and test ones; always the same, by lot.
-        standardise: stored vectors get the mean 0 and the standard deviation 1 in every dimension, by those of the
-            training pairs. It changes no information, but what a critic easily learns.
-        gaussian: the process that pairs are drawn from, without end.
+        standardise: stored vectors and pictures get the mean 0 and the standard deviation 1 in every dimension, by
+            those of the training pairs or drawings. It changes no information, but what a critic easily learns.
+        gaussian: a process that pairs are drawn from, without end.
+        pictures: picture data directory; pairs are pictures composed of these, without end, of each split its own.
+            cells: of a composed picture.
         held_out: drawn pairs of a validation, and of an evaluation.
+        probe: how an evaluation probes what represents x, where x has labels.
     """
 
     x: str = field(default="", metadata=PLACE)
@@ -50,13 +58,20 @@ class PairsConfig:
     split: tuple[float, float] = (0.1, 0.1)
     standardise: bool = False
     gaussian: CorrelatedGaussians | None = None
+    pictures: str = field(default="", metadata=PLACE)
+    cells: Cells = field(default_factory=Cells)
     held_out: int = 25_600
+    probe: PairProbe | None = field(default=None, metadata=NEUTRAL)
 
     def __post_init__(self) -> None:
-        if bool(self.x) != bool(self.y) or bool(self.x) == (self.gaussian is not None):
+        origins = (bool(self.x), self.gaussian is not None, bool(self.pictures))
+        if bool(self.x) != bool(self.y) or sum(origins) != 1:
             raise SeqgenError(
-                "pairs need one origin", remedy="give both files, x and y, or else gaussian: {information: …}"
+                "pairs need one origin",
+                remedy="give both files, x and y, or gaussian: {information: …}, or pictures: DIR",
             )
+        if not self.pictures and (self.probe is not None or self.cells != Cells()):
+            raise SeqgenError("cells or a probe, and no pictures", remedy="leave them out, or give pictures: DIR")
         if min(self.split) <= 0 or sum(self.split) >= 1:
             raise SeqgenError(f"'split' is {list(self.split)}", remedy="give two shares above 0 whose sum is below 1")
 
@@ -76,19 +91,25 @@ class Pairs(Task):
             np.save(path, torch.randn(50, dimension, generator=generator).numpy())
         yield cls.example({**files, "split": [0.2, 0.3]}, {"valid": 8, "test": 12})
         yield cls.example({"gaussian": {"information": 2.0}, "held_out": 22}, {"valid": 20, "test": 20})
+        x, y = np.arange(36, dtype=np.uint8).reshape(18, 1, 1, 2) % 5, np.arange(18) % 3
+        drawings = PictureSet(x, tuple(f"picture {number}" for number in y.argsort(kind="stable")), y)
+        splits = {name: drawings.rows(slice(at, at + 6)) for name, at in zip(SPLITS, (0, 6, 12), strict=True)}
+        write(directory / "pictures", PictureFacts((1, 1, 2), 5, classes=("a", "b", "c")), splits)
+        composed = {"pictures": str(directory / "pictures"), "cells": {"count": 2}, "standardise": True}
+        yield cls.example({**composed, "held_out": 22}, {"valid": 20, "test": 20})
 
     def read_facts(self) -> Facts:
-        if self.config.gaussian is not None:
-            return Facts(shape=(self.config.gaussian.dimension,) * 2, unit="pair")
+        process = self._process("train")
+        if process is not None:
+            return Facts(shape=(process.dimension,) * 2, unit="pair")
         examples = len(self._numbers("train"))
         return Facts(examples, shape=(self._stored.x.shape[1], self._stored.y.shape[1]), unit="pair")
 
     def describe(self) -> str:
-        process, (x_dim, y_dim) = self.config.gaussian, self.facts.shape
+        process, (x_dim, y_dim) = self._process("train"), self.facts.shape
         if process is None:
             return f"{self.facts.examples:,} pairs of {x_dim} and {y_dim} dimensions"
-        cubes = ", y cubed" if process.cubic else ""
-        return f"correlated Gaussians of {x_dim} dimensions{cubes} with {process.information:g} nats"
+        return f"{process.describe()} with {process.information:g} nats"
 
     def require_fit(self, networks: Mapping[str, nn.Module]) -> None:
         """Refuse critics of other dimensions."""
@@ -102,9 +123,9 @@ class Pairs(Task):
                 )
 
     def source(self, split: Split, networks: Mapping[str, nn.Module]) -> DrawnPairs | StoredPairs:
-        settings = self.run.train
-        if self.config.gaussian is not None:
-            return self._drawn(split, settings.seed, self.config.held_out)
+        settings, process = self.run.train, self._process(split)
+        if process is not None:
+            return self._drawn(process, split, settings.seed, self.config.held_out)
         pairs = self._scaled(self._stored)
         return StoredPairs(pairs, self._numbers(split), rows=settings.batch_size, seed=settings.seed)
 
@@ -113,27 +134,31 @@ class Pairs(Task):
             f"{name} has {dimensions:,} dimensions and there are {self.facts.examples:,} pairs to learn from: what a "
             "critic finds in them may be chance"
             for name, dimensions in zip("xy", self.facts.shape, strict=True)
-            if self.config.gaussian is None and dimensions > self.facts.examples
+            if self.config.x and dimensions > self.facts.examples
         ]
 
-    @torch.no_grad()
+    def digest(self, name: str) -> str:
+        """Digest of the file, or of the drawings of the directory, that an option names."""
+        return PictureData.open(Path(self.config.pictures)).digest() if name == "pictures" else super().digest(name)
+
     def evaluate(self, system: System, options: Evaluation) -> Table:
         """Figures of the method over whole batches of held-out pairs; drawn ones are those of ``options.seed``."""
         assert system.objective is not None
         source, found, batches = self._held_out(options), Gathered(), 0
         for batch in source.whole():
             key = Key(self.run.train.seed, _EVALUATION + batches)
-            found.add(system.objective.measure(batch, key, batches), batch.ids)
+            with torch.no_grad():
+                found.add(system.objective.measure(batch, key, batches), batch.ids)
             batches += 1
-        rows, process = source.rows, self.config.gaussian if isinstance(source, DrawnPairs) else None
-        known = None if process is None else process.information
+        rows, known = source.rows, source.process.information if isinstance(source, DrawnPairs) else None
+        probed = self._probed(system, source) if isinstance(source, DrawnPairs) else {}
         return Table(
             title=f"{batches * rows:,} pairs in {batches:,} batches of {rows}, checkpoint {system.label}",
-            figures=_with_intervals(found.figures),
+            figures=_with_intervals(found.figures) | probed,
             record={
                 "config_digest": configs.digest(self.run),
                 "checkpoint": system.label,
-                "data": str(options.data or self.config.x or self.describe()),
+                "data": str(options.data or self.config.x or self.config.pictures or self.describe()),
                 "pairs": batches * rows,
                 "batch_size": rows,
                 "known_information": known,
@@ -149,14 +174,47 @@ class Pairs(Task):
             pairs = read(options.data, options.data)
             self._require_shape(pairs, options.data)
             return StoredPairs(self._scaled(pairs), shuffled(len(pairs.x), 0, 0)[:limit], rows=rows, seed=0)
-        if self.config.gaussian is not None:
-            return self._drawn("test", options.seed, limit or self.config.held_out)
+        process = self._process("test")
+        if process is not None:
+            return self._drawn(process, "test", options.seed, limit or self.config.held_out)
         return StoredPairs(self._scaled(self._stored), self._numbers("test")[:limit], rows=rows, seed=0)
 
-    def _drawn(self, split: Split, seed: int, count: int) -> DrawnPairs:
-        assert self.config.gaussian is not None
-        key = Key(seed, _STREAMS[split])
-        return DrawnPairs(self.config.gaussian, key=key, rows=self.run.train.batch_size, count=count)
+    def _drawn(self, process: PairProcess, split: Split, seed: int, count: int) -> DrawnPairs:
+        return DrawnPairs(process, key=Key(seed, _STREAMS[split]), rows=self.run.train.batch_size, count=count)
+
+    def _process(self, split: Split) -> PairProcess | None:
+        """What pairs of a split are drawn from, where they are."""
+        return self._composed(split) if self.config.pictures else self.config.gaussian
+
+    def _composed(self, split: Split) -> NextInCells:
+        data = PictureData.open(Path(self.config.pictures))
+        known = data.split("train") if self.config.standardise else None
+        return NextInCells(data.split(split), data.facts, self.config.cells, known=known)
+
+    def _probed(self, system: System, source: DrawnPairs) -> dict[str, Figure]:
+        """What classifiers read off the representation of x, and off those of the baselines, where it is asked for."""
+        options = self.config.probe
+        critic = next((one for one in system.networks.values() if isinstance(one, Critic)), None)
+        if options is None or critic is None:
+            return {}
+        seed, process, rows = self.run.train.seed, self._composed("train"), source.rows
+        x, y, label = process.draw(Key(seed, _STREAMS["probe"]), 0, options.examples)
+        learnt = Batch(x, y, (), label)
+        kinds = {"probe": critic.represented}
+        if options.baseline_steps:
+            sizes = tuple(len(alphabet) for alphabet in process.alphabets)
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                fresh = networks.build(self.run.networks, self.facts, source="probe")
+            other = next(one for one in fresh.values() if isinstance(one, Critic))
+            labelled = self._drawn(process, "train", seed, rows)
+            by_labels = probing.supervised(other, labelled, sizes, steps=options.baseline_steps, rows=rows, seed=seed)
+            kinds |= {"supervised": by_labels.represented, "pixels": lambda x: x}
+        return {
+            name: one
+            for kind, represented in kinds.items()
+            for name, one in probing.told(represented, learnt, source.whole(), kind).items()
+        }
 
     @cached_property
     def _stored(self) -> VectorPairs:
