@@ -39,6 +39,9 @@ def facts_without_data(run: RunConfig, speakers: tuple[str, ...]) -> Facts | Non
         return Facts(
             vocab_size=generator["body"]["vocab_size"], unit="character", tokenizer=ours, source_tokenizer=theirs
         )
+    if run.task.name == "pairs" and options.get("pictures"):
+        critic = run.networks["critic"].options
+        return Facts(shape=(critic["x_dim"], critic["y_dim"]), unit="pair")
     if run.task.name == "pictures":
         made = next(one.options for one in run.networks.values() if one.name != networks.PRETRAINED)
         symbols = 0 if options.get("real") else max(_found(made, "vocab_size"))

@@ -44,6 +44,7 @@ EXPERIMENTS = (
     "mnist/vae",
     "digits/inference_gaps",
     "digits/sticking_the_landing",
+    "digits/wasserstein_dependency",
     "images/professor_forcing",
     "shakespeare/actual",
     "shakespeare/charrnn",

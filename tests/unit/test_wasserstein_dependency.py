@@ -76,7 +76,7 @@ def test_of_no_critic_there_is_no_penalty_and_a_gradient_that_is_finite() -> Non
     made = LipschitzPenalty()
     x, y = (side.float() for side in pairs())
     penalty = made.penalty(made.slopes(critic, x, y, KEY))
-    assert float(penalty) == 0
+    assert penalty.item() == 0
     for two in (penalty, dataclasses.replace(made, one_sided=False).penalty(made.slopes(critic, x, y, KEY))):
         gradients = torch.autograd.grad(two, list(critic.parameters()), allow_unused=True)
         assert all(one is None or bool(one.isfinite().all()) for one in gradients)
@@ -155,7 +155,7 @@ def test_the_penalty_has_the_gradient_of_differences(one_sided: bool) -> None:
             setattr(module, last, value)
         return made.penalty(made.slopes(other, x, y, KEY))
 
-    assert float(penalty(*weights)) > 1e-3
+    assert penalty(*weights).item() > 1e-3
     assert torch.autograd.gradcheck(penalty, weights)
     ends = (x.clone().requires_grad_(True), y.clone().requires_grad_(True))
     assert torch.autograd.gradgradcheck(critic.paired, ends)
@@ -180,7 +180,7 @@ def test_the_loss_is_the_bound_and_the_penalty(kind: Any, spectral_norm: bool) -
         alone, loss = (one.loss(batch, "critic", KEY, None) for one in (plain, made))
         slopes = lipschitz.slopes(critic, batch.x, batch.y, KEY)
         penalty = (slopes - 0.05).clamp_min(0).square().mean()
-        assert float(penalty) > 0
+        assert penalty.item() > 0
         torch.testing.assert_close(loss.total, alone.total + lipschitz.weight * penalty)
         torch.testing.assert_close(loss.terms["penalty"], penalty.detach())
         torch.testing.assert_close(loss.terms["slope"], slopes.mean().detach())
