@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.recipes.test_latent_variables import evaluated, made
+from tests.recipes.conftest import Tiny
+from tests.recipes.test_latent_variables import evaluated
 
 
-def test_every_way_is_probed(repository: Path, tmp_path: Path) -> None:
+def test_every_way_is_probed(tiny: Tiny, tmp_path: Path) -> None:
     ways = ("cpc", "wpc", "wpc-spectral", "cpc-decay")
     chosen = {"WAYS": " ".join(ways), "DIGITS": "2", "SEEDS": "0", "BASELINE": "50"}
-    said = made(repository, "digits/wasserstein_dependency", tmp_path, **chosen)
+    said = tiny("digits/wasserstein_dependency", tmp_path, **chosen)
     found = {way: evaluated(tmp_path / f"2-{way}-0") for way in ways}
     for way, one in found.items():
         assert one["known_information"] == pytest.approx(2 * math.log(10))
