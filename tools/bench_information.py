@@ -38,18 +38,8 @@ def ours(critic: Critic, x: Tensor, y: Tensor) -> Tensor:
 
 def loop(critic: Critic, x: Tensor, y: Tensor) -> Tensor:
     """The bound of a batch, its scores one shift after another."""
-    scores = torch.stack(
-        [one_by_one(critic, x.roll(-shift, 0), y) for shift in range(len(x))]
-    )  # [K, K], first the pairs
+    scores = torch.stack([critic.paired(x.roll(-shift, 0), y) for shift in range(len(x))])  # [K, K], first the pairs
     return (scores[0] - scores.logsumexp(dim=0)).mean() + torch.log(torch.tensor(float(len(x))))
-
-
-def one_by_one(critic: Any, x: Tensor, y: Tensor) -> Tensor:
-    """Scores of pairs alone, ``[K, x_dim], [K, y_dim] → [K]``."""
-    if hasattr(critic, "g"):
-        return (critic.g(x) * critic.h(y)).sum(dim=-1)
-    joint: Tensor = critic.f(torch.cat([x, y], dim=-1))
-    return joint[:, 0]
 
 
 def of_torch_mist(critic: Any) -> Callable[[Critic, Tensor, Tensor], Tensor]:

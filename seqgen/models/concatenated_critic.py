@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from seqgen.models.critic import Critic, CriticPerceptron, perceptron
@@ -40,10 +41,11 @@ class ConcatenatedCritic(Critic):
         self.f = perceptron(config.x_dim + config.y_dim, 1, **sizes)
 
     def scores(self, x: Tensor, y: Tensor) -> Tensor:
-        rows, columns = len(y), len(x)
-        of_x = x[None].expand(rows, -1, -1)  # [I, J, x_dim]
-        of_y = y[:, None].expand(-1, columns, -1)  # [I, J, y_dim]
-        scores: Tensor = self.f(torch.cat([of_x, of_y], dim=-1))  # [I, J, 1]
+        # The first layer is linear: its part of x and its part of y are made once for each, not once for each pairing.
+        first, others = self.f[0], self.f[1:]
+        of_x = first(F.pad(x, (0, self.y_dim)))  # [J, hidden]
+        of_y = first(F.pad(y, (self.x_dim, 0))) - first.bias  # [I, hidden]
+        scores: Tensor = others(of_x[None] + of_y[:, None])  # [I, J, 1]
         return scores[..., 0]  # [I, J]
 
     def paired(self, x: Tensor, y: Tensor) -> Tensor:
