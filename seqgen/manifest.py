@@ -22,6 +22,8 @@ PREVIOUS = StateLeaf("previous", (), "int64")
 """The first leaf of the state of what draws symbols: the last one, or the one before the first."""
 TOKENIZER, SOURCE_TOKENIZER = "tokenizer.json", "source_tokenizer.json"
 """Files of tokenizers."""
+PRIOR = "prior.onnx"
+"""File of the prior of a speech codec's symbols."""
 _EXPORT = "export the bundle again"
 _DIGITS = 16
 _UNFIT = "its rates, sizes and counts do not fit each other"
@@ -314,13 +316,18 @@ class SpeechCodecManifest(Manifest):
         return self.spec.up
 
     @property
+    def prior(self) -> str:
+        """The first 16 hexadecimal digits of the prior that symbols may be coded by; "" where there is none."""
+        return next((file.sha256[:_DIGITS] for file in self.files if file.name == PRIOR), "")
+
+    @property
     def bits(self) -> int:
-        """Bits of a symbol in a file."""
+        """Bits of a symbol in a file without a prior."""
         return (self.classes - 1).bit_length()
 
     @property
     def bit_rate(self) -> float:
-        """Bits a second of the symbols in a file."""
+        """Bits a second of the symbols in a file without a prior."""
         return self.groups * self.bits * self.sample_rate / self.hop
 
     @property
@@ -339,6 +346,7 @@ class SpeechCodecManifest(Manifest):
             "speakers": list(self.speakers),
             "codec": self.codec,
             "latency": f"{1000 * encoder:.1f} ms of the encoder, {1000 * decoder:.1f} ms of the decoder",
+            "prior": self.prior or "none",
             "model": self.model,
         }
 

@@ -17,6 +17,9 @@ from seqgen.registry import SPEECH_CODEC_RUNTIMES
 if TYPE_CHECKING:  # what runs a bundle is imported when the command runs, so that help comes at once
     from typing import Any
 
+    from seqgen.compression.code_file import CodeHeader, Written
+    from seqgen.compression.contract import Predictor
+    from seqgen.manifest import SpeechCodecManifest
     from seqgen.runtime.contract import Floats
     from seqgen.runtime.speech_codec import SpeechCodec
 
@@ -26,10 +29,12 @@ thousand bits a second.
 
   seqgen encode codec/ in.wav -o codes.sgc
   seqgen decode codec/ codes.sgc -o out.wav --speaker theo
+  seqgen encode codec/ in.wav -o codes.sgc --prior          # fewer bits, of a codec with a prior of its symbols
 
 MODEL is the bundle of a codec, or the experiment that it would be exported of. Memory stays constant, and the symbols
 are the same however a recording is cut. It has to have the codec's sample rate, or --resample; several channels are
-averaged.
+averaged. What --prior writes can be decoded on the same kind of machine alone, with the same bundle, and is refused
+elsewhere.
 """
 _DECODE = """\
 A recording of a speech codec's symbols, in the voice of a speaker whom the codec knows: that of the recording that was
@@ -48,6 +53,7 @@ def add_parsers(commands: Any) -> None:
     encode.add_argument("recording", metavar="FILE", help="wav, flac, ogg, mp3, …, or - for standard input")
     encode.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="file of symbols to write")
     encode.add_argument("--resample", action="store_true", help="a recording of another rate than the codec's")
+    encode.add_argument("--prior", action="store_true", help="code the symbols by the codec's prior")
     encode.set_defaults(run=run_encode)
     decode = commands.add_parser("decode", help="symbols as a recording", description=_DECODE, formatter_class=raw)
     decode.add_argument("model", type=Path, metavar="MODEL", help="the codec that encoded it")
@@ -83,6 +89,17 @@ def _opened(path: Path, runtime: str) -> Iterator[SpeechCodec]:
         yield open_speech_codec(task.export(system, Path(scratch) / "codec", Exporting()), runtime)
 
 
+def _prior(codec: SpeechCodec) -> Predictor:
+    """The prior of a codec's symbols.
+
+    Raises:
+        SeqgenError: where it has none.
+    """
+    from seqgen.compression.symbols import OfCodes
+
+    return OfCodes(codec)
+
+
 def run_encode(given: argparse.Namespace) -> int:
     """Encode once; bit rate, latency and speed are told on standard error."""
     from seqgen.audio import io
@@ -94,7 +111,7 @@ def run_encode(given: argparse.Namespace) -> int:
 
     require_writable(given.out)
     with inputs.regular(given.recording) as place, _opened(given.model, given.runtime) as codec:
-        manifest, began = codec.manifest, time.perf_counter()
+        manifest, prior, began = codec.manifest, _prior(codec) if given.prior else None, time.perf_counter()
         about, blocks = io.recording(place, _BLOCK)
         if about.sample_rate != manifest.sample_rate:
             if not given.resample:
@@ -104,17 +121,29 @@ def run_encode(given: argparse.Namespace) -> int:
                 )
             blocks = resample_blocks(blocks, about.sample_rate, manifest.sample_rate)
         samples = resampled_length(about.samples, about.sample_rate, manifest.sample_rate)
-        header = code_file.CodeHeader.of(manifest, samples)
+        header = code_file.CodeHeader.of(manifest, samples, prior)
         with replacing(given.out) as file:
-            size = code_file.write(file, header, codec.encode(blocks))
+            report = code_file.write(file, header, codec.encode(blocks), prior)
     seconds, taken = samples / manifest.sample_rate, time.perf_counter() - began
     latency = " + ".join(f"{1000 * one:.1f}" for one in manifest.latencies)
     sys.stderr.write(
-        f"{given.out}: {header.positions} positions of {seconds:.2f} s, {size} bytes; "
-        f"{manifest.bit_rate:.0f} bits a second ({8 * size / max(seconds, 1e-9):.0f} with all of the file); latency "
-        f"{latency} ms; {taken:.2f} s, {seconds / taken:.0f} times real time\n"
+        f"{given.out}: {header.positions} positions of {seconds:.2f} s, {report.size} bytes; "
+        f"{_rates(manifest, header, report)}; latency {latency} ms; {taken:.2f} s, "
+        f"{seconds / taken:.0f} times real time\n"
     )
     return 0
+
+
+def _rates(manifest: SpeechCodecManifest, header: CodeHeader, report: Written) -> str:
+    """Bits a second of a file's symbols, of what their prior claims, and of the whole file."""
+    seconds = max(header.samples / header.sample_rate, 1e-9)
+    whole = f"{8 * report.size / seconds:.0f} with all of the file"
+    if header.coding is None:
+        return f"{manifest.bit_rate:.0f} bits a second ({whole})"
+    return (
+        f"{8 * report.code / seconds:.0f} bits a second by the prior, which claims {report.claimed / seconds:.0f} "
+        f"({whole}), and {manifest.bit_rate:.0f} without it"
+    )
 
 
 def run_decode(given: argparse.Namespace) -> int:
@@ -130,8 +159,9 @@ def run_decode(given: argparse.Namespace) -> int:
     with CodeFile(given.codes) as codes, _opened(given.model, given.runtime) as codec:
         codes.header.require_made_by(codec.manifest, str(given.codes))
         codec.require_speaker(given.speaker)
+        symbols = codes.symbols(None if codes.header.coding is None else _prior(codec))
         began = time.perf_counter()
-        blocks = codec.decode(codes, speaker=given.speaker, seed=given.seed, temperature=given.temperature)
+        blocks = codec.decode(symbols, speaker=given.speaker, seed=given.seed, temperature=given.temperature)
         io.write_blocks(given.out, _first(blocks, codes.header.samples), codec.manifest.sample_rate)
         seconds, taken = codes.header.samples / codec.manifest.sample_rate, time.perf_counter() - began
     sys.stderr.write(

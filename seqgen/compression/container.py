@@ -20,20 +20,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from seqgen.compression import varint
-from seqgen.compression.contract import NumericIdentity
+from seqgen.compression import identity, varint
+from seqgen.compression.identity import NumericIdentity
 from seqgen.errors import SeqgenError
 
 MAGIC = b"SGC\x01"
 MODEL, TOKENIZER, ORIGINAL, CHECK = 8, 4, 8, 4  # bytes
 _READ = 1 << 16
-_TEXT = 1 << 10  # that an identity has at most
 _LARGEST_BLOCK = 1 << 28
-# What identities are likely to hold; part of the format: it changes with the version only.
-_WORDS = (
-    b"checkpoint best bundle generic neon avx amx avx2 avx512 ARM GenuineIntel\nint8\nbf16\nonnx\n1.31.1\nnative\n"
-    b"torch\n2.13.0+cpu\ntorch\n2.13.0+cu130, numpy 2.4.6\nAVX2 AuthenticAMD\nAVX512 AuthenticAMD\n1\nfloat32\nstep-00"
-)
 
 
 @dataclass(frozen=True)
@@ -59,17 +53,12 @@ class Header:
 
     def written(self) -> bytes:
         """The container's beginning."""
-        one = self.identity
-        lines = (one.runtime, one.version, one.instructions, str(one.threads), one.precision, self.label)
-        deflate = zlib.compressobj(9, zlib.DEFLATED, -15, zdict=_WORDS)
-        text = deflate.compress("\n".join(lines).encode()[:_TEXT]) + deflate.flush()
         return b"".join((
             MAGIC,
             varint.written(self.size, self.lanes, 2 * self.piece + self.records),
             bytes.fromhex(self.model[: 2 * MODEL]),
             bytes.fromhex(self.tokenizer[: 2 * TOKENIZER]),
-            varint.written(len(text)),
-            text,
+            identity.written(self.identity, self.label),
             bytes.fromhex(self.original[: 2 * ORIGINAL]),
         ))  # fmt: skip
 
@@ -84,15 +73,9 @@ class Header:
         if not (1 <= lanes <= max(1, size) and piece >= 1):
             raise varint.damaged(f"{lanes} lanes of {size} bytes, in pieces of {piece}")
         model, tokenizer = reader.take(MODEL).hex(), reader.take(TOKENIZER).hex()
-        try:
-            inflate = zlib.decompressobj(-15, zdict=_WORDS)
-            lines = inflate.decompress(reader.take(reader.number()), _TEXT).decode().split("\n")
-            runtime, version, instructions, threads, precision, label = lines
-            identity = NumericIdentity(runtime, version, instructions, int(threads), precision)
-        except (zlib.error, ValueError) as error:
-            raise varint.damaged(f"no identity of a model ({error})") from None
+        executed, label = identity.read(reader)
         original = reader.take(ORIGINAL).hex()
-        return Header(size, lanes, piece, bool(records), model, tokenizer, label, identity, original)
+        return Header(size, lanes, piece, bool(records), model, tokenizer, label, executed, original)
 
 
 class Container:
@@ -113,7 +96,7 @@ class Container:
             if start != MAGIC:
                 raise SeqgenError(f"{path}: format {start[3]}", remedy=f"this version reads format {MAGIC[3]}")
             self._file.seek(len(MAGIC))
-            beginning = self._file.read(min(2 * _TEXT, size - CHECK - len(MAGIC)))
+            beginning = self._file.read(min(identity.LARGEST, size - CHECK - len(MAGIC)))
             reader = varint.Reader(beginning)
             self.header = Header.read(reader)
         except OSError as error:

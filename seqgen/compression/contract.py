@@ -4,8 +4,8 @@
 bit as it came out of the encoder's. It does because both run the same loop (:mod:`seqgen.compression.block`): the
 same kernels, on one thread, on batches of the same shape, one element at a time from explicit states. A pass over a
 whole sequence at once, as training and evaluation make it, adds up in another order and rounds otherwise; it is never
-used here. What else decides on rounding is the :class:`NumericIdentity`, which stands in the file and is compared
-before anything is decoded.
+used here. What else decides on rounding is the :class:`~seqgen.compression.identity.NumericIdentity`, which stands in
+the file and is compared before anything is decoded.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,30 +21,10 @@ import numpy.typing as npt
 
 from seqgen.compression.coder import Values
 from seqgen.compression.frequencies import Probabilities
+from seqgen.compression.identity import NumericIdentity
 
 State = Any
 Mask = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class NumericIdentity:
-    """Identity of what executes a model: two of the same identity round alike.
-
-    Attributes:
-        runtime: ``torch``, ``onnx``, ``native``. version: of its library, and of numpy. instructions: kernels that it
-            runs, and whose processor. threads: of one call. precision: format of the weights.
-    """
-
-    runtime: str
-    version: str
-    instructions: str
-    threads: int
-    precision: str
-
-    def differences(self, other: NumericIdentity) -> list[str]:
-        """Differences in words: ``threads 2 instead of 1``."""
-        mine, theirs = vars(self), vars(other)
-        return [f"{name} {mine[name]} instead of {theirs[name]}" for name in mine if mine[name] != theirs[name]]
 
 
 class Predictor(ABC):

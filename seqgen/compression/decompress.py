@@ -62,11 +62,7 @@ def require_same(header: Header, predictor: Predictor, units: Units) -> None:
             f"compressed with the tokenizer {header.tokenizer}…, the model's is {units.signature}",
             remedy="give the model with the tokenizer that it had",
         )
-    if differing := predictor.identity.differences(header.identity):
-        raise SeqgenError(
-            f"this would round otherwise than what compressed it: {'; '.join(differing)}",
-            remedy="decompress with the same runtime (--runtime) of the same version, on a processor of the same kind",
-        )
+    predictor.identity.require_same(header.identity)
 
 
 class _Lanes:

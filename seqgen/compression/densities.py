@@ -13,8 +13,9 @@ from torch import Tensor
 
 from seqgen.compression import machine
 from seqgen.compression.coder import Values
-from seqgen.compression.contract import Mask, NumericIdentity, Predictor, State
+from seqgen.compression.contract import Mask, Predictor, State
 from seqgen.compression.frequencies import Probabilities
+from seqgen.compression.identity import NumericIdentity
 from seqgen.compression.units import SampleUnits, TextUnits, Units
 from seqgen.distributions.contract import Distribution, full
 from seqgen.errors import SeqgenError

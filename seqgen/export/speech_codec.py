@@ -2,7 +2,8 @@
 
 The encoder is one streamed graph, ``codes.onnx``: elements in, the symbols that stand for them out, its state going in
 and out by name. The decoder is the native engine's program of a voice whose frames are the vectors of a code
-(:mod:`seqgen.export.program`); the vectors of all symbols stand in a file of their own.
+(:mod:`seqgen.export.program`); the vectors of all symbols stand in a file of their own. Where the model's prior is an
+autoregressive density, ``prior.onnx`` gives the probabilities by which symbols are coded.
 """
 
 from __future__ import annotations
@@ -25,20 +26,24 @@ from torch import Tensor, nn
 from seqgen import bundle, noise, registry
 from seqgen.audio.codec import Codec
 from seqgen.bundle import Bundle
+from seqgen.distributions.categorical import Categorical
 from seqgen.errors import SeqgenError
 from seqgen.export import program
 from seqgen.export.graph import rename, trace
 from seqgen.export.loops import TYPES
-from seqgen.export.symbol_graphs import save
+from seqgen.export.symbol_graphs import save, step_graph
 from seqgen.files.outputs import write_text
 from seqgen.flows.one_hot import one_hot
+from seqgen.generation.autoregressive import AutoRegressive
 from seqgen.generation.contract import Generator
 from seqgen.generation.vocoder import Vocoder
 from seqgen.latents.contract import Setting
+from seqgen.latents.density_prior import DensityPrior
 from seqgen.latents.variable import LatentVariable
-from seqgen.manifest import SpeechCodecManifest
+from seqgen.manifest import PRIOR, SpeechCodecManifest
 from seqgen.models.encoder import StreamedEncoder
 from seqgen.models.frames import with_speaker
+from seqgen.runtime import code_prior
 from seqgen.runtime.speech_codec import BOOKS, FRESH, GRAPH
 from seqgen.spec import StreamSpec
 from seqgen.stream.state import leaves, table, unflatten
@@ -125,7 +130,7 @@ def write(model: LatentVariable, about: About, out: Path) -> Bundle:
     codec: Codec = registry.CODECS.load(about.codec)()
     model = model.eval()
     vocoder = require_codec(model, codec)
-    state = vocoder.init_state(1)
+    state, prior = vocoder.init_state(1), _coding(model)
 
     def fill(directory: Path) -> None:
         write_text(directory / "config.yaml", about.config)
@@ -136,10 +141,21 @@ def write(model: LatentVariable, about: About, out: Path) -> Bundle:
         save_numpy(_plain(model.encoder.body.init_state(1)), directory / FRESH)
         save_numpy({"vectors": _vectors(model)}, directory / BOOKS)
         save(_graph(model), directory, GRAPH)
+        if prior is not None:
+            save_numpy(_plain(prior.init_state(1)), directory / code_prior.FRESH)
+            save(step_graph(prior), directory, PRIOR)
         program.write(vocoder, directory, about.sample_rate)
         save_numpy(_golden(model, vocoder, codec), directory / "golden.safetensors")
 
     return bundle.write(out, _manifest(model, vocoder, about, state), fill)
+
+
+def _coding(model: LatentVariable) -> AutoRegressive | None:
+    """The density that symbols can be coded by, one after the other; ``None`` where the prior is another."""
+    density = model.prior.density if isinstance(model.prior, DensityPrior) else None
+    if not isinstance(density, AutoRegressive) or density.body.spec.cond_dim:
+        return None
+    return density if isinstance(density.distribution, Categorical) else None
 
 
 def _plain(state: Any) -> dict[str, npt.NDArray[Any]]:
@@ -195,6 +211,8 @@ def _golden(model: LatentVariable, vocoder: Vocoder, codec: Codec) -> dict[str, 
     scores, _ = vocoder.step(given, vocoder.init_state(1), frames)
     kept = {"audio": audio, "symbols": symbols[0].numpy(), "frames": frames[0].numpy(),
             "elements": given[0].numpy(), "params": scores[0, :_SCORED].numpy()}  # fmt: skip
+    if _coding(model) is not None:
+        kept["nats"] = -model.prior.log_prob(again[None])[0, 0].numpy()  # of a position's symbols
     return {name: np.ascontiguousarray(value) for name, value in kept.items()}
 
 
@@ -218,5 +236,5 @@ def _manifest(model: LatentVariable, vocoder: Vocoder, about: About, state: Any)
         groups=model.posterior.groups,
         classes=model.posterior.classes,
         positions_ahead=encoder.spec.latency,
-        model=weights.digest(model),
+        model=weights.digest(model, without=("prior",)),
     )

@@ -9,7 +9,7 @@ are, is gone through symbol by symbol there too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from seqgen.stream.state import leaves, unflatten
 
 _EXAMPLE_POSITIONS = 5  # of a traced block; as the batch, distinct from other sizes
 _REAL, _WHOLE = TensorProto.FLOAT, TensorProto.INT64
+Weights = Callable[[Piece], list[onnx.TensorProto]]  # of a trace, as its graph has them
 
 
 class _Block(nn.Module):
@@ -86,10 +87,16 @@ def export_graphs(generator: AutoRegressive, directory: Path, *, at: str = "") -
         onnx.checker.ValidationError: where a graph is malformed (our own mistake).
     """
     generator.eval()
-    for name, score in (("step.onnx", True), ("loop.onnx", False)):
+    for name, graph in (("step.onnx", _scoring), ("loop.onnx", _drawing)):
         with torch.no_grad():
-            graph = _scoring(generator, directory, at) if score else _drawing(generator, directory, at)
-        save(graph, directory, name)
+            made = graph(generator, lambda piece: stored(piece, directory, "generator.", at))
+        save(made, directory, name)
+
+
+def step_graph(generator: AutoRegressive) -> onnx.GraphProto:
+    """The graph of ``step.onnx`` with its weights inside."""
+    with torch.no_grad():
+        return _scoring(generator.eval(), lambda piece: piece.weights)
 
 
 def save(graph: onnx.GraphProto, directory: Path, name: str) -> None:
@@ -99,7 +106,7 @@ def save(graph: onnx.GraphProto, directory: Path, name: str) -> None:
         onnx.checker.check_model(f"{folder}/{name}")
 
 
-def _drawing(generator: AutoRegressive, directory: Path, at: str) -> onnx.GraphProto:
+def _drawing(generator: AutoRegressive, weights: Weights) -> onnx.GraphProto:
     example = {"given": torch.full((EXAMPLE_BATCH,), 0.5), "temperature": torch.tensor(1.0)}
     names, state = _state(generator)
     piece = _traced(_Drawn(generator), example, generator, names, ["made"], blocks=False)
@@ -109,12 +116,10 @@ def _drawing(generator: AutoRegressive, directory: Path, at: str) -> onnx.GraphP
     value = helper.make_tensor_value_info
     inputs = [value("uniforms", _REAL, ["batch", "positions"]), value("temperature", _REAL, [])]
     made = value("symbols", _WHOLE, ["batch", "positions"])
-    return _interface(
-        generator, loop.nodes("symbol/", ["temperature"]), inputs, made, stored(piece, directory, "generator.", at)
-    )
+    return _interface(generator, loop.nodes("symbol/", ["temperature"]), inputs, made, weights(piece))
 
 
-def _scoring(generator: AutoRegressive, directory: Path, at: str) -> onnx.GraphProto:
+def _scoring(generator: AutoRegressive, weights: Weights) -> onnx.GraphProto:
     spec = generator.body.spec
     value = helper.make_tensor_value_info
     names, state = _state(generator)
@@ -126,13 +131,13 @@ def _scoring(generator: AutoRegressive, directory: Path, at: str) -> onnx.GraphP
         cut = {"given": _WHOLE} | ({"cond": _REAL} if spec.cond_dim else {})
         carried = {name: TYPES[leaf.dtype] for name, leaf in state.items()}
         loop = Loop(piece, carried, cut, ["x", *_columns(generator)], {"made": _REAL}, "logits")
-        return _interface(generator, loop.nodes("symbol/"), inputs, made, stored(piece, directory, "generator.", at))
+        return _interface(generator, loop.nodes("symbol/"), inputs, made, weights(piece))
     given = torch.zeros(EXAMPLE_BATCH, _EXAMPLE_POSITIONS, dtype=torch.int64)
     piece = _traced(_Block(generator), {"given": given}, generator, names, ["made"], blocks=True)
     keep = {name: name for name in (*piece.inputs, *piece.outputs)} | {"given": "x", "made": "logits"}
     keep |= {"cond": "columns"}
     nodes = rename(piece, "block/", keep).nodes
-    return _interface(generator, nodes, inputs, made, stored(piece, directory, "generator.", at))
+    return _interface(generator, nodes, inputs, made, weights(piece))
 
 
 def _state(generator: AutoRegressive) -> tuple[list[str], dict[str, Tensor]]:

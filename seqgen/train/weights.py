@@ -26,10 +26,12 @@ def of(module: nn.Module) -> dict[str, Tensor]:
     return tensors
 
 
-def digest(module: nn.Module) -> str:
-    """16 hexadecimal digits of all that :func:`of` gives, names and values."""
+def digest(module: nn.Module, *, without: Collection[str] = ()) -> str:
+    """16 hexadecimal digits of all that :func:`of` gives, names and values, but for the parts of these names."""
     whole = hashlib.sha256()
     for name, value in sorted(of(module).items()):
+        if name.partition(".")[0] in without:
+            continue
         whole.update(f"{name} {value.dtype} {list(value.shape)}".encode())
         whole.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return whole.hexdigest()[:16]

@@ -38,7 +38,7 @@ def test_symbols_of_pictures(tiny: Tiny, tmp_path: Path) -> None:
 def test_a_codec_of_digits(tiny: Tiny, shared_data: Path, tmp_path: Path) -> None:
     corpus = ("--corpus", str(shared_data / "fsdd"))
     few = "--learnt 60 --held 30 --matched 12"
-    said = tiny("fsdd/vq_vae", tmp_path, *corpus, CONVERSION=few)
+    said = tiny("fsdd/vq_vae", tmp_path, *corpus, CONVERSION=few, RATES="--held 10")
     with CodeFile(tmp_path / "george-0-00.sgc") as codes:
         audio, rate = io.read(tmp_path / "george-0-00.wav")
         assert (len(audio), rate) == (codes.header.samples, codes.header.sample_rate) == (2384, 8000)
@@ -49,6 +49,11 @@ def test_a_codec_of_digits(tiny: Tiny, shared_data: Path, tmp_path: Path) -> Non
     assert 0 <= shares["nearer"][0] <= 100
     assert told["listeners"]["recordings"]["recordings"]["nearer"][0] == 0  # no voice is nearer to itself
     assert "| decoded recordings | another voice |" in said
+    assert len(io.read(tmp_path / "fitted/george-0-00.wav")[0]) == 2384
+    rows = [line.split(" | ") for line in (tmp_path / "bit_rates.md").read_text().splitlines()[2:]]
+    fixed, _, claimed, coded, whole = (float(row[2].rstrip(" |")) for row in rows)
+    assert fixed > coded > claimed
+    assert whole <= 1.005 * claimed + 64 * 8 / 3  # of three seconds and more
 
 
 def test_a_codec_of_readers(tiny: Tiny, shared_data: Path, tmp_path: Path) -> None:

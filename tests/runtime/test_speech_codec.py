@@ -154,11 +154,12 @@ def test_files_hold_symbols(tmp_path: Path, groups: int, classes: int, samples: 
     symbols = drawn.astype(np.int64).reshape(-1, groups)
     path = tmp_path / "codes.sgc"
     with path.open("wb") as file:
-        size = code_file.write(file, header, np.array_split(symbols, 5))
-    assert path.stat().st_size == size == len(header.written()) + header.payload + 4
+        report = code_file.write(file, header, np.array_split(symbols, 5))
+    assert path.stat().st_size == report.size == len(header.written()) + header.payload + 4
+    assert report.claimed == header.positions * groups * header.bits
     with CodeFile(path) as found:
         assert found.header == header
-        assert np.array_equal(np.concatenate([np.zeros((0, groups), np.int64), *found]), symbols)
+        assert np.array_equal(np.concatenate([np.zeros((0, groups), np.int64), *found.symbols()]), symbols)
 
 
 @pytest.fixture(scope="module")

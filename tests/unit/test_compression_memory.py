@@ -15,9 +15,10 @@ from seqgen.compression import lanes
 from seqgen.compression.coder import Values
 from seqgen.compression.compress import compress
 from seqgen.compression.container import Container
-from seqgen.compression.contract import Mask, NumericIdentity, Predictor
+from seqgen.compression.contract import Mask, Predictor
 from seqgen.compression.decompress import decompress
 from seqgen.compression.frequencies import Probabilities
+from seqgen.compression.identity import NumericIdentity
 from tests.unit.compression import TEXT, byte_model, there_and_back
 
 
