@@ -2,7 +2,9 @@
 
 ``python -m egs.gradients EXPERIMENT ... --variant NAME=YAML ...``: a variant is a family of posteriors, ``posterior``,
 and options of the objective, as in ``path={gradient: {name: sticking-the-landing}}``; what it leaves out is as it was
-trained. All variants see the same rows of the training set and the same weights. Of codes that are few enough the
+trained. All variants see the same rows of the training set and the same weights. An estimator that keeps something of
+earlier batches, as a running baseline, has what it was trained with, where it was, and has then followed these rows at
+these weights, so that no variant is measured as it begins. Of codes that are few enough the
 gradient is known, by enumeration, and the bias of each variant is told: its square, beside that of the gradient, with
 the mean's noise taken off.
 """
@@ -32,6 +34,8 @@ from seqgen.tasks.experiment import Experiment
 from seqgen.train.batch import mapped
 
 PARTS = ("gradient", "bound", "rate")
+_SETTLING = 1 << 32  # streams of these updates' numbers, apart from those of the draws
+_SETTLED = 50  # updates after which a running baseline of the usual rate is that of what a run has learnt
 
 
 def varied(objective: MaximumEvidence, options: dict[str, Any]) -> MaximumEvidence:
@@ -49,7 +53,18 @@ def varied(objective: MaximumEvidence, options: dict[str, Any]) -> MaximumEviden
     made = MaximumEvidence(replace(objective.config, **options), {"model": model}, objective.facts).eval()
     if made.config.rate == objective.config.rate:
         made.control.load_state_dict(objective.control.state_dict())  # a weight that has risen
+    if all(getattr(made.config, name) == getattr(objective.config, name) for name in (*PARTS, "samples")):
+        made.estimator.load_state_dict(objective.estimator.state_dict())  # a baseline that has run
     return made
+
+
+def settle(objective: MaximumEvidence, batch: Any) -> None:
+    """Let what an estimator keeps of earlier batches follow these rows, at weights that stand still."""
+    for count in range(_SETTLED if next(objective.estimator.buffers(), None) is not None else 0):
+        noted = objective.loss(batch, "model", Key(0, _SETTLING + count), None).aux
+        assert noted is not None
+        own = {name.removeprefix("estimator/"): value for name, value in noted.items()}
+        objective.estimator.after_update(own)
 
 
 def inference(model: LatentVariable) -> list[Tensor]:
@@ -103,6 +118,7 @@ def main() -> None:
         exact = enumerated(objective, batch) if given.exact else None
         for name, options in variants.items():
             one = varied(objective, copy.deepcopy(options) or {})
+            settle(one, batch)
             told = gradient_noise(partial(estimated, one, batch), given.draws, Key(0, 1))
             cells = [place.name, name, f"{told.variance:.3g}"]
             if exact is not None:

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from egs.gradients import settle, varied
 from seqgen import noise, registry
 from seqgen.analysis.gradient_noise import every_code, expectation, gradient_noise
+from seqgen.config import Component
 from seqgen.errors import SeqgenError
 from seqgen.latents.contract import Posterior
 from seqgen.noise import Key
@@ -104,6 +106,39 @@ def test_estimators_of_symbols_are_biased_as_they_are_known_to_be() -> None:
         assert squares[name][0] > 10 * squares[name][1]
     assert abs(squares["score"][0]) < 6 * squares["score"][1]
     assert squares["cool"][0] < 0.2 * squares["warm"][0]
+
+
+def test_an_estimator_is_measured_with_what_it_has_learnt() -> None:
+    """A running baseline of rewards far from 0: as trained, or after some updates at these weights, and not as it
+    begins, when it is none."""
+    rows = 50
+    batch = Rows(torch.zeros(rows, 1, dtype=torch.int64), torch.ones(rows, dtype=torch.int64))
+    logits = torch.tensor([[0.9, -0.4, 0.3, -1.2]]).double()
+    values = torch.tensor([1.0, -2.0, 0.5, 3.0]).double()
+    kind = registry.POSTERIORS.load("categorical")
+    model = known(
+        kind(kind.Config(1, 4)), prior("uniform", classes=4), logits, lambda z: z[..., 0, :] @ values - 90, rows
+    )
+    running = {"name": "score-function", "baseline": "running"}
+    trained = objective_of(model, gradient=Component("score-function", {"baseline": "running"})).eval()
+    trained.estimator.mean.fill_(-85.0)
+    trained.estimator.updates.fill_(30.0)
+    kept, other = varied(trained, {}), varied(trained, {"gradient": running, "samples": 2})
+    assert float(kept.estimator.mean) == -85
+    assert float(other.estimator.updates) == 0
+
+    def variance(one: MaximumEvidence) -> float:
+        def drawn(key: Key) -> torch.Tensor:
+            (found,) = torch.autograd.grad(one.loss(batch, "model", key, None).total, one.model.params)
+            return found.flatten(0, 1).sum(dim=0)
+
+        return gradient_noise(drawn, 20, Key(0, 0)).variance
+
+    begins = variance(other)
+    settle(other, batch)
+    assert float(other.estimator.mean) == pytest.approx(-90, abs=4)
+    assert variance(other) < 0.02 * begins
+    assert variance(varied(trained, {"gradient": {"name": "score-function", "baseline": "none"}})) > 10 * variance(kept)
 
 
 def test_what_cannot_be_measured_is_refused() -> None:
