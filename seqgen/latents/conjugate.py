@@ -17,6 +17,10 @@ from seqgen.graphical.gaussian import GaussianFactor
 from seqgen.graphical.unconstrained import constrained, unconstrained
 from seqgen.latents.contract import Posterior, Prior, Setting
 
+TRUST = 10.0
+"""Nats by which a natural step changes what the codes of a row cost, at most, where nothing else is said."""
+_HALVINGS = 60  # of a step; one that is still too long then goes nowhere that float32 can tell
+
 
 class Inferred(ABC):
     """Local posterior of a batch's codes, made of evidence potentials and of a conjugate prior.
@@ -85,6 +89,34 @@ class Belief(nn.Module):
             for name, number, goal in zip(self.names, self.parameters(), best.natural, strict=True)
         }
 
+    @torch.no_grad()
+    def share(self, directions: Mapping[str, Tensor], step: float, rows: int, trust: float) -> float:
+        """Share of a step along ``-directions`` that changes what the codes of a row cost by ``trust`` nats at most:
+        the first of 1, ½, ¼ … for which
+
+            Σ_k |<E_η' t_k - E_η t_k, s_k>| ≤ trust,      s = (η - direction - η_0) / rows
+
+        over the members k, s the mean statistics of a row that the directions were made of, and η' inside of the
+        family. Natural parameters count points: a step that is small in them moves ``E t``, which local inference
+        goes by, from what was believed of no points to what many say.
+        """
+        now, before = self.member(), self.prior()
+        moves = type(now)(*(directions[name].double() for name in self.names))
+        told = (now - moves - before).natural
+        row, old = tuple(each / rows for each in told), now.expected()
+        share = 1.0
+        for _ in range(_HALVINGS):
+            try:
+                new = now.plus(moves.natural, -step * share).expected()
+            except SeqgenError:  # outside of the family
+                share /= 2
+                continue
+            change = self.kind(*(one - other for one, other in zip(new, old, strict=True))).inner(row)
+            if bool(change.abs().sum() <= trust):
+                return share
+            share /= 2
+        return share
+
 
 class ConjugatePrior(Prior):
     """Prior over codes that is a graphical model, its parameters θ known by a conjugate distribution q(θ).
@@ -97,6 +129,7 @@ class ConjugatePrior(Prior):
 
     Attributes:
         training_rows: sequences of the training set. natural: whether q(θ) moves along natural gradients.
+        trust: nats by which such a step changes what the codes of a row cost, at most.
         beliefs: q(θ) in independent parts, by name.
 
     Source: Johnson et al., arXiv 1603.06277, section 4; Hoffman et al., "Stochastic variational inference", JMLR 14,
@@ -106,6 +139,7 @@ class ConjugatePrior(Prior):
     conjugate = True
     training_rows: int
     natural: bool
+    trust: float
     beliefs: nn.ModuleDict
 
     @classmethod
@@ -153,6 +187,15 @@ class ConjugatePrior(Prior):
             for belief, statistics in setting.inferred.statistics().items()
             for name, direction in self.beliefs[belief].direction(tuple(scale * each for each in statistics)).items()
         }
+
+    def limited(self, directions: Mapping[str, Tensor], rate: float) -> Mapping[str, Tensor]:
+        found: dict[str, Tensor] = {}
+        for name, belief in self.beliefs.items():
+            assert isinstance(belief, Belief)
+            own = {number: directions[f"beliefs.{name}.{number}"] for number in belief.names}
+            share = belief.share(own, rate, self.training_rows, self.trust)
+            found |= {f"beliefs.{name}.{number}": share * direction for number, direction in own.items()}
+        return found
 
     def _member(self, name: str) -> Any:
         return self.beliefs[name].member()

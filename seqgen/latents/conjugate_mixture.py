@@ -18,7 +18,7 @@ from seqgen.graphical.gaussian import GaussianFactor
 from seqgen.graphical.hidden_markov import inverted
 from seqgen.graphical.mixture import GaussianMixture, MixturePosterior
 from seqgen.graphical.normal_inverse_wishart import NormalInverseWishart
-from seqgen.latents.conjugate import Belief, ConjugatePrior, Inferred
+from seqgen.latents.conjugate import TRUST, Belief, ConjugatePrior, Inferred
 
 _HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
 
@@ -48,6 +48,7 @@ class ConjugateMixture(ConjugatePrior):
             dim: D. components: K, more than are needed. concentration: α of each component; small ones leave
                 components empty. strength: of the prior over means and covariances, in points.
             spread: deviation of the components' first means. natural: whether q(θ) moves along natural gradients.
+            trust: nats by which a step of these may change what the codes of a row cost.
             sweeps: of local inference at most. tolerance: change of the batch's divergence in nats that ends it.
         """
 
@@ -57,6 +58,7 @@ class ConjugateMixture(ConjugatePrior):
         strength: float = 0.5
         spread: float = 3.0
         natural: bool = True
+        trust: float = TRUST
         sweeps: int = 100
         tolerance: float = 1e-3
 
@@ -75,7 +77,8 @@ class ConjugateMixture(ConjugatePrior):
                 remedy="give a number, a component, and weights of the prior above 0",
             )
         super().__init__()
-        self.config, self.dim, self.natural = config, config.dim, config.natural
+        self.config, self.dim = config, config.dim
+        self.natural, self.trust = config.natural, config.trust
         self.num_uniforms = 1 + config.dim
         k, n = config.components, config.dim
         weights = DirichletFactor.of_standard(torch.full((k,), config.concentration))

@@ -279,6 +279,11 @@ class Prior(nn.Module, ABC):
         """Directions of parameters that do not follow the gradient of the bound, by their names in this prior."""
         return {}
 
+    def limited(self, directions: Mapping[str, Tensor], rate: float) -> Mapping[str, Tensor]:
+        """Directions in the mean over a global batch as a step of this rate may follow them; by default as they
+        are."""
+        return directions
+
     def noted(self, code: Tensor, index: Tensor | None, given: Any) -> dict[str, Tensor]:
         """Sums over the batch that :meth:`after_update` is told, from codes without gradients, the rows' numbers and
         what the prior was given."""

@@ -17,7 +17,7 @@ from seqgen.graphical.gaussian import GaussianFactor
 from seqgen.graphical.linear_dynamical import GaussianChain
 from seqgen.graphical.matrix_normal_inverse_wishart import MatrixNormalInverseWishart
 from seqgen.graphical.normal_inverse_wishart import NormalInverseWishart
-from seqgen.latents.conjugate import Belief, ConjugatePrior, Inferred
+from seqgen.latents.conjugate import TRUST, Belief, ConjugatePrior, Inferred
 from seqgen.latents.conjugate_mixture import standard_belief
 
 _LOG_TAU = math.log(2 * math.pi)
@@ -49,7 +49,8 @@ class LinearDynamical(ConjugatePrior):
             dim: D. strength: of the prior, in points. noise: deviation that is expected of one step.
             persistence: what is expected of A, as a multiple of the identity.
             spread: deviation of what is added to the first A, so that no two directions are alike.
-            natural: whether q(θ) moves along natural gradients.
+            natural: whether q(θ) moves along natural gradients. trust: nats by which a step of these may change what
+                the codes of a row cost.
         """
 
         dim: int = 2
@@ -58,6 +59,7 @@ class LinearDynamical(ConjugatePrior):
         persistence: float = 0.9
         spread: float = 0.1
         natural: bool = True
+        trust: float = TRUST
 
     @classmethod
     def small(cls, dim: int) -> Config:
@@ -73,7 +75,7 @@ class LinearDynamical(ConjugatePrior):
                 f"linear dynamics of {config}", remedy="give a number or more, strength and noise above 0"
             )
         super().__init__()
-        self.config, self.natural = config, config.natural
+        self.config, self.natural, self.trust = config, config.natural, config.trust
         self.dim = self.num_uniforms = n = config.dim
         first = standard_belief(1, n, config.strength, torch.zeros(1, n))[0]
         prior, start = (

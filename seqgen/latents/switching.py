@@ -18,7 +18,7 @@ from seqgen.graphical.hidden_markov import DiscreteChain, inverted
 from seqgen.graphical.matrix_normal_inverse_wishart import MatrixNormalInverseWishart
 from seqgen.graphical.normal_inverse_wishart import NormalInverseWishart
 from seqgen.graphical.switching import SwitchingPosterior, SwitchingSystem
-from seqgen.latents.conjugate import Belief, ConjugatePrior, Inferred
+from seqgen.latents.conjugate import TRUST, Belief, ConjugatePrior, Inferred
 from seqgen.latents.conjugate_mixture import standard_belief
 from seqgen.latents.linear_dynamical import normal_log_density, shared_out, transition_belief
 
@@ -51,6 +51,7 @@ class SwitchingDynamical(ConjugatePrior):
             strength: of the prior over dynamics, in points. persistence: what is expected of A_k, times the identity.
             spread: deviation of what is added to the first A_k and means, so that no two states are alike.
             natural: whether q(θ) moves along natural gradients.
+            trust: nats by which a step of these may change what the codes of a row cost.
             sweeps: of local inference at most. tolerance: change of the batch's bound in nats that ends it.
         """
 
@@ -62,6 +63,7 @@ class SwitchingDynamical(ConjugatePrior):
         persistence: float = 0.9
         spread: float = 0.3
         natural: bool = True
+        trust: float = TRUST
         sweeps: int = 100
         tolerance: float = 1e-2
 
@@ -77,7 +79,8 @@ class SwitchingDynamical(ConjugatePrior):
         if min(config.dim, config.states) < 1 or min(config.concentration, config.strength) <= 0:
             raise SeqgenError(f"a switching prior of {config}", remedy="give a number, a state, and positive weights")
         super().__init__()
-        self.config, self.dim, self.natural = config, config.dim, config.natural
+        self.config, self.dim = config, config.dim
+        self.natural, self.trust = config.natural, config.trust
         self.num_uniforms = 1 + config.dim
         k, n = config.states, config.dim
         start = DirichletFactor.of_standard(torch.full((k,), config.concentration))

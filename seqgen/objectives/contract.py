@@ -217,6 +217,13 @@ class Objective(nn.Module, ABC):
         :meth:`after_update` all the same. Depends on buffers alone, which are equal in all processes; by default no."""
         return False
 
+    def limited(self, player: str, directions: Mapping[str, Tensor], rate: float) -> Mapping[str, Tensor]:
+        """Directions of a global batch, by full name, as a step of this rate may follow them; by default as they are.
+
+        A loss gives those of its part alone, which add up; what a step may not exceed is known of their sum.
+        """
+        return directions
+
     def after_update(self, player: str, aux: Mapping[str, Tensor], moved: Mapping[str, Tensor]) -> None:
         """Change buffers after an update of ``player``: moving averages, codebooks, target networks.
 

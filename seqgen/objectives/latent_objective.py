@@ -22,6 +22,7 @@ from seqgen.objectives.contract import Measure, Objective, Requirement, scored
 from seqgen.spec import Facts
 from seqgen.variational.contract import Evidence, GradientEstimator
 
+_PRIOR = "model.prior."  # what the names of all parameters begin with that have directions
 _CHUNK = 50  # samples of an evaluation that are looked at side by side
 
 
@@ -60,6 +61,10 @@ class LatentObjective(Objective):
         made = copy.copy(self)
         made.evaluation_samples = evidence_samples
         return made
+
+    def limited(self, player: str, directions: Mapping[str, Tensor], rate: float) -> Mapping[str, Tensor]:
+        own = {name.removeprefix(_PRIOR): direction for name, direction in directions.items()}
+        return {_PRIOR + name: one for name, one in self.model.prior.limited(own, rate).items()} if own else {}
 
     @torch.no_grad()
     def measure(self, batch: Any, rng: Key, index: int) -> dict[str, Measure]:

@@ -111,7 +111,7 @@ class Players:
                 self.fabric.backward(loss.total * (weight / typical).to(loss.total.dtype))
             losses.append(_detached(loss))
         self._weigh(player, losses, typical)
-        self._direct(player, losses)
+        self._direct(player, losses, self.learning_rate(player, step))
         return Update(losses, self._move(player, losses, step))
 
     @torch.no_grad()
@@ -130,14 +130,15 @@ class Players:
         if len(losses) > 1 and gradients:
             torch._foreach_mul_(gradients, factor.to(gradients[0].dtype))
 
-    def _direct(self, player: str, losses: Sequence[Loss]) -> None:
+    def _direct(self, player: str, losses: Sequence[Loss], rate: float) -> None:
         """Put the directions that an objective gives in the place of the gradients of their parameters."""
-        owned = self.objective.owned(player)
+        owned, directions = self.objective.owned(player), {}
         weights = [loss.weight.double() for loss in losses]
         for name in sorted({name for loss in losses for name in loss.directions or {}}):
             shares = [loss.directions[name] * w for loss, w in zip(losses, weights, strict=True) if loss.directions]
             total = processes.total(torch.stack(weights).sum()).clamp_min(1.0)
-            direction = processes.total(torch.stack(shares).sum(dim=0)) / total
+            directions[name] = processes.total(torch.stack(shares).sum(dim=0)) / total
+        for name, direction in self.objective.limited(player, directions, rate).items():
             owned[name].grad = (direction * self._loss_scale()).to(owned[name].dtype)
 
     def _loss_scale(self) -> float:

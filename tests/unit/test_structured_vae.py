@@ -33,9 +33,9 @@ EXACT = {"rtol": 1e-8, "atol": 1e-8}
 
 
 def prior(name: str, **options: Any) -> ConjugatePrior:
-    """A prior in double precision with random beliefs, of N training rows."""
+    """A prior in double precision with random beliefs, of N training rows, whose steps may be of any length."""
     torch.manual_seed(0)
-    kind = registry.PRIORS.load(name)
+    kind, options = registry.PRIORS.load(name), {"trust": math.inf, **options}
     made: ConjugatePrior = kind.build(replace(kind.small(D), **options), dim=D, examples=N)
     return made.double()
 
@@ -163,7 +163,7 @@ def test_a_whole_natural_step_is_the_update_of_variational_bayes() -> None:
 
 def step(made: ConjugatePrior, params: Tensor, placed: Setting, rate: float = 1.0) -> None:
     """A step of plain descent along the prior's directions."""
-    directions = made.directions(POSTERIOR, params, placed)
+    directions = made.limited(made.directions(POSTERIOR, params, placed), rate)
     assert set(directions) == {name for name, _ in made.named_parameters()}
     with torch.no_grad():
         for name, parameter in made.named_parameters():
@@ -191,6 +191,52 @@ def test_natural_steps_never_lower_the_bound(name: str, rate: float) -> None:
     rises = torch.tensor(bounds, dtype=torch.float64).diff()
     assert (rises > -1e-5).all(), bounds
     assert rises[0] > 1.0
+
+
+def vague() -> tuple[ConjugatePrior, Tensor]:
+    """Fresh switching dynamics, known by ten points, of 1000 rows, and weak potentials of forty of them."""
+    torch.manual_seed(0)
+    kind = registry.PRIORS.load("switching-dynamical")
+    made = kind.build(kind.Config(dim=D, states=3), dim=D, examples=1000).double()
+    y = points(positions=8)
+    return made, torch.cat([torch.full_like(y, 0.5), 3 * y], dim=-1)
+
+
+@pytest.mark.parametrize(("trust", "least", "most"), [(math.inf, 3.0, 1e3), (1.0, 1.0, 1.2)])
+def test_a_first_step_from_vague_dynamics_leaves_codes_where_they_are(trust: float, least: float, most: float) -> None:
+    """Dynamics that hardly anything is known of hold codes near 0, by n K a position: of a twentieth of what all rows
+    say as good as nothing of that would be left at once."""
+    made, params = vague()
+    made.trust = trust
+    before = setting(made, params, POSTERIOR)
+    step(made, params, before, 0.05)
+    grown = setting(made, params, POSTERIOR).inferred.mean.std() / before.inferred.mean.std()
+    assert least < float(grown.detach()) < most
+
+
+@pytest.mark.parametrize("trust", [0.1, 1.0, math.inf])
+def test_a_step_changes_what_codes_cost_by_no_more_than_it_may(trust: float) -> None:
+    made, params = vague()
+    made.trust = trust
+    placed = setting(made, params, POSTERIOR)
+    row = {name: tuple(each / N for each in told) for name, told in placed.inferred.statistics().items()}
+    directions = made.directions(POSTERIOR, params, placed)
+    held = made.limited(directions, 0.05)
+    for name, belief in made.beliefs.items():
+        shares = [(held[key] / directions[key]).nanmean() for key in directions if key.startswith(f"beliefs.{name}.")]
+        share = float(torch.stack(shares).nanmean())
+        assert 0 < share <= 1
+        assert share == 1 or math.isfinite(trust)
+
+        def changed(length: float, name: str = name, belief: Any = belief) -> float:
+            now = belief.member()
+            moves = tuple(directions[f"beliefs.{name}.{one}"] for one in belief.names)
+            new = now.plus(moves, -length).expected()
+            cost = [type(now)(*told).inner(row[name]) for told in (now.expected(), new)]
+            return float((cost[1] - cost[0]).abs().sum())
+
+        assert changed(0.05 * share) <= trust * (1 + 1e-6)
+        assert share == 1 or changed(0.1 * share) > trust  # no shorter than it has to be
 
 
 @pytest.mark.parametrize("name", PRIORS)

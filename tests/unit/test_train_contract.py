@@ -97,6 +97,27 @@ def test_directions_stand_in_the_place_of_gradients(tmp_path: Path, accumulate: 
     assert (followed.place - ours.place).abs().max() > 1e-3
 
 
+class Held(toy.Natural):
+    """A toy whose directions may not be followed at all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rates: list[float] = []
+
+    def limited(self, player: str, directions: Mapping[str, Tensor], rate: float) -> Mapping[str, Tensor]:
+        self.rates.append(rate)
+        return {name: torch.zeros_like(direction) for name, direction in directions.items()}
+
+
+def test_directions_are_limited_once_a_global_batch(tmp_path: Path) -> None:
+    held, fresh = Held(), Held()
+    players = {"model": PlayerConfig(Component("sgd"), learning_rate=0.1, clip_norm=0.0)}
+    toy.run(tmp_path, held, players=players, steps=3, warmup=0, schedule="constant", accumulate=2)
+    assert held.rates == [0.1] * 3
+    assert torch.equal(held.place, fresh.place)
+    assert not torch.equal(held.gain, fresh.gain)
+
+
 class Moving(toy.Rivals):
     """Adds up how far its parameters went, and what it was told beside."""
 
