@@ -17,7 +17,7 @@ from seqgen.registry import SPEECH_CODEC_RUNTIMES
 if TYPE_CHECKING:  # what runs a bundle is imported when the command runs, so that help comes at once
     from typing import Any
 
-    from seqgen.compression.code_file import CodeHeader, Written
+    from seqgen.compression.code_file import CodeHeader, CodeReport
     from seqgen.compression.contract import Predictor
     from seqgen.manifest import SpeechCodecManifest
     from seqgen.runtime.contract import Floats
@@ -134,7 +134,7 @@ def run_encode(given: argparse.Namespace) -> int:
     return 0
 
 
-def _rates(manifest: SpeechCodecManifest, header: CodeHeader, report: Written) -> str:
+def _rates(manifest: SpeechCodecManifest, header: CodeHeader, report: CodeReport) -> str:
     """Bits a second of a file's symbols, of what their prior claims, and of the whole file."""
     seconds = max(header.samples / header.sample_rate, 1e-9)
     whole = f"{8 * report.size / seconds:.0f} with all of the file"

@@ -142,7 +142,7 @@ def unpacked(bits_of: npt.NDArray[np.uint8], bits: int) -> Symbols:
 
 
 @dataclass
-class Written:
+class CodeReport:
     """Report of a file that was written.
 
     Attributes:
@@ -172,9 +172,9 @@ class _Checked:
 
 def write(
     file: BinaryIO | Any, header: CodeHeader, blocks: Iterable[Symbols], predictor: Predictor | None = None
-) -> Written:
+) -> CodeReport:
     """Write symbols ``[F, G]`` as they come, in constant memory, coded by the header's prior where it has one."""
-    target, report = _Checked(file), Written()
+    target, report = _Checked(file), CodeReport()
     target.put(header.written())
     counted = _counted(blocks, header.positions)
     if predictor is None:

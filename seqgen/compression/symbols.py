@@ -16,7 +16,7 @@ from seqgen.compression.frequencies import Probabilities
 from seqgen.compression.identity import NumericIdentity
 from seqgen.errors import SeqgenError
 from seqgen.runtime import native_library
-from seqgen.runtime.code_prior import CodePrior
+from seqgen.runtime.codec_prior import CodecPrior
 from seqgen.runtime.contract import Floats, State
 from seqgen.runtime.speech_codec import SpeechCodec
 from seqgen.runtime.symbols import SymbolRuntime
@@ -105,9 +105,9 @@ class OfCodes(Logits):
     def __init__(self, codec: SpeechCodec) -> None:
         manifest = codec.manifest
         super().__init__(
-            CodePrior(codec.bundle),
+            CodecPrior(codec.bundle),
             manifest.classes,
-            identity=_identity(CodePrior.name, "", "float32"),
+            identity=_identity(CodecPrior.name, "", "float32"),
             digest=manifest.prior,
             label=manifest.name,
         )

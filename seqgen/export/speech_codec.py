@@ -43,7 +43,7 @@ from seqgen.latents.variable import LatentVariable
 from seqgen.manifest import PRIOR, SpeechCodecManifest
 from seqgen.models.encoder import StreamedEncoder
 from seqgen.models.frames import with_speaker
-from seqgen.runtime import code_prior
+from seqgen.runtime import codec_prior
 from seqgen.runtime.speech_codec import BOOKS, FRESH, GRAPH
 from seqgen.spec import StreamSpec
 from seqgen.stream.state import leaves, table, unflatten
@@ -142,7 +142,7 @@ def write(model: LatentVariable, about: About, out: Path) -> Bundle:
         save_numpy({"vectors": _vectors(model)}, directory / BOOKS)
         save(_graph(model), directory, GRAPH)
         if prior is not None:
-            save_numpy(_plain(prior.init_state(1)), directory / code_prior.FRESH)
+            save_numpy(_plain(prior.init_state(1)), directory / codec_prior.FRESH)
             save(step_graph(prior), directory, PRIOR)
         program.write(vocoder, directory, about.sample_rate)
         save_numpy(_golden(model, vocoder, codec), directory / "golden.safetensors")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from seqgen.runtime.code_prior import CodePrior
+from seqgen.runtime.codec_prior import CodecPrior
 from seqgen.runtime.contract import Floats
 from seqgen.runtime.speech_codec import SpeechCodec
 from seqgen.runtime.verdict import Verdict
@@ -49,7 +49,7 @@ def _scored(runtime: SpeechCodec, frames: Floats, elements: npt.NDArray[Any]) ->
 
 def _nats(runtime: SpeechCodec, symbols: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     """Nats that the prior gives the symbols ``[F, G]`` of each position, ``[F]``."""
-    prior, line = CodePrior(runtime.bundle), symbols.reshape(1, -1)
+    prior, line = CodecPrior(runtime.bundle), symbols.reshape(1, -1)
     logits = prior.step(line, prior.init(1))[0][0].astype(np.float64)  # [F·G, K]
     logits -= logits.max(axis=1, keepdims=True)
     scores = logits[np.arange(len(logits)), line[0]] - np.log(np.exp(logits).sum(axis=1))

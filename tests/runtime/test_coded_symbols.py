@@ -62,7 +62,7 @@ def codec(tmp_path_factory: pytest.TempPathFactory) -> SpeechCodec:
     return open_speech_codec(bundle(tmp_path_factory.mktemp("codec") / "bundle"))
 
 
-def file_of(symbols: list[Symbols], codec: SpeechCodec, path: Path) -> code_file.Written:
+def file_of(symbols: list[Symbols], codec: SpeechCodec, path: Path) -> code_file.CodeReport:
     predictor = OfCodes(codec)
     header = CodeHeader.of(codec.manifest, 16 * sum(map(len, symbols)), predictor)
     with path.open("wb") as file:

@@ -17,7 +17,7 @@ FRESH = "prior_initial.safetensors"
 """File of the state before the first symbol."""
 
 
-class CodePrior:
+class CodecPrior:
     """Runtime of the prior ``p(k_i | k_<i)`` of a speech codec's symbols, those of a position one after the other, on
     one thread.
 
@@ -33,7 +33,7 @@ class CodePrior:
         if not bundle.require(SpeechCodecManifest).prior:
             raise SeqgenError(
                 f"{bundle.directory}: a codec without a prior of its symbols",
-                remedy="export a run of the objective code-prior with an autoregressive prior: density",
+                remedy="export a run whose prior of codes is fitted and goes symbol by symbol",
             )
         self._session = session(bundle, PRIOR, 1)
         fresh = bundle.tensors(FRESH)
