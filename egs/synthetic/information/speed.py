@@ -1,6 +1,6 @@
 """Time of a bound of mutual information over many pairs, beside a plain loop over contrasts and torch-mist.
 
-    python -m egs.synthetic.information.speed [--pairs 100000] [--dimensions 64] [--batches 128 1024] [--critics separable]
+    python -m egs.synthetic.information.speed [--pairs 100000] [--dimensions 64] [--batches 128 1024] [--critics NAME …]
 
 InfoNCE over all pairs, once to evaluate and once to train (gradients and Adam), with the same weights for all: a critic
 of two hidden layers of 256. The loop scores the pairs of a batch with x shifted by 0, 1, 2, … places, a call for each;
