@@ -251,4 +251,4 @@ def test_places_of_data_are_declared() -> None:
     found = {name: set(keys(registry.TASKS.load(name).Config, PLACE)) for name in registry.TASKS}
     assert found["vocoder"] == {"train", "valid"}
     assert found["text"] == {"data"}
-    assert found["pairs"] == {"x", "y"}
+    assert found["pairs"] == {"x", "y", "pictures"}
