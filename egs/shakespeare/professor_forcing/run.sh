@@ -3,7 +3,7 @@
 # discriminator. Held-out bits per character, and samples of four times the length learnt from, of which another model, of
 # long short-term memory, says how likely they are.
 #   egs/shakespeare/professor_forcing/run.sh --corpus DIR|FILE [--stage N] [--conf FILE] [--out DIR] [--data DIR]
-# conf/base.yaml takes about a quarter of an hour a seed on one core, conf/tiny.yaml some seconds. SEEDS chooses the runs, METHODS
+# conf/base.yaml takes a quarter of an hour a seed, conf/tiny.yaml some seconds. SEEDS chooses the runs, METHODS
 # what goes on: longer, professor.
 set -euo pipefail
 conf=egs/shakespeare/professor_forcing/conf/base.yaml out=exp/shakespeare-professor-forcing
