@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+import seqgen
 from seqgen.distributions.categorical import Categorical
 from seqgen.generation.autoregressive import AutoRegressive
 from seqgen.models.recurrent import Recurrent
@@ -21,6 +22,7 @@ from seqgen.train.loop import Recipe, train
 from seqgen.train.settings import TrainConfig
 from seqgen.train.source import Source
 
+LIBRARY = Path(seqgen.__file__).parent
 MOST = 6
 SIZES = Recurrent.Config(vocab_size=5, outputs=5, hidden=4, embedding=2)
 
@@ -31,7 +33,7 @@ class Watched(Recurrent):
     seen: tuple[str, ...] = ()
 
     def step(self, x: Tensor, state: Any, cond: Any = None) -> tuple[Tensor, Any]:
-        inside = [frame for frame in inspect.stack() if "/seqgen/" in frame.filename]
+        inside = [frame for frame in inspect.stack() if LIBRARY in Path(frame.filename).parents]
         names = [frame.function for frame in inside]
         if "_step" in names:
             self.seen = tuple(names[: names.index("_step")])
