@@ -74,7 +74,7 @@ class EncoderFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]  #
 
     @property
     def extractor(self) -> Extractor:
-        """What makes the vectors; it is opened once for the parameters as they are."""
+        """Extractor of the vectors; it is opened once for the parameters as they are."""
         wanted = (str(self.model), self.layer, self.runtime)
         known, found = getattr(self, "_opened", (None, None))
         if known != wanted or found is None:

@@ -35,8 +35,8 @@ class Regression:
     converged: bool = True
 
     def by_group(self) -> tuple[Reals, Reals]:
-        """What is explained in each utterance, and the most that could be: their sums' ratio is the share of the
-        variance that is explained, and an interval over utterances is made of them."""
+        """Squared distances that are explained in each utterance, and the most that could be: the ratio of their sums
+        is the share of the variance that is explained, and an interval over utterances is made of them."""
         _, place = np.unique(self.groups, return_inverse=True)
         return np.bincount(place, self.spread - self.error), np.bincount(place, self.spread)
 

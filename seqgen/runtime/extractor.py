@@ -36,7 +36,7 @@ class Extractor(ABC):
         """Vectors of one recording, ``[N] → [N // hop, C]``."""
 
     def heard(self, features: Floats) -> Floats:
-        """Those of a recording's vectors that see nothing from before it; all of them where there are no such ones."""
+        """Vectors of a recording that see nothing from before it; all of them where there are no such ones."""
         return features[self.latency :] if len(features) > self.latency else features
 
 

@@ -53,7 +53,7 @@ def _cell(report: Mapping[str, Any], name: str, factor: float = 1.0) -> Cell:
 
 
 def probed(folder: Path) -> Table:
-    """What probes read off, in percent, by the row's name: a baseline's, or the last part of an experiment's path."""
+    """Accuracies of probes, in percent, by the row's name: a baseline's, or the last part of an experiment's path."""
     found: Table = {}
     for target in _TARGETS:
         place = folder / f"{target}.json"

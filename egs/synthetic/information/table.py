@@ -33,7 +33,7 @@ HEADS = (
 
 @dataclass(frozen=True)
 class Found:
-    """What the runs of one bound found of one amount of information.
+    """Estimates of one amount of information by the runs of one bound.
 
     Attributes:
         form: of the pairs. bound: its name. known: nats that there are. runs: what each evaluation reports.
@@ -65,7 +65,7 @@ class Found:
         return float(self.runs[0].get("information_cap", math.inf))
 
     def cells(self) -> list[str]:
-        """Its row of the table."""
+        """Cells of its row of the table."""
         each = ", ".join(f"{one['information']:.2f} ± {one['information_95']:.2f}" for one in self.runs)
         most = "none" if math.isinf(self.cap) else f"{self.cap:.2f}"
         figures = [f"{self.information - self.known:+.2f}", f"{self.deviation:.2f}", f"{self.error:.2f}"]
@@ -73,7 +73,7 @@ class Found:
 
 
 def collected(out: Path) -> list[Found]:
-    """All that was found, by form, amount and bound."""
+    """Estimates of all runs, by form, amount and bound."""
     runs: dict[tuple[str, float, str], list[dict[str, Any]]] = {}
     for path in sorted(out.glob("*/*/*/*/eval.json")):
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -119,7 +119,7 @@ def main(out: Path) -> None:
 
 
 def _variance(found: dict[str, Any]) -> float:
-    """Of the estimate of one batch, over the batches of an evaluation, whose mean has the interval."""
+    """Variance of the estimate of one batch, in nats², from the interval of the mean over an evaluation's batches."""
     batches = len(found["examples"]["information"])
     return float(found["information_95"] / 1.96) ** 2 * batches
 

@@ -183,7 +183,7 @@ class Pairs(Task):
         return DrawnPairs(process, key=Key(seed, _STREAMS[split]), rows=self.run.train.batch_size, count=count)
 
     def _process(self, split: Split) -> PairProcess | None:
-        """What pairs of a split are drawn from, where they are."""
+        """Process that pairs of a split are drawn from; ``None`` where they are stored."""
         return self._composed(split) if self.config.pictures else self.config.gaussian
 
     def _composed(self, split: Split) -> NextInCells:
@@ -192,7 +192,7 @@ class Pairs(Task):
         return NextInCells(data.split(split), data.facts, self.config.cells, known=known)
 
     def _probed(self, system: System, source: DrawnPairs) -> dict[str, Figure]:
-        """What classifiers read off the representation of x, and off those of the baselines, where it is asked for."""
+        """Accuracies of classifiers on the representation of x and on those of baselines, where they are asked for."""
         options = self.config.probe
         critic = next((one for one in system.networks.values() if isinstance(one, Critic)), None)
         if options is None or critic is None:
