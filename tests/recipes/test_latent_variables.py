@@ -52,6 +52,14 @@ def test_associative_compression_of_handwriting(tiny: Tiny, shared_data: Path, t
     assert "Naming one of 60 rows costs 4.09 nats" in said
 
 
+def test_slow_codes_of_handwriting(tiny: Tiny, shared_data: Path, tmp_path: Path) -> None:
+    options, counts = ("--corpus", str(shared_data / "images")), "--train 60 --valid 20 --test 20"
+    said = tiny("mnist/delta_vae", tmp_path, *options, VARIANTS="delta", COUNTS=counts)
+    found = evaluated(tmp_path / "0/delta")
+    assert found["rate"] > found["committed_rate"] > 6
+    assert "| 0/delta-fitted | " in said
+
+
 def test_slow_codes_of_text(tiny: Tiny, shared_data: Path, tmp_path: Path) -> None:
     corpus = str(shared_data / "text")
     said = tiny("shakespeare/delta_vae", tmp_path, "--corpus", corpus, VARIANTS="delta")

@@ -36,6 +36,7 @@ EXPERIMENTS = (
     "fsdd/svae",
     "librispeech/cpc",
     "mnist/acn",
+    "mnist/delta_vae",
     "mnist/gumbel_softmax",
     "fsdd/vq_vae",
     "librispeech/vq_vae",

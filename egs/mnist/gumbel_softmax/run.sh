@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Codes of symbols of binary MNIST, averaged to 14 x 14 pixels, by five estimators of the gradient: relaxed symbols
+# Codes of symbols of binary MNIST, by five estimators of the gradient: relaxed symbols
 # (Gumbel-softmax), annealed; symbols whose gradient is that of relaxed ones; symbols whose gradient is that of their
 # probabilities (straight through); and the score function, where what a row is told is compared with the mean of earlier
 # ones, or with that of another sample.
 #   egs/mnist/gumbel_softmax/run.sh [--corpus FILE] [--stage N] [--conf FILE] [--out DIR] [--data DIR]
 # The corpus is mnist.npz; without one scikit-learn's digits are taken, for conf/tiny.yaml. ESTIMATORS and SEEDS choose the runs.
-# conf/base.yaml takes half a minute a run on one core. Bounds are of symbols drawn as they are, whatever was trained with.
+# conf/base.yaml takes two minutes a run on one core. Bounds are of symbols drawn as they are, whatever was trained with.
 set -euo pipefail
 conf=egs/mnist/gumbel_softmax/conf/base.yaml out=exp/mnist-gumbel-softmax data=exp/mnist-gumbel-softmax/data
 . "$(dirname "$0")/../../variants.sh"
-runs=() size="groups: 10, classes: 10" annealed="temperature: 1.0, rate: 4e-4, floor: 0.5, every: 100"
+runs=() size="groups: 20, classes: 10" annealed="temperature: 1.0, rate: 1e-4, floor: 0.5, every: 100"
 declare -A posteriors=(
   [gumbel-softmax]="{name: gumbel-softmax, $size, $annealed}"
   [straight-through-gumbel]="{name: gumbel-softmax, $size, $annealed, straight_through: true}"
@@ -24,7 +24,7 @@ declare -A gradients=(
 declare -A samples=([score-function-others]=2)
 
 if from 0 "pictures"; then
-  [ -d "$data" ] || seqgen data prepare pictures --corpus "${corpus:-digits}" ${corpus:+--side 14} --binarise static --out "$data"
+  [ -d "$data" ] || seqgen data prepare pictures --corpus "${corpus:-digits}" --binarise static --out "$data"
 fi
 for seed in ${SEEDS:-0 1 2}; do
   for estimator in ${ESTIMATORS:-gumbel-softmax straight-through-gumbel straight-through score-function score-function-others}; do
