@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -123,6 +124,9 @@ def evaluated(path: Path, options: Evaluation, target: Path | None, *, runtime: 
     if target is not None:
         require_writable(target)
     table = task.evaluate(system, options)
+    if system.objective is not None:
+        found = {name: figure.value for name, figure in table.figures.items()}
+        table = replace(table, remarks=tuple(system.objective.remarks(found)))
     result = {"path": str(path), **table.plain(), "seconds": time.perf_counter() - began}
     if target is not None:
         write_text(target, json.dumps(result, indent=1, allow_nan=False) + "\n")

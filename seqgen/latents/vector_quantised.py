@@ -145,11 +145,14 @@ class VectorQuantised(Posterior):
         return (hot * setting.inside[..., None, None]).sum(dim=1)
 
     def terms(self, params: Tensor, setting: Setting) -> dict[str, Tensor]:
-        """The perplexity of the averaged use of entries, and the mean distance ``|z - e_k|²`` of a position."""
+        """The perplexity of the averaged use of entries, the mean distance ``|z - e_k|²`` of a position, and how far
+        positions lie apart, the mean ``|z - z̄|²``: where that falls as the distance does, codes tell nothing."""
         logarithms = torch.stack([book.perplexity.log() for book in self._books()])
         apart = _full(params) - self.frames(self._code(params))
         distance = _mean(apart.square().sum(dim=-1), setting.inside)
-        return {"perplexity": logarithms.mean().exp(), "quantisation_error": distance.mean()}
+        z = _full(params)[setting.inside]
+        spread = (z - z.mean(dim=0)).square().sum(dim=-1).mean()
+        return {"perplexity": logarithms.mean().exp(), "quantisation_error": distance.mean(), "spread": spread}
 
     def penalty(self, params: Tensor, setting: Setting) -> Tensor:
         total = params.new_zeros(params.shape[:2])

@@ -232,9 +232,10 @@ class Objective(nn.Module, ABC):
         """
 
     def remarks(self, means: Mapping[str, float]) -> list[str]:
-        """Remarks on the values of a stretch of training, a line each; by default nothing.
+        """Remarks on the values of a stretch of training or of an evaluation, a line each; by default nothing.
 
-        ``means`` are those that are logged: losses, terms and norms by name, a player's under its own.
+        ``means`` are those that are logged: losses, terms and norms by name, a player's under its own; or the
+        evaluation's figures.
         """
         return []
 

@@ -26,6 +26,7 @@ from seqgen.spec import Facts
 from seqgen.variational.contract import Bound, Evidence, GradientEstimator, RateControl
 
 _COLLAPSED = 0.01  # nats a row
+_SAME = 1.1  # perplexity of symbols
 _PARTS = ("posterior", "prior", "control", "estimator")
 
 
@@ -131,12 +132,16 @@ class MaximumEvidence(LatentObjective):
             part.after_update({**own, "rows": aux["rows"]})
 
     def remarks(self, means: Mapping[str, float]) -> list[str]:
-        """A line where the decoder ignores its code."""
+        """A line where the decoder ignores its code, or where all codes are the same."""
         rate, committed = means.get("rate", math.inf), means.get("committed_rate", 0.0)
-        if rate >= committed + _COLLAPSED:
-            return []
-        told = f"posterior collapse: the rate is {rate:.2g} nats a row, the decoder ignores its code"
-        return [f"{told}; lower the rate's weight, set a target or free bits, or take a weaker decoder"]
+        if rate < committed + _COLLAPSED:
+            told = f"posterior collapse: the rate is {rate:.2g} nats a row, the decoder ignores its code"
+            return [f"{told}; lower the rate's weight, set a target or free bits, or take a weaker decoder"]
+        used = means.get("perplexity", math.inf)
+        if used < _SAME:
+            told = f"posterior collapse: nearly all symbols are the same (perplexity {used:.3f})"
+            return [f"{told}; train longer, or lower the posterior's commitment where it has one"]
+        return []
 
     def _terms(self, batch: Any, evidence: Evidence) -> dict[str, Tensor]:
         rate, distortion = evidence.rate.detach(), evidence.distortion.detach()

@@ -49,6 +49,7 @@ class Table:
         record: values of the JSON object that stand before the figures. figures: by name.
         examples: of each figure that has them the amount and weight of every example, by its id.
         further: values of the JSON object behind the figures. lines: of the text, behind the figures.
+        remarks: what the method says of the figures.
     """
 
     title: str
@@ -57,6 +58,7 @@ class Table:
     examples: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
     further: Mapping[str, Any] = field(default_factory=dict)
     lines: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def text(self) -> str:
         """The table for the eye."""
@@ -65,12 +67,13 @@ class Table:
 
     @property
     def warnings(self) -> list[str]:
-        """A line for each figure that leans on its cap."""
-        return [
-            f"warning: {name.replace('_', ' ')} leans on its cap of {figure.cap:.3f}: what is there may be more"
+        """A line for each figure that leans on its cap, and for each remark."""
+        leaning = [
+            f"{name.replace('_', ' ')} leans on its cap of {figure.cap:.3f}: what is there may be more"
             for name, figure in self.figures.items()
             if figure.leans
         ]
+        return [f"warning: {one}" for one in (*leaning, *self.remarks)]
 
     def plain(self) -> dict[str, Any]:
         """The table for programs: plain values, with null where something is not defined (JSON has no NaN)."""

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from seqgen import config as configs
 from seqgen import registry
 from seqgen.analysis.rate_distortion import Point, draw, frontier
+from seqgen.cli import evaluate
 from seqgen.cli.main import main
 from seqgen.config import Component
 from seqgen.distributions.categorical import Categorical
@@ -30,6 +32,8 @@ from seqgen.noise import Key
 from seqgen.objectives.contract import Part, Rows
 from seqgen.objectives.evidence import MaximumEvidence
 from seqgen.spec import Facts
+from seqgen.tasks import table
+from seqgen.tasks.contract import Evaluation, System
 from seqgen.variational.contract import Evidence
 
 VALUES = CODES = 8
@@ -267,7 +271,20 @@ def test_information_of_codes_is_bounded_from_both_sides() -> None:
 def test_collapse_is_remarked() -> None:
     objective = gaussian(control("weighted"), closed=True)
     assert "posterior collapse: the rate is 0.002 nats" in objective.remarks({"rate": 0.002})[0]
-    assert objective.remarks({"rate": 1.0}) == []
+    assert objective.remarks({"rate": 1.0, "perplexity": 2.0}) == []
+    same = {"rate": 6.2, "perplexity": 1.04}
+    assert "posterior collapse: nearly all symbols are the same (perplexity 1.040)" in objective.remarks(same)[0]
+
+
+def test_an_evaluation_warns_of_a_collapse(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    found = table.Table("2 rows", {"rate": table.Figure(6.2), "perplexity": table.Figure(1.04)})
+    task = SimpleNamespace(require_heeded=lambda options: None, evaluate=lambda system, options: found)
+    system = System({}, objective=gaussian(control("weighted"), closed=True))
+    monkeypatch.setattr("seqgen.cli.opened.opened", lambda path, runtime: (task, system))
+    text, plain = evaluate.evaluated(tmp_path, Evaluation(), None)
+    (warning,) = plain["warnings"]
+    assert warning.startswith("warning: posterior collapse: nearly all symbols are the same (perplexity 1.040)")
+    assert warning in text
 
 
 def test_the_frontier_is_what_nothing_beats() -> None:

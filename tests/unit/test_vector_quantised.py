@@ -298,6 +298,16 @@ def test_perplexity_is_1_for_one_entry_and_k_for_all_alike() -> None:
     assert 1 <= float(posterior.terms(outputs(posterior), setting(posterior))["perplexity"]) <= 6
 
 
+def test_the_spread_is_the_variance_of_positions_inside_their_rows() -> None:
+    posterior = made(groups=2)
+    z = outputs(posterior)
+    inside = torch.cat([z[0], z[1, :2], z[2, :1]])
+    spread = posterior.terms(z, setting(posterior, (5, 2, 1)))["spread"]
+    torch.testing.assert_close(spread, inside.var(dim=0, correction=0).sum())
+    same = z[:1, :1].expand_as(z)
+    assert float(posterior.terms(same, setting(posterior))["spread"]) == pytest.approx(0, abs=1e-12)
+
+
 # (8)
 def test_probabilities_of_all_sequences_add_up_and_no_bound_is_above_them() -> None:
     """Three symbols, six elements, two positions of a codebook of four: 729 sequences, 16 codes."""
