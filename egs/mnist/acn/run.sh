@@ -3,7 +3,7 @@
 # variance, and priors that are told a similar picture's code, or that of any picture.
 #   egs/mnist/acn/run.sh --corpus DIR|FILE [--stage N] [--conf FILE] [--out DIR] [--data DIR]
 # The corpus is mnist.npz (x_train, x_test), or a folder with it. VARIANTS and SEEDS choose the runs, COUNTS how many
-# pictures are taken. conf/base.yaml takes half an hour a run on one core, conf/tiny.yaml some seconds.
+# pictures are taken. conf/base.yaml takes a quarter of an hour a run on one core, conf/tiny.yaml some seconds.
 set -euo pipefail
 conf=egs/mnist/acn/conf/base.yaml out=exp/mnist-acn data=exp/mnist-acn/data
 . "$(dirname "$0")/../../acn.sh"

@@ -3,7 +3,7 @@
 # then a prior that is fitted to the codes of each.
 #   egs/mnist/delta_vae/run.sh --corpus DIR|FILE [--stage N] [--conf FILE] [--out DIR] [--data DIR]
 # The corpus is mnist.npz (x_train, x_test), or a folder with it. VARIANTS and SEEDS choose the runs, COUNTS how many
-# pictures are taken. conf/base.yaml takes half an hour a run on one core, conf/tiny.yaml some seconds.
+# pictures are taken. conf/base.yaml takes a quarter of an hour a run on one core, conf/tiny.yaml some seconds.
 set -euo pipefail
 conf=egs/mnist/delta_vae/conf/base.yaml out=exp/mnist-delta-vae data=exp/mnist-delta-vae/data
 free=0.9 VARIANTS=${VARIANTS:-vae free-bits delta delta-plain}
