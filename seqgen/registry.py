@@ -374,6 +374,7 @@ JUDGES = Registry(
         "wer": "seqgen.metrics.judges:WordErrors",
         "mos": "seqgen.metrics.judges:OpinionScore",
         "pesq": "seqgen.metrics.judges:PerceivedQuality",
+        "speaker": "seqgen.metrics.judges:SpeakerSimilarity",
     },
 )
 RUNTIMES = Registry(

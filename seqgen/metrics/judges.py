@@ -141,6 +141,31 @@ class PerceivedQuality(Judge):
         return Judgement(value, 1) if value >= 0 else Judgement(0, 0)  # -1 stands for "not defined"
 
 
+class SpeakerSimilarity(Judge):
+    """Similarity of the voices, -1 to 1: the cosine between embeddings of the utterance and of the recording, which a
+    model learnt to be alike for one speaker and unlike for two (resemblyzer).
+
+    Source: Wan et al. 2018, "Generalized end-to-end loss for speaker verification" (arXiv 1710.10467).
+    """
+
+    unit = "cosine"
+    extra = "speakers"
+    packages = ("resemblyzer",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        import resemblyzer  # type: ignore[import-not-found]
+
+        self._model = resemblyzer.VoiceEncoder("cpu", verbose=False)
+
+    def embedding(self, audio: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Embedding of a sound ``[N]`` at ``RATE``, of length 1: ``[256]``."""
+        return np.asarray(self._model.embed_utterance(audio), np.float32)
+
+    def heard(self, text: str, reference: npt.NDArray[np.float32], audio: npt.NDArray[np.float32]) -> Judgement:
+        return Judgement(float(self.embedding(reference) @ self.embedding(audio)), 1)
+
+
 def spoken(text: str) -> list[str]:
     """Words of a text as they are compared.
 

@@ -3,7 +3,9 @@
 ``python -m egs.fsdd.vq_vae.conversion CODEC --train DIR --test DIR`` lets a linear probe tell speaker and word from how
 often each symbol occurs in a recording, beside cepstra. Then test recordings are decoded in every speaker's voice, and
 listeners (logistic regressions over the means and deviations of cepstra) say who speaks and which word it is. They
-learn from training recordings as they are, or as the codec makes them of the recording's own speaker.
+learn from training recordings as they are, or as the codec makes them of the recording's own speaker. With
+``--embeddings`` a model of others listens too (``seqgen eval --judges speaker``): the voice is that speaker's whose
+recordings have the embeddings most like the sound's.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,14 +23,17 @@ import numpy.typing as npt
 
 from seqgen.analysis.linear_probe import Examples, ProbeConfig, probe
 from seqgen.audio import io
+from seqgen.audio.resample import resample
 from seqgen.bundle import Bundle
 from seqgen.data.directory import DataDir, Utterance
+from seqgen.metrics.judges import RATE, SpeakerSimilarity
 from seqgen.runtime import open_speech_codec
 from seqgen.runtime.speech_codec import SpeechCodec
 from seqgen.tasks.speech.encoders import Cepstra
 from seqgen.tasks.table import Figure, ratio
 
 Floats = npt.NDArray[np.float32]
+_EMBEDDED = 120  # recordings whose embeddings are averaged, all speakers together
 _MOST_WORDS = 100  # different transcripts that are words to be told; of more they are sentences
 
 
@@ -81,9 +86,32 @@ class Listener:
         return dict(zip(self.labels, self.model.predict_proba(self.vector(audio)[None])[0], strict=True))
 
 
+class Embeddings:
+    """Embeddings of voices: how like each speaker's a sound is."""
+
+    def __init__(self, rate: int) -> None:
+        self.rate, self.judge = rate, SpeakerSimilarity()
+
+    def vector(self, audio: Floats) -> Floats:
+        """Embedding of a sound, ``[C]``."""
+        return self.judge.embedding(resample(audio, self.rate, RATE))
+
+    def learn(self, sounds: Iterable[Floats], labels: Sequence[str]) -> Embeddings:
+        """The mean embedding of each label's sounds."""
+        vectors = np.stack([self.vector(one) for one in sounds])
+        self.means = {label: vectors[np.array(labels) == label].mean(axis=0) for label in sorted(set(labels))}
+        return self
+
+    def heard(self, audio: Floats) -> dict[str, float]:
+        """Cosines with the labels."""
+        vector = self.vector(audio)
+        return {label: float(vector @ mean / np.linalg.norm(mean)) for label, mean in self.means.items()}
+
+
 @dataclass(frozen=True)
 class Heard:
-    """Judgement of one sound by listeners: the voice it has and is to have, probabilities of speakers and words."""
+    """Judgement of one sound by listeners: the voice it has and is to have, and how probable each speaker and word is,
+    or how like it."""
 
     number: int
     source: str
@@ -138,7 +166,8 @@ def _cell(figures: dict[str, Figure], name: str) -> str:
 
 
 def exchanged(codec: SpeechCodec, train: Sequence[Utterance], test: Sequence[Utterance], cepstra: Cepstra,
-              targets: Sequence[str], matched: int) -> dict[str, dict[str, dict[str, Figure]]]:  # fmt: skip
+              targets: Sequence[str], matched: int, embeddings: Embeddings | None = None,
+              ) -> dict[str, dict[str, dict[str, Figure]]]:  # fmt: skip
     """Shares by what the listeners learnt from and what they hear."""
     every = [one for one in train if one.samples >= codec.manifest.hop]
     some = thinned(every, matched) if matched else []
@@ -150,18 +179,23 @@ def exchanged(codec: SpeechCodec, train: Sequence[Utterance], test: Sequence[Utt
         for voice in codec.manifest.speakers
     ]
     plain = [(number, one, one.speaker, audio_of(one)) for number, one in enumerate(test)]
+    groups = {
+        "recordings": plain,
+        "own voice": [row for row in made if row[2] == row[1].speaker],
+        "another voice": [row for row in made if row[2] != row[1].speaker],
+    }
     found: dict[str, dict[str, dict[str, Figure]]] = {}
+
+    def judged(name: str, listeners: Mapping[str, Listener | Embeddings]) -> None:
+        found[name] = {group: shares([_heard(listeners, *row) for row in rows]) for group, rows in groups.items()}
+
     for learnt, (heard, of) in sounds.items():
-        if not of:
-            continue
-        kept = list(heard)
-        listeners = {t: Listener(cepstra).learn(kept, [_label(one, t) for one in of]) for t in targets}
-        groups = {
-            "recordings": plain,
-            "own voice": [row for row in made if row[2] == row[1].speaker],
-            "another voice": [row for row in made if row[2] != row[1].speaker],
-        }
-        found[learnt] = {name: shares([_heard(listeners, *row) for row in rows]) for name, rows in groups.items()}
+        if of:
+            kept = list(heard)
+            judged(learnt, {t: Listener(cepstra).learn(kept, [_label(one, t) for one in of]) for t in targets})
+    if embeddings is not None:
+        few = thinned(every, _EMBEDDED)
+        judged("embeddings", {"speaker": embeddings.learn(map(audio_of, few), [one.speaker for one in few])})
     return found
 
 
@@ -170,7 +204,9 @@ def _resounded(codec: SpeechCodec, one: Utterance, voice: str, seed: int) -> Flo
     return spoken_by(codec, symbols_of(codec, audio), voice, seed, len(audio))
 
 
-def _heard(listeners: dict[str, Listener], number: int, one: Utterance, voice: str, audio: Floats) -> Heard:
+def _heard(
+    listeners: Mapping[str, Listener | Embeddings], number: int, one: Utterance, voice: str, audio: Floats
+) -> Heard:
     words = listeners["word"].heard(audio) if "word" in listeners else {}
     return Heard(number, one.speaker, voice, one.text, listeners["speaker"].heard(audio), words)
 
@@ -210,6 +246,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--matched", type=int, default=600, help="training recordings that are decoded (0: none)")
     parser.add_argument("--learnt", type=int, default=0, help="training recordings that are learnt from (0: all)")
     parser.add_argument("--held", type=int, default=0, help="test recordings (0: all)")
+    parser.add_argument("--embeddings", action="store_true", help="let resemblyzer listen too (extra `speakers`)")
     parser.add_argument("--report", type=Path)
     given = parser.parse_args(arguments)
     codec = open_speech_codec(Bundle.open(given.codec))
@@ -219,12 +256,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     learnt, held = thinned(learnt, given.learnt), thinned(held, given.held)
     targets = ["speaker", *(["word"] if words(train) else [])]
     cepstra = Cepstra(codec.manifest.sample_rate, hop)
+    embeddings = Embeddings(codec.manifest.sample_rate) if given.embeddings else None
     told = probes(codec, learnt, held, cepstra, targets)
     lines = ["| linear probe of | " + " | ".join(targets) + " |", "|---" * (1 + len(targets)) + "|"]
     for name in ("symbols", "cepstra"):
         lines.append(f"| {name} | " + " | ".join(_cell(told[target], name) for target in targets) + " |")
     few = chosen(held, given.each)
-    found = exchanged(codec, learnt, few, cepstra, targets, given.matched)
+    found = exchanged(codec, learnt, few, cepstra, targets, given.matched, embeddings)
     heads = ("listeners learnt from", "they hear", "the voice", "the source's", "nearer to the voice", "the word")
     lines += ["", "| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for source, groups in found.items():
