@@ -1,5 +1,6 @@
 # Sourced by recipes of δ-VAE, after their defaults for `conf`, `out` and `data`: the options of options.sh, and what is
-# compared. Beside `conf` lies decoder-NAME, the decoder without a code; `free` is what free bits allow a position, in nats.
+# compared. Beside `conf` lies decoder-NAME, the decoder without a code, where there is one; `free` is what free bits allow a
+# position, in nats.
 . "$(dirname "${BASH_SOURCE[0]}")/variants.sh"
 dim=$(sed -n 's/.*posterior: {name: gaussian, dim: \([0-9]*\)}.*/\1/p' "$conf")
 rate=$(sed -n 's/^players: .*learning_rate: \([0-9e.-]*\)}}.*/\1/p' "$conf")
@@ -14,9 +15,10 @@ declare -A variants=(
 
 compared() { # [KEY=VALUE ...]: train and evaluate VARIANTS with SEEDS and these settings, each once more with a prior
   # that is fitted to its codes, then a table
+  local alone; alone=$(dirname "$conf")/decoder-$(basename "$conf")
   for seed in ${SEEDS:-0}; do
-    if from 1 "the decoder alone, seed $seed"; then
-      conf=$(dirname "$conf")/decoder-$(basename "$conf") variant "$seed/decoder" "train.seed=$seed" "$@"
+    if [ -f "$alone" ] && from 1 "the decoder alone, seed $seed"; then
+      conf=$alone variant "$seed/decoder" "train.seed=$seed" "$@"
     fi
     for name in ${VARIANTS:-vae free-bits delta delta-plain delta-causal}; do
       IFS='|' read -ra settings <<< "${variants[$name]}"

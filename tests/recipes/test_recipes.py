@@ -34,6 +34,7 @@ EXPERIMENTS = (
     "fsdd/cpc",
     "fsdd/lossless",
     "fsdd/svae",
+    "fsdd/delta_vae",
     "librispeech/cpc",
     "mnist/acn",
     "mnist/delta_vae",

@@ -48,6 +48,15 @@ def test_total_correlation_of_speech(tiny: Tiny, tmp_path: Path) -> None:
     assert (tmp_path / "exp/curve.png").exists()
 
 
+def test_slow_codes_of_waveforms(tiny: Tiny, tmp_path: Path) -> None:
+    record(tmp_path / "data")
+    said = tiny("fsdd/delta_vae", tmp_path / "exp", "--data", str(tmp_path / "data"), VARIANTS="delta")
+    found, fitted = (evaluated(tmp_path / f"exp/0/{name}") for name in ("delta", "delta-fitted"))
+    assert found["rate"] > found["committed_rate"] > 1
+    assert found["distortion"] == pytest.approx(fitted["distortion"])  # the prior alone moves
+    assert "| 0/delta-fitted | " in said
+
+
 @pytest.mark.parametrize("hz", [90.0, 150.0, 300.0])
 def test_pitch_is_that_of_a_buzz(hz: float) -> None:
     buzz = np.sign(np.sin(2 * np.pi * hz * np.arange(4000) / 8000)).astype(np.float32)

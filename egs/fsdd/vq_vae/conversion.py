@@ -166,7 +166,7 @@ def _cell(figures: dict[str, Figure], name: str) -> str:
 
 
 def exchanged(codec: SpeechCodec, train: Sequence[Utterance], test: Sequence[Utterance], cepstra: Cepstra,
-              targets: Sequence[str], matched: int, embeddings: Embeddings | None = None,
+              targets: Sequence[str], *, matched: int, embeddings: Embeddings | None = None,
               ) -> dict[str, dict[str, dict[str, Figure]]]:  # fmt: skip
     """Shares by what the listeners learnt from and what they hear."""
     every = [one for one in train if one.samples >= codec.manifest.hop]
@@ -262,7 +262,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in ("symbols", "cepstra"):
         lines.append(f"| {name} | " + " | ".join(_cell(told[target], name) for target in targets) + " |")
     few = chosen(held, given.each)
-    found = exchanged(codec, learnt, few, cepstra, targets, given.matched, embeddings)
+    found = exchanged(codec, learnt, few, cepstra, targets, matched=given.matched, embeddings=embeddings)
     heads = ("listeners learnt from", "they hear", "the voice", "the source's", "nearer to the voice", "the word")
     lines += ["", "| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for source, groups in found.items():
