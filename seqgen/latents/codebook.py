@@ -99,6 +99,11 @@ class Codebook(nn.Module):
         shares = self.counts / self.counts.sum().clamp_min(_FLOOR)
         return torch.exp(-torch.special.xlogy(shares, shares).sum())
 
+    @property
+    def mean(self) -> Tensor:
+        """Averaged vector, ``[C]``; 0 before the start."""
+        return self.sums.sum(dim=0) / self.counts.sum().clamp_min(_FLOOR)
+
     def noted(self, z: Tensor, symbols: Tensor) -> dict[str, Tensor]:
         """Sums over vectors ``[M, C]`` and the numbers ``[M]`` of their entries, as :meth:`after_update` takes them.
 

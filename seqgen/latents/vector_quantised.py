@@ -146,13 +146,14 @@ class VectorQuantised(Posterior):
 
     def terms(self, params: Tensor, setting: Setting) -> dict[str, Tensor]:
         """The perplexity of the averaged use of entries, the mean distance ``|z - e_k|²`` of a position, and how far
-        positions lie apart, the mean ``|z - z̄|²``: where that falls as the distance does, codes tell nothing."""
+        positions lie from where they lay on the average of late: where that falls with the distance, all outputs
+        become the same, and codes tell nothing."""
         logarithms = torch.stack([book.perplexity.log() for book in self._books()])
-        apart = _full(params) - self.frames(self._code(params))
-        distance = _mean(apart.square().sum(dim=-1), setting.inside)
-        z = _full(params)[setting.inside]
-        spread = (z - z.mean(dim=0)).square().sum(dim=-1).mean()
-        return {"perplexity": logarithms.mean().exp(), "quantisation_error": distance.mean(), "spread": spread}
+        z, means = _full(params), [book.mean for book in self._books()]
+        center = means[0] if self.config.residual else torch.cat(means)  # the first residual codebook is given z
+        apart = {"quantisation_error": z - self.frames(self._code(params)), "spread": z - center.to(z.dtype)}
+        distances = {name: _mean(one.square().sum(dim=-1), setting.inside).mean() for name, one in apart.items()}
+        return {"perplexity": logarithms.mean().exp(), **distances}
 
     def penalty(self, params: Tensor, setting: Setting) -> Tensor:
         total = params.new_zeros(params.shape[:2])

@@ -10,6 +10,9 @@ Source: Cho et al., arXiv 1406.1078 (GRU); Kalchbrenner et al., arXiv 1802.08435
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import torch
@@ -128,8 +131,9 @@ class _Recurrence(torch.autograd.Function):
         return made.flatten(2), carry.flatten(1), grad_weight, None
 
 
-def _cudnn(inputs: Tensor, hidden: Tensor, weight: Tensor, groups: int) -> Tensor:
-    """The same recurrence through ``torch.gru`` (cuDNN on a GPU), its input product being the identity."""
+def _torch(inputs: Tensor, hidden: Tensor, weight: Tensor, groups: int) -> Tensor:
+    """The same recurrence through ``torch.gru`` (cuDNN on a GPU, a loop of plain operations on a CPU), its input
+    product being the identity."""
 
     def by_gate(rows: Tensor, dim: int) -> Tensor:
         return rows.unflatten(dim, (groups, 3, -1)).transpose(dim, dim + 1).flatten(dim, dim + 2)
@@ -145,6 +149,21 @@ def _cudnn(inputs: Tensor, hidden: Tensor, weight: Tensor, groups: int) -> Tenso
     return output
 
 
+_TWICE: ContextVar[bool] = ContextVar("seqgen.gru.twice", default=False)
+
+
+@contextmanager
+def twice_differentiable() -> Iterator[None]:
+    """Within it recurrences are run so that gradients of their gradients can be taken, which neither the fast path,
+    whose backward pass is written out, nor cuDNN allows."""
+    token = _TWICE.set(True)
+    try:
+        with torch.backends.cudnn.flags(enabled=False):
+            yield
+    finally:
+        _TWICE.reset(token)
+
+
 def gru_sequence(
     inputs: Tensor, hidden: Tensor, weight: Tensor, groups: int = 1, *, fake_quantized: bool = False
 ) -> Tensor:
@@ -156,8 +175,8 @@ def gru_sequence(
     rows of gates come as G times (r, z, n) of H/G each: halves of a state that must be found in one piece. ``rounded``
     products and gates are those of :mod:`seqgen.nets.quantization`.
     """
-    if inputs.is_cuda and not fake_quantized:
-        return _cudnn(inputs, hidden, weight, groups)
+    if (inputs.is_cuda or _TWICE.get()) and not fake_quantized:
+        return _torch(inputs, hidden, weight, groups)
     half = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
     with torch.autocast("cpu", enabled=False):
         wide = torch.float32 if half else weight.dtype

@@ -5,18 +5,25 @@ from __future__ import annotations
 import math
 import typing
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from seqgen import noise
 from seqgen.errors import SeqgenError
-from seqgen.models.critic import Critic
+from seqgen.nets.gru import twice_differentiable
 from seqgen.noise import Key
 
 Kind = Literal["joint", "product", "interpolated"]
 KINDS: tuple[Kind, ...] = typing.get_args(Kind)
+
+
+class Scored(Protocol):
+    """What scores pairs."""
+
+    def paired(self, x: Tensor, y: Tensor) -> Tensor:
+        """Score of each pair, ``[K, x_dim], [K, y_dim] → [K]``."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +80,7 @@ class LipschitzPenalty:
         excess = slopes - self.target
         return (excess.clamp_min(0) if self.one_sided else excess).square().mean()
 
-    def slopes(self, critic: Critic, x: Tensor, y: Tensor, rng: Key) -> Tensor:
+    def slopes(self, critic: Scored, x: Tensor, y: Tensor, rng: Key) -> Tensor:
         """Norms of the critic's gradient at K pairs of each kind: ``[K, x_dim], [K, y_dim] → [kinds · K]``."""
         pairs, position = len(x), torch.arange(len(x), device=x.device)
         others = y[derangement(pairs, rng).to(y.device)]
@@ -82,11 +89,11 @@ class LipschitzPenalty:
         return gradient_norms(critic, x.repeat(len(self.points), 1), torch.cat([second[kind] for kind in self.points]))
 
 
-def gradient_norms(critic: Critic, x: Tensor, y: Tensor) -> Tensor:
+def gradient_norms(critic: Scored, x: Tensor, y: Tensor) -> Tensor:
     """``‖∇ f(x_k, y_k)‖`` by x and y together: ``[K, x_dim], [K, y_dim] → [K]``; itself differentiable by the critic's
     weights where gradients are wanted."""
     wanted = torch.is_grad_enabled()
-    with torch.enable_grad():
+    with torch.enable_grad(), twice_differentiable():
         ends = [side.detach().requires_grad_(True) for side in (x, y)]
         slopes = torch.autograd.grad(critic.paired(*ends).sum(), ends, create_graph=wanted, materialize_grads=True)
     return torch.linalg.vector_norm(torch.cat(slopes, dim=1), dim=1)

@@ -193,7 +193,7 @@ def test_negatives_of_one_speaker_among_one_are_refused(kind: Kind) -> None:
         ({"candidates": 8, "kind": "same-speaker-excluding"}, "there are 7"),
         ({"steps": 8, "candidates": 2}, "rows of 9 frames, of which 2 see padding, for 8 steps ahead; give rows of 11"),
         ({"steps": 0}, "give 1 step or more"),
-        ({"candidates": 1}, "2 candidates or more"),
+        ({"candidates": 1}, "2 candidates and rows or more"),
     ],
 )
 def test_questions_that_the_batch_cannot_answer_are_refused(options: dict[str, Any], said: str) -> None:

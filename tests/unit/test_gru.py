@@ -61,7 +61,7 @@ def test_gradients_are_those_of_finite_differences(groups: int) -> None:
 def test_values_and_gradients_are_those_of_the_equations(form: str, groups: int) -> None:
     """The cuDNN form runs on a CPU too; there it proves its reordering of the gates."""
     given = problem(groups, steps=7)
-    run = gru_sequence if form == "kernel" else gru._cudnn
+    run = gru_sequence if form == "kernel" else gru._torch
     made, expected = run(*given, groups), equations(*given, groups)
     torch.testing.assert_close(made, expected, rtol=0, atol=1e-12)
     for got, wanted in zip(gradients(made, given), gradients(expected, given), strict=True):

@@ -298,14 +298,17 @@ def test_perplexity_is_1_for_one_entry_and_k_for_all_alike() -> None:
     assert 1 <= float(posterior.terms(outputs(posterior), setting(posterior))["perplexity"]) <= 6
 
 
-def test_the_spread_is_the_variance_of_positions_inside_their_rows() -> None:
-    posterior = made(groups=2)
+@pytest.mark.parametrize("residual", [False, True])
+def test_the_spread_is_about_the_averaged_output(residual: bool) -> None:
+    posterior = made(groups=2, residual=residual, decay=0.0, revival=0.0)
     z = outputs(posterior)
-    inside = torch.cat([z[0], z[1, :2], z[2, :1]])
-    spread = posterior.terms(z, setting(posterior, (5, 2, 1)))["spread"]
-    torch.testing.assert_close(spread, inside.var(dim=0, correction=0).sum())
-    same = z[:1, :1].expand_as(z)
-    assert float(posterior.terms(same, setting(posterior))["spread"]) == pytest.approx(0, abs=1e-12)
+    assert float(posterior.terms(z, setting(posterior))["spread"]) == pytest.approx(float(z.square().sum(-1).mean()))
+    for _ in range(3):
+        posterior.after_update(posterior.sums(z, torch.ones(ROWS, POSITIONS, dtype=torch.bool)))
+    spread = float(posterior.terms(z, setting(posterior))["spread"])
+    assert spread == pytest.approx(float(z.flatten(0, 1).var(dim=0, correction=0).sum()), rel=1e-3)
+    other = posterior.terms(z + 1, setting(posterior))["spread"]
+    assert float(other) == pytest.approx(spread + posterior.num_params, rel=1e-3)
 
 
 # (8)
