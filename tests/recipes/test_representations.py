@@ -13,7 +13,7 @@ from egs.bench.representations.table import Cell, cost, markdown, of_seed, over_
 from tests.recipes.conftest import Run
 from tests.unit import spoken
 
-METHODS = ("cpc", "vq_vae", "delta_vae", "beta_tcvae")
+METHODS = ("cpc", "wpc", "vq_vae", "delta_vae", "beta_tcvae")
 
 
 def report(place: Path, **found: Any) -> None:
@@ -36,11 +36,13 @@ def test_the_bench_goes_from_recordings_to_a_table(run: Run, tmp_path: Path) -> 
     assert set(found) == {*METHODS, "mfcc", "random", "supervised"}
     for name, row in found.items():
         assert all(math.isfinite(cell.value) for cell in row.values())
-        assert ("rate, nats a second" in row) == (name in METHODS[1:])
+        assert ("rate, nats a second" in row) == (name in METHODS[2:])
         assert ("training and evaluation, CPU minutes" in row) == (name in METHODS)
         for column in ("digit, %", "I(label), infonce, nats", "I(signal), infonce, nats"):
             assert column in row
         assert ("pitch, %" in row) == ("phone, %" in row) == (name != "supervised")
+    trained = [json.loads(line) for line in (out / "0/wpc/metrics.jsonl").read_text().splitlines()]
+    assert all(line["slope"] >= 0 for line in trained)
     assert found["vq_vae"]["rate, nats a second"].value == pytest.approx(125 * math.log(32), rel=0.1)
     assert (out / "table.md").read_text().count("\n") == 2 + len(found)
     assert (out / "bench.png").stat().st_size > 10_000

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Bench of representations of spoken digits: an encoder by contrasts, codes of latent-variable models, cepstra and baselines
-# under the same linear probes, with their rate, their mutual information with label and signal, and what training cost.
+# Bench of representations of spoken digits: encoders by contrasts (CPC, and WPC, whose scores are held to a slope), codes of
+# latent-variable models, cepstra and baselines under the same linear probes, with their rate, their mutual information with
+# label and signal, and what training cost.
 #   egs/bench/representations/run.sh [--corpus DIR] [--stage N] [--conf base|tiny] [--out DIR] [--data DIR]
 # Without --corpus the public corpus is downloaded. Of the base form the encoders of egs/fsdd/{cpc,vq_vae} take 22 minutes of
 # one core, the others some minutes, and the probes of pitch three; conf tiny takes one minute, on few recordings.
@@ -9,10 +10,11 @@
 set -euo pipefail
 conf=base out=exp/bench-representations data=data/fsdd
 . "$(dirname "$0")/../../variants.sh"
-size=$(basename "$conf" .yaml) methods=${METHODS:-cpc vq_vae delta_vae beta_tcvae} steps=1000 supervised=300
+size=$(basename "$conf" .yaml) methods=${METHODS:-cpc wpc vq_vae delta_vae beta_tcvae} steps=1000 supervised=300
 [ "$size" != tiny ] || steps=20 supervised=2
 own=bench/representations TIMEFORMAT='%U %S'
-declare -A recipes=([cpc]=fsdd/cpc [vq_vae]=fsdd/vq_vae [delta_vae]=$own/delta_vae [beta_tcvae]=$own/beta_tcvae)
+declare -A recipes=([cpc]=fsdd/cpc [wpc]=fsdd/cpc [vq_vae]=fsdd/vq_vae [delta_vae]=$own/delta_vae [beta_tcvae]=$own/beta_tcvae)
+declare -A settings=([wpc]="objective.lipschitz={weight: 1.0}|objective.sloped=4")
 exec 3>&2 # beside what `time` says
 
 if from 0 "data"; then [ -d "$data" ] || seqgen data prepare fsdd --out "$data" ${corpus:+--corpus "$corpus"}; fi
@@ -22,8 +24,9 @@ for seed in ${SEEDS:-0}; do
     models+=("$out/$seed/$method") conf=egs/${recipes[$method]}/conf/$size.yaml
     from 1 "$method, seed $seed" && [ ! -f "$out/$seed/$method/eval.json" ] || continue
     mkdir -p "$out/$seed"
+    IFS='|' read -ra own_settings <<< "${settings[$method]:-}"
     { time variant "$seed/$method" train.seed="$seed" "task.train=$data/train" "task.valid=$data/valid" \
-      "task.test=$data/test" ${SET:-} 2>&3; } 2>> "$out/$seed/$method.time"
+      "task.test=$data/test" "${own_settings[@]}" ${SET:-} 2>&3; } 2>> "$out/$seed/$method.time"
   done
   for target in ${TARGETS-digit speaker pitch} ${PHONES:+phone}; do
     from 2 "$target by linear probes, seed $seed" || continue
