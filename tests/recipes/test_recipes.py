@@ -36,6 +36,7 @@ EXPERIMENTS = (
     "fsdd/svae",
     "fsdd/delta_vae",
     "librispeech/cpc",
+    "librispeech/evidence_chains",
     "mnist/acn",
     "mnist/delta_vae",
     "mnist/gumbel_softmax",

@@ -13,8 +13,7 @@ conf=base out=exp/bench-representations data=data/fsdd
 size=$(basename "$conf" .yaml) methods=${METHODS:-cpc wpc vq_vae delta_vae beta_tcvae} steps=1000 supervised=300
 [ "$size" != tiny ] || steps=20 supervised=2
 own=bench/representations TIMEFORMAT='%U %S'
-declare -A recipes=([cpc]=fsdd/cpc [wpc]=fsdd/cpc [vq_vae]=fsdd/vq_vae [delta_vae]=$own/delta_vae [beta_tcvae]=$own/beta_tcvae)
-declare -A settings=([wpc]="objective.lipschitz={weight: 1.0}|objective.sloped=4")
+declare -A recipes=([cpc]=fsdd/cpc [wpc]=$own/wpc [vq_vae]=fsdd/vq_vae [delta_vae]=$own/delta_vae [beta_tcvae]=$own/beta_tcvae)
 exec 3>&2 # beside what `time` says
 
 if from 0 "data"; then [ -d "$data" ] || seqgen data prepare fsdd --out "$data" ${corpus:+--corpus "$corpus"}; fi
@@ -24,9 +23,8 @@ for seed in ${SEEDS:-0}; do
     models+=("$out/$seed/$method") conf=egs/${recipes[$method]}/conf/$size.yaml
     from 1 "$method, seed $seed" && [ ! -f "$out/$seed/$method/eval.json" ] || continue
     mkdir -p "$out/$seed"
-    IFS='|' read -ra own_settings <<< "${settings[$method]:-}"
     { time variant "$seed/$method" train.seed="$seed" "task.train=$data/train" "task.valid=$data/valid" \
-      "task.test=$data/test" "${own_settings[@]}" ${SET:-} 2>&3; } 2>> "$out/$seed/$method.time"
+      "task.test=$data/test" ${SET:-} 2>&3; } 2>> "$out/$seed/$method.time"
   done
   for target in ${TARGETS-digit speaker pitch} ${PHONES:+phone}; do
     from 2 "$target by linear probes, seed $seed" || continue
@@ -36,8 +34,7 @@ for seed in ${SEEDS:-0}; do
       --supervised "${SUPERVISED:-$supervised}" --report "$out/$seed/$target.json" "${options[@]}"
   done
   if from 3 "mutual information, seed $seed"; then
-    python -m egs.bench.representations.information "$out/$seed/vectors" "$out/$seed/information" "${STEPS:-$steps}" \
-      ${BOUNDS:-infonce alpha:0.01 nwj}
+    python -m egs.bench.representations.information "$out/$seed"/{vectors,information} "${STEPS:-$steps}" ${BOUNDS:-infonce alpha:0.01 nwj}
   fi
 done
 if from 4 "table and picture"; then python -m egs.bench.representations.table "$out"; fi
