@@ -126,6 +126,7 @@ def test_a_run_is_judged(work: Path, tmp_path: Path) -> None:
     with torch.no_grad():
         nats = -generator.log_prob(x).double().sum(dim=1)
     assert found["nats_per_picture"] == pytest.approx(nats.mean().item(), rel=1e-6)
+    assert found["evidence"] == -found["nats_per_picture"]
     assert found["nats_per_picture_95"] == pytest.approx(1.96 * nats.std().item() / math.sqrt(12), rel=1e-4)
     assert found["bits_per_pixel"] == pytest.approx(nats.mean().item() / math.log(2) / 64, rel=1e-6)
     assert found["pictures"] == len(found["examples"]["nats_per_picture"]) == 12
@@ -363,7 +364,7 @@ def test_a_method_is_asked_for_what_is_not_known(tmp_path: Path, monkeypatch: py
     task, networks = example.task, example.networks
     system = System(networks, Counting(None, {}, task.facts), "fresh")
     found = task.evaluate(system, Evaluation())
-    assert set(found.figures) == {"bits_per_pixel", "nats_per_picture", "seen"}
+    assert set(found.figures) == {"bits_per_pixel", "nats_per_picture", "evidence", "seen"}
     assert Counting.asked == 2
     ones = torch.ones(4)
     monkeypatch.setattr(Counting, "known", {"bits_per_pixel": Measure(ones, ones)})

@@ -76,10 +76,12 @@ def factors_told(system: System, source: StoredPictures, names: Sequence[str], l
 
 
 def likelihood(density: Density, batch: Batch) -> dict[str, Measure]:
-    """The exact likelihood of pictures: bits of a pixel (of real numbers, of its density) and nats of a picture."""
+    """The exact likelihood of pictures: bits of a pixel (of real numbers, of its density), nats of a picture, and the
+    logarithm itself, beside which bounds of latent-variable models can be put."""
     nats = -density.log_prob(batch.x, batch.cond).double().sum(dim=1)  # [B]
     ones = torch.ones_like(nats)
     return {
         "bits_per_pixel": Measure(nats / math.log(2), ones * batch.x.shape[1]),
         "nats_per_picture": Measure(nats, ones),
+        "evidence": Measure(-nats, ones, "nats, exact"),
     }
