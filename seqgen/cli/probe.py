@@ -7,10 +7,14 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from seqgen import completion
 from seqgen.registry import ENCODER_RUNTIMES
+
+if TYPE_CHECKING:
+    from seqgen.analysis.linear_probe import ProbeConfig
+    from seqgen.tasks.table import Table
 
 _HELP = """\
 Linear probes: logistic regression on an encoder's frozen features tells the speaker, the digit (the transcript) or the
@@ -23,14 +27,19 @@ context and latent) and models with latent variables of samples or of log-mel fr
   seqgen probe exp/speech --data data/test-other --target phone --ctm phones.ctm
   seqgen probe exp/speech --data data/test --target speaker --layer latent --json
   seqgen probe exp/speech exp/codec --train data/train --data data/test --target pitch
+  seqgen probe exp/vae exp/vq --train data/mnist/train --data data/mnist/test --target class
 
 Speaker and digit are told from the mean of an utterance's vectors, phones frame by frame, from an alignment as
 `seqgen data phones` writes, and so the pitch of voiced frames, in octaves, of whose variance the explained share is
 shown. Without --train, --split parts the utterances of each label (with phones and pitch of each speaker) in a way that
 depends on their ids alone. Intervals are over test utterances.
 
---vectors writes a row for each recording of both sides, as `seqgen information` takes them: NAME.npy, the mean vectors
-of each row of the table; label.npy, one-hots; and signal.npy, log-mel frames in the mean over each quarter.
+Of pictures, models with latent variables have their codes probed for the class, beside the pixels themselves, a model
+with fresh weights, and a perceptron that learnt the classes.
+
+--vectors writes a row for each recording or picture of both sides, as `seqgen information` takes them: NAME.npy, the
+mean vectors of each row of the table; label.npy, one-hots; and signal.npy, log-mel frames in the mean over each
+quarter, or pixels in the mean over 4 x 4 parts.
 """
 
 
@@ -40,7 +49,7 @@ def add_parsers(commands: Any) -> None:
     command = commands.add_parser("probe", help="judge features", description=_HELP, formatter_class=raw)
     command.add_argument("models", nargs="+", type=Path, metavar="MODEL", help="experiments or bundles")
     command.add_argument("--data", type=Path, required=True, metavar="DIR", help="data directory to judge on")
-    command.add_argument("--target", required=True, choices=["speaker", "digit", "phone", "pitch"])
+    command.add_argument("--target", required=True, choices=["speaker", "digit", "phone", "pitch", "class"])
     command.add_argument("--train", type=Path, metavar="DIR", help="data directory to train on (default: see --split)")
     command.add_argument("--split", type=float, default=0.8, metavar="SHARE", help="of --data for training (0.8)")
     command.add_argument("--ctm", type=Path, nargs="+", default=[], metavar="FILE", help="phones of the utterances")
@@ -64,11 +73,8 @@ def add_parsers(commands: Any) -> None:
 def run_probe(given: argparse.Namespace) -> int:
     """Probe every model and print one table."""
     from seqgen.analysis.linear_probe import ProbeConfig
-    from seqgen.data import ctm
     from seqgen.errors import SeqgenError
     from seqgen.files.outputs import require_writable, write_text
-    from seqgen.tasks.speech import probing
-    from seqgen.tasks.speech.encoders import open_path
 
     began = time.perf_counter()
     if given.supervised < 0:
@@ -78,7 +84,7 @@ def run_probe(given: argparse.Namespace) -> int:
             f"--target {given.target} {'with' if given.ctm else 'without'} --ctm",
             remedy="phones, and they alone, need an alignment: see `seqgen data phones --help`",
         )
-    if given.vectors is not None and given.target not in ("speaker", "digit"):
+    if given.vectors is not None and given.target in ("phone", "pitch"):
         raise SeqgenError(
             f"--vectors with --target {given.target}: frames of one recording are no independent pairs",
             remedy="keep vectors of whole recordings, with --target speaker or digit",
@@ -86,6 +92,20 @@ def run_probe(given: argparse.Namespace) -> int:
     if given.report is not None:
         require_writable(given.report)
     config = ProbeConfig(given.penalty, given.iterations, not given.plain, given.examples, given.seed)
+    table = _of_pictures(given, config) if given.target == "class" else _of_recordings(given, config)
+    result = table.plain() | {"seconds": time.perf_counter() - began}
+    sys.stdout.write(json.dumps(result, allow_nan=False) + "\n" if given.json else table.text())
+    if given.report is not None:
+        write_text(given.report, json.dumps(result, indent=1, allow_nan=False) + "\n")
+    return 0
+
+
+def _of_recordings(given: argparse.Namespace, config: ProbeConfig) -> Table:
+    """The table of encoders of recordings."""
+    from seqgen.data import ctm
+    from seqgen.tasks.speech import probing
+    from seqgen.tasks.speech.encoders import open_path
+
     options = probing.Probing(
         target=given.target,
         layer=given.layer,
@@ -96,9 +116,18 @@ def run_probe(given: argparse.Namespace) -> int:
         alignment={utterance: rows for file in given.ctm for utterance, rows in ctm.read(file).items()},
     )
     encoders = [open_path(path, given.layer, given.network, given.runtime) for path in given.models]
-    table = probing.table(encoders, given.data, given.train, options, given.vectors)
-    result = table.plain() | {"seconds": time.perf_counter() - began}
-    sys.stdout.write(json.dumps(result, allow_nan=False) + "\n" if given.json else table.text())
-    if given.report is not None:
-        write_text(given.report, json.dumps(result, indent=1, allow_nan=False) + "\n")
-    return 0
+    return probing.table(encoders, given.data, given.train, options, given.vectors)
+
+
+def _of_pictures(given: argparse.Namespace, config: ProbeConfig) -> Table:
+    """The table of models of pictures."""
+    from seqgen.errors import SeqgenError
+    from seqgen.tasks.pictures import probing
+
+    if given.train is None:
+        raise SeqgenError(
+            "--target class without --train", remedy="give the pictures to learn from: --train DATA/train"
+        )
+    models = [probing.OpenedModel.of(path) for path in given.models]
+    return probing.table(models, given.data, given.train, config, supervised_steps=given.supervised,
+                         baselines=not given.no_baselines, vectors=given.vectors)  # fmt: skip

@@ -17,6 +17,7 @@ import numpy as np
 
 from seqgen.analysis.linear_probe import Examples, ProbeConfig, parted, probe
 from seqgen.analysis.ridge_probe import ridge
+from seqgen.analysis.vector_files import VectorFiles
 from seqgen.audio import io
 from seqgen.audio.pitch import Track, f0, frame_pitch
 from seqgen.data import ctm
@@ -27,7 +28,7 @@ from seqgen.runtime.extractor import Extractor, Floats
 from seqgen.tasks.extraction import NetworkFeatures
 from seqgen.tasks.speech.encoders import Cepstra, Opened
 from seqgen.tasks.speech.supervision import ROWS, supervised
-from seqgen.tasks.speech.vectors import VectorFiles
+from seqgen.tasks.speech.vectors import summary
 from seqgen.tasks.table import Figure, Table, ratio
 
 Target = Literal["speaker", "digit", "phone", "pitch"]
@@ -79,7 +80,8 @@ def table(
 
     Baselines: ``mfcc``; ``random``, the first encoder's network with fresh weights; ``supervised``, that network
     trained end to end by the labels, where it is a stream. All are judged by the same probe. What was probed of whole
-    utterances goes into the folder ``vectors`` (:class:`~seqgen.tasks.speech.vectors.VectorFiles`), where one is given.
+    utterances goes into the folder ``vectors`` (:class:`~seqgen.analysis.vector_files.VectorFiles`), where there is
+    one.
 
     Raises:
         SeqgenError: for data of another rate, without labels or utterances, or too short.
@@ -106,7 +108,8 @@ def table(
         if not found.converged:
             sys.stderr.write(f"{name}: the probe did not converge in {options.config.iterations} iterations\n")
     if files is not None:
-        files.write_known([*sides.train, *sides.test], trained, tested)
+        labels = np.concatenate([trained.labels, tested.labels])
+        files.write_known(labels, np.stack([summary(one) for one in (*sides.train, *sides.test)]))
     layers = " and ".join(dict.fromkeys(one.extractor.layer for one in encoders))
     return Table(_title(counts, sides, options, layers), figures, record | counts, further={"probes": further},
                  lines=_lines(further, options))  # fmt: skip
