@@ -204,6 +204,12 @@ class Objective(nn.Module, ABC):
         first = next(iter(self.players))
         return f"{first}/loss" if len(self.players) > 1 else "loss"
 
+    @property
+    def settled(self) -> bool:
+        """Whether what is validated from now on means the same as what will be validated later; while it does not, a
+        validation counts for no best checkpoint. By default it always does."""
+        return True
+
     def begin(self, batch: Any, rng: Key) -> Any:
         """Values players share on this batch, computed once and without gradients (free-running samples, targets)."""
         return None

@@ -94,6 +94,10 @@ class MaximumEvidence(LatentObjective):
             others = tuple(f"model.{name}" for name in networks if name != "prior")
             self.players = {"model": others, "prior": ("model.prior",)}
 
+    @property
+    def settled(self) -> bool:
+        return self.control.settled
+
     def loss(self, batch: Any, player: str, rng: Key, shared: None) -> Loss:
         params, setting = self.model.encoded(batch, rng)
         sampled = self.bound.sampled or self.estimator.sampled or self.control.sampled or not self.config.closed

@@ -313,7 +313,7 @@ class _Run:
         )
 
     def _validate(self, sources: _Sources, report: Report) -> bool:
-        """Means over the validation data with the averaged weights; whether they are the best so far."""
+        """Means over the validation data with the averaged weights; whether they are the best that count so far."""
         assert sources.validation is not None
         step, rank = self.progress.step, self.fabric.global_rank
         averaged = self.ema.applied(self.objective) if self.ema is not None else nullcontext()
@@ -328,6 +328,8 @@ class _Run:
         self.objective.train()
         self.fabric.barrier()
         value = self._monitored(reading.means)
+        if not self.objective.settled:
+            return False
         better = self.progress.best is None or value < self.progress.best.value
         best, stale = (Best(value, step), 0) if better else (self.progress.best, self.progress.stale + 1)
         self.progress = replace(self.progress, best=best, stale=stale)

@@ -128,6 +128,11 @@ class RateControl(nn.Module, ABC):
             remedy="choose the rate 'weighted', or the bound 'elbo'",
         )
 
+    @property
+    def settled(self) -> bool:
+        """Whether the loss means what it will always mean; while a weight rises it does not."""
+        return True
+
     def terms(self, evidence: Evidence) -> dict[str, Tensor]:
         """Scalars for the record."""
         return {}

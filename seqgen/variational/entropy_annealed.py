@@ -43,6 +43,10 @@ class EntropyAnnealed(RateControl):
         self.warm_up = config.warm_up
         self.register_buffer("updates", torch.zeros(()))
 
+    @property
+    def settled(self) -> bool:
+        return bool(self.updates >= self.warm_up)
+
     def loss(self, evidence: Evidence) -> Tensor:
         weighted = self._weight * evidence.sampled_posterior - evidence.sampled_prior  # [S, B, N]
         return evidence.distortion + (evidence.shares * weighted.sum(dim=-1)).sum(dim=0)

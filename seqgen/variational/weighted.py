@@ -48,6 +48,10 @@ class Weighted(RateControl):
             return self.beta
         return self.beta * (self.updates / self.warm_up).clamp_max(1)
 
+    @property
+    def settled(self) -> bool:
+        return bool(self.updates >= self.warm_up)
+
     def loss(self, evidence: Evidence) -> Tensor:
         return evidence.distortion + self.weight() * evidence.rate
 

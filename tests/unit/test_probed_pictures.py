@@ -10,6 +10,7 @@ import pytest
 
 from seqgen.cli.main import main
 from seqgen.tasks.pictures.probing import summary
+from seqgen.train.checkpoint import Checkpoints
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +54,30 @@ def test_classes_are_read_off_codes_beside_baselines(handwriting: Path, tmp_path
     assert vectors["label"].sum(axis=1).tolist() == [1] * len(vectors["label"])
     assert main(["probe", str(handwriting / "exp"), *sides, "--no-baselines", "--report", str(report)]) == 0
     assert list(json.loads(report.read_text())["probes"]) == [str(handwriting / "exp")]
+
+
+@pytest.mark.parametrize("warm_up", [0, 30, 100])
+def test_validations_count_once_the_rate_has_its_whole_weight(handwriting: Path, tmp_path: Path, warm_up: int) -> None:
+    """Before, a loss means another thing than it will later; where it never means the same, the newest is the best."""
+    fewer = (
+        "train.steps=40",
+        "train.validate_every=10",
+        "train.checkpoint_every=10",
+        f"objective.rate.warm_up={warm_up}",
+    )
+    rising = (
+        "players.model.learning_rate=3e-1",
+        "train.schedule=constant",
+    )  # from the second validation on it is worse
+    settings = ("objective.rate={name: weighted}", *fewer, *rising)
+    assert main(["train", str(handwriting / "conf.yaml"), "--out", str(tmp_path / "exp"), "--set", *settings]) == 0
+    lines = [json.loads(line) for line in (tmp_path / "exp/metrics.jsonl").read_text().splitlines()]
+    losses = {line["step"]: line["loss"] for line in lines if line["split"] == "valid"}
+    settled = {step: loss for step, loss in losses.items() if step >= warm_up}
+    best = min(settled, key=settled.__getitem__, default=None)
+    state = json.loads((tmp_path / "exp/checkpoints/step-000040/state.json").read_text())
+    assert (state["best"] and state["best"][1]) == best
+    assert Checkpoints(tmp_path / "exp").best().name == f"step-{best or 40:06d}"
 
 
 def test_pictures_in_short_are_means_of_their_parts() -> None:
