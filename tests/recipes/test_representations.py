@@ -7,7 +7,9 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 
 from egs.bench.representations.table import Cell, cost, markdown, of_seed, over_seeds, picture, rate
 from tests.recipes.conftest import Run
@@ -25,14 +27,14 @@ def test_the_bench_goes_from_recordings_to_a_table(run: Run, tmp_path: Path) -> 
     """Tones of three speakers and digits; every method and baseline has its row, and every column a figure."""
     for split, takes in {"train": range(2), "valid": range(2, 4), "test": range(4, 6)}.items():
         spoken.record(tmp_path / "sides" / split, takes, half=1200)
-        (tmp_path / "data").mkdir(exist_ok=True)
-        (tmp_path / "data" / split).symlink_to(tmp_path / "sides" / split / "data")
+        (tmp_path / "data/fsdd").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "data/fsdd" / split).symlink_to(tmp_path / "sides" / split / "data")
     out = tmp_path / "exp"
     phones = " ".join(str(tmp_path / "sides" / split / "phones.ctm") for split in ("train", "test"))
     few = {"SET": "train.steps=2 train.batch_size=8 train.warmup=0", "TARGETS": "digit pitch", "BOUNDS": "infonce"}
     given = ("--conf", "tiny", "--out", out, "--data", tmp_path / "data")
     run("bench/representations", *given, PHONES=phones, STEPS="2", **few)
-    found = of_seed(out / "0")
+    found = of_seed(out / "fsdd/0")
     assert set(found) == {*METHODS, "mfcc", "random", "supervised"}
     for name, row in found.items():
         assert all(math.isfinite(cell.value) for cell in row.values())
@@ -41,11 +43,49 @@ def test_the_bench_goes_from_recordings_to_a_table(run: Run, tmp_path: Path) -> 
         for column in ("digit, %", "I(label), infonce, nats", "I(signal), infonce, nats"):
             assert column in row
         assert ("pitch, %" in row) == ("phone, %" in row) == (name != "supervised")
-    trained = [json.loads(line) for line in (out / "0/wpc/metrics.jsonl").read_text().splitlines()]
+    trained = [json.loads(line) for line in (out / "fsdd/0/wpc/metrics.jsonl").read_text().splitlines()]
     assert all(line["slope"] >= 0 for line in trained)
     assert found["vq_vae"]["rate, nats a second"].value == pytest.approx(125 * math.log(32), rel=0.1)
     assert (out / "table.md").read_text().count("\n") == 2 + len(found)
     assert (out / "bench.png").stat().st_size > 10_000
+
+
+def test_pictures_and_readers_are_benched_side_by_side(run: Run, tmp_path: Path) -> None:
+    """Tones of sixteen takes at 16 kHz for readers, noise for handwriting: both go through to one table."""
+    rng = np.random.Generator(np.random.Philox(0))
+    for reader in range(2):
+        for take in range(8):
+            place = tmp_path / f"readers/test-other/r{reader}/{take}.wav"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            tone = np.sin(2 * np.pi * (120 + 90 * reader) * np.arange(24000) / 16000) + 0.1 * rng.standard_normal(24000)
+            soundfile.write(place, (0.3 * tone).astype(np.float32), 16000)
+    x, y = rng.integers(0, 256, (80, 28, 28)).astype(np.uint8), np.arange(80) % 10
+    np.savez(tmp_path / "mnist.npz", x_train=x[:60], x_test=x[60:], y_train=y[:60], y_test=y[60:])
+    chosen = {
+        "DATASETS": "librispeech mnist",
+        "LIBRISPEECH": str(tmp_path / "readers"),
+        "MNIST": str(tmp_path / "mnist.npz"),
+    }
+    few = {"METHODS": "vq_vae", "SET": "train.steps=2 train.batch_size=4", "COUNTS": "--train 40 --valid 20 --test 20"}
+    out = tmp_path / "exp"
+    run(
+        "bench/representations",
+        "--conf",
+        "tiny",
+        "--out",
+        out,
+        STEPS="2",
+        BOUNDS="infonce",
+        **chosen,
+        **few,
+    )
+    table = (out / "table.md").read_text()
+    rows = [line.split(" | ")[0].removeprefix("| ") for line in table.splitlines()[2:]]
+    assert rows == [
+        *(f"librispeech/{name}" for name in ("vq_vae", "mfcc", "random")),
+        *(f"mnist/{name}" for name in ("vq_vae", "pixels", "random", "supervised")),
+    ]
+    assert "class, % | speaker, % | pitch, % | rate, nats a second | rate, nats a picture" in table
 
 
 def test_rates_are_of_seconds(tmp_path: Path) -> None:
@@ -57,11 +97,13 @@ def test_rates_are_of_seconds(tmp_path: Path) -> None:
         f"task: {{name: features, train: a, valid: b, test: c, features: {features}}}\n",
         encoding="utf-8",
     )
-    assert rate(tmp_path) == pytest.approx(Cell(100.0, 20.0))
+    assert rate(tmp_path)["rate, nats a second"] == pytest.approx(Cell(100.0, 20.0))
     report(tmp_path / "eval.json", rate_per_second=700.0, rate_per_second_95=None)
-    assert rate(tmp_path) == pytest.approx(Cell(700.0, math.nan), nan_ok=True)
+    assert rate(tmp_path)["rate, nats a second"] == pytest.approx(Cell(700.0, math.nan), nan_ok=True)
+    report(tmp_path / "eval.json", rate=12.0, rate_95=0.5, rate_per_pixel=0.1)
+    assert rate(tmp_path) == {"rate, nats a picture": Cell(12.0, 0.5)}
     report(tmp_path / "eval.json", accuracy_1=0.5)
-    assert rate(tmp_path) is None
+    assert rate(tmp_path) == {}
 
 
 def test_costs_add_up_over_sittings(tmp_path: Path) -> None:
@@ -81,11 +123,11 @@ def test_columns_have_an_order_and_gaps_a_dash(tmp_path: Path) -> None:
         "mfcc": {"digit, %": Cell(93.3, 2.8), "I(label), nwj, nats": Cell(1.234, 0.05)},
         "cpc": {"training and evaluation, CPU minutes": Cell(7.0), "speaker, %": Cell(99.7, 0.7)},
     }
-    assert markdown(table) == [
+    assert markdown({"a": table}) == [
         "| | digit, % | speaker, % | I(label), nwj, nats | training and evaluation, CPU minutes |",
         "|---|---|---|---|---|",
-        "| cpc | – | 99.7 ± 0.7 | – | 7.00 |",
-        "| mfcc | 93.3 ± 2.8 | – | 1.23 ± 0.05 | – |",
+        "| a/cpc | – | 99.7 ± 0.7 | – | 7.00 |",
+        "| a/mfcc | 93.3 ± 2.8 | – | 1.23 ± 0.05 | – |",
     ]
-    picture(table, tmp_path / "bench.png")
+    picture({"a": table, "b": table}, tmp_path / "bench.png")
     assert (tmp_path / "bench.png").stat().st_size > 5000

@@ -1,7 +1,8 @@
 """Table and picture of the bench: what probes read off each representation, its rate, its information and its cost.
 
-``python -m egs.bench.representations.table OUT`` reads what the stages left in ``OUT/SEED``: ``TARGET.json`` of probes,
-``METHOD/eval.json``, ``information/ROW-OF-BOUND.json`` and ``METHOD.time``, and writes OUT/table.md and OUT/bench.png.
+``python -m egs.bench.representations.table OUT`` reads what the stages left in ``OUT/DATASET/SEED``: ``TARGET.json`` of
+probes, ``METHOD/eval.json``, ``information/ROW-OF-BOUND.json`` and ``METHOD.time``, and writes OUT/table.md and
+OUT/bench.png.
 Means over seeds with their 95 % interval; of one seed with the interval over test utterances, or batches.
 """
 
@@ -19,9 +20,10 @@ from scipy.stats import t as student
 
 from seqgen.tasks.run import load
 
-_TARGETS = ("digit", "speaker", "phone", "pitch")
+_TARGETS = ("class", "digit", "speaker", "phone", "pitch")
 _RATE, _COST = "rate, nats a second", "training and evaluation, CPU minutes"
-_BASELINES = ("mfcc", "random", "supervised")
+_OF_PICTURES = "rate, nats a picture"
+_BASELINES = ("mfcc", "pixels", "random", "supervised")
 _MINUTE = 60
 _LOWEST = -25.0  # percent at the lower edge of the picture: how far below nothing a regression falls tells no more
 
@@ -63,15 +65,19 @@ def probed(folder: Path) -> Table:
     return found
 
 
-def rate(experiment: Path) -> Cell | None:
-    """Nats a second that the codes of the test recordings cost; ``None`` of a run without codes."""
+def rate(experiment: Path) -> Row:
+    """Nats that the codes of a second of the test recordings, or of a test picture, cost; nothing of a run without
+    codes."""
     report = _json(experiment / "eval.json")
     if "rate_per_second" in report:
-        return _cell(report, "rate_per_second")
+        return {_RATE: _cell(report, "rate_per_second")}
+    if "rate_per_pixel" in report:
+        return {_OF_PICTURES: _cell(report, "rate")}
     if "rate_per_number" not in report:
-        return None
+        return {}
     features = load(experiment / "config.yaml").task.options["features"]
-    return _cell(report, "rate_per_number", features["n_mels"] * features["sample_rate"] / features["hop"])
+    factor = features["n_mels"] * features["sample_rate"] / features["hop"]
+    return {_RATE: _cell(report, "rate_per_number", factor)}
 
 
 def cost(place: Path) -> Cell:
@@ -84,10 +90,7 @@ def of_seed(folder: Path) -> Table:
     """Every row of one seed."""
     found = probed(folder)
     for place in sorted(folder.glob("*.time")):
-        row, per_second = found.setdefault(place.stem, {}), rate(folder / place.stem)
-        if per_second is not None:
-            row[_RATE] = per_second
-        row[_COST] = cost(place)
+        found.setdefault(place.stem, {}).update({**rate(folder / place.stem), _COST: cost(place)})
     for place in sorted((folder / "information").glob("*.json")):
         name, of, bound = place.stem.split("-", 2)
         found.setdefault(name, {})[f"I({of}), {bound}, nats"] = _cell(_json(place), "information")
@@ -109,14 +112,15 @@ def over_seeds(tables: Sequence[Table]) -> Table:
     return found
 
 
-def markdown(table: Table) -> list[str]:
-    """Lines of the table: methods first, then baselines, in the columns that any of them has."""
-    heads = _ordered(head for row in table.values() for head in row)
-    names = [*(name for name in table if name not in _BASELINES), *(name for name in _BASELINES if name in table)]
+def markdown(tables: Mapping[str, Table]) -> list[str]:
+    """Lines of the table: of each data set methods first, then baselines, in the columns that any of them has."""
+    heads = _ordered(head for table in tables.values() for row in table.values() for head in row)
     lines = [f"| | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
-    for name in names:
-        cells = (str(table[name][head]) if head in table[name] else "–" for head in heads)
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+    for dataset, table in tables.items():
+        names = [*(name for name in table if name not in _BASELINES), *(name for name in _BASELINES if name in table)]
+        for name in names:
+            cells = (str(table[name][head]) if head in table[name] else "–" for head in heads)
+            lines.append(f"| {dataset}/{name} | {' | '.join(cells)} |")
     return lines
 
 
@@ -125,45 +129,54 @@ def _ordered(heads: Iterable[str]) -> list[str]:
     known = list(dict.fromkeys(heads))
     of_probes = [f"{target}, %" for target in _TARGETS]
     information = sorted(head for head in known if head.startswith("I("))
-    return [head for head in (*of_probes, _RATE, *information, _COST) if head in known]
+    return [head for head in (*of_probes, _RATE, _OF_PICTURES, *information, _COST) if head in known]
 
 
-def picture(table: Table, place: Path) -> None:
-    """Two panels of what probes read off: of models with codes in the order of their rate, and of all rows in the order
-    of what their training cost."""
+def picture(tables: Mapping[str, Table], place: Path) -> None:
+    """Two panels of what probes read off, for each data set: of models with codes in the order of their rate, and of
+    all rows in the order of what their training cost."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    untrained = {name: {_COST: Cell(0.0), **row} for name, row in table.items() if name in ("mfcc", "random")}
-    figure, panels = pyplot.subplots(1, 2, figsize=(11, 4.6), sharey=True, layout="tight", width_ratios=[1, 2])
-    for panel, head, rows in zip(panels, (_RATE, _COST), (table, table | untrained), strict=True):
-        ordered = sorted((name for name in rows if head in rows[name]), key=lambda name: rows[name][head].value)
-        for number, target in enumerate(_TARGETS):
-            column = f"{target}, %"
-            known = [(at, *rows[name][column]) for at, name in enumerate(ordered) if column in rows[name]]
-            if not known:
-                continue
-            x, values, halves = np.array(known).T
-            panel.errorbar(x + 0.12 * (number - 1.5), values, np.nan_to_num(halves), fmt="osD^"[number],
-                           markersize=6, capsize=2, linewidth=1, label=target)  # fmt: skip
-        labels = [f"{name.replace('_', '-')}\n{rows[name][head].value:.3g}" for name in ordered]
-        panel.set_xticks(range(len(ordered)), labels, fontsize=8)
-        panel.set_xlim(-0.6, max(len(ordered), 1) - 0.4)
-        panel.set_xlabel(head)
-        panel.grid(axis="y", alpha=0.3)
-    panels[0].set_ylim(max(_LOWEST, panels[0].get_ylim()[0]), 104)  # of both
-    panels[0].set_ylabel("read off by a linear probe, %\n(of pitch: share of its variance)")
-    panels[1].legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4, frameon=False, fontsize=8)
+    figure, panels = pyplot.subplots(len(tables), 2, figsize=(11, 4.6 * len(tables)), sharey="row", layout="tight",
+                                     width_ratios=[1, 2], squeeze=False)  # fmt: skip
+    for (dataset, table), (left, right) in zip(tables.items(), panels, strict=True):
+        untrained = {name: {_COST: Cell(0.0), **row} for name, row in table.items() if name in _BASELINES[:-1]}
+        per = _OF_PICTURES if any(_OF_PICTURES in row for row in table.values()) else _RATE
+        _panel(left, table, per)
+        _panel(right, table | untrained, _COST)
+        left.set_ylim(max(_LOWEST, left.get_ylim()[0]), 104)  # of both
+        left.set_ylabel(f"{dataset}: read off by a linear probe, %\n(of pitch: share of its variance)")
+        right.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4, frameon=False, fontsize=8)
     figure.savefig(place, dpi=120)
     pyplot.close(figure)
+
+
+def _panel(panel: Any, rows: Table, head: str) -> None:
+    """What is read off the rows that have a head, in the order of its values."""
+    ordered = sorted((name for name in rows if head in rows[name]), key=lambda name: rows[name][head].value)
+    for number, target in enumerate(_TARGETS):
+        column = f"{target}, %"
+        known = [(at, *rows[name][column]) for at, name in enumerate(ordered) if column in rows[name]]
+        if known:
+            x, values, halves = np.array(known).T
+            panel.errorbar(x + 0.12 * (number - 2), values, np.nan_to_num(halves), fmt="vosD^"[number], markersize=6,
+                           capsize=2, linewidth=1, label=target)  # fmt: skip
+    labels = [f"{name.replace('_', '-')}\n{rows[name][head].value:.3g}" for name in ordered]
+    panel.set_xticks(range(len(ordered)), labels, fontsize=8)
+    panel.set_xlim(-0.6, max(len(ordered), 1) - 0.4)
+    panel.set_xlabel(head)
+    panel.grid(axis="y", alpha=0.3)
 
 
 def main(words: list[str]) -> None:
     """Write the table and the picture of a bench, and print the table."""
     out = Path(words[0])
-    found = over_seeds([of_seed(folder) for folder in sorted(out.iterdir()) if folder.name.isdecimal()])
+    seeds = {place: sorted(one for one in place.iterdir() if one.name.isdecimal())
+             for place in sorted(out.iterdir()) if place.is_dir()}  # fmt: skip
+    found = {place.name: over_seeds([of_seed(one) for one in own]) for place, own in seeds.items() if own}
     text = "\n".join(markdown(found)) + "\n"
     (out / "table.md").write_text(text, encoding="utf-8")
     picture(found, out / "bench.png")
