@@ -30,6 +30,6 @@ done; done
 
 if from 1 "clusters and predictions"; then
   python tools/report_table.py "${points[@]}" "${dots[@]}"
-  python -m egs.synthetic.svae.clusters "$out/clusters" "${points[@]}"
-  python -m egs.synthetic.svae.predict "$out/predictions" "${SEEN:-30}" "${dots[@]}"
+  [ ${#points[@]} = 0 ] || python -m egs.synthetic.svae.clusters "$out/clusters" "${points[@]}"
+  [ ${#dots[@]} = 0 ] || python -m egs.synthetic.svae.predict "$out/predictions" "${SEEN:-30}" "${dots[@]}"
 fi
