@@ -40,8 +40,13 @@ class Examples:
         """At most so many examples, drawn without replacement; all where there are no more."""
         if len(self.x) <= most:
             return self
-        kept = np.sort(np.random.Generator(np.random.Philox(seed)).permutation(len(self.x))[:most])
+        kept = thinned(len(self.x), most, seed)
         return Examples(self.x[kept], self.labels[kept], self.groups[kept])
+
+
+def thinned(count: int, most: int, seed: int) -> npt.NDArray[np.int64]:
+    """Numbers of at most so many of ``count`` examples, drawn without replacement, in their order."""
+    return np.sort(np.random.Generator(np.random.Philox(seed)).permutation(count)[:most])
 
 
 @dataclass(frozen=True)

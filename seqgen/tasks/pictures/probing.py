@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from seqgen.analysis.linear_probe import Examples, ProbeConfig, probe
+from seqgen.analysis.linear_probe import Examples, ProbeConfig, probe, thinned
 from seqgen.analysis.vector_files import VectorFiles
 from seqgen.errors import SeqgenError
 from seqgen.latents.variable import LatentVariable
@@ -91,8 +91,7 @@ def table(
         SeqgenError: for pictures of another size than the models', and without classes.
     """
     (given, about), (held, _) = (_set(place, models) for place in (train, data))
-    kept = Examples(np.zeros((len(given), 1), np.float32), np.arange(len(given)), np.arange(len(given)))
-    given = given.rows(kept.thinned(config.most, config.seed).groups)
+    given = given.rows(thinned(len(given), config.most, config.seed))
     files = None if vectors is None else VectorFiles(vectors, [*BASELINES, *(one.name for one in models)])
     figures: dict[str, Figure] = {}
     further: dict[str, Any] = {}
