@@ -145,8 +145,8 @@ def add_parsers(subparsers: Any) -> None:
 def _add_prepare(parser: argparse.ArgumentParser) -> None:
     name = parser.add_argument("name", metavar="CORPUS", help=f"one of {', '.join(_NAMES)}")
     completion.offer(name, _NAMES)
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where train, valid and test go")
-    parser.add_argument("--corpus", type=Path, metavar="DIR", help="where the recordings lie (default: download)")
+    parser.add_argument("--out", type=_place, required=True, metavar="DIR", help="where train, valid and test go")
+    parser.add_argument("--corpus", type=_place, metavar="DIR", help="where the recordings lie (default: download)")
     parser.add_argument(
         "--cache",
         type=Path,
@@ -173,6 +173,13 @@ def _add_prepare(parser: argparse.ArgumentParser) -> None:
     for kind in _KINDS:
         kind.add_options(parser)
     parser.set_defaults(run=run_prepare)
+
+
+def _place(word: str) -> Path:
+    """A path that was given; an empty word, as of a variable that is not set, would else be the working directory."""
+    if not word:
+        raise SeqgenError("an empty path", remedy="give one, or leave the option out")
+    return Path(word)
 
 
 def _corpus(args: argparse.Namespace) -> Corpus:

@@ -102,6 +102,7 @@ def test_directories_are_checked_and_described(work: Path, tmp_path: Path) -> No
             "--tokenizer does not apply to pictures; it is for",
         ),
         (("--corpus", "nowhere.npz"), "cannot read nowhere.npz"),
+        (("--corpus", ""), "error: an empty path; give one, or leave the option out"),
     ],
 )
 def test_a_preparation_that_makes_no_sense_is_one_line(words: tuple[str, ...], said: str, tmp_path: Path) -> None:

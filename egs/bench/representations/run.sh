@@ -16,6 +16,7 @@ size=$(basename "$conf" .yaml) steps=1000 supervised=300 given=$corpus
 
 for dataset in ${DATASETS:-fsdd}; do
   corpus=${dataset^^}; corpus=${!corpus:-$given}
+  declare -F "over_$dataset" > /dev/null || { echo "error: no data set '$dataset'; known: fsdd librispeech mnist" >&2; exit 2; }
   "over_$dataset"
   if from 0 "$dataset"; then [ -d "$data/$dataset" ] || prepare; fi
   for seed in ${SEEDS:-0}; do bench "$dataset" "$seed"; done
