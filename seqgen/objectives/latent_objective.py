@@ -23,7 +23,8 @@ from seqgen.spec import Facts
 from seqgen.variational.contract import Evidence, GradientEstimator
 
 _PRIOR = "model.prior."  # what the names of all parameters begin with that have directions
-_CHUNK = 50  # samples of an evaluation that are looked at side by side
+_CHUNK = 50  # samples of an evaluation that are looked at side by side at most,
+_NUMBERS = 1 << 27  # and scores of all their elements' values: half a gigabyte in float32
 
 
 class LatentObjective(Objective):
@@ -123,8 +124,9 @@ class LatentObjective(Objective):
     def _importance_weighted(self, batch: Any, params: Tensor, setting: Setting, rng: Key, samples: int) -> Tensor:
         """Importance-weighted bound of so many samples, ``[B]``."""
         parts, done = [], 0
+        most = max(1, _NUMBERS // max(1, batch.x.numel() * max(1, self.facts.vocab_size)))
         while done < samples:
-            count = min(_CHUNK, samples - done)
+            count = min(_CHUNK, most, samples - done)
             key = Key(rng.seed, rng.stream + noise.name_to_stream(f"seqgen.evidence.{done}"))
             one = self.evidence(batch, params, setting, key, count, closed=False, exact=True)
             parts.append(torch.logsumexp(one.log_shares + one.log_weights(), dim=0) + math.log(count))

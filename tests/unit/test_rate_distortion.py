@@ -29,6 +29,7 @@ from seqgen.latents.standard_normal import StandardNormal
 from seqgen.latents.variable import LatentVariable
 from seqgen.models.encoder import Encoder
 from seqgen.noise import Key
+from seqgen.objectives import latent_objective
 from seqgen.objectives.contract import Part, Rows
 from seqgen.objectives.evidence import MaximumEvidence
 from seqgen.spec import Facts
@@ -285,6 +286,25 @@ def test_an_evaluation_warns_of_a_collapse(monkeypatch: pytest.MonkeyPatch, tmp_
     (warning,) = plain["warnings"]
     assert warning.startswith("warning: posterior collapse: nearly all symbols are the same (perplexity 1.040)")
     assert warning in text
+
+
+def test_samples_of_long_rows_are_looked_at_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scores of all values of all elements would else be held for every sample at once."""
+    objective = gaussian(control("weighted"), closed=True).measured_by(7)
+    counts: list[int] = []
+    inner = objective.evidence
+
+    def counted(batch: Rows, params: Tensor, setting: object, rng: Key, samples: int, **given: bool) -> Evidence:
+        counts.append(samples)
+        return inner(batch, params, setting, rng, samples, **given)
+
+    monkeypatch.setattr(objective, "evidence", counted)
+    monkeypatch.setattr(latent_objective, "_NUMBERS", 3 * EVERY.x.numel() * max(1, objective.facts.vocab_size))
+    few = objective.measure(EVERY, Key(0, 0), 0)["evidence"].amounts
+    assert counts == [1, 3, 3, 1]
+    monkeypatch.undo()
+    together = objective.measure(EVERY, Key(0, 0), 0)["evidence"].amounts  # of other draws
+    torch.testing.assert_close(few.mean(), together.mean(), rtol=0, atol=0.5)
 
 
 def test_the_frontier_is_what_nothing_beats() -> None:
