@@ -2,7 +2,7 @@
 # Gaps of inference on scikit-learn's digits, 8 × 8 pixels, binary: how much of what the bound lacks is the family of
 # posteriors, and how much the encoder, for encoders without hidden layers, with two, with two wide ones, and for a flow.
 #   egs/digits/inference_gaps/run.sh [--stage N] [--conf FILE] [--out DIR] [--data DIR]
-# conf/base.yaml takes six minutes of one core, most of it to measure; conf/tiny.yaml some seconds. ENCODERS and SEEDS choose
+# conf/base.yaml takes nine minutes of one core, most of it to measure; conf/tiny.yaml some seconds. ENCODERS and SEEDS choose
 # the runs, MEASURE holds the options of `seqgen gaps`.
 set -euo pipefail
 conf=egs/digits/inference_gaps/conf/base.yaml out=exp/digits-inference-gaps data=exp/digits-inference-gaps/data

@@ -5,7 +5,7 @@
 #   egs/mnist/vae/run.sh --corpus DIR|FILE [--stage N] [--conf FILE] [--out DIR] [--data DIR]
 # The corpus is mnist.npz (x_train, x_test), or a folder with it. BOUNDS (elbo importance-weighted) and SEEDS choose the runs,
 # SAMPLES and EXAMPLES the table, OTHERS further experiments in it, MEASURE the options of `seqgen gaps`. conf/base.yaml
-# takes nine minutes of one core to train, eight for the table and 25 for the gaps of each model, conf/tiny.yaml some seconds.
+# takes nine minutes of one core to train, three for the table and 25 for the gaps of each model, conf/tiny.yaml some seconds.
 set -euo pipefail
 conf=egs/mnist/vae/conf/base.yaml out=exp/mnist-vae data=exp/mnist-vae/data
 . "$(dirname "$0")/../../variants.sh"
