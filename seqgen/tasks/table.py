@@ -142,6 +142,7 @@ class Gathered:
     def __init__(self) -> None:
         self._rows: dict[str, dict[str, tuple[Any, float]]] = {}
         self._last: dict[str, Measure] = {}
+        self._caps: dict[str, list[tuple[float, str, float]]] = {}  # of each batch, why, and its weight
 
     def add(self, measures: Mapping[str, Measure], ids: Iterable[str]) -> None:
         """Take in one batch; ``ids`` name its rows. An amount of a whole batch is that of its first and last row."""
@@ -153,6 +154,7 @@ class Gathered:
             rows = zip(keys, amounts, one.weights.tolist(), strict=True)
             self._rows.setdefault(name, {}).update({key: (amount, weight) for key, amount, weight in rows})
             self._last[name] = one
+            self._caps.setdefault(name, []).append((one.cap, one.cap_formula, float(one.weights.sum())))
 
     @property
     def figures(self) -> dict[str, Figure]:
@@ -161,7 +163,15 @@ class Gathered:
 
     def _figure(self, name: str, rows: list[tuple[Any, float]]) -> Figure:
         amounts, weights = (np.array(column) for column in zip(*rows, strict=True))
-        return figure(amounts, weights, self._last[name])
+        return figure(amounts, weights, self._last[name]._replace(**self._cap(name)))
+
+    def _cap(self, name: str) -> dict[str, Any]:
+        """The cap of a mean over batches, which is the mean of theirs: batches of other sizes may have other ones."""
+        caps, words, weights = zip(*self._caps[name], strict=True)
+        if len(set(caps)) == 1 or not sum(weights):
+            return {"cap": caps[-1], "cap_formula": words[-1]}
+        most = words[int(np.argmax(caps))]
+        return {"cap": float(np.average(caps, weights=weights)), "cap_formula": f"{most} or fewer, in the mean"}
 
     @property
     def examples(self) -> dict[str, dict[str, tuple[float, float]]]:

@@ -73,6 +73,19 @@ def test_batches_of_any_size_give_one_figure() -> None:
     assert str(whole.figures["x"]).endswith(" nats, at most 9.000 (ln K)")
 
 
+def test_the_cap_of_a_mean_is_the_mean_of_the_caps_of_batches() -> None:
+    """The last batch, which is smaller, has a lower one: a figure above that does not lean on it."""
+    found = Gathered()
+    for rows, value in ((16, 2.0), (16, 2.2), (4, 1.0)):
+        one = Measure(torch.tensor([value]), torch.ones(1), "nats", math.log(rows), f"ln B, B = {rows} rows")
+        found.add({"x": one}, [f"{value}"])
+    (figure,) = found.figures.values()
+    assert figure.cap == pytest.approx((2 * math.log(16) + math.log(4)) / 3)
+    assert figure.cap_formula == "ln B, B = 16 rows or fewer, in the mean"
+    assert math.log(4) < figure.value < figure.cap
+    assert not figure.leans
+
+
 def test_a_function_of_a_mean_has_the_interval_that_the_jackknife_gives() -> None:
     """Of a mean itself it is the delta method's; of the root of one half of that by the root."""
     amounts = np.random.default_rng(0).exponential(size=400)

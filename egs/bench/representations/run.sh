@@ -7,7 +7,7 @@
 # LIBRISPEECH and MNIST in the environment are those of several. Without one fsdd is downloaded. What is compared, and the
 # corpora, says egs/bench.sh. METHODS and SEEDS choose the runs, which are kept where they are there;
 # TARGETS what is probed, BOUNDS and STEPS the information. PHONES names CTM files of phones, which are probed then too. SET has
-# settings for all runs. conf base trains for the better part of an hour a data set, tiny a minute, on few recordings.
+# settings for all runs. What a training of base takes is said by its own recipe; tiny takes a minute, on few recordings.
 set -euo pipefail
 conf=base out=exp/bench-representations data=exp/bench-representations/data
 . "$(dirname "$0")/../../bench.sh"
