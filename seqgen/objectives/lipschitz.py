@@ -20,7 +20,7 @@ KINDS: tuple[Kind, ...] = typing.get_args(Kind)
 
 
 class Scored(Protocol):
-    """What scores pairs."""
+    """Scorer of pairs, a critic or what stands in its place."""
 
     def paired(self, x: Tensor, y: Tensor) -> Tensor:
         """Score of each pair, ``[K, x_dim], [K, y_dim] → [K]``."""

@@ -155,7 +155,7 @@ def picture(tables: Mapping[str, Table], place: Path) -> None:
 
 
 def _panel(panel: Any, rows: Table, head: str) -> None:
-    """What is read off the rows that have a head, in the order of its values."""
+    """Points of what is read off the rows that have a head, in the order of its values."""
     ordered = sorted((name for name in rows if head in rows[name]), key=lambda name: rows[name][head].value)
     for number, target in enumerate(_TARGETS):
         column = f"{target}, %"
