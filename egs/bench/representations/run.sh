@@ -6,7 +6,7 @@
 # DATASETS (fsdd librispeech mnist) says over which, by default fsdd alone; --corpus is the corpus of the only one, and FSDD,
 # LIBRISPEECH and MNIST in the environment are those of several. Without one fsdd is downloaded. What is compared, and the
 # corpora, says egs/bench.sh. METHODS and SEEDS choose the runs, which are kept where they are there;
-# TARGETS what is probed, BOUNDS and STEPS the information. PHONES names CTM files of phones, which are probed then too. SET has
+# TARGETS what is probed, BOUNDS and STEPS the information. PHONES=yes probes phones of speech too, which pocketsphinx aligns. SET has
 # settings for all runs. What a training of base takes is said by its own recipe; tiny takes a minute, on few recordings.
 set -euo pipefail
 conf=base out=exp/bench-representations data=exp/bench-representations/data
@@ -18,7 +18,10 @@ for dataset in ${DATASETS:-fsdd}; do
   corpus=${dataset^^}; corpus=${!corpus:-$given}
   declare -F "over_$dataset" > /dev/null || { echo "error: no data set '$dataset'; known: fsdd librispeech mnist" >&2; exit 2; }
   "over_$dataset"
-  if from 0 "$dataset"; then [ -d "$data/$dataset" ] || prepare; fi
+  if from 0 "$dataset"; then
+    [ -d "$data/$dataset" ] || prepare
+    [[ " ${TARGETS-$targets} " != *" phone "* ]] || aligned "$dataset"
+  fi
   for seed in ${SEEDS:-0}; do bench "$dataset" "$seed"; done
 done
 if from 4 "table and picture"; then python -m egs.bench.representations.table "$out"; fi
