@@ -16,7 +16,7 @@ import statistics
 import sys
 from pathlib import Path
 
-import scipy.stats
+from seqgen.metrics.interval import quantile_95
 
 BOUNDS = ("elbo", "evidence", "rate", "distortion")
 
@@ -26,8 +26,7 @@ def cell(values: list[float], digits: int) -> str:
     mean = f"{statistics.fmean(values):.{digits}f}"
     if len(values) < 2:
         return mean
-    quantile = float(scipy.stats.t.ppf(0.975, len(values) - 1))
-    return f"{mean} ± {quantile * statistics.stdev(values) / len(values) ** 0.5:.{digits}f}"
+    return f"{mean} ± {quantile_95(len(values)) * statistics.stdev(values) / len(values) ** 0.5:.{digits}f}"
 
 
 def main(arguments: list[str] | None = None) -> int:

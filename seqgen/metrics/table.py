@@ -12,6 +12,7 @@ import numpy.typing as npt
 from seqgen.audio.pitch import harvest
 from seqgen.metrics import intelligibility, pitch, spectral
 from seqgen.metrics.intelligibility import stoi
+from seqgen.metrics.interval import quantile_95
 from seqgen.metrics.pitch import f0_errors
 from seqgen.metrics.spectral import log_spectral_distance, mcd
 
@@ -97,13 +98,11 @@ def summarise(rows: Sequence[Mapping[str, float]]) -> dict[str, Summary]:
         >>> str(summarise([{"mcd": 4.0}, {"mcd": 5.0}, {"mcd": 6.0}])["mcd"])
         '5.000 ± 2.484'
     """
-    from scipy.stats import t  # type: ignore[import-untyped]
-
     out = {}
     for name in dict.fromkeys(key for row in rows for key in row):
         values = np.array([row[name] for row in rows if not math.isnan(row.get(name, math.nan))])
         count = len(values)
         mean = float(values.mean()) if count else math.nan
-        half = float(t.ppf(0.975, count - 1) * values.std(ddof=1) / math.sqrt(count)) if count > 1 else math.nan
+        half = quantile_95(count) * float(values.std(ddof=1)) / math.sqrt(count) if count > 1 else math.nan
         out[name] = Summary(mean, half, count)
     return out

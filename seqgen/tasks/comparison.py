@@ -69,7 +69,7 @@ class Row:
 def compare(models: Sequence[Judged], *, best: bool = False, figures: Sequence[str] = ()) -> list[Row]:
     """Rows of a comparison to the first model, or to the ``best``, the one whose first figure is lowest.
 
-        difference = Σ_i (a_i - b_i) / Σ_i w_i,      ± 1.96 sd(a_i - b_i - difference · w_i) / (√N · mean w)
+        difference = Σ_i (a_i - b_i) / Σ_i w_i,      ± t_N sd(a_i - b_i - difference · w_i) / (√N · mean w)
 
     over the examples i that all have, with their amounts a of the one model and b of the reference and weights w. What
     makes an example hard for both is no part of the interval.

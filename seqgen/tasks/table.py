@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from seqgen.metrics.interval import quantile_95
 from seqgen.objectives.contract import Measure
 
 _NEAR = 0.1  # share of a cap that a figure must stay below it by
@@ -93,7 +94,7 @@ class Table:
 def ratio(amounts: npt.NDArray[np.float64], weights: npt.NDArray[Any], unit: str = "") -> Figure:
     """``Σ amounts / Σ weights`` over examples and half of its 95 % interval, by the delta method:
 
-        1.96 · sd(a_i - mean · w_i) / (√N · mean w)
+        t_N · sd(a_i - mean · w_i) / (√N · mean w),    t_N Student's quantile
 
     Example:
         >>> ratio(np.array([3.0, 9.0]), np.array([1, 3]))[:2]
@@ -101,7 +102,8 @@ def ratio(amounts: npt.NDArray[np.float64], weights: npt.NDArray[Any], unit: str
     """
     mean = amounts.sum() / weights.sum()
     spread = np.std(amounts - mean * weights, ddof=1) if len(weights) > 1 else math.nan
-    return Figure(float(mean), float(1.96 * spread / (math.sqrt(len(weights)) * weights.mean())), unit)
+    half_width = quantile_95(len(weights)) * spread / (math.sqrt(len(weights)) * weights.mean())
+    return Figure(float(mean), float(half_width), unit)
 
 
 def function_of_means(
@@ -112,7 +114,7 @@ def function_of_means(
 ) -> Figure:
     """``f(Σ amounts / Σ weights)`` over examples, ``[N, …]`` and ``[N]``, and half of its interval by the jackknife:
 
-        1.96 · √((N - 1)/N · Σ_i (f_i - mean f)²),    f_i without example i
+        t_N · √((N - 1)/N · Σ_i (f_i - mean f)²),    f_i without example i
 
     Example:
         >>> function_of_means(np.array([3.0, 5.0]), np.ones(2), np.sqrt).value
@@ -124,7 +126,7 @@ def function_of_means(
         return Figure(value, unit=unit)
     without = [function((total - one) / (weight - own)) for one, own in zip(amounts, weights, strict=True)]
     spread = math.sqrt((count - 1) * float(np.var(without)))
-    return Figure(value, 1.96 * spread, unit)
+    return Figure(value, quantile_95(count) * spread, unit)
 
 
 def figure(amounts: npt.NDArray[np.float64], weights: npt.NDArray[Any], kind: Measure) -> Figure:

@@ -31,7 +31,11 @@ def test_the_bench_goes_from_recordings_to_a_table(run: Run, tmp_path: Path) -> 
         (tmp_path / "data/fsdd" / split).symlink_to(tmp_path / "sides" / split / "data")
         (tmp_path / f"data/fsdd/{split}.ctm").symlink_to(tmp_path / "sides" / split / "phones.ctm")
     out = tmp_path / "exp"
-    few = {"SET": "train.steps=2 train.batch_size=8 train.warmup=0", "TARGETS": "digit pitch phone", "BOUNDS": "infonce"}
+    few = {
+        "SET": "train.steps=2 train.batch_size=8 train.warmup=0",
+        "TARGETS": "digit pitch phone",
+        "BOUNDS": "infonce",
+    }
     few |= {"METHODS": " ".join(METHODS)}
     given = ("--conf", "tiny", "--out", out, "--data", tmp_path / "data")
     run("bench/representations", *given, STEPS="2", **few)

@@ -41,14 +41,14 @@ from tests.runtime.voices import tiny_run
 
 
 def test_a_ratio_is_of_sums_and_its_interval_that_of_the_delta_method() -> None:
-    """Written out for two examples: ``1.96 |a_1 - m w_1| √2 / (√2 · mean w)``, as the residuals add up to nothing."""
+    """Written out for two examples: ``12.7 |a_1 - m w_1| √2 / (√2 · mean w)``, as the residuals add up to nothing."""
     found = ratio(np.array([10.0, 60.0]), np.array([2, 5]), "bits")
     assert found.value == pytest.approx(70 / 7)
     residual = 10 - 2 * 70 / 7
-    assert found.half_width == pytest.approx(1.96 * abs(residual) * math.sqrt(2) / (math.sqrt(2) * 3.5))
+    assert found.half_width == pytest.approx(12.7062 * abs(residual) * math.sqrt(2) / (math.sqrt(2) * 3.5))
     assert found.unit == "bits"
     equal = ratio(np.array([1.0, 2.0, 6.0]), np.array([1, 1, 1]))
-    assert equal.half_width == pytest.approx(1.96 * np.std([1, 2, 6], ddof=1) / math.sqrt(3))
+    assert equal.half_width == pytest.approx(4.30265 * np.std([1, 2, 6], ddof=1) / math.sqrt(3))
 
 
 def test_a_ratios_interval_covers_it_95_times_in_100() -> None:

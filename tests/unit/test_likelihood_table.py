@@ -38,7 +38,7 @@ def test_differences_are_paired(repository: Path, tmp_path: Path) -> None:
     # The means are far apart, the differences all one bit a sample; int8 costs a hundredth of a bit.
     assert cells[:4] == [
         "second",
-        f"{3.5 * math.log(2):.4f} ± {1.96 * 3.5 * math.log(2):.4f}",
+        f"{3.5 * math.log(2):.4f} ± {12.7062 * 3.5 * math.log(2):.4f}",
         f"{-math.log(2):+.4f} ± 0.0000",
         f"{0.01 * math.log(2):+.4f} ± 0.0000",
     ]

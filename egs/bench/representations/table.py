@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.stats import t as student
 
+from seqgen.metrics.interval import quantile_95
 from seqgen.tasks.run import load
 
 _TARGETS = ("class", "digit", "speaker", "phone", "pitch")
@@ -107,7 +107,7 @@ def over_seeds(tables: Sequence[Table]) -> Table:
             values = np.array([one.value for one in cells])
             half_width = cells[0].half_width
             if len(values) > 1:
-                half_width = student.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
+                half_width = quantile_95(len(values)) * values.std(ddof=1) / math.sqrt(len(values))
             found.setdefault(name, {})[head] = Cell(float(values.mean()), float(half_width))
     return found
 

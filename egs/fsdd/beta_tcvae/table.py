@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import t as student
+
+from seqgen.metrics.interval import quantile_95
 
 _TOLD = "information_of_"
 _NATS = ("elbo", "rate", "distortion")
@@ -30,7 +31,7 @@ def interval(values: list[float], digits: int) -> str:
     mean = f"{np.mean(values):.{digits}f}"
     if len(values) < 2:
         return mean
-    half = student.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
+    half = quantile_95(len(values)) * np.std(values, ddof=1) / np.sqrt(len(values))
     return f"{mean} ± {half:.{digits}f}"
 
 

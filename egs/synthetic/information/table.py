@@ -18,6 +18,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from seqgen.metrics.interval import quantile_95
+
 HEADS = (
     "",
     "known",
@@ -121,7 +123,7 @@ def main(out: Path) -> None:
 def _variance(found: dict[str, Any]) -> float:
     """Variance of the estimate of one batch, in nats², from the interval of the mean over an evaluation's batches."""
     batches = len(found["examples"]["information"])
-    return float(found["information_95"] / 1.96) ** 2 * batches
+    return float(found["information_95"] / quantile_95(batches)) ** 2 * batches
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from seqgen.errors import SeqgenError
 from seqgen.graphical.gaussian import GaussianFactor
+from seqgen.metrics.interval import quantile_95
 from seqgen.tasks.experiment import Experiment
 
 Reals = npt.NDArray[np.float64]
@@ -104,7 +105,7 @@ def main(words: list[str]) -> None:
                 "tenth": float(errors[:, 9:10].mean()) if errors.shape[1] > 9 else float("nan"),
                 "last": float(errors[:, -1].mean()),
                 "all": float(each.mean()),
-                "all_95": float(1.96 * each.std(ddof=1) / np.sqrt(len(each))),
+                "all_95": float(quantile_95(len(each)) * each.std(ddof=1) / np.sqrt(len(each))),
             }
         shown |= made
     out.with_suffix(".json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
