@@ -28,7 +28,9 @@ def test_bounds_go_through_and_lie_below_what_is_known(tiny: Tiny, tmp_path: Pat
 
 def test_error_is_bias_and_scatter_together() -> None:
     """Of two runs, one 1 nat too low, one 1 too high, whose batches deviate by 2."""
-    runs = [{"information": mean, "information_95": 3.182446, "examples": {"information": [0.0] * 4}} for mean in (3, 5)]
+    runs = [
+        {"information": mean, "information_95": 3.182446, "examples": {"information": [0.0] * 4}} for mean in (3, 5)
+    ]
     found = Found("gaussian", "nwj", 4.0, tuple(runs))
     assert (found.information, found.deviation, found.error) == pytest.approx((4, 2, 5**0.5))
     assert found.cells()[5:] == ["+0.00", "2.00", "2.24", "none"]

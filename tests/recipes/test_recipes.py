@@ -48,6 +48,7 @@ EXPERIMENTS = (
     "digits/inference_gaps",
     "digits/sticking_the_landing",
     "digits/wasserstein_dependency",
+    "omniglot/wasserstein_dependency",
     "images/professor_forcing",
     "shakespeare/actual",
     "shakespeare/charrnn",
