@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from seqgen.nets import quantization
+from seqgen.nets import gru_kernel, quantization
 from seqgen.spec import StreamSpec
 from seqgen.stream.conditioning import Conditioning
 from seqgen.stream.contract import Streamable
@@ -169,7 +169,8 @@ def gru_sequence(
 ) -> Tensor:
     """All states of a block: the fast path of every gated recurrence.
 
-    Under autocast to bfloat16 on a CPU only the recurrent products are rounded; the states stay in float32.
+    On a CPU float32 sequences go through the engine's library (:mod:`seqgen.nets.gru_kernel`) where it is built. Under
+    autocast to bfloat16 on a CPU only the recurrent products are rounded; the states stay in float32.
 
     Shapes: ``inputs [B, T, 3H]``, ``hidden [B, H]``, ``weight R [3H, H] → [B, T, H]``. With ``groups`` G > 1 the
     rows of gates come as G times (r, z, n) of H/G each: halves of a state that must be found in one piece. ``rounded``
@@ -180,6 +181,8 @@ def gru_sequence(
     half = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
     with torch.autocast("cpu", enabled=False):
         wide = torch.float32 if half else weight.dtype
+        if wide == torch.float32 and not fake_quantized and gru_kernel.available():
+            return gru_kernel.gru_sequence(inputs.float(), hidden.float(), weight.float(), groups, half=half)
         form = _Form(groups, half, fake_quantized)
         states: Tensor = _Recurrence.apply(inputs.to(wide), hidden.to(wide), weight, form)
     return states

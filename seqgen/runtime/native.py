@@ -20,6 +20,7 @@ from seqgen.runtime.native_library import (
     LoadOptions,
     ModelInfo,
     Source,
+    call,
     library_path,
     load_library,
     uniforms_function,
@@ -32,7 +33,6 @@ PROGRAM = "program.json"
 MAX_STREAMS = 16
 MOST_NOISE = 1000
 """What flows are given is at most this, in scales of a standard logistic number."""
-_MESSAGE_BYTES = 512
 _REMEDY = "check the bundle with 'seqgen check', or use the onnx runtime"
 
 
@@ -41,8 +41,8 @@ class Engine:
 
     Args:
         directory: holds program.json and the tensors it names. format: of the recurrent network's weights.
-        isa: kernels by name (``generic``, ``avx2``, ``avx512``, ``amx``, ``neon``); ``None``: ``$SEQGEN_ISA``, else the
-            best here.
+        isa: kernels by name (``generic``, ``avx2``, ``avx512``, ``avx512bf16``, ``amx``, ``neon``); ``None``:
+            ``$SEQGEN_ISA``, else the best here.
         threads: 1, or 2 to share the work of a large model with a helper thread; the samples are the same.
 
     Raises:
@@ -64,9 +64,7 @@ class Engine:
 
     def call(self, name: str, *arguments: Any) -> None:
         """Call a function of the engine that returns a status."""
-        message = ctypes.create_string_buffer(_MESSAGE_BYTES)
-        if getattr(self._library, name)(*arguments, message, _MESSAGE_BYTES):
-            raise SeqgenError(message.value.decode(errors="replace"), remedy=_REMEDY)
+        call(self._library, name, *arguments, remedy=_REMEDY)
 
     def close(self) -> None:
         """Give the model back; using it afterwards is refused."""

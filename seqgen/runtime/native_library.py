@@ -11,7 +11,10 @@ from typing import Any
 
 from seqgen.errors import SeqgenError
 
-_ABI = 2
+_ABI = 3
+_MESSAGE_BYTES = 1024
+FLOAT32, BF16 = 1, 2
+"""Formats of products: ``seqgen_format`` of seqgen_engine.h."""
 
 
 class LoadOptions(ctypes.Structure):
@@ -81,6 +84,19 @@ class Source(ctypes.Structure):
     ]
 
 
+class GRUCall(ctypes.Structure):
+    """``seqgen_gru`` of seqgen_engine.h."""
+
+    _fields_ = [
+        ("struct_size", ctypes.c_size_t),
+        ("isa", ctypes.c_char_p),
+        *((name, ctypes.c_int32) for name in ("format", "threads")),
+        *((name, ctypes.c_int64) for name in ("rows", "steps", "groups", "width")),
+        *((name, ctypes.c_void_p) for name in ("inputs", "hidden", "weight", "states", "kept")),
+        *((name, ctypes.c_void_p) for name in ("grad", "grad_inputs", "grad_hidden", "grad_products", "entered")),
+    ]
+
+
 def library_path() -> Path:
     """Path of the engine: ``$SEQGEN_ENGINE``, beside this module, or where an editable install puts what it compiles.
 
@@ -140,7 +156,19 @@ def load_library(path: Path) -> ctypes.CDLL:
     sizes: list[Any] = [ctypes.POINTER(ctypes.c_int64), ctypes.POINTER(ctypes.c_size_t)]
     library.seqgen_source_sizes.argtypes = [handle, ctypes.c_int64, *sizes, *message]
     library.seqgen_encode.argtypes = [handle, ctypes.c_void_p, *message]
+    library.seqgen_gru_forward.argtypes = library.seqgen_gru_backward.argtypes = [ctypes.c_void_p, *message]
     return library
+
+
+def call(library: ctypes.CDLL, name: str, *arguments: Any, remedy: str) -> None:
+    """Call a function of the engine that returns a status.
+
+    Raises:
+        SeqgenError: with the engine's own message where the status is not 0.
+    """
+    message = ctypes.create_string_buffer(_MESSAGE_BYTES)
+    if getattr(library, name)(*arguments, message, _MESSAGE_BYTES):
+        raise SeqgenError(message.value.decode(errors="replace"), remedy=remedy)
 
 
 def uniforms_function(path: Path) -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-FOLDERS = ("program", "kernels", "layers", "call", "bodies", "session")
+FOLDERS = ("program", "kernels", "layers", "call", "training", "bodies", "session")
 """From the lowest to the highest: a file includes those of its own folder and of folders before it."""
 FACE = {"bodies/body.hpp", "bodies/table.hpp"}
 """All that others may include of the bodies."""

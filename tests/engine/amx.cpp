@@ -1,5 +1,6 @@
 // The kernels of amx.cpp, compiled over tiles of plain loops, against the generic ones on random matrices.
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
@@ -67,6 +68,32 @@ bool same(const Kernels& fast, const Kind& kind, int streams) {
     return std::memcmp(expected.data(), got.data(), got.size() * sizeof(float)) == 0;
 }
 
+// How far a product of rows in bfloat16 is from the generic one, whose sums run in another order, against its largest sum.
+double apart(const Kernels& fast, std::size_t groups, std::size_t steps, std::size_t rows) {
+    std::normal_distribution<float> normal;
+    AlignedArray<float> weights(groups * steps * kSimdWidth);
+    for (std::size_t i = 0; i < weights.size(); ++i) {
+        const std::uint32_t two = std::uint32_t{narrowed(normal(random_bits))} << 16 | narrowed(normal(random_bits));
+        std::memcpy(&weights[i], &two, sizeof two);
+    }
+    Dense matrix;
+    matrix.weights = weights.data();
+    matrix.groups = groups;
+    matrix.steps = steps;
+    const std::size_t inputs = 2 * steps, outputs = groups * kSimdWidth;
+    std::vector<std::uint16_t> x(rows * inputs);
+    for (auto& one : x) one = narrowed(normal(random_bits));
+    std::vector<float> expected(rows * outputs, -1.0f), got = expected;
+    generic_kernels()->dense_bf16(matrix, {x.data(), inputs}, {expected.data(), outputs}, rows);
+    fast.dense_bf16(matrix, {x.data(), inputs}, {got.data(), outputs}, rows);
+    double most = 0, largest = 0;
+    for (std::size_t i = 0; i < got.size(); ++i) {
+        most = std::max(most, std::fabs(static_cast<double>(got[i]) - expected[i]));
+        largest = std::max(largest, std::fabs(static_cast<double>(expected[i])));
+    }
+    return most / largest;
+}
+
 }  // namespace
 
 int main() {
@@ -85,6 +112,14 @@ int main() {
             std::fprintf(stderr, "%d x %d, %d streams: other bits\n", kind.height, kind.width, streams);
             return 1;
         }
+    }
+    for (int round = 0; round < 40; ++round) {
+        const auto any = [](int low, int high) { return static_cast<std::size_t>(between(low, high)); };
+        const std::size_t groups = any(1, 11), steps = any(1, 70), rows = any(1, 40);
+        const double found = apart(*fast, groups, steps, rows);
+        if (found < 1e-5) continue;
+        std::fprintf(stderr, "%zu groups of %zu, %zu rows: apart by %g\n", groups, steps, rows, found);
+        return 1;
     }
     std::printf("%s: %d products, %d of them by tiles, the same bits\n", fast->name, products, tile_products);
     return 0;

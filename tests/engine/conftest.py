@@ -25,7 +25,7 @@ def sets(library: object, tmp_path_factory: pytest.TempPathFactory) -> list[str]
     shape = programs.Shape()
     where = programs.write(tmp_path_factory.mktemp("sets"), programs.program(shape), programs.tensors(shape))
     found = []
-    for name in ("generic", "avx2", "avx512", "amx", "neon"):
+    for name in ("generic", "avx2", "avx512", "avx512bf16", "amx", "neon"):
         try:
             found.append(Engine(where, isa=name).info.isa.decode())
         except SeqgenError as error:

@@ -1,5 +1,5 @@
-// The tiles of AMX as plain loops, with what Intel's manual (volume 2, LDTILECFG, TILELOADD, TILESTORED, TILEZERO and
-// TDPBUSD) says of palette 1: where the processor would refuse an instruction, this ends the program.
+// The tiles of AMX as plain loops, with what Intel's manual (volume 2, LDTILECFG, TILELOADD, TILESTORED, TILEZERO,
+// TDPBUSD and TDPBF16PS) says of palette 1: where the processor would refuse an instruction, this ends the program.
 #pragma once
 
 #include <cstddef>
@@ -31,6 +31,7 @@ struct Tiles {
     }
 
     static bool granted() { return true; }
+    static bool pairs() { return true; }
 
     static void configure(const TileShapes& shapes) {
         expect(!configured, "tiles that were not released");  // our own rule, not the processor's
@@ -101,6 +102,34 @@ struct Tiles {
                 std::memcpy(c.row[m] + 4 * n, &sum, sizeof sum);
             }
         }
+    }
+
+    template <int C, int A, int B>
+    static void dot_pairs() {
+        static_assert(C != A && A != B && B != C, "the processor refuses a tile that stands twice");
+        Register &c = used(C), &a = used(A), &b = used(B);
+        expect(a.bytes % 4 == 0 && b.bytes % 4 == 0 && c.bytes % 4 == 0, "rows that are not whole fours of bytes");
+        expect(c.rows == a.rows && c.bytes == b.bytes && a.bytes / 4 == b.rows, "shapes that do not fit");
+        for (std::size_t m = 0; m < c.rows; ++m) {
+            for (std::size_t n = 0; n < c.bytes / 4; ++n) {
+                float sum;
+                std::memcpy(&sum, c.row[m] + 4 * n, sizeof sum);
+                for (std::size_t k = 0; k < b.rows; ++k) {
+                    for (std::size_t i = 0; i < 2; ++i) sum += upper(a.row[m], 2 * k + i) * upper(b.row[k], 2 * n + i);
+                }
+                std::memcpy(c.row[m] + 4 * n, &sum, sizeof sum);
+            }
+        }
+    }
+
+    // Number i of a row of bfloat16.
+    static float upper(const std::uint8_t* row, std::size_t i) {
+        std::uint16_t bits;
+        std::memcpy(&bits, row + 2 * i, sizeof bits);
+        const std::uint32_t wide = static_cast<std::uint32_t>(bits) << 16;
+        float made;
+        std::memcpy(&made, &wide, sizeof made);
+        return made;
     }
 };
 

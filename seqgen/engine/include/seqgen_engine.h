@@ -67,7 +67,7 @@ extern "C" {
 #endif
 
 /* Raised where a caller that brings its own copy of this header, as native.py does, must not meet an older library. */
-#define SEQGEN_ABI_VERSION 2
+#define SEQGEN_ABI_VERSION 3
 #define SEQGEN_MAX_STREAMS 16
 
 typedef enum seqgen_status {
@@ -95,7 +95,7 @@ typedef uint64_t seqgen_model;
 typedef struct seqgen_load_options {
     size_t struct_size;
     int32_t format;  /* a seqgen_format: how the recurrent network's weights are held */
-    const char *isa; /* "generic", "avx2", "avx512", "amx", "neon"; NULL: $SEQGEN_ISA, else the best here */
+    const char *isa; /* "generic", "avx2", "avx512", "avx512bf16", "amx", "neon"; NULL: $SEQGEN_ISA, else the best here */
     int32_t threads; /* 1 (or 0), or 2: a helper thread does half of a call's work, see above */
 } seqgen_load_options;
 
@@ -156,6 +156,34 @@ typedef struct seqgen_source {
     void *workspace;
     size_t workspace_bytes;
 } seqgen_source;
+
+/* Training of a gated recurrence over whole sequences, gates in the order r, z, n:
+ *     r, z = sigmoid(i_r + R_r h), sigmoid(i_z + R_z h)    n = tanh(i_n + r * (R_n h))    h' = n + z * (h - n)
+ * A state is made of `groups` pieces of `width` numbers, each with its own three gates' rows in succession; H is
+ * groups * width. Arrays are float32 and row-major, rows first; with SEQGEN_FORMAT_BF16 the products, forward and back,
+ * are of matrices and states or gradients rounded to bfloat16, and all else stays as it is. Rows are shared out among
+ * `threads`, which changes no bit. */
+typedef struct seqgen_gru {
+    size_t struct_size;
+    const char *isa;     /* as in seqgen_load_options */
+    int32_t format;      /* SEQGEN_FORMAT_FLOAT32 or SEQGEN_FORMAT_BF16 */
+    int32_t threads;     /* 1 or more */
+    int64_t rows, steps; /* 0 or more */
+    int64_t groups, width;
+    const float *inputs; /* forward: [rows][steps][3 H] i */
+    const float *hidden; /* [rows][H] the state before */
+    const float *weight; /* [3 H][H] R */
+    float *states;       /* [rows][steps][H] forward: made; backward: given */
+    float *kept;         /* [rows][steps][groups][4][width] r, z, n, R_n h: made and given likewise; forward: or NULL */
+    const float *grad;   /* backward: [rows][steps][H] of the states */
+    float *grad_inputs;  /* [rows][steps][3 H] */
+    float *grad_hidden;  /* [rows][H] */
+    void *grad_products; /* [rows][steps][3 H] of R h, in the format: the gradient of R is this times `entered` */
+    void *entered;       /* [rows][steps][H] the state before each step, in the format */
+} seqgen_gru;
+
+SEQGEN_API int32_t seqgen_gru_forward(const seqgen_gru *call, char *message, size_t message_bytes);
+SEQGEN_API int32_t seqgen_gru_backward(const seqgen_gru *call, char *message, size_t message_bytes);
 
 /* SEQGEN_ABI_VERSION of the library. */
 SEQGEN_API int32_t seqgen_abi_version(void);

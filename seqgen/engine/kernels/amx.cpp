@@ -1,5 +1,5 @@
-// AMX: dense int8 products of some streams by tiles, all else as AVX-512 does it. One instruction multiplies the
-// activations of up to 16 streams with 16 blocks of a group.
+// AMX: dense int8 products of some streams and dense bfloat16 products of some rows by tiles, all else as AVX-512 does
+// it. One instruction multiplies the activations of up to 16 streams or rows with 16 blocks of a group.
 //
 // This has been tested with plain loops in place of the tiles (tests/engine/amx.cpp) and never run on a processor that
 // has them: neither the instructions nor their speed have been seen.
@@ -28,10 +28,10 @@ constexpr int kTogether = 4;         // groups that share a tile of activations
 // for those that are left.
 enum Tile { kActivations = 4, kWeights, kLastActivations, kLastWeights };
 
-TileShapes shapes(const Matrix& m, int streams) {
+// Of products of so many rows with groups of so many blocks.
+TileShapes shapes(std::size_t rows, std::size_t blocks) {
     TileShapes made;
-    const auto rows = static_cast<std::size_t>(streams);
-    const std::size_t rest = m.dense % kDeep;
+    const std::size_t rest = blocks % kDeep;
     for (int group = 0; group < kTogether; ++group) made.set(group, rows, kBlockBytes);
     made.set(kActivations, rows, 4 * kDeep);
     made.set(kWeights, kDeep, kBlockBytes);
@@ -96,11 +96,47 @@ void product(const Matrix& m, Span groups, Rows<const std::uint8_t> x, Rows<floa
         y.data += kMostRows * y.stride;
     }
     if (m.dense == 0 || streams < kFewest) return avx512_kernels()->product_i8(m, groups, x, y, streams);
-    Tiles::configure(shapes(m, streams));
+    Tiles::configure(shapes(static_cast<std::size_t>(streams), m.dense));
     std::uint32_t group = groups.first;
     for (; group + kTogether <= groups.last; group += kTogether) groups_of<kTogether>(m, group, x, y, streams);
     for (; group < groups.last; ++group) groups_of<1>(m, group, x, y, streams);
     Tiles::release();  // tiles in use make every switch of threads save 8 KiB
+}
+
+// Groups of y = W x for up to 16 rows: sums go from the tiles straight to y.
+template <int G>
+inline void dense_groups(const Dense& m, std::size_t group, Rows<const std::uint16_t> x, Rows<float> y) {
+    const float* weights = m.weights + group * m.steps * kSimdWidth;
+    each<G>([](auto g) { Tiles::zero<g>(); });
+    const auto add = [&](auto activations, auto of_weights, std::size_t at) {
+        Tiles::load<activations>(x.data + 2 * at, x.stride * sizeof(std::uint16_t));
+        each<G>([&](auto g) {
+            Tiles::load<of_weights>(weights + (g * m.steps + at) * kSimdWidth, kBlockBytes);
+            Tiles::dot_pairs<g, activations, of_weights>();
+        });
+    };
+    std::size_t at = 0;
+    for (; at + kDeep <= m.steps; at += kDeep) {
+        add(std::integral_constant<int, kActivations>(), std::integral_constant<int, kWeights>(), at);
+    }
+    if (at < m.steps) {
+        add(std::integral_constant<int, kLastActivations>(), std::integral_constant<int, kLastWeights>(), at);
+    }
+    each<G>([&](auto g) { Tiles::store<g>(y.data + (group + g) * kSimdWidth, y.stride * sizeof(float)); });
+}
+
+void dense(const Dense& m, Rows<const std::uint16_t> x, Rows<float> y, std::size_t rows) {
+    while (rows > 0) {
+        const std::size_t some = rows < kMostRows ? rows : kMostRows;  // few too, or bits would tell how rows were shared
+        Tiles::configure(shapes(some, m.steps));
+        std::size_t group = 0;
+        for (; group + kTogether <= m.groups; group += kTogether) dense_groups<kTogether>(m, group, x, y);
+        for (; group < m.groups; ++group) dense_groups<1>(m, group, x, y);
+        Tiles::release();
+        rows -= some;
+        x.data += some * x.stride;
+        y.data += some * y.stride;
+    }
 }
 
 }  // namespace
@@ -109,9 +145,10 @@ const Kernels* amx_kernels() {
     static const Kernels* const here = []() -> const Kernels* {
         static Kernels made;
         if (avx512_kernels() == nullptr || !Tiles::granted()) return nullptr;
-        made = *avx512_kernels();
+        made = avx512_bf16_kernels() != nullptr ? *avx512_bf16_kernels() : *avx512_kernels();
         made.name = "amx";
         made.product_i8 = product;
+        if (Tiles::pairs()) made.dense_bf16 = dense;
         return &made;
     }();
     return here;

@@ -16,6 +16,7 @@ constexpr int kZeroPoint = 0;
 constexpr int kTile = 2;  // more sums than this do not fit 16 registers
 constexpr int kDense = 4, kDenseFloats = 2;
 constexpr int kTogether = 2;
+constexpr int kRowsOfTile = 4, kGroupsOfTile = 1;  // of a dense product: their sums fill the registers
 
 struct Vec {
     __m256 low, high;

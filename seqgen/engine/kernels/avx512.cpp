@@ -16,6 +16,7 @@ constexpr int kZeroPoint = 128;  // vpdpbusd takes its activations unsigned
 constexpr int kTile = 8;
 constexpr int kDense = 4, kDenseFloats = 4;
 constexpr int kTogether = 4;
+constexpr int kRowsOfTile = 8, kGroupsOfTile = 2;  // of a dense product: their sums fill the registers
 
 using Vec = __m512;
 using Sum = __m512i;

@@ -15,6 +15,7 @@ struct Choice {
 
 // From the fastest to the one that is always there.
 constexpr Choice kChoices[] = {{"amx", amx_kernels},
+                               {"avx512bf16", avx512_bf16_kernels},
                                {"avx512", avx512_kernels},
                                {"avx2", avx2_kernels},
                                {"neon", neon_kernels},

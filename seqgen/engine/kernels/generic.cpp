@@ -13,6 +13,7 @@ constexpr int kZeroPoint = 0;
 constexpr int kTile = 2;
 constexpr int kDense = 1, kDenseFloats = 1;
 constexpr int kTogether = 1;
+constexpr int kRowsOfTile = 1, kGroupsOfTile = 1;  // of a dense product: their sums fill the registers
 
 struct Vec {
     float lane[kSimdWidth];

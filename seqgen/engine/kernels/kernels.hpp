@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 namespace seqgen {
 
@@ -109,6 +110,46 @@ struct LayerNorm {
     float* y;
 };
 
+// A matrix of which nothing is left out, its rows in groups of 16: of each group one vector of weights after the other, a
+// column in float32 or two in bfloat16, the even one in the low half of each lane. Rows and columns beyond the matrix are 0.
+struct Dense {
+    const float* weights = nullptr;
+    std::size_t groups = 0;
+    std::size_t steps = 0;  // vectors of a group
+};
+
+// A float of the 16 upper bits, and the nearest of those, of two the even one.
+inline float widened(std::uint16_t upper) {
+    const std::uint32_t bits = static_cast<std::uint32_t>(upper) << 16;
+    float made;
+    std::memcpy(&made, &bits, sizeof made);
+    return made;
+}
+inline std::uint16_t narrowed(float value) {
+    std::uint32_t bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    return static_cast<std::uint16_t>((bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16);
+}
+
+// One step of a gated recurrence for one row, gates in the order r, z, n:
+//   r, z = σ(i_r + p_r), σ(i_z + p_z)      n = tanh(i_n + r p_n)      h' = n + z (h - n)
+struct GruGates {
+    const float *inputs, *products;  // [3][units] i and p = R h
+    const float* before;             // [units] h
+    float* after;                    // [units] h'
+    float* kept;                     // [4][units] r, z, n, p_n; or null
+    std::size_t units;
+};
+// Its gradients, from those of h' on.
+struct GruGradients {
+    const float* kept;    // as above
+    const float* before;  // [units] h
+    const float* grad;    // [units] of h', but for what later steps add to it
+    float* carry;         // [units] in: what those add; out: what h' has of h directly
+    float *inputs, *products;  // [3][units] of i and of p
+    std::size_t units;
+};
+
 struct Kernels {
     const char* name;
     // Activations in 8 bits are stored as q + 128 (true) or as two's complement q (false), q in -127 .. 127.
@@ -150,12 +191,20 @@ struct Kernels {
     // Multiplicative units, as exact as `gates`: y = g_1 tanh(g_2 h + g_3 u), g_i = σ(given_i), u = tanh(given_4), of
     // `given` [4][units] multiplied as the rows of Gates are, u as those of n. y may be h or before it.
     void (*multiply_units)(const float* given, const float* h, std::size_t units, float* y);
+
+    // Training. y = W x for rows of x, of any number; bfloat16 sums may be rounded otherwise by each set.
+    void (*dense_f32)(const Dense&, Rows<const float> x, Rows<float> y, std::size_t rows);
+    void (*dense_bf16)(const Dense&, Rows<const std::uint16_t> x, Rows<float> y, std::size_t rows);
+    void (*gru_forward)(const GruGates&);  // σ and tanh within 2e-7
+    void (*gru_backward)(const GruGradients&);
+    void (*to_bf16)(const float* from, std::size_t count, std::uint16_t* to);
 };
 
 // Each is null where the machine or the build lacks the instruction set.
 const Kernels* generic_kernels();
 const Kernels* avx2_kernels();
 const Kernels* avx512_kernels();
+const Kernels* avx512_bf16_kernels();
 const Kernels* neon_kernels();
 const Kernels* amx_kernels();
 

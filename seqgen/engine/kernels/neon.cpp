@@ -21,6 +21,7 @@ constexpr int kZeroPoint = 0;
 constexpr int kTile = 2;
 constexpr int kDense = 4, kDenseFloats = 2;
 constexpr int kTogether = 2;
+constexpr int kRowsOfTile = 4, kGroupsOfTile = 1;  // of a dense product: their sums fill the registers
 
 struct Vec {
     float32x4_t part[4];

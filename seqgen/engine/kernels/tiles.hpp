@@ -51,10 +51,22 @@ struct Tiles {
     static void store(void* to, std::size_t stride) {
         __asm__ volatile("tilestored %%tmm%c2, (%0,%1,1)" : : "r"(to), "r"(stride), "i"(T) : "memory");
     }
+    // Whether pairs of bfloat16 can be multiplied too.
+    static bool pairs() {
+        constexpr unsigned kBFloat16 = 1u << 22;
+        unsigned a = 0, b = 0, c = 0, d = 0;
+        return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & kBFloat16) != 0;
+    }
+
     // C += A B for unsigned bytes of A and signed ones of B: row k of B has four numbers each of its columns.
     template <int C, int A, int B>
     static void dot() {
         __asm__ volatile("tdpbusd %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(C), "i"(A), "i"(B));
+    }
+    // C += A B for pairs of bfloat16: row k of B has two numbers of each of its columns.
+    template <int C, int A, int B>
+    static void dot_pairs() {
+        __asm__ volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(C), "i"(A), "i"(B));
     }
 };
 

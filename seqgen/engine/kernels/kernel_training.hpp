@@ -1,0 +1,140 @@
+// Products of many rows and the gates of a recurrence, both ways, as training needs them; part of kernel_templates.hpp.
+
+// Weights of one float each, and inputs that are floats.
+struct Singles {
+    using Input = float;
+    static constexpr std::size_t kInputs = 1;  // of a vector of weights
+
+    template <int R, int G>
+    static void step(const float* const (&weights)[G], const Rows<const float>& x, std::size_t at, Vec (&sums)[R][G]) {
+        Vec w[G];
+        for (int g = 0; g < G; ++g) w[g] = load(weights[g] + at * kSimdWidth);
+        for (int r = 0; r < R; ++r) {
+            const Vec value = splat(x.data[r * x.stride + at]);
+            for (int g = 0; g < G; ++g) sums[r][g] = fma(value, w[g], sums[r][g]);
+        }
+    }
+};
+
+// Weights and inputs in bfloat16, two inputs to a vector of weights.
+struct Pairs {
+    using Input = std::uint16_t;
+    static constexpr std::size_t kInputs = 2;
+
+    template <int R, int G>
+    static void step(const float* const (&weights)[G], const Rows<const std::uint16_t>& x, std::size_t at,
+                     Vec (&sums)[R][G]) {
+        Vec low[G], high[G];
+        for (int g = 0; g < G; ++g) {
+            const auto* pair = reinterpret_cast<const std::uint8_t*>(weights[g] + at * kSimdWidth);
+            low[g] = low_halves(pair);
+            high[g] = high_halves(pair);
+        }
+        for (int r = 0; r < R; ++r) {
+            const std::uint16_t* pair = x.data + r * x.stride + 2 * at;
+            const Vec first = splat(widened(pair[0])), second = splat(widened(pair[1]));
+            for (int g = 0; g < G; ++g) sums[r][g] = fma(second, high[g], fma(first, low[g], sums[r][g]));
+        }
+    }
+};
+
+// A row's sums run over its inputs in their order, whatever rows and groups share the loop.
+template <typename Kind, int R, int G>
+inline void dense_tile(const Dense& m, std::size_t group, const Rows<const typename Kind::Input>& x,
+                       const Rows<float>& y) {
+    const float* weights[G];
+    Vec sums[R][G];
+    for (int g = 0; g < G; ++g) weights[g] = m.weights + (group + g) * m.steps * kSimdWidth;
+    for (int r = 0; r < R; ++r) {
+        for (int g = 0; g < G; ++g) sums[r][g] = splat(0.0f);
+    }
+    for (std::size_t at = 0; at < m.steps; ++at) Kind::template step<R, G>(weights, x, at, sums);
+    for (int r = 0; r < R; ++r) {
+        for (int g = 0; g < G; ++g) store(y.data + r * y.stride + (group + g) * kSimdWidth, sums[r][g]);
+    }
+}
+
+template <typename Kind, int G>
+inline void dense_groups(const Dense& m, std::size_t group, Rows<const typename Kind::Input> x, Rows<float> y,
+                         std::size_t rows) {
+    std::size_t left = rows;
+    const auto next = [&](std::size_t done) {
+        x.data += done * x.stride;
+        y.data += done * y.stride;
+        left -= done;
+    };
+    for (; left >= kRowsOfTile; next(kRowsOfTile)) dense_tile<Kind, kRowsOfTile, G>(m, group, x, y);
+    for (; left > 0; next(1)) dense_tile<Kind, 1, G>(m, group, x, y);
+}
+
+// Groups outside, rows inside: what a tile reads of the weights is in the nearest cache for the tiles below it.
+template <typename Kind>
+void dense(const Dense& m, Rows<const typename Kind::Input> x, Rows<float> y, std::size_t rows) {
+    std::size_t group = 0;
+    for (; group + kGroupsOfTile <= m.groups; group += kGroupsOfTile) {
+        dense_groups<Kind, kGroupsOfTile>(m, group, x, y, rows);
+    }
+    for (; group < m.groups; ++group) dense_groups<Kind, 1>(m, group, x, y, rows);
+}
+
+// Vectors of `count` numbers of which the last one may be short: beyond it zeros are read, and nothing is written.
+inline Vec take(const float* from, std::size_t count) {
+    if (count >= kSimdWidth) return load(from);
+    alignas(64) float lane[kSimdWidth] = {};
+    std::memcpy(lane, from, count * sizeof(float));
+    return load(lane);
+}
+inline void put(float* to, Vec v, std::size_t count) {
+    if (count >= kSimdWidth) return store(to, v);
+    alignas(64) float lane[kSimdWidth];
+    store(lane, v);
+    std::memcpy(to, lane, count * sizeof(float));
+}
+
+// Operands of max and min stand so that what is not a number stays none: a training that has failed must show it.
+inline Vec sigmoid(Vec x) {
+    const Vec y = min(splat(kHighest), max(splat(kLowest), mul(x, splat(-1.44269504f))));
+    return div(splat(1.0f), add(splat(1.0f), power_of_two(y)));
+}
+inline Vec hyperbolic_tangent(Vec x) {
+    const Vec half = sigmoid(add(x, x));
+    return sub(add(half, half), splat(1.0f));
+}
+
+void gru_forward(const GruGates& g) {
+    for (std::size_t at = 0; at < g.units; at += kSimdWidth) {
+        const std::size_t left = g.units - at;
+        const auto part = [&](const float* from, int gate) { return take(from + gate * g.units + at, left); };
+        const Vec r = sigmoid(add(part(g.inputs, 0), part(g.products, 0)));
+        const Vec z = sigmoid(add(part(g.inputs, 1), part(g.products, 1)));
+        const Vec product = part(g.products, 2);
+        const Vec n = hyperbolic_tangent(fma(r, product, part(g.inputs, 2)));
+        put(g.after + at, fma(z, sub(take(g.before + at, left), n), n), left);
+        if (g.kept == nullptr) continue;
+        const Vec kept[] = {r, z, n, product};
+        for (int i = 0; i < 4; ++i) put(g.kept + i * g.units + at, kept[i], left);
+    }
+}
+
+void gru_backward(const GruGradients& g) {
+    const Vec one = splat(1.0f);
+    for (std::size_t at = 0; at < g.units; at += kSimdWidth) {
+        const std::size_t left = g.units - at;
+        const auto kept = [&](int i) { return take(g.kept + i * g.units + at, left); };
+        const Vec r = kept(0), z = kept(1), n = kept(2), product = kept(3), rest = sub(one, z);
+        const Vec after = add(take(g.grad + at, left), take(g.carry + at, left));
+        const Vec to_n = mul(mul(after, rest), sub(one, mul(n, n)));
+        const Vec to_r = mul(mul(to_n, product), mul(r, sub(one, r)));
+        const Vec to_z = mul(mul(after, sub(take(g.before + at, left), n)), mul(z, rest));
+        const Vec gates[] = {to_r, to_z, to_n}, products[] = {to_r, to_z, mul(to_n, r)};
+        for (int i = 0; i < 3; ++i) {
+            put(g.inputs + i * g.units + at, gates[i], left);
+            put(g.products + i * g.units + at, products[i], left);
+        }
+        put(g.carry + at, mul(after, z), left);
+    }
+}
+
+void to_bf16(const float* from, std::size_t count, std::uint16_t* to) {
+    for (std::size_t i = 0; i < count; ++i) to[i] = narrowed(from[i]);
+}

@@ -1,0 +1,37 @@
+// The part of the C interface that training uses.
+#include "session/guard.hpp"
+#include "training/gru.hpp"
+
+namespace seqgen {
+namespace {
+
+seqgen_gru checked(const seqgen_gru* given, bool backward) {
+    const seqgen_gru call = whole(given, "seqgen_gru");
+    require(call.format == SEQGEN_FORMAT_FLOAT32 || call.format == SEQGEN_FORMAT_BF16,
+            "format is " + std::to_string(call.format) + "; give SEQGEN_FORMAT_FLOAT32 or SEQGEN_FORMAT_BF16");
+    require(call.threads >= 1 && call.threads <= 1024, std::to_string(call.threads) + " threads; give 1 to 1024");
+    require(call.rows >= 0 && call.steps >= 0, "rows and steps must not be negative");
+    require(call.groups >= 1 && call.width >= 1 && call.groups <= (1 << 20) / call.width,
+            "a state of " + std::to_string(call.groups) + " times " + std::to_string(call.width) + " numbers; give 1 to 2^20");
+    require(call.steps == 0 || call.rows <= (std::int64_t{1} << 40) / call.steps, "rows times steps is out of range");
+    const bool any = call.rows > 0 && call.steps > 0;
+    require(call.weight != nullptr && (!any || (call.hidden != nullptr && call.states != nullptr)),
+            "weight, hidden or states is null");
+    require(backward || !any || call.inputs != nullptr, "inputs is null");
+    require(!backward || call.rows == 0 || call.grad_hidden != nullptr, "grad_hidden is null");
+    require(!backward || !any || (call.kept != nullptr && call.grad != nullptr && call.grad_inputs != nullptr &&
+                                  call.grad_products != nullptr && call.entered != nullptr),
+            "kept, grad, grad_inputs, grad_products or entered is null");
+    return call;
+}
+
+}  // namespace
+}  // namespace seqgen
+
+int32_t seqgen_gru_forward(const seqgen_gru* call, char* message, size_t message_bytes) {
+    return seqgen::guarded(message, message_bytes, [&] { seqgen::gru_forward(seqgen::checked(call, false)); });
+}
+
+int32_t seqgen_gru_backward(const seqgen_gru* call, char* message, size_t message_bytes) {
+    return seqgen::guarded(message, message_bytes, [&] { seqgen::gru_backward(seqgen::checked(call, true)); });
+}
