@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -56,7 +57,12 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; see :func:`seqgen.command.entry.run` for the exit status."""
+    """Run one command; see :func:`seqgen.command.entry.run` for the exit status.
+
+    Threads of OpenMP that have nothing to do sleep: by default they spin, and where another process has a core, each
+    waits for the other (a training of two threads was two to four times slower by it beside two busy processes).
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported, which commands do
     return entry.run(parser, lambda given: int(given.run(given)), arguments)
 
 

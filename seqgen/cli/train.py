@@ -52,6 +52,7 @@ def add_parsers(commands: Any) -> None:
         "--init-from", type=Path, metavar="PATH", help="start from the weights of this experiment or checkpoint"
     )
     command.add_argument("--evaluate", action="store_true", help="evaluate what was trained, as `seqgen eval` does")
+    command.add_argument("--threads", type=int, metavar="N", help="(default: OMP_NUM_THREADS, else as cores are free)")
     command.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     command.set_defaults(run=run_train)
 
@@ -69,6 +70,7 @@ def run_train(given: argparse.Namespace) -> int:
         resume=given.resume,
         init_from=given.init_from,
         device=given.device,
+        threads=given.threads,
     )
     if outcome.status == "interrupted":
         return 130
@@ -85,18 +87,22 @@ def trained(
     resume: bool = False,
     init_from: Path | None = None,
     device: str = "auto",
+    threads: int | None = None,
 ) -> Outcome:
     """Train a run in an experiment directory, and say on standard error what is trained and how it went.
 
     Args:
         config: the run. out: the experiment directory. source: name of the configuration in messages.
-        resume, init_from, device: see :func:`seqgen.train.loop.train`.
+        resume, init_from, device: see :func:`seqgen.train.loop.train`. threads: see
+            :func:`seqgen.train.threads.choose`.
     """
     from seqgen.tasks import experiment
     from seqgen.train import memory
     from seqgen.train.loop import Recipe, train
+    from seqgen.train.threads import choose
 
     memory.keep_freed_pages()
+    computing = choose(threads)
     task = experiment.task_of(config, source=source)
     task.require_sensible()
     system = experiment.build(task, source=source)  # a wrong option is found before anything is written
@@ -106,7 +112,7 @@ def trained(
     if resume:
         _require_same(here)
     training, validation = (task.source(split, system.networks) for split in ("train", "valid"))
-    sys.stderr.write(_summary(here, task, system.objective))
+    sys.stderr.write(_summary(here, task, system.objective) + f"{computing}\n")
     sys.stderr.write("".join(f"warning: {line}\n" for line in task.warnings(system.networks)))
     outcome = train(
         system.objective,

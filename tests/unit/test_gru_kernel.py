@@ -1,4 +1,4 @@
-"""The engine's recurrence for training: values and gradients by every set of kernels, against plain loops in float64."""
+"""The engine's recurrence for training: every set of kernels against plain loops in float64."""
 
 from __future__ import annotations
 
@@ -81,8 +81,8 @@ def by_kernel(given: Problem, grad: Tensor, groups: int, *, half: bool, isa: str
 @pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_states_and_gradients_are_those_of_the_equations(isa: str, shape: tuple[int, ...], half: bool) -> None:
-    """In bfloat16 an operand beside a rounding edge may fall to its other side, and the gradient of the weights is rounded
-    itself: it is torch's product."""
+    """In bfloat16 an operand beside a rounding edge may fall to its other side, and the gradient of the weights is
+    rounded itself: it is torch's product."""
     given, grad = problem(shape)  # type: ignore[arg-type]
     made = by_kernel(given, grad, shape[2], half=half, isa=isa)
     wanted = list(by_loops(given, grad, shape[2], half))
@@ -132,7 +132,7 @@ def test_what_is_not_a_number_stays_none(isa: str) -> None:
 
 
 def test_it_is_what_layers_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the library each float32 sequence goes through it; float64 and what is differentiated twice through torch."""
+    """With the library float32 goes through it; float64 and what is differentiated twice go through torch."""
     seen = []
     monkeypatch.setattr(gru_kernel, "_run", lambda name, *_, **__: seen.append(name))
     given, _ = problem((2, 3, 1, 4))
@@ -147,7 +147,7 @@ def test_it_is_what_layers_run(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_unknown_instruction_set_is_named() -> None:
-    with pytest.raises(SeqgenError, match="instruction set 'sse' cannot be used; known: .*generic"):
+    with pytest.raises(SeqgenError, match=r"instruction set 'sse' cannot be used; known: .*generic"):
         gru_sequence(torch.zeros(1, 1, 3), torch.zeros(1, 1), torch.zeros(3, 1), isa="sse")
 
 
