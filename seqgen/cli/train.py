@@ -52,7 +52,12 @@ def add_parsers(commands: Any) -> None:
         "--init-from", type=Path, metavar="PATH", help="start from the weights of this experiment or checkpoint"
     )
     command.add_argument("--evaluate", action="store_true", help="evaluate what was trained, as `seqgen eval` does")
-    command.add_argument("--threads", type=int, metavar="N", help="(default: OMP_NUM_THREADS, else as cores are free)")
+    command.add_argument(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="to compute with (default: OMP_NUM_THREADS, else as many as cores are free; --resume: as before)",
+    )
     command.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     command.set_defaults(run=run_train)
 
@@ -98,11 +103,12 @@ def trained(
     """
     from seqgen.tasks import experiment
     from seqgen.train import memory
+    from seqgen.train.checkpoint import Checkpoints
     from seqgen.train.loop import Recipe, train
     from seqgen.train.threads import choose
 
     memory.keep_freed_pages()
-    computing = choose(threads)
+    computing = choose(Checkpoints(out).threads() if threads is None and resume else threads)
     task = experiment.task_of(config, source=source)
     task.require_sensible()
     system = experiment.build(task, source=source)  # a wrong option is found before anything is written

@@ -33,13 +33,15 @@ class Best(NamedTuple):
 
 @dataclass(frozen=True)
 class Progress:
-    """Progress of a run: finished updates, seconds spent, best validation, validations since then, scaler's state."""
+    """Progress of a run: finished updates, seconds spent, best validation, validations since then, scaler's state, and
+    the threads it is computed with, on which last places may depend (0 where a former version did not tell)."""
 
     step: int = 0
     seconds: float = 0.0
     best: Best | None = None
     stale: int = 0
     scaler: Mapping[str, Any] = field(default_factory=dict)
+    threads: int = 0
 
 
 class Snapshot(NamedTuple):
@@ -117,6 +119,7 @@ def _state_text(snapshot: Snapshot, files: dict[str, Any]) -> str:
         "best": progress.best,
         "stale": progress.stale,
         "scaler": dict(progress.scaler),
+        "threads": progress.threads,
         "digest": identity.digest,
         "signature": identity.signature,
         "facts": dict(identity.facts),
@@ -150,7 +153,7 @@ def read(path: Path, *, only: tuple[str, ...] | None = None) -> Snapshot:
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise Damaged(f"{path} is not a whole checkpoint ({error})", remedy=remedy) from None
     best = None if state["best"] is None else Best(*state["best"])
-    progress = Progress(state["step"], state["seconds"], best, state["stale"], state["scaler"])
+    progress = Progress(state["step"], state["seconds"], best, state["stale"], state["scaler"], state.get("threads", 0))
     facts, data = state.get("facts", {}), state.get("data", {})  # former versions told none
     identity = CheckpointIdentity(state["config"], state["digest"], state["signature"], facts, data)
     return Snapshot(identity, progress, tensors)
@@ -197,6 +200,11 @@ class Checkpoints:
             except Damaged as error:
                 damaged.append(error)
         return None, damaged
+
+    def threads(self) -> int | None:
+        """With how many threads the newest whole checkpoint was computed, where that is known."""
+        path, _ = self.latest()
+        return None if path is None else read(path, only=()).progress.threads or None
 
     def best(self) -> Path:
         """The checkpoint of the best validation; the newest one where nothing was validated.

@@ -288,7 +288,7 @@ class _Run:
         reading, now = self.meter.read(), time.perf_counter()
         if reading.bad_step is not None:
             raise self._not_finite(f"a loss or gradient is not finite at step {reading.bad_step + 1}")
-        self.progress = replace(self.progress, seconds=now - self.began)
+        self.progress = replace(self.progress, seconds=now - self.began, threads=torch.get_num_threads())
         values = {
             **reading.means,
             **{

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
 from seqgen import config, registry
@@ -272,6 +273,21 @@ def test_resume_of_a_finished_run_does_nothing(work: Path) -> None:
     assert "at step 3" in done("train", work / "run.yaml", "--out", work / "exp", "--resume").err
     after = weights(work / "exp", 3)
     assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+def test_a_run_goes_on_with_as_many_threads(work: Path) -> None:
+    before, out = torch.get_num_threads(), work / "threads"
+    try:
+        said = done("train", work / "run.yaml", "--out", out, "--threads", 3, "--set", "train.steps=1").err
+        assert "\n3 threads\n" in said
+        torch.set_num_threads(1)
+        again = ("train", work / "run.yaml", "--out", out, "--resume", "--set", "train.steps=2")
+        assert "\n3 threads\n" in done(*again).err
+        assert "\n2 threads\n" in done(*again, "--threads", 2).err
+        assert checkpoint.Checkpoints(out).threads() == 3  # nothing was trained with two
+    finally:
+        torch.set_num_threads(before)
+    refused("train", work / "run.yaml", "--out", work / "no", "--threads", 0, named=("0 threads", "1 or more"))
 
 
 def _started(command: list[str], out: Path, log: Path, repository: Path) -> subprocess.Popen[bytes]:
