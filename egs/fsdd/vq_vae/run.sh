@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # VQ-VAE of the Free Spoken Digit Dataset: a speech codec of 8 kHz, whose decoder is told the speaker.
 #   egs/fsdd/vq_vae/run.sh [--corpus DIR] [--stage N] [--conf FILE] [--out DIR] [--data DIR]
-# Without --corpus the public corpus is downloaded. conf/base.yaml takes some 25 minutes of one core, conf/tiny.yaml some
-# seconds. CONVERSION holds options of stage 4 (egs/fsdd/vq_vae/conversion.py), RATES of stage 5 (egs/fsdd/vq_vae/bit_rates.py).
+# Without --corpus the public corpus is downloaded. conf/base.yaml (1,125 bits a second) takes some 25 minutes of one core,
+# conf/slow.yaml (188) some 20, conf/tiny.yaml some seconds. CONVERSION holds options of stage 4 (egs/fsdd/vq_vae/conversion.py), RATES of stage 5 (egs/fsdd/vq_vae/bit_rates.py).
 set -euo pipefail
 conf=egs/fsdd/vq_vae/conf/base.yaml out=exp/fsdd-vq-vae data=data/fsdd
 . "$(dirname "$0")/../../vocoder.sh"
