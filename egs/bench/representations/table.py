@@ -87,9 +87,11 @@ def cost(place: Path) -> Cell:
 
 
 def of_seed(folder: Path) -> Table:
-    """Every row of one seed."""
+    """Every row of one seed; a run that is not evaluated yet has no rate and no cost."""
     found = probed(folder)
     for place in sorted(folder.glob("*.time")):
+        if not (folder / place.stem / "eval.json").exists():
+            continue
         found.setdefault(place.stem, {}).update({**rate(folder / place.stem), _COST: cost(place)})
     for place in sorted((folder / "information").glob("*.json")):
         name, of, bound = place.stem.split("-", 2)
