@@ -24,6 +24,7 @@ Measure speed on this machine. Compare only figures of one run on one machine.
   seqgen bench voice/ --compare                          # native, onnxruntime and torch side by side
   seqgen bench --preset NAME --streams 8 --json          # random weights, no training needed
   seqgen bench --preset NAME --train                     # training: 32 x 960 samples a step, share of the recurrence
+  seqgen bench --preset NAME --train --compare           # the same beside torch, taking turns, with share of the peak
 
 Presets, of 24 kHz; in any runtime where no other is said:
 """
@@ -76,7 +77,11 @@ def add_parsers(commands: Any) -> None:
     command.add_argument("--streams", type=int, default=1, help="streams stepped together")
     command.add_argument("--threads", type=int, default=1)
     command.add_argument("--seconds", type=float, default=2.0, help="how long to measure")
-    command.add_argument("--compare", action="store_true", help="every runtime and weight format on the same voice")
+    command.add_argument(
+        "--compare",
+        action="store_true",
+        help="every runtime and weight format on the same voice; with --train recurrences of engine and torch",
+    )
     command.add_argument("--train", action="store_true", help="measure training instead of generation")
     command.add_argument("--precision", default="32-true", choices=["32-true", "bf16-mixed"], help="with --train")
     command.add_argument("--json", action="store_true", help="print one object")
@@ -173,7 +178,7 @@ def _measurement(given: argparse.Namespace, preset: Preset | None) -> str:
     else:
         known = ", ".join(name for name in presets.examples() if "training" in presets.find(name).measured)
         raise SeqgenError(f"--train measures a recurrence, got --preset {preset.name}", remedy=f"known: {known}")
-    if given.compare and (chosen != "generation" or given.runtime or given.format):
+    if given.compare and (chosen not in ("generation", "training") or given.runtime or given.format):
         raise SeqgenError(
             "--compare chooses runtimes and formats itself", remedy="give a bundle, or a preset of every runtime, alone"
         )
@@ -195,8 +200,27 @@ def _require_alone(given: argparse.Namespace, preset: Preset, runtime: str, call
         )
 
 
+def _print_training(rows: list[dict[str, Any]]) -> None:
+    """The same of training: products a second against what torch reaches with large matrices."""
+    names = ("samples_per_second", "outside_recurrence", "gflops", "share_of_peak")
+    slowest = min(row[names[0]] for row in rows)
+    sys.stdout.write(
+        f"{'voice':<14}{'recurrence':<12}{'precision':<12}{'threads':>7}{'samples/s':>11}{'times':>7}{'outside it':>12}"
+        f"{'GFLOP/s':>9}{'of peak':>9}\n"
+    )
+    for row in rows:
+        rate, beside, work, share = (row[name] for name in names)
+        sys.stdout.write(
+            f"{row['preset']:<14}{row['runtime']:<12}{row['precision']:<12}{row['threads']:>7}{rate:>11,}"
+            f"{rate / slowest:>7.2f}{beside:>12.0%}{work:>9.1f}{share:>9.0%}\n"
+        )
+
+
 def _print_comparison(rows: list[dict[str, Any]]) -> None:
     """A table with the fastest row's speed as the measure of the others."""
+    if "step_seconds" in rows[0]:
+        _print_training(rows)
+        return
     unit = next(one for one in ("symbols", "frames", "samples") if f"{one}_per_second" in rows[0])
     rate, beside = f"{unit}_per_second", "step_us_p50" if unit == "symbols" else "x_real_time"
     best = max(row[rate] for row in rows)

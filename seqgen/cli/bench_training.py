@@ -4,43 +4,88 @@ from __future__ import annotations
 
 import argparse
 import resource
+import statistics
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 from seqgen.cli import random_voices
 from seqgen.presets import Preset
 
+_GIGA = 1e9
+_LARGE, _TURNS = 2048, 5
+
 
 def measure(given: argparse.Namespace, preset: Preset) -> list[dict[str, Any]]:
-    """Steps of 32 x 960 samples at 24 kHz; the recurrence alone is measured beside them on the same shapes."""
+    """Steps of 32 x 960 samples at 24 kHz; the recurrence alone is measured beside them on the same shapes.
+
+    A comparison has a row for the engine's recurrence and one for torch's, whose steps take turns.
+    """
     import torch
 
+    from seqgen.nets import gru, gru_kernel
     from seqgen.train import memory
 
     memory.keep_freed_pages()
     torch.set_num_threads(given.threads)
-    rows, length = 32, 960
+    rows, length, half = 32, 960, given.precision == "bf16-mixed"
     generator = random_voices.vocoder_of(preset).generator
-    step = _training_step(generator, rows, length, half=given.precision == "bf16-mixed")
-    recurrence = _recurrence(generator, rows, length, half=given.precision == "bf16-mixed")
-    whole, alone = [], []
-    _timed(step), _timed(recurrence)
-    while sum(whole) < given.seconds or len(whole) < 3:
-        whole.append(_timed(step))
-        alone.append(_timed(recurrence))
-    middle, inside = sorted(whole)[len(whole) // 2], sorted(alone)[len(alone) // 2]
-    row = {
-        "preset": preset.name,
-        "precision": given.precision,
-        "threads": given.threads,
-        "batch": f"{rows} x {length}",
-        "samples_per_second": round(rows * length / middle),
-        "step_seconds": round(middle, 3),
-        "outside_recurrence": round(1 - inside / middle, 3),
-        "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
-    }
-    return [row]
+    step = _training_step(generator, rows, length, half=half)
+    recurrence = _recurrence(generator, rows, length, half=half)
+    ways = {"engine": nullcontext} if gru_kernel.available() else {}
+    if given.compare or not ways:
+        ways["torch"] = gru.by_torch
+    whole: dict[str, list[float]] = {way: [] for way in ways}
+    alone: dict[str, list[float]] = {way: [] for way in ways}
+    for entered in ways.values():
+        with entered():
+            _timed(step), _timed(recurrence)
+    while sum(map(sum, whole.values())) < given.seconds * len(ways) or min(map(len, whole.values())) < 3:
+        for way, entered in ways.items():
+            with entered():
+                whole[way].append(_timed(step))
+                alone[way].append(_timed(recurrence))
+    work, peak = (_work(step), _peak(half=half)) if given.compare else (0.0, 0.0)
+    made = []
+    for way in ways:
+        middle, inside = statistics.median(whole[way]), statistics.median(alone[way])
+        row = {
+            "preset": preset.name,
+            "runtime": way,
+            "precision": given.precision,
+            "threads": given.threads,
+            "batch": f"{rows} x {length}",
+            "samples_per_second": round(rows * length / middle),
+            "step_seconds": round(middle, 3),
+            "outside_recurrence": round(1 - inside / middle, 3),
+            "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        }
+        if given.compare:  # what both need at most has no row of its own
+            del row["peak_mb"]
+            row |= {"gflops": round(work / middle / _GIGA, 1), "share_of_peak": round(work / middle / peak, 3)}
+        made.append(row)
+    return made
+
+
+def _work(step: Callable[[], None]) -> float:
+    """Floating-point operations of the products of a step, forward and back, as torch counts them."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from seqgen.nets import gru
+
+    with gru.by_torch(), FlopCounterMode(display=False) as counted:
+        step()
+    return float(counted.get_total_flops())
+
+
+def _peak(*, half: bool) -> float:
+    """Operations a second of torch's product of two large square matrices, the best of some."""
+    import torch
+
+    one = torch.randn(_LARGE, _LARGE, dtype=torch.bfloat16 if half else torch.float32)
+    best = min(_timed(lambda: one @ one) for _ in range(_TURNS))
+    return float(2 * _LARGE**3 / best)
 
 
 def _training_step(generator: Any, rows: int, length: int, *, half: bool) -> Callable[[], None]:

@@ -150,6 +150,18 @@ def _torch(inputs: Tensor, hidden: Tensor, weight: Tensor, groups: int) -> Tenso
 
 
 _TWICE: ContextVar[bool] = ContextVar("seqgen.gru.twice", default=False)
+_BY_TORCH: ContextVar[bool] = ContextVar("seqgen.gru.by_torch", default=False)
+
+
+@contextmanager
+def by_torch() -> Iterator[None]:
+    """Within it recurrences on a CPU are run by torch, step by step, as they are where the engine's library is missing:
+    for comparisons."""
+    token = _BY_TORCH.set(True)
+    try:
+        yield
+    finally:
+        _BY_TORCH.reset(token)
 
 
 @contextmanager
@@ -181,7 +193,7 @@ def gru_sequence(
     half = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
     with torch.autocast("cpu", enabled=False):
         wide = torch.float32 if half else weight.dtype
-        if wide == torch.float32 and not fake_quantized and gru_kernel.available():
+        if wide == torch.float32 and not fake_quantized and not _BY_TORCH.get() and gru_kernel.available():
             return gru_kernel.gru_sequence(inputs.float(), hidden.float(), weight.float(), groups, half=half)
         form = _Form(groups, half, fake_quantized)
         states: Tensor = _Recurrence.apply(inputs.to(wide), hidden.to(wide), weight, form)

@@ -16,6 +16,7 @@ import pytest
 import seqgen.runtime
 from seqgen import presets
 from seqgen.cli import bench_engine, bench_generation, bench_torch, bench_training, random_voices
+from seqgen.nets import gru, gru_kernel
 from seqgen.spec import StreamSpec
 from tests.unit import train_toy as toy
 
@@ -84,12 +85,33 @@ def test_training_speed_is_of_the_middle_step_and_its_recurrence(monkeypatch: py
     monkeypatch.setattr(random_voices, "vocoder_of", lambda _: SimpleNamespace(generator=None))
     monkeypatch.setattr(bench_training, "_training_step", lambda *_, **__: taking(steps))
     monkeypatch.setattr(bench_training, "_recurrence", lambda *_, **__: taking(inside))
-    given = argparse.Namespace(threads=1, precision="32-true", seconds=0.9)
+    given = argparse.Namespace(threads=1, precision="32-true", seconds=0.9, compare=False)
     (found,) = bench_training.measure(given, SimpleNamespace(name="preset"))  # type: ignore[arg-type]
     assert found["batch"] == "32 x 960"
     assert found["samples_per_second"] == 32 * 960 / 0.25
     assert found["step_seconds"] == 0.25
     assert found["outside_recurrence"] == pytest.approx(1 - 0.15 / 0.25)
+
+
+@pytest.mark.skipif(not gru_kernel.available(), reason="the native engine is not built")
+def test_recurrences_of_engine_and_torch_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, ran = Clock(monkeypatch, 1.0), []
+
+    def step() -> None:
+        ran.append(gru._BY_TORCH.get())
+        clock.now += 4.0 if gru._BY_TORCH.get() else 1.0
+
+    monkeypatch.setattr(random_voices, "vocoder_of", lambda _: SimpleNamespace(generator=None))
+    monkeypatch.setattr(bench_training, "_training_step", lambda *_, **__: step)
+    monkeypatch.setattr(bench_training, "_recurrence", lambda *_, **__: step)
+    monkeypatch.setattr(bench_training, "_work", lambda _: 8e9)
+    monkeypatch.setattr(bench_training, "_peak", lambda **_: 16e9)
+    given = argparse.Namespace(threads=1, precision="bf16-mixed", seconds=0.9, compare=True)
+    rows = bench_training.measure(given, SimpleNamespace(name="preset"))  # type: ignore[arg-type]
+    assert [(row["runtime"], row["step_seconds"], row["gflops"], row["share_of_peak"]) for row in rows] == [
+        ("engine", 1.0, 8.0, 0.5), ("torch", 4.0, 2.0, 0.125)
+    ]  # fmt: skip
+    assert ran == [False, False, True, True] * 4
 
 
 class PacedEngine:

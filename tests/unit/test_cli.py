@@ -20,6 +20,7 @@ from seqgen import config, registry
 from seqgen.audio import io
 from seqgen.cli import random_voices
 from seqgen.data.directory import DataDir
+from seqgen.nets import gru_kernel
 from seqgen.presets import Preset
 from seqgen.spec import Facts, FeatureSpec
 from seqgen.tasks.run import RunConfig
@@ -197,6 +198,10 @@ def test_bench_of_training(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (found["preset"], found["batch"], found["precision"]) == ("wavernn-256", "32 x 960", "32-true")
     assert found["samples_per_second"] > 0
     assert found["outside_recurrence"] < 1
+    said = done("bench", "--preset", "wavernn-256", "--train", "--compare", "--seconds", 0.01).out
+    heads, *rows = said.splitlines()
+    assert heads.split()[-3:] == ["GFLOP/s", "of", "peak"]
+    assert [row.split()[1] for row in rows] == (["engine"] if gru_kernel.available() else []) + ["torch"]
 
 
 def test_bench_of_whole_recordings(monkeypatch: pytest.MonkeyPatch) -> None:
