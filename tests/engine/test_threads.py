@@ -1,4 +1,5 @@
-"""Many threads on one model, which is then closed under them; `make sanitize` runs this under its sanitizer."""
+"""Many threads on one model, which is then closed under them, and on one sequence; `make sanitize` runs both under its
+sanitizers."""
 
 from __future__ import annotations
 
@@ -14,16 +15,17 @@ from tests.engine import programs, symbols
 from tests.engine.programs import Shape
 
 
-@pytest.fixture(scope="module")
-def threads(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``threads.cpp``, compiled."""
+@pytest.fixture(scope="module", params=["threads"])
+def program(request: pytest.FixtureRequest, repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A program beside this file, compiled."""
+    name = str(request.param)
     compiler = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
     if compiler is None or sys.platform == "win32":
         pytest.skip("no C++ compiler")
-    library, program = library_path().resolve(), tmp_path_factory.mktemp("threads") / "threads"
+    library, program = library_path().resolve(), tmp_path_factory.mktemp("programs") / name
     command = [compiler, "-std=c++17", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-pthread"]
     command += [f"-I{repository / 'seqgen' / 'engine' / 'include'}"]
-    command += [str(repository / "tests" / "engine" / "threads.cpp"), str(library), f"-Wl,-rpath,{library.parent}"]
+    command += [str(repository / "tests" / "engine" / f"{name}.cpp"), str(library), f"-Wl,-rpath,{library.parent}"]
     subprocess.run([*command, "-o", str(program)], check=True, timeout=240)
     return program
 
@@ -35,8 +37,15 @@ def voice(where: Path, precision: str) -> Path:
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
 @pytest.mark.parametrize("kind", ["voice", "recurrent", "rectified", "padded"])
-def test_threads_share_a_model_that_is_then_closed(kind: str, precision: str, threads: Path, tmp_path: Path) -> None:
+def test_threads_share_a_model_that_is_then_closed(kind: str, precision: str, program: Path, tmp_path: Path) -> None:
     where = voice(tmp_path, precision) if kind == "voice" else symbols.write_kind(kind, tmp_path, precision)
-    done = subprocess.run([threads, where, "4"], capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run([program, where, "4"], capture_output=True, text=True, check=False, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "threads: as one\n"
+
+
+@pytest.mark.parametrize("program", ["gru"], indirect=True)
+def test_rows_of_a_sequence_are_shared_out(program: Path, sets: list[str]) -> None:
+    done = subprocess.run([program, *sets], capture_output=True, text=True, check=False, timeout=240)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"{72 * (1 + len(sets))} runs by several threads, the bits of one\n"

@@ -1,4 +1,4 @@
-"""The engine's recurrence for training: every set of kernels against plain loops in float64."""
+"""The recurrence of training: every set of kernels against plain loops in float64."""
 
 from __future__ import annotations
 

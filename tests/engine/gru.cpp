@@ -1,0 +1,97 @@
+// A recurrence over sequences, forward and back, by some threads: the bits of one thread, in arrays of exactly the size that
+// the interface tells. Run under the sanitizers by `make sanitize`, without them by the tests.
+//
+//     gru [ISA ...]
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "seqgen_engine.h"
+
+namespace {
+
+std::mt19937 random_bits(1);
+
+void need(std::int32_t status, const char* message) {
+    if (status == SEQGEN_OK) return;
+    std::fprintf(stderr, "gru: %s\n", message);
+    std::_Exit(1);
+}
+
+std::vector<float> drawn(std::size_t count) {
+    std::normal_distribution<float> normal;
+    std::vector<float> made(count);
+    for (float& one : made) one = normal(random_bits);
+    return made;
+}
+
+struct Shape {
+    std::size_t rows, steps, groups, width;
+};
+
+// All that the two calls write, as bytes.
+std::string run(const Shape& shape, const char* isa, std::int32_t format, std::int32_t threads, bool keep) {
+    random_bits.seed(7);
+    const std::size_t state = shape.groups * shape.width, steps = shape.rows * shape.steps;
+    const std::size_t element = format == SEQGEN_FORMAT_BF16 ? 2 : 4;
+    const std::vector<float> inputs = drawn(steps * 3 * state), hidden = drawn(shape.rows * state),
+                             weight = drawn(3 * state * state), grad = drawn(steps * state);
+    std::vector<float> states(steps * state), kept(keep ? 4 * steps * state : 0), grad_inputs(steps * 3 * state),
+        grad_hidden(shape.rows * state);
+    std::vector<char> grad_products(steps * 3 * state * element), entered(steps * state * element);
+    seqgen_gru call{};
+    call.struct_size = sizeof call;
+    call.isa = isa;
+    call.format = format;
+    call.threads = threads;
+    call.rows = static_cast<std::int64_t>(shape.rows);
+    call.steps = static_cast<std::int64_t>(shape.steps);
+    call.groups = static_cast<std::int64_t>(shape.groups);
+    call.width = static_cast<std::int64_t>(shape.width);
+    call.inputs = inputs.data();
+    call.hidden = hidden.data();
+    call.weight = weight.data();
+    call.states = states.data();
+    call.kept = keep ? kept.data() : nullptr;
+    call.grad = grad.data();
+    call.grad_inputs = grad_inputs.data();
+    call.grad_hidden = grad_hidden.data();
+    call.grad_products = grad_products.data();
+    call.entered = entered.data();
+    char message[256];
+    need(seqgen_gru_forward(&call, message, sizeof message), message);
+    if (keep) need(seqgen_gru_backward(&call, message, sizeof message), message);
+    std::string made;
+    const auto add = [&](const void* from, std::size_t bytes) { made.append(static_cast<const char*>(from), bytes); };
+    for (const auto* one : {&states, &kept, &grad_inputs, &grad_hidden}) add(one->data(), one->size() * sizeof(float));
+    add(grad_products.data(), grad_products.size());
+    add(entered.data(), entered.size());
+    return made;
+}
+
+}  // namespace
+
+int main(int count, char** words) {
+    const Shape shapes[] = {{1, 1, 1, 16}, {9, 3, 2, 20}, {17, 4, 1, 33}, {3, 2, 3, 5}, {33, 2, 1, 64}, {2, 0, 1, 3}};
+    int runs = 0;
+    for (int word = 0; word < count; ++word) {
+        const char* isa = word == 0 ? nullptr : words[word];  // first what is taken where none is named
+        for (const Shape& shape : shapes) {
+            for (const std::int32_t format : {SEQGEN_FORMAT_FLOAT32, SEQGEN_FORMAT_BF16}) {
+                for (const bool keep : {false, true}) {
+                    const std::string alone = run(shape, isa, format, 1, keep);
+                    for (const std::int32_t threads : {2, 5, 64}) {
+                        if (run(shape, isa, format, threads, keep) != alone) need(1, "threads change bits");
+                        ++runs;
+                    }
+                }
+            }
+        }
+    }
+    std::printf("%d runs by several threads, the bits of one\n", runs);
+    return 0;
+}
