@@ -58,6 +58,7 @@ STARTERS = listed(
 )
 """Words that begin sentences and follow no abbreviation as part of its name."""
 _AFTER = re.compile(r"""["')\]]*(?P<end>\s*$)?(?:\s+["'(\[]*(?P<next>[A-Z][A-Za-z]*))?""")
+_CAPITAL = re.compile(r"\s+[\"'(]?([A-Z][A-Za-z']*)")
 _STREET = re.compile(r"[A-Z][a-z]+|\d+(?:st|nd|rd|th)")
 
 
@@ -84,7 +85,8 @@ def known(run: str) -> bool:
 
 
 def _capital_follows(found: re.Match[str]) -> str:
-    after = re.compile(r"\s+[\"'(]?([A-Z][A-Za-z']*)").match(found.string, found.end())
+    """The word behind an abbreviation if it has a capital, else nothing."""
+    after = _CAPITAL.match(found.string, found.end())
     return after[1] if after else ""
 
 

@@ -131,7 +131,7 @@ def _capitals(found: re.Match[str], around: Around) -> list[Said] | None:
 
 def _joined(found: re.Match[str], around: Around) -> list[Said] | None:
     """Letters with an ampersand between them, R&D."""
-    return whole(found, spelt(found[0]).replace("&", "and"))
+    return whole(found, spelt(found[1]).replace("&", "and") + ("'s" if found[2] else ""))
 
 
 def _special(found: re.Match[str], around: Around) -> list[Said] | None:
@@ -140,16 +140,19 @@ def _special(found: re.Match[str], around: Around) -> list[Said] | None:
 
 def _mixed(found: re.Match[str], around: Around) -> list[Said] | None:
     """Letters and digits: MP3, H2O, 3D, x86."""
-    if found[0].isdigit() or found[0].isalpha():
+    if found[0].isdecimal() or found[0].isalpha():
         return None
     parts = _PARTS.findall(found[0])
-    said = [_code(one) if one.isdigit() else _letters(one) for one in parts]
-    if parts[-1] == "s" and parts[-2].isdigit():
+    said = [_code(one) if one.isdecimal() else _letters(one) for one in parts]
+    if parts[-1] == "s" and parts[-2].isdecimal():
         said[-2:] = [plural(said[-2])]
     return whole(found, " ".join(said))
 
 
 def _letters(part: str) -> str:
+    """Letters beside figures: up to three capitals are no word."""
+    if part.isupper() and len(part) <= 3 and part not in WORDS:
+        return spelt(part)
     if part.islower() and len(part) > 1 and not pronounceable(part.upper()):
         return spelt(part)
     return letters_or_word(part)
@@ -177,7 +180,7 @@ def _letter(found: re.Match[str], around: Around) -> list[Said] | None:
         "type",
         "section",
     )
-    listing = letter == "A" and re.match(r"[,.)]|\s[B-Z](?![A-Za-z])", found.string[found.end() :][:3])
+    listing = letter == "A" and re.match(r"[,.):]|\s[B-Z](?![A-Za-z])", found.string[found.end() :][:3])
     later = letter == "A" and around.before and not around.capitals
     word = letter == "I" or (letter in "aA" and not (named or listing or later))
     return whole(found, letter.lower() if word else letter.upper())
@@ -185,7 +188,7 @@ def _letter(found: re.Match[str], around: Around) -> list[Said] | None:
 
 RULES = (
     Rule(re.compile(START + rf"(?:{'|'.join(sorted(_SPECIAL, key=len, reverse=True))}){STOP}"), _special),
-    Rule(re.compile(START + rf"[A-Z]{{1,3}}&[A-Z]{{1,3}}{STOP}"), _joined),
+    Rule(re.compile(START + rf"([A-Z]{{1,3}}&[A-Z]{{1,3}})('?s)?{STOP}"), _joined),
     Rule(re.compile(START + rf"([A-Z]{{2,}}+)(s|'[sS])?{STOP}(?!'[A-Za-z])"), _capitals),
     Rule(re.compile(START + r"[A-Za-z0-9]++" + STOP), _mixed),
     Rule(re.compile(START + rf"([A-Za-z])('s)?{STOP}(?!'[a-zA-Z])"), _letter),

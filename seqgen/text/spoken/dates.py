@@ -151,7 +151,20 @@ def _time(found: re.Match[str], around: Around) -> list[Said] | None:
 
 _HALF = rf"(?P<half>[AaPp])\.?[Mm]{STOP}\.?"
 _HOUR = r"(?P<hour>[01]?\d|2[0-4])"
-_NAMED = "(Mon|Tues|Tue|Wed|Thurs|Thur|Thu|Fri|Sat|Sun)"
+_DAY_NAME = "(Mon|Tues|Tue|Wed|Thurs|Thur|Thu|Fri|Sat|Sun)"
+NAMED = (
+    Rule(
+        re.compile(
+            START + rf"(?P<month>{_MONTH})\s(?P<day>{_DAY})(?:st|nd|rd|th)?(?:[-–](?P<last>{_DAY})(?:st|nd|rd|th)?)?"
+            rf"(?![\w:%]|[,.]\d)(?:,?\s(?P<year>{_YEAR}))?"
+        ),
+        _month_day,
+    ),
+    Rule(re.compile(START + rf"(?P<month>{_MONTH})(?=\s\d{{4}}(?!\d))"), _month_year),
+    Rule(re.compile(START + rf"({_MONTH})[-–]({_MONTH})" + STOP), _months_range),
+    Rule(re.compile(START + rf"{_DAY_NAME}[-–]{_DAY_NAME}" + STOP), _day_name),
+)
+"""What begins with the name of a month or a day."""
 RULES = (
     Rule(re.compile(START + r"(\d{4})-([01]\d)-([0-3]\d)(?![\d-])"), _iso),
     Rule(re.compile(START + r"(\d{1,2})/(\d{1,2})/(\d{4}|\d\d)(?![\d/])"), _slashes),
@@ -163,16 +176,6 @@ RULES = (
         ),
         _day_month,
     ),
-    Rule(
-        re.compile(
-            START + rf"(?P<month>{_MONTH})\s(?P<day>{_DAY})(?:st|nd|rd|th)?(?:[-–](?P<last>{_DAY})(?:st|nd|rd|th)?)?"
-            rf"(?![\w:%]|[,.]\d)(?:,?\s(?P<year>{_YEAR}))?"
-        ),
-        _month_day,
-    ),
-    Rule(re.compile(START + rf"(?P<month>{_MONTH})(?=\s\d{{4}}(?!\d))"), _month_year),
-    Rule(re.compile(START + rf"({_MONTH})[-–]({_MONTH})" + STOP), _months_range),
-    Rule(re.compile(START + rf"{_NAMED}[-–]{_NAMED}" + STOP), _day_name),
     Rule(
         re.compile(
             START + rf"(?P<hour>[01]?\d|2[0-4]):(?P<minute>[0-5]\d)(?::(?P<second>[0-5]\d))?(?:\s?{_HALF})?(?![\d:])"

@@ -24,7 +24,7 @@ _TOPS = "com|org|net|gov|edu|io|co|info|biz|dev|app|uk|de|fr|eu|ca|au|nl|jp|tv|a
 
 def _piece(text: str, *, address: bool) -> str:
     lower = text.lower()
-    if text.isdigit():
+    if text.isdecimal():
         return digits(text) if len(text) > 4 or text[0] == "0" else cardinal(int(text))
     if not text.isalpha() or not text.isascii():
         return _SIGNS.get(text, "")

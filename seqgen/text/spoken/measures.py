@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from seqgen.text.spoken.abbreviations import ends_sentence
 from seqgen.text.spoken.characters import START, STOP
 from seqgen.text.spoken.clauses import Around, Rule, Said, listed, whole
 from seqgen.text.spoken.numbers import NUMBER, amount, cardinal, fraction
@@ -41,8 +42,8 @@ _IRREGULAR = {
     "° C": ("degree celsius", "degrees celsius"), "° F": ("degree fahrenheit", "degrees fahrenheit"),
     "℃": ("degree celsius", "degrees celsius"), "℉": ("degree fahrenheit", "degrees fahrenheit"),
     "°": ("degree", "degrees"), "%": ("percent", "percent"), "‰": ("per thousand", "per thousand"),
-    "fl oz": ("fluid ounce", "fluid ounces"), "fl. oz.": ("fluid ounce", "fluid ounces"),
-    "sq ft": ("square foot", "square feet"), "sq. ft.": ("square foot", "square feet"),
+    "fl oz": ("fluid ounce", "fluid ounces"), "fl. oz": ("fluid ounce", "fluid ounces"),
+    "sq ft": ("square foot", "square feet"), "sq. ft": ("square foot", "square feet"),
     "sq km": ("square kilometer", "square kilometers"), "sq mi": ("square mile", "square miles"),
 }  # fmt: skip
 UNITS = {symbol: (name, f"{name}s") for symbol, name in _REGULAR.items()} | _IRREGULAR
@@ -85,7 +86,7 @@ def quantity(text: str) -> str:
 
 
 def _is_one(text: str) -> bool:
-    return text in ("1", "1.0") or ("/" in text and " " not in text) or (text[-1] in VULGAR and len(text) == 1)
+    return text == "1" or ("/" in text and " " not in text) or (text[-1] in VULGAR and len(text) == 1)
 
 
 def signed(sign: str | None) -> str:
@@ -103,9 +104,9 @@ def _attributive(found: re.Match[str], around: Around) -> bool:
 def _money(found: re.Match[str], around: Around) -> list[Said] | None:
     """Currency before or behind an amount; two decimals are cents."""
     one, many, part, parts = _CURRENCIES[found["currency"]]
-    text, scale = found["amount"], found["scale"]
+    text, scale = re.sub(r",(\d\d)$", r".\1", found["amount"]), found["scale"]
     single = _attributive(found, around)
-    sign, last = signed(found["sign"]), found["last"]
+    sign, last = signed(found["sign"] or found["inner"]), found["last"]
     below = f" per {_per(found['per'])}" if found["per"] else ""
     before, _, after = text.partition(".")
     if part and len(after) == 2 and not scale and not last:
@@ -140,7 +141,7 @@ def _measure(found: re.Match[str], around: Around) -> list[Said] | None:
         one, many = (f"{_POWERS[found['power']]} {name}" for name in (one, many))
     sign = signed(found["sign"])
     below = f" per {_per(found['per'])}" if found["per"] else ""
-    part = _is_one(text) and text[0] + text[-1] not in ("11", "10")
+    part = _is_one(text) and text != "1"
     if part and not last and one not in ("percent", "per thousand"):
         article = "an" if one[0] in "aeiou" or one.startswith("hour") else "a"
         said = "half" if quantity(text) == "one half" else f"{quantity(text)} of"
@@ -149,7 +150,8 @@ def _measure(found: re.Match[str], around: Around) -> list[Said] | None:
         single = (_is_one(text) and not last) or found["hyphen"] or _attributive(found, around)
         until = f" to {signed(found['second'])}{quantity(last)}" if last else ""
         phrase = f"{quantity(text)}{until} {one if single else many}"
-    return whole(found, sign + phrase + below)
+    end = found["unit"] == "in." and ends_sentence(found.string, found.end())
+    return [Said(sign + phrase + below, found.start(), found.end(), "statement" if end else None)]
 
 
 def _sums(found: re.Match[str], around: Around) -> list[Said] | None:
@@ -190,7 +192,7 @@ def _alternatives(table: dict[str, tuple[str, str]]) -> str:
 
 
 _FRACTION = "[" + "".join(VULGAR) + "]"
-AMOUNT = rf"(?:\d{{1,4}}\s\d{{1,2}}/\d{{1,3}}(?!\d)|\d{{1,3}}/\d{{1,3}}(?!\d)|\d{{0,9}}\s?{_FRACTION}|{NUMBER}|\.\d++)"
+AMOUNT = rf"(?:\d{{1,4}} \d{{1,2}}/\d{{1,3}}(?!\d)|\d{{1,3}}/\d{{1,3}}(?!\d)|\d{{0,9}}\s?{_FRACTION}|{NUMBER}|\.\d++)"
 """An amount with a fraction or decimals."""
 SIGN = r"(?:(?<![\w)])(?P<sign>[-+](?!\s)|[−±~≈])\s?)?"
 _SYMBOLS = _alternatives(UNITS)
@@ -198,25 +200,29 @@ _BELOW = f"{'|'.join(sorted(_PER))}|{_SYMBOLS}"
 _UNIT = rf"(?P<unit>{_SYMBOLS})(?P<power>[²³]|\^[23]|[23](?=\b))?(?:/(?P<per>(?:{_BELOW})[²³]?))?"
 _SIGNS = "|".join(re.escape(one) for one in ("US$", "A$", "C$", "$", "£", "€", "¥", "₹", "₽", "₩", "₪", "₿"))
 _SCALE = rf"(?:\s?(?P<scale>thousand|million|billion|trillion|mn|bn|tn|[kKmMbBT]){STOP})?"
-RULES = (
+_PRICE = rf"(?:\d++,\d\d(?![\d,.])|{NUMBER})"
+MONEY = (
     Rule(
         re.compile(START + rf"({_SIGNS})({NUMBER})\s?[-–]\s?\1({NUMBER})(?!\w|\.\d|\s(?:[mbt]illion|thousand))"), _sums
     ),
     Rule(
         re.compile(
-            rf"{SIGN}{START}(?P<currency>{_SIGNS})\s?(?P<amount>{NUMBER}|\.\d+)(?:\s?[-–]\s?(?P<last>{NUMBER})(?!\w))?{_SCALE}(?:/(?P<per>{_BELOW}){STOP})?"
+            rf"{SIGN}{START}(?P<currency>{_SIGNS})\s?(?P<inner>[-−])?(?P<amount>{_PRICE}|\.\d+)(?:\s?[-–]\s?(?P<last>{NUMBER})(?!\w))?{_SCALE}(?:/(?P<per>{_BELOW}){STOP})?"
         ),
         _money,
     ),
     Rule(
         re.compile(
-            rf"{SIGN}{START}(?P<amount>{NUMBER})(?:\s?[-–]\s?(?P<last>{NUMBER}))?{_SCALE}\s?"
+            rf"{SIGN}{START}(?P<amount>{_PRICE})(?P<inner>(?!))?(?:\s?[-–]\s?(?P<last>{NUMBER}))?{_SCALE}\s?"
             rf"(?P<currency>[$£€¥₹₽₩₪₿¢](?!\s?\d)|(?:USD|EUR|GBP|JPY|CHF){STOP})"
             rf"(?:/(?P<per>{_BELOW}){STOP})?"
         ),
         _money,
     ),
+)
+RULES = (
     Rule(re.compile(START + r"(\d{1,2})'\s?(\d{1,2})(?:\"|″|'')(?!\w)"), _feet),
+    Rule(re.compile(START + r"(\d{1,4})'()(?=\s(?:wide|tall|long|high|deep|by|x)\b)"), _feet),
     Rule(re.compile(START + r"(\d{1,2})\s?ft\.?\s?(\d{1,2})\s?in" + STOP), _feet),
     Rule(re.compile(START + r"(\d{1,6})′(?:\s?(\d{1,2})″)?"), _feet),
     Rule(re.compile(START + rf"({AMOUNT})(?:\"|″)(?!\w)"), _inches),

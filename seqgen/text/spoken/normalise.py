@@ -48,11 +48,13 @@ def _with(found: re.Match[str], around: Around) -> list[Said] | None:
 
 
 def _dot(found: re.Match[str], around: Around) -> list[Said] | None:
-    """A point within a word; the ending of a file's name is said by its letters."""
-    ending = found[1] or ""
-    if ending not in _EXTENSIONS:
-        return [Said("dot", found.start(), found.start() + 1)]
-    return [Said("dot", found.start(), found.start() + 1), Said(acronyms.spelt(ending), *found.span(1))]
+    """A point within a word."""
+    return whole(found, "dot")
+
+
+def _extension(found: re.Match[str], around: Around) -> list[Said] | None:
+    """The ending of a file's name, by its letters."""
+    return [Said("dot", found.start(), found.start() + 1), Said(acronyms.spelt(found[1]), *found.span(1))]
 
 
 def _letters_range(found: re.Match[str], around: Around) -> list[Said] | None:
@@ -89,17 +91,27 @@ def _digits_run(found: re.Match[str], around: Around) -> list[Said] | None:
     return whole(found, digits(found[0]))
 
 
-_DIGITS: tuple[Rule, ...] = (
+_FIGURES = (
     *links.RULES,
     *dates.RULES,
     *quantities.CODES,
+    *measures.MONEY,
     *measures.RULES,
     *quantities.RULES,
-    Rule(re.compile(r"(?<=[\w%.\"'$€£¢°])[-–](?=['$£€¥]?\d)"), _until),
-    Rule(re.compile(r"(?<=[A-Za-z])/(?=\d)"), _each),
 )
-_ANY: tuple[Rule, ...] = (
-    *_DIGITS,
+_WITHIN = (
+    Rule(re.compile(r"(?<=[\w%.\"'$€£¢°])[-–](?=['$€£¥]?\d)"), _until),
+    Rule(re.compile(r"(?<=[A-Za-z])/(?=\d)"), _each),
+    Rule(re.compile(rf"(?<=\w)\.({'|'.join(sorted(_EXTENSIONS))})(?![\w.])"), _extension),
+    Rule(re.compile(r"(?:(?<=\w)|(?<![^\s\"'(\[]))\.(?=[a-z0-9]|[A-Z]{2,}(?![a-z]))"), _dot),
+    Rule(re.compile(r"(?<=\b[A-G])#(?!\w)"), _sharp),
+    Rule(re.compile(r"(?<=\w)\+{2,3}"), _plus_plus),
+)
+_AT_LETTERS: tuple[Rule, ...] = (
+    *links.RULES,
+    *dates.NAMED,
+    *measures.MONEY,
+    *quantities.VERSIONS,
     *abbreviations.RULES,
     *romans.RULES,
     Rule(re.compile(START + r"(?:w/o?|c/o)(?![A-Za-z0-9/])"), _with),
@@ -107,11 +119,9 @@ _ANY: tuple[Rule, ...] = (
     *acronyms.RULES,
     Rule(re.compile(START + r"[A-Za-z]{2,40}\(e?s\)" + STOP), _many),
     Rule(_WORD, _word),
-    Rule(re.compile(r"\d++"), _digits_run),
-    Rule(re.compile(r"(?:(?<=\w)|(?<![^\s\"'(\[]))\.(?=[a-z0-9]|[A-Z]{2,}(?![a-z]))(?:([a-z]{2,4})(?![\w.]))?"), _dot),
-    Rule(re.compile(r"(?<=\b[A-G])#(?!\w)"), _sharp),
-    Rule(re.compile(r"(?<=\w)\+{2,3}"), _plus_plus),
 )
+_AT_DIGITS: tuple[Rule, ...] = (*_FIGURES, *acronyms.RULES, Rule(re.compile(r"\d++"), _digits_run))
+_AT_SIGNS: tuple[Rule, ...] = (*_FIGURES, *_WITHIN, Rule(_WORD, _word))
 _LAST = Rule(_SYMBOL, _symbol)
 _PLAIN = re.compile(r"(?![ivx]+(?![a-z]))[a-z]{2,}+(?=[ ,]|$)")
 _SPECIAL = frozenset(abbreviations.POINTLESS)
@@ -119,6 +129,13 @@ _DASH = re.compile(r"(?:(?<!\S)[-–](?!\S)|-{2,}|—)[\s—–-]*")
 _PAUSES: dict[str, End] = {",": "comma", ";": "semicolon", ":": "colon", "(": "bracket", ")": "bracket",
                            "[": "bracket", "]": "bracket", "{": "bracket", "}": "bracket", "•": "dash", "·": "comma",
                            "‣": "dash", "|": "comma", "◦": "dash"}  # fmt: skip
+
+
+def _rules(character: str) -> tuple[Rule, ...]:
+    """The rules that may fit where a character stands."""
+    if character.isalpha():
+        return _AT_LETTERS
+    return _AT_DIGITS if character.isdecimal() else _AT_SIGNS
 
 
 @dataclass
@@ -156,12 +173,15 @@ class _Reader:
         """Reads what stands at a place; where the rest begins."""
         around = Around(self._before, self._capitals, self.quoted)
         character = self.text[at]
-        for rule in _ANY if character.isalnum() or character in "'.+@#(" else _DIGITS:
+        for rule in _rules(character):
             found = rule.pattern.match(self.text, at)
             said = rule.read(found, around) if found and found.end() > at else None
             if found and said is not None:
                 for one in said:
+                    self._report(at, one.start)
                     self._say(one)
+                    at = one.stop
+                self._report(at, found.end())
                 return found.end()
         return self._mark(at, around)
 
@@ -203,10 +223,20 @@ class _Reader:
         self.skipped.append(Skipped(at + self.offset, stop + self.offset, why))
         return stop
 
+    def _report(self, start: int, stop: int) -> None:
+        """Tells of what a rule left out between two of its words."""
+        for at in range(start, stop):
+            if self.text[at] not in SILENT and not self.text[at].isspace():
+                self.skipped.append(Skipped(at + self.offset, at + self.offset + 1, reason(self.text[at])))
+
     def _unspoken(self, at: int) -> bool:
         one = self.text[at]
         return not (
-            one.isspace() or (one.isascii() and one.isprintable()) or one in SILENT or one in NAMES or one in LETTERS
+            one.isspace()
+            or (one.isascii() and one.isprintable())
+            or one in SILENT
+            or (one in NAMES and not one.isalpha())
+            or one in LETTERS
         )
 
     def _say(self, said: Said) -> None:

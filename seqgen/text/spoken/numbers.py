@@ -98,7 +98,7 @@ def bare(text: str) -> str:
         >>> bare("1984"), bare("1,984"), bare("3000")
         ('nineteen eighty four', 'one thousand nine hundred eighty four', 'three thousand')
     """
-    return year(int(text)) if len(text) == 4 and text.isdigit() and 1100 <= int(text) <= 2099 else amount(text)
+    return year(int(text)) if len(text) == 4 and text.isdecimal() and 1100 <= int(text) <= 2099 else amount(text)
 
 
 def plural(phrase: str) -> str:
@@ -136,7 +136,7 @@ def roman(text: str) -> int:
         >>> roman("XIV"), roman("IIX")
         (14, 0)
     """
-    if not _ROMAN.fullmatch(text):
+    if not text or not _ROMAN.fullmatch(text):
         return 0
     values = [_VALUES[one] for one in text]
     return sum(-one if one < after else one for one, after in zip(values, [*values[1:], 0], strict=True))

@@ -10,7 +10,13 @@ from seqgen.text.spoken.measures import SCALES, SIGN, VULGAR, quantity, signed
 from seqgen.text.spoken.numbers import NUMBER, amount, bare, cardinal, digits, fraction, ordinal, year
 
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456789+-")
-_FIXED = {"24/7": "twenty four seven", "9/11": "nine eleven", "50/50": "fifty fifty", "20/20": "twenty twenty"}
+_FIXED = {
+    "24/7": "twenty four seven",
+    "9/11": "nine eleven",
+    "50/50": "fifty fifty",
+    "20/20": "twenty twenty",
+    "50-50": "fifty fifty",
+}
 
 
 _PARTS = frozenset({"12", "16", "20", "24", "25", "32", "50", "64", "100", "128", "1000"})
@@ -26,7 +32,7 @@ def _phone(found: re.Match[str], around: Around) -> list[Said] | None:
 
 def _abroad(found: re.Match[str], around: Around) -> list[Said] | None:
     """Numbers with the code of a country: some figures only are a sum."""
-    return _phone(found, around) if sum(one.isdigit() for one in found[0]) >= 7 else None
+    return _phone(found, around) if sum(one.isdecimal() for one in found[0]) >= 7 else None
 
 
 def _named_version(found: re.Match[str], around: Around) -> list[Said] | None:
@@ -34,8 +40,8 @@ def _named_version(found: re.Match[str], around: Around) -> list[Said] | None:
 
 
 def _scaled(found: re.Match[str], around: Around) -> list[Said] | None:
-    """Thousands and millions by a letter; without decimals K is a letter, as in 4K."""
-    if "." not in found[1] and found[2] in "kK":
+    """Thousands and millions by a letter; without decimals K and B are letters, as in 4K and 221B."""
+    if "." not in found[1] and found[2] in "kKB":
         return None
     return whole(found, f"{amount(found[1])} {SCALES[found[2]]}")
 
@@ -46,7 +52,24 @@ def _scientific(found: re.Match[str], around: Around) -> list[Said] | None:
 
 
 def _ratio(found: re.Match[str], around: Around) -> list[Said] | None:
-    return [Said(amount(found[1]), *found.span(1)), Said(f"to {amount(found[2])}", found.end(1), found.end())]
+    return _joined(found, "to")
+
+
+def _slashes(found: re.Match[str], around: Around) -> list[Said] | None:
+    return _joined(found, "slash")
+
+
+def _joined(found: re.Match[str], sign: str) -> list[Said]:
+    """Numbers with the same between each two of them."""
+    parts = [(one[0], found.start() + one.start()) for one in re.finditer(r"\d+", found[0])]
+    said = [Said(amount(parts[0][0]), parts[0][1], parts[0][1] + len(parts[0][0]))]
+    return said + [Said(f"{sign} {amount(text)}", at - 1, at + len(text)) for text, at in parts[1:]]
+
+
+def _factor(found: re.Match[str], around: Around) -> list[Said] | None:
+    """A factor whose fellow is read by itself, for it may have a unit."""
+    sign = "by" if found[2] == "x" else "times"
+    return [Said(bare(found[1]), *found.span(1)), Said(sign, *found.span(2))]
 
 
 def _places(found: re.Match[str], around: Around) -> list[Said] | None:
@@ -80,8 +103,8 @@ def _mixed_fraction(found: re.Match[str], around: Around) -> list[Said] | None:
 
 def _product(found: re.Match[str], around: Around) -> list[Said] | None:
     """Sizes, 4x4, and products, 3 × 4: each with as many as there are."""
-    parts = list(re.finditer(rf"({NUMBER})\s?([x×*]?)", found[0]))
-    signs = {"x": "by", "×": "times" if " " in found[0] else "by", "*": "times"}
+    parts = list(re.finditer(rf"({NUMBER})([x×*]?)", found[0]))
+    signs = {"x": "by", "×": "by", "*": "times"}
     said = []
     for one in parts:
         at = found.start() + one.start()
@@ -93,13 +116,15 @@ def _product(found: re.Match[str], around: Around) -> list[Said] | None:
 
 
 def _side(text: str) -> str:
-    return year(int(text)) if len(text) == 4 and text.isdigit() and text[0] != "0" else amount(text)
+    return year(int(text)) if len(text) == 4 and text.isdecimal() and text[0] != "0" else amount(text)
 
 
 def _range(found: re.Match[str], around: Around) -> list[Said] | None:
     """From a number to another; two figures behind a year are those of its century."""
     first, last = found[1], found[2]
-    until = cardinal(int(last)) if last.isdigit() and len(last) == 2 and last[0] != "0" else bare(last)
+    if found[0] in _FIXED:
+        return whole(found, _FIXED[found[0]])
+    until = cardinal(int(last)) if last.isdecimal() and len(last) == 2 and last[0] != "0" else bare(last)
     return [
         Said(bare(first), *found.span(1)),
         Said(f"to {until}", found.end(1), found.end()),
@@ -123,7 +148,7 @@ def _power(found: re.Match[str], around: Around) -> list[Said] | None:
     text = found[1].translate(_SUPERSCRIPTS)
     if text in "23":
         return whole(found, "squared" if text == "2" else "cubed")
-    if not text.lstrip("+-").isdigit():
+    if not text.lstrip("+-").isdecimal():
         return None
     sign = {"-": "minus ", "+": "plus "}.get(text[0], "")
     return whole(found, f"to the power of {sign}{amount(text.lstrip('+-'))}")
@@ -146,19 +171,21 @@ CODES = (
     Rule(re.compile(START + r"\d{3}-\d{4}(?![\w-])"), _phone),
     Rule(re.compile(START + r"\d++(?:-\d++){2,}+" + STOP), _phone),
 )
+VERSIONS = (Rule(re.compile(START + r"[vV](\d{1,4}(?:\.\d{1,6}){1,4})" + STOP), _named_version),)
 RULES = (
-    Rule(re.compile(START + r"[vV](\d{1,4}(?:\.\d{1,6}){1,4})" + STOP), _named_version),
     Rule(re.compile(START + rf"({NUMBER})[eE]([-+]?)(\d{{1,3}})" + STOP), _scientific),
     Rule(re.compile(START + rf"({NUMBER})(bn|[kKMB])" + STOP), _scaled),
-    Rule(re.compile(START + r"(\d{1,4}):(\d{1,4})(?![\d:])" + STOP), _ratio),
+    Rule(re.compile(START + r"\d{1,4}(?::\d{1,4}){1,6}+(?!:\d)" + STOP), _ratio),
+    Rule(re.compile(START + r"\d{1,6}(?:/\d{1,6}){2,9}+(?!/\d)" + STOP), _slashes),
+    Rule(re.compile(START + rf"({NUMBER})\s([x×*])\s(?=\d)"), _factor),
     Rule(re.compile(START + r"(\d{1,6})(st|nd|rd|th)[-–](\d{1,6})(?:st|nd|rd|th)" + STOP), _places),
     Rule(re.compile(START + r"\d++(?:\.\d++){2,}+" + STOP), _versions),
     Rule(
-        re.compile(rf"{SIGN}{START}(?P<amount>\d{{1,4}}\s\d{{1,2}}/\d{{1,3}}(?!\d)|\d{{0,9}}\s?{_FRACTION})"),
+        re.compile(rf"{SIGN}{START}(?P<amount>\d{{1,4}} \d{{1,2}}/\d{{1,3}}(?!\d)|\d{{0,9}}\s?{_FRACTION})"),
         _mixed_fraction,
     ),
     Rule(re.compile(START + r"(\d{1,4})/(\d{1,4})(?![\d/])"), _slashed),
-    Rule(re.compile(START + rf"{NUMBER}(?:\s?[x×]\s?{NUMBER}|\s?\*\s?{NUMBER}){{1,9}}" + STOP), _product),
+    Rule(re.compile(START + rf"{NUMBER}(?:[x×*]{NUMBER}){{1,9}}" + STOP), _product),
     Rule(re.compile(START + rf"({NUMBER})[-–]({NUMBER})(?![A-Za-z0-9]|[-–]\d)"), _range),
     Rule(re.compile(START + rf"({NUMBER})\s([-−–])(?=\s\d)"), _subtraction),
     Rule(re.compile(START + r"(\d{1,3}(?:,\d{3})++|\d++)(?:st|nd|rd|th|ST|ND|RD|TH)" + STOP), _ordinal),

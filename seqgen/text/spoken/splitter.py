@@ -19,6 +19,7 @@ from seqgen.text.spoken.measures import UNITS
 
 _SPACES = re.compile(r"\s+")
 _BREAKS = re.compile(r"(?:\n|\r(?!\n)|\u2028)[^\S\n\r\u2028]*[\n\r\u2028]|[\u2029\f]")
+_UNITS = frozenset(part for unit in UNITS for part in unit.split())
 _OPENERS = "\"'([{"
 _CLOSERS = "\"')]}*_"
 
@@ -106,12 +107,12 @@ def _cut(text: str, start: int, spaces: re.Match[str]) -> bool | None:
         return follows.isalpha()
     if mark == "." and _abbreviated(plain(run).strip(_OPENERS + _CLOSERS)):
         return False
-    return follows.isalpha() or (follows.isdigit() and mark in "?!")
+    return follows.isalpha() or (follows.isdecimal() and mark in "?!")
 
 
 def _abbreviated(run: str) -> bool:
     """Whether the point at the end of a run may be that of an abbreviation."""
-    return abbreviations.known(run) or run in UNITS or run[:-1] in UNITS
+    return abbreviations.known(run) or run in _UNITS or run[:-1] in _UNITS
 
 
 def _last_run(text: str, start: int, stop: int) -> str:
