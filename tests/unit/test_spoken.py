@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import doctest
+import importlib
 import itertools
 import random
 import re
@@ -19,7 +21,6 @@ from seqgen.errors import SeqgenError
 from seqgen.text.spoken import normalise, splitter
 from seqgen.text.spoken.characters import SILENT, plain
 from seqgen.text.spoken.clauses import ENDS, Clause, Skipped, Word
-from seqgen.text.spoken.numbers import amount, cardinal, ordinal, roman, year
 from seqgen.text.spoken.splitter import Splitter, skipped, spoken
 
 TABLE = Path(__file__).parent / "spoken_lines.tsv"
@@ -299,51 +300,14 @@ def test_every_character_is_looked_at_once(piece: str, monkeypatch: pytest.Monke
     assert len(weighed) <= text.count(" ") + 1
 
 
-def value(words: str) -> int:
-    """The number that American words are, read in another way than they are made."""
-    small = {cardinal(number): number for number in range(20)} | {cardinal(tens): tens for tens in range(20, 100, 10)}
-    scales = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "quadrillion": 10**15}
-    total = group = 0
-    for word in words.split():
-        if word in scales:
-            total, group = total + group * scales[word], 0
-        elif word == "hundred":
-            group *= 100
-        else:
-            group += small[word]
-    return total + group
+def test_what_the_documents_show_is_so(repository: Path) -> None:
+    section = (repository / "docs/text.md").read_text(encoding="utf-8").split("## 5. Text as it is spoken\n")[1]
+    (block,) = re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL)
+    shown = doctest.DocTestParser().get_doctest(block, {}, "docs/text.md", "docs/text.md", 0)
+    assert len(shown.examples) == 2
+    assert doctest.DocTestRunner().run(shown).failed == 0
 
 
-@given(st.integers(0, 10**15))
-def test_cardinals_are_their_numbers(number: int) -> None:
-    assert value(cardinal(number)) == number
-    assert amount(f"{number:,}") == amount(str(number)) == cardinal(number)
-    assert written(spoken(f"{number:,} x")) == f"{cardinal(number)} X"
-
-
-@given(st.integers(1, 10**15))
-def test_ordinals_end_as_their_figures_do(number: int) -> None:
-    said = ordinal(number)
-    last = number % 100
-    ending = {1: "first", 2: "second", 3: "third"}.get(last % 10, "th") if not 11 <= last <= 13 else "th"
-    assert said.endswith(ending)
-    assert said.split()[:-1] == cardinal(number).split()[:-1]
-
-
-@pytest.mark.parametrize("number", range(1100, 2100, 7))
-def test_four_figures_are_a_year_or_a_number(number: int) -> None:
-    assert written(spoken(f"in {number}")) == f"in {year(number)}"
-    assert written(spoken(f"in {number:,}")) == f"in {cardinal(number)}"
-    assert written(spoken(f"{number} kg")) == f"{cardinal(number)} kilograms"
-
-
-def test_roman_numerals_are_their_values() -> None:
-    signs = [(1000, "M"), (900, "CM"), (500, "D"), (400, "CD"), (100, "C"), (90, "XC"), (50, "L"), (40, "XL"),
-             (10, "X"), (9, "IX"), (5, "V"), (4, "IV"), (1, "I")]  # fmt: skip
-    for number in range(1, 4000):
-        rest, text = number, ""
-        for size, sign in signs:
-            text += sign * (rest // size)
-            rest %= size
-        assert roman(text) == number
-    assert [roman(text) for text in ("", "IIII", "VX", "IC", "MMMM", "ABC")] == [0] * 6
+@pytest.mark.parametrize("module", sorted(one.stem for one in Path(splitter.__file__).parent.glob("[a-z]*.py")))
+def test_examples_of_the_docstrings_are_so(module: str) -> None:
+    assert doctest.testmod(importlib.import_module(f"seqgen.text.spoken.{module}")).failed == 0

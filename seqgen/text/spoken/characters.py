@@ -60,7 +60,12 @@ def _one(character: str) -> str:
     if character.isspace() and category != "Cc":
         return "\n" if character in "\u2028\u2029" else " "
     base = unicodedata.normalize("NFKD", character)
-    if category[0] == "L" and base[0].isascii() and all(unicodedata.combining(other) for other in base[1:]):
+    if (
+        category[0] == "L"
+        and base[0].isascii()
+        and base[0].isalpha()
+        and all(unicodedata.combining(other) for other in base[1:])
+    ):
         return base[0]
     return character
 
@@ -88,12 +93,23 @@ def letters(word: str) -> str:
     return "".join(one for one in made if one.isascii())
 
 
+# Blocks, not categories: what is assigned within them changes with every edition of Unicode. Joiners, selectors of a
+# form and tags belong to what they stand beside.
+_EMOJI = (
+    range(0x1F000, 0x1FB00),
+    range(0x2600, 0x27C0),
+    range(0x2B00, 0x2C00),
+    range(0xFE0E, 0xFE10),
+    range(0xE0020, 0xE0080),
+    range(0x20E3, 0x20E4),
+    range(0x200D, 0x200E),
+)
+
+
 def reason(character: str) -> Reason:
     """Why a character is skipped."""
     category, point = unicodedata.category(character), ord(character)
-    if point >= 0x1F000 and category[0] in "SC" and point < 0xE0080:
-        return "emoji"
-    if 0x2600 <= point <= 0x27BF or 0x2B00 <= point <= 0x2BFF or point in (0xFE0F, 0xFE0E, 0x20E3, 0x200D):
+    if any(point in block for block in _EMOJI):
         return "emoji"
     if category[0] in "CZ":
         return "control"
