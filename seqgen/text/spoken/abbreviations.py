@@ -127,10 +127,11 @@ def _dotted(found: re.Match[str], around: Around) -> list[Said] | None:
     """Letters with points between them: initials, states, hours of the day, Latin."""
     name = found["name"]
     spelt = " ".join(name.replace(".", " ").upper().split())
+    said = DOTTED.get(name.lower(), spelt)
     if found["owner"]:
-        return whole(found, f"{spelt}'s")
+        return whole(found, f"{said}'s")
     end = found[0].endswith(".") and name.lower() not in LEADING and ends_sentence(found.string, found.end())
-    return [Said(DOTTED.get(name.lower(), spelt), found.start(), found.end(), "statement" if end else None)]
+    return [Said(said, found.start(), found.end(), "statement" if end else None)]
 
 
 def _initial(found: re.Match[str], around: Around) -> list[Said] | None:
@@ -150,13 +151,13 @@ RULES = (
     Rule(
         re.compile(
             START + r"(?P<name>(?:Ph|ph)\.[Dd]|[BM]\.Sc|(?:[A-Za-z]\.){1,9}[A-Za-z])"
-            r"(?:\.?(?P<owner>'s)(?!\w)|\.|(?![A-Za-z0-9'.]))"
+            r"(?:(?:\.?'|\.)(?P<owner>s)(?!\w)|\.|(?![A-Za-z0-9'.]))"
         ),
         _dotted,
     ),
     Rule(re.compile(START + r"[A-Z]\."), _initial),
     Rule(re.compile(START + rf"({_names(TITLES)})(?:(\.)|(?=\s[A-Z]))"), _title),
-    Rule(re.compile(START + rf"({_names(NUMBERED)})\.(?=\s?[\d#])"), _numbered),
+    Rule(re.compile(START + rf"({_names(NUMBERED)})\.(?=\s?[\d#]|\s(?:[VX]|[IVX]{{2,}})\b)"), _numbered),
     Rule(re.compile(START + rf"({_names(ANYWHERE)})\."), _anywhere),
     Rule(re.compile(START + rf"({_names(POINTLESS)})(?![A-Za-z0-9'])"), _pointless),
 )

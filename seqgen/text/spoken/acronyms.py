@@ -55,6 +55,12 @@ _ONSETS = listed(
     SHR SPL SPR STR THR CHR PHR
     """
 )
+_CODAS = listed(
+    """
+    CH CK CT DD FF FT GG GH GHT LB LC LD LF LK LL LM LP LT LTH MB MN MP NC NCH ND NG NGTH NK NN NT NTH NX PH PT RB RC
+    RCH RD RF RG RK RL RLD RM RN RP RR RST RT RTH SH SK SM SP SS ST TCH TH TT WD WK WL WN XT ZZ
+    """
+)
 _VOWELS = frozenset("AEIOUY")
 _SPECIAL = {"PhD": "P H D", "PhDs": "P H D's",
     "WWII": "world war two",
@@ -94,7 +100,11 @@ def by_letters(word: str, *, capitals: bool = False) -> bool:
         return True
     if word in SHORT:
         return False
-    return not pronounceable(word) if capitals or len(word) > 3 else True
+    if capitals:
+        return not pronounceable(word)
+    tail = re.search("[^AEIOUY]*$", word.removesuffix("S"))
+    ends = tail is None or len(tail[0]) < 2 or tail[0] in _CODAS
+    return len(word) <= 3 or not pronounceable(word) or not ends
 
 
 def shouted(text: str) -> bool:

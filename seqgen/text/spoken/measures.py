@@ -22,7 +22,10 @@ _REGULAR = {
     "dL": "deciliter", "gal": "gallon", "qt": "quart", "tbsp": "tablespoon", "tsp": "teaspoon", "ha": "hectare",
     "s": "second", "sec": "second", "secs": "second", "ms": "millisecond", "µs": "microsecond", "μs": "microsecond",
     "ns": "nanosecond", "min": "minute", "mins": "minute", "h": "hour", "hr": "hour", "hrs": "hour", "yr": "year",
-    "yrs": "year", "kB": "kilobyte", "KB": "kilobyte", "MB": "megabyte", "GB": "gigabyte", "TB": "terabyte",
+    "yrs": "year", "kb": "kilobit",
+    "Mb": "megabit",
+    "Gb": "gigabit",
+    "kB": "kilobyte", "KB": "kilobyte", "MB": "megabyte", "GB": "gigabyte", "TB": "terabyte",
     "W": "watt", "kW": "kilowatt", "MW": "megawatt", "GW": "gigawatt", "kWh": "kilowatt hour",
     "MWh": "megawatt hour", "Wh": "watt hour", "mAh": "milliamp hour", "V": "volt", "kV": "kilovolt",
     "mV": "millivolt", "mA": "milliamp", "Ω": "ohm", "kΩ": "kilohm", "dB": "decibel", "Pa": "pascal",
@@ -90,9 +93,15 @@ def _is_one(text: str) -> bool:
 
 
 def signed(sign: str | None) -> str:
-    return {"-": "minus ", "−": "minus ", "+": "plus ", "±": "plus or minus ", "~": "about ", "≈": "about "}.get(
-        sign or "", ""
-    )
+    return {
+        "-": "minus ",
+        "–": "minus ",
+        "−": "minus ",
+        "+": "plus ",
+        "±": "plus or minus ",
+        "~": "about ",
+        "≈": "about ",
+    }.get(sign or "", "")
 
 
 def _attributive(found: re.Match[str], around: Around) -> bool:
@@ -144,8 +153,8 @@ def _measure(found: re.Match[str], around: Around) -> list[Said] | None:
     part = _is_one(text) and text != "1"
     if part and not last and one not in ("percent", "per thousand"):
         article = "an" if one[0] in "aeiou" or one.startswith("hour") else "a"
-        said = "half" if quantity(text) == "one half" else f"{quantity(text)} of"
-        phrase = f"{said} {article} {one}"
+        said = re.sub("^one (?=e)", "an ", quantity(text)).replace("one ", "a ")
+        phrase = f"{'half' if said == 'a half' else f'{said} of'} {article} {one}"
     else:
         single = (_is_one(text) and not last) or found["hyphen"] or _attributive(found, around)
         until = f" to {signed(found['second'])}{quantity(last)}" if last else ""
@@ -162,6 +171,16 @@ def _sums(found: re.Match[str], around: Around) -> list[Said] | None:
         Said(f"{quantity(found[2])} {many}", found.start(), first[1]),
         Said(f"to {quantity(found[3])} {many}", first[1], last[1]),
     ]
+
+
+def _rate(found: re.Match[str], around: Around) -> list[Said] | None:
+    """A unit behind a power of ten, 3×10⁸ m/s."""
+    return whole(found, f"{UNITS[found[1]][1]} per {_per(found[2])}")
+
+
+def _counted(found: re.Match[str], around: Around) -> list[Said] | None:
+    """So many of something in some time, 100 steps/day: the time is said later."""
+    return [Said(amount(found[1]), *found.span(1)), Said(found[2], *found.span(2)), Said("per", *found.span(3))]
 
 
 def _percents(found: re.Match[str], around: Around) -> list[Said] | None:
@@ -194,12 +213,13 @@ def _alternatives(table: dict[str, tuple[str, str]]) -> str:
 _FRACTION = "[" + "".join(VULGAR) + "]"
 AMOUNT = rf"(?:\d{{1,4}} \d{{1,2}}/\d{{1,3}}(?!\d)|\d{{1,3}}/\d{{1,3}}(?!\d)|\d{{0,9}}\s?{_FRACTION}|{NUMBER}|\.\d++)"
 """An amount with a fraction or decimals."""
-SIGN = r"(?:(?<![\w)])(?P<sign>[-+](?!\s)|[−±~≈])\s?)?"
+SIGN = r"(?:(?<![\w)])(?P<sign>[-–+](?!\s)|[−±~≈])\s?)?"
 _SYMBOLS = _alternatives(UNITS)
 _BELOW = f"{'|'.join(sorted(_PER))}|{_SYMBOLS}"
 _UNIT = rf"(?P<unit>{_SYMBOLS})(?P<power>[²³]|\^[23]|[23](?=\b))?(?:/(?P<per>(?:{_BELOW})[²³]?))?"
 _SIGNS = "|".join(re.escape(one) for one in ("US$", "A$", "C$", "$", "£", "€", "¥", "₹", "₽", "₩", "₪", "₿"))
 _SCALE = rf"(?:\s?(?P<scale>thousand|million|billion|trillion|mn|bn|tn|[kKmMbBT]){STOP})?"
+RATES = (Rule(re.compile(START + r"(k?m|kg)/(s²|[sh]|m³)" + STOP), _rate),)
 _PRICE = rf"(?:\d++,\d\d(?![\d,.])|{NUMBER})"
 MONEY = (
     Rule(
@@ -232,8 +252,9 @@ RULES = (
             rf"{SIGN}{START}(?P<amount>{AMOUNT})(?:\s?[-–]\s?(?P<second>[-−])?(?P<last>{AMOUNT}))?(?:\s|(?P<hyphen>-))?"
             + _UNIT
             + STOP
-            + r"(?:(?<=[A-Za-z])(?<!in)\.(?=\s[a-z(]|[,;]))?"
+            + r"(?:(?<=[A-Za-z])(?<!in)\.(?=\s[a-z(]|[,;]|\s\d+\s?(?:oz|in|min|sec)s?\b))?"
         ),
         _measure,
     ),
+    Rule(re.compile(START + rf"({NUMBER}) ([a-z]+)(/)(?=(?:{'|'.join(sorted(_PER))}){STOP})"), _counted),
 )

@@ -86,6 +86,10 @@ def _plus_plus(found: re.Match[str], around: Around) -> list[Said] | None:
     return whole(found, " ".join(["plus"] * len(found[0])))
 
 
+def _grade(found: re.Match[str], around: Around) -> list[Said] | None:
+    return whole(found, "minus")
+
+
 def _digits_run(found: re.Match[str], around: Around) -> list[Said] | None:
     """Figures that no rule knows what to do with, beside letters of other scripts for instance."""
     return whole(found, digits(found[0]))
@@ -106,11 +110,13 @@ _WITHIN = (
     Rule(re.compile(r"(?:(?<=\w)|(?<![^\s\"'(\[]))\.(?=[a-z0-9]|[A-Z]{2,}(?![a-z]))"), _dot),
     Rule(re.compile(r"(?<=\b[A-G])#(?!\w)"), _sharp),
     Rule(re.compile(r"(?<=\w)\+{2,3}"), _plus_plus),
+    Rule(re.compile(r"(?<=\b[A-D])-(?=[\s.,;)]|$)"), _grade),
 )
 _AT_LETTERS: tuple[Rule, ...] = (
     *links.RULES,
     *dates.NAMED,
     *measures.MONEY,
+    *measures.RATES,
     *quantities.VERSIONS,
     *abbreviations.RULES,
     *romans.RULES,

@@ -90,6 +90,8 @@ def _versions(found: re.Match[str], around: Around) -> list[Said] | None:
 def _slashed(found: re.Match[str], around: Around) -> list[Said] | None:
     """Fractions; figures that are hardly one have a slash, Windows 95/98."""
     above, below = found[1], found[2]
+    if not (above + below).isdecimal() or len(above) > 4 or len(below) > 4:
+        return [Said(bare(above), *found.span(1)), Said(f"slash {bare(below)}", found.end(1), found.end())]
     plain = int(below) <= 10 or int(above) == 1 or int(above) >= int(below) or below in _PARTS
     return whole(
         found,
@@ -104,7 +106,8 @@ def _mixed_fraction(found: re.Match[str], around: Around) -> list[Said] | None:
 def _product(found: re.Match[str], around: Around) -> list[Said] | None:
     """Sizes, 4x4, and products, 3 × 4: each with as many as there are."""
     parts = list(re.finditer(rf"({NUMBER})([x×*]?)", found[0]))
-    signs = {"x": "by", "×": "by", "*": "times"}
+    power = found.string[found.end() : found.end() + 1] in ("^", *"⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
+    signs = {"x": "by", "×": "times" if power else "by", "*": "times"}
     said = []
     for one in parts:
         at = found.start() + one.start()
@@ -184,7 +187,7 @@ RULES = (
         re.compile(rf"{SIGN}{START}(?P<amount>\d{{1,4}} \d{{1,2}}/\d{{1,3}}(?!\d)|\d{{0,9}}\s?{_FRACTION})"),
         _mixed_fraction,
     ),
-    Rule(re.compile(START + r"(\d{1,4})/(\d{1,4})(?![\d/])"), _slashed),
+    Rule(re.compile(START + rf"({NUMBER})/({NUMBER})(?![\d/])"), _slashed),
     Rule(re.compile(START + rf"{NUMBER}(?:[x×*]{NUMBER}){{1,9}}" + STOP), _product),
     Rule(re.compile(START + rf"({NUMBER})[-–]({NUMBER})(?![A-Za-z0-9]|[-–]\d)"), _range),
     Rule(re.compile(START + rf"({NUMBER})\s([-−–])(?=\s\d)"), _subtraction),

@@ -20,8 +20,8 @@ RULERS = listed(
 """Names that kings, queens and popes share."""
 NUMBERED = listed(
     """
-    chapter part act scene volume vol section book war title phase level episode stage grade figure table appendix
-    article class type bowl unit lesson canto stanza tier category division schedule step rocky
+    chapter ch part pt act scene volume vol section sec fig book war title phase level episode stage grade figure table
+    appendix article class type bowl unit lesson canto stanza tier category division schedule step rocky
     """
 )
 """Words before the number of what they name."""
