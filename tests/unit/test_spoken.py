@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from seqgen.errors import SeqgenError
 from seqgen.text.spoken import normalise, splitter
-from seqgen.text.spoken.characters import SILENT, plain
+from seqgen.text.spoken.characters import SILENT, plain, reason
 from seqgen.text.spoken.clauses import ENDS, Clause, Skipped, Word
 from seqgen.text.spoken.splitter import Splitter, skipped, spoken
 
@@ -244,6 +244,17 @@ def test_words_say_what_they_stand_for(text: str, pairs: list[tuple[str, str]]) 
 )
 def test_what_is_not_spoken_is_told(text: str, expected: list[tuple[int, int, str]]) -> None:
     assert [tuple(one) for one in skipped(text)] == expected
+
+
+def test_emoji_are_blocks_and_what_stands_beside() -> None:
+    inside = "\u2600\u27bf\u2b00\u2bff\U0001f000\U0001faff\ufe0e\ufe0f\u20e3\U000e0020\U000e007f"
+    outside = "\u25ff\u27c0\u2aff\u2c00\U0001efff\U0001fb00\ufe0d\ufe10\u20e2\u20e4\U000e001f\U000e0080"
+    assert {reason(one) for one in inside} == {"emoji"}
+    assert "emoji" not in {reason(one) for one in outside}
+    assert skipped(f"a {inside} b") == [Skipped(2, 2 + len(inside), "emoji")]
+    assert [reason(one) for one in "Ж語\u0903\x00\u2066→\u2e80"] == [
+        *("script", "script", "script", "control", "control", "symbol", "script"),
+    ]
 
 
 @pytest.mark.parametrize("bad", [None, b"text", 5, ["text"]])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from seqgen.text.spoken.measures import VULGAR
 from seqgen.text.spoken.numbers import amount, cardinal, digits, fraction, ordinal, roman, year
 from seqgen.text.spoken.splitter import spoken
 
@@ -73,6 +76,14 @@ def test_fractions_are_so_many_parts(above: int, below: int) -> None:
     part = {2: "half", 4: "quarter"}.get(below, ordinal(below))
     many = "halves" if below == 2 else f"{part}s"
     assert words == f"{cardinal(above)} {part if above == 1 else many}"
+
+
+@pytest.mark.parametrize("sign", VULGAR)
+def test_fractions_of_one_character_are_their_values(sign: str) -> None:
+    above, below = VULGAR[sign]
+    assert above / below == pytest.approx(unicodedata.numeric(sign))
+    assert said(sign) == fraction(above, below)
+    assert said(f"3{sign} x") == f"three and {'a half' if sign == '½' else fraction(above, below)} x"
 
 
 @given(st.from_regex(r"\A[0-9]{1,40}\Z"))

@@ -16,6 +16,7 @@ TITLES = {
 }  # fmt: skip
 """Before a name."""
 _ALONE = frozenset({"Mr", "Mrs", "Ms", "Messrs", "Dr", "Prof"})
+_OWNERS = frozenset({"the", "a", "my", "your", "his", "her", "our", "their"})
 NUMBERED = {
     "No": "number", "no": "number", "Nos": "numbers", "nos": "numbers", "Fig": "figure", "fig": "figure",
     "Figs": "figures", "figs": "figures", "p": "page", "pp": "pages", "Ch": "chapter", "ch": "chapter",
@@ -100,7 +101,8 @@ def _title(found: re.Match[str], around: Around) -> list[Said] | None:
         end = point and ends_sentence(found.string, found.end())
         return [Said(street, found.start(), found.end(), "statement" if end else None)]
     if point and name in _ALONE:
-        end = not follows and ends_sentence(found.string, found.end())
+        nobody = not follows or (follows in STARTERS and around.before.lower() in _OWNERS)
+        end = nobody and ends_sentence(found.string, found.end())
         return [Said(TITLES[name], found.start(), found.end(), "statement" if end else None)]
     return whole(found, TITLES[name]) if follows else None
 

@@ -38,7 +38,13 @@ def _year(text: str | None) -> str:
 def _short_year(text: str) -> str:
     """Words of a year of four digits, or of the two last of one."""
     number = int(text)
-    return year(number) if len(text) == 4 else f"oh {cardinal(number)}" if 0 < number < 10 else cardinal(number)
+    return (
+        year(number)
+        if len(text) == 4
+        else f"oh {cardinal(number) if number else 'oh'}"
+        if number < 10
+        else cardinal(number)
+    )
 
 
 def _valid(month: int, day: int) -> bool:

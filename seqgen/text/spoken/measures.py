@@ -163,16 +163,6 @@ def _measure(found: re.Match[str], around: Around) -> list[Said] | None:
     return [Said(sign + phrase + below, found.start(), found.end(), "statement" if end else None)]
 
 
-def _sums(found: re.Match[str], around: Around) -> list[Said] | None:
-    """A range of money whose two ends have the currency, $10–$20."""
-    many = _CURRENCIES[found[1]][1]
-    first, last = found.span(2), found.span(3)
-    return [
-        Said(f"{quantity(found[2])} {many}", found.start(), first[1]),
-        Said(f"to {quantity(found[3])} {many}", first[1], last[1]),
-    ]
-
-
 def _rate(found: re.Match[str], around: Around) -> list[Said] | None:
     """A unit behind a power of ten, 3×10⁸ m/s."""
     return whole(found, f"{UNITS[found[1]][1]} per {_per(found[2])}")
@@ -222,9 +212,6 @@ _SCALE = rf"(?:\s?(?P<scale>thousand|million|billion|trillion|mn|bn|tn|[kKmMbBT]
 RATES = (Rule(re.compile(START + r"(k?m|kg)/(s²|[sh]|m³)" + STOP), _rate),)
 _PRICE = rf"(?:\d++,\d\d(?![\d,.])|{NUMBER})"
 MONEY = (
-    Rule(
-        re.compile(START + rf"({_SIGNS})({NUMBER})\s?[-–]\s?\1({NUMBER})(?!\w|\.\d|\s(?:[mbt]illion|thousand))"), _sums
-    ),
     Rule(
         re.compile(
             rf"{SIGN}{START}(?P<currency>{_SIGNS})\s?(?P<inner>[-−])?(?P<amount>{_PRICE}|\.\d+)(?:\s?[-–]\s?(?P<last>{NUMBER})(?!\w))?{_SCALE}(?:/(?P<per>{_BELOW}){STOP})?"

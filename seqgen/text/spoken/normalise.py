@@ -82,10 +82,6 @@ def _sharp(found: re.Match[str], around: Around) -> list[Said] | None:
     return whole(found, "sharp")
 
 
-def _plus_plus(found: re.Match[str], around: Around) -> list[Said] | None:
-    return whole(found, " ".join(["plus"] * len(found[0])))
-
-
 def _grade(found: re.Match[str], around: Around) -> list[Said] | None:
     return whole(found, "minus")
 
@@ -109,7 +105,6 @@ _WITHIN = (
     Rule(re.compile(rf"(?<=\w)\.({'|'.join(sorted(_EXTENSIONS))})(?![\w.])"), _extension),
     Rule(re.compile(r"(?:(?<=\w)|(?<![^\s\"'(\[]))\.(?=[a-z0-9]|[A-Z]{2,}(?![a-z]))"), _dot),
     Rule(re.compile(r"(?<=\b[A-G])#(?!\w)"), _sharp),
-    Rule(re.compile(r"(?<=\w)\+{2,3}"), _plus_plus),
     Rule(re.compile(r"(?<=\b[A-D])-(?=[\s.,;)]|$)"), _grade),
 )
 _AT_LETTERS: tuple[Rule, ...] = (

@@ -62,22 +62,14 @@ def _slashes(found: re.Match[str], around: Around) -> list[Said] | None:
 def _joined(found: re.Match[str], sign: str) -> list[Said]:
     """Numbers with the same between each two of them."""
     parts = [(one[0], found.start() + one.start()) for one in re.finditer(r"\d+", found[0])]
-    said = [Said(amount(parts[0][0]), parts[0][1], parts[0][1] + len(parts[0][0]))]
-    return said + [Said(f"{sign} {amount(text)}", at - 1, at + len(text)) for text, at in parts[1:]]
+    said = [Said(bare(parts[0][0]), parts[0][1], parts[0][1] + len(parts[0][0]))]
+    return said + [Said(f"{sign} {bare(text)}", at - 1, at + len(text)) for text, at in parts[1:]]
 
 
 def _factor(found: re.Match[str], around: Around) -> list[Said] | None:
     """A factor whose fellow is read by itself, for it may have a unit."""
     sign = "by" if found[2] == "x" else "times"
     return [Said(bare(found[1]), *found.span(1)), Said(sign, *found.span(2))]
-
-
-def _places(found: re.Match[str], around: Around) -> list[Said] | None:
-    """From a place to another, 2nd-4th."""
-    return [
-        Said(ordinal(int(found[1])), found.start(), found.end(2)),
-        Said(f"to {ordinal(int(found[3]))}", found.end(2), found.end()),
-    ]
 
 
 def _versions(found: re.Match[str], around: Around) -> list[Said] | None:
@@ -181,7 +173,6 @@ RULES = (
     Rule(re.compile(START + r"\d{1,4}(?::\d{1,4}){1,6}+(?!:\d)" + STOP), _ratio),
     Rule(re.compile(START + r"\d{1,6}(?:/\d{1,6}){2,9}+(?!/\d)" + STOP), _slashes),
     Rule(re.compile(START + rf"({NUMBER})\s([x×*])\s(?=\d)"), _factor),
-    Rule(re.compile(START + r"(\d{1,6})(st|nd|rd|th)[-–](\d{1,6})(?:st|nd|rd|th)" + STOP), _places),
     Rule(re.compile(START + r"\d++(?:\.\d++){2,}+" + STOP), _versions),
     Rule(
         re.compile(rf"{SIGN}{START}(?P<amount>\d{{1,4}} \d{{1,2}}/\d{{1,3}}(?!\d)|\d{{0,9}}\s?{_FRACTION})"),

@@ -14,7 +14,7 @@ RULERS = listed(
     Napoleon Nicholas Peter Catherine Frederick Philip Ferdinand Alfonso Carlos Gregory Innocent Clement Urban
     Ramses Ramesses Ptolemy Cleopatra Darius Xerxes Constantine Theodosius Otto Wilhelm Franz Joseph Mary Anne
     Harald Gustav Christian Haakon Olav Victor Umberto Leopold Albert Baudouin Mehmed Suleiman Selim Murad Ivan
-    Boris Boniface Sixtus Julius Stephen Robert David Malcolm Margrethe Juan Felipe Pedro Hussein Abdullah Davis
+    Boris Boniface Sixtus Julius Stephen Robert David Margrethe Juan Felipe Pedro Hussein Abdullah
     """
 )
 """Names that kings, queens and popes share."""
@@ -25,7 +25,7 @@ NUMBERED = listed(
     """
 )
 """Words before the number of what they name."""
-_ABBREVIATIONS = listed("CD CV DC MD MC MM CC DI DM DVD CM DL LCD LC MI MIX DIM VI IV") - {"VI", "IV"}
+_ABBREVIATIONS = listed("CD CV DC MD MC MM CC DI DM DVD CM DL LCD LC MI MIX DIM")
 _REIGNS = re.compile(r"(?:\s*$|[.,;:)'?!]|\s+(?:of|was|is|died|reigned|ruled|became|had|and (?:his|her)|in)\b)")
 
 
@@ -33,7 +33,7 @@ def _roman(found: re.Match[str], around: Around) -> list[Said] | None:
     """A numeral behind what has one; "I" stays the pronoun unless a reign is spoken of."""
     text, before = found[1], around.before
     value = roman(text)
-    if not value or not before:
+    if not value:
         return None
     owner = found[2] or ""
     if before.lower() == "the" and len(text) > 1 and set(text) <= set("IVX"):
@@ -42,8 +42,8 @@ def _roman(found: re.Match[str], around: Around) -> list[Said] | None:
         if text == "I" and not _REIGNS.match(found.string, found.end()):
             return None
         return [Said(f"the {ordinal(value)}{owner}", *found.span())]
-    named = before.lower() in NUMBERED and (before[0].isupper() or len(text) > 1)
-    title = before[0].isupper() and before[1:].islower() and len(text) > 1 and text not in _ABBREVIATIONS
+    named = before.lower() in NUMBERED and (before[:1].isupper() or len(text) > 1)
+    title = before[:1].isupper() and before[1:].islower() and len(text) > 1 and text not in _ABBREVIATIONS
     if not (named or title or (len(text) > 2 and text not in _ABBREVIATIONS and set(text) <= set("IVX"))):
         return None
     return [Said(cardinal(value) + owner, *found.span())]
