@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from seqgen.text.spoken.abbreviations import STARTERS
 from seqgen.text.spoken.characters import START, STOP
 from seqgen.text.spoken.clauses import Around, Rule, Said, listed
 from seqgen.text.spoken.numbers import cardinal, ordinal, roman
@@ -25,7 +26,7 @@ NUMBERED = listed(
     """
 )
 """Words before the number of what they name."""
-_ABBREVIATIONS = listed("CD CV DC MD MC MM CC DI DM DVD CM DL LCD LC MI MIX DIM")
+_ABBREVIATIONS = listed("CD CV DC MD MC MM CC DI DM DVD CM DL LCD LC MI MIX DIM XL XXL")
 _REIGNS = re.compile(r"(?:\s*$|[.,;:)'?!]|\s+(?:of|was|is|died|reigned|ruled|became|had|and (?:his|her)|in)\b)")
 
 
@@ -43,7 +44,7 @@ def _roman(found: re.Match[str], around: Around) -> list[Said] | None:
             return None
         return [Said(f"the {ordinal(value)}{owner}", *found.span())]
     named = before.lower() in NUMBERED and (before[:1].isupper() or len(text) > 1)
-    title = before[:1].isupper() and before[1:].islower() and len(text) > 1 and text not in _ABBREVIATIONS
+    title = before[:1].isupper() and before not in STARTERS and len(text) > 1 and text not in _ABBREVIATIONS
     if not (named or title or (len(text) > 2 and text not in _ABBREVIATIONS and set(text) <= set("IVX"))):
         return None
     return [Said(cardinal(value) + owner, *found.span())]
