@@ -11,7 +11,7 @@ TITLES = {
     "Mr": "mister", "Mrs": "missus", "Ms": "miz", "Messrs": "messers", "Dr": "doctor", "Prof": "professor",
     "Rev": "reverend", "Gen": "general", "Col": "colonel", "Maj": "major", "Sgt": "sergeant", "Capt": "captain",
     "Cpt": "captain", "Lt": "lieutenant", "Cmdr": "commander", "Adm": "admiral", "Sen": "senator",
-    "Rep": "representative", "Gov": "governor", "Pres": "president", "Hon": "honorable", "Fr": "father",
+    "Rep": "representative", "Gov": "governor", "Pres": "president", "Hon": "honorable", "Rt": "right", "Fr": "father",
     "St": "saint", "Mt": "mount", "Ft": "fort", "Supt": "superintendent",
 }  # fmt: skip
 """Before a name."""
@@ -22,12 +22,13 @@ NUMBERED = {
     "Figs": "figures", "figs": "figures", "p": "page", "pp": "pages", "Ch": "chapter", "ch": "chapter",
     "Vol": "volume", "vol": "volume", "Sec": "section", "sec": "section", "Eq": "equation", "eq": "equation",
     "Art": "article", "art": "article", "c": "circa", "ca": "circa", "Apt": "apartment", "apt": "apartment",
-    "Ext": "extension", "ext": "extension", "Op": "opus", "op": "opus", "Rm": "room", "Tel": "telephone",
-    "tel": "telephone", "Pt": "part", "pt": "part", "P": "page", "Pp": "pages",
+    "Ext": "extension", "ext": "extension", "Op": "opus", "op": "opus",
+    "Rm": "room", "Pt": "part", "pt": "part", "P": "page", "Pp": "pages",
 }  # fmt: skip
 """Before a number."""
 ANYWHERE = {
-    "etc": "et cetera", "vs": "versus", "approx": "approximately", "dept": "department", "Dept": "department",
+    "Tel": "telephone", "tel": "telephone", "etc": "et cetera",
+    "vs": "versus", "approx": "approximately", "dept": "department", "Dept": "department",
     "Inc": "incorporated", "Ltd": "limited", "Co": "company", "Corp": "corporation", "Bros": "brothers",
     "Jr": "junior", "Sr": "senior", "Ave": "avenue", "Blvd": "boulevard", "Rd": "road", "Ln": "lane",
     "Hwy": "highway", "Sq": "square", "est": "estimated", "Est": "established", "govt": "government",
@@ -159,7 +160,7 @@ RULES = (
     ),
     Rule(re.compile(START + r"[A-Z]\."), _initial),
     Rule(re.compile(START + rf"({_names(TITLES)})(?:(\.)|(?=\s[A-Z]))"), _title),
-    Rule(re.compile(START + rf"({_names(NUMBERED)})\.(?=\s?[\d#]|\s(?:[VX]|[IVX]{{2,}})\b)"), _numbered),
+    Rule(re.compile(START + rf"({_names(NUMBERED)})\.(?=\s?[\d#+(]|\s(?:[VX]|[IVX]{{2,}})\b)"), _numbered),
     Rule(re.compile(START + rf"({_names(ANYWHERE)})\."), _anywhere),
     Rule(re.compile(START + rf"({_names(POINTLESS)})(?![A-Za-z0-9'])"), _pointless),
 )

@@ -190,9 +190,11 @@ def _letter(found: re.Match[str], around: Around) -> list[Said] | None:
         "type",
         "section",
     )
-    listing = letter == "A" and re.match(r"[,.):]|\s[B-Z](?![A-Za-z])", found.string[found.end() :][:3])
+    follows = found.string[found.end() : found.end() + 3]
+    listing = follows[:1] == ")" or (letter == "A" and re.match(r"[,.:/]|\s[B-Z](?![A-Za-z])", follows))
     later = letter == "A" and around.before and not around.capitals
-    word = letter == "I" or (letter in "aA" and not (named or listing or later))
+    road = letter == "I" and re.match(r"-\d", follows)
+    word = (letter == "I" and not road) or (letter in "aA" and not (named or listing or later))
     return whole(found, letter.lower() if word else letter.upper())
 
 

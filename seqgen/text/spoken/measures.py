@@ -66,6 +66,7 @@ _CURRENCIES = {
 }  # fmt: skip
 SCALES = {"k": "thousand", "K": "thousand", "m": "million", "M": "million", "mn": "million", "bn": "billion",
            "b": "billion", "B": "billion", "tn": "trillion", "T": "trillion"}  # fmt: skip
+"""What letters behind an amount multiply it by."""
 
 
 def quantity(text: str) -> str:
@@ -99,6 +100,7 @@ def signed(sign: str | None) -> str:
         "−": "minus ",
         "+": "plus ",
         "±": "plus or minus ",
+        "+/-": "plus or minus ",
         "~": "about ",
         "≈": "about ",
     }.get(sign or "", "")
@@ -203,7 +205,7 @@ def _alternatives(table: dict[str, tuple[str, str]]) -> str:
 _FRACTION = "[" + "".join(VULGAR) + "]"
 AMOUNT = rf"(?:\d{{1,4}} \d{{1,2}}/\d{{1,3}}(?!\d)|\d{{1,3}}/\d{{1,3}}(?!\d)|\d{{0,9}}\s?{_FRACTION}|{NUMBER}|\.\d++)"
 """An amount with a fraction or decimals."""
-SIGN = r"(?:(?<![\w)])(?P<sign>[-–+](?!\s)|[−±~≈])\s?)?"
+SIGN = r"(?:(?<![\w)])(?P<sign>\+/-|[-–+](?!\s)|[−±~≈])\s?)?"
 _SYMBOLS = _alternatives(UNITS)
 _BELOW = f"{'|'.join(sorted(_PER))}|{_SYMBOLS}"
 _UNIT = rf"(?P<unit>{_SYMBOLS})(?P<power>[²³]|\^[23]|[23](?=\b))?(?:/(?P<per>(?:{_BELOW})[²³]?))?"

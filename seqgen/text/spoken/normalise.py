@@ -75,7 +75,7 @@ def _until(found: re.Match[str], around: Around) -> list[Said] | None:
 
 def _each(found: re.Match[str], around: Around) -> list[Said] | None:
     """A slash between a measure and another, 3 l/100 km."""
-    return whole(found, "per") if re.match(r"\d.*[A-Za-z]$", around.before) else None
+    return whole(found, "per") if re.fullmatch(r"[\d.,]+\s?[A-Za-z]+", around.before) else None
 
 
 def _sharp(found: re.Match[str], around: Around) -> list[Said] | None:
@@ -127,6 +127,7 @@ _LAST = Rule(_SYMBOL, _symbol)
 _PLAIN = re.compile(r"(?![ivx]+(?![a-z]))[a-z]{2,}+(?=[ ,]|$)")
 _SPECIAL = frozenset(abbreviations.POINTLESS)
 _DASH = re.compile(r"(?:(?<!\S)[-–](?!\S)|-{2,}|—)[\s—–-]*")
+_ITEM = re.compile(r"[\n\r][^\S\n\r]{0,40}(?:\d{1,3}[.)]|[*•])\s")
 _PAUSES: dict[str, End] = {",": "comma", ";": "semicolon", ":": "colon", "(": "bracket", ")": "bracket",
                            "[": "bracket", "]": "bracket", "{": "bracket", "}": "bracket", "•": "dash", "·": "comma",
                            "‣": "dash", "|": "comma", "◦": "dash"}  # fmt: skip
@@ -165,6 +166,8 @@ class _Reader:
                 self._say(Said(found[0], at, found.end()))
                 at = found.end()
             elif self.text[at].isspace():
+                if _ITEM.match(self.text, at):
+                    self._pause("dash")
                 at += 1
             else:
                 at = self._rule(at)

@@ -35,6 +35,12 @@ def _abroad(found: re.Match[str], around: Around) -> list[Said] | None:
     return _phone(found, around) if sum(one.isdecimal() for one in found[0]) >= 7 else None
 
 
+def _side_of_street(found: re.Match[str], around: Around) -> list[Said] | None:
+    """A house's number with the side of the street, 350 W. 34th St."""
+    side = {"N": "north", "S": "south", "E": "east", "W": "west"}[found[2]]
+    return [Said(bare(found[1]), *found.span(1)), Said(side, found.start(2), found.end())]
+
+
 def _named_version(found: re.Match[str], around: Around) -> list[Said] | None:
     return whole(found, f"V {' point '.join(map(amount, found[1].split('.')))}")
 
@@ -161,6 +167,7 @@ def _number(found: re.Match[str], around: Around) -> list[Said] | None:
 
 _FRACTION = "[" + "".join(VULGAR) + "]"
 CODES = (
+    Rule(re.compile(START + r"(\d{1,6}) ([NSEW])\.(?= (?:[A-Z][a-z]|\d{1,4}(?:st|nd|rd|th)))"), _side_of_street),
     Rule(re.compile(r"(?<![\w+])\+\d{1,3}(?:[ .-]?\(\d{1,4}\)[ .-]?\d{1,8}|[ .-]\d{1,8}){1,6}" + STOP), _abroad),
     Rule(re.compile(r"(?<!\w)(?:1[-. ])?(?:\(\d{3}\)\s?|\d{3}[-. ])\d{3}[-.]\d{4}(?![\w-])"), _phone),
     Rule(re.compile(START + r"\d{3}-\d{4}(?![\w-])"), _phone),
