@@ -50,6 +50,6 @@ bench() { # DATASET SEED: train, probe and estimate, into OUT/DATASET/SEED
       --supervised "${SUPERVISED:-$supervised}" --report "$out/$place/$target.json" "${options[@]}"
   done
   if from 3 "$1, mutual information, seed $2"; then
-    python -m egs.bench.representations.information "$out/$place"/{vectors,information} "${STEPS:-$steps}" ${BOUNDS:-infonce alpha:0.01 nwj}
+    python -m egs.bench.representations.information "$out/$place"/{vectors,information} "${STEPS:-$steps}" "$fewest" ${BOUNDS:-infonce alpha:0.01 nwj}
   fi
 }

@@ -1,9 +1,9 @@
 """Mutual information of representations with what is known of their recordings, one pair a recording.
 
-``python -m egs.bench.representations.information VECTORS OUT STEPS BOUND ...``: VECTORS is a folder of ``seqgen probe
+``python -m egs.bench.representations.information VECTORS OUT STEPS FEWEST BOUND ...``: VECTORS is a folder of ``seqgen probe
 --vectors``. Each file of vectors is held against ``label`` and ``signal`` by each bound; ``OUT/ROW-OF-BOUND.json`` are
 the reports of ``seqgen information``. What is there already is kept. A batch has 64 pairs, or as many as choose the
-checkpoint.
+checkpoint. Of fewer recordings than FEWEST nothing is told: intervals would be wider than what is to be found.
 """
 
 from __future__ import annotations
@@ -23,10 +23,14 @@ _BATCH, _VALID = 64, 0.15  # pairs of a batch at most, and the share of the pair
 
 def main(words: list[str]) -> int:
     """Every pair of files by every bound; the first failure's status, or 0."""
-    vectors, out, steps, bounds = Path(words[0]), Path(words[1]), words[2], words[3:]
+    vectors, out, steps, fewest, bounds = Path(words[0]), Path(words[1]), words[2], int(words[3]), words[4:]
     out.mkdir(parents=True, exist_ok=True)
     rows = sorted(place for place in vectors.glob("*.npy") if place.stem not in _KNOWN)
-    batch = min(_BATCH, int(_VALID * len(np.load(rows[0], mmap_mode="r"))))
+    known = len(np.load(rows[0], mmap_mode="r"))
+    if known < fewest:
+        sys.stderr.write(f"{vectors}: {known} recordings are too few for mutual information, give {fewest}\n")
+        return 0
+    batch = min(_BATCH, int(_VALID * known))
     for row in rows:
         for of in _KNOWN:
             for bound in bounds:

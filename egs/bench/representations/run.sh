@@ -11,8 +11,8 @@
 set -euo pipefail
 conf=base out=exp/bench-representations data=exp/bench-representations/data
 . "$(dirname "$0")/../../bench.sh"
-size=$(basename "$conf" .yaml) steps=1000 supervised=300 given=$corpus
-[ "$size" != tiny ] || steps=20 supervised=2
+size=$(basename "$conf" .yaml) steps=1000 supervised=300 fewest=100 given=$corpus
+[ "$size" != tiny ] || steps=20 supervised=2 fewest=2
 
 for dataset in ${DATASETS:-fsdd}; do
   corpus=${dataset^^}; corpus=${!corpus:-$given}
