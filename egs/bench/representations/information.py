@@ -1,9 +1,10 @@
 """Mutual information of representations with what is known of their recordings, one pair a recording.
 
-``python -m egs.bench.representations.information VECTORS OUT STEPS FEWEST BOUND ...``: VECTORS is a folder of ``seqgen probe
---vectors``. Each file of vectors is held against ``label`` and ``signal`` by each bound; ``OUT/ROW-OF-BOUND.json`` are
-the reports of ``seqgen information``. What is there already is kept. A batch has 64 pairs, or as many as choose the
-checkpoint. Of fewer recordings than FEWEST nothing is told: intervals would be wider than what is to be found.
+``python -m egs.bench.representations.information VECTORS OUT STEPS FEWEST BOUND ...``: VECTORS is a folder of
+``seqgen probe --vectors``. Each file of vectors is held against ``label`` and ``signal`` by each bound;
+``OUT/ROW-OF-BOUND.json`` are the reports of ``seqgen information``. What is there is kept. A batch has 64 pairs,
+or as many as choose the checkpoint. Of fewer recordings than FEWEST nothing is told: intervals would be wider than what
+is to be found.
 """
 
 from __future__ import annotations

@@ -165,7 +165,7 @@ def _panel(panel: Any, rows: Table, head: str) -> None:
         if known:
             x, values, halves = np.array(known).T
             panel.errorbar(x + 0.12 * (number - 2), values, np.nan_to_num(halves), fmt="vosD^"[number], markersize=6,
-                           capsize=2, linewidth=1, label=target)  # fmt: skip
+                           color=f"C{number}", capsize=2, linewidth=1, label=target)  # fmt: skip
     labels = [f"{name.replace('_', '-')}\n{rows[name][head].value:.3g}" for name in ordered]
     panel.set_xticks(range(len(ordered)), labels, fontsize=8)
     panel.set_xlim(-0.6, max(len(ordered), 1) - 0.4)

@@ -23,7 +23,8 @@ if from 0 "training and evaluation"; then
       start=  # of each level a critic goes on from what it has learnt of the one below
       for nats in ${LEVELS:-2 4 6 8 10}; do
         variant "$form/$bound/$nats/$seed" "objective.bound=${bounds[$bound]}" task.gaussian.information="$nats" \
-          task.gaussian.cubic="${cubes[$form]}" train.seed="$seed" ${UPDATES:+train.steps="$UPDATES"}
+          task.gaussian.cubic="${cubes[$form]}" train.seed="$seed" ${UPDATES:+train.steps="$UPDATES"} ||
+          { echo "$form, $bound: no critic of $nats nats, and none of more, by seed $seed" >&2; break; }
         start=$form/$bound/$nats/$seed
       done
     done
