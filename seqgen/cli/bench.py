@@ -201,7 +201,7 @@ def _require_alone(given: argparse.Namespace, preset: Preset, runtime: str, call
 
 
 def _print_training(rows: list[dict[str, Any]]) -> None:
-    """The same of training: products a second against what torch reaches with large matrices."""
+    """Table of a training's speed by each recurrence, with its products a second against torch's of large matrices."""
     names = ("samples_per_second", "outside_recurrence", "gflops", "share_of_peak")
     slowest = min(row[names[0]] for row in rows)
     sys.stdout.write(
