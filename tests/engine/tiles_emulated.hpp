@@ -84,42 +84,35 @@ struct Tiles {
         }
     }
 
-    template <int C, int A, int B>
-    static void dot() {
+    // C += A B, of whose sums add(sum, a, b) takes four bytes of a row of A and the four of B that meet them.
+    template <int C, int A, int B, typename Sum, typename Add>
+    static void multiply(Add add) {
         static_assert(C != A && A != B && B != C, "the processor refuses a tile that stands twice");
         Register &c = used(C), &a = used(A), &b = used(B);
         expect(a.bytes % 4 == 0 && b.bytes % 4 == 0 && c.bytes % 4 == 0, "rows that are not whole fours of bytes");
         expect(c.rows == a.rows && c.bytes == b.bytes && a.bytes / 4 == b.rows, "shapes that do not fit");
         for (std::size_t m = 0; m < c.rows; ++m) {
             for (std::size_t n = 0; n < c.bytes / 4; ++n) {
-                std::int32_t sum;
+                Sum sum;
                 std::memcpy(&sum, c.row[m] + 4 * n, sizeof sum);
-                for (std::size_t k = 0; k < b.rows; ++k) {
-                    for (std::size_t i = 0; i < 4; ++i) {
-                        sum += a.row[m][4 * k + i] * static_cast<std::int8_t>(b.row[k][4 * n + i]);
-                    }
-                }
+                for (std::size_t k = 0; k < b.rows; ++k) add(sum, a.row[m] + 4 * k, b.row[k] + 4 * n);
                 std::memcpy(c.row[m] + 4 * n, &sum, sizeof sum);
             }
         }
     }
 
     template <int C, int A, int B>
+    static void dot() {
+        multiply<C, A, B, std::int32_t>([](std::int32_t& sum, const std::uint8_t* a, const std::uint8_t* b) {
+            for (int i = 0; i < 4; ++i) sum += a[i] * static_cast<std::int8_t>(b[i]);
+        });
+    }
+
+    template <int C, int A, int B>
     static void dot_pairs() {
-        static_assert(C != A && A != B && B != C, "the processor refuses a tile that stands twice");
-        Register &c = used(C), &a = used(A), &b = used(B);
-        expect(a.bytes % 4 == 0 && b.bytes % 4 == 0 && c.bytes % 4 == 0, "rows that are not whole fours of bytes");
-        expect(c.rows == a.rows && c.bytes == b.bytes && a.bytes / 4 == b.rows, "shapes that do not fit");
-        for (std::size_t m = 0; m < c.rows; ++m) {
-            for (std::size_t n = 0; n < c.bytes / 4; ++n) {
-                float sum;
-                std::memcpy(&sum, c.row[m] + 4 * n, sizeof sum);
-                for (std::size_t k = 0; k < b.rows; ++k) {
-                    for (std::size_t i = 0; i < 2; ++i) sum += upper(a.row[m], 2 * k + i) * upper(b.row[k], 2 * n + i);
-                }
-                std::memcpy(c.row[m] + 4 * n, &sum, sizeof sum);
-            }
-        }
+        multiply<C, A, B, float>([](float& sum, const std::uint8_t* a, const std::uint8_t* b) {
+            for (std::size_t i = 0; i < 2; ++i) sum += upper(a, i) * upper(b, i);
+        });
     }
 
     // Number i of a row of bfloat16.

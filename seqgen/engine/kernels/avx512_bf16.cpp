@@ -8,49 +8,30 @@
 namespace seqgen {
 namespace {
 
-constexpr int kRows = 8, kGroups = 3;
+constexpr int kRowsOfTile = 8, kGroupsOfTile = 3;
 
-inline __m512bh pair(const std::uint16_t* x) {
-    int two;
-    std::memcpy(&two, x, sizeof two);
-    return (__m512bh)_mm512_set1_epi32(two);
-}
+using Vec = __m512;
+inline Vec splat(float value) { return _mm512_set1_ps(value); }
+inline void store(float* to, Vec v) { _mm512_storeu_ps(to, v); }
 
-template <int R, int G>
-inline void tile(const Dense& m, std::size_t group, const Rows<const std::uint16_t>& x, const Rows<float>& y) {
-    const float* weights[G];
-    __m512 sums[R][G];
-    for (int g = 0; g < G; ++g) weights[g] = m.weights + (group + g) * m.steps * kSimdWidth;
-    for (int r = 0; r < R; ++r) {
-        for (int g = 0; g < G; ++g) sums[r][g] = _mm512_setzero_ps();
-    }
-    for (std::size_t at = 0; at < m.steps; ++at) {
+struct NativePairs {
+    using Input = std::uint16_t;
+
+    template <int R, int G>
+    static void step(const float* const (&weights)[G], const Rows<const std::uint16_t>& x, std::size_t at,
+                     Vec (&sums)[R][G]) {
         __m512bh w[G];
         for (int g = 0; g < G; ++g) w[g] = (__m512bh)_mm512_loadu_si512(weights[g] + at * kSimdWidth);
         for (int r = 0; r < R; ++r) {
-            const __m512bh value = pair(x.data + r * x.stride + 2 * at);
-            for (int g = 0; g < G; ++g) sums[r][g] = _mm512_dpbf16_ps(sums[r][g], w[g], value);
+            int two;
+            std::memcpy(&two, x.data + r * x.stride + 2 * at, sizeof two);
+            const auto pair = (__m512bh)_mm512_set1_epi32(two);
+            for (int g = 0; g < G; ++g) sums[r][g] = _mm512_dpbf16_ps(sums[r][g], w[g], pair);
         }
     }
-    for (int r = 0; r < R; ++r) {
-        for (int g = 0; g < G; ++g) _mm512_storeu_ps(y.data + r * y.stride + (group + g) * kSimdWidth, sums[r][g]);
-    }
-}
+};
 
-template <int G>
-inline void some_groups(const Dense& m, std::size_t group, Rows<const std::uint16_t> x, Rows<float> y,
-                        std::size_t rows) {
-    for (; rows >= kRows; rows -= kRows, x.data += kRows * x.stride, y.data += kRows * y.stride) {
-        tile<kRows, G>(m, group, x, y);
-    }
-    for (; rows > 0; --rows, x.data += x.stride, y.data += y.stride) tile<1, G>(m, group, x, y);
-}
-
-void dense(const Dense& m, Rows<const std::uint16_t> x, Rows<float> y, std::size_t rows) {
-    std::size_t group = 0;
-    for (; group + kGroups <= m.groups; group += kGroups) some_groups<kGroups>(m, group, x, y, rows);
-    for (; group < m.groups; ++group) some_groups<1>(m, group, x, y, rows);
-}
+#include "kernels/kernel_dense.hpp"
 
 }  // namespace
 
@@ -60,7 +41,7 @@ const Kernels* avx512_bf16_kernels() {
         if (avx512_kernels() == nullptr || !__builtin_cpu_supports("avx512bf16")) return nullptr;
         made = *avx512_kernels();
         made.name = "avx512bf16";
-        made.dense_bf16 = dense;
+        made.dense_bf16 = dense<NativePairs>;
         return &made;
     }();
     return here;

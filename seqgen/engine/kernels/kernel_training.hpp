@@ -3,7 +3,6 @@
 // Weights of one float each, and inputs that are floats.
 struct Singles {
     using Input = float;
-    static constexpr std::size_t kInputs = 1;  // of a vector of weights
 
     template <int R, int G>
     static void step(const float* const (&weights)[G], const Rows<const float>& x, std::size_t at, Vec (&sums)[R][G]) {
@@ -19,7 +18,6 @@ struct Singles {
 // Weights and inputs in bfloat16, two inputs to a vector of weights.
 struct Pairs {
     using Input = std::uint16_t;
-    static constexpr std::size_t kInputs = 2;
 
     template <int R, int G>
     static void step(const float* const (&weights)[G], const Rows<const std::uint16_t>& x, std::size_t at,
@@ -38,44 +36,7 @@ struct Pairs {
     }
 };
 
-// A row's sums run over its inputs in their order, whatever rows and groups share the loop.
-template <typename Kind, int R, int G>
-inline void dense_tile(const Dense& m, std::size_t group, const Rows<const typename Kind::Input>& x,
-                       const Rows<float>& y) {
-    const float* weights[G];
-    Vec sums[R][G];
-    for (int g = 0; g < G; ++g) weights[g] = m.weights + (group + g) * m.steps * kSimdWidth;
-    for (int r = 0; r < R; ++r) {
-        for (int g = 0; g < G; ++g) sums[r][g] = splat(0.0f);
-    }
-    for (std::size_t at = 0; at < m.steps; ++at) Kind::template step<R, G>(weights, x, at, sums);
-    for (int r = 0; r < R; ++r) {
-        for (int g = 0; g < G; ++g) store(y.data + r * y.stride + (group + g) * kSimdWidth, sums[r][g]);
-    }
-}
-
-template <typename Kind, int G>
-inline void dense_groups(const Dense& m, std::size_t group, Rows<const typename Kind::Input> x, Rows<float> y,
-                         std::size_t rows) {
-    std::size_t left = rows;
-    const auto next = [&](std::size_t done) {
-        x.data += done * x.stride;
-        y.data += done * y.stride;
-        left -= done;
-    };
-    for (; left >= kRowsOfTile; next(kRowsOfTile)) dense_tile<Kind, kRowsOfTile, G>(m, group, x, y);
-    for (; left > 0; next(1)) dense_tile<Kind, 1, G>(m, group, x, y);
-}
-
-// Groups outside, rows inside: what a tile reads of the weights is in the nearest cache for the tiles below it.
-template <typename Kind>
-void dense(const Dense& m, Rows<const typename Kind::Input> x, Rows<float> y, std::size_t rows) {
-    std::size_t group = 0;
-    for (; group + kGroupsOfTile <= m.groups; group += kGroupsOfTile) {
-        dense_groups<Kind, kGroupsOfTile>(m, group, x, y, rows);
-    }
-    for (; group < m.groups; ++group) dense_groups<Kind, 1>(m, group, x, y, rows);
-}
+#include "kernels/kernel_dense.hpp"
 
 // Vectors of `count` numbers of which the last one may be short: beyond it zeros are read, and nothing is written.
 inline Vec take(const float* from, std::size_t count) {
