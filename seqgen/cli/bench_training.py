@@ -61,7 +61,7 @@ def measure(given: argparse.Namespace, preset: Preset) -> list[dict[str, Any]]:
             "outside_recurrence": round(1 - inside / middle, 3),
             "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         }
-        if given.compare:  # what both need at most has no row of its own
+        if given.compare:  # the most memory that the process had is that of both ways together
             del row["peak_mb"]
             row |= {"gflops": round(work / middle / _GIGA, 1), "share_of_peak": round(work / middle / peak, 3)}
         made.append(row)

@@ -193,7 +193,8 @@ def gru_sequence(
     half = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
     with torch.autocast("cpu", enabled=False):
         wide = torch.float32 if half else weight.dtype
-        if wide == torch.float32 and not fake_quantized and not _BY_TORCH.get() and gru_kernel.available():
+        plain = inputs.device.type == "cpu" and wide == torch.float32 and not fake_quantized
+        if plain and not _BY_TORCH.get() and gru_kernel.available():
             return gru_kernel.gru_sequence(inputs.float(), hidden.float(), weight.float(), groups, half=half)
         form = _Form(groups, half, fake_quantized)
         states: Tensor = _Recurrence.apply(inputs.to(wide), hidden.to(wide), weight, form)
