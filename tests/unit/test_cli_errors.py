@@ -240,7 +240,7 @@ def test_presets(work: Path) -> None:
     refused(*lanes, "--train", named=("--train measures a recurrence", "known: wavernn-896"))
     for kind in ("wavenet-1x16-int8", "wavernn-256-subscale4"):
         refused("bench", "--preset", kind, "--compare", named=("--compare chooses runtimes and formats itself",))
-    refused("bench", "--preset", "wavernn-256", "--compare", "--train", named=("--compare chooses",))
+    refused("bench", "--preset", "wavernn-256", "--compare", "--runtime", "torch", named=("--compare chooses",))
     refused("bench", work / "voice", "--seconds", "0", named=("--seconds",))
     refused("bench", work / "voice", "--train", named=("--preset",))
     refused("bench", work / "voice", "--runtime", "onx", named=("unknown runtime 'onx'",))
