@@ -15,7 +15,7 @@ HELP = """\
             digits (scikit-learn's, 8x8 pixels; of a folder of that name give the whole path). Written are
             OUT/pictures.yaml and for each split a pictures.npz; --train, --valid and --test are numbers of pictures
 """
-_OPTIONS = ("train", "side", "binarise", "levels", "invert", "factors")
+_OPTIONS = ("train", "side", "binarise", "levels", "invert", "factors", "stratify")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +30,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     own.add_argument("--levels", type=int, metavar="N", help="values of a pixel (default: the corpus's)")
     own.add_argument("--invert", action="store_true", default=None, help="make dark bright, as for ink on paper")
+    own.add_argument("--stratify", action="store_true", default=None, help="give each split its share of every class")
     own.add_argument("--factors", metavar="NAMES", help="of the columns of the archive's `factors`, with commas")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from seqgen import noise
 from seqgen.errors import SeqgenError
@@ -32,6 +33,7 @@ class Preparation:
             the probability of the value's share of the highest, drawn once, the same for everybody).
         levels: values of a pixel, equal parts of the corpus's (0: as they are).
         invert: whether dark is made bright. factors: names of the columns of the archive's array of factors.
+        stratify: whether each split has its share of every class; for a corpus that holds none out.
 
     Raises:
         SeqgenError: for numbers that make no pictures, and levels beside a binarisation.
@@ -45,6 +47,7 @@ class Preparation:
     levels: int = 0
     invert: bool = False
     factors: tuple[str, ...] = ()
+    stratify: bool = False
 
     def __post_init__(self) -> None:
         for name in ("train", "valid", "test"):
@@ -104,12 +107,16 @@ def split(found: Corpus, settings: Preparation) -> dict[str, PictureSet]:
     """Pictures of train, valid and test.
 
     Of a corpus that holds pictures out the first of these are the test, and the last of the others for validation. Of
-    any other the lot decides, which depends on each picture's id alone.
+    any other the lot decides, which depends on each picture's id alone, or within each class where splits are
+    stratified.
 
     Raises:
-        SeqgenError: where there are too few.
+        SeqgenError: where there are too few, and for a stratified split of what has no classes, or is split already.
     """
     rows = np.arange(len(found.pictures))
+    if settings.stratify and (found.held or found.pictures.y is None):
+        why = "are split already" if found.held else "have no classes"
+        raise SeqgenError(f"a stratified split of pictures that {why}", remedy="leave --stratify out")
     if found.held:
         learnt, held = rows[: -found.held], rows[-found.held :]
         test, valid = settings.test or len(held), settings.valid or max(1, len(learnt) // 12)
@@ -117,6 +124,7 @@ def split(found: Corpus, settings: Preparation) -> dict[str, PictureSet]:
         lots = [noise.name_to_stream(f"seqgen.pictures.split.{name}") for name in found.pictures.ids]
         test, valid = (given or max(1, len(rows) // 10) for given in (settings.test, settings.valid))
         order = np.argsort(np.array(lots), kind="stable")
+        order = _class_by_class(order, found.pictures.y) if settings.stratify else order
         held, learnt = order[:test], order[test:]
     left = max(0, len(learnt) - valid)
     train = settings.train or left
@@ -127,6 +135,16 @@ def split(found: Corpus, settings: Preparation) -> dict[str, PictureSet]:
             )
     chosen = {"train": learnt[:train], "valid": learnt[left:], "test": held[:test]}
     return {name: found.pictures.rows(np.sort(one)) for name, one in chosen.items()}
+
+
+def _class_by_class(order: npt.NDArray[np.intp], classes: npt.NDArray[np.int64] | None) -> npt.NDArray[np.intp]:
+    """The same rows so that every stretch of them has its share of each class."""
+    assert classes is not None
+    share = np.empty(len(order))
+    for number in np.unique(classes):
+        own = classes[order] == number
+        share[own] = (np.arange(own.sum()) + 0.5) / own.sum()
+    return order[np.argsort(share, kind="stable")]
 
 
 def pixels(pictures: PictureSet, levels: int, settings: Preparation) -> Pixels:

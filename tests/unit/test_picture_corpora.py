@@ -274,3 +274,20 @@ def test_a_place_without_pictures_is_one_line(tmp_path: Path) -> None:
 def test_settings_that_make_no_sense(how: dict[str, Any], said: str) -> None:
     with pytest.raises(SeqgenError, match=said):
         Preparation(**how)
+
+
+def test_a_stratified_split_has_its_share_of_every_class(tmp_path: Path) -> None:
+    """Of 20 classes of 10 drawings and one of 5: two and one for the test, as many for validation, whatever the lot."""
+    y = np.repeat(np.arange(21), [10] * 20 + [5])
+    x = np.random.default_rng(0).integers(0, 256, (len(y), 2, 2), dtype=np.uint8)
+    np.savez(tmp_path / "x.npz", x=x, y=y)
+    prepare.prepare(tmp_path / "x.npz", tmp_path / "data", Preparation(valid=41, test=41, stratify=True))
+    data = PictureData.open(tmp_path / "data")
+    for split, share in (("train", 0.6), ("valid", 0.2), ("test", 0.2)):
+        counts = np.bincount(data.split(split).y, minlength=21)
+        assert np.abs(counts - share * np.bincount(y)).max() <= 1
+    np.savez(tmp_path / "held.npz", x_train=x, x_test=x[:5], y_train=y, y_test=y[:5])
+    np.savez(tmp_path / "none.npz", x=x)
+    for name, said in (("held", "are split already"), ("none", "have no classes")):
+        with pytest.raises(SeqgenError, match=f"stratified split of pictures that {said}"):
+            prepare.prepare(tmp_path / f"{name}.npz", tmp_path / name, Preparation(stratify=True))

@@ -10,6 +10,6 @@ set -euo pipefail
 conf=egs/omniglot/wasserstein_dependency/conf/base.yaml
 out=exp/omniglot-wasserstein-dependency data=exp/omniglot-wasserstein-dependency/data cells="1 4" pixels=441
 prepare() {
-  seqgen data prepare pictures --corpus "$corpus" --side 21 --invert --valid "${HELD:-780}" --test "${HELD:-780}" --out "$data"
+  seqgen data prepare pictures --corpus "$corpus" --side 21 --invert --stratify --valid "${HELD:-780}" --test "${HELD:-780}" --out "$data"
 }
 . "$(dirname "$0")/../../wasserstein_dependency.sh"
