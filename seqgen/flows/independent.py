@@ -10,9 +10,8 @@ from torch import Tensor
 from seqgen.errors import SeqgenError
 from seqgen.flows.affine import AffineAutoregressive
 from seqgen.spec import StreamSpec
-from seqgen.stream.conditioning import Conditioning
+from seqgen.stream.conditioning import Conditioning, written_out
 from seqgen.stream.contract import Streamable
-from seqgen.stream.lazy_interpolation import LazyInterpolation
 
 
 class _Conditioning(Streamable[tuple[()]]):
@@ -28,7 +27,7 @@ class _Conditioning(Streamable[tuple[()]]):
     def step(self, x: Tensor, state: tuple[()], cond: Conditioning | None = None) -> tuple[Tensor, tuple[()]]:
         if cond is None:
             raise SeqgenError("an independent flow got no conditioning", remedy="give two channels for each element")
-        return cond.dense() if isinstance(cond, LazyInterpolation) else cond, ()
+        return written_out(cond), ()
 
 
 class IndependentFlow(AffineAutoregressive):

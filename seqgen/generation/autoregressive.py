@@ -19,9 +19,10 @@ from seqgen.generation import examples
 from seqgen.generation.contract import DensityExample, FeedbackGenerator, GeneratorState
 from seqgen.generation.gain import GainNormalized
 from seqgen.generation.successive import Successive
+from seqgen.models.frames import FrameConditioner
 from seqgen.spec import Facts
 from seqgen.stream.combinators import Delay
-from seqgen.stream.conditioning import Conditioning, Frames
+from seqgen.stream.conditioning import Conditioning, Frames, written_out
 from seqgen.stream.contract import Streamable
 from seqgen.stream.observed import Observed
 
@@ -163,10 +164,10 @@ class AutoRegressive(FeedbackGenerator, Successive):
             SeqgenError: where the features are too short for ``x``.
         """
         state, vectors = self.init_state(len(x)), self.body.spec.conditions(0, x.shape[1])[1]
-        values = x if x.dim() == 2 else x[..., 0]
+        values, conditions = x if x.dim() == 2 else x[..., 0], self.condition(cond, vectors)
         made, _, _ = draw(
-            self.body, self.distribution, u, state.previous, state.body, self.condition(cond, vectors),
-            temperature=1.0, given=(values, given),
+            self.body, self.distribution, u, state.previous, state.body,
+            None if conditions is None else written_out(conditions), temperature=1.0, given=(values, given),
         )  # fmt: skip
         return made
 
@@ -192,6 +193,12 @@ class AutoRegressive(FeedbackGenerator, Successive):
             before, delay = self.delay.step(piece, delay)
             params, state = body.step(before, state, vectors)  # [B, n, num_params]
             yield piece[..., 0] if piece.dim() == 3 and spec.in_dim else piece, params
+
+    def _vectors(self, frames: Tensor, state: Any, start: int, stop: int) -> tuple[Conditioning, Any]:
+        net = self.conditioner
+        if isinstance(net, FrameConditioner) and torch.is_grad_enabled() and stop - start > 1:
+            return net.lazy(frames, state, start, stop)  # a gradient as large as all vectors is not written then
+        return super()._vectors(frames, state, start, stop)
 
     def _block_size(self) -> int:
         """Elements of about ``block`` samples, whole frames."""

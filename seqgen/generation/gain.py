@@ -23,9 +23,8 @@ from seqgen.distributions.contract import Distribution, LocationScale
 from seqgen.errors import SeqgenError
 from seqgen.flows.affine import Affine, AffineStream
 from seqgen.spec import StreamSpec
-from seqgen.stream.conditioning import Conditioning
+from seqgen.stream.conditioning import Conditioning, written_out
 from seqgen.stream.contract import Streamable
-from seqgen.stream.lazy_interpolation import LazyInterpolation
 
 S = TypeVar("S")
 # Speech is of about this amplitude, and a fresh network's outputs are near 0; from -3 to 3 they span e^18.
@@ -34,8 +33,7 @@ TYPICAL, SPREAD = 1 / 16, 3.0
 
 def log_gain(channel: Conditioning) -> Tensor:
     """ℓ of conditioning vectors' last channel, ``[B, T, 1]``, in nats re full scale."""
-    made = channel.dense() if isinstance(channel, LazyInterpolation) else channel
-    return SPREAD * made + math.log(TYPICAL)
+    return SPREAD * written_out(channel) + math.log(TYPICAL)
 
 
 class GainNormalized(Streamable[S]):

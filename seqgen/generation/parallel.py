@@ -18,9 +18,8 @@ from seqgen.generation.contract import DensityExample, Generator, GeneratorState
 from seqgen.generation.gain import GainFlow
 from seqgen.models.frames import FrameConditioner
 from seqgen.spec import Facts
-from seqgen.stream.conditioning import Conditioning, Frames
+from seqgen.stream.conditioning import Conditioning, Frames, written_out
 from seqgen.stream.contract import Streamable
-from seqgen.stream.lazy_interpolation import LazyInterpolation
 
 
 class Parallel(Generator):
@@ -76,8 +75,8 @@ class Parallel(Generator):
         The noise is found sample by sample, which is slow: a flow that makes samples quickly reads them slowly.
         """
         vectors = self.condition(cond, x.shape[1])
-        dense = vectors.dense() if isinstance(vectors, LazyInterpolation) else vectors
-        z, log_det = self.body.inverse_and_log_det(x if x.dim() == 3 else x[..., None], dense)
+        samples = x if x.dim() == 3 else x[..., None]
+        z, log_det = self.body.inverse_and_log_det(samples, None if vectors is None else written_out(vectors))
         return logistic_log_density(z[..., 0], z.new_zeros(()), z.new_zeros(())) + log_det
 
     @property

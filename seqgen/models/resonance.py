@@ -21,9 +21,8 @@ from torch import Tensor
 
 from seqgen.errors import SeqgenError
 from seqgen.spec import StreamSpec
-from seqgen.stream.conditioning import Conditioning
+from seqgen.stream.conditioning import Conditioning, written_out
 from seqgen.stream.contract import Streamable
-from seqgen.stream.lazy_interpolation import LazyInterpolation
 
 
 class Resonance(Streamable[Tensor]):
@@ -70,7 +69,6 @@ class Resonance(Streamable[Tensor]):
             got = 0 if cond is None else cond.shape[1]
             raise SeqgenError(f"resonance: got {x.shape[1]} samples, {got} tunings", remedy="give one for each sample")
         line, r, apart = torch.cat([state, x], dim=1), self.config.radius, self.config.apart
-        tuning = cond.dense() if isinstance(cond, LazyInterpolation) else cond
-        mean = 2 * r * torch.cos(math.pi * tuning) * x - r * r * line[:, :-1]  # [B, T, 1]
+        mean = 2 * r * torch.cos(math.pi * written_out(cond)) * x - r * r * line[:, :-1]  # [B, T, 1]
         zero, log_scale = torch.zeros_like(mean), torch.full_like(mean, math.log(self.config.scale))
         return torch.cat([zero, zero, mean - apart, mean + apart, log_scale, log_scale], dim=2), line[:, -1:]

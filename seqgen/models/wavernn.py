@@ -28,9 +28,11 @@ from seqgen.audio.codec import Bytes16
 from seqgen.errors import SeqgenError
 from seqgen.nets import quantization
 from seqgen.nets.gru import gru_cell, gru_sequence
+from seqgen.nets.gru_kernel import Lines
 from seqgen.spec import StreamSpec
 from seqgen.stream.conditioning import Conditioning
 from seqgen.stream.contract import Streamable
+from seqgen.stream.lazy_interpolation import LazyInterpolation
 
 BYTES = 256
 SILENCE = Bytes16.silence[0]
@@ -255,9 +257,12 @@ class WaveRNN(Streamable[WaveRNNState], quantization.FakeQuantizable):
     def _head(self, y: Tensor, inner: nn.Linear, outer: nn.Linear) -> Tensor:
         return quantization.head(y, inner, outer) if self.fake_quantized else outer(torch.relu(inner(y)))
 
-    def _gates(self, known: Tensor, weight: Tensor, cond: Tensor | None) -> Tensor:
-        """Input part of all gates of whole samples, ``[B, N, 3] → [B, N, 3H]``, written once."""
+    def _gates(self, known: Tensor, weight: Tensor, cond: Conditioning | None) -> Tensor | Lines:
+        """Input part of all gates of whole samples, ``[B, N, 3] → [B, N, 3H]``, written once, or not at all where the
+        conditioning is not either."""
         if cond is None:
             return F.linear(known, weight, self.bias)
+        if isinstance(cond, LazyInterpolation):
+            return Lines(torch.cat([known, cond.columns()], dim=2), weight.t(), cond.line)
         with torch.autocast(known.device.type, enabled=False):  # a rank-3 product: nothing to gain from rounding it
             return torch.baddbmm(cond.to(weight.dtype), known, weight.t().expand(known.shape[0], -1, -1))

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from seqgen.nets import gru_kernel, quantization
+from seqgen.nets.gru_kernel import Lines
 from seqgen.spec import StreamSpec
 from seqgen.stream.conditioning import Conditioning
 from seqgen.stream.contract import Streamable
@@ -177,28 +178,33 @@ def twice_differentiable() -> Iterator[None]:
 
 
 def gru_sequence(
-    inputs: Tensor, hidden: Tensor, weight: Tensor, groups: int = 1, *, fake_quantized: bool = False
+    inputs: Tensor | Lines, hidden: Tensor, weight: Tensor, groups: int = 1, *, fake_quantized: bool = False
 ) -> Tensor:
     """All states of a block: the fast path of every gated recurrence.
 
     On a CPU float32 sequences go through the engine's library (:mod:`seqgen.nets.gru_kernel`) where it is built. Under
     autocast to bfloat16 on a CPU only the recurrent products are rounded; the states stay in float32.
 
-    Shapes: ``inputs [B, T, 3H]``, ``hidden [B, H]``, ``weight R [3H, H] → [B, T, H]``. With ``groups`` G > 1 the
-    rows of gates come as G times (r, z, n) of H/G each: halves of a state that must be found in one piece. ``rounded``
-    products and gates are those of :mod:`seqgen.nets.quantization`.
+    Shapes: ``inputs [B, T, 3H]`` or the lines that they are sums of, ``hidden [B, H]``, ``weight R [3H, H] → [B, T,
+    H]``. With ``groups`` G > 1 the rows of gates come as G times (r, z, n) of H/G each: halves of a state that must be
+    found in one piece. ``rounded`` products and gates are those of :mod:`seqgen.nets.quantization`.
     """
-    if (inputs.is_cuda or _TWICE.get()) and not fake_quantized:
-        return _torch(inputs, hidden, weight, groups)
+    if (hidden.is_cuda or _TWICE.get()) and not fake_quantized:
+        return _torch(_dense(inputs), hidden, weight, groups)
     half = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
     with torch.autocast("cpu", enabled=False):
         wide = torch.float32 if half else weight.dtype
-        plain = inputs.device.type == "cpu" and wide == torch.float32 and not fake_quantized
+        plain = hidden.device.type == "cpu" and wide == torch.float32 and not fake_quantized
         if plain and not _BY_TORCH.get() and gru_kernel.available():
-            return gru_kernel.gru_sequence(inputs.float(), hidden.float(), weight.float(), groups, half=half)
+            wide_inputs = Lines(*(one.float() for one in inputs)) if isinstance(inputs, Lines) else inputs.float()
+            return gru_kernel.gru_sequence(wide_inputs, hidden.float(), weight.float(), groups, half=half)
         form = _Form(groups, half, fake_quantized)
-        states: Tensor = _Recurrence.apply(inputs.to(wide), hidden.to(wide), weight, form)
+        states: Tensor = _Recurrence.apply(_dense(inputs).to(wide), hidden.to(wide), weight, form)
     return states
+
+
+def _dense(inputs: Tensor | Lines) -> Tensor:
+    return inputs.dense() if isinstance(inputs, Lines) else inputs
 
 
 class GRU(Streamable[Tensor]):

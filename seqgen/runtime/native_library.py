@@ -11,7 +11,7 @@ from typing import Any
 
 from seqgen.errors import SeqgenError
 
-_ABI = 3
+_ABI = 4
 _MESSAGE_BYTES = 1024
 FLOAT32, BF16 = 1, 2
 """Formats of products: ``seqgen_format`` of seqgen_engine.h."""
@@ -94,6 +94,8 @@ class GRUCall(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("rows", "steps", "groups", "width")),
         *((name, ctypes.c_void_p) for name in ("inputs", "hidden", "weight", "states", "kept")),
         *((name, ctypes.c_void_p) for name in ("grad", "grad_inputs", "grad_hidden", "grad_products", "entered")),
+        *((name, ctypes.c_int64) for name in ("shared_lines", "own_lines")),
+        *((name, ctypes.c_void_p) for name in ("coefficients", "shared", "own", "grad_shared", "grad_own")),
     ]
 
 

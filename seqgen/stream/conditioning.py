@@ -13,6 +13,11 @@ Conditioning = Tensor | LazyInterpolation
 """Conditioning vectors of a block, ``[B, T, C]``: written out, or still the product that they are."""
 
 
+def written_out(vectors: Conditioning) -> Tensor:
+    """The vectors themselves, ``[B, T, C]``."""
+    return vectors.dense() if isinstance(vectors, LazyInterpolation) else vectors
+
+
 @dataclass(frozen=True)
 class Frames:
     """Frames that a stretch of samples is conditioned on.

@@ -15,7 +15,7 @@ from torch import Tensor
 
 class LazyInterpolation:
     """Product ``basis [T, F] · line [B, F, C]`` that is not multiplied out, standing for ``[B, T, C]``: it may be
-    split, cast and added to a tensor.
+    cut into stretches and channels, cast and added to a tensor.
 
     Example:
         >>> lazy = LazyInterpolation(torch.tensor([[0.25, 0.75]]), torch.tensor([[[0.0], [4.0]]]))
@@ -34,6 +34,14 @@ class LazyInterpolation:
     def dense(self) -> Tensor:
         """The interpolated vectors themselves, ``[B, T, C]``."""
         return self.basis @ self.line
+
+    def __getitem__(self, place: tuple[slice, slice | int]) -> LazyInterpolation | Tensor:
+        """Some positions, ``lazy[:, first:last]``, or one, ``lazy[:, t]``, which is written out as ``[B, C]``."""
+        rows, positions = place
+        assert rows == slice(None)
+        if isinstance(positions, slice):
+            return LazyInterpolation(self.basis[positions], self.line)
+        return self.basis[positions] @ self.line
 
     def split(self, size: int | Sequence[int], dim: int = -1) -> list[LazyInterpolation]:
         """Parts of the channels."""

@@ -115,7 +115,7 @@ int main() {
     }
     for (int round = 0; round < 40; ++round) {
         const auto any = [](int low, int high) { return static_cast<std::size_t>(between(low, high)); };
-        const std::size_t groups = any(1, 11), steps = any(1, 70), rows = any(1, 40);
+        const std::size_t groups = any(1, 11), steps = 16 * any(1, 34), rows = any(1, 40);
         const double found = apart(*fast, groups, steps, rows);
         if (found < 1e-5) continue;
         std::fprintf(stderr, "%zu groups of %zu, %zu rows: apart by %g\n", groups, steps, rows, found);

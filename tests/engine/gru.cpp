@@ -34,14 +34,18 @@ struct Shape {
 };
 
 // All that the two calls write, as bytes.
-std::string run(const Shape& shape, const char* isa, std::int32_t format, std::int32_t threads, bool keep) {
+std::string run(const Shape& shape, const char* isa, std::int32_t format, std::int32_t threads, bool keep, bool lines) {
     random_bits.seed(7);
     const std::size_t state = shape.groups * shape.width, steps = shape.rows * shape.steps;
     const std::size_t element = format == SEQGEN_FORMAT_BF16 ? 2 : 4;
     const std::vector<float> inputs = drawn(steps * 3 * state), hidden = drawn(shape.rows * state),
                              weight = drawn(3 * state * state), grad = drawn(steps * state);
-    std::vector<float> states(steps * state), kept(keep ? 4 * steps * state : 0), grad_inputs(steps * 3 * state),
-        grad_hidden(shape.rows * state);
+    const std::size_t common = lines ? 2 : 0, own = lines ? 3 : 0, pairs = (shape.rows + 1) / 2;
+    const std::vector<float> coefficients = drawn(steps * (common + own)), shared_lines = drawn(common * 3 * state),
+                             own_lines = drawn(shape.rows * own * 3 * state);
+    std::vector<float> states(steps * state), kept(keep ? 4 * steps * state : 0),
+        grad_inputs(lines ? 0 : steps * 3 * state), grad_hidden(shape.rows * state), grad_shared(pairs * common * 3 * state),
+        grad_own(shape.rows * own * 3 * state);
     std::vector<char> grad_products(steps * 3 * state * element), entered(steps * state * element);
     seqgen_gru call{};
     call.struct_size = sizeof call;
@@ -52,13 +56,20 @@ std::string run(const Shape& shape, const char* isa, std::int32_t format, std::i
     call.steps = static_cast<std::int64_t>(shape.steps);
     call.groups = static_cast<std::int64_t>(shape.groups);
     call.width = static_cast<std::int64_t>(shape.width);
-    call.inputs = inputs.data();
+    call.inputs = lines ? nullptr : inputs.data();
+    call.shared_lines = static_cast<std::int64_t>(common);
+    call.own_lines = static_cast<std::int64_t>(own);
+    call.coefficients = coefficients.data();
+    call.shared = shared_lines.data();
+    call.own = own_lines.data();
+    call.grad_shared = grad_shared.data();
+    call.grad_own = grad_own.data();
     call.hidden = hidden.data();
     call.weight = weight.data();
     call.states = states.data();
     call.kept = keep ? kept.data() : nullptr;
     call.grad = grad.data();
-    call.grad_inputs = grad_inputs.data();
+    call.grad_inputs = lines ? nullptr : grad_inputs.data();
     call.grad_hidden = grad_hidden.data();
     call.grad_products = grad_products.data();
     call.entered = entered.data();
@@ -67,7 +78,7 @@ std::string run(const Shape& shape, const char* isa, std::int32_t format, std::i
     if (keep) need(seqgen_gru_backward(&call, message, sizeof message), message);
     std::string made;
     const auto add = [&](const void* from, std::size_t bytes) { made.append(static_cast<const char*>(from), bytes); };
-    for (const auto* one : {&states, &kept, &grad_inputs, &grad_hidden}) add(one->data(), one->size() * sizeof(float));
+    for (const auto* one : {&states, &kept, &grad_inputs, &grad_hidden, &grad_shared, &grad_own}) add(one->data(), one->size() * sizeof(float));
     add(grad_products.data(), grad_products.size());
     add(entered.data(), entered.size());
     return made;
@@ -82,10 +93,11 @@ int main(int count, char** words) {
         const char* isa = word == 0 ? nullptr : words[word];  // first what is taken where none is named
         for (const Shape& shape : shapes) {
             for (const std::int32_t format : {SEQGEN_FORMAT_FLOAT32, SEQGEN_FORMAT_BF16}) {
-                for (const bool keep : {false, true}) {
-                    const std::string alone = run(shape, isa, format, 1, keep);
+                for (const int how : {0, 1, 2, 3}) {
+                    const bool keep = how % 2 == 1, lines = how >= 2;
+                    const std::string alone = run(shape, isa, format, 1, keep, lines);
                     for (const std::int32_t threads : {2, 5, 64}) {
-                        if (run(shape, isa, format, threads, keep) != alone) need(1, "threads change bits");
+                        if (run(shape, isa, format, threads, keep, lines) != alone) need(1, "threads change bits");
                         ++runs;
                     }
                 }

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from seqgen.errors import SeqgenError
 from seqgen.nets import gru, gru_kernel
-from seqgen.nets.gru_kernel import gru_sequence
+from seqgen.nets.gru_kernel import Lines, gru_sequence
 
 SHAPES = [(1, 1, 1, 16), (3, 5, 1, 7), (9, 4, 2, 24), (17, 6, 1, 33), (2, 3, 3, 5), (33, 2, 1, 100)]
 """Rows, steps, pieces and their width: one of each, ragged vectors, rows that fill no tile."""
@@ -93,8 +93,32 @@ def test_states_and_gradients_are_those_of_the_equations(isa: str, shape: tuple[
 
 
 @pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize(
+    ("shape", "lines"), [(SHAPES[1], (0, 2)), (SHAPES[2], (3, 4)), (SHAPES[4], (2, 0)), (SHAPES[5], (1, 3))]
+)
+def test_inputs_may_be_sums_of_lines(isa: str, shape: tuple[int, ...], lines: tuple[int, int], half: bool) -> None:
+    """Lines that all rows share and those of a row's own; a coefficient in three is nothing."""
+    rows, steps, groups, width = shape
+    make, gates = torch.Generator().manual_seed(sum(lines)), 3 * groups * width
+    coefficients = torch.randn(rows, steps, sum(lines), generator=make)
+    coefficients[torch.rand(coefficients.shape, generator=make) < 1 / 3] = 0
+    shared = torch.randn(lines[0], gates, generator=make, requires_grad=True)
+    own = torch.randn(rows, lines[1], gates, generator=make, requires_grad=True)
+    (_, hidden, weight), grad = problem(shape)  # type: ignore[arg-type]
+    sums = Lines(coefficients.double(), shared.double(), own.double()).dense()
+    made = gru_sequence(Lines(coefficients, shared, own), hidden.float(), weight.float(), groups, half=half, isa=isa)
+    states, to_inputs, *_ = by_loops((sums.detach(), hidden, weight), grad, groups, half)
+    assert (made - states).abs().max() < (1e-4 if half else 3e-6) * states.abs().max()
+    found = torch.autograd.grad(made, (shared, own), grad.float())
+    wanted = torch.autograd.grad(sums, (shared, own), to_inputs)
+    for one, other in zip(found, wanted, strict=True):
+        assert one.numel() == 0 or (one - other).abs().max() < (1e-3 if half else 1e-5) * other.abs().max()
+
+
+@pytest.mark.parametrize("half", [False, True])
 def test_threads_change_no_bit(isa: str, half: bool) -> None:
     given, grad = problem((19, 3, 2, 20))
+    lines = [one.requires_grad_() for one in (torch.randn(2, 120), torch.randn(19, 3, 120))]
     threads, made = torch.get_num_threads(), {}
     try:
         for count in (1, 2, 5, 19, 40):
@@ -103,6 +127,9 @@ def test_threads_change_no_bit(isa: str, half: bool) -> None:
             states = gru_sequence(single[0], single[1], single[2], 2, half=half, isa=isa)
             # The gradient of the weights is torch's own product, which need not keep to this.
             made[count] = [states.detach(), *torch.autograd.grad(states, single[:2], grad.float())]
+            sums = Lines(torch.ones(19, 3, 5), *lines)
+            states = gru_sequence(sums, single[1], single[2], 2, half=half, isa=isa)
+            made[count] += [states.detach(), *torch.autograd.grad(states, lines, grad.float())]
     finally:
         torch.set_num_threads(threads)
     for other in made.values():

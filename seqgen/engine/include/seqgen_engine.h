@@ -67,7 +67,7 @@ extern "C" {
 #endif
 
 /* Raised where a caller that brings its own copy of this header, as native.py does, must not meet an older library. */
-#define SEQGEN_ABI_VERSION 3
+#define SEQGEN_ABI_VERSION 4
 #define SEQGEN_MAX_STREAMS 16
 
 typedef enum seqgen_status {
@@ -170,16 +170,24 @@ typedef struct seqgen_gru {
     int32_t threads;     /* 1 or more */
     int64_t rows, steps; /* 0 or more */
     int64_t groups, width;
-    const float *inputs; /* forward: [rows][steps][3 H] i */
+    const float *inputs; /* forward: [rows][steps][3 H] i; or NULL, where it is a sum of lines, below */
     const float *hidden; /* [rows][H] the state before */
     const float *weight; /* [3 H][H] R */
     float *states;       /* [rows][steps][H] forward: made; backward: given */
     float *kept;         /* [rows][steps][groups][4][width] r, z, n, R_n h: made and given likewise; forward: or NULL */
     const float *grad;   /* backward: [rows][steps][H] of the states */
-    float *grad_inputs;  /* [rows][steps][3 H] */
+    float *grad_inputs;  /* [rows][steps][3 H]; or NULL, where i is a sum of lines */
     float *grad_hidden;  /* [rows][H] */
     void *grad_products; /* [rows][steps][3 H] of R h, in the format: the gradient of R is this times `entered` */
     void *entered;       /* [rows][steps][H] the state before each step, in the format */
+    /* i that is never written out: at each step the sum of lines that all rows share and of a row's own, each times its
+     * coefficient. Its gradient is that of the lines; the shared ones have one for every two rows, to be summed. */
+    int64_t shared_lines, own_lines;
+    const float *coefficients; /* [rows][steps][shared_lines + own_lines], those of the shared lines first */
+    const float *shared;       /* forward: [shared_lines][3 H] */
+    const float *own;          /* forward: [rows][own_lines][3 H] */
+    float *grad_shared;        /* backward: [(rows + 1) / 2][shared_lines][3 H] */
+    float *grad_own;           /* backward: [rows][own_lines][3 H] */
 } seqgen_gru;
 
 SEQGEN_API int32_t seqgen_gru_forward(const seqgen_gru *call, char *message, size_t message_bytes);

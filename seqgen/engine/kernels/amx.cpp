@@ -1,8 +1,6 @@
 // AMX: dense int8 products of some streams and dense bfloat16 products of some rows by tiles, all else as AVX-512 does
-// it. One instruction multiplies the activations of up to 16 streams or rows with 16 blocks of a group.
-//
-// This has been tested with plain loops in place of the tiles (tests/engine/amx.cpp) and never run on a processor that
-// has them: neither the instructions nor their speed have been seen.
+// it. One instruction multiplies the activations of up to 16 streams or rows with 16 blocks of a group. Plain loops can take
+// the place of the tiles (tests/engine/amx.cpp).
 #include "kernels/kernels.hpp"
 
 // The second name is that of clang before 15.
@@ -20,8 +18,8 @@ namespace seqgen {
 namespace {
 
 constexpr int kMostRows = 16;        // of a tile
-constexpr int kFewest = 4;           // streams: a tile takes its time for any number of rows. A guess, see above
-constexpr std::uint32_t kDeep = 16;  // blocks of a tile
+constexpr int kFewest = 4;           // streams: a tile takes its time for any number of rows. A guess
+constexpr std::uint32_t kDeep = 16;  // blocks of a tile, pairs of a dense product
 constexpr int kTogether = 4;         // groups that share a tile of activations
 
 // Tiles 0-3 have the sums of four groups, stream by stream; then come activations and weights, for sixteen blocks and
@@ -103,36 +101,65 @@ void product(const Matrix& m, Span groups, Rows<const std::uint8_t> x, Rows<floa
     Tiles::release();  // tiles in use make every switch of threads save 8 KiB
 }
 
-// Groups of y = W x for up to 16 rows: sums go from the tiles straight to y.
-template <int G>
+// Groups of y = W x for R times up to 16 rows: sums go from the tiles straight to y.
+// Tiles are the sums, row by row, then x and the weights.
+template <int R, int G>
 inline void dense_groups(const Dense& m, std::size_t group, Rows<const std::uint16_t> x, Rows<float> y) {
+    constexpr int kX = R * G, kW = kX + R, kFree = 8 - kW;  // tiles that weights take turns in
     const float* weights = m.weights + group * m.steps * kSimdWidth;
-    each<G>([](auto g) { Tiles::zero<g>(); });
-    const auto add = [&](auto activations, auto of_weights, std::size_t at) {
-        Tiles::load<activations>(x.data + 2 * at, x.stride * sizeof(std::uint16_t));
-        each<G>([&](auto g) {
-            Tiles::load<of_weights>(weights + (g * m.steps + at) * kSimdWidth, kBlockBytes);
-            Tiles::dot_pairs<g, activations, of_weights>();
+    each<R * G>([](auto sum) { Tiles::zero<sum>(); });
+    for (std::size_t at = 0; at < m.steps; at += kDeep) {
+        each<R>([&](auto r) {
+            Tiles::load<kX + r>(x.data + r * kMostRows * x.stride + 2 * at, x.stride * sizeof(std::uint16_t));
         });
-    };
-    std::size_t at = 0;
-    for (; at + kDeep <= m.steps; at += kDeep) {
-        add(std::integral_constant<int, kActivations>(), std::integral_constant<int, kWeights>(), at);
+        each<G>([&](auto g) {
+            constexpr int kWeights = kW + g % kFree;
+            Tiles::load<kWeights>(weights + (g * m.steps + at) * kSimdWidth, kBlockBytes);
+            each<R>([&](auto r) { Tiles::dot_pairs<r * G + g, kX + r, kWeights>(); });
+        });
     }
-    if (at < m.steps) {
-        add(std::integral_constant<int, kLastActivations>(), std::integral_constant<int, kLastWeights>(), at);
-    }
-    each<G>([&](auto g) { Tiles::store<g>(y.data + (group + g) * kSimdWidth, y.stride * sizeof(float)); });
+    each<R>([&](auto r) {
+        each<G>([&](auto g) {
+            float* const to = y.data + r * kMostRows * y.stride + (group + g) * kSimdWidth;
+            Tiles::store<r * G + g>(to, y.stride * sizeof(float));
+        });
+    });
 }
 
-void dense(const Dense& m, Rows<const std::uint16_t> x, Rows<float> y, std::size_t rows) {
-    while (rows > 0) {
-        const std::size_t some = rows < kMostRows ? rows : kMostRows;  // few too, or bits would tell how rows were shared
-        Tiles::configure(shapes(some, m.steps));
-        std::size_t group = 0;
-        for (; group + kTogether <= m.groups; group += kTogether) dense_groups<kTogether>(m, group, x, y);
-        for (; group < m.groups; ++group) dense_groups<1>(m, group, x, y);
+// R rows of tiles, the last of `last` rows.
+template <int R, int G>
+void dense_rows(const Dense& m, Rows<const std::uint16_t> x, Rows<float> y, std::size_t last) {
+    const auto configured = [&](auto together) {
+        TileShapes made;
+        for (int tile = 0; tile < 8; ++tile) made.set(tile, kMostRows, kBlockBytes);
+        for (int g = 0; g < together; ++g) made.set((R - 1) * together + g, last, kBlockBytes);
+        made.set(R * together + R - 1, last, kBlockBytes);
+        Tiles::configure(made);
+    };
+    configured(std::integral_constant<int, G>());
+    std::size_t group = 0;
+    for (; group + G <= m.groups; group += G) dense_groups<R, G>(m, group, x, y);
+    if (group < m.groups) {
         Tiles::release();
+        configured(std::integral_constant<int, 1>());
+    }
+    for (; group < m.groups; ++group) dense_groups<R, 1>(m, group, x, y);
+    Tiles::release();
+}
+
+// Two rows of tiles read the weights once. Of one row two groups are faster than four where sums are short (seen at
+// 256 steps, not at 768).
+void dense(const Dense& m, Rows<const std::uint16_t> x, Rows<float> y, std::size_t rows) {
+    constexpr std::size_t kLong = 512;
+    while (rows > 0) {
+        const std::size_t some = rows < 2 * kMostRows ? rows : 2 * kMostRows;
+        if (some > kMostRows) {
+            dense_rows<2, 2>(m, x, y, some - kMostRows);
+        } else if (m.steps < kLong) {  // few rows too, or bits would tell how rows were shared
+            dense_rows<1, 2>(m, x, y, some);
+        } else {
+            dense_rows<1, 4>(m, x, y, some);
+        }
         rows -= some;
         x.data += some * x.stride;
         y.data += some * y.stride;

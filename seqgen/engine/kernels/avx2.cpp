@@ -40,6 +40,10 @@ inline void store(float* to, Vec v) {
     _mm256_storeu_ps(to, v.low);
     _mm256_storeu_ps(to + 8, v.high);
 }
+inline void store_past_caches(float* to, Vec v) {
+    _mm256_stream_ps(to, v.low);
+    _mm256_stream_ps(to + 8, v.high);
+}
 inline Vec add(Vec a, Vec b) { return {_mm256_add_ps(a.low, b.low), _mm256_add_ps(a.high, b.high)}; }
 inline Vec sub(Vec a, Vec b) { return {_mm256_sub_ps(a.low, b.low), _mm256_sub_ps(a.high, b.high)}; }
 inline Vec mul(Vec a, Vec b) { return {_mm256_mul_ps(a.low, b.low), _mm256_mul_ps(a.high, b.high)}; }

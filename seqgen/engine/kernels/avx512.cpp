@@ -27,6 +27,7 @@ using Quads = __m512i;
 inline Vec load(const float* from) { return _mm512_loadu_ps(from); }
 inline Vec splat(float value) { return _mm512_set1_ps(value); }
 inline void store(float* to, Vec v) { _mm512_storeu_ps(to, v); }
+inline void store_past_caches(float* to, Vec v) { _mm512_stream_ps(to, v); }
 inline Vec add(Vec a, Vec b) { return _mm512_add_ps(a, b); }
 inline Vec sub(Vec a, Vec b) { return _mm512_sub_ps(a, b); }
 inline Vec mul(Vec a, Vec b) { return _mm512_mul_ps(a, b); }

@@ -45,6 +45,7 @@ inline Vec splat(float value) {
     return each([&](int) { return value; });
 }
 inline void store(float* to, const Vec& v) { std::memcpy(to, v.lane, sizeof v.lane); }
+inline void store_past_caches(float* to, const Vec& v) { store(to, v); }
 inline Vec add(const Vec& a, const Vec& b) {
     return each([&](int i) { return a.lane[i] + b.lane[i]; });
 }

@@ -62,7 +62,13 @@ inline Vec hyperbolic_tangent(Vec x) {
     return sub(add(half, half), splat(1.0f));
 }
 
+// What is written for later only, and not read again while it is in a cache.
+inline bool goes_past_caches(const float* to, std::size_t count) {
+    return reinterpret_cast<std::uintptr_t>(to) % kBlockBytes == 0 && count % kSimdWidth == 0;
+}
+
 void gru_forward(const GruGates& g) {
+    const bool past = goes_past_caches(g.kept, g.units);
     for (std::size_t at = 0; at < g.units; at += kSimdWidth) {
         const std::size_t left = g.units - at;
         const auto part = [&](const float* from, int gate) { return take(from + gate * g.units + at, left); };
@@ -73,7 +79,10 @@ void gru_forward(const GruGates& g) {
         put(g.after + at, fma(z, sub(take(g.before + at, left), n), n), left);
         if (g.kept == nullptr) continue;
         const Vec kept[] = {r, z, n, product};
-        for (int i = 0; i < 4; ++i) put(g.kept + i * g.units + at, kept[i], left);
+        for (int i = 0; i < 4; ++i) {
+            float* const to = g.kept + i * g.units + at;
+            past ? store_past_caches(to, kept[i]) : put(to, kept[i], left);
+        }
     }
 }
 
@@ -98,4 +107,34 @@ void gru_backward(const GruGradients& g) {
 
 void to_bf16(const float* from, std::size_t count, std::uint16_t* to) {
     for (std::size_t i = 0; i < count; ++i) to[i] = narrowed(from[i]);
+}
+
+void write_past_caches(const void* from, std::size_t bytes, void* to) {
+    auto* const rows = static_cast<float*>(to);
+    const auto* const given = static_cast<const float*>(from);
+    if (bytes % sizeof(float) != 0 || !goes_past_caches(rows, bytes / sizeof(float))) {
+        std::memcpy(to, from, bytes);
+        return;
+    }
+    for (std::size_t at = 0; at < bytes / sizeof(float); at += kSimdWidth) store_past_caches(rows + at, load(given + at));
+}
+
+void sum_lines(const Term* terms, std::size_t count, std::size_t size, float* sum) {
+    for (std::size_t at = 0; at < size; at += kSimdWidth) {
+        Vec made = splat(0.0f);
+        for (std::size_t i = 0; i < count; ++i) {
+            made = fma(splat(terms[i].coefficient), take(terms[i].line + at, size - at), made);
+        }
+        put(sum + at, made, size - at);
+    }
+}
+
+void spread_lines(const GradTerm* terms, std::size_t count, std::size_t size, const float* grad) {
+    for (std::size_t at = 0; at < size; at += kSimdWidth) {
+        const Vec given = take(grad + at, size - at);
+        for (std::size_t i = 0; i < count; ++i) {
+            float* const line = terms[i].line + at;
+            put(line, fma(splat(terms[i].coefficient), given, take(line, size - at)), size - at);
+        }
+    }
 }

@@ -111,7 +111,8 @@ struct LayerNorm {
 };
 
 // A matrix of which nothing is left out, its rows in groups of 16: of each group one vector of weights after the other, a
-// column in float32 or two in bfloat16, the even one in the low half of each lane. Rows and columns beyond the matrix are 0.
+// column in float32 or two in bfloat16, the even one in the low half of each lane. Rows and columns beyond the matrix are 0;
+// of pairs there are a multiple of 16 in each group.
 struct Dense {
     const float* weights = nullptr;
     std::size_t groups = 0;
@@ -148,6 +149,16 @@ struct GruGradients {
     float* carry;         // [units] in: what those add; out: what h' has of h directly
     float *inputs, *products;  // [3][units] of i and of p
     std::size_t units;
+};
+
+// A line of a sum, and what it is multiplied by.
+struct Term {
+    float coefficient;
+    const float* line;
+};
+struct GradTerm {
+    float coefficient;
+    float* line;
 };
 
 struct Kernels {
@@ -198,6 +209,10 @@ struct Kernels {
     void (*gru_forward)(const GruGates&);  // σ and tanh within 2e-7
     void (*gru_backward)(const GruGradients&);
     void (*to_bf16)(const float* from, std::size_t count, std::uint16_t* to);
+    void (*write_past_caches)(const void* from, std::size_t bytes, void* to);  // a copy that is not read again soon
+    // sum = Σ coefficient · line, and the gradients of the lines: line += coefficient · grad.
+    void (*sum_lines)(const Term* terms, std::size_t count, std::size_t size, float* sum);
+    void (*spread_lines)(const GradTerm* terms, std::size_t count, std::size_t size, const float* grad);
 };
 
 // Each is null where the machine or the build lacks the instruction set.

@@ -51,6 +51,7 @@ inline Vec splat(float value) {
 inline void store(float* to, const Vec& v) {
     for (int i = 0; i < 4; ++i) vst1q_f32(to + 4 * i, v.part[i]);
 }
+inline void store_past_caches(float* to, const Vec& v) { store(to, v); }
 inline Vec add(const Vec& a, const Vec& b) {
     return each([&](int i) { return vaddq_f32(a.part[i], b.part[i]); });
 }

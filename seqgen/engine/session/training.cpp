@@ -17,11 +17,19 @@ seqgen_gru checked(const seqgen_gru* given, bool backward) {
     const bool any = call.rows > 0 && call.steps > 0;
     require(call.weight != nullptr && (!any || (call.hidden != nullptr && call.states != nullptr)),
             "weight, hidden or states is null");
-    require(backward || !any || call.inputs != nullptr, "inputs is null");
+    require(call.shared_lines >= 0 && call.own_lines >= 0 && call.shared_lines <= 65536 && call.own_lines <= 65536,
+            "lines must be 0 to 65536");
+    if (any && (backward ? call.grad_inputs : call.inputs) == nullptr) {
+        const float* const shared = backward ? call.grad_shared : call.shared;
+        const float* const own = backward ? call.grad_own : call.own;
+        require(call.shared_lines + call.own_lines > 0 && call.coefficients != nullptr &&
+                    (call.shared_lines == 0 || shared != nullptr) && (call.own_lines == 0 || own != nullptr),
+                "neither the gates' inputs nor lines that they are sums of are given");
+    }
     require(!backward || call.rows == 0 || call.grad_hidden != nullptr, "grad_hidden is null");
-    require(!backward || !any || (call.kept != nullptr && call.grad != nullptr && call.grad_inputs != nullptr &&
-                                  call.grad_products != nullptr && call.entered != nullptr),
-            "kept, grad, grad_inputs, grad_products or entered is null");
+    require(!backward || !any || (call.kept != nullptr && call.grad != nullptr && call.grad_products != nullptr &&
+                                  call.entered != nullptr),
+            "kept, grad, grad_products or entered is null");
     return call;
 }
 

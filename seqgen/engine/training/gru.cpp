@@ -1,6 +1,14 @@
 #include "training/gru.hpp"
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <memory>
+#include <new>
 #include <system_error>
 #include <thread>
 #include <vector>
@@ -9,6 +17,9 @@
 
 namespace seqgen {
 namespace {
+
+constexpr std::size_t kPairs = 16;  // of a group of bfloat16 weights there are a multiple
+constexpr std::size_t kSharing = 2;  // rows that add up the gradients of the shared lines
 
 constexpr std::size_t up(std::size_t count, std::size_t to) { return (count + to - 1) / to * to; }
 
@@ -23,18 +34,41 @@ struct Sizes {
           gates(3 * state) {}
 };
 
+// Zeros in as large pages as the system has: of some thousand small ones a processor does not know all places at once.
+class Zeros {
+  public:
+    Zeros() = default;
+    explicit Zeros(std::size_t count) {
+        const std::size_t wanted = std::max<std::size_t>(count, 1) * sizeof(float);
+        const std::size_t bytes = up(wanted, wanted >= kPage / 2 ? kPage : kBlockBytes);
+        data_.reset(static_cast<float*>(::operator new(bytes, std::align_val_t(kPage))));
+#if defined(__linux__)
+        if (bytes % kPage == 0) madvise(data_.get(), bytes, MADV_HUGEPAGE);  // a wish: nothing is lost where it fails
+#endif
+        std::memset(data_.get(), 0, bytes);
+    }
+    float* data() { return data_.get(); }
+
+  private:
+    static constexpr std::size_t kPage = std::size_t{1} << 21;
+    struct Free {
+        void operator()(float* data) const { ::operator delete(data, std::align_val_t(kPage)); }
+    };
+    std::unique_ptr<float, Free> data_;
+};
+
 // A matrix as the kernels read it, and rows of its products. T is what its inputs are made of.
 template <typename T>
 class Packed {
   public:
     // Element (row, column) of the matrix is at(row, column).
     template <typename At>
-    Packed(std::size_t rows, std::size_t columns, At at) : columns_(columns) {
+    Packed(std::size_t rows, std::size_t columns, At at) {
         constexpr std::size_t kPer = sizeof(float) / sizeof(T);  // inputs of a vector
         made_.groups = up(rows, kSimdWidth) / kSimdWidth;
-        made_.steps = up(columns, kPer) / kPer;
-        weights_.assign(made_.groups * made_.steps * kSimdWidth + kSimdWidth, 0.0f);
-        auto* to = reinterpret_cast<T*>(aligned());
+        made_.steps = up(columns, kPer * (kPer > 1 ? kPairs : 1)) / kPer;
+        weights_ = Zeros(made_.groups * made_.steps * kSimdWidth);
+        auto* to = reinterpret_cast<T*>(weights_.data());
         for (std::size_t row = 0; row < rows; ++row) {
             const std::size_t group = row / kSimdWidth, lane = row % kSimdWidth;
             for (std::size_t column = 0; column < columns; ++column) {
@@ -42,10 +76,10 @@ class Packed {
                 to[(vector * kSimdWidth + lane) * kPer + column % kPer] = rounded(at(row, column));
             }
         }
-        made_.weights = aligned();
+        made_.weights = weights_.data();
     }
 
-    std::size_t inputs() const { return up(columns_, 2); }
+    std::size_t inputs() const { return made_.steps * sizeof(float) / sizeof(T); }
     std::size_t outputs() const { return made_.groups * kSimdWidth; }
 
     void multiply(const Kernels& kernels, const T* x, float* y, std::size_t rows) const {
@@ -61,14 +95,9 @@ class Packed {
         if constexpr (sizeof(T) == sizeof(float)) return value;
         else return narrowed(value);
     }
-    float* aligned() {
-        const auto misplaced = reinterpret_cast<std::uintptr_t>(weights_.data()) % kBlockBytes / sizeof(float);
-        return weights_.data() + (kSimdWidth - misplaced) % kSimdWidth;
-    }
 
-    std::vector<float> weights_;
+    Zeros weights_;
     Dense made_;
-    std::size_t columns_;
 };
 
 void write(const Kernels&, const float* from, std::size_t count, float* to) { std::copy_n(from, count, to); }
@@ -76,14 +105,19 @@ void write(const Kernels& kernels, const float* from, std::size_t count, std::ui
     kernels.to_bf16(from, count, to);
 }
 
-// Calls run(first, last) for each thread's share of the rows; where no thread can be had the caller's own does its work.
+// Calls work(first, last) for each thread's share of the rows; where no thread can be had the caller's own does its work.
 template <typename F>
-void shared_out(const seqgen_gru& call, F run) {
+void shared_out(const seqgen_gru& call, F work) {
+    const auto run = [&](std::size_t first, std::size_t last) {
+        work(first, last);
+        std::atomic_thread_fence(std::memory_order_seq_cst);  // what went past the caches comes before what follows
+    };
     const auto rows = static_cast<std::size_t>(call.rows);
-    const std::size_t threads = std::min<std::size_t>(static_cast<std::size_t>(call.threads), rows);
+    const std::size_t together = call.shared_lines > 0 ? kSharing : 1, pieces = up(rows, together) / together;
+    const std::size_t threads = std::min<std::size_t>(static_cast<std::size_t>(call.threads), pieces);
     std::vector<std::thread> others;
     others.reserve(threads);
-    const auto share = [&](std::size_t thread) { return rows * thread / threads; };
+    const auto share = [&](std::size_t thread) { return std::min(rows, pieces * thread / threads * together); };
     for (std::size_t thread = 1; thread < threads; ++thread) {
         try {
             others.emplace_back(run, share(thread), share(thread + 1));
@@ -114,12 +148,74 @@ struct Scratch {
     }
 };
 
+// The input parts of the gates: given, or sums of lines, of which those that weigh nothing are left out. `first` is the
+// first row of a thread's share: in its place lies what only that thread writes.
+class GateInputs {
+  public:
+    GateInputs(const seqgen_gru& call, const Sizes& sizes)
+        : call_(call),
+          sizes_(sizes),
+          shared_(static_cast<std::size_t>(call.shared_lines)),
+          own_(static_cast<std::size_t>(call.own_lines)),
+          summed_(call.inputs == nullptr ? static_cast<std::size_t>(call.rows) * sizes.gates : 0) {
+        terms_.resize(static_cast<std::size_t>(call.rows) * (shared_ + own_));
+        gradients_.resize(terms_.size());
+    }
+
+    const float* of(const Kernels& kernels, std::size_t first, std::size_t row, std::size_t step) {
+        if (call_.inputs != nullptr) return call_.inputs + (row * sizes_.steps + step) * sizes_.gates;
+        float* const sum = summed_.data() + first * sizes_.gates;
+        Term* const terms = terms_.data() + first * (shared_ + own_);
+        const std::size_t count = gathered(call_.shared, 0, call_.own, row, step, terms);
+        kernels.sum_lines(terms, count, sizes_.gates, sum);
+        return sum;
+    }
+
+    // Adds a gradient of the inputs to that of the lines.
+    void spread(const Kernels& kernels, std::size_t first, std::size_t row, std::size_t step, const float* gradient) {
+        GradTerm* const terms = gradients_.data() + first * (shared_ + own_);
+        const std::size_t count = gathered(call_.grad_shared, row / kSharing * shared_, call_.grad_own, row, step, terms);
+        kernels.spread_lines(terms, count, sizes_.gates, gradient);
+    }
+
+    void clear(std::size_t first, std::size_t last) const {
+        const auto none = [&](float* lines, std::size_t from, std::size_t to) {
+            if (lines != nullptr) std::fill(lines + from * sizes_.gates, lines + to * sizes_.gates, 0.0f);
+        };
+        none(call_.grad_shared, first / kSharing * shared_, up(last, kSharing) / kSharing * shared_);
+        none(call_.grad_own, first * own_, last * own_);
+    }
+
+  private:
+    template <typename Line, typename Found>
+    std::size_t gathered(Line* shared, std::size_t shared_at, Line* own, std::size_t row, std::size_t step,
+                         Found* to) const {
+        const float* const by = call_.coefficients + (row * sizes_.steps + step) * (shared_ + own_);
+        std::size_t count = 0;
+        for (std::size_t i = 0; i < shared_ + own_; ++i) {
+            if (by[i] == 0.0f) continue;
+            Line* const line = i < shared_ ? shared + (shared_at + i) * sizes_.gates
+                                           : own + (row * own_ + i - shared_) * sizes_.gates;
+            to[count++] = {by[i], line};
+        }
+        return count;
+    }
+
+    const seqgen_gru& call_;
+    const Sizes& sizes_;
+    std::size_t shared_, own_;
+    std::vector<float> summed_;
+    std::vector<Term> terms_;
+    std::vector<GradTerm> gradients_;
+};
+
 template <typename T>
 void forward(const seqgen_gru& call, const Kernels& kernels) {
     const Sizes sizes(call);
     const std::size_t state = sizes.state, width = sizes.width;
     const Packed<T> matrix(sizes.gates, state, [&](std::size_t i, std::size_t j) { return call.weight[i * state + j]; });
     Scratch<T> scratch(matrix, call.rows);
+    GateInputs given(call, sizes);
     shared_out(call, [&](std::size_t first, std::size_t last) {
         for (std::size_t step = 0; step < sizes.steps; ++step) {
             const auto before = [&](std::size_t row) {
@@ -131,9 +227,10 @@ void forward(const seqgen_gru& call, const Kernels& kernels) {
             scratch.multiply(kernels, first, last);
             for (std::size_t row = first; row < last; ++row) {
                 const std::size_t at = row * sizes.steps + step;
+                const float* const inputs = given.of(kernels, first, row, step);
                 for (std::size_t group = 0; group < sizes.groups; ++group) {
                     GruGates gates;
-                    gates.inputs = call.inputs + at * sizes.gates + group * 3 * width;
+                    gates.inputs = inputs + group * 3 * width;
                     gates.products = scratch.y(row) + group * 3 * width;
                     gates.before = before(row) + group * width;
                     gates.after = call.states + at * state + group * width;
@@ -155,12 +252,17 @@ void backward(const seqgen_gru& call, const Kernels& kernels) {
     auto* const entered = static_cast<T*>(call.entered);
     Scratch<T> scratch(matrix, call.rows);
     std::vector<float> made(static_cast<std::size_t>(call.rows) * sizes.gates);
+    std::vector<float> unwritten(call.grad_inputs == nullptr ? made.size() : 0);
+    GateInputs lines(call, sizes);
     shared_out(call, [&](std::size_t first, std::size_t last) {
+        if (call.grad_inputs == nullptr) lines.clear(first, last);
         std::fill(call.grad_hidden + first * state, call.grad_hidden + last * state, 0.0f);
         for (std::size_t step = sizes.steps; step-- > 0;) {
             for (std::size_t row = first; row < last; ++row) {
                 const std::size_t at = row * sizes.steps + step;
-                float* const gradient = made.data() + row * sizes.gates;
+                float* const gradient = made.data() + first * sizes.gates;  // a row's alone, for a cache's sake
+                float* const inputs = call.grad_inputs == nullptr ? unwritten.data() + first * sizes.gates
+                                                                  : call.grad_inputs + at * sizes.gates;
                 const float* before = step == 0 ? call.hidden + row * state : call.states + (at - 1) * state;
                 for (std::size_t group = 0; group < sizes.groups; ++group) {
                     GruGradients gradients;
@@ -168,15 +270,17 @@ void backward(const seqgen_gru& call, const Kernels& kernels) {
                     gradients.before = before + group * width;
                     gradients.grad = call.grad + at * state + group * width;
                     gradients.carry = call.grad_hidden + row * state + group * width;
-                    gradients.inputs = call.grad_inputs + at * sizes.gates + group * 3 * width;
+                    gradients.inputs = inputs + group * 3 * width;
                     gradients.products = gradient + group * 3 * width;
                     gradients.units = width;
                     kernels.gru_backward(gradients);
                 }
+                if (call.grad_inputs == nullptr) lines.spread(kernels, first, row, step, inputs);
                 T* const x = scratch.x(row);
+                write(kernels, before, state, x);
+                kernels.write_past_caches(x, state * sizeof(T), entered + at * state);
                 write(kernels, gradient, sizes.gates, x);
-                std::copy_n(x, sizes.gates, products + at * sizes.gates);
-                write(kernels, before, state, entered + at * state);
+                kernels.write_past_caches(x, sizes.gates * sizeof(T), products + at * sizes.gates);
             }
             scratch.multiply(kernels, first, last);
             for (std::size_t row = first; row < last; ++row) {
