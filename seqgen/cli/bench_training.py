@@ -24,7 +24,7 @@ def measure(given: argparse.Namespace, preset: Preset) -> list[dict[str, Any]]:
     """
     import torch
 
-    from seqgen.nets import gru, gru_kernel
+    from seqgen.nets import training_library
     from seqgen.train import memory
 
     memory.keep_freed_pages()
@@ -33,9 +33,9 @@ def measure(given: argparse.Namespace, preset: Preset) -> list[dict[str, Any]]:
     generator = random_voices.vocoder_of(preset).generator
     step = _training_step(generator, rows, length, half=half)
     recurrence = _recurrence(generator, rows, length, half=half)
-    ways = {"engine": nullcontext} if gru_kernel.available() else {}
+    ways = {"engine": nullcontext} if training_library.available() else {}
     if given.compare or not ways:
-        ways["torch"] = gru.by_torch
+        ways["torch"] = training_library.by_torch
     whole: dict[str, list[float]] = {way: [] for way in ways}
     alone: dict[str, list[float]] = {way: [] for way in ways}
     for entered in ways.values():
@@ -72,9 +72,9 @@ def _work(step: Callable[[], None]) -> float:
     """Floating-point operations of the products of a step, forward and back, as torch counts them."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    from seqgen.nets import gru
+    from seqgen.nets import training_library
 
-    with gru.by_torch(), FlopCounterMode(display=False) as counted:
+    with training_library.by_torch(), FlopCounterMode(display=False) as counted:
         step()
     return float(counted.get_total_flops())
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from seqgen.distributions.contract import Distribution, full
+from seqgen.nets import softmax_kernel
 
 
 class Categorical(Distribution):
@@ -40,6 +41,8 @@ class Categorical(Distribution):
     def log_prob(self, params: Tensor, value: Tensor) -> Tensor:
         if value.is_floating_point():
             return (torch.log_softmax(full(params), dim=-1) * value).sum(dim=-1)
+        if softmax_kernel.fits(params, value):
+            return softmax_kernel.log_prob(params, value)
         flat = torch.nn.functional.cross_entropy(
             full(params).reshape(-1, self.num_params), value.reshape(-1), reduction="none"
         )

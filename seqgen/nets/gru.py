@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from seqgen.nets import gru_kernel, quantization
+from seqgen.nets import gru_kernel, quantization, training_library
 from seqgen.nets.gru_kernel import Lines
 from seqgen.spec import StreamSpec
 from seqgen.stream.conditioning import Conditioning
@@ -151,18 +151,6 @@ def _torch(inputs: Tensor, hidden: Tensor, weight: Tensor, groups: int) -> Tenso
 
 
 _TWICE: ContextVar[bool] = ContextVar("seqgen.gru.twice", default=False)
-_BY_TORCH: ContextVar[bool] = ContextVar("seqgen.gru.by_torch", default=False)
-
-
-@contextmanager
-def by_torch() -> Iterator[None]:
-    """Within it recurrences on a CPU are run by torch, step by step, as they are where the engine's library is missing:
-    for comparisons."""
-    token = _BY_TORCH.set(True)
-    try:
-        yield
-    finally:
-        _BY_TORCH.reset(token)
 
 
 @contextmanager
@@ -195,7 +183,7 @@ def gru_sequence(
     with torch.autocast("cpu", enabled=False):
         wide = torch.float32 if half else weight.dtype
         plain = hidden.device.type == "cpu" and wide == torch.float32 and not fake_quantized
-        if plain and not _BY_TORCH.get() and gru_kernel.available():
+        if plain and training_library.available():
             wide_inputs = Lines(*(one.float() for one in inputs)) if isinstance(inputs, Lines) else inputs.float()
             return gru_kernel.gru_sequence(wide_inputs, hidden.float(), weight.float(), groups, half=half)
         form = _Form(groups, half, fake_quantized)

@@ -6,16 +6,13 @@ threads: nothing of Python stands between two steps, and no thread waits for ano
 
 from __future__ import annotations
 
-import ctypes
-import warnings
-from functools import cache
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from seqgen.errors import SeqgenError
-from seqgen.runtime.native_library import BF16, FLOAT32, GRUCall, call, library_path, load_library
+from seqgen.nets import training_library
+from seqgen.runtime.native_library import GRUCall
 
 
 class Form(NamedTuple):
@@ -47,20 +44,6 @@ class Lines(NamedTuple):
         """The sums themselves, ``[B, T, 3H]``."""
         shared = self.shared.expand(self.own.shape[0], -1, -1)
         return self.coefficients @ torch.cat([shared, self.own], dim=1)
-
-
-@cache
-def _library() -> ctypes.CDLL | None:
-    try:
-        return load_library(library_path())
-    except SeqgenError as error:
-        warnings.warn(f"recurrences are trained through torch alone, which is slower: {error}", stacklevel=2)
-        return None
-
-
-def available() -> bool:
-    """Test for the library to be there; the first time without it a warning says what to do."""
-    return _library() is not None
 
 
 class _Sequence(torch.autograd.Function):
@@ -103,21 +86,18 @@ class _Sequence(torch.autograd.Function):
 
 
 def _run(function: str, form: Form, **arrays: Tensor | None) -> None:
-    library = _library()
-    assert library is not None
     states = arrays["states"]
     shared, own = (arrays.get(name, arrays.get(f"grad_{name}")) for name in ("shared", "own"))
     assert states is not None
-    given = GRUCall(
-        struct_size=ctypes.sizeof(GRUCall),
-        isa=form.isa.encode() or None,
-        format=BF16 if form.half else FLOAT32,
-        threads=torch.get_num_threads(),
-        rows=states.shape[0], steps=states.shape[1], groups=form.groups, width=states.shape[2] // form.groups,
-        shared_lines=0 if shared is None else shared.shape[-2], own_lines=0 if own is None else own.shape[-2],
-        **{name: array.data_ptr() for name, array in arrays.items() if array is not None},
-    )  # fmt: skip
-    call(library, function, ctypes.byref(given), remedy="name an instruction set that is here, or none")
+    sizes = {
+        "rows": states.shape[0],
+        "steps": states.shape[1],
+        "groups": form.groups,
+        "width": states.shape[2] // form.groups,
+        "shared_lines": 0 if shared is None else shared.shape[-2],
+        "own_lines": 0 if own is None else own.shape[-2],
+    }
+    training_library.run(function, GRUCall, half=form.half, isa=form.isa, sizes=sizes, arrays=arrays)
 
 
 def gru_sequence(

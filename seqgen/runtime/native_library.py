@@ -99,6 +99,18 @@ class GRUCall(ctypes.Structure):
     ]
 
 
+class SoftmaxCall(ctypes.Structure):
+    """``seqgen_softmax`` of seqgen_engine.h."""
+
+    _fields_ = [
+        ("struct_size", ctypes.c_size_t),
+        ("isa", ctypes.c_char_p),
+        *((name, ctypes.c_int32) for name in ("format", "threads")),
+        *((name, ctypes.c_int64) for name in ("rows", "classes")),
+        *((name, ctypes.c_void_p) for name in ("logits", "symbols", "log_probs", "log_sums", "grad", "grad_logits")),
+    ]
+
+
 def library_path() -> Path:
     """Path of the engine: ``$SEQGEN_ENGINE``, beside this module, or where an editable install puts what it compiles.
 

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from seqgen.errors import SeqgenError
-from seqgen.nets import gru, gru_kernel
+from seqgen.nets import gru, gru_kernel, training_library
 from seqgen.nets.gru_kernel import Lines, gru_sequence
 
 SHAPES = [(1, 1, 1, 16), (3, 5, 1, 7), (9, 4, 2, 24), (17, 6, 1, 33), (2, 3, 3, 5), (33, 2, 1, 100)]
 """Rows, steps, pieces and their width: one of each, ragged vectors, rows that fill no tile."""
 SETS = ("generic", "avx2", "avx512", "avx512bf16", "amx", "neon")
 
-pytestmark = pytest.mark.skipif(not gru_kernel.available(), reason="the native engine is not built")
+pytestmark = pytest.mark.skipif(not training_library.available(), reason="the native engine is not built")
 Problem = tuple[Tensor, Tensor, Tensor]
 
 
@@ -185,9 +185,9 @@ def test_without_the_library_torch_does_it_and_that_is_said_once() -> None:
         "with warnings.catch_warnings(record=True) as said:\n"
         "    warnings.simplefilter('always')\n"
         "    made = [gru_sequence(torch.zeros(1, 2, 3), torch.ones(1, 1), torch.zeros(3, 1)) for _ in range(2)]\n"
-        "print(made[0].flatten().tolist(), [str(one.message) for one in said if 'recurrences' in str(one.message)])\n"
+        "print(made[0].flatten().tolist(), [str(one.message) for one in said if 'training runs' in str(one.message)])\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120,
                           env={"SEQGEN_ENGINE": "/nowhere/engine.so", "PATH": "/usr/bin:/bin"})  # fmt: skip
-    assert done.stdout.startswith("[0.5, 0.25] ['recurrences are trained through torch alone, which is slower: ")
-    assert done.stdout.count("recurrences are trained") == 1
+    assert done.stdout.startswith("[0.5, 0.25] ['training runs through torch alone, which is slower: ")
+    assert done.stdout.count("training runs") == 1

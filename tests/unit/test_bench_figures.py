@@ -16,7 +16,7 @@ import pytest
 import seqgen.runtime
 from seqgen import presets
 from seqgen.cli import bench_engine, bench_generation, bench_torch, bench_training, random_voices
-from seqgen.nets import gru, gru_kernel
+from seqgen.nets import training_library
 from seqgen.spec import StreamSpec
 from tests.unit import train_toy as toy
 
@@ -93,13 +93,13 @@ def test_training_speed_is_of_the_middle_step_and_its_recurrence(monkeypatch: py
     assert found["outside_recurrence"] == pytest.approx(1 - 0.15 / 0.25)
 
 
-@pytest.mark.skipif(not gru_kernel.available(), reason="the native engine is not built")
+@pytest.mark.skipif(not training_library.available(), reason="the native engine is not built")
 def test_recurrences_of_engine_and_torch_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, ran = Clock(monkeypatch, 1.0), []
 
     def step() -> None:
-        ran.append(gru._BY_TORCH.get())
-        clock.now += 4.0 if gru._BY_TORCH.get() else 1.0
+        ran.append(not training_library.available())
+        clock.now += 1.0 if training_library.available() else 4.0
 
     monkeypatch.setattr(random_voices, "vocoder_of", lambda _: SimpleNamespace(generator=None))
     monkeypatch.setattr(bench_training, "_training_step", lambda *_, **__: step)

@@ -20,7 +20,7 @@ from seqgen import config, registry
 from seqgen.audio import io
 from seqgen.cli import random_voices
 from seqgen.data.directory import DataDir
-from seqgen.nets import gru_kernel
+from seqgen.nets import training_library
 from seqgen.presets import Preset
 from seqgen.spec import Facts, FeatureSpec
 from seqgen.tasks.run import RunConfig
@@ -201,7 +201,7 @@ def test_bench_of_training(monkeypatch: pytest.MonkeyPatch) -> None:
     said = done("bench", "--preset", "wavernn-256", "--train", "--compare", "--seconds", 0.01).out
     heads, *rows = said.splitlines()
     assert heads.split()[-3:] == ["GFLOP/s", "of", "peak"]
-    assert [row.split()[1] for row in rows] == (["engine"] if gru_kernel.available() else []) + ["torch"]
+    assert [row.split()[1] for row in rows] == (["engine"] if training_library.available() else []) + ["torch"]
 
 
 def test_bench_of_whole_recordings(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -193,6 +193,27 @@ typedef struct seqgen_gru {
 SEQGEN_API int32_t seqgen_gru_forward(const seqgen_gru *call, char *message, size_t message_bytes);
 SEQGEN_API int32_t seqgen_gru_backward(const seqgen_gru *call, char *message, size_t message_bytes);
 
+/* Training of a softmax over `classes`: log_probs[row] = logits[row][symbol] - log_sums[row], where
+ * log_sums[row] = ln sum_k exp logits[row][k], which is kept as the highest logit and what it lacks; backward from gradients
+ * of the former to those of the logits. Logits and their gradients are in the format, which may be bfloat16; all else is
+ * float32. Threads as above. */
+typedef struct seqgen_softmax {
+    size_t struct_size;
+    const char *isa; /* as in seqgen_load_options */
+    int32_t format;  /* SEQGEN_FORMAT_FLOAT32 or SEQGEN_FORMAT_BF16 */
+    int32_t threads;
+    int64_t rows, classes;
+    const void *logits;     /* [rows][classes] */
+    const int64_t *symbols; /* [rows] from 0 to classes - 1 */
+    float *log_probs;       /* forward: [rows] */
+    float *log_sums;        /* [rows][2] forward: made; backward: given */
+    const float *grad;      /* backward: [rows] of log_probs */
+    void *grad_logits;      /* backward: [rows][classes] */
+} seqgen_softmax;
+
+SEQGEN_API int32_t seqgen_softmax_forward(const seqgen_softmax *call, char *message, size_t message_bytes);
+SEQGEN_API int32_t seqgen_softmax_backward(const seqgen_softmax *call, char *message, size_t message_bytes);
+
 /* SEQGEN_ABI_VERSION of the library. */
 SEQGEN_API int32_t seqgen_abi_version(void);
 

@@ -138,3 +138,45 @@ void spread_lines(const GradTerm* terms, std::size_t count, std::size_t size, co
         }
     }
 }
+
+void from_bf16(const std::uint16_t* from, std::size_t count, float* to) {
+    for (std::size_t i = 0; i < count; ++i) to[i] = widened(from[i]);
+}
+
+// As take, but beyond the numbers is what adds nothing to a sum of exponentials.
+inline Vec take_logits(const float* from, std::size_t count) {
+    if (count >= kSimdWidth) return load(from);
+    alignas(64) float lane[kSimdWidth];
+    store(lane, splat(-std::numeric_limits<float>::infinity()));
+    std::memcpy(lane, from, count * sizeof(float));
+    return load(lane);
+}
+
+// e^x, 0 where it is below what float32 resolves beside 1; what is not a number stays none.
+inline Vec exponential(Vec x) {
+    const Vec y = min(splat(kHighest), max(splat(kLowest), mul(x, splat(1.44269504f))));
+    return sub(power_of_two(y), splat(kQuintic[0] * 0x1p-126f));
+}
+
+LogSum log_sum(const float* x, std::size_t count) {
+    Vec most = splat(-std::numeric_limits<float>::infinity());
+    for (std::size_t at = 0; at < count; at += kSimdWidth) most = max(most, take_logits(x + at, count - at));
+    const float highest = largest_element(most);
+    Vec sum = splat(0.0f);
+    for (std::size_t at = 0; at < count; at += kSimdWidth) {
+        sum = add(sum, exponential(sub(take_logits(x + at, count - at), splat(highest))));
+    }
+    alignas(64) float lane[kSimdWidth];
+    store(lane, sum);
+    float total = 0.0f;
+    for (const float one : lane) total += one;
+    return {highest, std::log(total)};
+}
+
+void softmax_gradient(const float* x, std::size_t count, LogSum sum, float grad, float* to) {
+    const Vec highest = splat(sum.highest), rest = splat(sum.rest), by = splat(-grad);
+    for (std::size_t at = 0; at < count; at += kSimdWidth) {
+        const Vec below = sub(take_logits(x + at, count - at), highest);
+        put(to + at, mul(by, exponential(sub(below, rest))), count - at);
+    }
+}

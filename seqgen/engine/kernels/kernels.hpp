@@ -161,6 +161,11 @@ struct GradTerm {
     float* line;
 };
 
+// ln Σ e^x, as the highest x and what it lacks.
+struct LogSum {
+    float highest, rest;
+};
+
 struct Kernels {
     const char* name;
     // Activations in 8 bits are stored as q + 128 (true) or as two's complement q (false), q in -127 .. 127.
@@ -213,6 +218,10 @@ struct Kernels {
     // sum = Σ coefficient · line, and the gradients of the lines: line += coefficient · grad.
     void (*sum_lines)(const Term* terms, std::size_t count, std::size_t size, float* sum);
     void (*spread_lines)(const GradTerm* terms, std::size_t count, std::size_t size, const float* grad);
+    void (*from_bf16)(const std::uint16_t* from, std::size_t count, float* to);
+    LogSum (*log_sum)(const float* x, std::size_t count);
+    // to = -grad · e^x / Σ e^x; `to` may be x.
+    void (*softmax_gradient)(const float* x, std::size_t count, LogSum sum, float grad, float* to);
 };
 
 // Each is null where the machine or the build lacks the instruction set.

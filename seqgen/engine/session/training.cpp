@@ -1,15 +1,20 @@
 // The part of the C interface that training uses.
 #include "session/guard.hpp"
 #include "training/gru.hpp"
+#include "training/softmax.hpp"
 
 namespace seqgen {
 namespace {
 
+void require_form(int32_t format, int32_t threads) {
+    require(format == SEQGEN_FORMAT_FLOAT32 || format == SEQGEN_FORMAT_BF16,
+            "format is " + std::to_string(format) + "; give SEQGEN_FORMAT_FLOAT32 or SEQGEN_FORMAT_BF16");
+    require(threads >= 1 && threads <= 1024, std::to_string(threads) + " threads; give 1 to 1024");
+}
+
 seqgen_gru checked(const seqgen_gru* given, bool backward) {
     const seqgen_gru call = whole(given, "seqgen_gru");
-    require(call.format == SEQGEN_FORMAT_FLOAT32 || call.format == SEQGEN_FORMAT_BF16,
-            "format is " + std::to_string(call.format) + "; give SEQGEN_FORMAT_FLOAT32 or SEQGEN_FORMAT_BF16");
-    require(call.threads >= 1 && call.threads <= 1024, std::to_string(call.threads) + " threads; give 1 to 1024");
+    require_form(call.format, call.threads);
     require(call.rows >= 0 && call.steps >= 0, "rows and steps must not be negative");
     require(call.groups >= 1 && call.width >= 1 && call.groups <= (1 << 20) / call.width,
             "a state of " + std::to_string(call.groups) + " times " + std::to_string(call.width) + " numbers; give 1 to 2^20");
@@ -33,6 +38,25 @@ seqgen_gru checked(const seqgen_gru* given, bool backward) {
     return call;
 }
 
+seqgen_softmax checked(const seqgen_softmax* given, bool backward) {
+    const seqgen_softmax call = whole(given, "seqgen_softmax");
+    require_form(call.format, call.threads);
+    require(call.classes >= 1 && call.classes <= (std::int64_t{1} << 24),
+            std::to_string(call.classes) + " classes; give 1 to 2^24");
+    require(call.rows >= 0 && call.rows <= (std::int64_t{1} << 40) / call.classes, "rows times classes is out of range");
+    if (call.rows == 0) return call;
+    require(call.logits != nullptr && call.symbols != nullptr && call.log_sums != nullptr,
+            "logits, symbols or log_sums is null");
+    require(backward ? call.grad != nullptr && call.grad_logits != nullptr : call.log_probs != nullptr,
+            "log_probs, grad or grad_logits is null");
+    for (std::int64_t row = 0; row < call.rows; ++row) {
+        require(call.symbols[row] >= 0 && call.symbols[row] < call.classes,
+                "symbol " + std::to_string(call.symbols[row]) + " in row " + std::to_string(row) + "; give 0 to " +
+                    std::to_string(call.classes - 1));
+    }
+    return call;
+}
+
 }  // namespace
 }  // namespace seqgen
 
@@ -42,4 +66,12 @@ int32_t seqgen_gru_forward(const seqgen_gru* call, char* message, size_t message
 
 int32_t seqgen_gru_backward(const seqgen_gru* call, char* message, size_t message_bytes) {
     return seqgen::guarded(message, message_bytes, [&] { seqgen::gru_backward(seqgen::checked(call, true)); });
+}
+
+int32_t seqgen_softmax_forward(const seqgen_softmax* call, char* message, size_t message_bytes) {
+    return seqgen::guarded(message, message_bytes, [&] { seqgen::softmax_forward(seqgen::checked(call, false)); });
+}
+
+int32_t seqgen_softmax_backward(const seqgen_softmax* call, char* message, size_t message_bytes) {
+    return seqgen::guarded(message, message_bytes, [&] { seqgen::softmax_backward(seqgen::checked(call, true)); });
 }

@@ -5,15 +5,13 @@
 #endif
 
 #include <algorithm>
-#include <atomic>
 #include <cstring>
 #include <memory>
 #include <new>
-#include <system_error>
-#include <thread>
 #include <vector>
 
 #include "kernels/kernels.hpp"
+#include "training/shared_out.hpp"
 
 namespace seqgen {
 namespace {
@@ -21,7 +19,10 @@ namespace {
 constexpr std::size_t kPairs = 16;  // of a group of bfloat16 weights there are a multiple
 constexpr std::size_t kSharing = 2;  // rows that add up the gradients of the shared lines
 
-constexpr std::size_t up(std::size_t count, std::size_t to) { return (count + to - 1) / to * to; }
+// Rows, and how many of them are one thread's.
+Pieces pieces(const seqgen_gru& call) {
+    return {static_cast<std::size_t>(call.rows), call.shared_lines > 0 ? kSharing : 1};
+}
 
 struct Sizes {
     std::size_t steps, groups, width, state, gates;
@@ -103,30 +104,6 @@ class Packed {
 void write(const Kernels&, const float* from, std::size_t count, float* to) { std::copy_n(from, count, to); }
 void write(const Kernels& kernels, const float* from, std::size_t count, std::uint16_t* to) {
     kernels.to_bf16(from, count, to);
-}
-
-// Calls work(first, last) for each thread's share of the rows; where no thread can be had the caller's own does its work.
-template <typename F>
-void shared_out(const seqgen_gru& call, F work) {
-    const auto run = [&](std::size_t first, std::size_t last) {
-        work(first, last);
-        std::atomic_thread_fence(std::memory_order_seq_cst);  // what went past the caches comes before what follows
-    };
-    const auto rows = static_cast<std::size_t>(call.rows);
-    const std::size_t together = call.shared_lines > 0 ? kSharing : 1, pieces = up(rows, together) / together;
-    const std::size_t threads = std::min<std::size_t>(static_cast<std::size_t>(call.threads), pieces);
-    std::vector<std::thread> others;
-    others.reserve(threads);
-    const auto share = [&](std::size_t thread) { return std::min(rows, pieces * thread / threads * together); };
-    for (std::size_t thread = 1; thread < threads; ++thread) {
-        try {
-            others.emplace_back(run, share(thread), share(thread + 1));
-        } catch (const std::system_error&) {
-            run(share(thread), share(thread + 1));
-        }
-    }
-    if (threads > 0) run(0, share(1));
-    for (std::thread& other : others) other.join();
 }
 
 // What enters a product and what leaves it, of all rows: nothing is allocated where a failure could not be told.
@@ -216,7 +193,7 @@ void forward(const seqgen_gru& call, const Kernels& kernels) {
     const Packed<T> matrix(sizes.gates, state, [&](std::size_t i, std::size_t j) { return call.weight[i * state + j]; });
     Scratch<T> scratch(matrix, call.rows);
     GateInputs given(call, sizes);
-    shared_out(call, [&](std::size_t first, std::size_t last) {
+    shared_out(pieces(call), call.threads, [&](std::size_t first, std::size_t last) {
         for (std::size_t step = 0; step < sizes.steps; ++step) {
             const auto before = [&](std::size_t row) {
                 return step == 0 ? call.hidden + row * state : call.states + (row * sizes.steps + step - 1) * state;
@@ -254,7 +231,7 @@ void backward(const seqgen_gru& call, const Kernels& kernels) {
     std::vector<float> made(static_cast<std::size_t>(call.rows) * sizes.gates);
     std::vector<float> unwritten(call.grad_inputs == nullptr ? made.size() : 0);
     GateInputs lines(call, sizes);
-    shared_out(call, [&](std::size_t first, std::size_t last) {
+    shared_out(pieces(call), call.threads, [&](std::size_t first, std::size_t last) {
         if (call.grad_inputs == nullptr) lines.clear(first, last);
         std::fill(call.grad_hidden + first * state, call.grad_hidden + last * state, 0.0f);
         for (std::size_t step = sizes.steps; step-- > 0;) {
