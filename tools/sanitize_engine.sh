@@ -22,21 +22,21 @@ LD_PRELOAD="$(cc -print-file-name=libasan.so) $(cc -print-file-name=libstdc++.so
   tests/engine/test_waveform_encoder.py \
   "$@"
 
-gru() {  # FOLDER SANITIZERS: compile what trains a recurrence by the engine in that folder
-  c++ -std=c++17 -O1 -g -fsanitize="$2" -pthread -I "$engine/include" tests/engine/gru.cpp "build/$1/libseqgen_engine.so" \
-    -Wl,-rpath,"$PWD/build/$1" -o "build/$1/gru"
+training() {  # FOLDER SANITIZERS: compile what trains by the engine in that folder
+  c++ -std=c++17 -O1 -g -fsanitize="$2" -pthread -I "$engine/include" tests/engine/training.cpp "build/$1/libseqgen_engine.so" \
+    -Wl,-rpath,"$PWD/build/$1" -o "build/$1/training"
 }
-gru sanitize address,undefined
-UBSAN_OPTIONS=halt_on_error=1 build/sanitize/gru generic
+training sanitize address,undefined
+UBSAN_OPTIONS=halt_on_error=1 build/sanitize/training generic
 
 build sanitize-threads thread
 folder=build/sanitize-threads
-gru sanitize-threads thread
+training sanitize-threads thread
 c++ -std=c++17 -O1 -g -fsanitize=thread -pthread -I "$engine/include" tests/engine/threads.cpp \
   "$folder/libseqgen_engine.so" -Wl,-rpath,"$PWD/$folder" -o "$folder/threads"
 # The sanitizer wants its memory at fixed places, which some kernels' randomised addresses take.
 fixed=(); if setarch -R true 2>/dev/null; then fixed=(setarch -R); fi
-TSAN_OPTIONS=halt_on_error=1 "${fixed[@]}" "$folder/gru" generic
+TSAN_OPTIONS=halt_on_error=1 "${fixed[@]}" "$folder/training" generic
 for precision in float32 int8; do
   "$python" -m tests.engine.programs "$folder/voice-$precision" "$precision"
   "$python" -m tests.engine.lanes "$folder/lanes-$precision" "$precision"

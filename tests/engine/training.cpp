@@ -1,7 +1,7 @@
-// A recurrence over sequences, forward and back, by some threads: the bits of one thread, in arrays of exactly the size that
-// the interface tells. Run under the sanitizers by `make sanitize`, without them by the tests.
+// A recurrence over sequences and a softmax, forward and back, by some threads: the bits of one thread, in arrays of exactly
+// the size that the interface tells. Run under the sanitizers by `make sanitize`, without them by the tests.
 //
-//     gru [ISA ...]
+//     training [ISA ...]
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -18,7 +18,7 @@ std::mt19937 random_bits(1);
 
 void need(std::int32_t status, const char* message) {
     if (status == SEQGEN_OK) return;
-    std::fprintf(stderr, "gru: %s\n", message);
+    std::fprintf(stderr, "training: %s\n", message);
     std::_Exit(1);
 }
 
@@ -84,6 +84,42 @@ std::string run(const Shape& shape, const char* isa, std::int32_t format, std::i
     return made;
 }
 
+// The same of a softmax over some classes.
+std::string softmax(std::size_t rows, std::size_t classes, const char* isa, std::int32_t format, std::int32_t threads) {
+    random_bits.seed(9);
+    const std::size_t element = format == SEQGEN_FORMAT_BF16 ? 2 : 4;
+    std::vector<char> logits(rows * classes * element), grad_logits(logits.size());
+    const std::vector<float> drawn_logits = drawn(rows * classes), grad = drawn(rows);
+    for (std::size_t i = 0; i < rows * classes; ++i) {
+        const auto* bytes = reinterpret_cast<const char*>(&drawn_logits[i]);
+        std::memcpy(logits.data() + i * element, bytes + sizeof(float) - element, element);
+    }
+    std::vector<std::int64_t> symbols(rows);
+    for (std::size_t row = 0; row < rows; ++row) symbols[row] = static_cast<std::int64_t>(row * 7 % classes);
+    std::vector<float> log_probs(rows), log_sums(2 * rows);
+    seqgen_softmax call{};
+    call.struct_size = sizeof call;
+    call.isa = isa;
+    call.format = format;
+    call.threads = threads;
+    call.rows = static_cast<std::int64_t>(rows);
+    call.classes = static_cast<std::int64_t>(classes);
+    call.logits = logits.data();
+    call.symbols = symbols.data();
+    call.log_probs = log_probs.data();
+    call.log_sums = log_sums.data();
+    call.grad = grad.data();
+    call.grad_logits = grad_logits.data();
+    char message[256];
+    need(seqgen_softmax_forward(&call, message, sizeof message), message);
+    need(seqgen_softmax_backward(&call, message, sizeof message), message);
+    std::string made(grad_logits.begin(), grad_logits.end());
+    for (const auto* one : {&log_probs, &log_sums}) {
+        made.append(reinterpret_cast<const char*>(one->data()), one->size() * sizeof(float));
+    }
+    return made;
+}
+
 }  // namespace
 
 int main(int count, char** words) {
@@ -100,6 +136,18 @@ int main(int count, char** words) {
                         if (run(shape, isa, format, threads, keep, lines) != alone) need(1, "threads change bits");
                         ++runs;
                     }
+                }
+            }
+        }
+    }
+    for (int word = 0; word < count; ++word) {
+        const char* isa = word == 0 ? nullptr : words[word];
+        for (const std::size_t classes : {1, 7, 16, 65, 256, 40000}) {
+            for (const std::int32_t format : {SEQGEN_FORMAT_FLOAT32, SEQGEN_FORMAT_BF16}) {
+                const std::string alone = softmax(300, classes, isa, format, 1);
+                for (const std::int32_t threads : {2, 5, 64}) {
+                    if (softmax(300, classes, isa, format, threads) != alone) need(1, "threads change bits");
+                    ++runs;
                 }
             }
         }
