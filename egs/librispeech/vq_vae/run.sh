@@ -3,7 +3,7 @@
 #   egs/librispeech/vq_vae/run.sh --corpus DIR [--stage N] [--conf FILE] [--out DIR] [--data DIR]
 # The corpus has a folder test-other, which has one for each reader; another one is named by PART. Validation and test hold out
 # recordings of the readers that training knows.
-# conf/base.yaml takes some 35 minutes of one core, conf/tiny.yaml some seconds. CONVERSION holds options of the last stage
+# conf/base.yaml and conf/slow.yaml (a sixth of the bits) take some 35 minutes of one core, conf/tiny.yaml some seconds. CONVERSION holds options of the last stage
 # (egs/fsdd/vq_vae/conversion.py).
 set -euo pipefail
 conf=egs/librispeech/vq_vae/conf/base.yaml out=exp/librispeech-vq-vae data=data/librispeech-codec
