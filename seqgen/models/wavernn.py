@@ -237,7 +237,7 @@ class WaveRNN(Streamable[WaveRNNState], quantization.FakeQuantizable):
         return logits, WaveRNNState(state.top, bottom, rest, rest, x, state.phase - 1)
 
     def _samples(
-        self, x: Tensor, state: WaveRNNState, cond: Tensor | None
+        self, x: Tensor, state: WaveRNNState, cond: Conditioning | None
     ) -> tuple[Tensor, WaveRNNState, list[Tensor]]:
         """Whole samples at once, and both halves of the state, ``[B, N, H/2]`` each: all bytes are known, so the
         recurrence is one masked GRU call."""

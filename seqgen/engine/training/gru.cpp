@@ -38,22 +38,24 @@ struct Sizes {
 // Zeros in as large pages as the system has: of some thousand small ones a processor does not know all places at once.
 class Zeros {
   public:
-    Zeros() = default;
+    Zeros() : data_(nullptr, Free{kBlockBytes}) {}
     explicit Zeros(std::size_t count) {
         const std::size_t wanted = std::max<std::size_t>(count, 1) * sizeof(float);
-        const std::size_t bytes = up(wanted, wanted >= kPage / 2 ? kPage : kBlockBytes);
-        data_.reset(static_cast<float*>(::operator new(bytes, std::align_val_t(kPage))));
+        const std::size_t page = wanted >= kPage / 2 ? kPage : kBlockBytes, bytes = up(wanted, page);
+        auto* const made = static_cast<float*>(::operator new(bytes, std::align_val_t(page)));
+        data_ = std::unique_ptr<float, Free>(made, Free{page});
 #if defined(__linux__)
-        if (bytes % kPage == 0) madvise(data_.get(), bytes, MADV_HUGEPAGE);  // a wish: nothing is lost where it fails
+        if (page == kPage) madvise(made, bytes, MADV_HUGEPAGE);  // a wish: nothing is lost where it fails
 #endif
-        std::memset(data_.get(), 0, bytes);
+        std::memset(made, 0, bytes);
     }
     float* data() { return data_.get(); }
 
   private:
     static constexpr std::size_t kPage = std::size_t{1} << 21;
     struct Free {
-        void operator()(float* data) const { ::operator delete(data, std::align_val_t(kPage)); }
+        std::size_t aligned;
+        void operator()(float* data) const { ::operator delete(data, std::align_val_t(aligned)); }
     };
     std::unique_ptr<float, Free> data_;
 };
