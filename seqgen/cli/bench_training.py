@@ -7,7 +7,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from seqgen.cli import random_voices
@@ -15,6 +15,8 @@ from seqgen.presets import Preset
 
 _GIGA = 1e9
 _LARGE, _TURNS = 2048, 5
+_ROWS, _LENGTH = 32, 960
+Ways = dict[str, Callable[[], AbstractContextManager[None]]]
 
 
 def measure(given: argparse.Namespace, preset: Preset) -> list[dict[str, Any]]:
@@ -29,43 +31,48 @@ def measure(given: argparse.Namespace, preset: Preset) -> list[dict[str, Any]]:
 
     memory.keep_freed_pages()
     torch.set_num_threads(given.threads)
-    rows, length, half = 32, 960, given.precision == "bf16-mixed"
+    half = given.precision == "bf16-mixed"
     generator = random_voices.vocoder_of(preset).generator
-    step = _training_step(generator, rows, length, half=half)
-    recurrence = _recurrence(generator, rows, length, half=half)
-    ways = {"engine": nullcontext} if training_library.available() else {}
+    ways: Ways = {"engine": nullcontext} if training_library.available() else {}
     if given.compare or not ways:
         ways["torch"] = training_library.by_torch
-    whole: dict[str, list[float]] = {way: [] for way in ways}
-    alone: dict[str, list[float]] = {way: [] for way in ways}
-    for entered in ways.values():
-        with entered():
-            _timed(step), _timed(recurrence)
-    while sum(map(sum, whole.values())) < given.seconds * len(ways) or min(map(len, whole.values())) < 3:
-        for way, entered in ways.items():
-            with entered():
-                whole[way].append(_timed(step))
-                alone[way].append(_timed(recurrence))
+    step = _training_step(generator, _ROWS, _LENGTH, half=half)
+    _in_turn(ways, step)
+    peak_mb = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+    recurrence = _recurrence(generator, _ROWS, _LENGTH, half=half)
+    _in_turn(ways, recurrence)
+    turns: list[tuple[dict[str, float], dict[str, float]]] = []
+    while sum(sum(whole.values()) for whole, _ in turns) < given.seconds * len(ways) or len(turns) < 3:
+        turns.append((_in_turn(ways, step), _in_turn(ways, recurrence)))
     work, peak = (_work(step), _peak(half=half)) if given.compare else (0.0, 0.0)
     made = []
     for way in ways:
-        middle, inside = statistics.median(whole[way]), statistics.median(alone[way])
+        middle, inside = (statistics.median(turn[part][way] for turn in turns) for part in (0, 1))
         row = {
             "preset": preset.name,
             "runtime": way,
             "precision": given.precision,
             "threads": given.threads,
-            "batch": f"{rows} x {length}",
-            "samples_per_second": round(rows * length / middle),
+            "batch": f"{_ROWS} x {_LENGTH}",
+            "samples_per_second": round(_ROWS * _LENGTH / middle),
             "step_seconds": round(middle, 3),
             "outside_recurrence": round(1 - inside / middle, 3),
-            "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         }
-        if given.compare:  # the most memory that the process had is that of both ways together
-            del row["peak_mb"]
+        if given.compare:
             row |= {"gflops": round(work / middle / _GIGA, 1), "share_of_peak": round(work / middle / peak, 3)}
+        else:  # the most memory that the process had is that of both ways together
+            row["peak_mb"] = peak_mb
         made.append(row)
     return made
+
+
+def _in_turn(ways: Ways, function: Callable[[], None]) -> dict[str, float]:
+    """Seconds of a call, each way once."""
+    found = {}
+    for way, entered in ways.items():
+        with entered():
+            found[way] = _timed(function)
+    return found
 
 
 def _work(step: Callable[[], None]) -> float:
