@@ -184,8 +184,9 @@ def gru_sequence(
         wide = torch.float32 if half else weight.dtype
         plain = hidden.device.type == "cpu" and wide == torch.float32 and not fake_quantized
         if plain and training_library.available():
-            wide_inputs = Lines(*(one.float() for one in inputs)) if isinstance(inputs, Lines) else inputs.float()
-            return gru_kernel.gru_sequence(wide_inputs, hidden.float(), weight.float(), groups, half=half)
+            summed = isinstance(inputs, Lines) and not inputs.coefficients.requires_grad
+            given = Lines(*(one.float() for one in inputs)) if summed else _dense(inputs).float()
+            return gru_kernel.gru_sequence(given, hidden.float(), weight.float(), groups, half=half)
         form = _Form(groups, half, fake_quantized)
         states: Tensor = _Recurrence.apply(_dense(inputs).to(wide), hidden.to(wide), weight, form)
     return states

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from seqgen.errors import SeqgenError
 from seqgen.nets import training_library
 from seqgen.runtime.native_library import GRUCall
 
@@ -113,7 +114,7 @@ def gru_sequence(
     [B, T, H]``.
 
     Raises:
-        SeqgenError: for an instruction set that is not here.
+        SeqgenError: for an instruction set that is not here, and coefficients that are not one for each line.
 
     Source: Cho et al., arXiv 1406.1078; Kalchbrenner et al., arXiv 1802.08435, section 2 (reset after the product).
 
@@ -121,6 +122,11 @@ def gru_sequence(
         >>> gru_sequence(torch.zeros(2, 5, 12), torch.ones(2, 4), torch.zeros(12, 4))[0, :3, 0].tolist()
         [0.5, 0.25, 0.125]
     """
+    if isinstance(inputs, Lines) and inputs.coefficients.shape[2] != inputs.shared.shape[0] + inputs.own.shape[1]:
+        raise SeqgenError(
+            f"{inputs.coefficients.shape[2]} coefficients for {inputs.shared.shape[0]} + {inputs.own.shape[1]} lines",
+            remedy="give one for each line",
+        )
     given = inputs if isinstance(inputs, Lines) else (inputs,)
     keep = torch.is_grad_enabled() and any(one.requires_grad for one in (hidden, weight, *given))
     states: Tensor = _Sequence.apply(Form(groups, half, keep, isa), hidden, weight, *given)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seqgen.errors import SeqgenError
 from seqgen.nets import training_library
 from seqgen.runtime.native_library import SoftmaxCall
 
@@ -71,11 +72,16 @@ def log_prob(logits: Tensor, symbols: Tensor, *, isa: str = "") -> Tensor:
     Shapes: float32 or bfloat16 logits ``[…, K]``, int64 ``[…]`` → float32 ``[…]``.
 
     Raises:
-        SeqgenError: for a symbol that is none of the K, and an instruction set that is not here.
+        SeqgenError: for a symbol that is none of the K, other symbols than there are rows of logits, and an
+            instruction set that is not here.
 
     Example:
         >>> log_prob(torch.zeros(1, 4), torch.tensor([2])).exp().tolist()
         [0.25]
     """
+    if logits.shape[:-1] != symbols.shape:
+        raise SeqgenError(
+            f"symbols {list(symbols.shape)} for logits {list(logits.shape)}", remedy="give one symbol for each row"
+        )
     made: Tensor = _LogProb.apply(logits, symbols, isa)
     return made

@@ -173,6 +173,19 @@ def test_it_is_what_layers_run(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(seen) == 2
 
 
+def test_coefficients_are_one_for_each_line() -> None:
+    lines = Lines(torch.zeros(2, 3, 4), torch.zeros(2, 3), torch.zeros(2, 3, 3))
+    with pytest.raises(SeqgenError, match=r"4 coefficients for 2 \+ 3 lines"):
+        gru_sequence(lines, torch.zeros(2, 1), torch.zeros(3, 1))
+
+
+def test_coefficients_that_want_a_gradient_have_one() -> None:
+    lines = Lines(torch.ones(2, 3, 2, requires_grad=True), torch.ones(1, 6), torch.ones(2, 1, 6))
+    made = gru.gru_sequence(lines, torch.zeros(2, 2), torch.ones(6, 2))
+    (grad,) = torch.autograd.grad(made.sum(), lines.coefficients)
+    assert grad.abs().min() > 0
+
+
 def test_an_unknown_instruction_set_is_named() -> None:
     with pytest.raises(SeqgenError, match=r"instruction set 'sse' cannot be used; known: .*generic"):
         gru_sequence(torch.zeros(1, 1, 3), torch.zeros(1, 1), torch.zeros(3, 1), isa="sse")

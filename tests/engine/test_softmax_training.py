@@ -100,6 +100,8 @@ def test_it_is_what_training_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert seen == ["seqgen_softmax_forward", "seqgen_softmax_backward"]
 
 
-def test_a_symbol_that_is_none_is_named() -> None:
+def test_symbols_that_do_not_fit_are_named() -> None:
+    with pytest.raises(SeqgenError, match=r"symbols \[3\] for logits \[2, 4\]; give one symbol for each row"):
+        log_prob(torch.zeros(2, 4), torch.tensor([0, 1, 2]))
     with pytest.raises(SeqgenError, match="symbol 4 in row 1; give 0 to 3"):
         log_prob(torch.zeros(2, 4), torch.tensor([0, 4]))
