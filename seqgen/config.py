@@ -49,7 +49,7 @@ class _Place:
         return SeqgenError(f"{where}: {self.owner and f'{self.owner}: '}{problem}", remedy=remedy)
 
     def owned(self, owner: str) -> _Place:
-        """The same with all that lies below as options of ``owner``, whom messages name."""
+        """This place with all that lies below it as options of ``owner``, whom messages name."""
         value = self.value
         if isinstance(value, dict):
             value = {key: item.owned(owner) for key, item in value.items()}

@@ -114,7 +114,7 @@ def run_eval(given: argparse.Namespace) -> int:
 
 
 def evaluated(path: Path, options: Evaluation, target: Path | None, *, runtime: str = "") -> tuple[str, dict[str, Any]]:
-    """What an experiment or a bundle is worth, as text and for programs; kept in ``target`` where that is a file."""
+    """Evaluation of an experiment or a bundle, as text and for programs; kept in ``target`` where that is a file."""
     from seqgen.cli.opened import opened
     from seqgen.files.outputs import require_writable, write_text
 

@@ -75,7 +75,7 @@ def run_gaps(given: argparse.Namespace) -> int:
 
 
 def _options(given: argparse.Namespace) -> Measuring:
-    """What the command line asks for.
+    """Settings of the measurement that the command line asks for.
 
     Raises:
         SeqgenError: for an unknown family, and counts that are not positive.

@@ -179,7 +179,7 @@ def _bound(system: System, plain: bool) -> Estimator:
 
 
 def _learns(system: System) -> bool:
-    """Whether there is anything to train: a density that is known has nothing."""
+    """Test for a system to have anything to train: a density that is known has nothing."""
     return any(one.requires_grad for network in system.networks.values() for one in network.parameters())
 
 

@@ -132,7 +132,7 @@ class _Mending:
         table.rows = rows
 
     def _contradict(self, table: Table, line: Line, earlier: Row, rows: dict[str, Row]) -> None:
-        """Of two lines with one id the earlier counts, unless the later one alone names a file that is there."""
+        """Choose one of two lines with one id: the earlier, unless the later one alone names a file that is there."""
         there = [checks.is_there(self._path(value)) for value in (earlier.value, line.value)]
         if table is self.given.wav_scp and there == [False, True]:
             rows[_composed(line.key)] = Row(line.number, line.value)

@@ -229,7 +229,7 @@ def _cumulative(distribution: Distribution, params: Tensor) -> tuple[Tensor, Ten
 
 
 def _spread(distribution: Distribution, params: Tensor, drawn: Tensor) -> float:
-    """How far draws are apart: of symbols the share that are not the likeliest, of numbers the share that are new."""
+    """Spread of draws: of symbols the share that are not the likeliest, of numbers the share that are new."""
     if distribution.vocab_size:
         return float((drawn != _probabilities(distribution, params).argmax()).double().mean())
     return (len(drawn.unique()) - 1) / len(drawn)
