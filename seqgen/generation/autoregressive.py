@@ -19,7 +19,6 @@ from seqgen.generation import examples
 from seqgen.generation.contract import DensityExample, FeedbackGenerator, GeneratorState
 from seqgen.generation.gain import GainNormalized
 from seqgen.generation.successive import Successive
-from seqgen.models.frames import FrameConditioner
 from seqgen.spec import Facts
 from seqgen.stream.combinators import Delay
 from seqgen.stream.conditioning import Conditioning, Frames, written_out
@@ -194,11 +193,8 @@ class AutoRegressive(FeedbackGenerator, Successive):
             params, state = body.step(before, state, vectors)  # [B, n, num_params]
             yield piece[..., 0] if piece.dim() == 3 and spec.in_dim else piece, params
 
-    def _vectors(self, frames: Tensor, state: Any, start: int, stop: int) -> tuple[Conditioning, Any]:
-        net = self.conditioner
-        if isinstance(net, FrameConditioner) and torch.is_grad_enabled() and stop - start > 1:
-            return net.lazy(frames, state, start, stop)  # a gradient as large as all vectors is not written then
-        return super()._vectors(frames, state, start, stop)
+    def _leaves_products(self) -> bool:
+        return torch.is_grad_enabled()  # a gradient as large as all vectors is not written then
 
     def _block_size(self) -> int:
         """Elements of about ``block`` samples, whole frames."""

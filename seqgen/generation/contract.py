@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from seqgen.distributions.contract import Distribution
 from seqgen.errors import SeqgenError
-from seqgen.models.frames import with_speaker
+from seqgen.models.frames import FrameConditioner, with_speaker
 from seqgen.spec import Alignment
 from seqgen.stream.conditioning import Conditioning, Frames
 from seqgen.stream.contract import Streamable
@@ -295,9 +295,16 @@ class Generator(Density):
 
     def _vectors(self, frames: Tensor, state: Any, start: int, stop: int) -> tuple[Conditioning, Any]:
         """Vectors ``start … stop - 1`` of those that a block of frames conditions, and the network's state after it."""
-        assert self.conditioner is not None
-        made, state = self.conditioner.step(frames, state)
+        net = self.conditioner
+        assert net is not None
+        if isinstance(net, FrameConditioner) and stop - start > 1 and self._leaves_products():
+            return net.lazy(frames, state, start, stop)
+        made, state = net.step(frames, state)
         return made[:, start:stop], state
+
+    def _leaves_products(self) -> bool:
+        """Test for the vectors of a block to be left as the products that they are, for the body to multiply out."""
+        return False
 
     def _too_short(self, frames: int, made: int, wanted: int) -> SeqgenError:
         return SeqgenError(

@@ -16,7 +16,6 @@ from seqgen.generation import examples
 from seqgen.generation.autoregressive import conditioner
 from seqgen.generation.contract import DensityExample, Generator, GeneratorState
 from seqgen.generation.gain import GainFlow
-from seqgen.models.frames import FrameConditioner
 from seqgen.spec import Facts
 from seqgen.stream.conditioning import Conditioning, Frames, written_out
 from seqgen.stream.contract import Streamable
@@ -101,11 +100,8 @@ class Parallel(Generator):
         full, quick = (logistic_log_density(x, each[..., 0], each[..., 1]) for each in (p, q))
         return {"divergence": full - quick}
 
-    def _vectors(self, frames: Tensor, state: Any, start: int, stop: int) -> tuple[Conditioning, Any]:
-        net = self.conditioner
-        if isinstance(net, FrameConditioner) and stop - start > 1:  # the layers of all flows take thousands of channels
-            return net.lazy(frames, state, start, stop)
-        return super()._vectors(frames, state, start, stop)
+    def _leaves_products(self) -> bool:
+        return True  # the layers of all flows take thousands of channels
 
     def step(self, x: Tensor, state: GeneratorState, features: Tensor | None) -> tuple[Tensor, GeneratorState]:
         return self._in_stretches(self.affine_params, x if x.dim() == 3 else x[..., None], state, features)
