@@ -206,6 +206,7 @@ OBJECTIVES = Registry(
         "evidence": "seqgen.objectives.evidence:MaximumEvidence",
         "completion": "seqgen.objectives.completion:Completion",
         "code-prior": "seqgen.objectives.code_prior:CodePrior",
+        "adversarial-inference": "seqgen.objectives.adversarial_inference:AdversarialInference",
     },
 )
 # Models of several parts, each with its own table below or above.

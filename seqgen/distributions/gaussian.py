@@ -11,27 +11,35 @@ from torch import Tensor
 
 from seqgen.distributions.contract import LocationScale, full
 from seqgen.distributions.normal_quantile import quantile
+from seqgen.errors import SeqgenError
 
 
 class Gaussian(LocationScale):
     """Normal distribution ``ln p(x) = -½((x-m)/s)² - ln s - ½ ln 2π`` with ``s = exp(max(params_1 + origin,
     min_log_scale))``.
 
-    Sampling inverts the distribution function: ``x = m + τ·s·Φ⁻¹(u)``, clipped to [-1, 1].
+    Sampling inverts the distribution function: ``x = m + τ·s·Φ⁻¹(u)``, clipped to ``-limit … limit``.
 
     Shapes: params ``[…, 2]`` (mean, log-scale), value ``[…]``, u ``[…, 1]``. Nats of a density, not of 16-bit codes.
+
+    Raises:
+        SeqgenError: for a limit that leaves no values.
     """
 
     @dataclass(frozen=True)
     class Config:
-        """``min_log_scale``: lower bound that keeps the density finite; ``origin``: log-scale of an output of 0."""
+        """``min_log_scale``: lower bound that keeps the density finite; ``origin``: log-scale of an output of 0;
+        ``limit``: the largest amplitude of a sample (``.inf``: none, for numbers that are no audio)."""
 
         min_log_scale: float = -9.0
         origin: float = 0.0
+        limit: float = 1.0
 
     def __init__(self, config: Config) -> None:
+        if not config.limit > 0:
+            raise SeqgenError(f"samples limited to an amplitude of {config.limit}", remedy="give a limit above 0")
         self.num_params, self.num_uniforms, self.vocab_size = 2, 1, 0
-        self.min_log_scale, self.origin = config.min_log_scale, config.origin
+        self.min_log_scale, self.origin, self.limit = config.min_log_scale, config.origin, config.limit
 
     @classmethod
     def examples(cls) -> Iterable[Gaussian]:
@@ -56,7 +64,7 @@ class Gaussian(LocationScale):
     def sample(self, params: Tensor, u: Tensor, temperature: Tensor | float = 1.0) -> Tensor:
         scale = torch.exp(self._log_scale(params))
         # u is a multiple of 2^-24 and may be 0, where the quantile is that of half a step inwards.
-        return (params[..., 0] + temperature * scale * quantile(u[..., 0])).clamp(-1, 1)
+        return (params[..., 0] + temperature * scale * quantile(u[..., 0])).clamp(-self.limit, self.limit)
 
     def kl(self, params: Tensor, other: Tensor) -> Tensor:
         """``ln s_q - ln s_p + (s_p² + (m_p - m_q)²) / (2 s_q²) - ½``."""

@@ -20,7 +20,9 @@ def _categorical(given: Categorical) -> Op:
     return {"op": "categorical", "classes": given.num_params}
 
 
-def _gaussian(given: Gaussian) -> Op:
+def _gaussian(given: Gaussian) -> Op | None:
+    if given.limit != 1:  # the engine clips what it draws to audio
+        return None
     return {"op": "gaussian", "origin": given.origin, "min_log_scale": given.min_log_scale}
 
 
@@ -35,7 +37,7 @@ def _mixture(given: LogisticMixture) -> Op:
 
 
 # Of each distribution its op, and the codecs of the elements that it draws.
-_OPS: dict[type[Distribution], tuple[Callable[[Any], Op], tuple[type[Codec], ...]]] = {
+_OPS: dict[type[Distribution], tuple[Callable[[Any], Op | None], tuple[type[Codec], ...]]] = {
     Categorical: (_categorical, (Bytes16, MuLaw8)),
     Gaussian: (_gaussian, (Float,)),
     LogisticMixture: (_mixture, (Float,)),
@@ -50,4 +52,5 @@ def distribution(given: Distribution, codec: Codec) -> list[Op] | None:
         [{'op': 'gaussian', 'origin': 0.0, 'min_log_scale': -9.0}]
     """
     make, codecs = _OPS.get(type(given), (None, ()))
-    return [make(given)] if make is not None and isinstance(codec, codecs) else None
+    made = make(given) if make is not None and isinstance(codec, codecs) else None
+    return [made] if made is not None else None

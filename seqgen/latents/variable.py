@@ -158,9 +158,9 @@ class LatentVariable(nn.Module):
         rest = u[:, count:].unflatten(1, (elements, -1))
         return self.decoded(self.prior.sample(of_code, given), rest, speaker, temperature)
 
-    @torch.no_grad()
     def decoded(self, z: Tensor, u: Tensor, speaker: Tensor | None = None, temperature: Tensor | float = 1.0) -> Tensor:
-        """Sequences of given codes ``[B, N, dim]``, a function of the uniforms ``[B, T, decoder.num_uniforms]``."""
+        """Sequences of given codes ``[B, N, dim]``, a function of the uniforms ``[B, T, decoder.num_uniforms]``, and
+        of the codes as differentiable as the decoder's samples are."""
         made = self.decoder.sample(u, self.conditions(self.posterior.frames(z), speaker), temperature)
         return made[:, : u.shape[1]]
 

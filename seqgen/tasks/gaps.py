@@ -140,6 +140,7 @@ def _families(some: _Examples, options: Measuring, stream: int) -> dict[str, Var
     return {OWN: some.encoder, **others}
 
 
+@torch.no_grad()
 def _drawn(target: LatentPosterior, z: Tensor, key: Key) -> Any:
     """The batch of a target, its elements being drawn given z ``[B, D]``."""
     batch, model = target.batch, target.model

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Bench of representations: encoders by contrasts (CPC, and WPC, whose scores are held to a slope), codes of latent-variable models,
-# cepstra or pixels, and baselines under the same linear probes, with their rate, their mutual information with label and
-# signal, and what training cost.
+# Bench of representations: encoders by contrasts (CPC, and WPC, whose scores are held to a slope), codes of latent-variable
+# models, by a bound or by a game (ALI), cepstra or pixels, and baselines under the same linear probes, with their rate, their
+# mutual information with label and signal, and what training cost.
 #   egs/bench/representations/run.sh [--corpus DIR] [--stage N] [--conf base|tiny] [--out DIR] [--data DIR]
 # DATASETS (fsdd librispeech mnist) says over which, by default fsdd alone; --corpus is the corpus of the only one, and FSDD,
 # LIBRISPEECH and MNIST in the environment are those of several. Without one fsdd is downloaded. What is compared, and the
