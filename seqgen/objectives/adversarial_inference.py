@@ -16,9 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqgen import noise
+from seqgen.distributions.gaussian import Gaussian
 from seqgen.errors import SeqgenError
+from seqgen.generation.contract import Density
 from seqgen.generation.examples import SmallEncoder
-from seqgen.generation.framewise import Framewise
 from seqgen.latents.gaussian import GaussianPosterior
 from seqgen.latents.standard_normal import StandardNormal
 from seqgen.latents.variable import LatentVariable
@@ -26,7 +27,8 @@ from seqgen.models.critic import Critic
 from seqgen.noise import Key
 from seqgen.objectives.contract import Loss, Measure, ObjectiveExample, Requirement, Rows, scored
 from seqgen.objectives.latent_objective import LatentObjective
-from seqgen.spec import Facts, FrameSpec
+from seqgen.spec import Facts
+from seqgen.stream.conditioning import Frames
 
 
 class Pairs(NamedTuple):
@@ -79,11 +81,10 @@ class AdversarialInference(LatentObjective):
 
     @classmethod
     def examples(cls) -> Iterable[ObjectiveExample]:
-        facts = Facts(frames=FrameSpec(channels=2, hop=2))
         for scale in (0.0, 0.5):
             posterior = GaussianPosterior(GaussianPosterior.Config(dim=2, scale=scale))
             encoder, prior = SmallEncoder(vocab_size=0, out_dim=4, down=2), StandardNormal(StandardNormal.Config(dim=2))
-            model = LatentVariable(encoder, posterior, prior, Framewise.build(Framewise.Config(hidden=(5,)), facts))
+            model = LatentVariable(encoder, posterior, prior, _SmallDecoder())
             judge = _SmallCritic(6, 6)
             generator = torch.Generator().manual_seed(0)
             batch = Rows(0.5 * torch.randn(3, 6, 1, generator=generator), torch.tensor([6, 3, 1]))
@@ -170,6 +171,27 @@ class AdversarialInference(LatentObjective):
         like = next(self.model.parameters())
         drawn = torch.from_numpy(noise.block(rng.seed, stream, 0, math.prod(shape)))
         return drawn.view(shape).to(like.device, like.dtype)
+
+
+class _SmallDecoder(Density):
+    """A small density of two normal numbers for a frame of two, by a linear map."""
+
+    num_uniforms = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out, self.distribution = nn.Linear(2, 4), Gaussian(Gaussian.Config(limit=math.inf))
+
+    def log_prob(self, x: Tensor, cond: Frames | None = None) -> Tensor:
+        return self.distribution.log_prob(self._params(cond)[:, : x.shape[1]], x[..., 0])
+
+    def sample(self, u: Tensor, cond: Frames | None = None, temperature: Tensor | float = 1.0) -> Tensor:
+        return self.distribution.sample(self._params(cond)[:, : u.shape[1]], u, temperature)
+
+    def _params(self, cond: Frames | None) -> Tensor:
+        assert cond is not None
+        made: Tensor = self.out(cond.features)  # [B, F, 4]
+        return made.unflatten(-1, (2, 2)).flatten(1, 2)  # [B, 2 F, 2]
 
 
 class _SmallCritic(Critic):
