@@ -4,7 +4,8 @@
 and options of the objective, as in ``path={gradient: {name: sticking-the-landing}}``; what it leaves out is as it was
 trained. All variants see the same rows of the training set and the same weights. An estimator that keeps something of
 earlier batches, as a running baseline, has what it was trained with, where it was, and has then followed these rows at
-these weights, so that no variant is measured as it begins. Of codes that are few enough the
+these weights, so that no variant is measured as it begins. ``--picture FILE`` draws the variances against the updates
+that the models were trained for. Of codes that are few enough the
 gradient is known, by enumeration, and the bias of each variant is told: its square, beside that of the gradient, with
 the mean's noise taken off.
 """
@@ -103,11 +104,13 @@ def main() -> None:
     parser.add_argument("--variant", action="append", required=True, metavar="NAME=YAML")
     parser.add_argument("--draws", type=int, default=50, metavar="N", help="of each gradient (50)")
     parser.add_argument("--rows", type=int, default=100, metavar="N", help="of the training set (100)")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="variances against updates, a PNG")
     parser.add_argument("--exact", action="store_true", help="tell the bias, by enumeration")
     given = parser.parse_args()
     variants = {name: yaml.safe_load(text) for name, _, text in (one.partition("=") for one in given.variant)}
     heads = ["", "variant", "variance", *(["squared bias", "squared gradient"] if given.exact else [])]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    traces: dict[str, list[tuple[int, float]]] = {name: [] for name in variants}
     for place in given.experiments:
         found = Experiment.open(place)
         system = found.load()
@@ -121,10 +124,30 @@ def main() -> None:
             settle(one, batch)
             told = gradient_noise(partial(estimated, one, batch), given.draws, Key(0, 1))
             cells = [place.name, name, f"{told.variance:.3g}"]
+            traces[name].append((found.run.train.steps, told.variance))
             if exact is not None:
                 cells += [f"{told.squared_bias(exact.double()):.3g}", f"{float(exact.square().sum()):.3g}"]
             lines.append(f"| {' | '.join(cells)} |")
     sys.stdout.write("\n".join(lines) + "\n")
+    if given.picture is not None:
+        draw(traces, given.picture)
+
+
+def draw(traces: dict[str, list[tuple[int, float]]], target: Path) -> None:
+    """The picture: the variance of each variant against the updates of a training."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(6.4, 4.2))
+    for name, points in traces.items():
+        axis.loglog(*zip(*sorted(points), strict=True), marker="o", markersize=3, label=name)
+    axis.set(xlabel="updates", ylabel="variance of one draw of the gradient")
+    axis.grid(alpha=0.3, which="both")
+    axis.legend(fontsize="small")
+    figure.tight_layout()
+    figure.savefig(target, dpi=80)
 
 
 if __name__ == "__main__":

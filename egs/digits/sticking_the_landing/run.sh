@@ -4,7 +4,8 @@
 # the path derivative, which is biased there, and the doubly reparameterised one. Then the variance of each at what was
 # learnt.
 #   egs/digits/sticking_the_landing/run.sh [--stage N] [--conf FILE] [--out DIR] [--data DIR]
-# The digits are scikit-learn's. ESTIMATORS and SEEDS choose the runs, DRAWS the gradients that variances are of.
+# The digits are scikit-learn's. ESTIMATORS and SEEDS choose the runs, DRAWS the gradients that variances are of. One run that
+# TRACED names, as in path-0, is trained anew for ever more UPDATES, and the variances along its way are drawn.
 # conf/base.yaml takes half a minute a run on one core, conf/tiny.yaml some seconds.
 set -euo pipefail
 conf=egs/digits/sticking_the_landing/conf/base.yaml
@@ -33,8 +34,19 @@ for seed in ${SEEDS:-0 1 2}; do
       "objective={name: evidence, evaluation_samples: ${SAMPLES:-200}, ${objectives[$estimator]#\{}"
   done
 done
+for estimator in $all; do compared+=(--variant "$estimator=${objectives[$estimator]}"); done
 if from 2 "bounds and variances"; then
   python tools/seeds_table.py "${runs[@]}" | tee "$out/seeds.md"
-  for estimator in $all; do compared+=(--variant "$estimator=${objectives[$estimator]}"); done
   python -m egs.gradients "${runs[@]}" "${compared[@]}" --draws "${DRAWS:-50}" | tee "$out/variances.md"
+fi
+[ -n "${TRACED:-}" ] || exit 0
+traced=()
+for steps in ${UPDATES:-10 30 100 300 1000 3000}; do
+  traced+=("$out/$TRACED-after-$steps")
+  from 3 "$TRACED, $steps updates" || continue
+  variant "$TRACED-after-$steps" task.data="$data" train.seed="${TRACED##*-}" train.{steps,validate_every,checkpoint_every}="$steps" \
+    "objective={name: evidence, evaluation_samples: 0, ${objectives[${TRACED%-*}]#\{}"
+done
+if from 4 "variances along the way"; then
+  python -m egs.gradients "${traced[@]}" "${compared[@]}" --draws "${DRAWS:-50}" --picture "$out/variances.png" | tee "$out/traced.md"
 fi
