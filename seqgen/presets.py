@@ -44,6 +44,7 @@ class Preset:
         bounded: whether each sample reads all weights, so that the speed of reading them is a bound.
         everywhere: the preset of a like shape that every runtime has.
         beside: presets that torch steps sample by sample beside this one where runtimes are compared.
+        batch: rows and samples of a step that is measured in training.
         program: ``module:function`` that writes its bundle for the native engine without torch, where there is one.
     """
 
@@ -58,6 +59,7 @@ class Preset:
     kept: float = 1.0
     dense: tuple[str, ...] = ()
     bounded: bool = True
+    batch: tuple[int, int] = (32, 960)
     everywhere: str = DEFAULT
     beside: tuple[str, ...] = ()
     program: str = ""
@@ -179,8 +181,9 @@ def _wavenet(found: Found) -> Preset:
     return Preset(
         found[0],
         model,
-        ("engine",) if form else ("generation",),
+        ("engine",) if form else ("generation", "training"),
         codec=codec,
+        batch=(8, 1920),
         parts=parts,
         format=FORMATS[form] if form else None,
         bounded=False,  # some weights are read for several samples at a time

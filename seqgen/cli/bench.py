@@ -23,7 +23,7 @@ Measure speed on this machine. Compare only figures of one run on one machine.
   seqgen bench voice/ --runtime native --format int8
   seqgen bench voice/ --compare                          # native, onnxruntime and torch side by side
   seqgen bench --preset NAME --streams 8 --json          # random weights, no training needed
-  seqgen bench --preset NAME --train                     # training: 32 x 960 samples a step, share of the recurrence
+  seqgen bench --preset NAME --train                     # training: samples a second, share of a recurrence
   seqgen bench --preset NAME --train --compare           # the same beside torch, taking turns, with share of the peak
 
 Presets, of 24 kHz; in any runtime where no other is said:
@@ -80,12 +80,21 @@ def add_parsers(commands: Any) -> None:
     command.add_argument(
         "--compare",
         action="store_true",
-        help="every runtime and weight format on the same voice; with --train recurrences of engine and torch",
+        help="every runtime and weight format on the same voice; with --train kernels of engine and torch",
     )
     command.add_argument("--train", action="store_true", help="measure training instead of generation")
+    command.add_argument("--batch", metavar="ROWSxSAMPLES", help="with --train: of a step, e.g. 8x1920")
     command.add_argument("--precision", default="32-true", choices=["32-true", "bf16-mixed"], help="with --train")
     command.add_argument("--json", action="store_true", help="print one object")
     command.set_defaults(run=run_bench)
+
+
+def _batch(text: str) -> tuple[int, int]:
+    """Rows and samples of a step."""
+    rows, _, samples = text.partition("x")
+    if not (rows.isdecimal() and samples.isdecimal() and int(rows) and int(samples)):
+        raise SeqgenError(f"--batch {text} is none", remedy="give rows and samples, e.g. 8x1920")
+    return int(rows), int(samples)
 
 
 def run_bench(given: argparse.Namespace) -> int:
@@ -160,6 +169,10 @@ def _preset(given: argparse.Namespace) -> Preset | None:
             raise SeqgenError(f"--{option} measures generation, got --train", remedy="leave one of them out")
     if given.precision != "32-true" and not given.train:
         raise SeqgenError(f"--precision {given.precision} is of training", remedy="give --train, or see --format")
+    if given.batch is not None:
+        if not given.train:
+            raise SeqgenError("--batch is of training", remedy="give --train, or see --streams")
+        given.batch = _batch(given.batch)
     return presets.find(given.preset or presets.DEFAULT) if given.bundle is None else None
 
 
@@ -177,7 +190,7 @@ def _measurement(given: argparse.Namespace, preset: Preset | None) -> str:
         chosen = "training"
     else:
         known = ", ".join(name for name in presets.examples() if "training" in presets.find(name).measured)
-        raise SeqgenError(f"--train measures a recurrence, got --preset {preset.name}", remedy=f"known: {known}")
+        raise SeqgenError(f"--train is not measured of --preset {preset.name}", remedy=f"known: {known}")
     if given.compare and (chosen not in ("generation", "training") or given.runtime or given.format):
         raise SeqgenError(
             "--compare chooses runtimes and formats itself", remedy="give a bundle, or a preset of every runtime, alone"
@@ -201,18 +214,20 @@ def _require_alone(given: argparse.Namespace, preset: Preset, runtime: str, call
 
 
 def _print_training(rows: list[dict[str, Any]]) -> None:
-    """Table of a training's speed by each recurrence, with its products a second against torch's of large matrices."""
-    names = ("samples_per_second", "outside_recurrence", "gflops", "share_of_peak")
-    slowest = min(row[names[0]] for row in rows)
+    """Table of a training's speed by kernels of engine and torch, with its products a second against torch's of large
+    matrices."""
+    names = ("samples_per_second", "gflops", "share_of_peak")
+    slowest, wide = min(row[names[0]] for row in rows), max(len(row["preset"]) for row in rows) + 2
     sys.stdout.write(
-        f"{'voice':<14}{'recurrence':<12}{'precision':<12}{'threads':>7}{'samples/s':>11}{'times':>7}{'outside it':>12}"
-        f"{'GFLOP/s':>9}{'of peak':>9}\n"
+        f"{'voice':<{wide}}{'kernels':<9}{'precision':<12}{'threads':>7}{'samples/s':>11}{'times':>7}"
+        f"{'outside recurrence':>20}{'GFLOP/s':>9}{'of peak':>9}\n"
     )
     for row in rows:
-        rate, beside, work, share = (row[name] for name in names)
+        rate, work, share = (row[name] for name in names)
+        beside = f"{row['outside_recurrence']:.0%}" if "outside_recurrence" in row else "–"
         sys.stdout.write(
-            f"{row['preset']:<14}{row['runtime']:<12}{row['precision']:<12}{row['threads']:>7}{rate:>11,}"
-            f"{rate / slowest:>7.2f}{beside:>12.0%}{work:>9.1f}{share:>9.0%}\n"
+            f"{row['preset']:<{wide}}{row['runtime']:<9}{row['precision']:<12}{row['threads']:>7}{rate:>11,}"
+            f"{rate / slowest:>7.2f}{beside:>20}{work:>9.1f}{share:>9.0%}\n"
         )
 
 

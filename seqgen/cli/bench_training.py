@@ -1,4 +1,4 @@
-"""Samples per second of training, and the share of a step that is not the network's recurrence."""
+"""Samples per second of training, and the share of a step that is not the network's recurrence, where it has one."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ from seqgen.presets import Preset
 
 _GIGA = 1e9
 _LARGE, _TURNS = 2048, 5
-_ROWS, _LENGTH = 32, 960
 Ways = dict[str, Callable[[], AbstractContextManager[None]]]
 
 
 def measure(given: argparse.Namespace, preset: Preset) -> list[dict[str, Any]]:
-    """Steps of 32 x 960 samples at 24 kHz; the recurrence alone is measured beside them on the same shapes.
+    """Steps of the preset's batch, or of the one given; a recurrence is measured alone beside them on the same shapes.
 
-    A comparison has a row for the engine's recurrence and one for torch's, whose steps take turns.
+    A comparison has a row for the engine's kernels and one for torch's, whose steps take turns.
     """
     import torch
 
@@ -36,28 +35,31 @@ def measure(given: argparse.Namespace, preset: Preset) -> list[dict[str, Any]]:
     ways: Ways = {"engine": nullcontext} if training_library.available() else {}
     if given.compare or not ways:
         ways["torch"] = training_library.by_torch
-    step = _training_step(generator, _ROWS, _LENGTH, half=half)
+    rows, samples = given.batch or preset.batch
+    step = _training_step(generator, rows, samples, half=half)
     _in_turn(ways, step)
     peak_mb = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
-    recurrence = _recurrence(generator, _ROWS, _LENGTH, half=half)
-    _in_turn(ways, recurrence)
-    turns: list[tuple[dict[str, float], dict[str, float]]] = []
-    while sum(sum(whole.values()) for whole, _ in turns) < given.seconds * len(ways) or len(turns) < 3:
-        turns.append((_in_turn(ways, step), _in_turn(ways, recurrence)))
+    measured = [step, *filter(None, [_recurrence(generator, rows, samples, half=half)])]
+    for function in measured[1:]:
+        _in_turn(ways, function)
+    turns: list[list[dict[str, float]]] = []
+    while sum(sum(turn[0].values()) for turn in turns) < given.seconds * len(ways) or len(turns) < 3:
+        turns.append([_in_turn(ways, function) for function in measured])
     work, peak = (_work(step), _peak(half=half)) if given.compare else (0.0, 0.0)
     made = []
     for way in ways:
-        middle, inside = (statistics.median(turn[part][way] for turn in turns) for part in (0, 1))
+        middle, *inside = (statistics.median(turn[part][way] for turn in turns) for part in range(len(measured)))
         row = {
             "preset": preset.name,
             "runtime": way,
             "precision": given.precision,
             "threads": given.threads,
-            "batch": f"{_ROWS} x {_LENGTH}",
-            "samples_per_second": round(_ROWS * _LENGTH / middle),
+            "batch": f"{rows} x {samples}",
+            "samples_per_second": round(rows * samples / middle),
             "step_seconds": round(middle, 3),
-            "outside_recurrence": round(1 - inside / middle, 3),
         }
+        if inside:
+            row["outside_recurrence"] = round(1 - inside[0] / middle, 3)
         if given.compare:
             row |= {"gflops": round(work / middle / _GIGA, 1), "share_of_peak": round(work / middle / peak, 3)}
         else:  # the most memory that the process had is that of both ways together
@@ -103,7 +105,9 @@ def _training_step(generator: Any, rows: int, length: int, *, half: bool) -> Cal
 
     net = generator.conditioner
     frames = generator.left + -(-length // net.spec.up) + generator.right
-    x = torch.randint(256, (rows, length * generator.symbols_per_sample))
+    elements = length * generator.symbols_per_sample
+    of_symbols = torch.randint(max(generator.vocab_size, 1), (rows, elements))
+    x = of_symbols if generator.vocab_size else 0.2 * torch.rand(rows, elements, 1) - 0.1
     features, speaker = torch.randn(rows, frames, net.spec.in_dim), torch.zeros(rows, dtype=torch.int64)
     cond = Frames(features, speaker, generator.left)
     optimiser = torch.optim.AdamW(generator.parameters())
@@ -118,13 +122,15 @@ def _training_step(generator: Any, rows: int, length: int, *, half: bool) -> Cal
     return step
 
 
-def _recurrence(generator: Any, rows: int, length: int, *, half: bool) -> Callable[[], None]:
-    """Forward and backward pass of the recurrence alone."""
+def _recurrence(generator: Any, rows: int, length: int, *, half: bool) -> Callable[[], None] | None:
+    """Forward and backward pass of the recurrence alone; None for a network that has none."""
     import torch
 
     from seqgen.nets.gru import gru_sequence
 
-    weight = dict(generator.body.named_parameters())["recurrent"]
+    weight = dict(generator.body.named_parameters()).get("recurrent")
+    if weight is None:
+        return None
     gates = torch.randn(rows, length, weight.shape[0], requires_grad=True)
     hidden = torch.zeros(rows, weight.shape[1])
 

@@ -54,7 +54,11 @@ def add_parsers(commands: Any) -> None:
     command.add_argument("--split", type=float, default=0.8, metavar="SHARE", help="of --data for training (0.8)")
     command.add_argument("--ctm", type=Path, nargs="+", default=[], metavar="FILE", help="phones of the utterances")
     command.add_argument("--layer", default="", choices=["context", "latent", "code", "columns"], help="(the main one)")
-    command.add_argument("--network", default="", help="of an experiment (default: encoder, or the only one trained)")
+    command.add_argument(
+        "--network",
+        default="",
+        help="of an experiment (default: encoder, the only one trained, or the only one with codes)",
+    )
     runtime = command.add_argument("--runtime", default="", help="of bundles (default: the fastest)")
     completion.offer(runtime, ENCODER_RUNTIMES)
     command.add_argument("--penalty", type=float, default=1.0, metavar="C", help="inverse weight of the penalty (1)")

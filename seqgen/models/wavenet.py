@@ -28,6 +28,9 @@ import torch
 from torch import Tensor, nn
 
 from seqgen.errors import SeqgenError
+from seqgen.nets import dilated_kernel
+from seqgen.nets.dilated_kernel import Stack
+from seqgen.nets.gru_kernel import Lines
 from seqgen.nets.layers import CausalConv1d
 from seqgen.spec import StreamSpec
 from seqgen.stream.conditioning import Conditioning
@@ -272,6 +275,11 @@ class WaveNet(Streamable[WaveNetState]):
         """Many elements: every layer is one dilated convolution over its history and its new inputs, as a product."""
         length = a.shape[1]
         ordered = state.queues.gather(1, self._places(self.every, state.time))
+        later = self._places(self.every, -(state.time + length))
+        if dilated_kernel.fits(a, ordered, self.kernel):
+            made = self._stack(a, ordered, cond)
+            gated += made.z.split(self.gate, dim=2)
+            return self._head(made.left if self.skip is None else self.skip(made.z)), made.ahead.gather(1, later)
         histories = ordered.to(a.dtype).split(self.lengths, dim=1)
         kept: list[Tensor] = []
 
@@ -282,8 +290,25 @@ class WaveNet(Streamable[WaveNetState]):
             return torch.cat([*(line[:, start : start + length] for start in starts), *more], dim=2)
 
         y = self._layers(a, taps, cond, gated)
-        queues = torch.cat(kept, dim=1).to(state.queues.dtype)
-        return y, queues.gather(1, self._places(self.every, -(state.time + length)))
+        return y, torch.cat(kept, dim=1).to(state.queues.dtype).gather(1, later)
+
+    def _stack(self, a: Tensor, history: Tensor, cond: Conditioning | None) -> Stack:
+        """All layers at once, as training runs them on a CPU."""
+        half = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+        with torch.autocast("cpu", enabled=False):
+            given: Tensor | Lines
+            if cond is None:
+                bias = torch.cat([layer.bias for layer in self.gates])[None]  # [1, L·2G]
+                given = Lines(a.new_ones(*a.shape[:2], 1), bias, bias.new_empty(len(a), 0, bias.shape[1]))
+            elif isinstance(cond, LazyInterpolation):
+                given = Lines(cond.columns(), cond.line.new_empty(0, cond.shape[2]), cond.line)
+            else:
+                given = cond.float()
+            residuals = list(self.residuals)
+            return dilated_kernel.dilated_stack(
+                a, history, [layer.weight for layer in self.gates], [layer.weight for layer in residuals],
+                [layer.bias for layer in residuals], given, self.dilations, half=half,
+            )  # fmt: skip
 
     def _layers(
         self,
@@ -309,7 +334,12 @@ class WaveNet(Streamable[WaveNetState]):
                 inner = inner if part is None else inner + part.to(inner.dtype)
             candidate, gate = inner.split(self.gate, dim=-1)  # [..., gate_channels] each
             gated.append(torch.tanh(candidate) * torch.sigmoid(gate))
-        total = a + self.residuals[-1](gated[-1]) if self.skip is None else self.skip(torch.cat(gated, dim=-1))
+        return self._head(
+            a + self.residuals[-1](gated[-1]) if self.skip is None else self.skip(torch.cat(gated, dim=-1))
+        )
+
+    def _head(self, total: Tensor) -> Tensor:
+        """Parameters of distributions, from what all layers give together."""
         y: Tensor = self.out(torch.relu(self.head(torch.relu(total))))  # [..., outputs]
         return y
 

@@ -155,11 +155,11 @@ _TWICE: ContextVar[bool] = ContextVar("seqgen.gru.twice", default=False)
 
 @contextmanager
 def twice_differentiable() -> Iterator[None]:
-    """Within it recurrences are run so that gradients of their gradients can be taken, which neither the fast path,
-    whose backward pass is written out, nor cuDNN allows."""
+    """Within it networks are run so that gradients of their gradients can be taken, which neither fast paths, whose
+    backward passes are written out, nor cuDNN allow."""
     token = _TWICE.set(True)
     try:
-        with torch.backends.cudnn.flags(enabled=False):
+        with torch.backends.cudnn.flags(enabled=False), training_library.by_torch():
             yield
     finally:
         _TWICE.reset(token)

@@ -11,7 +11,7 @@ from typing import Any
 
 from seqgen.errors import SeqgenError
 
-_ABI = 4
+_ABI = 5
 _MESSAGE_BYTES = 1024
 FLOAT32, BF16 = 1, 2
 """Formats of products: ``seqgen_format`` of seqgen_engine.h."""
@@ -99,6 +99,24 @@ class GRUCall(ctypes.Structure):
     ]
 
 
+class DilatedCall(ctypes.Structure):
+    """``seqgen_dilated`` of seqgen_engine.h."""
+
+    _fields_ = [
+        ("struct_size", ctypes.c_size_t),
+        ("isa", ctypes.c_char_p),
+        *((name, ctypes.c_int32) for name in ("format", "threads")),
+        *((name, ctypes.c_int64) for name in ("rows", "steps", "layers", "residuals", "taps", "width", "gate")),
+        *((name, ctypes.c_void_p) for name in ("dilations", "entered", "history", "weights", "outputs", "biases")),
+        ("inputs", ctypes.c_void_p),
+        *((name, ctypes.c_int64) for name in ("shared_lines", "own_lines")),
+        *((name, ctypes.c_void_p) for name in ("coefficients", "shared", "own", "read", "passed")),
+        *((name, ctypes.c_void_p) for name in ("grad_inner", "grad_outputs", "kept", "z", "grad_z", "left", "ahead")),
+        *((name, ctypes.c_void_p) for name in ("grad_left", "grad_entered", "grad_biases")),
+        *((name, ctypes.c_void_p) for name in ("grad_inputs", "grad_shared", "grad_own")),
+    ]
+
+
 class SoftmaxCall(ctypes.Structure):
     """``seqgen_softmax`` of seqgen_engine.h."""
 
@@ -170,7 +188,9 @@ def load_library(path: Path) -> ctypes.CDLL:
     sizes: list[Any] = [ctypes.POINTER(ctypes.c_int64), ctypes.POINTER(ctypes.c_size_t)]
     library.seqgen_source_sizes.argtypes = [handle, ctypes.c_int64, *sizes, *message]
     library.seqgen_encode.argtypes = [handle, ctypes.c_void_p, *message]
-    library.seqgen_gru_forward.argtypes = library.seqgen_gru_backward.argtypes = [ctypes.c_void_p, *message]
+    for name in ("gru", "dilated", "softmax"):
+        for way in ("forward", "backward"):
+            getattr(library, f"seqgen_{name}_{way}").argtypes = [ctypes.c_void_p, *message]
     return library
 
 

@@ -48,4 +48,4 @@ def test_threads_share_a_model_that_is_then_closed(kind: str, precision: str, pr
 def test_rows_of_training_are_shared_out(program: Path, sets: list[str]) -> None:
     done = subprocess.run([program, *sets], capture_output=True, text=True, check=False, timeout=240)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"{180 * (1 + len(sets))} runs by several threads, the bits of one\n"
+    assert done.stdout == f"{252 * (1 + len(sets))} runs by several threads, the bits of one\n"

@@ -1,4 +1,4 @@
-// A recurrence over sequences and a softmax, forward and back, by some threads: the bits of one thread, in arrays of exactly
+// A recurrence and a dilated stack over sequences and a softmax, forward and back, by some threads: the bits of one thread, in arrays of exactly
 // the size that the interface tells. Run under the sanitizers by `make sanitize`, without them by the tests.
 //
 //     training [ISA ...]
@@ -84,6 +84,89 @@ std::string run(const Shape& shape, const char* isa, std::int32_t format, std::i
     return made;
 }
 
+struct StackShape {
+    std::size_t rows, steps, width, gate, taps;
+    std::vector<std::int64_t> dilations;
+    bool last;  // whether the last layer has a residual
+};
+
+// The same of a stack; `how` says whether inputs are lines, and whether there is a history.
+std::string stack(const StackShape& shape, const char* isa, std::int32_t format, std::int32_t threads, int how) {
+    random_bits.seed(11);
+    const bool lines = how % 2 == 1, history = how >= 2;
+    const std::size_t element = format == SEQGEN_FORMAT_BF16 ? 2 : 4, layers = shape.dilations.size(), gates = 2 * shape.gate,
+                      residuals = shape.last ? layers : layers - 1, steps = shape.rows * shape.steps;
+    const auto padded = [&](std::size_t count) { return element == 2 ? (count + 31) / 32 * 32 : count; };
+    std::size_t reach = 0;
+    for (const std::int64_t dilation : shape.dilations) reach += (shape.taps - 1) * static_cast<std::size_t>(dilation);
+    const std::size_t common = lines ? 2 : 0, own = lines ? 3 : 0, pairs = (shape.rows + 1) / 2, channels = layers * gates;
+    const std::vector<float> entered = drawn(steps * shape.width), heard = drawn(shape.rows * reach * shape.width),
+                             weights = drawn(layers * gates * shape.taps * shape.width),
+                             outputs = drawn(residuals * shape.width * shape.gate), biases = drawn(residuals * shape.width),
+                             inputs = drawn(lines ? 0 : steps * channels), grad_left = drawn(steps * shape.width),
+                             coefficients = drawn(steps * (common + own)), shared_lines = drawn(common * channels),
+                             own_lines = drawn(shape.rows * own * channels), of_z = drawn(steps * layers * shape.gate);
+    std::vector<char> grad_z(of_z.size() * element), read(layers * steps * padded(shape.taps * shape.width) * element),
+        passed(residuals * steps * padded(shape.gate) * element), grad_inner(layers * steps * padded(gates) * element),
+        grad_outputs(residuals * steps * padded(shape.width) * element), kept(layers * steps * gates * element),
+        z(of_z.size() * element);
+    for (std::size_t i = 0; i < of_z.size(); ++i) {
+        const auto* bytes = reinterpret_cast<const char*>(&of_z[i]);
+        std::memcpy(grad_z.data() + i * element, bytes + sizeof(float) - element, element);
+    }
+    std::vector<float> left(steps * shape.width), ahead(heard.size()), grad_entered(steps * shape.width),
+        grad_biases(shape.rows * residuals * shape.width), grad_inputs(inputs.size()), grad_shared(pairs * common * channels),
+        grad_own(own_lines.size());
+    seqgen_dilated call{};
+    call.struct_size = sizeof call;
+    call.isa = isa;
+    call.format = format;
+    call.threads = threads;
+    call.rows = static_cast<std::int64_t>(shape.rows);
+    call.steps = static_cast<std::int64_t>(shape.steps);
+    call.layers = static_cast<std::int64_t>(layers);
+    call.residuals = static_cast<std::int64_t>(residuals);
+    call.taps = static_cast<std::int64_t>(shape.taps);
+    call.width = static_cast<std::int64_t>(shape.width);
+    call.gate = static_cast<std::int64_t>(shape.gate);
+    call.dilations = shape.dilations.data();
+    call.entered = entered.data();
+    call.history = history ? heard.data() : nullptr;
+    call.weights = weights.data();
+    call.outputs = outputs.data();
+    call.biases = biases.data();
+    call.inputs = lines ? nullptr : inputs.data();
+    call.shared_lines = static_cast<std::int64_t>(common);
+    call.own_lines = static_cast<std::int64_t>(own);
+    call.coefficients = coefficients.data();
+    call.shared = shared_lines.data();
+    call.own = own_lines.data();
+    call.read = read.data();
+    call.passed = passed.data();
+    call.grad_inner = grad_inner.data();
+    call.grad_outputs = grad_outputs.data();
+    call.kept = kept.data();
+    call.z = z.data();
+    call.grad_z = grad_z.data();
+    call.left = left.data();
+    call.ahead = ahead.data();
+    call.grad_left = shape.last ? grad_left.data() : nullptr;
+    call.grad_entered = grad_entered.data();
+    call.grad_biases = grad_biases.data();
+    call.grad_inputs = lines ? nullptr : grad_inputs.data();
+    call.grad_shared = grad_shared.data();
+    call.grad_own = grad_own.data();
+    char message[256];
+    need(seqgen_dilated_forward(&call, message, sizeof message), message);
+    need(seqgen_dilated_backward(&call, message, sizeof message), message);
+    std::string made;
+    for (const auto* one : {&read, &passed, &grad_inner, &grad_outputs, &kept, &z}) made.append(one->data(), one->size());
+    for (const auto* one : {&left, &ahead, &grad_entered, &grad_biases, &grad_inputs, &grad_shared, &grad_own}) {
+        made.append(reinterpret_cast<const char*>(one->data()), one->size() * sizeof(float));
+    }
+    return made;
+}
+
 // The same of a softmax over some classes.
 std::string softmax(std::size_t rows, std::size_t classes, const char* isa, std::int32_t format, std::int32_t threads) {
     random_bits.seed(9);
@@ -134,6 +217,21 @@ int main(int count, char** words) {
                     const std::string alone = run(shape, isa, format, 1, keep, lines);
                     for (const std::int32_t threads : {2, 5, 64}) {
                         if (run(shape, isa, format, threads, keep, lines) != alone) need(1, "threads change bits");
+                        ++runs;
+                    }
+                }
+            }
+        }
+    }
+    const StackShape stacks[] = {{1, 1, 1, 1, 2, {1}, false}, {5, 70, 5, 20, 3, {1, 2, 50}, true}, {3, 3, 33, 16, 2, {8, 1}, false}};
+    for (int word = 0; word < count; ++word) {
+        const char* isa = word == 0 ? nullptr : words[word];
+        for (const StackShape& shape : stacks) {
+            for (const std::int32_t format : {SEQGEN_FORMAT_FLOAT32, SEQGEN_FORMAT_BF16}) {
+                for (const int how : {0, 1, 2, 3}) {
+                    const std::string alone = stack(shape, isa, format, 1, how);
+                    for (const std::int32_t threads : {2, 5, 64}) {
+                        if (stack(shape, isa, format, threads, how) != alone) need(1, "threads change bits");
                         ++runs;
                     }
                 }

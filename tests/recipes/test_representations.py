@@ -15,7 +15,7 @@ from egs.bench.representations.table import Cell, cost, markdown, of_seed, over_
 from tests.recipes.conftest import Run
 from tests.unit import spoken
 
-METHODS = ("wpc", "vq_vae", "beta_tcvae")
+METHODS = ("wpc", "vq_vae", "beta_tcvae", "ali")
 
 
 def report(place: Path, **found: Any) -> None:

@@ -231,13 +231,15 @@ def test_damaged_experiment_files(experiment: Path) -> None:
 def test_presets(work: Path) -> None:
     refused("bench", "--preset", "wavernn-1", named=("unknown preset 'wavernn-1'", "wavernn-512"))
     refused("bench", named=("--preset",))
-    refused("bench", "--preset", "wavenet-1x16", "--train", named=("--train measures a recurrence", "wavenet-1x16"))
+    refused("bench", "--preset", "wavenet-1x16-int8", "--train", named=("not measured of --preset wavenet-1x16-int8",))
+    refused("bench", "--preset", "wavenet-1x16", "--train", "--batch", "8*2", named=("--batch 8*2 is none", "8x1920"))
+    refused("bench", "--preset", "wavenet-1x16", "--batch", "8x2", named=("--batch is of training",))
     alone = ("bench", "--preset", "wavenet-30x64-int8", "--runtime", "torch")
     refused(*alone, named=("the native engine alone", "--preset wavenet-30x64 is for every runtime"))
     refused("bench", "--preset", "wavenet-1x16-int8", "--format", "bf16", named=("wavenet-1x16-int8", "--format bf16"))
     lanes = ("bench", "--preset", "wavernn-256-subscale4")
     refused(*lanes, "--runtime", "native", named=("torch alone", "--preset wavernn-256 is for every runtime"))
-    refused(*lanes, "--train", named=("--train measures a recurrence", "known: wavernn-896"))
+    refused(*lanes, "--train", named=("--train is not measured of", "known: wavernn-896"))
     for kind in ("wavenet-1x16-int8", "wavernn-256-subscale4"):
         refused("bench", "--preset", kind, "--compare", named=("--compare chooses runtimes and formats itself",))
     refused("bench", "--preset", "wavernn-256", "--compare", "--runtime", "torch", named=("--compare chooses",))

@@ -67,7 +67,7 @@ extern "C" {
 #endif
 
 /* Raised where a caller that brings its own copy of this header, as native.py does, must not meet an older library. */
-#define SEQGEN_ABI_VERSION 4
+#define SEQGEN_ABI_VERSION 5
 #define SEQGEN_MAX_STREAMS 16
 
 typedef enum seqgen_status {
@@ -192,6 +192,51 @@ typedef struct seqgen_gru {
 
 SEQGEN_API int32_t seqgen_gru_forward(const seqgen_gru *call, char *message, size_t message_bytes);
 SEQGEN_API int32_t seqgen_gru_backward(const seqgen_gru *call, char *message, size_t message_bytes);
+
+/* Training of a stack of dilated, gated convolutions over whole sequences. With `taps` inputs of each layer that lie its
+ * dilation apart, the oldest first, and z the products of a tanh and a sigmoid:
+ *     x, s = i_l + W_l (a_l[t - (taps-1) d], .., a_l[t])    z_l = tanh(x) * sigmoid(s)    a_(l+1) = a_l + R_l z_l + b_l
+ * The first `residuals` layers have R and b: all, or all but the last. Float32, row-major, rows first, but for arrays in the
+ * format; with SEQGEN_FORMAT_BF16 products, forward and back, are of what is rounded to bfloat16. Threads as above. */
+typedef struct seqgen_dilated {
+    size_t struct_size;
+    const char *isa;     /* as in seqgen_load_options */
+    int32_t format;      /* SEQGEN_FORMAT_FLOAT32 or SEQGEN_FORMAT_BF16 */
+    int32_t threads;     /* 1 or more */
+    int64_t rows, steps; /* 0 or more */
+    int64_t layers, residuals, taps, width, gate;
+    const int64_t *dilations; /* [layers]; a layer's reach is (taps - 1) times its dilation */
+    const float *entered;     /* forward: [rows][steps][width] a_0 */
+    const float *history;     /* forward: [rows][sum of reaches][width] what each layer read before; or NULL: zeros */
+    const float *weights;     /* [layers][2 gate][taps][width] W: the rows of tanh, then those of sigmoid */
+    const float *outputs;     /* [residuals][width][gate] R */
+    const float *biases;      /* forward: [residuals][width] b */
+    const float *inputs;      /* forward: [rows][steps][layers][2 gate] i; or NULL, where it is a sum of lines, as above */
+    int64_t shared_lines, own_lines;
+    const float *coefficients; /* [rows][steps][shared_lines + own_lines] */
+    const float *shared;       /* forward: [shared_lines][layers][2 gate] */
+    const float *own;          /* forward: [rows][own_lines][layers][2 gate] */
+    /* In the format, of rows whose numbers are zeros beyond those named, up to the next multiple of 32, where it is bfloat16. */
+    void *read;     /* forward: [layers][rows][steps][taps width] what each layer's products read */
+    void *passed;   /* forward: [residuals][rows][steps][gate] z */
+    void *grad_inner;   /* backward: [layers][rows][steps][2 gate] of x and s: the gradient of W is this times `read` */
+    void *grad_outputs; /* backward: [residuals][rows][steps][width] of R z + b: the gradient of R is this times `passed` */
+    /* In the format. */
+    void *kept;         /* [layers][rows][steps][2 gate] tanh and sigmoid; forward: made; backward: given */
+    void *z;            /* forward: [rows][steps][layers][gate] */
+    const void *grad_z; /* backward: likewise */
+    float *left;    /* forward: [rows][steps][width] a of the last residual layer + 1; or NULL */
+    float *ahead;   /* forward: [rows][sum of reaches][width] the history of what follows; or NULL */
+    const float *grad_left;  /* backward: [rows][steps][width]; or NULL: zeros */
+    float *grad_entered;     /* [rows][steps][width] */
+    float *grad_biases;      /* [rows][residuals][width], to be summed */
+    float *grad_inputs;      /* [rows][steps][layers][2 gate]; or NULL, where i is a sum of lines */
+    float *grad_shared;      /* [(rows + 1) / 2][shared_lines][layers][2 gate] */
+    float *grad_own;         /* [rows][own_lines][layers][2 gate] */
+} seqgen_dilated;
+
+SEQGEN_API int32_t seqgen_dilated_forward(const seqgen_dilated *call, char *message, size_t message_bytes);
+SEQGEN_API int32_t seqgen_dilated_backward(const seqgen_dilated *call, char *message, size_t message_bytes);
 
 /* Training of a softmax over `classes`: log_probs[row] = logits[row][symbol] - log_sums[row], where
  * log_sums[row] = ln sum_k exp logits[row][k], which is kept as the highest logit and what it lacks; backward from gradients

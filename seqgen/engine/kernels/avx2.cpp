@@ -188,6 +188,23 @@ inline Vec high_halves(const std::uint8_t* weights) {
             _mm256_castsi256_ps(_mm256_and_si256(load_half(weights + 32), high))};
 }
 
+inline Vec load_halves(const std::uint16_t* from) {
+    const auto part = [&](int at) {
+        const __m128i eight = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + at));
+        return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(eight), 16));
+    };
+    return {part(0), part(8)};
+}
+inline void store_halves(std::uint16_t* to, Vec v) {
+    const auto upper = [](__m256 given) {
+        const __m256i bits = _mm256_castps_si256(given);
+        const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+        return _mm256_srli_epi32(_mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7FFF)), odd), 16);
+    };
+    const __m256i both = _mm256_packus_epi32(upper(v.low), upper(v.high));  // quarters of low and high in turn
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm256_permute4x64_epi64(both, 0xD8));
+}
+
 #include "kernels/kernel_templates.hpp"
 
 }  // namespace

@@ -163,6 +163,17 @@ inline Vec high_halves(const std::uint8_t* weights) {
     return _mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512(weights), high));
 }
 
+inline Vec load_halves(const std::uint16_t* from) {
+    const __m256i halves = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+}
+inline void store_halves(std::uint16_t* to, Vec v) {
+    const __m512i bits = _mm512_castps_si512(v);
+    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    const __m512i made = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7FFF)), odd);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtepi32_epi16(_mm512_srli_epi32(made, 16)));
+}
+
 #include "kernels/kernel_templates.hpp"
 
 }  // namespace

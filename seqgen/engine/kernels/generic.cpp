@@ -190,6 +190,13 @@ inline Vec halves(const std::uint8_t* weights, std::size_t which) {
 inline Vec low_halves(const std::uint8_t* weights) { return halves(weights, 0); }
 inline Vec high_halves(const std::uint8_t* weights) { return halves(weights, 1); }
 
+inline Vec load_halves(const std::uint16_t* from) {
+    return each([&](int i) { return widened(from[i]); });
+}
+inline void store_halves(std::uint16_t* to, const Vec& v) {
+    for (int i = 0; i < kSimdWidth; ++i) to[i] = narrowed(v.lane[i]);
+}
+
 #include "kernels/kernel_templates.hpp"
 
 }  // namespace

@@ -201,5 +201,6 @@ int draw(const float* y, const float* bias, float multiplier, float sharpness, f
 const Kernels kKernels = {kName,        kZeroPoint == 128, product<Float32>, product<BFloat16>, product<Int8>,
                           gates<Exact>, gates<Quick>,      quantise_state,   rectify,           rectify_and_quantise,
                           filter,       filter_quick,      accumulate,       quantise_scaled,   draw,
-                          draw_class,   write_logits,      layer_norm,       multiply_units, dense<Singles>, dense<Pairs>, gru_forward, gru_backward, to_bf16,
+                          draw_class,   write_logits,      layer_norm,       multiply_units, dense<Singles>, dense<Pairs>, gru_forward, gru_backward,
+                          gated_forward, gated_backward, to_bf16,
                           write_past_caches, sum_lines, spread_lines, from_bf16, log_sum, softmax_gradient};

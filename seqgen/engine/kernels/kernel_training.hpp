@@ -105,6 +105,62 @@ void gru_backward(const GruGradients& g) {
     }
 }
 
+// Numbers in float32, or in bfloat16 where `half` is set, as `take` and `put` have them.
+inline Vec take_either(const void* from, std::size_t at, std::size_t count, bool half) {
+    if (!half) return take(static_cast<const float*>(from) + at, count);
+    const auto* const given = static_cast<const std::uint16_t*>(from) + at;
+    if (count >= kSimdWidth) return load_halves(given);
+    std::uint16_t some[kSimdWidth] = {};
+    std::memcpy(some, given, count * sizeof *some);
+    return load_halves(some);
+}
+inline void put_either(void* to, std::size_t at, Vec v, std::size_t count, bool half) {
+    if (!half) return put(static_cast<float*>(to) + at, v, count);
+    auto* const made = static_cast<std::uint16_t*>(to) + at;
+    if (count >= kSimdWidth) return store_halves(made, v);
+    std::uint16_t all[kSimdWidth];
+    store_halves(all, v);
+    std::memcpy(made, all, count * sizeof *all);
+}
+
+void gated_forward(const GatedUnits& g) {
+    for (std::size_t at = 0; at < g.units; at += kSimdWidth) {
+        const std::size_t left = g.units - at;
+        const auto sum = [&](std::size_t from) {
+            Vec made = g.given == nullptr ? splat(0.0f) : take(g.given + from, left);
+            for (std::size_t i = 0; i < g.count; ++i) {
+                made = fma(splat(g.terms[i].coefficient), take(g.terms[i].line + from, left), made);
+            }
+            return add(made, take(g.product + from, left));
+        };
+        const Vec t = hyperbolic_tangent(sum(at)), s = sigmoid(sum(g.units + at)), z = mul(t, s);
+        put_either(g.kept, at, t, left, g.half);
+        put_either(g.kept, g.units + at, s, left, g.half);
+        put_either(g.z, at, z, left, g.half);
+        if (g.z_again != nullptr) put_either(g.z_again, at, z, left, g.half);
+    }
+}
+
+void gated_backward(const GatedGradients& g) {
+    const Vec one = splat(1.0f);
+    for (std::size_t at = 0; at < g.units; at += kSimdWidth) {
+        const std::size_t left = g.units - at;
+        const Vec t = take_either(g.kept, at, left, g.half), s = take_either(g.kept, g.units + at, left, g.half);
+        Vec grad = take_either(g.grad, at, left, g.half);
+        if (g.above != nullptr) grad = add(grad, take(g.above + at, left));
+        const Vec inner[] = {mul(mul(grad, s), sub(one, mul(t, t))), mul(mul(grad, t), mul(s, sub(one, s)))};
+        for (std::size_t part = 0; part < 2; ++part) {
+            const std::size_t to = part * g.units + at;
+            put_either(g.inner, to, inner[part], left, g.half);
+            if (g.given != nullptr) put(g.given + to, inner[part], left);
+            for (std::size_t i = 0; i < g.count; ++i) {
+                float* const line = g.terms[i].line + to;
+                put(line, fma(splat(g.terms[i].coefficient), inner[part], take(line, left)), left);
+            }
+        }
+    }
+}
+
 void to_bf16(const float* from, std::size_t count, std::uint16_t* to) {
     for (std::size_t i = 0; i < count; ++i) to[i] = narrowed(from[i]);
 }

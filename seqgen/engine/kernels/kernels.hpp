@@ -161,6 +161,31 @@ struct GradTerm {
     float* line;
 };
 
+// Gated units of a convolution at one position: x, s = given + product, z = tanh(x) σ(s). What is given is a vector or
+// a sum of lines; arrays of `void` are float32, or bfloat16 where `half` is set, and the two of z are of the same numbers.
+struct GatedUnits {
+    const float* given;  // [2][units], or null: the sum of
+    const Term* terms;   // [count]
+    std::size_t count;
+    const float* product;  // [2][units]
+    void* kept;        // [2][units] tanh(x) and σ(s)
+    void *z, *z_again;  // [units]; the latter may be null
+    std::size_t units;
+    bool half;
+};
+// Their gradients, those of x and s, from that of z, which is a sum of two.
+struct GatedGradients {
+    const void* kept;    // as above
+    const void* grad;    // [units]
+    const float* above;  // [units], or null
+    void* inner;         // [2][units]
+    float* given;        // [2][units] the same, or null: it is spread to
+    const GradTerm* terms;  // [count]
+    std::size_t count;
+    std::size_t units;
+    bool half;
+};
+
 // ln Σ e^x, as the highest x and what it lacks.
 struct LogSum {
     float highest, rest;
@@ -213,6 +238,8 @@ struct Kernels {
     void (*dense_bf16)(const Dense&, Rows<const std::uint16_t> x, Rows<float> y, std::size_t rows);
     void (*gru_forward)(const GruGates&);  // σ and tanh within 2e-7
     void (*gru_backward)(const GruGradients&);
+    void (*gated_forward)(const GatedUnits&);  // as exact
+    void (*gated_backward)(const GatedGradients&);
     void (*to_bf16)(const float* from, std::size_t count, std::uint16_t* to);
     void (*write_past_caches)(const void* from, std::size_t bytes, void* to);  // a copy that is not read again soon
     // sum = Σ coefficient · line, and the gradients of the lines: line += coefficient · grad.

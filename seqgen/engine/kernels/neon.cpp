@@ -193,6 +193,17 @@ inline Vec high_halves(const std::uint8_t* weights) {
     return each([&](int i) { return vreinterpretq_f32_u32(vandq_u32(quarter(weights, i), vdupq_n_u32(0xFFFF0000u))); });
 }
 
+inline Vec load_halves(const std::uint16_t* from) {
+    return each([&](int i) { return vreinterpretq_f32_u32(vshlq_n_u32(vmovl_u16(vld1_u16(from + 4 * i)), 16)); });
+}
+inline void store_halves(std::uint16_t* to, const Vec& v) {
+    for (int i = 0; i < 4; ++i) {
+        const uint32x4_t bits = vreinterpretq_u32_f32(v.part[i]);
+        const uint32x4_t odd = vandq_u32(vshrq_n_u32(bits, 16), vdupq_n_u32(1));
+        vst1_u16(to + 4 * i, vshrn_n_u32(vaddq_u32(vaddq_u32(bits, vdupq_n_u32(0x7FFF)), odd), 16));
+    }
+}
+
 #include "kernels/kernel_templates.hpp"
 
 }  // namespace

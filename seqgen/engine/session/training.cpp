@@ -1,5 +1,6 @@
 // The part of the C interface that training uses.
 #include "session/guard.hpp"
+#include "training/dilated.hpp"
 #include "training/gru.hpp"
 #include "training/softmax.hpp"
 
@@ -38,6 +39,43 @@ seqgen_gru checked(const seqgen_gru* given, bool backward) {
     return call;
 }
 
+seqgen_dilated checked(const seqgen_dilated* given, bool backward) {
+    const seqgen_dilated call = whole(given, "seqgen_dilated");
+    require_form(call.format, call.threads);
+    require(call.rows >= 0 && call.steps >= 0, "rows and steps must not be negative");
+    const auto within = [](std::int64_t size, std::int64_t most) { return size >= 1 && size <= most; };
+    require(within(call.layers, 4096) && within(call.width, 65536) && within(call.gate, 65536) && call.taps >= 2 && call.taps <= 8,
+            "a stack of " + std::to_string(call.layers) + " layers of " + std::to_string(call.taps) + " taps, " +
+                std::to_string(call.width) + " channels and " + std::to_string(call.gate) +
+                " gated units; give up to 4096 layers, 2 to 8 taps and up to 65536 of the others");
+    require(call.residuals == call.layers || call.residuals == call.layers - 1, "residuals are all layers, or all but the last");
+    require(call.dilations != nullptr, "dilations is null");
+    for (std::int64_t layer = 0; layer < call.layers; ++layer) {
+        require(within(call.dilations[layer], std::int64_t{1} << 30),
+                "dilation " + std::to_string(call.dilations[layer]) + " of layer " + std::to_string(layer) + "; give 1 to 2^30");
+    }
+    require(call.steps == 0 || call.rows <= (std::int64_t{1} << 40) / call.steps, "rows times steps is out of range");
+    require(call.weights != nullptr && (call.residuals == 0 || call.outputs != nullptr), "weights or outputs is null");
+    require(call.shared_lines >= 0 && call.own_lines >= 0 && call.shared_lines <= 65536 && call.own_lines <= 65536,
+            "lines must be 0 to 65536");
+    if (call.rows == 0 || call.steps == 0) return call;
+    require(call.kept != nullptr && (backward || (call.read != nullptr && call.z != nullptr && call.entered != nullptr &&
+                                                      (call.residuals == 0 || call.passed != nullptr))),
+            "kept, read, passed, z or entered is null");
+    require(backward || call.residuals == 0 || call.biases != nullptr, "biases is null");
+    if ((backward ? call.grad_inputs : call.inputs) == nullptr) {
+        const float* const shared = backward ? call.grad_shared : call.shared;
+        const float* const own = backward ? call.grad_own : call.own;
+        require(call.shared_lines + call.own_lines > 0 && call.coefficients != nullptr &&
+                    (call.shared_lines == 0 || shared != nullptr) && (call.own_lines == 0 || own != nullptr),
+                "neither the gates' inputs nor lines that they are sums of are given");
+    }
+    require(!backward || (call.grad_z != nullptr && call.grad_entered != nullptr && call.grad_inner != nullptr &&
+                          (call.residuals == 0 || (call.grad_outputs != nullptr && call.grad_biases != nullptr))),
+            "grad_z, grad_entered, grad_inner, grad_outputs or grad_biases is null");
+    return call;
+}
+
 seqgen_softmax checked(const seqgen_softmax* given, bool backward) {
     const seqgen_softmax call = whole(given, "seqgen_softmax");
     require_form(call.format, call.threads);
@@ -66,6 +104,14 @@ int32_t seqgen_gru_forward(const seqgen_gru* call, char* message, size_t message
 
 int32_t seqgen_gru_backward(const seqgen_gru* call, char* message, size_t message_bytes) {
     return seqgen::guarded(message, message_bytes, [&] { seqgen::gru_backward(seqgen::checked(call, true)); });
+}
+
+int32_t seqgen_dilated_forward(const seqgen_dilated* call, char* message, size_t message_bytes) {
+    return seqgen::guarded(message, message_bytes, [&] { seqgen::dilated_forward(seqgen::checked(call, false)); });
+}
+
+int32_t seqgen_dilated_backward(const seqgen_dilated* call, char* message, size_t message_bytes) {
+    return seqgen::guarded(message, message_bytes, [&] { seqgen::dilated_backward(seqgen::checked(call, true)); });
 }
 
 int32_t seqgen_softmax_forward(const seqgen_softmax* call, char* message, size_t message_bytes) {

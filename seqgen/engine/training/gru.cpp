@@ -1,23 +1,15 @@
 #include "training/gru.hpp"
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
-
 #include <algorithm>
-#include <cstring>
-#include <memory>
-#include <new>
 #include <vector>
 
 #include "kernels/kernels.hpp"
+#include "training/lines.hpp"
+#include "training/packed.hpp"
 #include "training/shared_out.hpp"
 
 namespace seqgen {
 namespace {
-
-constexpr std::size_t kPairs = 16;  // of a group of bfloat16 weights there are a multiple
-constexpr std::size_t kSharing = 2;  // rows that add up the gradients of the shared lines
 
 // Rows, and how many of them are one thread's.
 Pieces pieces(const seqgen_gru& call) {
@@ -34,79 +26,6 @@ struct Sizes {
           state(groups * width),
           gates(3 * state) {}
 };
-
-// Zeros in as large pages as the system has: of some thousand small ones a processor does not know all places at once.
-class Zeros {
-  public:
-    Zeros() : data_(nullptr, Free{kBlockBytes}) {}
-    explicit Zeros(std::size_t count) {
-        const std::size_t wanted = std::max<std::size_t>(count, 1) * sizeof(float);
-        const std::size_t page = wanted >= kPage / 2 ? kPage : kBlockBytes, bytes = up(wanted, page);
-        auto* const made = static_cast<float*>(::operator new(bytes, std::align_val_t(page)));
-        data_ = std::unique_ptr<float, Free>(made, Free{page});
-#if defined(__linux__)
-        if (page == kPage) madvise(made, bytes, MADV_HUGEPAGE);  // a wish: nothing is lost where it fails
-#endif
-        std::memset(made, 0, bytes);
-    }
-    float* data() { return data_.get(); }
-
-  private:
-    static constexpr std::size_t kPage = std::size_t{1} << 21;
-    struct Free {
-        std::size_t aligned;
-        void operator()(float* data) const { ::operator delete(data, std::align_val_t(aligned)); }
-    };
-    std::unique_ptr<float, Free> data_;
-};
-
-// A matrix as the kernels read it, and rows of its products. T is what its inputs are made of.
-template <typename T>
-class Packed {
-  public:
-    // Element (row, column) of the matrix is at(row, column).
-    template <typename At>
-    Packed(std::size_t rows, std::size_t columns, At at) {
-        constexpr std::size_t kPer = sizeof(float) / sizeof(T);  // inputs of a vector
-        made_.groups = up(rows, kSimdWidth) / kSimdWidth;
-        made_.steps = up(columns, kPer * (kPer > 1 ? kPairs : 1)) / kPer;
-        weights_ = Zeros(made_.groups * made_.steps * kSimdWidth);
-        auto* to = reinterpret_cast<T*>(weights_.data());
-        for (std::size_t row = 0; row < rows; ++row) {
-            const std::size_t group = row / kSimdWidth, lane = row % kSimdWidth;
-            for (std::size_t column = 0; column < columns; ++column) {
-                const std::size_t vector = group * made_.steps + column / kPer;
-                to[(vector * kSimdWidth + lane) * kPer + column % kPer] = rounded(at(row, column));
-            }
-        }
-        made_.weights = weights_.data();
-    }
-
-    std::size_t inputs() const { return made_.steps * sizeof(float) / sizeof(T); }
-    std::size_t outputs() const { return made_.groups * kSimdWidth; }
-
-    void multiply(const Kernels& kernels, const T* x, float* y, std::size_t rows) const {
-        if constexpr (sizeof(T) == sizeof(float)) {
-            kernels.dense_f32(made_, {x, inputs()}, {y, outputs()}, rows);
-        } else {
-            kernels.dense_bf16(made_, {x, inputs()}, {y, outputs()}, rows);
-        }
-    }
-
-  private:
-    static T rounded(float value) {
-        if constexpr (sizeof(T) == sizeof(float)) return value;
-        else return narrowed(value);
-    }
-
-    Zeros weights_;
-    Dense made_;
-};
-
-void write(const Kernels&, const float* from, std::size_t count, float* to) { std::copy_n(from, count, to); }
-void write(const Kernels& kernels, const float* from, std::size_t count, std::uint16_t* to) {
-    kernels.to_bf16(from, count, to);
-}
 
 // What enters a product and what leaves it, of all rows: nothing is allocated where a failure could not be told.
 template <typename T>
@@ -170,14 +89,8 @@ class GateInputs {
     std::size_t gathered(Line* shared, std::size_t shared_at, Line* own, std::size_t row, std::size_t step,
                          Found* to) const {
         const float* const by = call_.coefficients + (row * sizes_.steps + step) * (shared_ + own_);
-        std::size_t count = 0;
-        for (std::size_t i = 0; i < shared_ + own_; ++i) {
-            if (by[i] == 0.0f) continue;
-            Line* const line = i < shared_ ? shared + (shared_at + i) * sizes_.gates
-                                           : own + (row * own_ + i - shared_) * sizes_.gates;
-            to[count++] = {by[i], line};
-        }
-        return count;
+        return gather(by, Lines<Line>{shared + shared_at * sizes_.gates, shared_},
+                      Lines<Line>{own + row * own_ * sizes_.gates, own_}, sizes_.gates, to);
     }
 
     const seqgen_gru& call_;

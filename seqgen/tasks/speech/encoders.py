@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from seqgen import registry
 from seqgen.bundle import Bundle, is_bundle
 from seqgen.config import Component
 from seqgen.manifest import SpeechCodecManifest
@@ -72,9 +73,20 @@ class Opened:
         return self.task.extractor(network, self.extractor.layer)
 
 
+def _usual(experiment: Experiment) -> str:
+    """Name of the network that makes features where none is named."""
+    trained = list(experiment.trained)
+    latent = [name for name in trained if experiment.definitions[name].name in registry.LATENT_MODELS]
+    for some in (trained, latent):
+        if ENCODER not in trained and len(some) == 1:
+            return some[0]
+    return ENCODER
+
+
 def open_path(path: Path, layer: str = "", network: str = "", runtime: str = "") -> Opened:
     """The encoder of a bundle, or of an experiment's best checkpoint: the network named, else ``encoder``, else the
-    only one that is trained. A ``layer`` of "" is the main one of what is opened.
+    only one that is trained, or the only one of those with latent variables. A ``layer`` of "" is the main one of what
+    is opened.
 
     Raises:
         SeqgenError: for what makes no features of recordings.
@@ -82,8 +94,7 @@ def open_path(path: Path, layer: str = "", network: str = "", runtime: str = "")
     if is_bundle(path):
         return _of_bundle(path, layer, runtime)
     experiment = Experiment.open(path)
-    trained, task = experiment.trained, experiment.task()
-    name = network or (ENCODER if ENCODER in trained or len(trained) != 1 else trained[0])
+    task, name = experiment.task(), network or _usual(experiment)
     made, _ = experiment.network(name)
     extractor = task.extractor(made, layer)
     return Opened(str(path), extractor, task, experiment.definitions[name], experiment.facts, experiment.source)
