@@ -52,7 +52,7 @@ class Stack(NamedTuple):
 
     Attributes:
         z: gated units of all layers side by side, ``[B, T, L·G]``, in the type of products. left: what the last
-            residual leaves, ``[B, T, R]``. ahead: histories of what follows, ``[B, Σ reaches, R]``, without gradients.
+            residual leaves, ``[B, T, R]``. ahead: histories of what follows, ``[B, Σ reaches, R]``.
     """
 
     z: Tensor
@@ -84,16 +84,18 @@ class _Stack(torch.autograd.Function):
         )  # fmt: skip
         ctx.form, ctx.lines = form, [one.shape[-2] for one in given[1:]]
         ctx.save_for_backward(entered, weights, outputs, read, passed, kept, given[0] if ctx.lines else None)
-        ctx.mark_non_differentiable(ahead)
+        ctx.set_materialize_grads(False)
         return z, left, ahead
 
     @staticmethod
     def backward(  # type: ignore[override]
-        ctx: Any, grad_z: Tensor, grad_left: Tensor | None, _: None
+        ctx: Any, grad_z: Tensor | None, grad_left: Tensor | None, grad_ahead: Tensor | None
     ) -> tuple[Tensor | None, ...]:
         entered, weights, outputs, read, passed, kept, coefficients = ctx.saved_tensors
         form: Form = ctx.form
         (rows, steps, width), layers, gates = entered.shape, len(form.dilations), weights.shape[1]
+        if grad_z is None:
+            grad_z = kept.new_zeros(rows, steps, layers * gates // 2)
         if ctx.lines:
             shared, own = (
                 entered.new_empty(pieces, count, layers * gates)
@@ -106,10 +108,11 @@ class _Stack(torch.autograd.Function):
         biases = entered.new_empty(rows, form.residuals, width)
         grad_outputs = entered.new_empty(form.residuals, rows, steps, form.padded(width), dtype=form.kind)
         grad_entered = torch.empty_like(entered)
+        left, ahead = (None if one is None else one.contiguous() for one in (grad_left, grad_ahead))
         _run(
             "seqgen_dilated_backward", form, weights, entered=entered, outputs=outputs, kept=kept,
-            grad_z=grad_z.to(form.kind).contiguous(), grad_left=grad_left, grad_entered=grad_entered, grad_inner=inner,
-            grad_outputs=grad_outputs, grad_biases=biases, **named,
+            grad_z=grad_z.to(form.kind).contiguous(), grad_left=left, grad_ahead=ahead, grad_entered=grad_entered,
+            grad_inner=inner, grad_outputs=grad_outputs, grad_biases=biases, **named,
         )  # fmt: skip
         of_weights, of_outputs = _products(inner, read, weights), _products(grad_outputs, passed, outputs)
         grads = (None, shared.sum(dim=0), own) if ctx.lines else (named["grad_inputs"],)

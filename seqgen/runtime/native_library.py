@@ -112,7 +112,7 @@ class DilatedCall(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("shared_lines", "own_lines")),
         *((name, ctypes.c_void_p) for name in ("coefficients", "shared", "own", "read", "passed")),
         *((name, ctypes.c_void_p) for name in ("grad_inner", "grad_outputs", "kept", "z", "grad_z", "left", "ahead")),
-        *((name, ctypes.c_void_p) for name in ("grad_left", "grad_entered", "grad_biases")),
+        *((name, ctypes.c_void_p) for name in ("grad_left", "grad_ahead", "grad_entered", "grad_biases")),
         *((name, ctypes.c_void_p) for name in ("grad_inputs", "grad_shared", "grad_own")),
     ]
 

@@ -151,6 +151,7 @@ std::string stack(const StackShape& shape, const char* isa, std::int32_t format,
     call.left = left.data();
     call.ahead = ahead.data();
     call.grad_left = shape.last ? grad_left.data() : nullptr;
+    call.grad_ahead = history ? heard.data() : nullptr;
     call.grad_entered = grad_entered.data();
     call.grad_biases = grad_biases.data();
     call.grad_inputs = lines ? nullptr : grad_inputs.data();

@@ -228,6 +228,7 @@ typedef struct seqgen_dilated {
     float *left;    /* forward: [rows][steps][width] a of the last residual layer + 1; or NULL */
     float *ahead;   /* forward: [rows][sum of reaches][width] the history of what follows; or NULL */
     const float *grad_left;  /* backward: [rows][steps][width]; or NULL: zeros */
+    const float *grad_ahead; /* [rows][sum of reaches][width]; or NULL: zeros; of the history before nothing is told */
     float *grad_entered;     /* [rows][steps][width] */
     float *grad_biases;      /* [rows][residuals][width], to be summed */
     float *grad_inputs;      /* [rows][steps][layers][2 gate]; or NULL, where i is a sum of lines */

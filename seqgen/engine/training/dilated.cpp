@@ -295,6 +295,12 @@ void backward(const seqgen_dilated& call, const Kernels& kernels) {
                             kernels.spread_lines(&to, 1, width, products.of(first) + i * made);
                         }
                     }
+                    for (std::size_t i = 0; i < count && call.grad_ahead != nullptr; ++i) {
+                        if (step + i + sizes.reaches[layer] < steps) continue;
+                        const std::size_t place = sizes.before[layer] + step + i + sizes.reaches[layer] - steps;
+                        const GradTerm to{1.0f, a + i * width};
+                        kernels.spread_lines(&to, 1, width, call.grad_ahead + (row * sizes.history + place) * width);
+                    }
                 }
                 std::copy_n(a, count * width, call.grad_entered + (row * steps + step) * width);
             }
