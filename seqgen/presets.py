@@ -96,12 +96,14 @@ class SymbolPreset:
     Attributes:
         name: the preset's. model: the registered architecture and its options, as in a run's YAML file.
         format: how the engine holds the weights. encoder: of a translator, the same of what reads its sources.
+        batch: rows and symbols of a step that is measured in training.
     """
 
     name: str
     model: Mapping[str, Any]
     format: Format
     encoder: Mapping[str, Any] | None = None
+    batch: tuple[int, int] = (64, 256)
 
 
 @dataclass(frozen=True)

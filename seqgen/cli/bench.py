@@ -12,7 +12,7 @@ from seqgen import completion, presets
 from seqgen.bundle import is_bundle, read_manifest
 from seqgen.errors import SeqgenError
 from seqgen.manifest import EncoderManifest, Manifest, SymbolManifest
-from seqgen.presets import Preset
+from seqgen.presets import Preset, SymbolPreset
 from seqgen.registry import RUNTIMES, Registry
 from seqgen.runtime.native import FORMATS
 
@@ -121,7 +121,7 @@ def _encoders(given: argparse.Namespace) -> list[dict[str, Any]] | None:
         return None
     _require_sense(given)
     if given.train:
-        raise SeqgenError("--train measures the recurrence of a voice, got a feature extractor", remedy="leave it out")
+        raise SeqgenError("--train is not measured of a feature extractor", remedy="leave it out")
     made: list[dict[str, Any]] = MEASUREMENTS.load("encoders")(given, preset)
     return made
 
@@ -133,13 +133,27 @@ def _symbols(given: argparse.Namespace) -> list[dict[str, Any]] | None:
         return None
     _require_sense(given)
     if given.train:
-        raise SeqgenError("--train measures the recurrence of a voice, got what makes symbols", remedy="leave it out")
+        return _symbol_training(given, preset)
     if preset is not None and (given.runtime not in ("", "native") or given.format not in ("", preset.format)):
         raise SeqgenError(
             f"{preset.name} says how weights are held, in the native engine",
             remedy="leave --runtime and --format out; torch is measured beside it",
         )
     made: list[dict[str, Any]] = MEASUREMENTS.load("symbols")(given, preset)
+    return made
+
+
+def _symbol_training(given: argparse.Namespace, preset: SymbolPreset | None) -> list[dict[str, Any]]:
+    """Rows of the training of what makes symbols."""
+    if preset is None:
+        raise SeqgenError("--train measures a preset", remedy="give --preset")
+    if preset.encoder is not None:
+        raise SeqgenError(
+            f"--train is not measured of --preset {preset.name}, which reads a source",
+            remedy="give a preset without one",
+        )
+    _require_training(given)
+    made: list[dict[str, Any]] = MEASUREMENTS.load("training")(given, preset)
     return made
 
 
@@ -158,12 +172,8 @@ def _require_sense(given: argparse.Namespace) -> None:
         raise SeqgenError(f"--format is for the native runtime, got --runtime {given.runtime}", remedy="leave one out")
 
 
-def _preset(given: argparse.Namespace) -> Preset | None:
-    """The preset asked for, that of a comparison of nothing named, or ``None`` for a bundle."""
-    if (given.bundle is None) == (given.preset is None) and not (given.compare and given.bundle is None):
-        remedy = f"e.g. seqgen bench --preset {presets.DEFAULT}"
-        raise SeqgenError("bench needs either a bundle or --preset", remedy=remedy)
-    _require_sense(given)
+def _require_training(given: argparse.Namespace) -> None:
+    """Refuse options of generation where training is measured, and the other way round."""
     for option in ("streams", "runtime", "format"):
         if given.train and getattr(given, option) not in ("", 1):
             raise SeqgenError(f"--{option} measures generation, got --train", remedy="leave one of them out")
@@ -173,6 +183,15 @@ def _preset(given: argparse.Namespace) -> Preset | None:
         if not given.train:
             raise SeqgenError("--batch is of training", remedy="give --train, or see --streams")
         given.batch = _batch(given.batch)
+
+
+def _preset(given: argparse.Namespace) -> Preset | None:
+    """The preset asked for, that of a comparison of nothing named, or ``None`` for a bundle."""
+    if (given.bundle is None) == (given.preset is None) and not (given.compare and given.bundle is None):
+        remedy = f"e.g. seqgen bench --preset {presets.DEFAULT}"
+        raise SeqgenError("bench needs either a bundle or --preset", remedy=remedy)
+    _require_sense(given)
+    _require_training(given)
     return presets.find(given.preset or presets.DEFAULT) if given.bundle is None else None
 
 

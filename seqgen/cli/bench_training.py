@@ -10,15 +10,15 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from seqgen.cli import random_voices
-from seqgen.presets import Preset
+from seqgen.cli import random_symbols, random_voices
+from seqgen.presets import Preset, SymbolPreset
 
 _GIGA = 1e9
 _LARGE, _TURNS = 2048, 5
 Ways = dict[str, Callable[[], AbstractContextManager[None]]]
 
 
-def measure(given: argparse.Namespace, preset: Preset) -> list[dict[str, Any]]:
+def measure(given: argparse.Namespace, preset: Preset | SymbolPreset) -> list[dict[str, Any]]:
     """Steps of the preset's batch, or of the one given; a recurrence is measured alone beside them on the same shapes.
 
     A comparison has a row for the engine's kernels and one for torch's, whose steps take turns.
@@ -31,7 +31,7 @@ def measure(given: argparse.Namespace, preset: Preset) -> list[dict[str, Any]]:
     memory.keep_freed_pages()
     torch.set_num_threads(given.threads)
     half = given.precision == "bf16-mixed"
-    generator = random_voices.vocoder_of(preset).generator
+    generator = _generator(preset)
     ways: Ways = {"engine": nullcontext} if training_library.available() else {}
     if given.compare or not ways:
         ways["torch"] = training_library.by_torch
@@ -66,6 +66,14 @@ def measure(given: argparse.Namespace, preset: Preset) -> list[dict[str, Any]]:
             row["peak_mb"] = peak_mb
         made.append(row)
     return made
+
+
+def _generator(preset: Preset | SymbolPreset) -> Any:
+    return (
+        random_symbols.density_of(preset)
+        if isinstance(preset, SymbolPreset)
+        else random_voices.vocoder_of(preset).generator
+    )
 
 
 def _in_turn(ways: Ways, function: Callable[[], None]) -> dict[str, float]:
@@ -103,13 +111,14 @@ def _training_step(generator: Any, rows: int, length: int, *, half: bool) -> Cal
 
     from seqgen.stream.conditioning import Frames
 
-    net = generator.conditioner
-    frames = generator.left + -(-length // net.spec.up) + generator.right
+    net, cond = generator.conditioner, None
     elements = length * generator.symbols_per_sample
     of_symbols = torch.randint(max(generator.vocab_size, 1), (rows, elements))
     x = of_symbols if generator.vocab_size else 0.2 * torch.rand(rows, elements, 1) - 0.1
-    features, speaker = torch.randn(rows, frames, net.spec.in_dim), torch.zeros(rows, dtype=torch.int64)
-    cond = Frames(features, speaker, generator.left)
+    if net is not None:
+        frames = generator.left + -(-length // net.spec.up) + generator.right
+        features, speaker = torch.randn(rows, frames, net.spec.in_dim), torch.zeros(rows, dtype=torch.int64)
+        cond = Frames(features, speaker, generator.left)
     optimiser = torch.optim.AdamW(generator.parameters())
 
     def step() -> None:

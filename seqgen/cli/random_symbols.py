@@ -24,13 +24,18 @@ def _constructed(options: Any) -> Any:
     return config.construct(Component(given.pop("name"), given), registry.MODELS, source="preset")
 
 
-def write(preset: SymbolPreset, directory: Path) -> AutoRegressive:
-    """Write a preset's program and weights for the engine; returns what draws its symbols, in torch."""
+def density_of(preset: SymbolPreset) -> AutoRegressive:
+    """What draws a preset's symbols, in torch."""
     body = _constructed(preset.model)
     spec = body.spec
     conditioner = Identity(spec.cond_dim) if spec.cond_dim else None
     distribution = Categorical(Categorical.Config(spec.vocab_size))
-    density = AutoRegressive(body, distribution, conditioner, start=0, symbols_per_sample=1)
+    return AutoRegressive(body, distribution, conditioner, start=0, symbols_per_sample=1)
+
+
+def write(preset: SymbolPreset, directory: Path) -> AutoRegressive:
+    """Write a preset's program and weights for the engine; returns what draws its symbols, in torch."""
+    density = density_of(preset)
     every, source = nn.ModuleDict({"decoder": density}), None
     if preset.encoder is not None:
         every["encoder"] = encoder = _constructed(preset.encoder)

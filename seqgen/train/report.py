@@ -121,6 +121,8 @@ class Report:
         if split == "train" and step > self._start:
             pace = (time.monotonic() - self._began) / (step - self._start)
             left = f" left {timedelta(seconds=round(pace * (self._steps - step)))}"
+        elif "seconds" in values:
+            left = f" after {timedelta(seconds=round(values['seconds']))}"
         self.note(f"{split} {step}/{self._steps} {shown}{left}")
 
     def audio(self, name: str, waveform: npt.NDArray[np.float32], rate: int, step: int) -> None:

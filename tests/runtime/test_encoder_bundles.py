@@ -241,7 +241,7 @@ def test_presets_are_measured(capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr().out
     assert [said.count(name) for name in ("frames/s", "native", "onnx", "torch")] == [1, 3, 1, 1]
     for options, words in (
-        (["--train"], "got a feature extractor"),
+        (["--train"], "of a feature extractor"),
         (["--runtime", "onnx", "--format", "int8"], "leave one out"),
     ):
         assert main([*given, *options]) == 1

@@ -204,6 +204,18 @@ def test_bench_of_training(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [row.split()[1] for row in rows] == (["engine"] if training_library.available() else []) + ["torch"]
 
 
+def test_bench_of_the_training_of_a_wavenet_and_of_bytes() -> None:
+    """What has no recurrence of its own says nothing of one; batches are the preset's, or those given."""
+    given = ("bench", "--train", "--json", "--seconds", 0.01)
+    found = done(*given, "--preset", "wavenet-1x16-mol", "--batch", "2x64").json()
+    assert (found["batch"], "outside_recurrence" in found) == ("2 x 64", False)
+    found = done(*given, "--preset", "recurrent-1x16-f32").json()
+    assert (found["batch"], found["samples_per_second"] > 0) == ("64 x 256", True)
+    rows = done(*given, "--preset", "bytenet-1x16-int8", "--batch", "2x16", "--compare").json()
+    assert [row["preset"] for row in rows] == ["bytenet-1x16-int8"] * len(rows)
+    refused(*given, "--preset", "spelling-96-int8", named=("--train is not measured of --preset spelling-96-int8",))
+
+
 def test_bench_of_whole_recordings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(random_voices, "run_of", smaller)
     found = done("bench", "--preset", "wavernn-256-subscale16", "--json", "--seconds", 0.01).json()
