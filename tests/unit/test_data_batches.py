@@ -13,11 +13,13 @@ import torch
 from seqgen.audio import io
 from seqgen.audio.codec import Bytes16, Codec, Float, MuLaw8
 from seqgen.audio.features import log_mel
+from seqgen.audio.prediction import LinearPrediction
 from seqgen.data import directory
 from seqgen.data.directory import DataDir, Utterance
 from seqgen.data.loader import loader
 from seqgen.errors import SeqgenError
 from seqgen.spec import FeatureSpec
+from seqgen.tasks.vocoder import batches
 from seqgen.tasks.vocoder.batches import Batch, Recordings, SegmentBatches, UtteranceBatches
 from seqgen.train.batch import rows, to_device
 
@@ -296,3 +298,24 @@ def test_real_recordings(shared_data: Path, tmp_path: Path) -> None:
         assert np.array_equal(
             batches[0].cond.features[row].numpy(), expected_frames(audio, offset // SPEC.hop - 4, 4 + 12 + 3)
         )
+
+
+@pytest.mark.parametrize("codec", [Bytes16(), MuLaw8(), Float()])
+@pytest.mark.parametrize("context", [0, 240])
+@pytest.mark.parametrize("order", [0, 12])
+def test_what_is_held_of_a_small_corpus_is_what_would_be_read(
+    data: DataDir, codec: Codec, context: int, order: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the bit, at every offset, before the start and beyond the end; a large corpus is read stretch by stretch."""
+    options = {"codec": codec, "context": context, "prediction": LinearPrediction(SPEC, order) if order else None}
+    held = segments(data, **options)
+    monkeypatch.setattr(batches, "HELD_BYTES", 0)
+    read = segments(data, **options)
+    assert all(same(held[step], read[step]) for step in range(12))
+    seen = []
+    monkeypatch.setattr(io, "read", lambda *given, **_: seen.append(given))
+    held[3]
+    assert not seen  # all five utterances had their turn
+    with pytest.raises(TypeError):
+        read[3]
+    assert seen

@@ -29,6 +29,8 @@ from seqgen.train.source import Source
 _STREAM = noise.name_to_stream("seqgen.data.segments")
 LONGEST_UTTERANCE = 600.0
 """Seconds that :class:`UtteranceBatches` takes as one piece."""
+HELD_BYTES = 512_000_000
+"""Elements and frames that :class:`SegmentBatches` keeps at most: nearly three hours at 16 kHz."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,13 @@ class _Window:
         return _Window(features, codec, prediction, left, right, known)
 
     def batch(self, utterances: Sequence[Utterance], offsets: Sequence[int], segment: int) -> Batch:
-        """Stretches ``[offset, offset + segment)``; offsets and ``segment`` are multiples of the hop.
+        """Stretches ``[offset, offset + segment)``; offsets and ``segment`` are multiples of the hop."""
+        return self.told(utterances, offsets, segment, *self.stretches(utterances, offsets, segment))
+
+    def stretches(
+        self, utterances: Sequence[Utterance], offsets: Sequence[int], segment: int
+    ) -> tuple[Tensor, npt.NDArray[np.float32]]:
+        """Elements ``[B, T]`` (or ``[B, T, 1]``) of stretches, and frames ``[B, left + F + right, n_mels]``.
 
         Frames of the whole recording are reproduced by reading as many hops more on both sides as a frame's window
         reaches. The rows are laid end to end for one transform; those extra frames, where neighbours meet, are dropped.
@@ -120,13 +128,16 @@ class _Window:
             row[: max(0, -first)] = self.features.silence
             row[max(0, self.features.frames(utterance.samples) - first) :] = self.features.silence
         speech = audio[:, before * hop - history : before * hop + segment]
-        x = elements(speech, mel[:, self.left : self.left + frames], self.codec, self.prediction)
+        return elements(speech, mel[:, self.left : self.left + frames], self.codec, self.prediction), mel
+
+    def told(self, utterances: Sequence[Utterance], offsets: Sequence[int], segment: int, x: Tensor, mel: Any) -> Batch:
+        """Batch of stretches with all that is known of their utterances."""
         real = [min(segment, one.samples - offset) for one, offset in zip(utterances, offsets, strict=True)]
         return Batch(
             x=x,
             lengths=torch.tensor(real) * self.codec.symbols_per_sample,
             cond=Frames(
-                torch.from_numpy(mel),
+                torch.as_tensor(mel),
                 torch.tensor([number_of(one.speaker, self.speakers) for one in utterances]),
                 self.left,
             ),
@@ -169,8 +180,9 @@ class SegmentBatches:
     """Batches of short stretches drawn at random from a data directory; batch ``step`` is a function of (seed, step).
 
     Every hop-aligned offset of every utterance is equally likely, so long utterances are drawn more often, as their
-    share of the corpus demands; the last offset may reach beyond the end by less than a hop. Nothing is kept between
-    batches and only metadata is in memory: training resumes at any step by asking for it.
+    share of the corpus demands; the last offset may reach beyond the end by less than a hop. Training resumes at any
+    step by asking for it. Of a small corpus (:data:`HELD_BYTES`) elements and frames of an utterance are made once and
+    kept; of a larger one those of each stretch are made anew, to the same bits.
 
     With ``context`` a row begins so many samples before its stretch, or where the recording begins: then each sample
     that is learnt from has the past that it will have when it is generated, as far back as that. ``skip`` says where
@@ -234,6 +246,10 @@ class SegmentBatches:
         offsets = -(-beyond // features.hop) + 1
         self._ends = np.cumsum(offsets)
         self._rows = np.arange(batch_size)
+        a_sample = codec.symbols_per_sample * (1 if codec.alphabet else 4) + 4 * features.n_mels / features.hop
+        total = sum(one.samples + segment + context for one in data)
+        small = codec.alphabet <= 256 and total * a_sample <= HELD_BYTES
+        self._held: dict[str, tuple[Tensor, Tensor]] | None = {} if small else None
 
     @property
     def speakers(self) -> tuple[str, ...]:
@@ -275,13 +291,40 @@ class SegmentBatches:
             raise IndexError(f"batch {step}")
         utterances, offsets = zip(*self.draws(step), strict=True)
         if not self.context:
-            return self._window.batch(utterances, offsets, self.segment)
+            return self._batch(utterances, offsets, self.segment)
         heard = [min(offset, self.context) for offset in offsets]
         starts = [offset - before for offset, before in zip(offsets, heard, strict=True)]
-        batch = self._window.batch(utterances, starts, max(heard) + self.segment)
+        batch = self._batch(utterances, starts, max(heard) + self.segment)
         skip = torch.tensor(heard) * self._window.codec.symbols_per_sample
         ends = skip + self.segment * self._window.codec.symbols_per_sample
         return replace(batch, lengths=torch.minimum(batch.lengths, ends), skip=skip)
+
+    def _batch(self, utterances: Sequence[Utterance], offsets: Sequence[int], segment: int) -> Batch:
+        if self._held is None:
+            return self._window.batch(utterances, offsets, segment)
+        x, mel = zip(
+            *(self._stretch(one, offset, segment) for one, offset in zip(utterances, offsets, strict=True)), strict=True
+        )
+        symbols = torch.stack(x)
+        symbols = symbols.long() if symbols.dtype == torch.uint8 else symbols
+        return self._window.told(utterances, offsets, segment, symbols, torch.stack(mel))
+
+    def _stretch(self, utterance: Utterance, offset: int, segment: int) -> tuple[Tensor, Tensor]:
+        """Elements and frames of a stretch of an utterance that is held."""
+        window = self._window
+        hop, per = window.features.hop, window.codec.symbols_per_sample
+        assert self._held is not None
+        if utterance.id not in self._held:
+            # Whatever a stretch has beyond the end is silence, which is made here with the rest.
+            whole = window.features.frames(utterance.samples) * hop + self.segment + self.context
+            x, mel = window.stretches([utterance], [0], whole)
+            self._held[utterance.id] = (
+                x[0].to(torch.uint8 if window.codec.alphabet else x.dtype),
+                torch.from_numpy(mel[0]),
+            )
+        x, mel = self._held[utterance.id]
+        frames = window.left + segment // hop + window.right
+        return x[offset * per : (offset + segment) * per], mel[offset // hop : offset // hop + frames]
 
 
 class UtteranceBatches(Sequence[Batch]):
