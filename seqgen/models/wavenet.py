@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from seqgen.errors import SeqgenError
-from seqgen.nets import dilated_kernel
+from seqgen.nets import dilated_kernel, training_library
 from seqgen.nets.dilated_kernel import Stack
 from seqgen.nets.gru_kernel import Lines
 from seqgen.nets.layers import CausalConv1d
@@ -294,7 +294,7 @@ class WaveNet(Streamable[WaveNetState]):
 
     def _stack(self, a: Tensor, history: Tensor, cond: Conditioning | None) -> Stack:
         """All layers at once, as training runs them on a CPU."""
-        half = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+        half = training_library.half_precision()
         with torch.autocast("cpu", enabled=False):
             given: Tensor | Lines
             if cond is None:

@@ -16,10 +16,8 @@ from torch import Tensor
 
 from seqgen.nets import training_library
 from seqgen.nets.gru_kernel import Lines
+from seqgen.nets.training_library import MOST_TAPS, summed_products
 from seqgen.runtime.native_library import DilatedCall
-
-_TILE = 32  # numbers of a row in bfloat16 are a multiple
-_MOST_TAPS = 8
 
 
 class Form(NamedTuple):
@@ -44,7 +42,7 @@ class Form(NamedTuple):
 
     def padded(self, count: int) -> int:
         """Numbers of a row that enters a product."""
-        return -(-count // _TILE) * _TILE if self.half else count
+        return training_library.padded(count, half=self.half)
 
 
 class Stack(NamedTuple):
@@ -114,17 +112,9 @@ class _Stack(torch.autograd.Function):
             grad_z=grad_z.to(form.kind).contiguous(), grad_left=left, grad_ahead=ahead, grad_entered=grad_entered,
             grad_inner=inner, grad_outputs=grad_outputs, grad_biases=biases, **named,
         )  # fmt: skip
-        of_weights, of_outputs = _products(inner, read, weights), _products(grad_outputs, passed, outputs)
+        of_weights, of_outputs = summed_products(inner, read, weights), summed_products(grad_outputs, passed, outputs)
         grads = (None, shared.sum(dim=0), own) if ctx.lines else (named["grad_inputs"],)
         return None, None, grad_entered, of_weights, of_outputs, biases.sum(dim=0), *grads
-
-
-def _products(grads: Tensor, given: Tensor, like: Tensor) -> Tensor:
-    """Gradients of all layers' matrices ``[L, O, I]``, each a product over all positions."""
-    made = torch.empty_like(like)
-    for one, grad, x in zip(made, grads, given, strict=True):
-        one.copy_((grad.flatten(0, 1).t() @ x.flatten(0, 1))[: like.shape[1], : like.shape[2]])
-    return made
 
 
 def _run(function: str, form: Form, weights: Tensor, **arrays: Tensor | None) -> None:
@@ -150,7 +140,7 @@ def _run(function: str, form: Form, weights: Tensor, **arrays: Tensor | None) ->
 def fits(entered: Tensor, history: Tensor, taps: int) -> bool:
     """Test for :func:`dilated_stack` to take these: float32 on a CPU, gradients wanted, none of them of a history."""
     return (
-        taps <= _MOST_TAPS
+        taps <= MOST_TAPS
         and torch.is_grad_enabled()
         and entered.device.type == "cpu"
         and entered.dtype == torch.float32

@@ -179,7 +179,7 @@ def gru_sequence(
     """
     if (hidden.is_cuda or _TWICE.get()) and not fake_quantized:
         return _torch(_dense(inputs), hidden, weight, groups)
-    half = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+    half = training_library.half_precision()
     with torch.autocast("cpu", enabled=False):
         wide = torch.float32 if half else weight.dtype
         plain = hidden.device.type == "cpu" and wide == torch.float32 and not fake_quantized

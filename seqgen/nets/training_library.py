@@ -18,6 +18,10 @@ from torch import Tensor
 from seqgen.errors import SeqgenError
 from seqgen.runtime.native_library import BF16, FLOAT32, call, library_path, load_library
 
+MOST_TAPS = 8
+"""Taps of a convolution in a stack of the library's."""
+_TILE = 32  # numbers of a row in bfloat16 are a multiple
+
 
 @cache
 def _library() -> ctypes.CDLL | None:
@@ -44,6 +48,25 @@ def by_torch() -> Iterator[None]:
 def available() -> bool:
     """Test for the library to be there and wanted; the first time without it a warning says what to do."""
     return not _BY_TORCH.get() and _library() is not None
+
+
+def half_precision() -> bool:
+    """Test for products to be of bfloat16, as autocast on a CPU asks for."""
+    return torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+
+
+def padded(count: int, *, half: bool) -> int:
+    """Numbers of a row that enters a product of the library's."""
+    return -(-count // _TILE) * _TILE if half else count
+
+
+def summed_products(grads: Tensor, given: Tensor, like: Tensor) -> Tensor:
+    """Gradients of all layers' matrices ``[L, O, I]``, each a product over all positions, of arrays ``[L, B, T, O or
+    more]`` and ``[L, B, T, I or more]``."""
+    made = torch.empty_like(like)
+    for one, grad, x in zip(made, grads, given, strict=True):
+        one.copy_((grad.flatten(0, 1).t() @ x.flatten(0, 1))[: like.shape[1], : like.shape[2]])
+    return made
 
 
 def run(

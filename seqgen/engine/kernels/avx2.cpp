@@ -188,6 +188,8 @@ inline Vec high_halves(const std::uint8_t* weights) {
             _mm256_castsi256_ps(_mm256_and_si256(load_half(weights + 32), high))};
 }
 
+#include "kernels/kernel_some.hpp"
+
 inline Vec load_halves(const std::uint16_t* from) {
     const auto part = [&](int at) {
         const __m128i eight = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + at));

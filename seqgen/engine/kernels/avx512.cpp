@@ -163,6 +163,10 @@ inline Vec high_halves(const std::uint8_t* weights) {
     return _mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512(weights), high));
 }
 
+inline __mmask16 first_of(std::size_t count) { return static_cast<__mmask16>((1u << count) - 1); }
+inline Vec load_some(const float* from, std::size_t count) { return _mm512_maskz_loadu_ps(first_of(count), from); }
+inline void store_some(float* to, Vec v, std::size_t count) { _mm512_mask_storeu_ps(to, first_of(count), v); }
+
 inline Vec load_halves(const std::uint16_t* from) {
     const __m256i halves = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));

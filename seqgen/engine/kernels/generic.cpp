@@ -190,6 +190,8 @@ inline Vec halves(const std::uint8_t* weights, std::size_t which) {
 inline Vec low_halves(const std::uint8_t* weights) { return halves(weights, 0); }
 inline Vec high_halves(const std::uint8_t* weights) { return halves(weights, 1); }
 
+#include "kernels/kernel_some.hpp"
+
 inline Vec load_halves(const std::uint16_t* from) {
     return each([&](int i) { return widened(from[i]); });
 }

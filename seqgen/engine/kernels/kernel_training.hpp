@@ -39,20 +39,9 @@ struct Pairs {
 #include "kernels/kernel_dense.hpp"
 
 // Vectors of `count` numbers of which the last one may be short: beyond it zeros are read, and nothing is written.
-inline Vec take(const float* from, std::size_t count) {
-    if (count >= kSimdWidth) return load(from);
-    alignas(64) float lane[kSimdWidth] = {};
-    std::memcpy(lane, from, count * sizeof(float));
-    return load(lane);
-}
-inline void put(float* to, Vec v, std::size_t count) {
-    if (count >= kSimdWidth) return store(to, v);
-    alignas(64) float lane[kSimdWidth];
-    store(lane, v);
-    std::memcpy(to, lane, count * sizeof(float));
-}
+inline Vec take(const float* from, std::size_t count) { return count >= kSimdWidth ? load(from) : load_some(from, count); }
+inline void put(float* to, Vec v, std::size_t count) { count >= kSimdWidth ? store(to, v) : store_some(to, v, count); }
 
-// Operands of max and min stand so that what is not a number stays none: a training that has failed must show it.
 inline Vec sigmoid(Vec x) {
     const Vec y = min(splat(kHighest), max(splat(kLowest), mul(x, splat(-1.44269504f))));
     return div(splat(1.0f), add(splat(1.0f), power_of_two(y)));
@@ -111,7 +100,7 @@ inline Vec take_either(const void* from, std::size_t at, std::size_t count, bool
     const auto* const given = static_cast<const std::uint16_t*>(from) + at;
     if (count >= kSimdWidth) return load_halves(given);
     std::uint16_t some[kSimdWidth] = {};
-    std::memcpy(some, given, count * sizeof *some);
+    for (std::size_t i = 0; i < count; ++i) some[i] = given[i];
     return load_halves(some);
 }
 inline void put_either(void* to, std::size_t at, Vec v, std::size_t count, bool half) {
@@ -120,7 +109,7 @@ inline void put_either(void* to, std::size_t at, Vec v, std::size_t count, bool 
     if (count >= kSimdWidth) return store_halves(made, v);
     std::uint16_t all[kSimdWidth];
     store_halves(all, v);
-    std::memcpy(made, all, count * sizeof *all);
+    for (std::size_t i = 0; i < count; ++i) made[i] = all[i];
 }
 
 void gated_forward(const GatedUnits& g) {

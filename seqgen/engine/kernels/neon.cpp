@@ -193,6 +193,8 @@ inline Vec high_halves(const std::uint8_t* weights) {
     return each([&](int i) { return vreinterpretq_f32_u32(vandq_u32(quarter(weights, i), vdupq_n_u32(0xFFFF0000u))); });
 }
 
+#include "kernels/kernel_some.hpp"
+
 inline Vec load_halves(const std::uint16_t* from) {
     return each([&](int i) { return vreinterpretq_f32_u32(vshlq_n_u32(vmovl_u16(vld1_u16(from + 4 * i)), 16)); });
 }

@@ -13,6 +13,16 @@ void require_form(int32_t format, int32_t threads) {
     require(threads >= 1 && threads <= 1024, std::to_string(threads) + " threads; give 1 to 1024");
 }
 
+bool within(std::int64_t size, std::int64_t most) { return size >= 1 && size <= most; }
+
+void require_dilations(const std::int64_t* dilations, std::int64_t layers) {
+    require(dilations != nullptr, "dilations is null");
+    for (std::int64_t layer = 0; layer < layers; ++layer) {
+        require(within(dilations[layer], std::int64_t{1} << 30),
+                "dilation " + std::to_string(dilations[layer]) + " of layer " + std::to_string(layer) + "; give 1 to 2^30");
+    }
+}
+
 seqgen_gru checked(const seqgen_gru* given, bool backward) {
     const seqgen_gru call = whole(given, "seqgen_gru");
     require_form(call.format, call.threads);
@@ -43,17 +53,12 @@ seqgen_dilated checked(const seqgen_dilated* given, bool backward) {
     const seqgen_dilated call = whole(given, "seqgen_dilated");
     require_form(call.format, call.threads);
     require(call.rows >= 0 && call.steps >= 0, "rows and steps must not be negative");
-    const auto within = [](std::int64_t size, std::int64_t most) { return size >= 1 && size <= most; };
     require(within(call.layers, 4096) && within(call.width, 65536) && within(call.gate, 65536) && call.taps >= 2 && call.taps <= 8,
             "a stack of " + std::to_string(call.layers) + " layers of " + std::to_string(call.taps) + " taps, " +
                 std::to_string(call.width) + " channels and " + std::to_string(call.gate) +
                 " gated units; give up to 4096 layers, 2 to 8 taps and up to 65536 of the others");
     require(call.residuals == call.layers || call.residuals == call.layers - 1, "residuals are all layers, or all but the last");
-    require(call.dilations != nullptr, "dilations is null");
-    for (std::int64_t layer = 0; layer < call.layers; ++layer) {
-        require(within(call.dilations[layer], std::int64_t{1} << 30),
-                "dilation " + std::to_string(call.dilations[layer]) + " of layer " + std::to_string(layer) + "; give 1 to 2^30");
-    }
+    require_dilations(call.dilations, call.layers);
     require(call.steps == 0 || call.rows <= (std::int64_t{1} << 40) / call.steps, "rows times steps is out of range");
     require(call.weights != nullptr && (call.residuals == 0 || call.outputs != nullptr), "weights or outputs is null");
     require(call.shared_lines >= 0 && call.own_lines >= 0 && call.shared_lines <= 65536 && call.own_lines <= 65536,

@@ -8,12 +8,10 @@
 #include "training/lines.hpp"
 #include "training/packed.hpp"
 #include "training/shared_out.hpp"
+#include "training/stack.hpp"
 
 namespace seqgen {
 namespace {
-
-// Positions that go through all layers together: what one leaves the next is in the nearest cache.
-constexpr std::size_t kTogether = 64;
 
 Pieces pieces(const seqgen_dilated& call) {
     return {static_cast<std::size_t>(call.rows), call.shared_lines > 0 ? kSharing : 1};
@@ -21,8 +19,7 @@ Pieces pieces(const seqgen_dilated& call) {
 
 struct Sizes {
     std::size_t rows, steps, layers, residuals, taps, width, gate, lines;
-    std::vector<std::size_t> dilations, reaches, before;  // of each layer; reaches of the layers before it
-    std::size_t history = 0;                              // sum of reaches
+    Reaches of;
 
     explicit Sizes(const seqgen_dilated& call)
         : rows(static_cast<std::size_t>(call.rows)),
@@ -32,26 +29,8 @@ struct Sizes {
           taps(static_cast<std::size_t>(call.taps)),
           width(static_cast<std::size_t>(call.width)),
           gate(static_cast<std::size_t>(call.gate)),
-          lines(layers * 2 * gate) {
-        for (std::size_t layer = 0; layer < layers; ++layer) {
-            dilations.push_back(static_cast<std::size_t>(call.dilations[layer]));
-            reaches.push_back((taps - 1) * dilations.back());
-            before.push_back(history);
-            history += reaches.back();
-        }
-    }
-};
-
-// Room of one thread, at the place of the first of its rows.
-template <typename T>
-class Rooms {
-  public:
-    Rooms(std::size_t rows, std::size_t each) : each_(each), all_(rows * each) {}
-    T* of(std::size_t first) { return all_.data() + first * each_; }
-
-  private:
-    std::size_t each_;
-    std::vector<T> all_;
+          lines(layers * 2 * gate),
+          of(call.dilations, layers, taps) {}
 };
 
 // The input parts of the gates of some positions: given, or sums of lines.
@@ -95,26 +74,6 @@ class Given {
     Rooms<std::size_t> counts_;
 };
 
-// Rows of numbers in the format of a product's inputs, with zeros beyond them.
-template <typename T>
-void enter(const Kernels& kernels, const float* from, std::size_t count, std::size_t rows, std::size_t stride, T* to) {
-    for (std::size_t i = 0; i < rows; ++i) {
-        write(kernels, from + i * count, count, to + i * stride);
-        std::fill(to + i * stride + count, to + (i + 1) * stride, T{});
-    }
-}
-
-// What of the history before a block is still that of what follows it: where the block is shorter than a reach.
-void keep_history(const Sizes& sizes, const float* heard, float* ahead) {
-    for (std::size_t layer = 0; layer < sizes.layers; ++layer) {
-        if (sizes.reaches[layer] <= sizes.steps) continue;
-        float* const to = ahead + sizes.before[layer] * sizes.width;
-        const std::size_t count = (sizes.reaches[layer] - sizes.steps) * sizes.width;
-        if (heard == nullptr) std::fill_n(to, count, 0.0f);
-        else std::copy_n(heard + (sizes.before[layer] + sizes.steps) * sizes.width, count, to);
-    }
-}
-
 template <typename T>
 void forward(const seqgen_dilated& call, const Kernels& kernels) {
     const Sizes sizes(call);
@@ -136,39 +95,32 @@ void forward(const seqgen_dilated& call, const Kernels& kernels) {
     auto* const passed = static_cast<T*>(call.passed);
     Rooms<float> along(sizes.rows, kTogether * width), products(sizes.rows, kTogether * made),
         leaving(sizes.rows, kTogether * out);
-    Rooms<T> beside(sizes.rows, kTogether * units), before(sizes.rows, sizes.history * width);
+    Rooms<T> side(sizes.rows, kTogether * units), before(sizes.rows, sizes.of.history * width);
     Given<Term> given(call, sizes);
     shared_out(pieces(call), call.threads, [&](std::size_t first, std::size_t last) {
         float* const a = along.of(first);
         T* const history = before.of(first);
         for (std::size_t row = first; row < last; ++row) {
-            const float* const heard = call.history == nullptr ? nullptr : call.history + row * sizes.history * width;
-            float* const ahead = call.ahead == nullptr ? nullptr : call.ahead + row * sizes.history * width;
-            if (heard == nullptr) std::fill_n(history, sizes.history * width, T{});
-            else write(kernels, heard, sizes.history * width, history);
-            if (ahead != nullptr) keep_history(sizes, heard, ahead);
+            const float* const heard = call.history == nullptr ? nullptr : call.history + row * sizes.of.history * width;
+            float* const ahead = call.ahead == nullptr ? nullptr : call.ahead + row * sizes.of.history * width;
+            if (heard == nullptr) std::fill_n(history, sizes.of.history * width, T{});
+            else write(kernels, heard, sizes.of.history * width, history);
+            if (ahead != nullptr) keep_history(sizes.of, steps, width, heard, ahead);
             for (std::size_t step = 0; step < steps; step += kTogether) {
                 const std::size_t count = std::min(kTogether, steps - step);
                 std::copy_n(call.entered + (row * steps + step) * width, count * width, a);
                 if (call.inputs == nullptr) given.look_up(first, call.shared, call.own, row, step, count);
                 for (std::size_t layer = 0; layer < sizes.layers; ++layer) {
-                    const std::size_t place = (layer * sizes.rows + row) * steps, reach = sizes.reaches[layer];
+                    const std::size_t place = (layer * sizes.rows + row) * steps, reach = sizes.of.reaches[layer];
                     const bool residual = layer < sizes.residuals;
                     T* const heads = read + place * stride;  // all that the layer reads of this row
-                    const T* const older = history + sizes.before[layer] * width;
+                    const T* const older = history + sizes.of.before[layer] * width;
                     for (std::size_t i = 0; i < count; ++i) {
                         const std::size_t now = step + i;
-                        T* const to = heads + now * stride;
-                        write(kernels, a + i * width, width, to + newest);
-                        for (std::size_t tap = 0; tap + 1 < taps; ++tap) {
-                            const std::size_t back = reach - tap * sizes.dilations[layer];
-                            const T* const from = now >= back ? heads + (now - back) * stride + newest
-                                                              : older + (reach + now - back) * width;
-                            std::copy_n(from, width, to + tap * width);
-                        }
-                        std::fill(to + taps * width, to + stride, T{});
+                        write(kernels, a + i * width, width, heads + now * stride + newest);
+                        beside(sizes.of, layer, taps, width, stride, older, heads, now);
                         if (ahead != nullptr && now + reach >= steps) {
-                            std::copy_n(a + i * width, width, ahead + (sizes.before[layer] + now + reach - steps) * width);
+                            std::copy_n(a + i * width, width, ahead + (sizes.of.before[layer] + now + reach - steps) * width);
                         }
                     }
                     inner[layer].multiply(kernels, heads + step * stride, products.of(first), count);
@@ -184,7 +136,7 @@ void forward(const seqgen_dilated& call, const Kernels& kernels) {
                         }
                         one.product = products.of(first) + i * made;
                         one.kept = kept + (place + step + i) * 2 * gate;
-                        one.z = beside.of(first) + i * units + layer * gate;
+                        one.z = side.of(first) + i * units + layer * gate;
                         one.z_again = residual ? passing + i * into : nullptr;
                         one.units = gate;
                         one.half = sizeof(T) == sizeof(std::uint16_t);
@@ -199,7 +151,7 @@ void forward(const seqgen_dilated& call, const Kernels& kernels) {
                         kernels.spread_lines(&to, 1, width, call.biases + layer * width);
                     }
                 }
-                std::copy_n(beside.of(first), count * units, z + (row * steps + step) * units);
+                std::copy_n(side.of(first), count * units, z + (row * steps + step) * units);
                 if (call.left != nullptr) std::copy_n(a, count * width, call.left + (row * steps + step) * width);
             }
         }
@@ -286,7 +238,7 @@ void backward(const seqgen_dilated& call, const Kernels& kernels) {
                         std::fill(inside + i * stride + 2 * gate, inside + (i + 1) * stride, T{});
                     }
                     for (std::size_t tap = 0; tap < taps; ++tap) {  // what was read as this tap, by later positions
-                        const std::size_t later = (taps - 1 - tap) * sizes.dilations[layer];
+                        const std::size_t later = (taps - 1 - tap) * sizes.of.dilations[layer];
                         if (step + later >= steps) continue;
                         const std::size_t there = std::min(count, steps - step - later);
                         inner[layer * taps + tap].multiply(kernels, inside + later * stride, products.of(first), there);
@@ -296,10 +248,10 @@ void backward(const seqgen_dilated& call, const Kernels& kernels) {
                         }
                     }
                     for (std::size_t i = 0; i < count && call.grad_ahead != nullptr; ++i) {
-                        if (step + i + sizes.reaches[layer] < steps) continue;
-                        const std::size_t place = sizes.before[layer] + step + i + sizes.reaches[layer] - steps;
+                        if (step + i + sizes.of.reaches[layer] < steps) continue;
+                        const std::size_t place = sizes.of.before[layer] + step + i + sizes.of.reaches[layer] - steps;
                         const GradTerm to{1.0f, a + i * width};
-                        kernels.spread_lines(&to, 1, width, call.grad_ahead + (row * sizes.history + place) * width);
+                        kernels.spread_lines(&to, 1, width, call.grad_ahead + (row * sizes.of.history + place) * width);
                     }
                 }
                 std::copy_n(a, count * width, call.grad_entered + (row * steps + step) * width);
