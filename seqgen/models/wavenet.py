@@ -33,7 +33,7 @@ from seqgen.nets.dilated_kernel import Stack
 from seqgen.nets.gru_kernel import Lines
 from seqgen.nets.layers import CausalConv1d
 from seqgen.spec import StreamSpec
-from seqgen.stream.conditioning import Conditioning
+from seqgen.stream.conditioning import Conditioning, written_out
 from seqgen.stream.contract import Streamable
 from seqgen.stream.lazy_interpolation import LazyInterpolation
 
@@ -300,10 +300,11 @@ class WaveNet(Streamable[WaveNetState]):
             if cond is None:
                 bias = torch.cat([layer.bias for layer in self.gates])[None]  # [1, L·2G]
                 given = Lines(a.new_ones(*a.shape[:2], 1), bias, bias.new_empty(len(a), 0, bias.shape[1]))
-            elif isinstance(cond, LazyInterpolation):
-                given = Lines(cond.columns(), cond.line.new_empty(0, cond.shape[2]), cond.line)
+            elif isinstance(cond, LazyInterpolation) and not cond.basis.requires_grad:
+                line = cond.line.float()  # [B, F, L·2G]
+                given = Lines(cond.columns().float(), line.new_empty(0, line.shape[2]), line)
             else:
-                given = cond.float()
+                given = written_out(cond).float()
             residuals = list(self.residuals)
             return dilated_kernel.dilated_stack(
                 a, history, [layer.weight for layer in self.gates], [layer.weight for layer in residuals],
