@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from seqgen import completion
-from seqgen.cli import data_pairs, data_phones, data_pictures, data_text
+from seqgen.cli import data_lexicon, data_pairs, data_phones, data_pictures, data_text
 from seqgen.data import checks, directory
 from seqgen.data.corpora import Demo, Folder
 from seqgen.data.corpus import Corpus
@@ -111,7 +111,7 @@ def add_parsers(subparsers: Any) -> None:
     data = subparsers.add_parser(
         "data", help="prepare, check and describe corpora", description=_OVERVIEW, formatter_class=raw
     )
-    commands = data.add_subparsers(dest="data_command", required=True, metavar="prepare|check|stats|phones")
+    commands = data.add_subparsers(dest="data_command", required=True, metavar="prepare|check|stats|phones|lexicon")
     _add_prepare(
         commands.add_parser(
             "prepare",
@@ -122,6 +122,7 @@ def add_parsers(subparsers: Any) -> None:
         )
     )
     data_phones.add_parser(commands)
+    data_lexicon.add_parser(commands)
     check = commands.add_parser(
         "check",
         help="every problem by file and line",

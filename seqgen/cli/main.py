@@ -39,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
         information,
         likelihood,
         probe,
+        pronounce,
         sample,
         train,
         translate,
@@ -50,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action=entry.Version)
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     judging = [evaluate, likelihood, probe, curve, gaps, information]
-    for module in [data, train, *judging, sample, translate, compress, codec, export, features, bench, info]:
+    for module in [data, train, *judging, sample, translate, pronounce, compress, codec, export, features, bench, info]:
         module.add_parsers(commands)
     completion.add_parser(commands, "seqgen", parser)
     return top
