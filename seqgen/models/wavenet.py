@@ -308,7 +308,7 @@ class WaveNet(Streamable[WaveNetState]):
             residuals = list(self.residuals)
             return dilated_kernel.dilated_stack(
                 a, history, [layer.weight for layer in self.gates], [layer.weight for layer in residuals],
-                [layer.bias for layer in residuals], given, self.dilations, half=half,
+                [layer.bias for layer in residuals], given, dilations=self.dilations, half=half,
             )  # fmt: skip
 
     def _layers(

@@ -61,13 +61,11 @@ class Stack(NamedTuple):
 class _Stack(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, form: Form, history: Tensor | None, entered: Tensor, weights: Tensor, outputs: Tensor, biases: Tensor,
-        *given: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-        """``given`` are the gates' input parts, or the three parts of :class:`~seqgen.nets.gru_kernel.Lines`."""
-        entered, weights, outputs, biases, *given = (  # type: ignore[assignment]
-            one.contiguous() for one in (entered, weights, outputs, biases, *given)
-        )
+        ctx: Any, form: Form, history: Tensor | None, entered: Tensor, *tensors: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """``tensors`` are weights, outputs and biases, and the gates' input parts or the three parts of
+        :class:`~seqgen.nets.gru_kernel.Lines`."""
+        entered, weights, outputs, biases, *given = (one.contiguous() for one in (entered, *tensors))
         (rows, steps, width), layers, kind = entered.shape, len(form.dilations), form.kind
         gate = weights.shape[1] // 2
         read = entered.new_empty(layers, rows, steps, form.padded(form.taps * width), dtype=kind)
@@ -157,8 +155,8 @@ def dilated_stack(
     outputs: Sequence[Tensor],
     biases: Sequence[Tensor],
     inputs: Tensor | Lines,
-    dilations: tuple[int, ...],
     *,
+    dilations: tuple[int, ...],
     half: bool = False,
     isa: str = "",
 ) -> Stack:
@@ -180,7 +178,8 @@ def dilated_stack(
 
     Example:
         >>> w, r, b = torch.ones(2, 2), torch.ones(1, 1), torch.zeros(1)
-        >>> made = dilated_stack(torch.ones(1, 2, 1), torch.zeros(1, 1, 1), [w], [r], [b], torch.zeros(1, 2, 2), (1,))
+        >>> a, before, inputs = torch.ones(1, 2, 1), torch.zeros(1, 1, 1), torch.zeros(1, 2, 2)
+        >>> made = dilated_stack(a, before, [w], [r], [b], inputs, dilations=(1,))
         >>> [round(float(one), 3) for one in made.z.flatten()]  # tanh(1) σ(1), tanh(2) σ(2)
         [0.557, 0.849]
     """

@@ -133,7 +133,7 @@ def by_kernel(given: Problem, shape: Shape, *, half: bool = False, isa: str = ""
         given.outputs,
         given.biases,
         given.inputs if lines is None else lines,
-        shape.dilations,
+        dilations=shape.dilations,
         half=half,
         isa=isa,
     )
@@ -278,7 +278,7 @@ def test_an_unknown_instruction_set_is_named() -> None:
 def test_what_is_no_stack_is_named() -> None:
     given = single(problem(SHAPES[4]))
     with pytest.raises(SeqgenError, match="dilation 0 of layer 1; give 1"):
-        dilated_kernel.dilated_stack(*given[:6], (1, 0, 2))  # type: ignore[arg-type]
+        dilated_kernel.dilated_stack(*given[:6], dilations=(1, 0, 2))
 
 
 @pytest.mark.parametrize("number", range(4))

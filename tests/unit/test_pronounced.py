@@ -203,8 +203,9 @@ def test_letters_are_said_by_their_names() -> None:
 
 
 def test_what_a_text_gives_goes_before_all_else() -> None:
-    own = Pronouncer(lexicon(), {"cat": phones("K UH1 T")})
+    own = Pronouncer(lexicon(), {"cat": phones("K UH1 T"), "read": phones("R AA1 D")})
     assert said("A cat.", own) == ["AH0", "K UH1 T"]
+    assert said("To read", own)[1] == "R AA1 D"  # whatever the context says
     assert said("A [cat](/ˈkɑt/).", own) == ["AH0", "K AA1 T"]
     assert said("[3.5 km](/K AE1 T/) on", own)[0] == "K AE1 T"  # four words in one
     assert said("[cat](/K AE1 T/)(s)", own)[0] == "K AE1 T"

@@ -10,10 +10,9 @@
 set -euo pipefail
 conf=egs/digits/sticking_the_landing/conf/base.yaml
 out=exp/digits-sticking-the-landing data=exp/digits-sticking-the-landing/data
-. "$(dirname "$0")/../../variants.sh"
+. "$(dirname "$0")/../../gradients.sh"
 runs=() compared=() all="total closed path total-5 path-5 doubly-5"
-one="bound: {name: elbo}, samples: 1"
-five="bound: {name: importance-weighted}, samples: 5"
+one="bound: {name: elbo}, samples: 1" five="bound: {name: importance-weighted}, samples: 5"
 declare -A objectives=(
   [total]="{gradient: {name: pathwise}, $one, closed: false}"
   [closed]="{gradient: {name: pathwise}, $one, closed: true}"
@@ -28,8 +27,7 @@ if from 0 "digits"; then
 fi
 for seed in ${SEEDS:-0 1 2}; do
   for estimator in ${ESTIMATORS:-$all}; do
-    runs+=("$out/$estimator-$seed")
-    from 1 "$estimator, seed $seed" || continue
+    runs+=("$out/$estimator-$seed") && from 1 "$estimator, seed $seed" || continue
     variant "$estimator-$seed" task.data="$data" train.seed="$seed" \
       "objective={name: evidence, evaluation_samples: ${SAMPLES:-200}, ${objectives[$estimator]#\{}"
   done
@@ -39,14 +37,4 @@ if from 2 "bounds and variances"; then
   python tools/seeds_table.py "${runs[@]}" | tee "$out/seeds.md"
   python -m egs.gradients "${runs[@]}" "${compared[@]}" --draws "${DRAWS:-50}" | tee "$out/variances.md"
 fi
-[ -n "${TRACED:-}" ] || exit 0
-traced=()
-for steps in ${UPDATES:-10 30 100 300 1000 3000}; do
-  traced+=("$out/$TRACED-after-$steps")
-  from 3 "$TRACED, $steps updates" || continue
-  variant "$TRACED-after-$steps" task.data="$data" train.seed="${TRACED##*-}" train.{steps,validate_every,checkpoint_every}="$steps" \
-    "objective={name: evidence, evaluation_samples: 0, ${objectives[${TRACED%-*}]#\{}"
-done
-if from 4 "variances along the way"; then
-  python -m egs.gradients "${traced[@]}" "${compared[@]}" --draws "${DRAWS:-50}" --picture "$out/variances.png" | tee "$out/traced.md"
-fi
+[ -z "${TRACED:-}" ] || along "$TRACED" "${objectives[${TRACED%-*}]#\{}" "${compared[@]}"
