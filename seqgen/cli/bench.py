@@ -83,6 +83,7 @@ def add_parsers(commands: Any) -> None:
         help="every runtime and weight format on the same voice; with --train kernels of engine and torch",
     )
     command.add_argument("--train", action="store_true", help="measure training instead of generation")
+    command.add_argument("--compiled", action="store_true", help="with --train --compare: torch.compile too, a minute")
     command.add_argument("--batch", metavar="ROWSxSAMPLES", help="with --train: of a step, e.g. 8x1920")
     command.add_argument("--precision", default="32-true", choices=["32-true", "bf16-mixed"], help="with --train")
     command.add_argument("--json", action="store_true", help="print one object")
@@ -179,6 +180,8 @@ def _require_training(given: argparse.Namespace) -> None:
             raise SeqgenError(f"--{option} measures generation, got --train", remedy="leave one of them out")
     if given.precision != "32-true" and not given.train:
         raise SeqgenError(f"--precision {given.precision} is of training", remedy="give --train, or see --format")
+    if given.compiled and not (given.train and given.compare):
+        raise SeqgenError("--compiled is of a comparison of training", remedy="give --train --compare")
     if given.batch is not None:
         if not given.train:
             raise SeqgenError("--batch is of training", remedy="give --train, or see --streams")

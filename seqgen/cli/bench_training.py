@@ -6,11 +6,12 @@ import argparse
 import resource
 import statistics
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from seqgen.cli import random_symbols, random_voices
+from seqgen.errors import SeqgenError
 from seqgen.presets import Preset, SymbolPreset
 
 _GIGA = 1e9
@@ -21,7 +22,8 @@ Ways = dict[str, Callable[[], AbstractContextManager[None]]]
 def measure(given: argparse.Namespace, preset: Preset | SymbolPreset) -> list[dict[str, Any]]:
     """Steps of the preset's batch, or of the one given; a recurrence is measured alone beside them on the same shapes.
 
-    A comparison has a row for the engine's kernels and one for torch's, whose steps take turns.
+    A comparison has a row for the engine's kernels, one for torch's, and where that is asked for one for torch's after
+    `torch.compile`; their steps take turns.
     """
     import torch
 
@@ -35,6 +37,8 @@ def measure(given: argparse.Namespace, preset: Preset | SymbolPreset) -> list[di
     ways: Ways = {"engine": nullcontext} if training_library.available() else {}
     if given.compare or not ways:
         ways["torch"] = training_library.by_torch
+    if given.compiled:
+        ways["compiled"] = _compiled(generator)
     rows, samples = given.batch or preset.batch
     step = _training_step(generator, rows, samples, half=half)
     _in_turn(ways, step)
@@ -66,6 +70,35 @@ def measure(given: argparse.Namespace, preset: Preset | SymbolPreset) -> list[di
             row["peak_mb"] = peak_mb
         made.append(row)
     return made
+
+
+def _compiled(generator: Any) -> Callable[[], AbstractContextManager[None]]:
+    """Way of torch whose body `torch.compile` has made one program, which takes a minute the first time.
+
+    Raises:
+        SeqgenError: for a recurrence, whose steps would be a program of thousands.
+    """
+    import torch
+
+    from seqgen.nets import training_library
+
+    body = generator.body
+    if "recurrent" in dict(body.named_parameters()) or body.spec.context is None:
+        raise SeqgenError(
+            "--compiled of a recurrence", remedy="leave it out: its steps would be a program of thousands"
+        )
+    plain, made = body.step, torch.compile(body.step, dynamic=False)
+
+    @contextmanager
+    def entered() -> Iterator[None]:
+        body.step = made
+        try:
+            with training_library.by_torch():
+                yield
+        finally:
+            body.step = plain
+
+    return entered
 
 
 def _generator(preset: Preset | SymbolPreset) -> Any:

@@ -85,7 +85,7 @@ def test_training_speed_is_of_the_middle_step_and_its_recurrence(monkeypatch: py
     monkeypatch.setattr(random_voices, "vocoder_of", lambda _: SimpleNamespace(generator=None))
     monkeypatch.setattr(bench_training, "_training_step", lambda *_, **__: taking(steps))
     monkeypatch.setattr(bench_training, "_recurrence", lambda *_, **__: taking(inside))
-    given = argparse.Namespace(threads=1, precision="32-true", seconds=0.9, compare=False, batch=None)
+    given = argparse.Namespace(threads=1, precision="32-true", seconds=0.9, compare=False, batch=None, compiled=False)
     (found,) = bench_training.measure(given, SimpleNamespace(name="preset", batch=(32, 960)))  # type: ignore[arg-type]
     assert found["batch"] == "32 x 960"
     assert found["samples_per_second"] == 32 * 960 / 0.25
@@ -106,7 +106,9 @@ def test_recurrences_of_engine_and_torch_take_turns(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(bench_training, "_recurrence", lambda *_, **__: step)
     monkeypatch.setattr(bench_training, "_work", lambda _: 8e9)
     monkeypatch.setattr(bench_training, "_peak", lambda **_: 16e9)
-    given = argparse.Namespace(threads=1, precision="bf16-mixed", seconds=0.9, compare=True, batch=(2, 8))
+    given = argparse.Namespace(
+        threads=1, precision="bf16-mixed", seconds=0.9, compare=True, batch=(2, 8), compiled=False
+    )
     rows = bench_training.measure(given, SimpleNamespace(name="preset"))  # type: ignore[arg-type]
     assert [(row["runtime"], row["step_seconds"], row["gflops"], row["share_of_peak"]) for row in rows] == [
         ("engine", 1.0, 8.0, 0.5), ("torch", 4.0, 2.0, 0.125)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -214,6 +215,22 @@ def test_bench_of_the_training_of_a_wavenet_and_of_bytes() -> None:
     rows = done(*given, "--preset", "bytenet-1x16-int8", "--batch", "2x16", "--compare").json()
     assert [row["preset"] for row in rows] == ["bytenet-1x16-int8"] * len(rows)
     refused(*given, "--preset", "spelling-96-int8", named=("--train is not measured of --preset spelling-96-int8",))
+
+
+def test_bench_of_training_beside_a_compiled_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = []
+
+    def compiled(step: Any, **_: Any) -> Any:
+        return lambda *given: (ran.append(training_library.available()), step(*given))[1]
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    given = ("bench", "--train", "--compare", "--compiled", "--seconds", 0.01)
+    rows = done(*given, "--json", "--preset", "wavenet-1x16-mol", "--batch", "2x64").json()
+    assert [row["runtime"] for row in rows][-2:] == ["torch", "compiled"]
+    assert ran
+    assert not any(ran)
+    refused(*given, "--preset", "wavernn-256", named=("--compiled of a recurrence",))
+    refused("bench", "--preset", "wavernn-256", "--train", "--compiled", named=("give --train --compare",))
 
 
 def test_bench_of_whole_recordings(monkeypatch: pytest.MonkeyPatch) -> None:
