@@ -153,7 +153,6 @@ def _symbol_training(given: argparse.Namespace, preset: SymbolPreset | None) -> 
             f"--train is not measured of --preset {preset.name}, which reads a source",
             remedy="give a preset without one",
         )
-    _require_training(given)
     made: list[dict[str, Any]] = MEASUREMENTS.load("training")(given, preset)
     return made
 
@@ -171,6 +170,7 @@ def _require_sense(given: argparse.Namespace) -> None:
         raise SeqgenError("--streams, --threads and --seconds must be positive", remedy="give at least 1")
     if given.format and given.runtime not in ("", "native"):
         raise SeqgenError(f"--format is for the native runtime, got --runtime {given.runtime}", remedy="leave one out")
+    _require_training(given)
 
 
 def _require_training(given: argparse.Namespace) -> None:
@@ -194,7 +194,6 @@ def _preset(given: argparse.Namespace) -> Preset | None:
         remedy = f"e.g. seqgen bench --preset {presets.DEFAULT}"
         raise SeqgenError("bench needs either a bundle or --preset", remedy=remedy)
     _require_sense(given)
-    _require_training(given)
     return presets.find(given.preset or presets.DEFAULT) if given.bundle is None else None
 
 

@@ -264,8 +264,7 @@ class WaveNet(Streamable[WaveNetState]):
             entering.append(a)
             return torch.cat([rows[layer], a, *more], dim=1)
 
-        assert cond is None or isinstance(cond, Tensor)
-        y = self._layers(a[:, 0], taps, None if cond is None else cond[:, 0], gated)
+        y = self._layers(a[:, 0], taps, None if cond is None else written_out(cond)[:, 0], gated)
         entered = torch.stack(entering, dim=1).to(state.queues.dtype)
         return y[:, None], state.queues.scatter(1, self._places(self.newest, state.time), entered)
 

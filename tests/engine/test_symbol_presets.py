@@ -41,7 +41,9 @@ def test_formats_are_compared(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["--runtime", "onnx"], "says how weights are held"),
         (["--format", "bf16"], "says how weights are held"),
-        (["--train"], "--train measures"),
+        (["--batch", "2x8"], "--batch is of training"),
+        (["--precision", "bf16-mixed"], "is of training"),
+        (["--train", "--compiled"], "--compiled is of a comparison"),
         (["--streams", "0"], "must be positive"),
     ],
 )

@@ -46,7 +46,7 @@ CASES = [
     ("seqgen", [""], commands(parser())),
     ("seqgen-serve", [""], commands(serving_parser())),
     ("seqgen", ["tr"], {"train", "translate"}),
-    ("seqgen", ["data", ""], {"prepare", "check", "stats", "phones"}),
+    ("seqgen", ["data", ""], {"prepare", "check", "stats", "phones", "lexicon"}),
     ("seqgen", ["data", "prepare", ""], {*CORPORA, "pairs", "pictures", "text"}),
     ("seqgen", ["data", "prepare", "folder", "--hold-out", ""], {"sentence", "speaker"}),
     ("seqgen", ["train", "a.wav", "--dev"], {"--device"}),
