@@ -76,9 +76,11 @@ def _compiled(generator: Any) -> Callable[[], AbstractContextManager[None]]:
     """Way of torch whose body `torch.compile` has made one program, which takes a minute the first time.
 
     Raises:
-        SeqgenError: for a recurrence, whose steps would be a program of thousands.
+        SeqgenError: for a recurrence, whose steps would be a program of thousands, and inside it where torch finds no
+            compiler.
     """
     import torch
+    from torch._dynamo.exc import TorchDynamoException
 
     from seqgen.nets import training_library
 
@@ -95,6 +97,11 @@ def _compiled(generator: Any) -> Callable[[], AbstractContextManager[None]]:
         try:
             with training_library.by_torch():
                 yield
+        except TorchDynamoException as error:
+            problem = str(error).partition("\n")[0]
+            raise SeqgenError(
+                f"torch.compile: {problem}", remedy="install a C++ compiler, or leave --compiled out"
+            ) from None
         finally:
             body.step = plain
 

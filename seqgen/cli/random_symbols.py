@@ -25,7 +25,7 @@ def _constructed(options: Any) -> Any:
 
 
 def density_of(preset: SymbolPreset) -> AutoRegressive:
-    """What draws a preset's symbols, in torch."""
+    """The autoregressive density of a preset, of random weights, in torch."""
     body = _constructed(preset.model)
     spec = body.spec
     conditioner = Identity(spec.cond_dim) if spec.cond_dim else None
@@ -34,7 +34,7 @@ def density_of(preset: SymbolPreset) -> AutoRegressive:
 
 
 def write(preset: SymbolPreset, directory: Path) -> AutoRegressive:
-    """Write a preset's program and weights for the engine; returns what draws its symbols, in torch."""
+    """Write a preset's program and weights for the engine; returns its density in torch."""
     density = density_of(preset)
     every, source = nn.ModuleDict({"decoder": density}), None
     if preset.encoder is not None:

@@ -43,7 +43,7 @@ class BarberAgakov(Estimator):
 
     @classmethod
     def examples(cls) -> Iterable[BarberAgakov]:
-        """Of the Gaussians that the laws are told by."""
+        """The bound with the entropy of the Gaussians that the laws are run over."""
         return [cls(cls.Config(CorrelatedGaussians(information=0.0).entropy))]
 
     def value(self, scores: Tensor) -> Tensor:

@@ -74,7 +74,7 @@ class Estimator(ABC):
         return self.value(scores)
 
     def followed(self, scores: Tensor) -> Tensor:
-        """What is followed from batch to batch, ``[…, K, K] → […]``; only where ``forgetting`` is above 0."""
+        """Statistic that a running mean follows, ``[…, K, K] → […]``; only where ``forgetting`` is above 0."""
         raise NotImplementedError(f"{type(self).__name__} follows nothing")
 
     @final

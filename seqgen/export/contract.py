@@ -105,7 +105,7 @@ class NetworkExporter(ABC):
 
     @abstractmethod
     def fits(self, network: Any) -> bool:
-        """Whether the engine runs this one."""
+        """Test for the engine to run a network."""
 
     @abstractmethod
     def described(self, placed: Placed, layers: Callable[[], Network]) -> Op:

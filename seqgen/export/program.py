@@ -33,7 +33,7 @@ Precision = Literal["float32", "bf16", "int8"]
 
 
 def runnable(vocoder: Vocoder) -> bool:
-    """Whether the engine has ops for this kind of vocoder."""
+    """Test for the engine to have ops for a kind of vocoder."""
     return isinstance(vocoder.generator.conditioner, FrameConditioner) and _drawing(vocoder) is not None
 
 

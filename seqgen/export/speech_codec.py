@@ -163,7 +163,7 @@ def _plain(state: Any) -> dict[str, npt.NDArray[Any]]:
 
 
 def _vectors(model: LatentVariable) -> npt.NDArray[np.float32]:
-    """What each symbol adds to the frame of its position, ``[G, K, C]``."""
+    """Vectors that symbols add to the frame of their position, ``[G, K, C]``."""
     posterior = model.posterior
     groups, classes = posterior.groups, posterior.classes
     alone = torch.eye(groups)[:, None, :, None] * torch.eye(classes)[None, :, None, :]  # [G, K, G, K]

@@ -21,7 +21,7 @@ from seqgen.runtime.native_library import DilatedCall
 
 
 class Form(NamedTuple):
-    """What a stack is run with: dilations of its layers, taps, layers with a residual, products in bfloat16 or not, and
+    """Run settings of a stack: dilations of its layers, taps, layers with a residual, products in bfloat16 or not, and
     the instruction set by its name in the engine ("" for the best)."""
 
     dilations: tuple[int, ...]
@@ -46,7 +46,7 @@ class Form(NamedTuple):
 
 
 class Stack(NamedTuple):
-    """Made by a stack.
+    """Outputs of a stack of dilated, gated layers.
 
     Attributes:
         z: gated units of all layers side by side, ``[B, T, L·G]``, in the type of products. left: what the last

@@ -208,7 +208,7 @@ class _SmallCritic(Critic):
 
 
 def discriminator_loss(inferred: Tensor, made: Tensor) -> Tensor:
-    """What the discriminator minimises, pair by pair: ``-ln σ(l_q) - ln (1 - σ(l_p))`` of the logits ``[B]``.
+    """Loss of the discriminator, pair by pair: ``-ln σ(l_q) - ln (1 - σ(l_p))`` of the logits ``[B]``.
 
     Example:
         >>> discriminator_loss(torch.zeros(1), torch.zeros(1)) / 2  # ln 2
@@ -218,5 +218,6 @@ def discriminator_loss(inferred: Tensor, made: Tensor) -> Tensor:
 
 
 def model_loss(inferred: Tensor, made: Tensor) -> Tensor:
-    """What encoder and decoder minimise: the discriminator's loss with the two kinds of pairs exchanged."""
+    """Loss of encoder and decoder, pair by pair: that of the discriminator with the two kinds of pairs exchanged,
+    ``[B]`` logits of either → ``[B]``."""
     return discriminator_loss(made, inferred)

@@ -29,6 +29,44 @@ std::vector<float> drawn(std::size_t count) {
     return made;
 }
 
+// A call with the settings that all calls have.
+template <typename Call>
+Call begun(const char* isa, std::int32_t format, std::int32_t threads, std::size_t rows) {
+    Call call{};
+    call.struct_size = sizeof call;
+    call.isa = isa;
+    call.format = format;
+    call.threads = threads;
+    call.rows = static_cast<std::int64_t>(rows);
+    return call;
+}
+
+// Lines that inputs are sums of, some of all rows and some of each, and room for their gradients.
+struct LineSums {
+    std::size_t shared_lines, own_lines;
+    std::vector<float> coefficients, shared, own, grad_shared, grad_own;
+
+    LineSums(bool any, std::size_t rows, std::size_t steps, std::size_t width)
+        : shared_lines(any ? 2 : 0),
+          own_lines(any ? 3 : 0),
+          coefficients(drawn(rows * steps * (shared_lines + own_lines))),
+          shared(drawn(shared_lines * width)),
+          own(drawn(rows * own_lines * width)),
+          grad_shared((rows + 1) / 2 * shared.size()),
+          grad_own(own.size()) {}
+
+    template <typename Call>
+    void enter(Call& call) {
+        call.shared_lines = static_cast<std::int64_t>(shared_lines);
+        call.own_lines = static_cast<std::int64_t>(own_lines);
+        call.coefficients = coefficients.data();
+        call.shared = shared.data();
+        call.own = own.data();
+        call.grad_shared = grad_shared.data();
+        call.grad_own = grad_own.data();
+    }
+};
+
 struct Shape {
     std::size_t rows, steps, groups, width;
 };
@@ -40,30 +78,16 @@ std::string run(const Shape& shape, const char* isa, std::int32_t format, std::i
     const std::size_t element = format == SEQGEN_FORMAT_BF16 ? 2 : 4;
     const std::vector<float> inputs = drawn(steps * 3 * state), hidden = drawn(shape.rows * state),
                              weight = drawn(3 * state * state), grad = drawn(steps * state);
-    const std::size_t common = lines ? 2 : 0, own = lines ? 3 : 0, pairs = (shape.rows + 1) / 2;
-    const std::vector<float> coefficients = drawn(steps * (common + own)), shared_lines = drawn(common * 3 * state),
-                             own_lines = drawn(shape.rows * own * 3 * state);
+    LineSums sums(lines, shape.rows, shape.steps, 3 * state);
     std::vector<float> states(steps * state), kept(keep ? 4 * steps * state : 0),
-        grad_inputs(lines ? 0 : steps * 3 * state), grad_hidden(shape.rows * state), grad_shared(pairs * common * 3 * state),
-        grad_own(shape.rows * own * 3 * state);
+        grad_inputs(lines ? 0 : steps * 3 * state), grad_hidden(shape.rows * state);
     std::vector<char> grad_products(steps * 3 * state * element), entered(steps * state * element);
-    seqgen_gru call{};
-    call.struct_size = sizeof call;
-    call.isa = isa;
-    call.format = format;
-    call.threads = threads;
-    call.rows = static_cast<std::int64_t>(shape.rows);
+    auto call = begun<seqgen_gru>(isa, format, threads, shape.rows);
+    sums.enter(call);
     call.steps = static_cast<std::int64_t>(shape.steps);
     call.groups = static_cast<std::int64_t>(shape.groups);
     call.width = static_cast<std::int64_t>(shape.width);
     call.inputs = lines ? nullptr : inputs.data();
-    call.shared_lines = static_cast<std::int64_t>(common);
-    call.own_lines = static_cast<std::int64_t>(own);
-    call.coefficients = coefficients.data();
-    call.shared = shared_lines.data();
-    call.own = own_lines.data();
-    call.grad_shared = grad_shared.data();
-    call.grad_own = grad_own.data();
     call.hidden = hidden.data();
     call.weight = weight.data();
     call.states = states.data();
@@ -78,7 +102,7 @@ std::string run(const Shape& shape, const char* isa, std::int32_t format, std::i
     if (keep) need(seqgen_gru_backward(&call, message, sizeof message), message);
     std::string made;
     const auto add = [&](const void* from, std::size_t bytes) { made.append(static_cast<const char*>(from), bytes); };
-    for (const auto* one : {&states, &kept, &grad_inputs, &grad_hidden, &grad_shared, &grad_own}) add(one->data(), one->size() * sizeof(float));
+    for (const auto* one : {&states, &kept, &grad_inputs, &grad_hidden, &sums.grad_shared, &sums.grad_own}) add(one->data(), one->size() * sizeof(float));
     add(grad_products.data(), grad_products.size());
     add(entered.data(), entered.size());
     return made;
@@ -99,13 +123,13 @@ std::string stack(const StackShape& shape, const char* isa, std::int32_t format,
     const auto padded = [&](std::size_t count) { return element == 2 ? (count + 31) / 32 * 32 : count; };
     std::size_t reach = 0;
     for (const std::int64_t dilation : shape.dilations) reach += (shape.taps - 1) * static_cast<std::size_t>(dilation);
-    const std::size_t common = lines ? 2 : 0, own = lines ? 3 : 0, pairs = (shape.rows + 1) / 2, channels = layers * gates;
+    const std::size_t channels = layers * gates;
     const std::vector<float> entered = drawn(steps * shape.width), heard = drawn(shape.rows * reach * shape.width),
                              weights = drawn(layers * gates * shape.taps * shape.width),
                              outputs = drawn(residuals * shape.width * shape.gate), biases = drawn(residuals * shape.width),
                              inputs = drawn(lines ? 0 : steps * channels), grad_left = drawn(steps * shape.width),
-                             coefficients = drawn(steps * (common + own)), shared_lines = drawn(common * channels),
-                             own_lines = drawn(shape.rows * own * channels), of_z = drawn(steps * layers * shape.gate);
+                             of_z = drawn(steps * layers * shape.gate);
+    LineSums sums(lines, shape.rows, shape.steps, channels);
     std::vector<char> grad_z(of_z.size() * element), read(layers * steps * padded(shape.taps * shape.width) * element),
         passed(residuals * steps * padded(shape.gate) * element), grad_inner(layers * steps * padded(gates) * element),
         grad_outputs(residuals * steps * padded(shape.width) * element), kept(layers * steps * gates * element),
@@ -115,14 +139,9 @@ std::string stack(const StackShape& shape, const char* isa, std::int32_t format,
         std::memcpy(grad_z.data() + i * element, bytes + sizeof(float) - element, element);
     }
     std::vector<float> left(steps * shape.width), ahead(heard.size()), grad_entered(steps * shape.width),
-        grad_biases(shape.rows * residuals * shape.width), grad_inputs(inputs.size()), grad_shared(pairs * common * channels),
-        grad_own(own_lines.size());
-    seqgen_dilated call{};
-    call.struct_size = sizeof call;
-    call.isa = isa;
-    call.format = format;
-    call.threads = threads;
-    call.rows = static_cast<std::int64_t>(shape.rows);
+        grad_biases(shape.rows * residuals * shape.width), grad_inputs(inputs.size());
+    auto call = begun<seqgen_dilated>(isa, format, threads, shape.rows);
+    sums.enter(call);
     call.steps = static_cast<std::int64_t>(shape.steps);
     call.layers = static_cast<std::int64_t>(layers);
     call.residuals = static_cast<std::int64_t>(residuals);
@@ -136,11 +155,6 @@ std::string stack(const StackShape& shape, const char* isa, std::int32_t format,
     call.outputs = outputs.data();
     call.biases = biases.data();
     call.inputs = lines ? nullptr : inputs.data();
-    call.shared_lines = static_cast<std::int64_t>(common);
-    call.own_lines = static_cast<std::int64_t>(own);
-    call.coefficients = coefficients.data();
-    call.shared = shared_lines.data();
-    call.own = own_lines.data();
     call.read = read.data();
     call.passed = passed.data();
     call.grad_inner = grad_inner.data();
@@ -155,14 +169,12 @@ std::string stack(const StackShape& shape, const char* isa, std::int32_t format,
     call.grad_entered = grad_entered.data();
     call.grad_biases = grad_biases.data();
     call.grad_inputs = lines ? nullptr : grad_inputs.data();
-    call.grad_shared = grad_shared.data();
-    call.grad_own = grad_own.data();
     char message[256];
     need(seqgen_dilated_forward(&call, message, sizeof message), message);
     need(seqgen_dilated_backward(&call, message, sizeof message), message);
     std::string made;
     for (const auto* one : {&read, &passed, &grad_inner, &grad_outputs, &kept, &z}) made.append(one->data(), one->size());
-    for (const auto* one : {&left, &ahead, &grad_entered, &grad_biases, &grad_inputs, &grad_shared, &grad_own}) {
+    for (const auto* one : {&left, &ahead, &grad_entered, &grad_biases, &grad_inputs, &sums.grad_shared, &sums.grad_own}) {
         made.append(reinterpret_cast<const char*>(one->data()), one->size() * sizeof(float));
     }
     return made;
@@ -181,12 +193,7 @@ std::string softmax(std::size_t rows, std::size_t classes, const char* isa, std:
     std::vector<std::int64_t> symbols(rows);
     for (std::size_t row = 0; row < rows; ++row) symbols[row] = static_cast<std::int64_t>(row * 7 % classes);
     std::vector<float> log_probs(rows), log_sums(2 * rows);
-    seqgen_softmax call{};
-    call.struct_size = sizeof call;
-    call.isa = isa;
-    call.format = format;
-    call.threads = threads;
-    call.rows = static_cast<std::int64_t>(rows);
+    auto call = begun<seqgen_softmax>(isa, format, threads, rows);
     call.classes = static_cast<std::int64_t>(classes);
     call.logits = logits.data();
     call.symbols = symbols.data();

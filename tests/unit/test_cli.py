@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
+from torch._dynamo.exc import TorchDynamoException
 
 from seqgen import config, registry
 from seqgen.audio import io
@@ -231,6 +232,14 @@ def test_bench_of_training_beside_a_compiled_one(monkeypatch: pytest.MonkeyPatch
     assert not any(ran)
     refused(*given, "--preset", "wavernn-256", named=("--compiled of a recurrence",))
     refused("bench", "--preset", "wavernn-256", "--train", "--compiled", named=("give --train --compare",))
+
+    def no_compiler(*_: Any, **__: Any) -> Any:
+        raise TorchDynamoException("no compiler\nand much more")
+
+    monkeypatch.setattr(torch, "compile", lambda step, **_: no_compiler)
+    refused(
+        *given, "--preset", "wavenet-1x16-mol", "--batch", "2x64", named=("torch.compile: no compiler;", "--compiled")
+    )
 
 
 def test_bench_of_whole_recordings(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,25 +19,10 @@ class Fixed(NamedTuple):
 
 
 class Marked(NamedTuple):
-    """A text without its marks, what they gave, and how far each character was moved to the left.
-
-    Attributes:
-        text: as it is to be read. fixed: places in it. moves: pairs of a place in it and of how many characters of the
-            written text are left out before it, ascending.
-    """
+    """A text without its marks, as it is to be read, and the places in it whose pronunciation they gave."""
 
     text: str
     fixed: tuple[Fixed, ...]
-    moves: tuple[tuple[int, int], ...]
-
-    def written(self, place: int) -> int:
-        """Place in the written text."""
-        left_out = 0
-        for at, count in self.moves:
-            if at > place:
-                break
-            left_out = count
-        return place + left_out
 
 
 def marked(text: str) -> Marked:
@@ -52,17 +37,11 @@ def marked(text: str) -> Marked:
     """
     pieces: list[str] = []
     fixed: list[Fixed] = []
-    moves: list[tuple[int, int]] = []
-    at = size = left_out = 0
+    at = size = 0
     for found in _OVERRIDE.finditer(text):
-        pieces.append(text[at : found.start()])
-        size += len(pieces[-1])
-        pieces.append(found[1])
-        left_out += 1
-        moves.append((size, left_out))
-        fixed.append(Fixed(size, size + len(found[1]), phones(found[2])))
-        size += len(found[1])
+        pieces += [text[at : found.start()], found[1]]
+        start = size + found.start() - at
+        size = start + len(found[1])
+        fixed.append(Fixed(start, size, phones(found[2])))
         at = found.end()
-        left_out += found.end() - found.end(1)
-        moves.append((size, left_out))
-    return Marked("".join([*pieces, text[at:]]), tuple(fixed), tuple(moves))
+    return Marked("".join([*pieces, text[at:]]), tuple(fixed))
