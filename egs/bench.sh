@@ -1,9 +1,12 @@
 # Sourced by the bench of representations, after its defaults for `conf`, `out` and `data`: the options of options.sh, what is
-# compared over each data set, and `bench DATASET SEED`.
+# compared over each data set, and the stages of a DATASET and a SEED: `trained`, `told` and `informed`. JOBS run side by side.
 . "$(dirname "${BASH_SOURCE[0]}")/variants.sh"
 TIMEFORMAT='%U %S' own=bench/representations phone=${PHONES:+phone}
 declare -A recipes added
 exec 3>&2 # beside what `time` says
+cores=$(getconf _NPROCESSORS_ONLN) JOBS=${JOBS:-$cores} running=()
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((cores > JOBS ? cores / JOBS : 1))}
+trap 'for one in "${running[@]}"; do kill -- "-$one" 2>/dev/null || true; done' EXIT
 
 over_fsdd() { # spoken digits of six speakers, 8 kHz
   recipes=([cpc]=fsdd/cpc [wpc]=$own/wpc [vq_vae]=fsdd/vq_vae [delta_vae]=$own/delta_vae [beta_tcvae]=$own/beta_tcvae [ali]=$own/ali) added=()
@@ -34,22 +37,46 @@ aligned() { # DATASET: the phones of what is probed, by pocketsphinx, unless the
   for part in train test; do [ -f "$data/$1/$part.ctm" ] || seqgen data phones "$data/$1/$part" -o "$data/$1/$part.ctm"; done
 }
 
-bench() { # DATASET SEED: train, probe and estimate, into OUT/DATASET/SEED
-  local place=$1/$2 method target options models=()
+aside() { # COMMAND ...: run it as soon as fewer than JOBS of this recipe's run; one that fails ends the recipe
+  while (($(jobs -rp | wc -l) >= JOBS)); do wait -n || [ $? -eq 127 ]; done # 127: it has ended since
+  set -m # a group of processes each, for which `kill` has a name
+  "$@" &
+  set +m
+  running+=($!)
+}
+
+others() { # wait for what runs aside
+  for one in "${running[@]}"; do wait "$one"; done
+  running=()
+}
+
+trained() { # DATASET SEED: train and evaluate METHODS aside, into OUT/DATASET/SEED; each says its progress in METHOD.log
+  local place=$1/$2 method
   for method in ${METHODS:-$methods}; do
-    models+=("$out/$place/$method") conf=egs/${recipes[$method]}/conf/$size.yaml
+    conf=egs/${recipes[$method]}/conf/$size.yaml
     from 1 "$1, $method, seed $2" && [ ! -f "$out/$place/$method/eval.json" ] || continue
     mkdir -p "$out/$place"
-    { time variant "$place/$method" train.seed="$2" "${settings[@]}" ${added[$method]:-} ${SET:-} 2>&3; } 2>> "$out/$place/$method.time"
+    aside timed "$out/$place/$method" variant "$place/$method" train.seed="$2" "${settings[@]}" ${added[$method]:-} ${SET:-}
   done
+}
+
+timed() { # PLACE COMMAND ...: the processor time goes to PLACE.time, what is said to PLACE.log
+  { time "${@:2}" 2> "$1.log" || { cat "$1.log" >&3; return 1; }; } 2>> "$1.time"
+}
+
+told() { # DATASET SEED: probe what is trained aside, TARGETS side by side
+  local place=$1/$2 method target options models=()
+  for method in ${METHODS:-$methods}; do models+=("$out/$place/$method"); done
   for target in ${TARGETS-$targets}; do
     from 2 "$1, $target by linear probes, seed $2" || continue
     options=(${judged:-}) && [ "$target" != "$whole" ] || options+=(--vectors "$out/$place/vectors")
     [ "$target" != phone ] || options=(--ctm "$data/$1"/{train,test}.ctm)
-    seqgen probe "${models[@]}" --train "$data/$1/train" --data "$data/$1/test" --target "$target" --seed "$2" \
+    aside seqgen probe "${models[@]}" --train "$data/$1/train" --data "$data/$1/test" --target "$target" --seed "$2" \
       --supervised "${SUPERVISED:-$supervised}" --report "$out/$place/$target.json" "${options[@]}"
   done
-  if from 3 "$1, mutual information, seed $2"; then
-    python -m egs.bench.representations.information "$out/$place"/{vectors,information} "${STEPS:-$steps}" "$fewest" ${BOUNDS:-infonce alpha:0.01 nwj}
-  fi
+}
+
+informed() { # DATASET SEED: mutual information of what probes left as vectors, aside
+  from 3 "$1, mutual information, seed $2" || return 0
+  aside python -m egs.bench.representations.information "$out/$1/$2"/{vectors,information} "${STEPS:-$steps}" "$fewest" ${BOUNDS:-infonce alpha:0.01 nwj}
 }

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from seqgen.audio import compiled
+
 LOWEST, HIGHEST = 60.0, 600.0
 """Range searched in Hz: men's creak to children's shouts."""
 HOP_SECONDS = 0.005
@@ -35,7 +37,7 @@ def f0(audio: npt.NDArray[Any], rate: int) -> Track:
     Example:
         >>> hz, voiced = f0(np.sin(2 * np.pi * 200 * np.arange(16000) / 16000), 16000)
     """
-    import librosa
+    librosa = compiled.librosa()
 
     x = np.asarray(audio, np.float64)
     hop = round(HOP_SECONDS * rate)

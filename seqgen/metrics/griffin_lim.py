@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from seqgen.audio import compiled
 from seqgen.audio.features import mel_filters
 from seqgen.spec import FeatureSpec
 
@@ -28,7 +29,7 @@ def griffin_lim(features: npt.NDArray[Any], spec: FeatureSpec, samples: int) -> 
 
     Source: Griffin & Lim 1984; Perraudin et al. 2013, "A fast Griffin-Lim algorithm"; librosa's implementations.
     """
-    import librosa
+    librosa = compiled.librosa()
 
     if features.ndim != 2 or features.shape[1] != spec.n_mels:
         raise ValueError(f"expected [frames, {spec.n_mels}], got shape {features.shape}")

@@ -7,7 +7,7 @@
 # LIBRISPEECH and MNIST in the environment are those of several. Without one fsdd is downloaded. What is compared, and the
 # corpora, says egs/bench.sh. METHODS and SEEDS choose the runs, which are kept where they are there;
 # TARGETS what is probed, BOUNDS and STEPS the information. PHONES=yes probes phones of speech too, which pocketsphinx aligns. SET has
-# settings for all runs. What a training of base takes is said by its own recipe; tiny takes a minute, on few recordings.
+# settings for all runs; JOBS (as many as cores) go side by side. tiny takes a minute, on few recordings.
 set -euo pipefail
 conf=base out=exp/bench-representations data=exp/bench-representations/data
 . "$(dirname "$0")/../../bench.sh"
@@ -22,6 +22,12 @@ for dataset in ${DATASETS:-fsdd}; do
     [ -d "$data/$dataset" ] || prepare
     [[ " ${TARGETS-$targets} " != *" phone "* ]] || aligned "$dataset"
   fi
-  for seed in ${SEEDS:-0}; do bench "$dataset" "$seed"; done
+done
+for work in trained told informed; do
+  for dataset in ${DATASETS:-fsdd}; do
+    "over_$dataset"
+    for seed in ${SEEDS:-0}; do "$work" "$dataset" "$seed"; done
+  done
+  others
 done
 if from 4 "table and picture"; then python -m egs.bench.representations.table "$out"; fi

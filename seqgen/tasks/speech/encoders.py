@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from seqgen import registry
+from seqgen.audio import compiled
 from seqgen.bundle import Bundle, is_bundle
 from seqgen.config import Component
 from seqgen.manifest import SpeechCodecManifest
@@ -36,7 +37,7 @@ class Cepstra(Extractor):
         self.sample_rate, self.hop = sample_rate, hop
 
     def features(self, audio: Floats) -> Floats:
-        import librosa
+        librosa = compiled.librosa()
 
         frames = len(audio) // self.hop
         window = round(WINDOW * self.sample_rate)
