@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import os
+import platform
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -23,7 +25,8 @@ def start(settings: TrainConfig, *, device: str = "auto", players: int = 1) -> F
     """A launched Fabric: one process, or one of many where ``torchrun`` (or alike) has set ``WORLD_SIZE``.
 
     Args:
-        settings: the precision and the batch size are read.
+        settings: the precision and the batch size are read. A processor without products of bfloat16 computes
+            bf16-mixed in float32, and a warning says so.
         device: "auto" (a GPU where there is one), "cpu" or "cuda".
         players: with more than one, some parameters take no part in each backward pass, which DDP has to be told.
 
@@ -48,10 +51,26 @@ def start(settings: TrainConfig, *, device: str = "auto", players: int = 1) -> F
         devices=local if world > 1 else 1,
         num_nodes=world // local if world > 1 else 1,
         strategy=strategy,
-        precision=settings.precision,
+        precision="32-true" if device == "cpu" and _emulated(settings.precision) else settings.precision,
     )
     fabric.launch()
     return fabric
+
+
+def _emulated(precision: str) -> bool:
+    """Test for products of bfloat16 that this processor has no instruction for; then a warning says so. Emulated, they
+    take more than twice the time of those of float32, which lose less."""
+    if precision != "bf16-mixed" or bfloat16_products():
+        return False
+    warnings.warn("this processor has no products of bfloat16; training computes in float32", stacklevel=3)
+    return True
+
+
+def bfloat16_products() -> bool:
+    """Test for a processor that multiplies numbers of bfloat16; of another kind than x86 it is taken for granted."""
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return True
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def stop() -> None:

@@ -218,12 +218,26 @@ class Curious(toy.Regression):
         ("64-true", (torch.float64, torch.float64, torch.float64)),
     ],
 )
-def test_precision(tmp_path: Path, precision: str, types: tuple[torch.dtype, ...]) -> None:
+def test_precision(
+    tmp_path: Path, precision: str, types: tuple[torch.dtype, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seqgen.train.processes.bfloat16_products", lambda: True)
     objective = Curious()
     toy.run(tmp_path, objective, precision=precision, steps=3)
     assert objective.types == types
     assert objective.first == toy.valid()[-1].x[0, 0, 0].item()  # batches are not rounded on the way in
     toy.run(tmp_path, Curious(), precision=precision, steps=4, resume=True)
+
+
+def test_without_products_of_bfloat16_float32_takes_their_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Emulated they would be slower; a warning says so."""
+    monkeypatch.setattr("seqgen.train.processes.bfloat16_products", lambda: False)
+    objective = Curious()
+    with pytest.warns(UserWarning, match="no products of bfloat16; training computes in float32"):
+        toy.run(tmp_path, objective, precision="bf16-mixed", steps=3)
+    assert objective.types == (torch.float32,) * 3
 
 
 def test_what_cannot_be_done_here_is_refused(tmp_path: Path) -> None:
