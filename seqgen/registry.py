@@ -81,6 +81,7 @@ TASKS = Registry(
         "vocoder": "seqgen.tasks.vocoder.task:Vocoding",
         "speech": "seqgen.tasks.speech.task:Speech",
         "features": "seqgen.tasks.features.task:FeatureFrames",
+        "alignment": "seqgen.tasks.alignment.task:Alignment",
         "text": "seqgen.tasks.text.task:Text",
         "pairs": "seqgen.tasks.pairs.task:Pairs",
         "ratings": "seqgen.tasks.ratings.task:Ratings",
@@ -147,6 +148,7 @@ MODELS = Registry(
         "matrix-factorisation": "seqgen.models.matrix_factorisation:MatrixFactorisation",
         "evidence-chains": "seqgen.models.evidence_chains:EvidenceChains",
         "framewise-encoder": "seqgen.models.framewise_encoder:FramewiseEncoder",
+        "gaussian-aligner": "seqgen.models.gaussian_aligner:GaussianAligner",
     },
 )
 DENSITIES = Registry(
@@ -207,6 +209,7 @@ OBJECTIVES = Registry(
         "completion": "seqgen.objectives.completion:Completion",
         "code-prior": "seqgen.objectives.code_prior:CodePrior",
         "adversarial-inference": "seqgen.objectives.adversarial_inference:AdversarialInference",
+        "forward-sum": "seqgen.objectives.forward_sum:ForwardSum",
     },
 )
 # Models of several parts, each with its own table below or above.

@@ -40,7 +40,7 @@ def run_phones(given: argparse.Namespace) -> int:
     from seqgen.files.outputs import require_writable, write_text
 
     require_writable(given.out)
-    found = list(phones(DataDir.load(given.data)))
+    found = list(phones(DataDir.load(given.data), _words))
     if not any(one.stretches for one in found):
         raise SeqgenError(f"{given.data}: no phone was heard", remedy="check the recordings")
     write_text(given.out, ctm.render({one.utterance: one.stretches for one in found}))
@@ -50,3 +50,10 @@ def run_phones(given: argparse.Namespace) -> int:
         f"{f', {silent} in which nothing was heard' if silent else ''}\n"
     )
     return 0
+
+
+def _words(text: str) -> str:
+    """The words of a transcript as they are spoken, in lower case."""
+    from seqgen.text.spoken.splitter import spoken
+
+    return " ".join(word.text for clause in spoken(text) for word in clause.words)

@@ -26,6 +26,7 @@ def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     from seqgen import completion  # imported here, where Ctrl-C is already looked after
     from seqgen.cli import (
+        align,
         bench,
         codec,
         compress,
@@ -51,7 +52,8 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action=entry.Version)
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     judging = [evaluate, likelihood, probe, curve, gaps, information]
-    for module in [data, train, *judging, sample, translate, pronounce, compress, codec, export, features, bench, info]:
+    making = [sample, translate, align, pronounce, compress, codec, export, features]
+    for module in [data, train, *judging, *making, bench, info]:
         module.add_parsers(commands)
     completion.add_parser(commands, "seqgen", parser)
     return top

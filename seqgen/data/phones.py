@@ -7,7 +7,7 @@ is wrong for some of them: labels to compare encoders by, no truth.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,8 +34,8 @@ class Labelled:
     aligned: bool
 
 
-def phones(data: DataDir) -> Iterator[Labelled]:
-    """Phones of every utterance, in the order of the ids.
+def phones(data: DataDir, words: Callable[[str], str]) -> Iterator[Labelled]:
+    """Phones of every utterance, in the order of the ids; ``words`` of a transcript, as they are spoken.
 
     Raises:
         SeqgenError: where pocketsphinx is not installed.
@@ -43,7 +43,7 @@ def phones(data: DataDir) -> Iterator[Labelled]:
     decoders = _Decoders()
     for utterance in data:
         audio = _audio(utterance)
-        found = decoders.aligned(audio, utterance.text) if utterance.text else None
+        found = decoders.aligned(audio, words(utterance.text)) if utterance.text else None
         yield Labelled(utterance.id, decoders.heard(audio) if found is None else found, found is not None)
 
 
@@ -61,21 +61,21 @@ class _Decoders:
         self._aligner: Any = None
         self._loop: Any = None
 
-    def aligned(self, audio: bytes, text: str) -> list[Stretch] | None:
-        """Phones of a transcript; ``None`` where a word is none of the dictionary's, or the sound does not fit."""
+    def aligned(self, audio: bytes, words: str) -> list[Stretch] | None:
+        """Phones of words; ``None`` where one is none of the dictionary's, or the sound does not fit."""
         if self._aligner is None:
             self._aligner = self._library.Decoder(loglevel="FATAL", lm=None)
         try:
-            self._aligner.set_align_text(text.lower())
+            self._aligner.set_align_text(words)
             self._run(self._aligner, audio)
             self._aligner.set_alignment()
             self._run(self._aligner, audio)
-            words = self._aligner.get_alignment()
+            found = self._aligner.get_alignment()
         except RuntimeError:
             return None
-        if words is None:
+        if found is None:
             return None
-        return [_stretch(phone.name, phone.start, phone.duration) for word in words for phone in word]
+        return [_stretch(phone.name, phone.start, phone.duration) for word in found for phone in word]
 
     def heard(self, audio: bytes) -> list[Stretch]:
         """Phones of a loop over all of them."""

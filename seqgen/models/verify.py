@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from seqgen.models.aligner import Aligner
 from seqgen.models.conditional_density import ConditionalDensity
 from seqgen.models.critic import Critic
 from seqgen.models.discriminator import SequenceDiscriminator
@@ -36,7 +37,10 @@ def verify(model: nn.Module) -> None:
     if isinstance(model, MatrixCompletion):
         check_entries(model)
         return
-    known = "neither a Streamable, an Encoder, a SequenceDiscriminator, a MatrixCompletion nor a Critic"
+    if isinstance(model, Aligner):
+        check_scores_of_tokens(model)
+        return
+    known = "neither a Streamable, an Encoder, an Aligner, a SequenceDiscriminator, a MatrixCompletion nor a Critic"
     assert isinstance(model, Critic), f"{type(model).__name__} is {known}"
     check_scores(model)
     if isinstance(model, ConditionalDensity):
@@ -68,6 +72,32 @@ def check_columns(encoder: Encoder) -> None:
         padded = torch.where(within, symbols, other)
         assert torch.equal(encoder(padded, lengths), columns), "columns depend on what the padding holds"
         assert not torch.allclose(encoder(other, lengths), columns), "columns do not depend on the symbols"
+
+
+def check_scores_of_tokens(aligner: Aligner) -> None:
+    """Law of rows: scores of a row's frames and tokens are finite, and those that it has alone, whatever its padding;
+    and frames and tokens matter."""
+    generator, dtype = torch.Generator().manual_seed(0), next(aligner.parameters()).dtype
+    frames = torch.randn(3, 12, aligner.in_dim, generator=generator, dtype=dtype)
+    tokens = torch.randint(aligner.vocab_size, (3, 6), generator=generator)
+    lengths, counts = torch.tensor([12, 2, 7]), torch.tensor([6, 1, 4])
+    others = frames.flip(-1), (tokens + 1) % aligner.vocab_size
+    with torch.no_grad():
+        scores = aligner(frames, lengths, tokens, counts)
+        assert scores.shape == (3, 12, 6), f"scores of 12 frames and 6 tokens are {list(scores.shape)}, not [3, 12, 6]"
+        for row, (length, count) in enumerate(zip(lengths.tolist(), counts.tolist(), strict=True)):
+            own, one = scores[row, :length, :count], slice(row, row + 1)
+            assert bool(own.isfinite().all()), f"row {row}: a score is not finite"
+            alone = aligner(frames[one, :length], lengths[one], tokens[one, :count], counts[one])[0]
+            near = torch.allclose(alone, own, rtol=_TOLERANCE, atol=_TOLERANCE)
+            assert near, f"row {row} has other scores where it is alone, without padding"
+        within = torch.arange(12)[None] < lengths[:, None], torch.arange(6)[None] < counts[:, None]
+        padded = torch.where(within[0][..., None], frames, others[0]), torch.where(within[1], tokens, others[1])
+        again, kept = aligner(padded[0], lengths, padded[1], counts), within[0][:, :, None] & within[1][:, None]
+        assert torch.equal(again[kept], scores[kept]), "scores depend on what the padding holds"
+        for given, name in ((aligner(others[0], lengths, tokens, counts), "frames"),
+                            (aligner(frames, lengths, others[1], counts), "tokens")):  # fmt: skip
+            assert not torch.allclose(given[kept], scores[kept]), f"scores do not depend on the {name}"
 
 
 def check_logits(discriminator: SequenceDiscriminator) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, final
@@ -14,6 +14,7 @@ from torch import nn
 from seqgen import config, registry
 from seqgen.bundle import Bundle
 from seqgen.config import Component
+from seqgen.data.aligned import Aligned
 from seqgen.errors import SeqgenError
 from seqgen.objectives.contract import Objective
 from seqgen.runtime.contract import BundleRuntime
@@ -291,6 +292,14 @@ class Task(ABC):
             SeqgenError: where the task translates nothing, and at the end for lines that could not be translated.
         """
         raise self._cannot("translates nothing")
+
+    def align(self, system: System, data: Path) -> Iterator[Aligned]:
+        """Recordings of a data directory with the times of their words and phones, as they are found.
+
+        Raises:
+            SeqgenError: where the task aligns nothing, and for data that it cannot align.
+        """
+        raise self._cannot("aligns nothing")
 
     def export(self, system: System, out: Path, options: Exporting) -> Bundle:
         """Write a bundle.

@@ -28,6 +28,23 @@ def turns(count: int, rows: int, *, seed: int, start: int, stop: int) -> Iterato
         yield order[place * rows : (place + 1) * rows]
 
 
+def passes(count: int, rows: int, *, seed: int, start: int, stop: int) -> Iterator[npt.NDArray[np.int64]]:
+    """Numbers ``[rows]`` of the batches ``start … stop - 1``, where turns follow each other without a gap: a batch may
+    have the last numbers of one and the first of the next.
+
+    Example:
+        >>> batches = list(passes(4, 3, seed=0, start=0, stop=4))
+        >>> sorted(np.concatenate(batches)[:4].tolist())
+        [0, 1, 2, 3]
+    """
+    orders = dict[int, npt.NDArray[np.int64]]()
+    for number in range(start, stop):
+        turn, places = np.divmod(np.arange(number * rows, (number + 1) * rows), count)
+        needed = range(turn[0], turn[-1] + 1)
+        orders = {one: orders[one] if one in orders else shuffled(count, seed, one) for one in needed}
+        yield np.array([orders[one][place] for one, place in zip(turn, places, strict=True)])
+
+
 def shuffled(count: int, seed: int, turn: int) -> npt.NDArray[np.int64]:
     """The numbers below ``count`` in an order of its own for each (seed, turn)."""
     places = turn * count + np.arange(count, dtype=np.int64)

@@ -29,6 +29,9 @@ def facts_without_data(run: RunConfig, speakers: tuple[str, ...]) -> Facts | Non
         return Facts(shape=(1,), speakers=speakers, sample_rate=options["sample_rate"])
     if run.task.name == "features":
         return Facts(examples=100, shape=(options["features"]["n_mels"],), unit="number")
+    if run.task.name == "alignment":
+        aligner = run.networks["aligner"].options
+        return Facts(vocab_size=aligner["vocab_size"], shape=(options["features"]["n_mels"],), unit="frame")
     if run.task.name == "text":
         made = [one.options for one in run.networks.values() if one.name != networks.PRETRAINED]
         sizes = [size for one in made for size in _found(one, "vocab_size")]

@@ -15,7 +15,7 @@ from seqgen.audio import io
 from seqgen.audio.features import log_mel
 from seqgen.data.directory import DataDir, Utterance
 from seqgen.spec import FeatureSpec
-from seqgen.tasks.turns import shuffled
+from seqgen.tasks.turns import passes
 from seqgen.train.batch import rows
 from seqgen.train.source import Source
 
@@ -76,11 +76,7 @@ class FrameStretches(Source):
         return found
 
     def batches(self, start: int, stop: int, rank: int, world: int) -> Iterator[Batch]:
-        count = len(self.stretches)
-        for number in range(start, stop):
-            turns, places = np.divmod(np.arange(number * self.rows, (number + 1) * self.rows), count)
-            orders = {turn: shuffled(count, self.seed, turn) for turn in range(turns[0], turns[-1] + 1)}
-            chosen = np.array([orders[turn][place] for turn, place in zip(turns, places, strict=True)])
+        for chosen in passes(len(self.stretches), self.rows, seed=self.seed, start=start, stop=stop):
             yield rows(self.batch(chosen), rank, world)  # padded as the whole batch is
 
     def whole(self) -> Iterator[Batch]:

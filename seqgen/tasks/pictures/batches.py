@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from seqgen.pictures.directory import PictureSet
-from seqgen.tasks.turns import shuffled
+from seqgen.tasks.turns import passes
 from seqgen.train.source import Source
 
 
@@ -54,12 +54,7 @@ class StoredPictures(Source):
         self.real, self.learnt = real, learnt
 
     def batches(self, start: int, stop: int, rank: int, world: int) -> Iterator[Batch]:
-        count, orders = len(self.pictures), dict[int, npt.NDArray[np.int64]]()
-        for number in range(start, stop):
-            turns, places = np.divmod(np.arange(number * self.rows, (number + 1) * self.rows), count)
-            needed = range(turns[0], turns[-1] + 1)
-            orders = {turn: orders[turn] if turn in orders else shuffled(count, self.seed, turn) for turn in needed}
-            chosen = np.array([orders[turn][place] for turn, place in zip(turns, places, strict=True)])
+        for chosen in passes(len(self.pictures), self.rows, seed=self.seed, start=start, stop=stop):
             yield self._batch(chosen[rank::world])
 
     def whole(self, limit: int | None = None) -> Iterator[Batch]:

@@ -21,7 +21,7 @@ from seqgen.tasks.contract import Evaluation, Split, System, Task, TaskExample
 from seqgen.tasks.processes.hidden_markov import Symbols
 from seqgen.tasks.processes.vector_processes import VectorProcess
 from seqgen.tasks.table import Gathered, Table
-from seqgen.tasks.turns import shuffled
+from seqgen.tasks.turns import passes
 from seqgen.train.source import Source
 
 _EVALUATION = 1 << 62  # streams of an evaluation lie beyond those of any step
@@ -84,11 +84,7 @@ class DrawnVectors(Source):
         self.x, self.label, self.quiet = process.draw(u.reshape(count, process.num_uniforms))
 
     def batches(self, start: int, stop: int, rank: int, world: int) -> Iterator[Batch]:
-        count = len(self.x)
-        for number in range(start, stop):
-            turns, places = np.divmod(np.arange(number * self.rows, (number + 1) * self.rows), count)
-            orders = {turn: shuffled(count, self.seed, turn) for turn in range(turns[0], turns[-1] + 1)}
-            chosen = np.array([orders[turn][place] for turn, place in zip(turns, places, strict=True)])
+        for chosen in passes(len(self.x), self.rows, seed=self.seed, start=start, stop=stop):
             yield self.batch(chosen[rank::world])
 
     def whole(self) -> Iterator[Batch]:
