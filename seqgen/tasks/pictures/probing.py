@@ -1,4 +1,4 @@
-"""Linear probes of codes of pictures: one table of how well classes are read off models' codes and off baselines'."""
+"""Linear probes of pictures: one table of how well classes are read off codes, contexts of encoders, and baselines."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from seqgen.analysis.linear_probe import Examples, ProbeConfig, probe, thinned
 from seqgen.analysis.vector_files import VectorFiles
 from seqgen.errors import SeqgenError
 from seqgen.latents.variable import LatentVariable
+from seqgen.models.context_encoder import ContextEncoder
 from seqgen.pictures.directory import PictureData, PictureFacts, PictureSet, Pixels
 from seqgen.spec import Facts
 from seqgen.tasks import networks
@@ -26,6 +28,7 @@ from seqgen.tasks.pictures.task import Pictures
 from seqgen.tasks.table import Figure, Table, ratio
 
 Floats = npt.NDArray[np.float32]
+Coder = LatentVariable | ContextEncoder
 BASELINES = PIXELS, RANDOM, SUPERVISED = "pixels", "random", "supervised"
 """Names of the rows that stand beside those of the models."""
 _ROWS, _WIDTHS, _SIDE = 100, (256, 256), 4
@@ -33,7 +36,7 @@ _ROWS, _WIDTHS, _SIDE = 100, (256, 256), 4
 
 @dataclass(frozen=True)
 class OpenedModel:
-    """Model with latent variables that was opened from an experiment on pictures.
+    """Model with latent variables, or encoder, that was opened from an experiment on pictures.
 
     Attributes:
         name: its path. model: its best checkpoint's. fresh: the same with fresh weights that a seed decides.
@@ -41,8 +44,8 @@ class OpenedModel:
     """
 
     name: str
-    model: LatentVariable
-    fresh: Callable[[int], LatentVariable]
+    model: Coder
+    fresh: Callable[[int], Coder]
     real: bool
     facts: Facts
 
@@ -51,22 +54,24 @@ class OpenedModel:
         """The model of an experiment.
 
         Raises:
-            SeqgenError: for an experiment on anything else than pictures, or without a model that has codes.
+            SeqgenError: for an experiment on anything else than pictures, or without a network that makes vectors.
         """
         experiment = Experiment.open(path)
         task = experiment.task()
         for name in experiment.trained if isinstance(task, Pictures) else ():
             model, _ = experiment.network(name)
-            if isinstance(model, LatentVariable):
+            if isinstance(model, Coder):
                 return cls(str(path), model, partial(_fresh, experiment, name), task.config.real, experiment.facts)
-        raise SeqgenError(f"{path}: no model with codes of pictures", remedy="give such experiments, or recordings")
+        raise SeqgenError(
+            f"{path}: no network that makes vectors of pictures", remedy="give such experiments, or recordings"
+        )
 
 
-def _fresh(experiment: Experiment, name: str, seed: int) -> LatentVariable:
+def _fresh(experiment: Experiment, name: str, seed: int) -> Coder:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         made = networks.network(experiment.definitions[name], experiment.facts, source=experiment.source)
-    assert isinstance(made, LatentVariable)
+    assert isinstance(made, Coder)
     return made.eval()
 
 
@@ -80,7 +85,7 @@ def table(
     baselines: bool = True,
     vectors: Path | None = None,
 ) -> Table:
-    """Accuracies in percent with which the class of a picture is told from the codes of models, with 95 % intervals.
+    """Accuracies in percent with which the class of a picture is told from what models make of it, with 95 % intervals.
 
     Baselines: ``pixels``; ``random``, the first model with fresh weights; ``supervised``, the last hidden layer of a
     perceptron of the pixels, 256 and 256 units, that has learnt the classes in so many steps of 100 pictures. All are
@@ -152,11 +157,16 @@ def _flat(x: Pixels) -> Floats:
     return x.reshape(len(x), -1).astype(np.float32)
 
 
-def _codes(opened: OpenedModel, model: LatentVariable, levels: int) -> Callable[[PictureSet], Floats]:
+def _codes(opened: OpenedModel, model: Coder, levels: int) -> Callable[[PictureSet], Floats]:
+    """Codes, all positions side by side; of an encoder the mean of its contexts."""
+
     @torch.no_grad()
     def encode(pictures: PictureSet) -> Floats:
         source = StoredPictures(pictures, levels, rows=_ROWS, seed=0, real=opened.real)
-        return np.concatenate([model.code(batch).flatten(1).float().numpy() for batch in source.whole()])
+        return np.concatenate([vectors(batch).float().numpy() for batch in source.whole()])
+
+    def vectors(batch: Any) -> Tensor:
+        return model.code(batch).flatten(1) if isinstance(model, LatentVariable) else model(batch.x).mean(dim=1)
 
     return encode
 
