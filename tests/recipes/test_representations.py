@@ -56,10 +56,10 @@ def test_the_bench_goes_from_recordings_to_a_table(run: Run, tmp_path: Path) -> 
 
 
 def test_pictures_and_readers_are_benched_side_by_side(run: Run, tmp_path: Path) -> None:
-    """Tones of sixteen takes at 16 kHz for readers, noise for handwriting: both go through to one table."""
+    """Tones of forty takes at 16 kHz for readers, noise for handwriting: both go through to one table."""
     rng = np.random.Generator(np.random.Philox(0))
     for reader in range(2):
-        for take in range(8):
+        for take in range(20):
             place = tmp_path / f"readers/test-other/r{reader}/{take}.wav"
             place.parent.mkdir(parents=True, exist_ok=True)
             tone = np.sin(2 * np.pi * (120 + 90 * reader) * np.arange(24000) / 16000) + 0.1 * rng.standard_normal(24000)
