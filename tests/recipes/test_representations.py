@@ -74,7 +74,7 @@ def test_pictures_and_readers_are_benched_side_by_side(run: Run, tmp_path: Path)
     few = {
         "METHODS": "delta_vae wpc",
         "SET": "train.steps=2 train.batch_size=8",
-        "COUNTS": "--train 40 --valid 20 --test 20",
+        "COUNTS": "--train 32 --valid 24 --test 16",
     }
     out = tmp_path / "exp"
     run(
