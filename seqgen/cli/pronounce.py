@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from seqgen.text.pronounced.markup import Break, Script
     from seqgen.text.pronounced.phones import Phones
     from seqgen.text.pronounced.pronouncer import Pronounced
 
@@ -16,10 +17,12 @@ _HELP = """\
 Pronounce: a text as it is spoken, a line for each clause, phones in ARPAbet and words with | between them. A
 pronunciation can be given in the text, [word](/HH AH0 L OW1/) or in the International Phonetic Alphabet, or in a file
 of one's own, which goes before the lexicon. Words that are in neither are read by a network of spellings where one is
-given, else letter by letter; --words tells of each word where its phones are from.
+given, else letter by letter; --words tells of each word where its phones are from. A text that begins with <speak> is
+read as SSML: phoneme, say-as, sub, p and s count, pauses of break are told in seconds, (0.5).
 
   seqgen pronounce --lexicon english.lexicon "Dr. Lee read 3.5 km of [data](/ˈdeɪtə/)."
   seqgen pronounce --lexicon cmudict.dict.gz --own names.txt --g2p exp/g2p < book.txt
+  seqgen pronounce --lexicon english.lexicon '<speak>Wait<break time="500ms"/> for it.</speak>'
 """
 
 
@@ -44,25 +47,46 @@ def add_parsers(commands: Any) -> None:
 def run_pronounce(given: argparse.Namespace) -> int:
     """Pronounce the text."""
     from seqgen.text.pronounced.lexicon import Lexicon
-    from seqgen.text.pronounced.overrides import marked
     from seqgen.text.pronounced.pronouncer import Pronouncer
     from seqgen.text.spoken.splitter import spoken
 
     lexicon = Lexicon.open(given.lexicon)
-    own = {} if given.own is None else Lexicon.open(given.own)
-    text = marked(sys.stdin.read() if given.text is None else given.text)
-    pronouncer = Pronouncer(
-        lexicon, {word: own.find(word)[0] for word in own} if isinstance(own, Lexicon) else {}, _speller(given.g2p)
-    )
-    by_letters = 0
+    own = Lexicon({}) if given.own is None else Lexicon.open(given.own)
+    text = _script(sys.stdin.read() if given.text is None else given.text)
+    pronouncer = Pronouncer(lexicon, {word: own.find(word)[0] for word in own}, _speller(given.g2p))
+    by_letters, breaks = 0, list(text.breaks)
     for clause in spoken(text.text):
         told = pronouncer.clause(clause, text.fixed)
         by_letters += sum(one.origin == "letters" and not one.word.spelt for one in told)
-        sys.stdout.write(_words(told) if given.words else " | ".join(" ".join(one.phones) for one in told) + "\n")
+        sys.stdout.write(_words(told) if given.words else _line(told, breaks) + "\n")
     if by_letters:
         many = "word" if by_letters == 1 else "words"
         sys.stderr.write(f"{by_letters} {many} in no lexicon, said letter by letter; give --g2p, or --own\n")
     return 0
+
+
+def _script(text: str) -> Script:
+    """What a text says of how it is read, with marks of its own or as a document."""
+    from seqgen.text.pronounced.markup import Script, is_markup, script
+    from seqgen.text.pronounced.overrides import marked
+
+    if is_markup(text):
+        found = script(text)
+        if found.ignored:
+            sys.stderr.write(f"passed over: {', '.join(f'<{name}>' for name in found.ignored)}\n")
+        return found
+    return Script(*marked(text))
+
+
+def _line(told: Sequence[Pronounced], breaks: list[Break]) -> str:
+    """Phones of a clause, words with bars between them, and the pauses before each, which are taken off the list."""
+    said = []
+    for one in told:
+        pauses = []
+        while breaks and breaks[0].at <= one.word.start:
+            pauses.append(f"({breaks.pop(0).seconds:g}) ")
+        said.append("".join(pauses) + " ".join(one.phones))
+    return " | ".join(said)
 
 
 def _words(told: Sequence[Pronounced]) -> str:
