@@ -1,4 +1,5 @@
-"""Framewise density: the elements of a frame are independent given the vector that the frame is conditioned on."""
+"""Framewise density: the elements of a frame are independent given the vector that the frame is conditioned on, or
+given which of some components the frame is of."""
 
 from __future__ import annotations
 
@@ -6,11 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqgen import config, registry
 from seqgen.config import Component
-from seqgen.distributions.contract import Distribution
+from seqgen.distributions.contract import Distribution, full
 from seqgen.errors import SeqgenError
 from seqgen.generation.contract import Density, DensityExample
 from seqgen.models.frames import with_speaker
@@ -24,6 +26,9 @@ class Framewise(Density):
     """Density of sequences ``p(x | c) = Π_n Π_d p(x_nd; params_d(c_n))``, the parameters a perceptron of one vector of
     c and a linear map of it, which are added up.
 
+    With K components a frame is of one of them as a whole, ``p(x_n | c_n) = Σ_k π_k(c_n) Π_d p(x_nd; params_kd(c_n))``,
+    so that its elements go together; an element is scored given those before it in its frame.
+
     Shapes: frames ``[B, F, M]`` of D elements each → params ``[B, F·D, num_params]``; x ``[B, T]``, or ``[B, T, 1]``,
     of at most F·D elements → ``[B, T]``.
 
@@ -34,19 +39,21 @@ class Framewise(Density):
     @dataclass(frozen=True)
     class Config:
         """``hidden``: widths of the hidden layers. ``activation``: behind each of them. ``distribution``: of an
-        element."""
+        element. ``components``: K."""
 
         hidden: tuple[int, ...] = (40, 40)
         activation: Nonlinearity = "tanh"
         distribution: Component = field(default_factory=lambda: Component("gaussian"))
+        components: int = 1
 
     @classmethod
     def examples(cls) -> Iterator[DensityExample]:
         generator = torch.Generator().manual_seed(0)
-        options = cls.Config(hidden=(5,), distribution=Component("categorical", {"classes": 3}))
-        density = cls.build(options, Facts(frames=FrameSpec(channels=2, hop=2), speakers=("ann", "bo")))
-        cond = Frames(torch.randn(3, 2, 2, generator=generator), torch.tensor([0, 1, 0]))
-        yield DensityExample(density, torch.randint(3, (3, 4), generator=generator), cond, torch.arange(3))
+        for components in (1, 2):
+            options = cls.Config((5,), distribution=Component("categorical", {"classes": 3}), components=components)
+            density = cls.build(options, Facts(frames=FrameSpec(channels=2, hop=2), speakers=("ann", "bo")))
+            cond = Frames(torch.randn(3, 2, 2, generator=generator), torch.tensor([0, 1, 0]))
+            yield DensityExample(density, torch.randint(3, (3, 4), generator=generator), cond, torch.arange(3))
 
     @classmethod
     def build(cls, options: Config, facts: Facts, *, source: str = "config") -> Framewise:
@@ -56,7 +63,9 @@ class Framewise(Density):
             options.distribution, registry.DISTRIBUTIONS, source=f"{source}: distribution"
         )
         elements = spec.hop * facts.symbols_per_sample
-        widths = [spec.channels + facts.num_speakers, *options.hidden, elements * distribution.num_params]
+        many = options.components
+        outputs = many * elements * distribution.num_params + (many if many > 1 else 0)
+        widths = [spec.channels + facts.num_speakers, *options.hidden, outputs]
         if min(widths) < 1:
             raise SeqgenError(f"{source}: a density of {options}", remedy="give 1 or more of everything")
         inner = hidden_layers(widths[:-1], options.activation)
@@ -66,41 +75,84 @@ class Framewise(Density):
             distribution,
             elements=elements,
             speakers=facts.num_speakers,
+            components=many,
         )
         made.symbols_per_sample = facts.symbols_per_sample
         return made
 
     def __init__(
-        self, network: nn.Module, linear: nn.Module, distribution: Distribution, *, elements: int, speakers: int = 0
+        self,
+        network: nn.Module,
+        linear: nn.Module,
+        distribution: Distribution,
+        *,
+        elements: int,
+        speakers: int = 0,
+        components: int = 1,
     ) -> None:
         super().__init__()
         self.network, self.linear, self.distribution = network, linear, distribution
-        self.elements, self.speakers = elements, speakers
+        self.elements, self.speakers, self.components = elements, speakers, components
         self.vocab_size = distribution.vocab_size
 
     @property
     def num_uniforms(self) -> int:
-        return self.distribution.num_uniforms
+        return self.distribution.num_uniforms + (self.components > 1)
 
     def distributions(self, cond: Frames) -> Tensor:
-        """Parameters of every element's distribution, ``[B, F·D, num_params]``."""
-        frames = with_speaker(cond.features, cond.speaker, self.speakers)  # [B, F, M + speakers]
-        made = self.network(frames) + self.linear(frames)  # [B, F, D·num_params]
-        params: Tensor = made.unflatten(-1, (self.elements, self.distribution.num_params)).flatten(1, 2)
-        return params
+        """Parameters of every element's distribution, ``[B, F·D, num_params]``; of one component.
+
+        Raises:
+            SeqgenError: for a mixture, whose elements have no distribution by themselves.
+        """
+        if self.components > 1:
+            raise SeqgenError(
+                f"elements of frames of {self.components} components have no distributions of their own",
+                remedy="set components to 1",
+            )
+        return self._made(cond).unflatten(-1, (self.elements, -1)).flatten(1, 2)
 
     def log_prob(self, x: Tensor, cond: Frames | None = None) -> Tensor:
         values = x[..., 0] if x.dim() == 3 else x
-        return self.distribution.log_prob(self._params(cond, values.shape[1]), values)
+        given = self._given(cond, values.shape[1])
+        if self.components == 1:
+            return self.distribution.log_prob(self.distributions(given)[:, : values.shape[1]], values)
+        log_shares, params = self._mixture(given)  # [B, F, K], [B, F, K, D, num_params]
+        frames = F.pad(values, (0, params.shape[1] * self.elements - values.shape[1])).unflatten(1, (-1, self.elements))
+        each = self.distribution.log_prob(params, frames[:, :, None].expand(params.shape[:-1]))  # [B, F, K, D]
+        so_far = torch.logsumexp(log_shares[..., None] + each.cumsum(dim=-1), dim=2)  # [B, F, D]
+        return torch.diff(so_far, dim=-1, prepend=torch.zeros_like(so_far[..., :1])).flatten(1)[:, : values.shape[1]]
 
     def sample(self, u: Tensor, cond: Frames | None = None, temperature: Tensor | float = 1.0) -> Tensor:
-        return self.distribution.sample(self._params(cond, u.shape[1]), u, temperature)
+        count = u.shape[1]
+        given = self._given(cond, count)
+        if self.components == 1:
+            return self.distribution.sample(self.distributions(given)[:, :count], u, temperature)
+        log_shares, params = self._mixture(given)
+        frames = F.pad(u, (0, 0, 0, params.shape[1] * self.elements - count)).unflatten(1, (-1, self.elements))
+        below = log_shares.exp().cumsum(dim=-1)[..., :-1]  # [B, F, K - 1]
+        chosen = (frames[:, :, 0, :1] >= below).sum(dim=-1)  # [B, F], by the first uniform of a frame
+        own = params.gather(2, chosen[..., None, None, None].expand(-1, -1, 1, *params.shape[3:]))[:, :, 0]
+        return self.distribution.sample(own, frames[..., 1:], temperature).flatten(1)[:, :count]
 
-    def _params(self, cond: Frames | None, elements: int) -> Tensor:
+    def _mixture(self, cond: Frames) -> tuple[Tensor, Tensor]:
+        """Logarithms of the components' shares, ``[B, F, K]``, and parameters, ``[B, F, K, D, num_params]``."""
+        made = self._made(cond)
+        shares, params = made[..., : self.components], made[..., self.components :]
+        sizes = (self.components, self.elements, self.distribution.num_params)
+        return torch.log_softmax(full(shares), dim=-1), params.unflatten(-1, sizes)
+
+    def _made(self, cond: Frames) -> Tensor:
+        """Outputs of the network, ``[B, F, outputs]``."""
+        frames = with_speaker(cond.features, cond.speaker, self.speakers)  # [B, F, M + speakers]
+        outputs: Tensor = self.network(frames) + self.linear(frames)
+        return outputs
+
+    def _given(self, cond: Frames | None, elements: int) -> Frames:
         if cond is None or cond.features.shape[1] * self.elements < elements:
             given = 0 if cond is None else cond.features.shape[1]
             raise SeqgenError(
                 f"{given} frames of {self.elements} elements for a sequence of {elements}",
                 remedy="give a frame for all",
             )
-        return self.distributions(cond)[:, :elements]
+        return cond

@@ -31,7 +31,12 @@ def facts_without_data(run: RunConfig, speakers: tuple[str, ...]) -> Facts | Non
         return Facts(examples=100, shape=(options["features"]["n_mels"],), unit="number")
     if run.task.name == "alignment":
         aligner = run.networks["aligner"].options
-        return Facts(vocab_size=aligner["vocab_size"], shape=(options["features"]["n_mels"],), unit="frame")
+        tokens = tuple(map(str, range(aligner["vocab_size"])))
+        return Facts(alphabet=tokens, shape=(options["features"]["n_mels"],), unit="frame")
+    if run.task.name == "acoustic":
+        phones = tuple(map(str, range(run.networks["generator"].options["encoder"]["vocab_size"])))
+        bands = options["features"]["n_mels"] if options["target"] == "frames" else 1
+        return Facts(alphabet=phones, shape=(bands,), unit="number")
     if run.task.name == "text":
         made = [one.options for one in run.networks.values() if one.name != networks.PRETRAINED]
         sizes = [size for one in made for size in _found(one, "vocab_size")]

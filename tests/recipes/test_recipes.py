@@ -35,6 +35,7 @@ EXPERIMENTS = (
     "fsdd/lossless",
     "fsdd/svae",
     "fsdd/delta_vae",
+    "kathleen/acoustic",
     "kathleen/alignment",
     "librispeech/cpc",
     "librispeech/evidence_chains",

@@ -14,6 +14,7 @@ dictionary=${DICTIONARY:+$(absolute "$DICTIONARY")}
 if from 0 "recordings, and a lexicon"; then
   [ -f "${dictionary:-}" ] || { echo "error: no dictionary at '${dictionary:-}'; give DICTIONARY=FILE" >&2; exit 1; }
   [ -d "$data" ] || seqgen data prepare folder --corpus "$corpus" --out "$data" ${SPLIT:---valid 0.03 --test 0.05}
+  mkdir -p "$out"
   seqgen data lexicon "$dictionary" -o "$out/english.lexicon"
 fi
 

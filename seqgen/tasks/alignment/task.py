@@ -79,14 +79,13 @@ class Alignment(Task):
         rows: dict[Split, int] = {"valid": SIZES["valid"], "test": SIZES["test"]}
         for changed in ({"states": 1}, {"own": options["lexicon"], "reference": ""}):
             example = cls.example(options | changed, rows)
-            even = EvenAligner(in_dim=4, vocab_size=example.task.facts.vocab_size)
+            even = EvenAligner(in_dim=4, vocab_size=len(example.task.facts.alphabet))
             yield example._replace(networks={"aligner": even})
 
     def read_facts(self) -> Facts:
         data = self._data(Path(self.config.train))
         return Facts(
             examples=len(data),
-            vocab_size=len(alphabet(self.config.states)),
             shape=(self.config.features.n_mels,),
             unit="frame",
             alphabet=alphabet(self.config.states),
@@ -112,7 +111,7 @@ class Alignment(Task):
         """How much there is, and the words that only their letters are known of."""
         every = self._transcripts(self._data(Path(self.config.train))).values()
         guessed = sorted({word.name for transcript in every for word in transcript.words if word.guessed})
-        told = f"{self.facts.examples:,} recordings with transcripts, {self.facts.vocab_size} tokens"
+        told = f"{self.facts.examples:,} recordings with transcripts, {len(self.facts.alphabet)} tokens"
         if not guessed:
             return told
         named = ", ".join(guessed[:_NAMED]) + (", …" if len(guessed) > _NAMED else "")
@@ -123,7 +122,7 @@ class Alignment(Task):
         for name, network in networks.items():
             if isinstance(network, Aligner):
                 sizes = (network.in_dim, network.vocab_size)
-                wanted = (self.facts.shape[0], self.facts.vocab_size)
+                wanted = (self.facts.shape[0], len(self.facts.alphabet))
                 if sizes != wanted:
                     raise SeqgenError(
                         f"networks.{name}: an aligner of {sizes[0]} bands and {sizes[1]} tokens",

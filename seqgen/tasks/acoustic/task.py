@@ -1,0 +1,183 @@
+"""The task of acoustic models: how long phones are, and what they sound like, learnt from aligned recordings."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from seqgen import config as configs
+from seqgen import noise
+from seqgen.audio import io
+from seqgen.data import ctm
+from seqgen.data.aligned import SILENCE
+from seqgen.data.directory import DataDir
+from seqgen.errors import SeqgenError
+from seqgen.generation.contract import Density
+from seqgen.metrics.griffin_lim import griffin_lim
+from seqgen.spec import Facts, FeatureSpec
+from seqgen.tasks.acoustic.batches import Numbers, Target, TimedRecordings, phones_of
+from seqgen.tasks.acoustic.examples import timed
+from seqgen.tasks.alignment.transcripts import read_aloud
+from seqgen.tasks.contract import Evaluation, Sampling, Split, System, Task, TaskExample
+from seqgen.tasks.experiment import Experiment
+from seqgen.tasks.table import Table
+from seqgen.tasks.vocoder.content import content_digest
+from seqgen.tasks.vocoder.evaluation import measured
+from seqgen.tasks.vocoder.examples import SIZES
+from seqgen.text.pronounced.lexicon import Lexicon
+from seqgen.text.pronounced.phones import PHONES
+from seqgen.text.pronounced.pronouncer import Pronouncer
+from seqgen.train.identity import NEUTRAL, PLACE, WEIGHTS
+
+ALPHABET = (SILENCE, *PHONES)
+"""Phones by number, the silence first."""
+_NUMBERS = {name: number for number, name in enumerate(ALPHABET)}
+_DRAWN = {
+    "frames": noise.name_to_stream("seqgen.acoustic.frames"),
+    "durations": noise.name_to_stream("seqgen.acoustic.durations"),
+}
+_LONGEST = 200  # frames of a phone that is drawn
+
+
+@dataclass(frozen=True)
+class AcousticConfig:
+    """Options of the task of acoustic models.
+
+    Attributes:
+        train, valid, test: data directories; a relative path is taken from the working directory.
+        times: folder of what ``seqgen align`` wrote, a folder for each of them under its name.
+        features: definition of the frames. target: what is learnt, frames or durations of phones.
+        durations: experiment of this task that learnt durations, lexicon, own: pronunciations; what
+            speaking a text takes.
+    """
+
+    train: str = field(metadata=PLACE)
+    valid: str = field(metadata=PLACE)
+    test: str = field(metadata=NEUTRAL)
+    times: str = field(metadata=PLACE)
+    features: FeatureSpec = field(metadata=WEIGHTS)
+    target: Target = field(default="frames", metadata=WEIGHTS)
+    durations: str = field(default="", metadata=NEUTRAL)
+    lexicon: str = field(default="", metadata=NEUTRAL)
+    own: str = field(default="", metadata=NEUTRAL)
+
+
+class Acoustic(Task):
+    """Task of acoustic models: phones of recordings with their durations, and the recordings' log-mel frames."""
+
+    Config = AcousticConfig
+    config: AcousticConfig
+    evaluation_options = frozenset({"data"})
+    sampling_options = frozenset({"out", "prompt", "temperature", "seed"})
+
+    @classmethod
+    def examples(cls, directory: Path) -> Iterable[TaskExample]:
+        features = {"sample_rate": 8000, "n_fft": 256, "window": 160, "hop": 80, "n_mels": 4}
+        options = {**timed(directory), "features": features}
+        rows: dict[Split, int] = {"valid": SIZES["valid"], "test": SIZES["test"]}
+        yield cls.example(options, rows)
+        yield cls.example(options | {"target": "durations"}, rows)
+
+    def read_facts(self) -> Facts:
+        data = self._data(Path(self.config.train))
+        bands = self.config.features.n_mels if self.config.target == "frames" else 1
+        return Facts(examples=len(data), shape=(bands,), unit="number", alphabet=ALPHABET)
+
+    def _data(self, path: Path) -> DataDir:
+        data = DataDir.load(path)
+        data.require_rate(self.config.features.sample_rate)
+        return data
+
+    def digest(self, name: str) -> str:
+        """Digest of the utterances, and of the times of all that is learnt from."""
+        if name != "times":
+            return content_digest(DataDir.load(Path(getattr(self.config, name))))
+        known = (self._times(Path(getattr(self.config, split))) for split in ("train", "valid"))
+        said = "".join(ctm.render(dict(sorted(one.items()))) for one in known)
+        return hashlib.sha256(said.encode()).hexdigest()[:16]
+
+    def _times(self, data: Path) -> dict[str, list[ctm.Stretch]]:
+        """Times of the phones of a data directory, which lie under its name."""
+        return ctm.read(Path(self.config.times) / data.name / "phones.ctm")
+
+    def describe(self) -> str:
+        learnt = "frames" if self.config.target == "frames" else "durations of phones"
+        return f"{self.facts.examples:,} recordings, {learnt}"
+
+    def source(self, split: Split, networks: Mapping[str, nn.Module]) -> TimedRecordings:
+        return self._recordings(Path(getattr(self.config, split)))
+
+    def _recordings(self, path: Path) -> TimedRecordings:
+        settings = self.run.train
+        return TimedRecordings(
+            self._data(path),
+            self._times(path),
+            _NUMBERS,
+            self.config.features,
+            target=self.config.target,
+            rows=settings.batch_size,
+            seed=settings.seed,
+        )
+
+    @torch.no_grad()
+    def evaluate(self, system: System, options: Evaluation) -> Table:
+        """Figures of the method over held-out recordings."""
+        assert system.objective is not None
+        source = self._recordings(options.data or Path(self.config.test))
+        found = measured(system.objective, source.whole(), self.run.train.seed)
+        return Table(
+            title=f"{len(source.utterances)} utterances, checkpoint {system.label}",
+            figures=found.figures,
+            record={
+                "config_digest": configs.digest(self.run),
+                "checkpoint": system.label,
+                "utterances": len(source.utterances),
+            },
+            examples=found.examples,
+        )
+
+    @torch.no_grad()
+    def sample(self, system: System, options: Sampling) -> str:
+        """Speak a text: phones by the lexicon, durations by their own experiment, frames by this one, sound by Griffin
+        and Lim."""
+        generator = system.networks.get("generator")
+        wanted = {"-o FILE": options.out, "--prompt TEXT": options.prompt, "task.durations": self.config.durations,
+                  "task.lexicon": self.config.lexicon}  # fmt: skip
+        lacking = [name for name, value in wanted.items() if not value]
+        if self.config.target != "frames" or not isinstance(generator, Density):
+            raise self._cannot("speaks by a generator of frames alone")
+        if lacking or options.out is None:
+            raise SeqgenError(f"nothing is spoken without {lacking[0]}", remedy=f"give {', '.join(lacking)}")
+        own = Lexicon.open(Path(self.config.own)) if self.config.own else Lexicon({})
+        pronouncer = Pronouncer(Lexicon.open(Path(self.config.lexicon)), {word: own.find(word)[0] for word in own})
+        tokens = np.array(read_aloud(options.prompt, pronouncer))
+        durations = self._durations(tokens, options)
+        spec, count = self.config.features, int(durations.sum())
+        u = _uniforms(options.seed, "frames", count * spec.n_mels, generator.num_uniforms)
+        made = generator.sample(u, phones_of([tokens], [durations]), options.temperature)
+        frames = made.view(count, spec.n_mels).float().numpy()
+        io.write(options.out, griffin_lim(frames, spec, count * spec.hop), spec.sample_rate)
+        return f"{options.out}: {len(tokens)} phones, {count * spec.hop / spec.sample_rate:.2f} s"
+
+    def _durations(self, tokens: Numbers, options: Sampling) -> Numbers:
+        """Frames of each phone, as another run of this task draws them."""
+        experiment = Experiment.open(Path(self.config.durations))
+        network, _ = experiment.network("generator")
+        if not isinstance(network, Density):
+            raise SeqgenError(f"{self.config.durations} has no generator of durations", remedy="check task.durations")
+        u = _uniforms(options.seed, "durations", len(tokens), network.num_uniforms)
+        given = phones_of([tokens], [np.ones_like(tokens)])
+        logarithms = network.sample(u, given, options.temperature)[0]
+        durations: Numbers = np.clip(np.rint(np.exp(logarithms.double().numpy())), 1, _LONGEST).astype(np.int64)
+        return durations
+
+
+def _uniforms(seed: int, what: str, elements: int, each: int) -> torch.Tensor:
+    drawn = noise.block(seed, _DRAWN[what], 0, elements * each)
+    return torch.from_numpy(drawn).view(1, elements, each)
