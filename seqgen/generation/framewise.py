@@ -21,13 +21,16 @@ from seqgen.nets.hidden_layers import Nonlinearity, hidden_layers
 from seqgen.spec import Facts, FrameSpec
 from seqgen.stream.conditioning import Frames
 
+_COLDEST = 1e-3  # temperature at which nothing but the likeliest component is drawn
+
 
 class Framewise(Density):
     """Density of sequences ``p(x | c) = Π_n Π_d p(x_nd; params_d(c_n))``, the parameters a perceptron of one vector of
     c and a linear map of it, which are added up.
 
     With K components a frame is of one of them as a whole, ``p(x_n | c_n) = Σ_k π_k(c_n) Π_d p(x_nd; params_kd(c_n))``,
-    so that its elements go together; an element is scored given those before it in its frame.
+    so that its elements go together; an element is scored given those before it in its frame. Below a temperature of 1
+    likelier components are drawn more often than they are due.
 
     Shapes: frames ``[B, F, M]`` of D elements each → params ``[B, F·D, num_params]``; x ``[B, T]``, or ``[B, T, 1]``,
     of at most F·D elements → ``[B, T]``.
@@ -130,7 +133,9 @@ class Framewise(Density):
             return self.distribution.sample(self.distributions(given)[:, :count], u, temperature)
         log_shares, params = self._mixture(given)
         frames = F.pad(u, (0, 0, 0, params.shape[1] * self.elements - count)).unflatten(1, (-1, self.elements))
-        below = log_shares.exp().cumsum(dim=-1)[..., :-1]  # [B, F, K - 1]
+        warmth = torch.as_tensor(temperature).clamp_min(_COLDEST)  # one, or [B, 1]
+        shares = torch.softmax(log_shares / (warmth if warmth.dim() == 0 else warmth[..., None]), dim=-1)
+        below = shares.cumsum(dim=-1)[..., :-1]  # [B, F, K - 1]
         chosen = (frames[:, :, 0, :1] >= below).sum(dim=-1)  # [B, F], by the first uniform of a frame
         own = params.gather(2, chosen[..., None, None, None].expand(-1, -1, 1, *params.shape[3:]))[:, :, 0]
         return self.distribution.sample(own, frames[..., 1:], temperature).flatten(1)[:, :count]

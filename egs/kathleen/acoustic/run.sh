@@ -3,7 +3,8 @@
 # then three sentences, their sound by Griffin and Lim.
 #   DICTIONARY=FILE egs/kathleen/acoustic/run.sh --corpus DIR [--stage N] [--conf FILE] [--out DIR] [--data DIR]
 # Corpus and DICTIONARY are those of egs/kathleen/alignment, which is run first into OUT/alignment. Beside `conf` lies
-# durations-NAME. conf/base.yaml takes half an hour of one core, conf/tiny.yaml some seconds. TEMPERATURE is that of the sentences.
+# durations-NAME. conf/base.yaml takes half an hour of one core, conf/tiny.yaml some seconds. TEMPERATURE (0) is that of
+# the sentences.
 set -euo pipefail
 conf=egs/kathleen/acoustic/conf/base.yaml out=exp/kathleen-acoustic data=exp/kathleen-acoustic/data
 . "$(dirname "$0")/../../variants.sh"
@@ -23,7 +24,7 @@ if from 3 "sentences"; then
   number=0
   while read -r sentence; do
     number=$((number + 1))
-    seqgen sample "$out/frames" --prompt "$sentence" --temperature "${TEMPERATURE:-0.5}" -o "$out/$number.wav"
+    seqgen sample "$out/frames" --prompt "$sentence" --temperature "${TEMPERATURE:-0}" -o "$out/$number.wav"
   done <<'SENTENCES'
 The quick brown fox jumps over the lazy dog.
 On April 9th, Dr. Lee paid 5.30 dollars for 2 kg of apples.
