@@ -18,9 +18,9 @@ over_fsdd() { # spoken digits of six speakers, 8 kHz
 over_librispeech() { # readers, 16 kHz: a folder test-other (or PART) with one for each; recordings of readers whom training
   # knows are held out
   local wide="task.features.sample_rate=16000 task.features.n_fft=1024 task.features.window=512 task.features.hop=256"
-  recipes=([cpc]=librispeech/cpc [wpc]=librispeech/cpc [vq_vae]=librispeech/vq_vae [delta_vae]=$own/delta_vae [beta_tcvae]=$own/beta_tcvae [ali]=$own/ali)
-  added=([wpc]="objective.lipschitz.weight=1.0 objective.sloped=4" [delta_vae]=$wide [beta_tcvae]=$wide [ali]=$wide)
-  methods="cpc wpc vq_vae delta_vae beta_tcvae ali" targets="speaker pitch $phone" whole=speaker judged=
+  recipes=([cpc]=librispeech/cpc [vq_vae]=librispeech/vq_vae [delta_vae]=$own/delta_vae [beta_tcvae]=$own/beta_tcvae [ali]=$own/ali)
+  added=([delta_vae]=$wide [beta_tcvae]=$wide [ali]=$wide)
+  methods="cpc vq_vae delta_vae beta_tcvae ali" targets="speaker pitch $phone" whole=speaker judged=
   settings=("task.train=$data/librispeech/train" "task.valid=$data/librispeech/valid" "task.test=$data/librispeech/test")
   prepare() { seqgen data prepare folder --corpus "$corpus/${PART:-test-other}" --out "$data/librispeech" --valid 0.1 --test 0.2; }
 }

@@ -3,7 +3,7 @@
 # then three sentences, their sound by Griffin and Lim.
 #   DICTIONARY=FILE egs/kathleen/acoustic/run.sh --corpus DIR [--stage N] [--conf FILE] [--out DIR] [--data DIR]
 # Corpus and DICTIONARY are those of egs/kathleen/alignment, which is run first into OUT/alignment. Beside `conf` lies
-# durations-NAME. conf/base.yaml takes half an hour of one core, conf/tiny.yaml some seconds. TEMPERATURE (0) is that of
+# durations-NAME. conf/base.yaml takes ten minutes of one core, conf/tiny.yaml some seconds. TEMPERATURE (0) is that of
 # the sentences.
 set -euo pipefail
 conf=egs/kathleen/acoustic/conf/base.yaml out=exp/kathleen-acoustic data=exp/kathleen-acoustic/data
