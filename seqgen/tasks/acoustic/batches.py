@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -14,17 +14,14 @@ from torch import Tensor
 
 from seqgen import noise
 from seqgen.data.ctm import Stretch
-from seqgen.data.directory import Utterance
+from seqgen.data.directory import DataDir, Utterance
 from seqgen.errors import SeqgenError
 from seqgen.generation.spoken import Phones
 from seqgen.spec import FeatureSpec
 from seqgen.tasks.features.batches import frames_of
-from seqgen.tasks.turns import passes
-from seqgen.train.batch import rows
-from seqgen.train.source import Source
+from seqgen.tasks.passes import Numbers, Passes, padded
 
 Target = Literal["frames", "durations"]
-Numbers = npt.NDArray[np.int64]
 _HALF_STEP = 2.0**-25  # uniforms are multiples of 2^-24, from 0 on
 
 
@@ -46,11 +43,11 @@ class Batch:
     skip: None = None
 
 
-class TimedRecordings(Source):
+class TimedRecordings(Passes):
     """Source of recordings with the times of their phones. Passes follow without a gap, each in another order.
 
     Args:
-        utterances: recordings. times: the phones of each, by its id. numbers: of the phones, by name.
+        data: recordings. times: the phones of each, by its id. numbers: of the phones, by name.
         spec: of the frames. target: what is learnt. rows: of a batch. seed: of the orders.
 
     Raises:
@@ -59,7 +56,7 @@ class TimedRecordings(Source):
 
     def __init__(
         self,
-        utterances: Sequence[Utterance],
+        data: DataDir,
         times: Mapping[str, Sequence[Stretch]],
         numbers: Mapping[str, int],
         spec: FeatureSpec,
@@ -68,35 +65,30 @@ class TimedRecordings(Source):
         rows: int,
         seed: int = 0,
     ) -> None:
-        self.utterances, self.spec, self.target = tuple(utterances), spec, target
-        self.rows, self.seed = rows, seed
-        self.spoken = [_spoken(one, times.get(one.id, ()), numbers, spec) for one in self.utterances]
+        super().__init__(rows=rows, seed=seed)
+        self.data, self.spec, self.target = data, spec, target
+        self.spoken = [_spoken(one, times.get(one.id, ()), numbers, spec) for one in self.data]
 
     @cached_property
     def learnt(self) -> list[npt.NDArray[np.float32]]:
         """What is learnt of every recording, flat."""
         if self.target == "durations":
-            spoken = zip(self.utterances, self.spoken, strict=True)
+            spoken = zip(self.data, self.spoken, strict=True)
             return [dequantised(durations, one.id) for one, (_, durations) in spoken]
-        return [frames_of(one, self.spec).reshape(-1) for one in self.utterances]
+        return [frames_of(one, self.spec).reshape(-1) for one in self.data]
 
-    def batches(self, start: int, stop: int, rank: int, world: int) -> Iterator[Batch]:
-        for chosen in passes(len(self.utterances), self.rows, seed=self.seed, start=start, stop=stop):
-            yield rows(self.batch(chosen), rank, world)  # padded as the whole batch is
-
-    def whole(self) -> Iterator[Batch]:
-        numbers = np.arange(len(self.utterances))
-        return (self.batch(numbers[first : first + self.rows]) for first in range(0, len(numbers), self.rows))
+    def __len__(self) -> int:
+        return len(self.data)
 
     def batch(self, numbers: Numbers) -> Batch:
         """The recordings of these numbers."""
         x = [self.learnt[number] for number in numbers]
         tokens, durations = zip(*(self.spoken[number] for number in numbers), strict=True)
         return Batch(
-            torch.from_numpy(_padded(x))[..., None],
+            torch.from_numpy(padded(x))[..., None],
             torch.tensor([len(one) for one in x]),
             phones_of(tokens, durations),
-            tuple(self.utterances[number].id for number in numbers),
+            tuple(self.data[number].id for number in numbers),
         )
 
 
@@ -104,13 +96,14 @@ def dequantised(durations: Numbers, name: str) -> npt.NDArray[np.float32]:
     """``ln(d - ½ + u)`` of so many frames, u uniform and always the same for a name: of whole numbers themselves a
     density could be as high as it likes."""
     u = noise.block(0, noise.name_to_stream(f"seqgen.durations.{name}"), 0, len(durations))
-    return np.log(durations - 0.5 + u + _HALF_STEP).astype(np.float32)
+    made: npt.NDArray[np.float32] = np.log(durations - 0.5 + u + _HALF_STEP).astype(np.float32)
+    return made
 
 
 def phones_of(tokens: Sequence[Numbers], durations: Sequence[Numbers]) -> Phones:
     """Phones of some rows, as networks read them."""
     counts = torch.tensor([len(one) for one in tokens])
-    return Phones(torch.from_numpy(_padded(tokens)), counts, torch.from_numpy(_padded(durations)))
+    return Phones(torch.from_numpy(padded(tokens)), counts, torch.from_numpy(padded(durations)))
 
 
 def _spoken(
@@ -130,9 +123,3 @@ def _spoken(
             remedy="align with the same hop, so that every phone has a frame",
         )
     return np.array([numbers[stretch.label] for stretch in times]), durations
-
-
-def _padded(arrays: Sequence[npt.NDArray[np.generic]]) -> npt.NDArray[np.generic]:
-    """Flat arrays side by side, zeros behind the end of each."""
-    longest = max(map(len, arrays))
-    return np.stack([np.pad(one, (0, longest - len(one))) for one in arrays])

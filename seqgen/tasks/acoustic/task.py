@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from seqgen import config as configs
 from seqgen import noise
 from seqgen.audio import io
 from seqgen.data import ctm
@@ -21,14 +20,15 @@ from seqgen.errors import SeqgenError
 from seqgen.generation.contract import Density
 from seqgen.metrics.griffin_lim import griffin_lim
 from seqgen.spec import Facts, FeatureSpec
-from seqgen.tasks.acoustic.batches import Numbers, Target, TimedRecordings, phones_of
+from seqgen.tasks.acoustic.batches import Target, TimedRecordings, phones_of
 from seqgen.tasks.acoustic.examples import timed
 from seqgen.tasks.alignment.transcripts import read_aloud
 from seqgen.tasks.contract import Evaluation, Sampling, Split, System, Task, TaskExample
 from seqgen.tasks.experiment import Experiment
+from seqgen.tasks.passes import Numbers
 from seqgen.tasks.table import Table
 from seqgen.tasks.vocoder.content import content_digest
-from seqgen.tasks.vocoder.evaluation import measured
+from seqgen.tasks.vocoder.evaluation import measured, of_utterances
 from seqgen.tasks.vocoder.examples import SIZES
 from seqgen.text.pronounced.lexicon import Lexicon
 from seqgen.text.pronounced.phones import PHONES
@@ -131,16 +131,7 @@ class Acoustic(Task):
         assert system.objective is not None
         source = self._recordings(options.data or Path(self.config.test))
         found = measured(system.objective, source.whole(), self.run.train.seed)
-        return Table(
-            title=f"{len(source.utterances)} utterances, checkpoint {system.label}",
-            figures=found.figures,
-            record={
-                "config_digest": configs.digest(self.run),
-                "checkpoint": system.label,
-                "utterances": len(source.utterances),
-            },
-            examples=found.examples,
-        )
+        return of_utterances(self.run, system.label, source.data, found)
 
     @torch.no_grad()
     def sample(self, system: System, options: Sampling) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -16,9 +15,7 @@ from seqgen.errors import SeqgenError
 from seqgen.spec import FeatureSpec
 from seqgen.tasks.alignment.transcripts import Transcript
 from seqgen.tasks.features.batches import Frames, frames_of
-from seqgen.tasks.turns import passes
-from seqgen.train.batch import rows
-from seqgen.train.source import Source
+from seqgen.tasks.passes import Numbers, Passes, padded
 
 
 @dataclass(frozen=True)
@@ -39,7 +36,7 @@ class Batch:
     ids: tuple[str, ...]
 
 
-class SpokenRecordings(Source):
+class SpokenRecordings(Passes):
     """Source of recordings with their transcripts, whole. Passes follow without a gap, each in another order.
 
     Args:
@@ -59,8 +56,8 @@ class SpokenRecordings(Source):
         rows: int,
         seed: int = 0,
     ) -> None:
+        super().__init__(rows=rows, seed=seed)
         self.utterances, self.transcripts, self.spec = tuple(utterances), transcripts, spec
-        self.rows, self.seed = rows, seed
         for one in self.utterances:
             frames, needed = spec.frames(one.samples), sum(not free for free in transcripts[one.id].optional)
             if frames < max(needed, 1):
@@ -74,29 +71,18 @@ class SpokenRecordings(Source):
         """Frames of every recording, ``[T, D]``."""
         return [frames_of(one, self.spec) for one in self.utterances]
 
-    def batches(self, start: int, stop: int, rank: int, world: int) -> Iterator[Batch]:
-        for chosen in passes(len(self.utterances), self.rows, seed=self.seed, start=start, stop=stop):
-            yield rows(self.batch(chosen), rank, world)  # padded as the whole batch is
+    def __len__(self) -> int:
+        return len(self.utterances)
 
-    def whole(self) -> Iterator[Batch]:
-        numbers = np.arange(len(self.utterances))
-        return (self.batch(numbers[first : first + self.rows]) for first in range(0, len(numbers), self.rows))
-
-    def batch(self, numbers: npt.NDArray[np.int64]) -> Batch:
+    def batch(self, numbers: Numbers) -> Batch:
         """The recordings of these numbers."""
         ids = tuple(self.utterances[number].id for number in numbers)
         frames, given = [self.frames[number] for number in numbers], [self.transcripts[name] for name in ids]
         return Batch(
-            torch.from_numpy(_padded(frames)),
+            torch.from_numpy(padded(frames)),
             torch.tensor([len(one) for one in frames]),
-            torch.from_numpy(_padded([np.array(one.tokens) for one in given])),
+            torch.from_numpy(padded([np.array(one.tokens) for one in given])),
             torch.tensor([len(one.tokens) for one in given]),
-            torch.from_numpy(_padded([np.array(one.optional) for one in given])),
+            torch.from_numpy(padded([np.array(one.optional) for one in given])),
             ids,
         )
-
-
-def _padded(arrays: Sequence[npt.NDArray[np.generic]]) -> npt.NDArray[np.generic]:
-    """Arrays ``[n, …]`` side by side, zeros behind the end of each."""
-    longest = max(map(len, arrays))
-    return np.stack([np.pad(one, ((0, longest - len(one)), *((0, 0),) * (one.ndim - 1))) for one in arrays])

@@ -13,7 +13,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from seqgen import config as configs
 from seqgen.data import ctm
 from seqgen.data.aligned import SILENCE, Aligned
 from seqgen.data.directory import DataDir
@@ -28,7 +27,7 @@ from seqgen.tasks.alignment.transcripts import Transcript, alphabet, transcribed
 from seqgen.tasks.contract import Evaluation, Split, System, Task, TaskExample
 from seqgen.tasks.table import Gathered, Table
 from seqgen.tasks.vocoder.content import content_digest
-from seqgen.tasks.vocoder.evaluation import measured
+from seqgen.tasks.vocoder.evaluation import measured, of_utterances
 from seqgen.tasks.vocoder.examples import SIZES
 from seqgen.text.pronounced.lexicon import Lexicon
 from seqgen.text.pronounced.pronouncer import Pronouncer
@@ -168,17 +167,7 @@ class Alignment(Task):
         found = measured(system.objective, source.whole(), self.run.train.seed)
         if self.config.reference:
             self._compare(found, self._aligned(system, source))
-        return Table(
-            title=f"{len(data)} utterances, checkpoint {system.label}",
-            figures=found.figures,
-            record={
-                "config_digest": configs.digest(self.run),
-                "checkpoint": system.label,
-                "data": str(data.path),
-                "utterances": len(data),
-            },
-            examples=found.examples,
-        )
+        return of_utterances(self.run, system.label, data, found)
 
     def _compare(self, found: Gathered, recordings: Iterable[Aligned]) -> None:
         """Add how far boundaries are from those of the reference, of the recordings in which it has nearly the same

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -15,12 +15,9 @@ from seqgen.audio import io
 from seqgen.audio.features import log_mel
 from seqgen.data.directory import DataDir, Utterance
 from seqgen.spec import FeatureSpec
-from seqgen.tasks.turns import passes
-from seqgen.train.batch import rows
-from seqgen.train.source import Source
+from seqgen.tasks.passes import Numbers, Passes, padded
 
 Frames = npt.NDArray[np.float32]
-Numbers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -41,7 +38,7 @@ class Batch:
     cond: None = None
 
 
-class FrameStretches(Source):
+class FrameStretches(Passes):
     """Source of log-mel frames: recordings whole, or cut up into stretches of ``longest`` frames. All of them come in
     each pass, in another order each time; passes follow without a gap.
 
@@ -62,8 +59,8 @@ class FrameStretches(Source):
         seed: int = 0,
         learnt: bool = False,
     ) -> None:
-        self.spec, self.centred, self.rows, self.seed, self.learnt = spec, centred, rows, seed, learnt
-        self.longest = longest
+        super().__init__(rows=rows, seed=seed)
+        self.spec, self.centred, self.longest, self.learnt = spec, centred, longest, learnt
         self.utterances = tuple(data)
 
     @cached_property
@@ -75,13 +72,8 @@ class FrameStretches(Source):
             found += [(f"{one.id}:{start}", piece) for start, piece in pieces]
         return found
 
-    def batches(self, start: int, stop: int, rank: int, world: int) -> Iterator[Batch]:
-        for chosen in passes(len(self.stretches), self.rows, seed=self.seed, start=start, stop=stop):
-            yield rows(self.batch(chosen), rank, world)  # padded as the whole batch is
-
-    def whole(self) -> Iterator[Batch]:
-        numbers = np.arange(len(self.stretches))
-        return (self.batch(numbers[first : first + self.rows]) for first in range(0, len(numbers), self.rows))
+    def __len__(self) -> int:
+        return len(self.stretches)
 
     def batch(self, numbers: Numbers) -> Batch:
         """The stretches of these numbers."""
@@ -92,8 +84,7 @@ class FrameStretches(Source):
 def batch_of(stretches: Sequence[tuple[str, Frames]]) -> Batch:
     """Batch of stretches that are held out, their ids and frames ``[F, D]``."""
     flat = [frames.reshape(-1) for _, frames in stretches]
-    widest = max(len(one) for one in flat)
-    x = np.stack([np.pad(one, (0, widest - len(one))) for one in flat])  # [B, F·D]
+    x = padded(flat)  # [B, F·D]
     return Batch(
         torch.from_numpy(x)[..., None],
         torch.tensor([len(one) for one in flat]),

@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from seqgen import config as configs
 from seqgen.data.directory import DataDir
 from seqgen.errors import SeqgenError
 from seqgen.latents import examples
@@ -21,7 +20,7 @@ from seqgen.tasks.extraction import CodeFeatures
 from seqgen.tasks.features.batches import Batch, FrameStretches, batch_of, count_stretches, cut, frames_of_audio
 from seqgen.tasks.table import Table
 from seqgen.tasks.vocoder.content import content_digest
-from seqgen.tasks.vocoder.evaluation import measured
+from seqgen.tasks.vocoder.evaluation import measured, of_utterances
 from seqgen.tasks.vocoder.examples import SIZES, record
 from seqgen.train.identity import NEUTRAL, PLACE, WEIGHTS
 
@@ -156,14 +155,4 @@ class FeatureFrames(Task):
         assert system.objective is not None
         data = self._data(options.data or Path(self.config.test))
         found = measured(system.objective, self._stretches(data).whole(), self.run.train.seed)
-        return Table(
-            title=f"{len(data)} utterances, checkpoint {system.label}",
-            figures=found.figures,
-            record={
-                "config_digest": configs.digest(self.run),
-                "checkpoint": system.label,
-                "data": str(data.path),
-                "utterances": len(data),
-            },
-            examples=found.examples,
-        )
+        return of_utterances(self.run, system.label, data, found)

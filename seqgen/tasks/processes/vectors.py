@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,11 +18,10 @@ from seqgen.errors import SeqgenError
 from seqgen.noise import Key
 from seqgen.spec import Facts
 from seqgen.tasks.contract import Evaluation, Split, System, Task, TaskExample
+from seqgen.tasks.passes import Passes
 from seqgen.tasks.processes.hidden_markov import Symbols
 from seqgen.tasks.processes.vector_processes import VectorProcess
 from seqgen.tasks.table import Gathered, Table
-from seqgen.tasks.turns import passes
-from seqgen.train.source import Source
 
 _EVALUATION = 1 << 62  # streams of an evaluation lie beyond those of any step
 
@@ -65,7 +64,7 @@ class Batch:
     cond: None = None
 
 
-class DrawnVectors(Source):
+class DrawnVectors(Passes):
     """Sequences of a split, all of them in each pass, in another order each time; passes follow without a gap.
 
     Args:
@@ -79,17 +78,13 @@ class DrawnVectors(Source):
     def __init__(
         self, process: VectorProcess, count: int, *, rows: int, key: Key, seed: int = 0, learnt: bool = False
     ) -> None:
-        self.rows, self.seed, self.learnt = rows, seed, learnt
+        super().__init__(rows=rows, seed=seed)
+        self.learnt = learnt
         u = noise.block(*key, 0, count * process.num_uniforms).astype(np.float64)
         self.x, self.label, self.quiet = process.draw(u.reshape(count, process.num_uniforms))
 
-    def batches(self, start: int, stop: int, rank: int, world: int) -> Iterator[Batch]:
-        for chosen in passes(len(self.x), self.rows, seed=self.seed, start=start, stop=stop):
-            yield self.batch(chosen[rank::world])
-
-    def whole(self) -> Iterator[Batch]:
-        numbers = np.arange(len(self.x))
-        return (self.batch(numbers[first : first + self.rows]) for first in range(0, len(numbers), self.rows))
+    def __len__(self) -> int:
+        return len(self.x)
 
     def batch(self, numbers: Symbols) -> Batch:
         """The sequences of these numbers."""
@@ -130,7 +125,7 @@ class VectorSequences(Task):
         frames, dim = self.facts.shape
         return f"{self.facts.examples:,} sequences of {frames} frames of {dim} numbers"
 
-    def source(self, split: Split, networks: dict[str, nn.Module]) -> DrawnVectors:
+    def source(self, split: Split, networks: Mapping[str, nn.Module]) -> DrawnVectors:
         count = self.config.examples if split == "train" else self.config.held_out
         key = Key(self.config.seed, noise.name_to_stream(f"seqgen.vectors.{split}"))
         settings = self.run.train

@@ -10,15 +10,17 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from seqgen import config as configs
 from seqgen import noise
 from seqgen.audio import io
-from seqgen.data.directory import Utterance
+from seqgen.data.directory import DataDir, Utterance
 from seqgen.generation.vocoder import Vocoder
 from seqgen.models.frames import with_speaker
 from seqgen.noise import Key
 from seqgen.objectives.contract import Measure, Objective
 from seqgen.runtime.contract import Floats, Runtime
-from seqgen.tasks.table import Gathered
+from seqgen.tasks.run import RunConfig
+from seqgen.tasks.table import Gathered, Table
 from seqgen.tasks.vocoder.batches import Batch
 
 Floats1 = npt.NDArray[np.float32]
@@ -32,6 +34,21 @@ def measured(objective: Objective, batches: Iterable[Any], seed: int) -> Gathere
     for index, batch in enumerate(batches):
         found.add(objective.measure(batch, Key(seed, _EVALUATION + index), index), batch.ids)
     return found
+
+
+def of_utterances(run: RunConfig, label: str, data: DataDir, found: Gathered) -> Table:
+    """Table of what was found over the utterances of a data directory, by the weights of a label."""
+    return Table(
+        title=f"{len(data)} utterances, checkpoint {label}",
+        figures=found.figures,
+        record={
+            "config_digest": configs.digest(run),
+            "checkpoint": label,
+            "data": str(data.path),
+            "utterances": len(data),
+        },
+        examples=found.examples,
+    )
 
 
 @torch.no_grad()
