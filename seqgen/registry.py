@@ -162,7 +162,7 @@ DENSITIES = Registry(
         "subscale": "seqgen.generation.subscale.generator:Subscale",
         "factorised": "seqgen.generation.factorised:Factorised",
         "framewise": "seqgen.generation.framewise:Framewise",
-        "spoken": "seqgen.generation.spoken:SpokenDensity",
+        "aligned-phones": "seqgen.generation.spoken:SpokenDensity",
         "conditionally-independent": "seqgen.generation.conditionally_independent:ConditionallyIndependent",
         "flow": "seqgen.generation.flow:Flow",
     },

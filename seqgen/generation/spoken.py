@@ -21,13 +21,14 @@ from torch import Tensor
 
 from seqgen import config, registry
 from seqgen.config import Component
+from seqgen.distributions.categorical import Categorical
+from seqgen.distributions.contract import Distribution
 from seqgen.errors import SeqgenError
 from seqgen.generation.contract import Density, DensityExample
-from seqgen.generation.framewise import Framewise
+from seqgen.generation.frame_numbers import FrameNumbers
 from seqgen.models.encoder import Encoder
 from seqgen.models.frames import FrameConditioner
 from seqgen.spec import Facts, FrameSpec
-from seqgen.stream.conditioning import Frames
 
 _PLACE = 2  # numbers that say where in its phone a frame is
 
@@ -53,7 +54,7 @@ class SpokenDensity(Density):
     phone or frame, F frames of all phones.
 
     Raises:
-        SeqgenError: for an encoder of another alphabet than the data's, and for what :class:`Framewise` refuses.
+        SeqgenError: for an encoder of another alphabet than the data's, and for sizes that make no network.
     """
 
     @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class SpokenDensity(Density):
         Attributes:
             encoder: of phones. body: network from phones to frames (``None``: numbers are those of phones).
             width: numbers that the body gives for a frame.
-            hidden, distribution, components: of the density of a phone or frame (:class:`Framewise`).
+            hidden, distribution, components: of the numbers of a phone or frame (:class:`FrameNumbers`).
         """
 
         encoder: Component
@@ -78,13 +79,19 @@ class SpokenDensity(Density):
         generator = torch.Generator().manual_seed(0)
         tokens = torch.randint(5, (3, 4), generator=generator)
         cond = Phones(tokens, torch.tensor([4, 2, 3]), torch.tensor([[1, 2, 1, 2], [3, 3, 0, 0], [2, 2, 2, 0]]))
-        encoder = Component("bytenet-encoder", {"vocab_size": 5, "channels": 4, "out_dim": 6, "cycles": 1})
-        categorical = Component("categorical", {"classes": 3})
-        facts = Facts(alphabet=tuple("abcde"), shape=(2,))
-        for body, steps in ((None, 4), (FrameConditioner.Config(channels=5, blocks=1, look_ahead=1), 6)):
-            options = cls.Config(encoder, body, width=4, distribution=categorical, components=2)
-            x = torch.randint(3, (3, 2 * steps), generator=generator)
-            yield DensityExample(cls.build(options, facts), x, cond, torch.arange(3))
+        kinds = [registry.MODELS.load(name) for name in registry.MODELS]
+        encoders = [one for kind in kinds if issubclass(kind, Encoder) for one in kind.examples()]
+        for encoder in encoders:
+            if encoder.vocab_size != 5 or encoder.down != 1:
+                continue
+            given = Facts(frames=FrameSpec(channels=encoder.out_dim + _PLACE, hop=1))
+            options = FrameConditioner.Config(channels=5, blocks=1, look_ahead=1)
+            body = FrameConditioner.build(options, given, out_dim=4)
+            for part, width, steps in ((None, encoder.out_dim, 4), (body, 4, 6)):
+                distribution = Categorical(Categorical.Config(classes=3))
+                numbers = FrameNumbers(width, (), "relu", distribution, elements=2, components=2)
+                x = torch.randint(3, (3, 2 * steps), generator=generator)
+                yield DensityExample(cls(encoder, part, numbers), x, cond, torch.arange(3))
 
     @classmethod
     def build(cls, options: Config, facts: Facts, *, source: str = "config") -> SpokenDensity:
@@ -99,32 +106,35 @@ class SpokenDensity(Density):
         if options.body is not None:
             given = Facts(frames=FrameSpec(channels=encoder.out_dim + _PLACE, hop=1))
             body, width = FrameConditioner.build(options.body, given, out_dim=options.width), options.width
-        head = Framewise.Config(options.hidden, "relu", options.distribution, options.components)
-        each = Facts(frames=FrameSpec(channels=width, hop=facts.shape[0]))
-        return cls(encoder, body, Framewise.build(head, each, source=source))
+        distribution: Distribution = config.construct(
+            options.distribution, registry.DISTRIBUTIONS, source=f"{source}: distribution"
+        )
+        numbers = FrameNumbers(
+            width, options.hidden, "relu", distribution, elements=facts.shape[0], components=options.components
+        )
+        return cls(encoder, body, numbers)
 
-    def __init__(self, encoder: Encoder, body: FrameConditioner | None, head: Framewise) -> None:
+    def __init__(self, encoder: Encoder, body: FrameConditioner | None, numbers: FrameNumbers) -> None:
         super().__init__()
-        self.encoder, self.body, self.head = encoder, body, head
-        self.vocab_size = head.vocab_size
+        self.encoder, self.body, self.numbers = encoder, body, numbers
+        self.vocab_size = numbers.distribution.vocab_size
 
     @property
     def num_uniforms(self) -> int:
-        return self.head.num_uniforms
+        return self.numbers.num_uniforms
 
     def log_prob(self, x: Tensor, cond: Phones | None = None) -> Tensor:
-        return self.head.log_prob(x, self._frames(cond))
+        return self.numbers.log_prob(x[..., 0] if x.dim() == 3 else x, self._vectors(cond))
 
     def sample(self, u: Tensor, cond: Phones | None = None, temperature: Tensor | float = 1.0) -> Tensor:
-        return self.head.sample(u, self._frames(cond), temperature)
+        return self.numbers.sample(u, self._vectors(cond), temperature)
 
-    def _frames(self, cond: Phones | None) -> Frames:
+    def _vectors(self, cond: Phones | None) -> Tensor:
         """A vector for each phone, or each frame of it."""
         if cond is None:
             raise SeqgenError("numbers of phones without phones", remedy="give their tokens and durations")
-        columns = self.encoder(cond.tokens, cond.counts)  # [B, N, C]
-        vectors = columns if self.body is None else self._spread(self.body, columns, cond.durations)
-        return Frames(vectors, torch.zeros(len(vectors), dtype=torch.int64, device=vectors.device))
+        columns: Tensor = self.encoder(cond.tokens, cond.counts)  # [B, N, C]
+        return columns if self.body is None else self._spread(self.body, columns, cond.durations)
 
     def _spread(self, body: FrameConditioner, columns: Tensor, durations: Tensor) -> Tensor:
         """Vectors of frames, ``[B, F, width]``."""

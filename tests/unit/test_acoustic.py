@@ -35,7 +35,7 @@ task:
   features: {{sample_rate: 8000, n_fft: 256, window: 160, hop: 80, n_mels: 6}}
 networks:
   generator:
-    name: spoken
+    name: aligned-phones
     encoder: {{name: bytenet-encoder, vocab_size: 70, channels: 4, out_dim: 6, cycles: 1}}
     {body}
     components: 2

@@ -160,10 +160,10 @@ def exact() -> AdversarialInference:
         made.model.head.weight[0] = 0.6
         made.model.head.bias[1] = 2 * math.log(0.8)
         assert isinstance(made.model.decoder, Framewise)
-        linear = made.model.decoder.linear
+        linear = made.model.decoder.numbers.linear
         assert isinstance(linear, nn.Linear)
         linear.weight[0] = 0.6
-        last = made.model.decoder.network
+        last = made.model.decoder.numbers.network
         assert isinstance(last, nn.Sequential)
         assert isinstance(last[-1], nn.Linear)
         last[-1].bias[1] = math.log(0.8)
