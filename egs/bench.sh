@@ -27,9 +27,9 @@ over_librispeech() { # readers, 16 kHz: a folder test-other (or PART) with one f
 
 over_mnist() { # handwritten digits, 28 x 28 binary pixels, of mnist.npz; COUNTS says how many pictures, EXAMPLES how many are probed
   local pictures=bench/pictures
-  recipes=([cpc]=$pictures/cpc [wpc]=$pictures/wpc [vae]=mnist/vae [beta_tcvae]=$pictures/beta_tcvae [vq_vae]=mnist/vq_vae)
+  recipes=([cpc]=$pictures/cpc [wpc]=$pictures/wpc [vae]=mnist/vae [vq_vae]=mnist/vq_vae)
   recipes+=([delta_vae]=mnist/delta_vae [acn]=mnist/acn) added=()
-  methods="cpc wpc vae beta_tcvae vq_vae delta_vae acn" targets=class whole=class judged="--examples ${EXAMPLES:-5000}"
+  methods="cpc wpc vae vq_vae delta_vae acn" targets=class whole=class judged="--examples ${EXAMPLES:-5000}"
   settings=("task.data=$data/mnist")
   prepare() { seqgen data prepare pictures --corpus "$corpus" --binarise static --out "$data/mnist" ${COUNTS:---test 2000}; }
 }
