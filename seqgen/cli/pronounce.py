@@ -66,7 +66,7 @@ def run_pronounce(given: argparse.Namespace) -> int:
 
 
 def _script(text: str) -> Script:
-    """What a text says of how it is read, with marks of its own or as a document."""
+    """Script of a text: with marks of its own, or a document."""
     from seqgen.text.pronounced.markup import Script, is_markup, script
     from seqgen.text.pronounced.overrides import marked
 

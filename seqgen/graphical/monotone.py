@@ -144,7 +144,7 @@ def _ends(tokens: Tokens, like: Tensor) -> Tensor:
 
 
 def _before(reached: Tensor, optional: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """What each token is reached from: itself, the one before, and the second before if that one is optional."""
+    """Scores that each token is reached from: itself, the one before, and the second before if that one is optional."""
     none = torch.full_like(reached[:, :2], -torch.inf)
     one = torch.cat([none[:, :1], reached[:, :-1]], dim=1)
     two = torch.cat([none, reached[:, :-2]], dim=1)[:, : reached.shape[1]]
@@ -153,7 +153,7 @@ def _before(reached: Tensor, optional: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _behind(left: Tensor, optional: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """What each token leads to: itself, the one behind, and the second behind if that one is optional."""
+    """Scores that each token leads to: itself, the one behind, and the second behind if that one is optional."""
     none = torch.full_like(left[:, :2], -torch.inf)
     one = torch.cat([left[:, 1:], none[:, :1]], dim=1)
     two = torch.cat([left[:, 2:], none], dim=1)[:, : left.shape[1]]

@@ -41,7 +41,7 @@ class ForwardSum(Objective):
     Term and figure: ``nats_per_frame``.
 
     The paper's p are shares of a recording's tokens in each frame, which can be won without saying anything of the
-    frame: one reader's recordings ended with most phones of a single frame. A density of the frames cannot.
+    frame: on one reader's recordings paths ended with most phones of a single frame. A density of the frames cannot.
 
     Source: Badlani et al., "One TTS alignment to rule them all", arXiv 2108.10447, section 2.2.
     """

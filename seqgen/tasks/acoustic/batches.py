@@ -71,7 +71,7 @@ class TimedRecordings(Passes):
 
     @cached_property
     def learnt(self) -> list[npt.NDArray[np.float32]]:
-        """What is learnt of every recording, flat."""
+        """Numbers that are learnt of every recording, flat."""
         if self.target == "durations":
             spoken = zip(self.data, self.spoken, strict=True)
             return [dequantised(durations, one.id) for one, (_, durations) in spoken]

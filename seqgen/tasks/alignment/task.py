@@ -107,7 +107,7 @@ class Alignment(Task):
         return hashlib.sha256(f"{content_digest(data)}\n{said}".encode()).hexdigest()[:16]
 
     def describe(self) -> str:
-        """How much there is, and the words that only their letters are known of."""
+        """Count of recordings, and the words that only their letters are known of."""
         every = self._transcripts(self._data(Path(self.config.train))).values()
         guessed = sorted({word.name for transcript in every for word in transcript.words if word.guessed})
         told = f"{self.facts.examples:,} recordings with transcripts, {len(self.facts.alphabet)} tokens"

@@ -39,7 +39,7 @@ class Transcript(NamedTuple):
 
     @property
     def optional(self) -> tuple[bool, ...]:
-        """Which tokens need not be there."""
+        """Test of each token for one that need not be there."""
         return tuple(token == 0 for token in self.tokens)
 
 

@@ -50,7 +50,7 @@ class Break(NamedTuple):
 
 
 class Prosody(NamedTuple):
-    """How characters are to be spoken: so many times as fast, higher by semitones, louder by decibels."""
+    """Manner in which characters are to be spoken: so many times as fast, higher by semitones, louder by decibels."""
 
     start: int
     stop: int
@@ -88,7 +88,7 @@ def is_markup(text: str) -> bool:
 
 
 def script(document: str) -> Script:
-    """What a document says.
+    """Script of a document.
 
     Raises:
         SeqgenError: naming the line of what is no XML, or of an attribute that means nothing.
@@ -118,7 +118,7 @@ class _Open(NamedTuple):
 
 
 class _Reader:
-    """What has been read of a document so far."""
+    """State of reading a document."""
 
     def __init__(self) -> None:
         self.parser = expat.ParserCreate()
@@ -234,7 +234,7 @@ class _Reader:
         return seconds
 
     def _voice(self, voice: tuple[float, float, float], attributes: Mapping[str, str]) -> tuple[float, float, float]:
-        """How characters within are spoken, where those around are spoken so."""
+        """Manner of characters within, where those around are spoken so."""
         rate = self._rate(attributes.get("rate", "default"))
         pitch = self._semitones(attributes.get("pitch", "default"))
         volume = attributes.get("volume", "default")
