@@ -18,9 +18,9 @@ over_fsdd() { # spoken digits of six speakers, 8 kHz
 over_librispeech() { # readers, 16 kHz: a folder test-other (or PART) with one for each; recordings of readers whom training
   # knows are held out
   local wide="task.features.sample_rate=16000 task.features.n_fft=1024 task.features.window=512 task.features.hop=256"
-  recipes=([cpc]=librispeech/cpc [vq_vae]=librispeech/vq_vae [delta_vae]=$own/delta_vae [beta_tcvae]=$own/beta_tcvae [ali]=$own/ali)
-  added=([delta_vae]=$wide [beta_tcvae]=$wide [ali]=$wide)
-  methods="cpc vq_vae delta_vae beta_tcvae ali" targets="speaker pitch $phone" whole=speaker judged=
+  recipes=([cpc]=librispeech/cpc [wpc]=librispeech/cpc [vq_vae]=librispeech/vq_vae [delta_vae]=$own/delta_vae [beta_tcvae]=$own/beta_tcvae [ali]=$own/ali)
+  added=([wpc]="objective.lipschitz.weight=1.0 objective.sloped=4" [delta_vae]=$wide [beta_tcvae]=$wide [ali]=$wide)
+  methods="cpc wpc vq_vae delta_vae beta_tcvae ali" targets="speaker pitch $phone" whole=speaker judged=
   settings=("task.train=$data/librispeech/train" "task.valid=$data/librispeech/valid" "task.test=$data/librispeech/test")
   prepare() { seqgen data prepare folder --corpus "$corpus/${PART:-test-other}" --out "$data/librispeech" --valid 0.1 --test 0.2; }
 }
@@ -28,8 +28,8 @@ over_librispeech() { # readers, 16 kHz: a folder test-other (or PART) with one f
 over_mnist() { # handwritten digits, 28 x 28 binary pixels, of mnist.npz; COUNTS says how many pictures, EXAMPLES how many are probed
   local pictures=bench/pictures
   recipes=([cpc]=$pictures/cpc [wpc]=$pictures/wpc [vae]=mnist/vae [vq_vae]=mnist/vq_vae)
-  recipes+=([delta_vae]=mnist/delta_vae [acn]=mnist/acn) added=()
-  methods="cpc wpc vae vq_vae delta_vae acn" targets=class whole=class judged="--examples ${EXAMPLES:-5000}"
+  recipes+=([delta_vae]=mnist/delta_vae [beta_tcvae]=$pictures/beta_tcvae [ali]=$pictures/ali [acn]=mnist/acn) added=()
+  methods="cpc wpc vae vq_vae delta_vae beta_tcvae ali acn" targets=class whole=class judged="--examples ${EXAMPLES:-5000}"
   settings=("task.data=$data/mnist")
   prepare() { seqgen data prepare pictures --corpus "$corpus" --binarise static --out "$data/mnist" ${COUNTS:---test 2000}; }
 }

@@ -16,10 +16,15 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from seqgen.train.processes import bfloat16_products
+
 REFERENCE = Path(__file__).with_name("gate.json")
 # Relative, of a loss or likelihood from one machine to another. Kernels for AVX2 instead of AVX-512 move losses by up
 # to 2.5e-5 and norms of gradients by 1.7e-4; a learning rate that is 1 % off moves losses of every run by 5.7e-4.
 TOLERANCE = 4e-4
+# The same of norms of gradients in float32 instead of bfloat16, which they move by 1.3e-3.
+TOLERANCE_OF_ROUNDED = 4e-3
+ROUNDED = "pruned/losses/train/gradient_norm"  # of the run with products of bfloat16, where there are such
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +66,10 @@ def test_figures_are_those_of_the_reference(
     """To the bit on a machine like the reference's; elsewhere losses and likelihoods within ``TOLERANCE``."""
     differences, renamed = gate.compare(measured["figures"], reference["figures"])
     if measured["machine"] != reference["machine"]:
-        differences = [one for one in differences if gate.likely(one.name) and one.relative > TOLERANCE]
+        apart = {ROUNDED: TOLERANCE if bfloat16_products() else TOLERANCE_OF_ROUNDED}
+        differences = [
+            one for one in differences if gate.likely(one.name) and one.relative > apart.get(one.name, TOLERANCE)
+        ]
     assert not differences, "\n".join(map(str, differences))
     assert not renamed, f"write {REFERENCE.name} anew: {renamed}"
 
