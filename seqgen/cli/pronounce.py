@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from seqgen.text.pronounced.markup import Break, Script
+    from seqgen.text.pronounced.markup import Break
     from seqgen.text.pronounced.phones import Phones
     from seqgen.text.pronounced.pronouncer import Pronounced
 
@@ -47,12 +47,15 @@ def add_parsers(commands: Any) -> None:
 def run_pronounce(given: argparse.Namespace) -> int:
     """Pronounce the text."""
     from seqgen.text.pronounced.lexicon import Lexicon
+    from seqgen.text.pronounced.markup import script_of
     from seqgen.text.pronounced.pronouncer import Pronouncer
     from seqgen.text.spoken.splitter import spoken
 
     lexicon = Lexicon.open(given.lexicon)
     own = Lexicon({}) if given.own is None else Lexicon.open(given.own)
-    text = _script(sys.stdin.read() if given.text is None else given.text)
+    text = script_of(sys.stdin.read() if given.text is None else given.text)
+    if text.ignored:
+        sys.stderr.write(f"passed over: {', '.join(f'<{name}>' for name in text.ignored)}\n")
     pronouncer = Pronouncer(lexicon, {word: own.find(word)[0] for word in own}, _speller(given.g2p))
     by_letters, breaks = 0, list(text.breaks)
     for clause in spoken(text.text):
@@ -63,19 +66,6 @@ def run_pronounce(given: argparse.Namespace) -> int:
         many = "word" if by_letters == 1 else "words"
         sys.stderr.write(f"{by_letters} {many} in no lexicon, said letter by letter; give --g2p, or --own\n")
     return 0
-
-
-def _script(text: str) -> Script:
-    """Script of a text: with marks of its own, or a document."""
-    from seqgen.text.pronounced.markup import Script, is_markup, script
-    from seqgen.text.pronounced.overrides import marked
-
-    if is_markup(text):
-        found = script(text)
-        if found.ignored:
-            sys.stderr.write(f"passed over: {', '.join(f'<{name}>' for name in found.ignored)}\n")
-        return found
-    return Script(*marked(text))
 
 
 def _line(told: Sequence[Pronounced], breaks: list[Break]) -> str:

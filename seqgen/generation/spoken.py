@@ -1,13 +1,14 @@
-"""Density of what is spoken: numbers of each phone (its duration), or of each frame of a recording (log-mel bands).
+"""Density of what is spoken: numbers of each phone (its prosody), or of each frame of a recording (log-mel bands).
 
-    p(d | phones) = Π_n p(ln d_n | e_n)          p(y | phones, d) = Π_t p(y_t | h_t)
+    p(m | phones) = Π_n p(m_n | e_n)          p(y | phones, m) = Π_t p(y_t | h_t)
 
-e = an encoder of all phones; h = a causal network, with little look-ahead, of the column e_n of the phone that frame t
-lies in, how far through it the frame is, and how long it is. So every phone of the text has its frames: none can be
-left out or said twice.
+m_n = logarithm of the phone's duration, its pitch and its loudness; e = an encoder of all phones; h = a causal network,
+with little look-ahead, of the column e_n of the phone that frame t lies in, of m_n, and of how far through the phone
+the frame is. So every phone of the text has its frames: none can be left out or said twice.
 
-Source: Ren et al., "FastSpeech", arXiv 1905.09263, section 3.2, for columns that are repeated by durations; a mixture
-over whole frames in the place of its squared errors is ours.
+Source: Ren et al., "FastSpeech", arXiv 1905.09263, section 3.2, for columns that are repeated by durations; Łańcucki,
+"FastPitch", arXiv 2006.06873, section 2.1, for a pitch of each phone; mixtures over a phone's numbers and over whole
+frames in the place of squared errors are ours.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from seqgen.models.encoder import Encoder
 from seqgen.models.frames import FrameConditioner
 from seqgen.spec import Facts, FrameSpec
 
-_PLACE = 2  # numbers that say where in its phone a frame is
+_GIVEN = 4  # numbers that a frame is told: how far through its phone it is, and the prosody of that
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,13 @@ class Phones:
 
     Attributes:
         tokens: int64 ``[B, N]``. counts: ``[B]``, phones of each row. durations: int64 ``[B, N]``, frames of each
-            phone, 0 behind the last one.
+            phone, 0 behind the last one. manner: ``[B, N, 2]``, pitch and loudness of each phone.
     """
 
     tokens: Tensor
     counts: Tensor
     durations: Tensor
+    manner: Tensor
 
 
 class SpokenDensity(Density):
@@ -78,13 +80,14 @@ class SpokenDensity(Density):
     def examples(cls) -> Iterator[DensityExample]:
         generator = torch.Generator().manual_seed(0)
         tokens = torch.randint(5, (3, 4), generator=generator)
-        cond = Phones(tokens, torch.tensor([4, 2, 3]), torch.tensor([[1, 2, 1, 2], [3, 3, 0, 0], [2, 2, 2, 0]]))
+        durations = torch.tensor([[1, 2, 1, 2], [3, 3, 0, 0], [2, 2, 2, 0]])
+        cond = Phones(tokens, torch.tensor([4, 2, 3]), durations, torch.rand(3, 4, 2, generator=generator))
         kinds = [registry.MODELS.load(name) for name in registry.MODELS]
         encoders = [one for kind in kinds if issubclass(kind, Encoder) for one in kind.examples()]
         for encoder in encoders:
             if encoder.vocab_size != 5 or encoder.down != 1:
                 continue
-            given = Facts(frames=FrameSpec(channels=encoder.out_dim + _PLACE, hop=1))
+            given = Facts(frames=FrameSpec(channels=encoder.out_dim + _GIVEN, hop=1))
             options = FrameConditioner.Config(channels=5, blocks=1, look_ahead=1)
             body = FrameConditioner.build(options, given, out_dim=4)
             for part, width, steps in ((None, encoder.out_dim, 4), (body, 4, 6)):
@@ -104,7 +107,7 @@ class SpokenDensity(Density):
             )
         body, width = None, encoder.out_dim
         if options.body is not None:
-            given = Facts(frames=FrameSpec(channels=encoder.out_dim + _PLACE, hop=1))
+            given = Facts(frames=FrameSpec(channels=encoder.out_dim + _GIVEN, hop=1))
             body, width = FrameConditioner.build(options.body, given, out_dim=options.width), options.width
         distribution: Distribution = config.construct(
             options.distribution, registry.DISTRIBUTIONS, source=f"{source}: distribution"
@@ -132,21 +135,22 @@ class SpokenDensity(Density):
     def _vectors(self, cond: Phones | None) -> Tensor:
         """A vector for each phone, or each frame of it."""
         if cond is None:
-            raise SeqgenError("numbers of phones without phones", remedy="give their tokens and durations")
+            raise SeqgenError("numbers of phones without phones", remedy="give their tokens and prosody")
         columns: Tensor = self.encoder(cond.tokens, cond.counts)  # [B, N, C]
-        return columns if self.body is None else self._spread(self.body, columns, cond.durations)
+        return columns if self.body is None else self._spread(self.body, columns, cond)
 
-    def _spread(self, body: FrameConditioner, columns: Tensor, durations: Tensor) -> Tensor:
+    def _spread(self, body: FrameConditioner, columns: Tensor, cond: Phones) -> Tensor:
         """Vectors of frames, ``[B, F, width]``."""
+        durations = cond.durations
         ends = durations.cumsum(dim=1)  # [B, N]
         frame = torch.arange(int(ends[:, -1].max()), device=durations.device).expand(len(durations), -1)  # [B, F]
         owner = torch.searchsorted(ends, frame.contiguous(), right=True).clamp_max(durations.shape[1] - 1)
         long = durations.gather(1, owner).clamp_min(1).to(columns.dtype)
         through = (frame - ends.gather(1, owner)).to(columns.dtype) / long + 1 + 0.5 / long
-        place = torch.stack([through, long.log()], dim=-1)  # [B, F, 2]
-        spoken = columns.gather(1, owner[..., None].expand(-1, -1, columns.shape[2]))
+        told = torch.cat([columns, cond.manner.to(columns.dtype)], dim=-1)  # [B, N, C + 2]
+        spoken = told.gather(1, owner[..., None].expand(-1, -1, told.shape[2]))
         inside = (frame < ends[:, -1:])[..., None]
-        given = torch.cat([spoken, place], dim=-1) * inside
+        given = torch.cat([spoken, through[..., None], long.log()[..., None]], dim=-1) * inside
         later = body.spec.latency
         made: Tensor = body(F.pad(given, (0, 0, 0, later)))[:, later:]
         return made

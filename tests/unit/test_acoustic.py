@@ -14,11 +14,13 @@ from seqgen.cli.main import main
 from seqgen.data import ctm
 from seqgen.data.directory import DataDir
 from seqgen.generation.spoken import SpokenDensity
-from seqgen.tasks.acoustic.batches import dequantised, phones_of
+from seqgen.spec import FeatureSpec
+from seqgen.tasks.acoustic.aloud import read_aloud
+from seqgen.tasks.acoustic.batches import dequantised, loudness, phone_means, phones_of
 from seqgen.tasks.acoustic.examples import HOP, RATE, timed
-from seqgen.tasks.alignment.transcripts import read_aloud
 from seqgen.tasks.experiment import Experiment
 from seqgen.text.pronounced.lexicon import Lexicon
+from seqgen.text.pronounced.markup import script_of
 from seqgen.text.pronounced.pronouncer import Pronouncer
 from tests.unit.cli_workspace import done, refused
 
@@ -46,13 +48,13 @@ train: {{steps: 30, batch_size: 4, learning_rate: 1e-2, validate_every: 30, chec
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Recordings with the times of their phones, a lexicon, and runs of durations and of frames that have learnt."""
+    """Recordings with the times of their phones, a lexicon, and runs of prosody and of frames that have learnt."""
     folder = tmp_path_factory.mktemp("acoustic")
     timed(folder)
     (folder / "lexicon").write_text("a AH0\ntea T IY1\n")
-    speaking = f"durations: {folder}/durations\n  lexicon: {folder}/lexicon"
+    speaking = f"prosody: {folder}/prosody\n  lexicon: {folder}/lexicon"
     body = "body: {channels: 5, blocks: 1, look_ahead: 1}\n    width: 6"
-    for target, more, network in (("durations", "", ""), ("frames", speaking, body)):
+    for target, more, network in (("prosody", "", ""), ("frames", speaking, body)):
         (folder / f"{target}.yaml").write_text(
             _RUN.format(target=target, folder=folder, speaking=more, body=network), encoding="utf-8"
         )
@@ -82,10 +84,10 @@ def test_what_nothing_is_spoken_of_is_a_silence(folder: Path, tmp_path: Path) ->
 
 
 def test_what_speaking_lacks_is_named(folder: Path, tmp_path: Path) -> None:
-    """A text, a file, durations; and a run of durations says nothing."""
+    """A text and a file; and a run of prosody says nothing."""
     refused("sample", folder / "frames", "-o", tmp_path / "a.wav", named=("--prompt TEXT",))
     refused("sample", folder / "frames", "--prompt", "a", named=("-o FILE",))
-    refused("sample", folder / "durations", "--prompt", "a", "-o", tmp_path / "a.wav", named=("frames alone",))
+    refused("sample", folder / "prosody", "--prompt", "a", "-o", tmp_path / "a.wav", named=("frames alone",))
     assert not list(tmp_path.iterdir())
 
 
@@ -115,8 +117,49 @@ def test_durations_become_a_density_of_real_numbers() -> None:
 
 def test_silences_stand_around_clauses() -> None:
     pronouncer = Pronouncer(Lexicon.of_lines(["a AH0", "tea T IY1"]))
-    tokens = read_aloud("A tea. …Tea!", pronouncer)
-    assert [at for at, token in enumerate(tokens) if token == 0] == [0, 4, 7]
+    told = read_aloud(script_of("A tea. …Tea!"), pronouncer)
+    assert np.flatnonzero(told.tokens == 0).tolist() == [0, 4, 7]
+    assert np.isnan(told.pauses).all()
+
+
+def test_a_document_says_how_its_words_are_spoken() -> None:
+    """Manners hold for the phones of their words, and for the silence behind; breaks are silences of their length."""
+    pronouncer = Pronouncer(Lexicon.of_lines(["a AH0", "tea T IY1"]))
+    document = (
+        '<speak>A <prosody rate="200%" pitch="+6st" volume="-6dB">tea</prosody>. '
+        'A<break time="300ms"/><break time="0.2s"/> tea<break strength="none"/>.</speak>'
+    )
+    told = read_aloud(script_of(document), pronouncer)
+    assert np.flatnonzero(told.tokens == 0).tolist() == [0, 4, 6, 9]
+    assert told.rate.tolist() == [1, 1, 2, 2, 2, 1, 1, 1, 1, 1]
+    assert told.octaves[1:4].tolist() == [0, 0.5, 0.5]
+    assert told.nats[2] == pytest.approx(np.log(10 ** (-6 / 20)))
+    assert told.pauses[[6, 9]].tolist() == [0.5, 0.0]
+    assert np.isnan(told.pauses[[0, 4]]).all()
+
+
+def test_what_a_document_says_is_heard(folder: Path, tmp_path: Path) -> None:
+    """Twice as fast is half as long, softer is softer, and a break lasts as long as it says."""
+
+    def spoken(text: str) -> np.ndarray:
+        done("sample", folder / "frames", "--prompt", f"<speak>{text}</speak>", "--temperature", "0",
+             "-o", tmp_path / "a.wav")  # fmt: skip
+        return io.read(tmp_path / "a.wav")[0]
+
+    plain, text = spoken("A tea"), "<prosody {}>A tea</prosody>"
+    assert len(spoken(text.format('rate="50%"'))) > 1.5 * len(plain)
+    softer = spoken(text.format('volume="-12dB"'))
+    assert len(softer) == len(plain)
+    assert softer.std() < plain.std()
+    assert not np.array_equal(spoken(text.format('pitch="+6st"')), plain)
+    assert len(spoken('A <break time="2s"/>tea')) == len(spoken('A <break time="1s"/>tea')) + RATE
+
+
+def test_prosody_is_the_mean_of_its_frames() -> None:
+    spec = FeatureSpec(sample_rate=8000, n_fft=256, window=160, hop=80, n_mels=4, floor=1e-2)
+    frames = np.array([[np.log(1e-2)] * 4, [0.0] * 4, [np.log(1e-1)] * 4], np.float32)
+    assert loudness(frames, spec) == pytest.approx([0, 1, 0.5], abs=1e-6)
+    assert phone_means(np.array([[1.0, 0.0], [3.0, 0.0], [5.0, 2.0]]), np.array([2, 1])).tolist() == [[2, 0], [5, 2]]
 
 
 def test_a_frame_hears_no_more_than_its_look_ahead(folder: Path) -> None:
@@ -126,7 +169,7 @@ def test_a_frame_hears_no_more_than_its_look_ahead(folder: Path) -> None:
     tokens = np.array([0, 3, 5, 0])
     scores = []
     for last in (2, 6):
-        cond = phones_of([tokens], [np.array([2, 3, 4, last])])
+        cond = phones_of([tokens], [np.array([2, 3, 4, last])], [np.zeros((4, 2))])
         x = torch.zeros(1, (9 + last) * 6)
         with torch.no_grad():
             scores.append(network.log_prob(x, cond)[0, : 8 * 6])  # of the first eight of nine frames
@@ -135,4 +178,4 @@ def test_a_frame_hears_no_more_than_its_look_ahead(folder: Path) -> None:
 
 def test_the_data_are_described(folder: Path) -> None:
     assert len(DataDir.load(folder / "train")) == 5
-    assert "bits_per_number" in (folder / "durations/eval.json").read_text()
+    assert "bits_per_number" in (folder / "prosody/eval.json").read_text()

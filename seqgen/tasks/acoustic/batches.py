@@ -13,15 +13,20 @@ import torch
 from torch import Tensor
 
 from seqgen import noise
+from seqgen.audio import io
+from seqgen.audio.pitch import contour, dio
 from seqgen.data.ctm import Stretch
 from seqgen.data.directory import DataDir, Utterance
 from seqgen.errors import SeqgenError
 from seqgen.generation.spoken import Phones
 from seqgen.spec import FeatureSpec
-from seqgen.tasks.features.batches import frames_of
+from seqgen.tasks.features.batches import Frames, frames_of_audio
 from seqgen.tasks.passes import Numbers, Passes, padded
 
-Target = Literal["frames", "durations"]
+Floats = npt.NDArray[np.float64]
+Target = Literal["frames", "prosody"]
+PROSODY = 3
+"""Numbers of a phone's prosody: the logarithm of its frames, pitch, loudness."""
 _HALF_STEP = 2.0**-25  # uniforms are multiples of 2^-24, from 0 on
 
 
@@ -31,9 +36,11 @@ class Batch:
 
     Attributes:
         x: what is learnt, ``[B, T, 1]`` float32: log-mel bands of all frames one after the other, or of each phone the
-            logarithm of its frames (:func:`dequantised`); zeros behind a row's end.
+            logarithm of its frames (:func:`dequantised`), its pitch in octaves above 128 Hz (:func:`contour
+            <seqgen.audio.pitch.contour>`) and its loudness (:func:`loudness`), means over its frames; zeros behind a
+            row's end.
         lengths: ``[B]``, numbers of each row.
-        cond: the phones and how long they are. ids: of the utterances.
+        cond: the phones and their prosody. ids: of the utterances.
     """
 
     x: Tensor
@@ -70,24 +77,30 @@ class TimedRecordings(Passes):
         self.spoken = [_spoken(one, times.get(one.id, ()), numbers, spec) for one in self.data]
 
     @cached_property
-    def learnt(self) -> list[npt.NDArray[np.float32]]:
-        """Numbers that are learnt of every recording, flat."""
-        if self.target == "durations":
-            spoken = zip(self.data, self.spoken, strict=True)
-            return [dequantised(durations, one.id) for one, (_, durations) in spoken]
-        return [frames_of(one, self.spec).reshape(-1) for one in self.data]
+    def heard(self) -> list[tuple[Frames, Floats]]:
+        """What is learnt of every recording, flat, and the manner of its phones."""
+        return [self._heard(one, durations) for one, (_, durations) in zip(self.data, self.spoken, strict=True)]
+
+    def _heard(self, one: Utterance, durations: Numbers) -> tuple[Frames, Floats]:
+        audio, rate = io.read(one.path, start=one.start, count=one.samples)
+        frames = frames_of_audio(audio, self.spec, centred=False)
+        pitch = contour(dio(audio, rate), len(frames), self.spec.hop, rate)
+        manner = phone_means(np.stack([pitch, loudness(frames, self.spec)], axis=1), durations)
+        if self.target == "frames":
+            return frames.reshape(-1), manner
+        return np.column_stack([dequantised(durations, one.id), manner]).astype(np.float32).reshape(-1), manner
 
     def __len__(self) -> int:
         return len(self.data)
 
     def batch(self, numbers: Numbers) -> Batch:
         """The recordings of these numbers."""
-        x = [self.learnt[number] for number in numbers]
+        x, manner = zip(*(self.heard[number] for number in numbers), strict=True)
         tokens, durations = zip(*(self.spoken[number] for number in numbers), strict=True)
         return Batch(
             torch.from_numpy(padded(x))[..., None],
             torch.tensor([len(one) for one in x]),
-            phones_of(tokens, durations),
+            phones_of(tokens, durations, manner),
             tuple(self.data[number].id for number in numbers),
         )
 
@@ -100,10 +113,32 @@ def dequantised(durations: Numbers, name: str) -> npt.NDArray[np.float32]:
     return made
 
 
-def phones_of(tokens: Sequence[Numbers], durations: Sequence[Numbers]) -> Phones:
+def loudness(frames: Frames, spec: FeatureSpec) -> Floats:
+    """Loudness of each frame: the mean of its bands, 0 where all are silent and 1 where none is below full scale.
+
+    Shapes: ``[F, D] → [F]``.
+    """
+    made: Floats = 1 - frames.mean(axis=1, dtype=np.float64) / spec.silence
+    return made
+
+
+def phone_means(values: Floats, durations: Numbers) -> Floats:
+    """Means of frames' values over each phone, ``[F, M] → [N, M]``.
+
+    Example:
+        >>> phone_means(np.array([[1.0], [3.0], [5.0]]), np.array([2, 1])).tolist()
+        [[2.0], [5.0]]
+    """
+    sums = np.add.reduceat(values, np.cumsum(durations) - durations, axis=0)
+    made: Floats = sums / durations[:, None]
+    return made
+
+
+def phones_of(tokens: Sequence[Numbers], durations: Sequence[Numbers], manner: Sequence[Floats]) -> Phones:
     """Phones of some rows, as networks read them."""
     counts = torch.tensor([len(one) for one in tokens])
-    return Phones(torch.from_numpy(padded(tokens)), counts, torch.from_numpy(padded(durations)))
+    told = padded([one.astype(np.float32) for one in manner])
+    return Phones(torch.from_numpy(padded(tokens)), counts, torch.from_numpy(padded(durations)), torch.from_numpy(told))
 
 
 def _spoken(

@@ -1,4 +1,4 @@
-"""The task of acoustic models: how long phones are, and what they sound like, learnt from aligned recordings."""
+"""The task of acoustic models: the prosody of phones, and what they sound like, learnt from aligned recordings."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ from torch import nn
 from seqgen import noise
 from seqgen.audio import io
 from seqgen.data import ctm
-from seqgen.data.aligned import SILENCE
 from seqgen.data.directory import DataDir
 from seqgen.errors import SeqgenError
 from seqgen.generation.contract import Density
 from seqgen.metrics.griffin_lim import griffin_lim
 from seqgen.spec import Facts, FeatureSpec
-from seqgen.tasks.acoustic.batches import Target, TimedRecordings, phones_of
+from seqgen.tasks.acoustic.aloud import ALPHABET, NUMBERS, Aloud, read_aloud
+from seqgen.tasks.acoustic.batches import PROSODY, Floats, Target, TimedRecordings, phones_of
 from seqgen.tasks.acoustic.examples import timed
-from seqgen.tasks.alignment.transcripts import read_aloud
 from seqgen.tasks.contract import Evaluation, Sampling, Split, System, Task, TaskExample
 from seqgen.tasks.experiment import Experiment
 from seqgen.tasks.passes import Numbers
@@ -31,16 +30,13 @@ from seqgen.tasks.vocoder.content import content_digest
 from seqgen.tasks.vocoder.evaluation import measured, of_utterances
 from seqgen.tasks.vocoder.examples import SIZES
 from seqgen.text.pronounced.lexicon import Lexicon
-from seqgen.text.pronounced.phones import PHONES
+from seqgen.text.pronounced.markup import script_of
 from seqgen.text.pronounced.pronouncer import Pronouncer
 from seqgen.train.identity import NEUTRAL, PLACE, WEIGHTS
 
-ALPHABET = (SILENCE, *PHONES)
-"""Phones by number, the silence first."""
-_NUMBERS = {name: number for number, name in enumerate(ALPHABET)}
 _DRAWN = {
     "frames": noise.name_to_stream("seqgen.acoustic.frames"),
-    "durations": noise.name_to_stream("seqgen.acoustic.durations"),
+    "prosody": noise.name_to_stream("seqgen.acoustic.prosody"),
 }
 _LONGEST = 200  # frames of a phone that is drawn
 
@@ -52,9 +48,8 @@ class AcousticConfig:
     Attributes:
         train, valid, test: data directories; a relative path is taken from the working directory.
         times: folder of what ``seqgen align`` wrote, a folder for each of them under its name.
-        features: definition of the frames. target: what is learnt, frames or durations of phones.
-        durations: experiment of this task that learnt durations, lexicon, own: pronunciations; what
-            speaking a text takes.
+        features: definition of the frames. target: what is learnt, frames, or the prosody of phones.
+        prosody: experiment of this task that learnt prosody, lexicon, own: pronunciations; what speaking a text takes.
     """
 
     train: str = field(metadata=PLACE)
@@ -63,13 +58,13 @@ class AcousticConfig:
     times: str = field(metadata=PLACE)
     features: FeatureSpec = field(metadata=WEIGHTS)
     target: Target = field(default="frames", metadata=WEIGHTS)
-    durations: str = field(default="", metadata=NEUTRAL)
+    prosody: str = field(default="", metadata=NEUTRAL)
     lexicon: str = field(default="", metadata=NEUTRAL)
     own: str = field(default="", metadata=NEUTRAL)
 
 
 class Acoustic(Task):
-    """Task of acoustic models: phones of recordings with their durations, and the recordings' log-mel frames."""
+    """Task of acoustic models: phones of recordings with their prosody, and the recordings' log-mel frames."""
 
     Config = AcousticConfig
     config: AcousticConfig
@@ -82,11 +77,11 @@ class Acoustic(Task):
         options = {**timed(directory), "features": features}
         rows: dict[Split, int] = {"valid": SIZES["valid"], "test": SIZES["test"]}
         yield cls.example(options, rows)
-        yield cls.example(options | {"target": "durations"}, rows)
+        yield cls.example(options | {"target": "prosody"}, rows)
 
     def read_facts(self) -> Facts:
         data = self._data(Path(self.config.train))
-        bands = self.config.features.n_mels if self.config.target == "frames" else 1
+        bands = self.config.features.n_mels if self.config.target == "frames" else PROSODY
         return Facts(examples=len(data), shape=(bands,), unit="number", alphabet=ALPHABET)
 
     def _data(self, path: Path) -> DataDir:
@@ -107,7 +102,7 @@ class Acoustic(Task):
         return ctm.read(Path(self.config.times) / data.name / "phones.ctm")
 
     def describe(self) -> str:
-        learnt = "frames" if self.config.target == "frames" else "durations of phones"
+        learnt = "frames" if self.config.target == "frames" else "prosody of phones"
         return f"{self.facts.examples:,} recordings, {learnt}"
 
     def source(self, split: Split, networks: Mapping[str, nn.Module]) -> TimedRecordings:
@@ -118,7 +113,7 @@ class Acoustic(Task):
         return TimedRecordings(
             self._data(path),
             self._times(path),
-            _NUMBERS,
+            NUMBERS,
             self.config.features,
             target=self.config.target,
             rows=settings.batch_size,
@@ -135,10 +130,10 @@ class Acoustic(Task):
 
     @torch.no_grad()
     def sample(self, system: System, options: Sampling) -> str:
-        """Speak a text: phones by the lexicon, durations by their own experiment, frames by this one, sound by Griffin
-        and Lim."""
+        """Speak a text or a document of SSML: phones by the lexicon, prosody by its own experiment, frames by this one,
+        sound by Griffin and Lim."""
         generator = system.networks.get("generator")
-        wanted = {"-o FILE": options.out, "--prompt TEXT": options.prompt, "task.durations": self.config.durations,
+        wanted = {"-o FILE": options.out, "--prompt TEXT": options.prompt, "task.prosody": self.config.prosody,
                   "task.lexicon": self.config.lexicon}  # fmt: skip
         lacking = [name for name, value in wanted.items() if not value]
         if self.config.target != "frames" or not isinstance(generator, Density):
@@ -147,26 +142,31 @@ class Acoustic(Task):
             raise SeqgenError(f"nothing is spoken without {lacking[0]}", remedy=f"give {', '.join(lacking)}")
         own = Lexicon.open(Path(self.config.own)) if self.config.own else Lexicon({})
         pronouncer = Pronouncer(Lexicon.open(Path(self.config.lexicon)), {word: own.find(word)[0] for word in own})
-        tokens = np.array(read_aloud(options.prompt, pronouncer))
-        durations = self._durations(tokens, options)
+        told = read_aloud(script_of(options.prompt), pronouncer)
+        durations, manner = self._prosody(told, options)
         spec, count = self.config.features, int(durations.sum())
         u = _uniforms(options.seed, "frames", count * spec.n_mels, generator.num_uniforms)
-        made = generator.sample(u, phones_of([tokens], [durations]), options.temperature)
-        frames = made.view(count, spec.n_mels).float().numpy()
+        made = generator.sample(u, phones_of([told.tokens], [durations], [manner]), options.temperature)
+        louder = np.repeat(told.nats, durations)[:, None]
+        frames = np.maximum(made.view(count, spec.n_mels).double().numpy() + louder, spec.silence).astype(np.float32)
         io.write(options.out, griffin_lim(frames, spec, count * spec.hop), spec.sample_rate)
-        return f"{options.out}: {len(tokens)} phones, {count * spec.hop / spec.sample_rate:.2f} s"
+        return f"{options.out}: {len(told.tokens)} phones, {count * spec.hop / spec.sample_rate:.2f} s"
 
-    def _durations(self, tokens: Numbers, options: Sampling) -> Numbers:
-        """Frames of each phone, as another run of this task draws them."""
-        experiment = Experiment.open(Path(self.config.durations))
+    def _prosody(self, told: Aloud, options: Sampling) -> tuple[Numbers, Floats]:
+        """Frames of each phone, and its pitch and loudness, as another run draws them and the text says."""
+        experiment = Experiment.open(Path(self.config.prosody))
         network, _ = experiment.network("generator")
         if not isinstance(network, Density):
-            raise SeqgenError(f"{self.config.durations} has no generator of durations", remedy="check task.durations")
-        u = _uniforms(options.seed, "durations", len(tokens), network.num_uniforms)
-        given = phones_of([tokens], [np.ones_like(tokens)])
-        logarithms = network.sample(u, given, options.temperature)[0]
-        durations: Numbers = np.clip(np.rint(np.exp(logarithms.double().numpy())), 1, _LONGEST).astype(np.int64)
-        return durations
+            raise SeqgenError(f"{self.config.prosody} has no generator of prosody", remedy="check task.prosody")
+        count = len(told.tokens)
+        u = _uniforms(options.seed, "prosody", count * PROSODY, network.num_uniforms)
+        given = phones_of([told.tokens], [np.ones_like(told.tokens)], [np.zeros((count, PROSODY - 1))])
+        drawn = network.sample(u, given, options.temperature).view(count, PROSODY).double().numpy()
+        usual = np.clip(np.exp(drawn[:, 0]), None, _LONGEST) / told.rate
+        a_second = self.config.features.sample_rate / self.config.features.hop
+        durations = np.where(np.isnan(told.pauses), usual, told.pauses * a_second)
+        manner = drawn[:, 1:] + np.stack([told.octaves, np.zeros(count)], axis=1)
+        return np.maximum(np.rint(durations), 1).astype(np.int64), manner
 
 
 def _uniforms(seed: int, what: str, elements: int, each: int) -> torch.Tensor:

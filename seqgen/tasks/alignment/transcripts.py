@@ -79,19 +79,3 @@ def transcribed(text: str, pronouncer: Pronouncer, states: int = 1) -> Transcrip
             phones.append(Spoken(SILENCE, len(tokens), len(tokens) + 1))
             tokens.append(0)
     return Transcript(tuple(tokens), tuple(phones), tuple(words))
-
-
-def read_aloud(text: str, pronouncer: Pronouncer) -> tuple[int, ...]:
-    """The phones of a text that is to be spoken, as tokens of one state: a silence before it, and behind every clause.
-
-    Example:
-        >>> from seqgen.text.pronounced.lexicon import Lexicon
-        >>> spoken_so = read_aloud("A, a.", Pronouncer(Lexicon.of_lines(["a AH0"])))
-        >>> [alphabet(1)[token] for token in spoken_so]
-        ['SIL', 'AH0_1', 'SIL', 'AH0_1', 'SIL']
-    """
-    written, tokens = marked(text), [0]
-    for clause in spoken(written.text):
-        said = [1 + _NUMBERS[phone] for one in pronouncer.clause(clause, written.fixed) for phone in one.phones]
-        tokens += [*said, 0] if said else []
-    return tuple(tokens)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from xml.parsers import expat
 
 from seqgen.errors import SeqgenError
-from seqgen.text.pronounced.overrides import Fixed
+from seqgen.text.pronounced.overrides import Fixed, marked
 from seqgen.text.pronounced.phones import phones
 from seqgen.text.spoken.dates import MONTHS
 from seqgen.text.spoken.numbers import ordinal
@@ -106,6 +106,19 @@ def script(document: str) -> Script:
             f"line {error.lineno}: {expat.ErrorString(error.code)}", remedy="give a well-formed <speak> document"
         ) from None
     return reader.script()
+
+
+def script_of(text: str) -> Script:
+    """Script of a document, or of plain text with marks of its own.
+
+    Raises:
+        SeqgenError: as :func:`script` and :func:`~seqgen.text.pronounced.overrides.marked`.
+
+    Example:
+        >>> script_of("Say [it](/IH1 T/).").text
+        'Say it.'
+    """
+    return script(text) if is_markup(text) else Script(*marked(text))
 
 
 class _Open(NamedTuple):
