@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from seqgen.config import set_apart
 from seqgen.errors import SeqgenError
 from seqgen.registry import ENCODER_RUNTIMES, RUNTIMES, SPEECH_CODEC_RUNTIMES, SYMBOL_RUNTIMES, Registry
 from seqgen.spec import FeatureSpec, StateLeaf, StreamSpec
@@ -117,14 +118,14 @@ class VocoderManifest(Manifest):
     def described(self) -> dict[str, Any]:
         return {
             "sample rate": f"{self.sample_rate} Hz",
-            "features": f"{self.feature_signature} {asdict(self.features)}",
+            "features": f"{self.feature_signature} {set_apart(self.features)}",
             "speakers": list(self.speakers),
             "codec": self.codec,
             "latency": f"{1000 * self.spec.latency / self.sample_rate:.1f} ms of look-ahead",
         }
 
     def metadata(self) -> dict[str, str]:
-        return {"features": json.dumps(asdict(self.features)), "sample_rate": str(self.sample_rate)}
+        return {"features": json.dumps(set_apart(self.features)), "sample_rate": str(self.sample_rate)}
 
     def require_sense(self) -> None:
         if self.features.signature != self.feature_signature:
@@ -133,7 +134,7 @@ class VocoderManifest(Manifest):
                 remedy=_EXPORT,
             )
         counts = (self.symbols_per_sample, self.uniforms_per_sample, self.lanes, self.spec.up)
-        bands = self.features.n_mels
+        bands = self.features.bands
         fits = (
             all(1 <= count <= MOST for count in counts)
             and all(0 <= reach <= MOST for reach in (self.ahead, self.spec.latency))

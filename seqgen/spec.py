@@ -110,17 +110,23 @@ class Alignment:
             )
 
 
+_SHORTEST = 0.02  # seconds of a window that tells its pitch
+
+
 @dataclass(frozen=True, slots=True)
 class FeatureSpec:
     """Definition of log-mel frames, the one that training, evaluation, export and the streaming front end share.
 
     Frame ``i`` is the Hann-windowed stretch of ``window`` samples centred on the middle of the hop block
     ``[i·hop, (i+1)·hop)``, zero-padded outside the recording and to ``n_fft`` for the transform:
-    ``feature = ln(max(Slaney-mel(|STFT|), floor))``. A recording of N samples has ``ceil(N / hop)`` frames.
+    ``feature = ln(max(Slaney-mel(|STFT|), floor))``. A recording of N samples has ``ceil(N / hop)`` frames. Where
+    ``pitch`` is asked for, two more numbers follow the bands, the pitch and the clarity of the same samples
+    (:func:`seqgen.audio.periodicity.periodicity`), on the scale of the others: ``ln(floor)·(1 - number)``.
 
     Attributes:
         sample_rate: Hz. n_fft, window, hop: samples. n_mels: bands. fmin, fmax: Hz (``fmax`` 0 means half the
-            sample rate). floor: smallest mel magnitude, so that digital silence is ``ln(floor)``.
+            sample rate). floor: smallest mel magnitude, so that digital silence is ``ln(floor)``. pitch: whether a
+            frame tells its pitch.
 
     Raises:
         SeqgenError: for a value that cannot be a front end (see the message).
@@ -138,6 +144,7 @@ class FeatureSpec:
     fmin: float = 0.0
     fmax: float = 0.0
     floor: float = 1e-5
+    pitch: bool = field(default=False, metadata={"later": True})
 
     def __post_init__(self) -> None:
         if min(self.sample_rate, self.n_fft, self.window, self.hop, self.n_mels) <= 0:
@@ -157,6 +164,11 @@ class FeatureSpec:
                 f"features: got fmin {self.fmin} Hz and fmax {self.fmax} Hz at {self.sample_rate} Hz",
                 remedy="choose 0 <= fmin < fmax <= sample_rate / 2",
             )
+        if self.pitch and self.window < _SHORTEST * self.sample_rate:
+            raise SeqgenError(
+                f"features: no pitch within {self.window} samples at {self.sample_rate} Hz",
+                remedy=f"give a window of {math.ceil(_SHORTEST * self.sample_rate)} samples, or 33 ms for low voices",
+            )
         if not 0 < self.floor < math.inf:
             raise SeqgenError(f"features: floor is {self.floor}", remedy="give a positive, finite magnitude, e.g. 1e-5")
 
@@ -171,6 +183,11 @@ class FeatureSpec:
         return (self.window - self.hop) // 2
 
     @property
+    def bands(self) -> int:
+        """Numbers of a frame: ``n_mels``, and two more with its pitch."""
+        return self.n_mels + (2 if self.pitch else 0)
+
+    @property
     def silence(self) -> float:
         """The value of every band in digital silence: ``ln(floor)`` (nats)."""
         return math.log(self.floor)
@@ -179,7 +196,8 @@ class FeatureSpec:
     def signature(self) -> str:
         """16 hexadecimal digits that change when any parameter does."""
         # A whole-numbered float and its int must sign alike: YAML writes 8000, Python 8000.0.
-        plain = {key: float(value) for key, value in asdict(self).items()}
+        # One without pitch signs as it did before there was any.
+        plain = {key: float(value) for key, value in asdict(self).items() if key != "pitch" or value}
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 
     def frames(self, samples: int) -> int:

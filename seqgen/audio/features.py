@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from seqgen.audio.periodicity import periodicity
 from seqgen.errors import SeqgenError
 from seqgen.files.inputs import in_utf8
 from seqgen.files.outputs import replacing
@@ -68,7 +69,7 @@ def hann(length: int) -> npt.NDArray[np.float64]:
 
 def _analyse(padded: npt.NDArray[Any], frames: int, spec: FeatureSpec) -> npt.NDArray[np.float32]:
     """Frames that start at 0, hop, 2·hop … of an already padded signal."""
-    out = np.empty((frames, spec.n_mels), np.float32)
+    out = np.empty((frames, spec.bands), np.float32)
     if not frames:
         return out
     windows = np.lib.stride_tricks.sliding_window_view(padded, spec.window)[:: spec.hop]
@@ -77,7 +78,9 @@ def _analyse(padded: npt.NDArray[Any], frames: int, spec: FeatureSpec) -> npt.ND
     for first in range(0, frames, _BLOCK):
         last = min(first + _BLOCK, frames)
         magnitude = np.abs(np.fft.rfft(windows[first:last] * shape, n=spec.n_fft, axis=-1))
-        out[first:last] = np.log(np.maximum(magnitude @ bank, spec.floor))
+        out[first:last, : spec.n_mels] = np.log(np.maximum(magnitude @ bank, spec.floor))
+        if spec.pitch:
+            out[first:last, spec.n_mels :] = spec.silence * (1 - periodicity(windows[first:last], spec.sample_rate))
     return out
 
 
@@ -92,7 +95,7 @@ def log_mel(audio: npt.NDArray[Any], spec: FeatureSpec) -> npt.NDArray[np.float3
         spec: the definition.
 
     Returns:
-        float32 ``[ceil(N / hop), n_mels]`` (nats).
+        float32 ``[ceil(N / hop), bands]`` (nats).
 
     Example:
         >>> log_mel(np.zeros(1600), FeatureSpec(16000, 1024, 640, 160, 80)).shape
@@ -133,7 +136,7 @@ class MelStream:
         return MelState(np.zeros(self.spec.pad, np.float32), 0, 0)
 
     def push(self, state: MelState, audio: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float32], MelState]:
-        """Take ``[N]`` samples; give the frames ``[F, n_mels]`` that are complete now (often none) and the state."""
+        """Take ``[N]`` samples; give the frames ``[F, bands]`` that are complete now (often none) and the state."""
         spec = self.spec
         buffer = np.concatenate([state.buffer, np.asarray(audio, np.float32)])
         ready = max(0, (buffer.size - spec.window) // spec.hop + 1)
@@ -142,7 +145,7 @@ class MelStream:
         return frames, MelState(rest, state.samples + len(audio), state.frames + ready)
 
     def flush(self, state: MelState) -> npt.NDArray[np.float32]:
-        """The frames ``[F, n_mels]`` still owed when the stream ends: zeros follow the last sample."""
+        """The frames ``[F, bands]`` still owed when the stream ends: zeros follow the last sample."""
         spec = self.spec
         owed = spec.frames(state.samples) - state.frames
         missing = max(0, (owed - 1) * spec.hop + spec.window - state.buffer.size)
@@ -150,15 +153,15 @@ class MelStream:
 
 
 def save_features(path: str | os.PathLike[str], features: npt.NDArray[Any], spec: FeatureSpec) -> None:
-    """Write ``[F, n_mels]`` as safetensors that say what they are; the file appears whole or not at all.
+    """Write ``[F, bands]`` as safetensors that say what they are; the file appears whole or not at all.
 
     Raises:
         SeqgenError: when the place is read-only or full.
     """
     from safetensors.numpy import save
 
-    if features.ndim != 2 or features.shape[1] != spec.n_mels:
-        raise ValueError(f"expected [frames, {spec.n_mels}], got shape {features.shape}")
+    if features.ndim != 2 or features.shape[1] != spec.bands:
+        raise ValueError(f"expected [frames, {spec.bands}], got shape {features.shape}")
     tensors = {"features": np.ascontiguousarray(features, dtype=np.float32)}
     payload = save(tensors, {"signature": spec.signature, "spec": json.dumps(asdict(spec), sort_keys=True)})
     with replacing(path) as file:
@@ -174,7 +177,7 @@ def load_features(
         path: the file. expected: refuse features of any other definition.
 
     Returns:
-        float32 ``[F, n_mels]`` and their definition.
+        float32 ``[F, bands]`` and their definition.
 
     Raises:
         SeqgenError: for a missing, damaged or foreign file, NaN, or another signature (both are named).
@@ -194,6 +197,6 @@ def load_features(
         raise SeqgenError(f"{name}: its parameters and signature disagree", remedy="make it again from the recording")
     if expected is not None:
         require_same_signature(spec, expected, where=name)
-    if features.ndim != 2 or features.shape[1] != spec.n_mels or not np.isfinite(features).all():
-        raise SeqgenError(f"{name}: not finite [frames, {spec.n_mels}] features", remedy="make it again")
+    if features.ndim != 2 or features.shape[1] != spec.bands or not np.isfinite(features).all():
+        raise SeqgenError(f"{name}: not finite [frames, {spec.bands}] features", remedy="make it again")
     return np.asarray(features, np.float32), spec

@@ -12,7 +12,6 @@ from seqgen.audio import compiled
 LOWEST, HIGHEST = 60.0, 600.0
 """Range searched in Hz: men's creak to children's shouts."""
 HOP_SECONDS = 0.005
-_REFERENCE = 7.0  # octaves of 128 Hz
 # Pitch candidates per 0.2 semitone: five times finer than the errors that matter, and 3x faster than librosa's 0.1.
 _RESOLUTION = 0.2
 
@@ -83,32 +82,6 @@ def harvest(audio: npt.NDArray[Any], rate: int) -> Track:
     return hz, hz > 0
 
 
-def dio(audio: npt.NDArray[Any], rate: int) -> Track:
-    """Fundamental frequency and voicing every 5 ms by DIO, refined by StoneMask: WORLD's fast tracker.
-
-    A hundred times faster than real time on one core, so that it follows whole corpora before a training; the trackers
-    that judge are the others.
-
-    Args:
-        audio: ``[N]``. rate: Hz.
-
-    Returns:
-        As :func:`f0`, not quantised.
-
-    Source: Morise, Kawahara & Nishiura 2010, "Rapid F0 estimation for high-SNR speech based on fundamental component
-    extraction".
-
-    Example:
-        >>> hz, voiced = dio(np.sin(2 * np.pi * 200 * np.arange(16000) / 16000), 16000)
-    """
-    import pyworld
-
-    x = np.ascontiguousarray(audio, np.float64)
-    rough, times = pyworld.dio(x, rate, f0_floor=LOWEST, f0_ceil=HIGHEST, frame_period=1000 * HOP_SECONDS)
-    hz = pyworld.stonemask(x, rough, times, rate)
-    return hz, hz > 0
-
-
 def frame_pitch(track: Track, frames: int, hop: int, rate: int) -> npt.NDArray[np.float64]:
     """Pitch in octaves, ``log2 Hz``, at the middle of each frame of ``hop`` samples, ``[frames]``; NaN where the track
     is unvoiced, or has ended.
@@ -123,17 +96,3 @@ def frame_pitch(track: Track, frames: int, hop: int, rate: int) -> npt.NDArray[n
     places = np.minimum(places, len(hz) - 1)
     heard = voiced[places] & inside
     return np.where(heard, np.log2(np.where(heard, hz[places], 1.0)), np.nan)
-
-
-def contour(track: Track, frames: int, hop: int, rate: int) -> npt.NDArray[np.float64]:
-    """Pitch of each frame in octaves above 128 Hz, ``[frames]``: where it is unvoiced on a line between its voiced
-    neighbours, before the first and behind the last as high as they are; 0 where nothing is voiced.
-
-    Example:
-        >>> hz = np.array([0.0, 128.0, 128.0, 0.0, 0.0, 256.0, 256.0, 0.0])
-        >>> contour((hz, hz > 0), 4, 80, 8000)
-        array([0. , 0.5, 1. , 1. ])
-    """
-    octaves = frame_pitch(track, frames, hop, rate) - _REFERENCE
-    voiced = np.flatnonzero(~np.isnan(octaves))
-    return np.interp(np.arange(frames), voiced, octaves[voiced]) if voiced.size else np.zeros(frames)

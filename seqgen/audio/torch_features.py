@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from seqgen.audio.features import hann, mel_filters
+from seqgen.errors import SeqgenError
 from seqgen.spec import FeatureSpec
 
 
@@ -20,6 +21,9 @@ class LogMel(nn.Module):
     The numpy front end computes in float64. In float64 the two agree to 1e-6 (its output is rounded to float32);
     in float32 to 1e-3 of a nat for recorded speech, the largest differences where a band is near the floor.
 
+    Raises:
+        SeqgenError: for features with pitch, which the numpy front end alone has.
+
     Example:
         >>> LogMel(spec)(torch.zeros(2, 1600)).shape
         torch.Size([2, 10, 80])
@@ -30,6 +34,8 @@ class LogMel(nn.Module):
 
     def __init__(self, spec: FeatureSpec) -> None:
         super().__init__()
+        if spec.pitch:
+            raise SeqgenError("no torch module computes pitch", remedy="leave features.pitch out, or use log_mel")
         self.spec = spec
         # Constants of the spec, so no part of a checkpoint; kept in float64 and cast to the input's precision.
         self.register_buffer("hann", torch.tensor(hann(spec.window)), persistent=False)

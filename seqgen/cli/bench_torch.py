@@ -36,7 +36,7 @@ def recordings(preset: Preset, voice: Vocoder, *, streams: int, threads: int, se
     torch.set_num_threads(threads)
     generator, spec = voice.generator, preset.features
     rate = spec.sample_rate
-    features = torch.full((streams, -(-rate // spec.hop) + generator.right, spec.n_mels), -4.0)
+    features = torch.full((streams, -(-rate // spec.hop) + generator.right, spec.bands), -4.0)
     elements = generator.symbols_per_sample * (rate + generator.ahead)
     shape = (streams, elements, generator.num_uniforms)
     u = torch.from_numpy(noise.block(0, 0, 0, streams * elements * generator.num_uniforms)).reshape(shape)

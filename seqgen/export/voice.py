@@ -86,7 +86,7 @@ def write(
             save_file(parameters, directory / "weights.safetensors")
             save_numpy(initial, directory / "initial.safetensors")
             export_graphs(vocoder, directory)
-        golden = _golden(vocoder, about.features.n_mels + generator.speakers)
+        golden = _golden(vocoder, about.features.bands + generator.speakers)
         if programmed:
             alone = {name: tensor.numpy() for name, tensor in parameters.items()} | initial
             program.write(vocoder, directory, about.features.sample_rate, precision, alone if engine_only else None)
@@ -100,7 +100,7 @@ def write(
 
 def _manifest(vocoder: Vocoder, about: About, state: VocoderState) -> VocoderManifest:
     generator, features = vocoder.generator, about.features
-    channels = features.n_mels + generator.speakers
+    channels = features.bands + generator.speakers
     versions = {"torch": torch.__version__, "platform": f"{platform.system()} {platform.machine()}"}
     return VocoderManifest(
         name=about.name,

@@ -106,7 +106,7 @@ def scored(generator: Generator, drawn: Distribution | None = None) -> DensityEx
     cond = None
     if generator.conditioner is not None:
         frames = line.frames(samples + 2 * ahead) + generator.right
-        features = torch.randn(_ROWS, frames, _FEATURES.n_mels, generator=rng) - 4
+        features = torch.randn(_ROWS, frames, _FEATURES.bands, generator=rng) - 4
         cond = Frames(features, torch.arange(_ROWS) % 2)
     count = (samples + ahead) * per * generator.num_uniforms
     u = torch.from_numpy(noise.block(0, 0, 0, _ROWS * count)).view(_ROWS, -1, generator.num_uniforms)

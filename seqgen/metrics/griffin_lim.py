@@ -22,7 +22,7 @@ def griffin_lim(features: npt.NDArray[Any], spec: FeatureSpec, samples: int) -> 
     come from 60 iterations of fast Griffin–Lim (momentum 0.99) from random phases of fixed seed. Deterministic.
 
     Args:
-        features: ``[F, n_mels]`` by ``spec``. samples: length wanted, at most ``F · hop``.
+        features: ``[F, bands]`` by ``spec``, whose pitch is not heeded. samples: length wanted, at most ``F · hop``.
 
     Returns:
         float32 ``[samples]``, aligned with the recording that the features describe.
@@ -31,13 +31,13 @@ def griffin_lim(features: npt.NDArray[Any], spec: FeatureSpec, samples: int) -> 
     """
     librosa = compiled.librosa()
 
-    if features.ndim != 2 or features.shape[1] != spec.n_mels:
-        raise ValueError(f"expected [frames, {spec.n_mels}], got shape {features.shape}")
+    if features.ndim != 2 or features.shape[1] != spec.bands:
+        raise ValueError(f"expected [frames, {spec.bands}], got shape {features.shape}")
     if not 0 < samples <= len(features) * spec.hop:
         raise ValueError(f"{len(features)} frames describe at most {len(features) * spec.hop} samples, got {samples}")
     # One frame of silence on either side: librosa centres frame i on sample i·hop, we on the middle of block i.
     edge = np.full((1, spec.n_mels), spec.silence)
-    mel = np.exp(np.concatenate([edge, np.asarray(features, np.float64), edge]))
+    mel = np.exp(np.concatenate([edge, np.asarray(features[:, : spec.n_mels], np.float64), edge]))
     magnitude = librosa.util.nnls(mel_filters(spec).T, mel.T)
     length = (len(features) + 1) * spec.hop
     with warnings.catch_warnings():

@@ -156,7 +156,7 @@ def _read_as(frames: FeatureSpec | FrameSpec) -> tuple[int, float, float]:
     """Channels of a frame, what silence has in each, and what its distance from that is multiplied with: log-mel
     silence becomes 0 and full scale about 1, whatever the floor."""
     if isinstance(frames, FeatureSpec):
-        return frames.n_mels, frames.silence, 1 / abs(frames.silence)
+        return frames.bands, frames.silence, 1 / abs(frames.silence)
     return frames.channels, 0.0, 1.0
 
 

@@ -19,7 +19,7 @@ class FrameCoefficients(Streamable[Tensor]):
     Vector ``v`` of a stream is that of frame ``(v - latency) // hop``. The state holds the coefficients of the frames
     that wait; before the first frame they are those of silence.
 
-    Shapes: ``[B, F, n_mels + speakers] → [B, F·hop, order]``.
+    Shapes: ``[B, F, bands + speakers] → [B, F·hop, order]``.
     """
 
     def __init__(self, prediction: LinearPrediction, *, speakers: int, latency: int) -> None:
@@ -28,7 +28,7 @@ class FrameCoefficients(Streamable[Tensor]):
         features = prediction.spec
         self.waiting = -(-latency // features.hop)
         self.spec = StreamSpec(
-            in_dim=features.n_mels + speakers,
+            in_dim=features.bands + speakers,
             out_dim=prediction.order,
             up=features.hop,
             latency=latency,

@@ -37,8 +37,8 @@ def write(preset: Preset, directory: Path) -> Bundle:
         raise SeqgenError(f"unknown preset '{preset.name[:60]}': {units} units", remedy="choose a multiple of 32")
 
     def fill(folder: Path) -> None:
-        save_file(_weights(units, spec.n_mels, preset.kept, preset.block), folder / "weights.safetensors")
-        save_file(_initial(units, spec.n_mels), folder / "initial.safetensors")
+        save_file(_weights(units, spec.bands, preset.kept, preset.block), folder / "weights.safetensors")
+        save_file(_initial(units, spec.bands), folder / "initial.safetensors")
         (folder / PROGRAM).write_text(json.dumps(_program(spec), indent=1) + "\n", encoding="utf-8")
 
     manifest = VocoderManifest(
@@ -51,8 +51,8 @@ def write(preset: Preset, directory: Path) -> Bundle:
         codec=preset.codec,
         symbols_per_sample=2,
         uniforms_per_sample=2,
-        spec=StreamSpec(in_dim=spec.n_mels, out_dim=1, up=spec.hop, latency=_latency(spec), context=None),
-        state=(StateLeaf("conditioner.0", (4, spec.n_mels), "float32"),),
+        spec=StreamSpec(in_dim=spec.bands, out_dim=1, up=spec.hop, latency=_latency(spec), context=None),
+        state=(StateLeaf("conditioner.0", (4, spec.bands), "float32"),),
         licence="CC0-1.0",
         provenance={"made": "random weights"},
     )
@@ -105,7 +105,7 @@ def _program(spec: FeatureSpec) -> dict[str, Any]:
     def dense(value: str, made: str, name: str) -> dict[str, Any]:
         return {"op": "dense", "in": value, "out": made, "weight": f"{name}.weight", "bias": f"{name}.bias"}
 
-    scale = {"start": 0, "stop": spec.n_mels, "shift": spec.silence, "scale": 1 / abs(spec.silence)}
+    scale = {"start": 0, "stop": spec.bands, "shift": spec.silence, "scale": 1 / abs(spec.silence)}
     ops: list[dict[str, Any]] = [
         {"op": "normalise", "in": "features", "out": "scaled", **scale},
         conv("scaled", "entered", "enter", "conditioner.0"),
@@ -135,7 +135,7 @@ def _program(spec: FeatureSpec) -> dict[str, Any]:
         "format": 1,
         "byte_order": "little",
         "sample_rate": spec.sample_rate,
-        "channels": spec.n_mels,
+        "channels": spec.bands,
         "hop": spec.hop,
         "latency": _latency(spec),
         "precision": "float32",

@@ -18,7 +18,7 @@ Frames = npt.NDArray[np.float32]
 
 
 class FeatureExtractor(Protocol):
-    """Streaming extractor of log-mel frames ``[F, n_mels]``, which counts the samples that the voice owes for them."""
+    """Streaming extractor of log-mel frames ``[F, bands]``, which counts the samples that the voice owes for them."""
 
     @property
     def samples(self) -> int:
@@ -79,7 +79,7 @@ class AudioFeatureExtractor:
         return frames
 
     def finish(self) -> Frames:
-        frames = np.zeros((0, self._spec.n_mels), np.float32)
+        frames = np.zeros((0, self._spec.bands), np.float32)
         if self._resampler is not None:
             tail = self._resampler.resample_chunk(np.zeros(0, np.float32), last=True)
             # The resampler rounds the length; the voice owes a sample for every one begun.
@@ -101,9 +101,9 @@ class FrameValidator:
 
     def push(self, block: npt.NDArray[Any]) -> Frames:
         frames = np.asarray(block, np.float32)
-        if frames.ndim != 2 or frames.shape[1] != self._spec.n_mels:
+        if frames.ndim != 2 or frames.shape[1] != self._spec.bands:
             raise SeqgenError(
-                f"expected frames [F, {self._spec.n_mels}], got shape {frames.shape}",
+                f"expected frames [F, {self._spec.bands}], got shape {frames.shape}",
                 remedy="prepare the features with the voice's own parameters",
             )
         if not np.isfinite(frames).all():
@@ -113,4 +113,4 @@ class FrameValidator:
         return frames
 
     def finish(self) -> Frames:
-        return np.zeros((0, self._spec.n_mels), np.float32)
+        return np.zeros((0, self._spec.bands), np.float32)

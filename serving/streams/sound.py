@@ -77,7 +77,7 @@ class SoundRequest(StreamRequest):
         spec = require_vocoder(model).features
         if self.input.kind == "audio":
             return size / (np.dtype(SAMPLE_ENCODINGS[self.input.encoding]).itemsize * self.input.rate)
-        return size / (4 * spec.n_mels) * spec.hop / spec.sample_rate if self.input.kind == "features" else 0.0
+        return size / (4 * spec.bands) * spec.hop / spec.sample_rate if self.input.kind == "features" else 0.0
 
 
 class SoundPipeline(StreamPipeline):
@@ -157,10 +157,10 @@ class SoundPipeline(StreamPipeline):
             self._file.close()
 
     def _next(self) -> npt.NDArray[Any] | None:
-        """Next block of the input: samples ``[N]`` or frames ``[F, n_mels]``; ``None`` where there is none now."""
+        """Next block of the input: samples ``[N]`` or frames ``[F, bands]``; ``None`` where there is none now."""
         if self._body is not None:
             return self._body.take()
-        given, bands = self._sound.input, self.vocoder.features.n_mels
+        given, bands = self._sound.input, self.vocoder.features.bands
         size = min(len(self._rest) // self._unit, BLOCK if given.kind == "audio" else FRAME_BLOCK) * self._unit
         if not size:
             return None
@@ -183,7 +183,7 @@ class SoundPipeline(StreamPipeline):
     @property
     def _unit(self) -> int:
         """Bytes of a sample or frame."""
-        return self._kind.itemsize * (1 if self._sound.input.kind == "audio" else self.vocoder.features.n_mels)
+        return self._kind.itemsize * (1 if self._sound.input.kind == "audio" else self.vocoder.features.bands)
 
     def step(self, shape: Shape, units: int) -> Step | None:
         self.shape(units)

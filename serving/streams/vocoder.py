@@ -105,7 +105,7 @@ class StreamingVocoder(ServedModel):
         self.batch = batch or (MAX_STREAMS if runtime.name == "native" else 1)
         self.initial_state = runtime.init(1)  # states are values: every stream may start from this one
         # A voice with one speaker may be named and still take no speaker input.
-        self.inputs = manifest.spec.in_dim - manifest.features.n_mels
+        self.inputs = manifest.spec.in_dim - manifest.features.bands
         if self.inputs not in (0, len(self.speakers)):
             raise SeqgenError(
                 f"{manifest.name}: {self.inputs} speaker inputs for {len(self.speakers)} speakers",
@@ -163,7 +163,7 @@ class StreamingVocoder(ServedModel):
         return f"voice '{self.name}' at {self.sample_rate} Hz"
 
     def warm_up(self) -> None:
-        frames = np.full((sum(CHUNK_FRAMES), self.features.n_mels), self.features.silence, np.float32)
+        frames = np.full((sum(CHUNK_FRAMES), self.features.bands), self.features.silence, np.float32)
         settings = VoiceSettings(speaker=self.speakers[0] if self.speakers else None)
         for _ in self.run(InputSource(None, 0.0, iter([frames])), settings):
             pass
@@ -177,7 +177,7 @@ class StreamingVocoder(ServedModel):
         for number in range(streams):
             stream = self.start(VoiceSettings(speaker=speaker, stream=number), rate=None)
             frames = ahead + 1 + _FRAMES * _CALLS
-            stream.push(rng.normal(spec.silence / 2, 1, (frames, spec.n_mels)).astype(np.float32))
+            stream.push(rng.normal(spec.silence / 2, 1, (frames, spec.bands)).astype(np.float32))
             running.append(stream)
         taken = []
         for count in [ahead + 1] + [_FRAMES] * _CALLS:
@@ -250,14 +250,14 @@ class VocoderStream:
         self._vocoder, self._settings, self._extractor = vocoder, settings, extractor
         self._state = vocoder.initial_state
         self._row = vocoder.speaker_one_hot(settings.speaker)
-        self._waiting: list[Audio] = []  # frames [F, n_mels] not yet spent
+        self._waiting: list[Audio] = []  # frames [F, bands] not yet spent
         self._pending = 0  # their number
         self._calls = 0
         self._made = 0  # samples made, the surplus at the end included
         self._total: int | None = None  # known once finished
 
     def push(self, block: npt.NDArray[Any]) -> None:
-        """Take audio ``[N]`` or frames ``[F, n_mels]``, whichever the stream was started for.
+        """Take audio ``[N]`` or frames ``[F, bands]``, whichever the stream was started for.
 
         Raises:
             SeqgenError: for NaN, infinity or a wrong shape.
@@ -275,7 +275,7 @@ class VocoderStream:
         if self._total:
             spec = self._vocoder.features
             flush = self._vocoder.alignment.look_ahead
-            self._queue(np.full((flush, spec.n_mels), spec.silence, np.float32))
+            self._queue(np.full((flush, spec.bands), spec.silence, np.float32))
 
     def chunks(self) -> Iterator[Audio]:
         """Chunks that are ready now, float32 ``[N]`` nominally in [-1, 1), each made when it is asked for.

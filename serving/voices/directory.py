@@ -24,6 +24,7 @@ from seqgen.bundle import LARGEST_MANIFEST, MANIFEST, Bundle
 from seqgen.errors import SeqgenError
 from seqgen.files import folders
 from seqgen.runtime.replay import require_golden
+from seqgen.spec import FeatureSpec
 from serving.voices.installation import copy_bundle, require_modest
 from serving.voices.store import VoiceVersion, version_of
 from serving.voices.voice import LoadedVoice, description, open_voice, served
@@ -124,7 +125,7 @@ class VoiceDirectory:
                 "sample_rate": manifest["sample_rate"],
                 "feature_signature": manifest["feature_signature"],
                 "hop": features["hop"],
-                "bands": features["n_mels"],
+                "bands": FeatureSpec(**features).bands,
                 "speakers": list(manifest["speakers"]),
             }
         except (OSError, ValueError, KeyError, TypeError, RecursionError):

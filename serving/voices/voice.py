@@ -41,7 +41,7 @@ def description(manifest: Any) -> dict[str, Any]:
         "sample_rate": manifest.sample_rate,
         "feature_signature": manifest.features.signature,
         "hop": manifest.features.hop,
-        "bands": manifest.features.n_mels,
+        "bands": manifest.features.bands,
         "speakers": list(manifest.speakers),
     }
 

@@ -184,7 +184,7 @@ class StreamProtocol:
             "format": request.form,
             "feature_signature": spec.signature,
             "hop": spec.hop,
-            "bands": spec.n_mels,
+            "bands": spec.bands,
             "synthetic": provenance(vocoder, request.settings),
             "resume": resume,
         }

@@ -8,31 +8,29 @@ from pathlib import Path
 import pytest
 
 from seqgen.audio import io
+from seqgen.bundle import Bundle
 from seqgen.data import ctm
-from tests.recipes.conftest import Tiny
+from tests.recipes.conftest import Run
 
 
-@pytest.fixture
-def corpus(shared_data: Path, tmp_path: Path) -> Path:
-    """Twelve recordings of a reader."""
-    folder = tmp_path / "corpus"
+@pytest.fixture(scope="module")
+def voice(run: Run, shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All that a voice is made of, from twelve recordings of a reader."""
+    folder = tmp_path_factory.mktemp("reader") / "corpus"
     folder.mkdir()
     lines = (shared_data / "kathleen/metadata.csv").read_text(encoding="utf-8").splitlines()[:12]
     (folder / "metadata.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     for line in lines:
         shutil.copy(shared_data / f"kathleen/{line.split('|')[0]}.flac", folder)
-    return folder
+    out = folder.parent / "exp"
+    given = {"DICTIONARY": str(shared_data / "text/cmudict.dict.gz"), "SPLIT": "--valid 0.35 --test 0.3"}
+    run("kathleen/tts", "--conf", "tiny", "--out", out, "--corpus", folder, **given)
+    return out
 
 
-def given(shared_data: Path) -> dict[str, str]:
-    return {"DICTIONARY": str(shared_data / "text/cmudict.dict.gz"), "SPLIT": "--valid 0.35 --test 0.3"}
-
-
-def test_recordings_become_times_of_words(tiny: Tiny, shared_data: Path, corpus: Path, tmp_path: Path) -> None:
+def test_recordings_become_times_of_words(voice: Path) -> None:
     """Every word of them has its time, in the order of the transcript."""
-    out = tmp_path / "exp"
-    tiny("kathleen/alignment", out, "--corpus", corpus, **given(shared_data))
-    words = {}
+    out, words = voice / "alignment", {}
     for part in ("train", "valid", "test"):
         for name, found in ctm.read(out / part / "words.ctm").items():
             words[name] = [one.label for one in found if one.label != "SIL"]
@@ -42,12 +40,12 @@ def test_recordings_become_times_of_words(tiny: Tiny, shared_data: Path, corpus:
     assert len(list((out / "train/textgrid").iterdir())) == len(ctm.read(out / "train/phones.ctm"))
 
 
-def test_text_becomes_sound(tiny: Tiny, shared_data: Path, corpus: Path, tmp_path: Path) -> None:
-    """From recordings to sentences that nobody has read: each of them is a sound of some length."""
-    out = tmp_path / "exp"
-    tiny("kathleen/acoustic", out, "--corpus", corpus, **given(shared_data))
+def test_text_becomes_sound(voice: Path) -> None:
+    """From recordings to sentences that nobody has read: each of them is a sound of some length, by the vocoder that
+    the same recordings have made."""
+    assert Bundle.open(voice / "vocoder/voice-int8").manifest.kind == "vocoder"
     for number in (1, 2, 3):
-        audio, rate = io.read(out / f"{number}.wav")
+        audio, rate = io.read(voice / f"acoustic/{number}.wav")
         assert rate == 24000
         assert len(audio) >= 30 * 240
         assert audio.std() > 0

@@ -37,6 +37,8 @@ EXPERIMENTS = (
     "fsdd/delta_vae",
     "kathleen/acoustic",
     "kathleen/alignment",
+    "kathleen/tts",
+    "kathleen/vocoder",
     "librispeech/cpc",
     "librispeech/evidence_chains",
     "mnist/acn",

@@ -16,7 +16,7 @@ from seqgen.data.directory import DataDir
 from seqgen.generation.spoken import SpokenDensity
 from seqgen.spec import FeatureSpec
 from seqgen.tasks.acoustic.aloud import read_aloud
-from seqgen.tasks.acoustic.batches import dequantised, loudness, phone_means, phones_of
+from seqgen.tasks.acoustic.batches import dequantised, manner, phone_means, phones_of
 from seqgen.tasks.acoustic.examples import HOP, RATE, timed
 from seqgen.tasks.experiment import Experiment
 from seqgen.text.pronounced.lexicon import Lexicon
@@ -156,9 +156,16 @@ def test_what_a_document_says_is_heard(folder: Path, tmp_path: Path) -> None:
 
 
 def test_prosody_is_the_mean_of_its_frames() -> None:
+    """Of frames without pitch nothing counts; a phone without any has that of the line between its neighbours."""
     spec = FeatureSpec(sample_rate=8000, n_fft=256, window=160, hop=80, n_mels=4, floor=1e-2)
-    frames = np.array([[np.log(1e-2)] * 4, [0.0] * 4, [np.log(1e-1)] * 4], np.float32)
-    assert loudness(frames, spec) == pytest.approx([0, 1, 0.5], abs=1e-6)
+    clarity = np.array([0.5, 1.0, 0.1, 1.0, 0.0])
+    pitch = np.array([0.2, 0.4, 0.9, 0.6, 0.0]) * clarity**2
+    loud = np.array([0.0, 1.0, 0.5, 0.5, 0.5])
+    numbers = np.stack([loud, loud, loud, loud, pitch, clarity], axis=1)
+    made = manner((spec.silence * (1 - numbers)).astype(np.float32), np.array([2, 1, 1, 1]), spec)
+    assert made[:, 1] == pytest.approx([0.5, 0.5, 0.5, 0.5], abs=1e-6)
+    assert made[:, 0] == pytest.approx([(0.2 * 0.25 + 0.4) / 1.25, 0.48, 0.6, 0.6], abs=1e-6)
+    assert manner(np.full((3, 6), spec.silence, np.float32), np.array([1, 2]), spec) == pytest.approx(0, abs=1e-6)
     assert phone_means(np.array([[1.0, 0.0], [3.0, 0.0], [5.0, 2.0]]), np.array([2, 1])).tolist() == [[2, 0], [5, 2]]
 
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from seqgen.audio.features import log_mel
+from seqgen.audio.periodicity import periodicity
 from seqgen.audio.pitch import f0
+from seqgen.errors import SeqgenError
+from seqgen.spec import FeatureSpec
 
 SEMITONE = 2 ** (1 / 12)
 
@@ -57,3 +61,44 @@ def test_short_signals_do_not_fail(samples: int) -> None:
     found, voiced = f0(np.random.default_rng(0).standard_normal(samples), 16000)
     assert found.shape == voiced.shape == (1 + samples // 80,)
     assert np.isfinite(found).all()
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 24000])
+@pytest.mark.parametrize("hz", [80.0, 123.0, 220.0, 440.0, 560.0])
+def test_a_window_tells_its_pitch(rate: int, hz: float) -> None:
+    """To a hundredth of an octave for any harmonic tone, whatever its level; no octave is missed."""
+    tone = pulses(np.full(rate // 2, hz), rate)
+    windows = np.lib.stride_tricks.sliding_window_view(tone, rate // 25)[:: rate // 100]
+    for scale in (1.0, 1e-3):
+        pitch, clarity = periodicity(scale * windows + 0.01, rate).T  # of a constant nothing is heard
+        assert clarity.min() > 0.95
+        octaves = pitch / clarity**2 * np.log2(10)
+        assert np.abs(octaves - np.log2(hz / 60)).max() < 0.02
+
+
+def test_noise_is_not_clear_and_silence_has_nothing() -> None:
+    windows = np.random.default_rng(0).standard_normal((50, 640)) * 0.1
+    pitch, clarity = periodicity(windows, 16000).T
+    assert np.median(clarity) < 0.3
+    assert pitch.max() < 0.15
+    assert not periodicity(np.zeros((3, 640)), 16000).any()
+    assert not periodicity(1e-6 * windows, 16000).max() > 0.1  # 100 dB below full scale and less
+
+
+def test_frames_may_tell_their_pitch() -> None:
+    """Behind the bands, on their scale; digital silence is silence in all numbers. A definition without pitch has the
+    signature that it always had."""
+    spec = FeatureSpec(16000, 1024, 640, 160, 40, floor=1e-4, pitch=True)
+    plain = FeatureSpec(16000, 1024, 640, 160, 40, floor=1e-4)
+    assert plain.signature == "df311499f87d9884" != spec.signature
+    tone = pulses(np.full(8000, 60 * 10**0.5), 16000)
+    frames = log_mel(np.concatenate([tone, np.zeros(1600)]), spec)
+    np.testing.assert_array_equal(frames[:, :40], log_mel(np.concatenate([tone, np.zeros(1600)]), plain))
+    assert frames[10:40, 40] == pytest.approx(0.5 * spec.silence, rel=0.02)  # half way from 60 to 600 Hz
+    assert np.abs(frames[10:40, 41]).max() < 0.05 * abs(spec.silence)
+    assert frames[-3:] == pytest.approx(spec.silence)
+
+
+def test_a_window_without_two_periods_is_refused() -> None:
+    with pytest.raises(SeqgenError, match="no pitch within 300 samples"):
+        FeatureSpec(16000, 512, 300, 100, 40, pitch=True)

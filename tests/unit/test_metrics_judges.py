@@ -73,9 +73,9 @@ def test_case_and_punctuation_do_not_count(text: str, words: list[str]) -> None:
     assert spoken(text) == words
 
 
-@pytest.mark.parametrize("tracker", [pitch.f0, pitch.harvest, pitch.dio])
+@pytest.mark.parametrize("tracker", [pitch.f0, pitch.harvest])
 @pytest.mark.parametrize("rate", [8000, 16000, 22050])
-def test_trackers_find_the_pitch_of_a_voice(tracker: Any, rate: int) -> None:
+def test_both_trackers_find_the_pitch_of_a_voice(tracker: Any, rate: int) -> None:
     hz, voiced = tracker(tone(150, rate=rate), rate)
     inside = slice(10, -10)
     assert voiced[inside].all()

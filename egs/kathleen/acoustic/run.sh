@@ -1,23 +1,23 @@
 #!/usr/bin/env bash
 # Acoustic model of one reader: how long, how high and how loud her phones are, and what they sound like, learnt from recordings
-# that are aligned first; then three sentences, their sound by Griffin and Lim.
+# that are aligned first; then three sentences, their sound by Griffin and Lim, or by VOCODER, the bundle of one.
 #   DICTIONARY=FILE egs/kathleen/acoustic/run.sh --corpus DIR [--stage N] [--conf FILE] [--out DIR] [--data DIR]
-# Corpus and DICTIONARY are those of egs/kathleen/alignment, which is run first into OUT/alignment. Beside `conf` lies
-# prosody-NAME. conf/base.yaml takes ten minutes of one core, conf/tiny.yaml some seconds. TEMPERATURE (0) is that of
-# the sentences.
+# Corpus and DICTIONARY are those of egs/kathleen/alignment, which is run first into OUT/alignment, unless ALIGNED is what it
+# left elsewhere. Beside `conf` lies prosody-NAME. conf/base.yaml takes ten minutes of one core, conf/tiny.yaml some seconds.
+# TEMPERATURE (0) is that of the sentences.
 set -euo pipefail
 conf=egs/kathleen/acoustic/conf/base.yaml out=exp/kathleen-acoustic data=exp/kathleen-acoustic/data
 . "$(dirname "$0")/../../variants.sh"
-manner=$(dirname "$conf")/prosody-$(basename "$conf") aligned=$out/alignment
+manner=$(dirname "$conf")/prosody-$(basename "$conf") aligned=$(absolute "${ALIGNED:-$out/alignment}")
 
-if from 0 "alignment"; then
+if from 0 "alignment" && [ -z "${ALIGNED:-}" ]; then
   egs/kathleen/alignment/run.sh --corpus "$corpus" --out "$aligned" --data "$data" --conf "egs/kathleen/alignment/conf/$(basename "$conf")"
 fi
 
 shared=("task.train=$data/train" "task.valid=$data/valid" "task.test=$data/test" "task.times=$aligned")
 if from 1 "prosody"; then conf=$manner variant prosody "${shared[@]}"; fi
 if from 2 "frames"; then
-  variant frames "${shared[@]}" "task.prosody=$out/prosody" "task.lexicon=$aligned/english.lexicon"
+  variant frames "${shared[@]}" "task.prosody=$out/prosody" "task.lexicon=$aligned/english.lexicon" ${VOCODER:+"task.vocoder=$(absolute "$VOCODER")"}
 fi
 
 if from 3 "sentences"; then

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -13,20 +13,19 @@ import torch
 from torch import Tensor
 
 from seqgen import noise
-from seqgen.audio import io
-from seqgen.audio.pitch import contour, dio
 from seqgen.data.ctm import Stretch
 from seqgen.data.directory import DataDir, Utterance
 from seqgen.errors import SeqgenError
 from seqgen.generation.spoken import Phones
 from seqgen.spec import FeatureSpec
-from seqgen.tasks.features.batches import Frames, frames_of_audio
+from seqgen.tasks.features.batches import Frames, frames_of
 from seqgen.tasks.passes import Numbers, Passes, padded
 
 Floats = npt.NDArray[np.float64]
 Target = Literal["frames", "prosody"]
 PROSODY = 3
 """Numbers of a phone's prosody: the logarithm of its frames, pitch, loudness."""
+_VOICED = 0.25  # mean squared clarity of a phone from which on it has a pitch
 _HALF_STEP = 2.0**-25  # uniforms are multiples of 2^-24, from 0 on
 
 
@@ -36,8 +35,7 @@ class Batch:
 
     Attributes:
         x: what is learnt, ``[B, T, 1]`` float32: log-mel bands of all frames one after the other, or of each phone the
-            logarithm of its frames (:func:`dequantised`), its pitch in octaves above 128 Hz (:func:`contour
-            <seqgen.audio.pitch.contour>`) and its loudness (:func:`loudness`), means over its frames; zeros behind a
+            logarithm of its frames (:func:`dequantised`), its pitch and its loudness (:func:`manner`); zeros behind a
             row's end.
         lengths: ``[B]``, numbers of each row.
         cond: the phones and their prosody. ids: of the utterances.
@@ -82,25 +80,23 @@ class TimedRecordings(Passes):
         return [self._heard(one, durations) for one, (_, durations) in zip(self.data, self.spoken, strict=True)]
 
     def _heard(self, one: Utterance, durations: Numbers) -> tuple[Frames, Floats]:
-        audio, rate = io.read(one.path, start=one.start, count=one.samples)
-        frames = frames_of_audio(audio, self.spec, centred=False)
-        pitch = contour(dio(audio, rate), len(frames), self.spec.hop, rate)
-        manner = phone_means(np.stack([pitch, loudness(frames, self.spec)], axis=1), durations)
+        frames = frames_of(one, replace(self.spec, pitch=True))
+        told = manner(frames, durations, self.spec)
         if self.target == "frames":
-            return frames.reshape(-1), manner
-        return np.column_stack([dequantised(durations, one.id), manner]).astype(np.float32).reshape(-1), manner
+            return frames[:, : self.spec.bands].reshape(-1), told
+        return np.column_stack([dequantised(durations, one.id), told]).astype(np.float32).reshape(-1), told
 
     def __len__(self) -> int:
         return len(self.data)
 
     def batch(self, numbers: Numbers) -> Batch:
         """The recordings of these numbers."""
-        x, manner = zip(*(self.heard[number] for number in numbers), strict=True)
+        x, manners = zip(*(self.heard[number] for number in numbers), strict=True)
         tokens, durations = zip(*(self.spoken[number] for number in numbers), strict=True)
         return Batch(
             torch.from_numpy(padded(x))[..., None],
             torch.tensor([len(one) for one in x]),
-            phones_of(tokens, durations, manner),
+            phones_of(tokens, durations, manners),
             tuple(self.data[number].id for number in numbers),
         )
 
@@ -113,13 +109,24 @@ def dequantised(durations: Numbers, name: str) -> npt.NDArray[np.float32]:
     return made
 
 
-def loudness(frames: Frames, spec: FeatureSpec) -> Floats:
-    """Loudness of each frame: the mean of its bands, 0 where all are silent and 1 where none is below full scale.
+def manner(frames: Frames, durations: Numbers, spec: FeatureSpec) -> Floats:
+    """Pitch and loudness of each phone, of frames that tell their pitch.
 
-    Shapes: ``[F, D] → [F]``.
+    The pitch of a phone, from 0 (60 Hz) to 1 (600 Hz), is the mean of its frames', the clearer ones counting more; of
+    one that is hardly voiced it lies on a line between the voiced phones around it, and is 0 where none is. The
+    loudness is the mean of all bands of its frames, 0 where they are silent and 1 at full scale.
+
+    Shapes: ``[F, n_mels + 2], [N] → [N, 2]``.
     """
-    made: Floats = 1 - frames.mean(axis=1, dtype=np.float64) / spec.silence
-    return made
+    heard = 1 - frames.astype(np.float64) / spec.silence
+    weighed, clarity = heard[:, spec.n_mels], heard[:, spec.n_mels + 1]
+    each = np.stack([weighed, np.square(clarity), heard[:, : spec.n_mels].mean(axis=1)], axis=1)
+    pitch, certainty, loud = phone_means(each, durations).T
+    voiced = np.flatnonzero(certainty > _VOICED)
+    line = np.zeros(len(pitch))
+    if voiced.size:
+        line = np.interp(np.arange(len(pitch)), voiced, pitch[voiced] / certainty[voiced])
+    return np.stack([line, loud], axis=1)
 
 
 def phone_means(values: Floats, durations: Numbers) -> Floats:
@@ -134,10 +141,10 @@ def phone_means(values: Floats, durations: Numbers) -> Floats:
     return made
 
 
-def phones_of(tokens: Sequence[Numbers], durations: Sequence[Numbers], manner: Sequence[Floats]) -> Phones:
+def phones_of(tokens: Sequence[Numbers], durations: Sequence[Numbers], manners: Sequence[Floats]) -> Phones:
     """Phones of some rows, as networks read them."""
     counts = torch.tensor([len(one) for one in tokens])
-    told = padded([one.astype(np.float32) for one in manner])
+    told = padded([one.astype(np.float32) for one in manners])
     return Phones(torch.from_numpy(padded(tokens)), counts, torch.from_numpy(padded(durations)), torch.from_numpy(told))
 
 

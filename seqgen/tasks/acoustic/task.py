@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,21 +14,26 @@ from torch import nn
 
 from seqgen import noise
 from seqgen.audio import io
+from seqgen.audio.periodicity import HIGHEST, LOWEST
+from seqgen.bundle import Bundle
 from seqgen.data import ctm
 from seqgen.data.directory import DataDir
 from seqgen.errors import SeqgenError
 from seqgen.generation.contract import Density
+from seqgen.manifest import VocoderManifest
 from seqgen.metrics.griffin_lim import griffin_lim
-from seqgen.spec import Facts, FeatureSpec
+from seqgen.runtime import open_runtime
+from seqgen.spec import Facts, FeatureSpec, require_same_signature
 from seqgen.tasks.acoustic.aloud import ALPHABET, NUMBERS, Aloud, read_aloud
 from seqgen.tasks.acoustic.batches import PROSODY, Floats, Target, TimedRecordings, phones_of
 from seqgen.tasks.acoustic.examples import timed
 from seqgen.tasks.contract import Evaluation, Sampling, Split, System, Task, TaskExample
 from seqgen.tasks.experiment import Experiment
+from seqgen.tasks.features.batches import Frames
 from seqgen.tasks.passes import Numbers
 from seqgen.tasks.table import Table
 from seqgen.tasks.vocoder.content import content_digest
-from seqgen.tasks.vocoder.evaluation import measured, of_utterances
+from seqgen.tasks.vocoder.evaluation import measured, of_utterances, vocode
 from seqgen.tasks.vocoder.examples import SIZES
 from seqgen.text.pronounced.lexicon import Lexicon
 from seqgen.text.pronounced.markup import script_of
@@ -38,6 +44,7 @@ _DRAWN = {
     "frames": noise.name_to_stream("seqgen.acoustic.frames"),
     "prosody": noise.name_to_stream("seqgen.acoustic.prosody"),
 }
+_OCTAVES = math.log2(HIGHEST / LOWEST)  # from a pitch of 0 to one of 1
 _LONGEST = 200  # frames of a phone that is drawn
 
 
@@ -50,6 +57,7 @@ class AcousticConfig:
         times: folder of what ``seqgen align`` wrote, a folder for each of them under its name.
         features: definition of the frames. target: what is learnt, frames, or the prosody of phones.
         prosody: experiment of this task that learnt prosody, lexicon, own: pronunciations; what speaking a text takes.
+        vocoder: bundle of a voice that makes sound of the frames (by default Griffin and Lim do).
     """
 
     train: str = field(metadata=PLACE)
@@ -61,6 +69,7 @@ class AcousticConfig:
     prosody: str = field(default="", metadata=NEUTRAL)
     lexicon: str = field(default="", metadata=NEUTRAL)
     own: str = field(default="", metadata=NEUTRAL)
+    vocoder: str = field(default="", metadata=NEUTRAL)
 
 
 class Acoustic(Task):
@@ -69,7 +78,7 @@ class Acoustic(Task):
     Config = AcousticConfig
     config: AcousticConfig
     evaluation_options = frozenset({"data"})
-    sampling_options = frozenset({"out", "prompt", "temperature", "seed"})
+    sampling_options = frozenset({"out", "prompt", "temperature", "seed", "runtime"})
 
     @classmethod
     def examples(cls, directory: Path) -> Iterable[TaskExample]:
@@ -81,7 +90,7 @@ class Acoustic(Task):
 
     def read_facts(self) -> Facts:
         data = self._data(Path(self.config.train))
-        bands = self.config.features.n_mels if self.config.target == "frames" else PROSODY
+        bands = self.config.features.bands if self.config.target == "frames" else PROSODY
         return Facts(examples=len(data), shape=(bands,), unit="number", alphabet=ALPHABET)
 
     def _data(self, path: Path) -> DataDir:
@@ -131,7 +140,7 @@ class Acoustic(Task):
     @torch.no_grad()
     def sample(self, system: System, options: Sampling) -> str:
         """Speak a text or a document of SSML: phones by the lexicon, prosody by its own experiment, frames by this one,
-        sound by Griffin and Lim."""
+        sound by a vocoder."""
         generator = system.networks.get("generator")
         wanted = {"-o FILE": options.out, "--prompt TEXT": options.prompt, "task.prosody": self.config.prosody,
                   "task.lexicon": self.config.lexicon}  # fmt: skip
@@ -145,11 +154,12 @@ class Acoustic(Task):
         told = read_aloud(script_of(options.prompt), pronouncer)
         durations, manner = self._prosody(told, options)
         spec, count = self.config.features, int(durations.sum())
-        u = _uniforms(options.seed, "frames", count * spec.n_mels, generator.num_uniforms)
+        u = _uniforms(options.seed, "frames", count * spec.bands, generator.num_uniforms)
         made = generator.sample(u, phones_of([told.tokens], [durations], [manner]), options.temperature)
         louder = np.repeat(told.nats, durations)[:, None]
-        frames = np.maximum(made.view(count, spec.n_mels).double().numpy() + louder, spec.silence).astype(np.float32)
-        io.write(options.out, griffin_lim(frames, spec, count * spec.hop), spec.sample_rate)
+        frames = np.maximum(made.view(count, spec.bands).double().numpy(), spec.silence)
+        frames[:, : spec.n_mels] = np.maximum(frames[:, : spec.n_mels] + louder, spec.silence)
+        io.write(options.out, self._sound(frames.astype(np.float32), options), spec.sample_rate)
         return f"{options.out}: {len(told.tokens)} phones, {count * spec.hop / spec.sample_rate:.2f} s"
 
     def _prosody(self, told: Aloud, options: Sampling) -> tuple[Numbers, Floats]:
@@ -165,8 +175,23 @@ class Acoustic(Task):
         usual = np.clip(np.exp(drawn[:, 0]), None, _LONGEST) / told.rate
         a_second = self.config.features.sample_rate / self.config.features.hop
         durations = np.where(np.isnan(told.pauses), usual, told.pauses * a_second)
-        manner = drawn[:, 1:] + np.stack([told.octaves, np.zeros(count)], axis=1)
+        manner = drawn[:, 1:] + np.stack([told.octaves / _OCTAVES, np.zeros(count)], axis=1)
         return np.maximum(np.rint(durations), 1).astype(np.int64), manner
+
+    def _sound(self, frames: Frames, options: Sampling) -> Frames:
+        """Samples ``[F · hop]`` of frames, by the vocoder of the run's configuration, or by Griffin and Lim."""
+        spec, place = self.config.features, self.config.vocoder
+        if not place:
+            return griffin_lim(frames, spec, len(frames) * spec.hop)
+        bundle = Bundle.open(Path(place))
+        if not isinstance(bundle.manifest, VocoderManifest):
+            raise SeqgenError(f"{place} is no vocoder", remedy="give the bundle of one")
+        require_same_signature(bundle.manifest.features, spec, where=place)
+        if bundle.manifest.spec.in_dim > spec.bands:
+            raise SeqgenError(f"{place} is a vocoder of several speakers", remedy="give that of one reader")
+        runtime = open_runtime(bundle, options.runtime)
+        (made,) = vocode(runtime, [frames], [""], [0], seed=options.seed)
+        return made
 
 
 def _uniforms(seed: int, what: str, elements: int, each: int) -> torch.Tensor:

@@ -85,7 +85,7 @@ class Alignment(Task):
         data = self._data(Path(self.config.train))
         return Facts(
             examples=len(data),
-            shape=(self.config.features.n_mels,),
+            shape=(self.config.features.bands,),
             unit="frame",
             alphabet=alphabet(self.config.states),
         )

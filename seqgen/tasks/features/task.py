@@ -69,7 +69,7 @@ class FeatureFrames(Task):
     def read_facts(self) -> Facts:
         data = self._data(Path(self.config.train))
         count = count_stretches(data, self.config.features, self.config.longest)
-        return Facts(examples=count, shape=(self.config.features.n_mels,), unit="number")
+        return Facts(examples=count, shape=(self.config.features.bands,), unit="number")
 
     def _data(self, path: Path) -> DataDir:
         data = DataDir.load(path)

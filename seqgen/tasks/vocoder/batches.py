@@ -41,7 +41,7 @@ class Batch:
         x: ``[B, T]`` int64 symbols, or ``[B, T, 1]`` float32 where the codec is real-valued.
         lengths: ``[B]`` int64; positions of ``x`` that are real, the rest is encoded silence.
         skip: ``[B]`` int64; of the real positions so many are there to be heard only: what follows them is learnt from.
-        cond: log-mel frames ``[B, left + F + right, n_mels]`` float32 and speakers; frame ``left`` covers the first
+        cond: log-mel frames ``[B, left + F + right, bands]`` float32 and speakers; frame ``left`` covers the first
             sample of ``x``.
         ids: utterance ids. texts: their transcripts.
     """
@@ -106,7 +106,7 @@ class _Window:
     def stretches(
         self, utterances: Sequence[Utterance], offsets: Sequence[int], segment: int
     ) -> tuple[Tensor, npt.NDArray[np.float32]]:
-        """Elements ``[B, T]`` (or ``[B, T, 1]``) of stretches, and frames ``[B, left + F + right, n_mels]``.
+        """Elements ``[B, T]`` (or ``[B, T, 1]``) of stretches, and frames ``[B, left + F + right, bands]``.
 
         Frames of the whole recording are reproduced by reading as many hops more on both sides as a frame's window
         reaches. The rows are laid end to end for one transform; those extra frames, where neighbours meet, are dropped.
@@ -152,10 +152,10 @@ def elements(
     codec: Codec,
     prediction: LinearPrediction | None,
 ) -> Tensor:
-    """Sequences that waveforms become, ``[B, order + F·hop]``, ``[B, F, n_mels] → [B, T]``, or ``[B, T, 1]`` where the
+    """Sequences that waveforms become, ``[B, order + F·hop]``, ``[B, F, bands] → [B, T]``, or ``[B, T, 1]`` where the
     codec is real-valued."""
     if prediction is not None:
-        speech = prediction.excite(speech, mel)
+        speech = prediction.excite(speech, mel[..., : prediction.spec.n_mels])
     codes: npt.NDArray[Any] = codec.encode(speech)
     return torch.from_numpy(codes if codec.alphabet else codes.copy()[..., None])
 
@@ -188,7 +188,7 @@ class SegmentBatches:
     that is learnt from has the past that it will have when it is generated, as far back as that. ``skip`` says where
     the stretch begins.
 
-    Shapes: ``x`` ``[B, T · symbols_per_sample]``, ``cond`` ``[B, left + T / hop + right, n_mels]`` with T the segment
+    Shapes: ``x`` ``[B, T · symbols_per_sample]``, ``cond`` ``[B, left + T / hop + right, bands]`` with T the segment
     and the longest context of the batch. Frames outside the recording are ``features.silence``; the others equal those
     of the whole recording.
 
@@ -246,7 +246,7 @@ class SegmentBatches:
         offsets = -(-beyond // features.hop) + 1
         self._ends = np.cumsum(offsets)
         self._rows = np.arange(batch_size)
-        a_sample = codec.symbols_per_sample * (1 if codec.alphabet else 4) + 4 * features.n_mels / features.hop
+        a_sample = codec.symbols_per_sample * (1 if codec.alphabet else 4) + 4 * features.bands / features.hop
         total = sum(one.samples + segment + context for one in data)
         small = codec.alphabet <= 256 and total * a_sample <= HELD_BYTES
         self._held: dict[str, tuple[Tensor, Tensor]] | None = {} if small else None
@@ -331,7 +331,7 @@ class UtteranceBatches(Sequence[Batch]):
     """Batches of whole utterances, longest first so that lack of memory shows at once, padded to the longest of their
     batch.
 
-    Shapes: ``x`` ``[B, F · hop · symbols_per_sample]``, ``cond`` ``[B, left + F + right, n_mels]`` with F the frames of
+    Shapes: ``x`` ``[B, F · hop · symbols_per_sample]``, ``cond`` ``[B, left + F + right, bands]`` with F the frames of
     the longest; frames outside the recording are ``features.silence``.
 
     Args: as :class:`SegmentBatches`.

@@ -120,18 +120,18 @@ def vocode(
 ) -> list[Floats1]:
     """Audio of several utterances side by side: each as if it were alone, whatever its neighbours.
 
-    Shapes: per utterance features ``[F_i, n_mels]`` → audio ``[F_i · hop]``.
+    Shapes: per utterance features ``[F_i, bands]`` → audio ``[F_i · hop]``.
     """
     manifest = runtime.manifest
     spec, width = manifest.spec, manifest.uniforms_per_sample
     ahead = spec.alignment.look_ahead
     longest = max(f.shape[0] for f in features)
     cond = np.zeros((len(features), longest + ahead, spec.in_dim), np.float32)
-    cond[:, :, : manifest.features.n_mels] = manifest.features.silence
+    cond[:, :, : manifest.features.bands] = manifest.features.silence
     for row, (one, speaker) in enumerate(zip(features, speakers, strict=True)):
-        cond[row, : one.shape[0], : manifest.features.n_mels] = one
-        if spec.in_dim > manifest.features.n_mels:
-            cond[row, :, manifest.features.n_mels + manifest.speakers.index(speaker)] = 1
+        cond[row, : one.shape[0], : manifest.features.bands] = one
+        if spec.in_dim > manifest.features.bands:
+            cond[row, :, manifest.features.bands + manifest.speakers.index(speaker)] = 1
     samples = longest * spec.up
     uniforms = np.stack([noise.block(seed, stream, 0, (samples + manifest.ahead) * width) for stream in streams])
     # The look-ahead's last conditioning is for samples beyond the end, which are dropped.

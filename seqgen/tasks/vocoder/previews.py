@@ -23,7 +23,7 @@ def preview(vocoder: Vocoder, utterance: Utterance, facts: Facts, report: Report
     frames = min(rate // 2, utterance.samples) // hop
     start = (utterance.samples - frames * hop) // 2
     audio = recording(utterance)[start : start + frames * hop]
-    ahead = torch.full((1, generator.right, features.n_mels), features.silence)
+    ahead = torch.full((1, generator.right, features.bands), features.silence)
     heard = torch.cat([torch.from_numpy(log_mel(audio, features))[None], ahead], dim=1)
     count = (len(audio) + generator.ahead) * generator.symbols_per_sample * generator.num_uniforms
     place = generator.body.zeros(0).device

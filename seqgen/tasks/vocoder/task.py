@@ -71,7 +71,8 @@ class Vocoding(Task):
     def examples(cls, directory: Path) -> Iterable[TaskExample]:
         features = {"sample_rate": 8000, "n_fft": 256, "window": 160, "hop": 40, "n_mels": 10}
         options = {**record(directory), "segment": 160, "features": features}
-        kinds = (({}, 256), ({"codec": "mulaw8"}, 256), ({"codec": "float"}, 0), ({"prediction": 4}, 256))
+        kinds = (({}, 256), ({"codec": "mulaw8"}, 256), ({"codec": "float"}, 0),
+                 ({"prediction": 4, "features": features | {"pitch": True}}, 256))  # fmt: skip
         for kind, vocab_size in kinds:
             models = examples.readers(LatentVariable, vocab_size=vocab_size, down=80)
             yield cls.example(options | kind, SIZES, extracting=models)

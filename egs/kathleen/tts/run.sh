@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# A voice that speaks, of one reader: recordings are aligned with what she reads, a vocoder learns her sound, an acoustic model
+# her prosody and what phones sound like; then three sentences.
+#   DICTIONARY=FILE egs/kathleen/tts/run.sh --corpus DIR [--stage N] [--conf base|tiny] [--out DIR] [--data DIR]
+# Corpus and DICTIONARY are those of egs/kathleen/alignment. Stages that have ended are not done again: --stage N begins with
+# the Nth. base takes an hour of two cores, tiny some seconds on few recordings.
+set -euo pipefail
+conf=base out=exp/kathleen-tts data=exp/kathleen-tts/data
+. "$(dirname "$0")/../../options.sh"
+stage() { # RECIPE: run it on the same recordings, into its folder
+  "egs/kathleen/$1/run.sh" --corpus "$corpus" --data "$data" --out "$out/$1" --conf "egs/kathleen/$1/conf/$(basename "$conf" .yaml).yaml"
+}
+
+if from 0 "alignment"; then stage alignment; fi
+if from 1 "vocoder"; then stage vocoder; fi
+if from 2 "acoustic model, and sentences"; then
+  ALIGNED=$out/alignment VOCODER=$out/vocoder/voice-int8 stage acoustic
+fi
