@@ -55,6 +55,8 @@ if rate != spec["sample_rate"] or audio.ndim > 1:
 features = log_mel(audio, spec)
 hop, waiting = spec["hop"], manifest["spec"]["latency"]
 features = np.pad(features, ((0, -(-waiting // hop)), (0, 0)), constant_values=np.log(spec["floor"]))
+if spec.get("pitch"):
+    sys.exit("this voice hears the pitch of its frames, for which seqgen.audio.periodicity is needed")
 chosen = np.eye(manifest["spec"]["in_dim"] - spec["n_mels"], dtype=np.float32)[:1]  # of several speakers the first
 features = np.concatenate([features, np.repeat(chosen, len(features), 0).reshape(len(features), -1)], 1)[None]
 graph = onnxruntime.InferenceSession(str(voice / "loop.onnx"), providers=["CPUExecutionProvider"])
