@@ -32,6 +32,7 @@ trackers).
   seqgen eval voice/ --data data/test                     # a bundle; all by its runtime, rounded weights included
   seqgen eval voice/ --data data/test --runtime onnx      # the same by another one
   seqgen eval voice/ --data data/test --judges wer mos    # a recogniser's word errors, an estimate of opinions
+  seqgen eval exp/frames --texts lines.txt --judges wer mos --audio heard/     # the same of what it speaks
   seqgen eval exp/fsdd --likelihood-only                  # nothing is sampled
   seqgen eval exp/digits --keep drawn/                    # contact sheets of pictures
   seqgen eval exp/plays --samples 1000 --oracle exp/other # a language model's samples: what another says, what repeats
@@ -62,6 +63,9 @@ def add_parsers(commands: Any) -> None:
     )
     completion.offer(runtime, RUNTIMES)
     command.add_argument("--likelihood-only", action="store_true", help="only what needs no samples")
+    command.add_argument(
+        "--texts", type=Path, metavar="FILE", help="lines that a speaker is judged by (default: the data's transcripts)"
+    )
     command.add_argument("--keep", "--audio", type=Path, metavar="DIR", help="keep what was sampled, beside references")
     command.add_argument(
         "--judges", nargs="+", choices=list(JUDGES), default=[], help="who else listens (extras `judges` and `pesq`)"
@@ -99,6 +103,7 @@ def run_eval(given: argparse.Namespace) -> int:
         temperature=given.temperature,
         seed=given.seed,
         likelihood_only=given.likelihood_only,
+        texts=given.texts,
         keep=given.keep,
         judges=tuple(given.judges),
         beam=given.beam,

@@ -64,6 +64,7 @@ class Evaluation:
         data: what to evaluate on (by default the run's own test set). limit: only the first so many examples (0: as the
             run says).
         temperature, seed: of what is sampled. likelihood_only: nothing is sampled.
+        texts: file of lines that are to be spoken, in the place of the data's transcripts.
         keep: directory for what was sampled. judges: names of those who judge it (:mod:`seqgen.metrics.judges`).
         beam: sequences that decoding follows side by side (0: as the run says).
         samples, length: sequences to draw and to judge (0: as the run says), and their elements (0: as it is trained).
@@ -76,6 +77,7 @@ class Evaluation:
     temperature: float = 1.0
     seed: int = 0
     likelihood_only: bool = False
+    texts: Path | None = None
     keep: Path | None = None
     judges: tuple[str, ...] = ()
     beam: int = 0
