@@ -24,7 +24,7 @@ from seqgen.variational.contract import Evidence, GradientEstimator
 
 _PRIOR = "model.prior."  # what the names of all parameters begin with that have directions
 _CHUNK = 50  # samples of an evaluation that are looked at side by side at most,
-_NUMBERS = 1 << 27  # and scores of all their elements' values: half a gigabyte in float32
+_NUMBERS = 1 << 18  # and scores of all their elements' values: what a decoder makes of more leaves the caches
 
 
 class LatentObjective(Objective):
