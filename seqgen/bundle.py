@@ -12,6 +12,11 @@
     program.json         the same network as a list of ops, for the native engine
     engine.safetensors  its tensors, rounded: in a bundle for that engine only, instead of weights, state and graphs
     prediction.safetensors  matrices of the linear prediction, where the voice has one
+    speech.yaml          the run of the frames of a voice that speaks; config.yaml is then its vocoder's
+    prosody.onnx         phones and uniforms in, the prosody of each phone out
+    columns.onnx         phones in, a vector of each out
+    frames.onnx          vectors of frames and uniforms in, frames out, block by block
+    english.lexicon      pronunciations of words
     golden.safetensors   inputs, noise, outputs and final state to replay
 
 Nothing is pickled. Every byte is covered: the files by their hashes, the manifest by its own digest and by being

@@ -66,6 +66,11 @@ class Manifest(ABC):
     does: ClassVar[str]
     runtimes: ClassVar[Registry]
 
+    @property
+    def settings(self) -> str:
+        """File of the run that the bundle is of."""
+        return "config.yaml"
+
     @abstractmethod
     def require_sense(self) -> None:
         """Refuse a manifest that contradicts itself, or counts what no model can have.
@@ -142,6 +147,34 @@ class VocoderManifest(Manifest):
             and bands <= self.spec.in_dim <= bands + len(self.speakers)
         )
         if not fits:
+            raise SeqgenError(_UNFIT, remedy=_EXPORT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VoiceManifest(VocoderManifest):
+    """Manifest of a voice that speaks: a vocoder with the networks that make frames of text.
+
+    Attributes:
+        columns: channels of the vector of a phone. frames_ahead: frames that the network of frames waits for.
+        prosody_uniforms, frame_uniforms: uniform numbers that one number of a phone's prosody takes, and one of a
+            frame.
+    """
+
+    does = "text in, audio out"
+    columns: int
+    frames_ahead: int
+    prosody_uniforms: int
+    frame_uniforms: int
+
+    @property
+    def settings(self) -> str:
+        return "speech.yaml"
+
+    def require_sense(self) -> None:
+        super().require_sense()
+        counts = (self.columns, self.prosody_uniforms, self.frame_uniforms)
+        alone = self.spec.in_dim == self.features.bands
+        if not (all(1 <= count <= MOST for count in counts) and 0 <= self.frames_ahead <= MOST and alone):
             raise SeqgenError(_UNFIT, remedy=_EXPORT)
 
 
@@ -370,6 +403,7 @@ class SpeechCodecManifest(Manifest):
 
 KINDS: Mapping[str, type[Manifest]] = {
     "vocoder": VocoderManifest,
+    "voice": VoiceManifest,
     "language-model": LanguageModelManifest,
     "translator": TranslatorManifest,
     "encoder": EncoderManifest,

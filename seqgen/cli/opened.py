@@ -26,7 +26,7 @@ def opened(path: Path, runtime: str = "", *, objective: bool = True) -> tuple[Ta
 
     if is_bundle(path) or not (path / experiment.CONFIG).is_file():
         bundle = Bundle.open(path)
-        source = bundle.path("config.yaml")
+        source = bundle.path(bundle.manifest.settings)
         task = experiment.task_of(run.load(source), facts_of(bundle), source=str(source))
         return task, task.open_bundle(bundle, runtime)
     if runtime and objective:

@@ -71,8 +71,7 @@ class FrameNumbers(nn.Module):
                 f"elements of frames of {self.components} components have no distributions of their own",
                 remedy="set components to 1",
             )
-        made: Tensor = self._made(vectors).unflatten(-1, (self.elements, -1))  # type: ignore[no-untyped-call]
-        return made.flatten(1, 2)
+        return self._made(vectors).reshape(len(vectors), -1, self.distribution.num_params)
 
     def log_prob(self, x: Tensor, vectors: Tensor) -> Tensor:
         """``[B, T] → [B, T]``."""
@@ -80,7 +79,7 @@ class FrameNumbers(nn.Module):
         if self.components == 1:
             return self.distribution.log_prob(self.params(vectors)[:, :count], x)
         log_shares, params = self._mixture(vectors)  # [B, F, K], [B, F, K, D, num_params]
-        frames = self._framed(x, params.shape[1])[:, :, None].expand(params.shape[:-1])
+        frames = self._framed(x, vectors.shape[1])[:, :, None].expand(params.shape[:-1])
         each = self.distribution.log_prob(params, frames)  # [B, F, K, D]
         so_far = torch.logsumexp(log_shares[..., None] + each.cumsum(dim=-1), dim=2)  # [B, F, D]
         return torch.diff(so_far, dim=-1, prepend=torch.zeros_like(so_far[..., :1])).flatten(1)[:, :count]
@@ -91,7 +90,7 @@ class FrameNumbers(nn.Module):
         if self.components == 1:
             return self.distribution.sample(self.params(vectors)[:, :count], u, temperature)
         log_shares, params = self._mixture(vectors)
-        frames = self._framed(u, params.shape[1])  # [B, F, D, num_uniforms]
+        frames = self._framed(u, vectors.shape[1])  # [B, F, D, num_uniforms]
         warmth = torch.as_tensor(temperature).clamp_min(_COLDEST)  # one, or [B, 1]
         shares = torch.softmax(log_shares / (warmth if warmth.dim() == 0 else warmth[..., None]), dim=-1)
         below = shares.cumsum(dim=-1)[..., :-1]  # [B, F, K - 1]
@@ -103,14 +102,14 @@ class FrameNumbers(nn.Module):
         """``[B, T, …] → [B, F, D, …]``, zeros behind the last element."""
         more = frames * self.elements - values.shape[1]
         padded = F.pad(values, (*(0, 0) * (values.dim() - 2), 0, more))
-        return padded.unflatten(1, (frames, self.elements))  # type: ignore[no-untyped-call,no-any-return]
+        return padded.reshape(len(values), -1, self.elements, *values.shape[2:])
 
     def _mixture(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
         """Logarithms of the components' shares, ``[B, F, K]``, and parameters, ``[B, F, K, D, num_params]``."""
         made = self._made(vectors)
         shares, params = made[..., : self.components], made[..., self.components :]
         sizes = (self.components, self.elements, self.distribution.num_params)
-        return torch.log_softmax(full(shares), dim=-1), params.unflatten(-1, sizes)  # type: ignore[no-untyped-call]
+        return torch.log_softmax(full(shares), dim=-1), params.reshape(len(vectors), -1, *sizes)
 
     def _made(self, vectors: Tensor) -> Tensor:
         """Outputs of the network, ``[B, F, outputs]``."""

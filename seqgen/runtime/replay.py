@@ -15,9 +15,11 @@ from seqgen.runtime.speech_codec_replay import replay_speech_codec
 from seqgen.runtime.symbol_replay import replay_symbols
 from seqgen.runtime.verdict import Verdict
 from seqgen.runtime.vocoder_replay import replay_vocoder
+from seqgen.runtime.voice_replay import replay_voice
 
 _REPLAYS: Mapping[str, Callable[[Any], Verdict]] = {
     "vocoder": replay_vocoder,
+    "voice": replay_voice,
     "language-model": replay_symbols,
     "translator": replay_symbols,
     "encoder": replay_encoder,

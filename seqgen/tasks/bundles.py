@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from seqgen.bundle import Bundle
-from seqgen.manifest import SpeechCodecManifest, SymbolManifest, VocoderManifest
+from seqgen.manifest import SpeechCodecManifest, SymbolManifest, VocoderManifest, VoiceManifest
 from seqgen.runtime.symbols import tokenizers
 from seqgen.spec import Facts
+from seqgen.text.pronounced.aloud import ALPHABET
 
 
 def facts_of(bundle: Bundle) -> Facts:
@@ -18,6 +19,11 @@ def facts_of(bundle: Bundle) -> Facts:
 def _vocoder(bundle: Bundle) -> Facts:
     manifest = bundle.require(VocoderManifest)
     return Facts(speakers=manifest.speakers, features=manifest.features)
+
+
+def _voice(bundle: Bundle) -> Facts:
+    manifest = bundle.require(VoiceManifest)
+    return Facts(shape=(manifest.features.bands,), unit="number", alphabet=ALPHABET)
 
 
 def _symbols(bundle: Bundle) -> Facts:
@@ -41,6 +47,7 @@ def _speech_codec(bundle: Bundle) -> Facts:
 
 _FACTS: Mapping[str, Callable[[Bundle], Facts]] = {
     "vocoder": _vocoder,
+    "voice": _voice,
     "language-model": _symbols,
     "translator": _symbols,
     "encoder": _encoder,

@@ -13,8 +13,8 @@ _ABOUT = """\
 Stream seqgen voices and texts from a CPU, without PyTorch.
 
 A voice or text model is a bundle made by `seqgen export`. `vocode` turns one recording (or a file of log-mel features)
-into the voice's sound and back into audio, `complete` goes on with a text by a language model or translates it; `serve`
-does both for many over HTTP and WebSocket."""
+into the voice's sound and back into audio, `say` speaks a text, `complete` goes on with a text by a language model or
+translates it; `serve` vocodes and completes for many over HTTP and WebSocket."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,7 +36,7 @@ def _run(options: argparse.Namespace) -> int:
 def parser() -> argparse.ArgumentParser:
     """Parser of the whole command line."""
     from seqgen import completion  # imported here, where Ctrl-C is already looked after
-    from serving.cli import bench, doctor, keys, serve, vocode, voices
+    from serving.cli import bench, doctor, keys, say, serve, vocode, voices
     from serving.cli.options import FileParser
     from serving.client import health
     from serving.completions import command
@@ -44,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
     known = {
         "serve": ("stream voices to many listeners", serve),
         "vocode": ("vocode one file", vocode),
+        "say": ("say a text", say),
         "complete": ("go on with one text, or translate it", command),
         "voices": ("install, verify, list and remove voices", voices),
         "keys": ("make and remove API keys", keys),

@@ -64,7 +64,7 @@ def open_vocoder(voice: str) -> StreamingVocoder:
 
 
 @dataclass
-class _Stopwatch:
+class Stopwatch:
     """Stopwatch that passes audio on and notes when it came."""
 
     rate: int
@@ -99,10 +99,16 @@ def run(options: argparse.Namespace) -> int:
     settings = VoiceSettings(options.seed, options.temperature, options.speaker)
     vocoder.check(settings)
     loaded = time.perf_counter() - began
-    clock = _Stopwatch(vocoder.sample_rate)
+    clock = Stopwatch(vocoder.sample_rate)
     with inputs.regular(options.input, suffix=_suffix) as given:
         source = from_path(str(given), vocoder.features)
-        _write(options.output, options.raw, clock.watch(vocoder.run(source, settings)), vocoder.sample_rate)
+        write(options.output, options.raw, clock.watch(vocoder.run(source, settings)), vocoder.sample_rate)
+    tell(clock, loaded, options)
+    return 0
+
+
+def tell(clock: Stopwatch, loaded: float, options: argparse.Namespace) -> None:
+    """Say how fast a voice was, for the eye or as one JSON object."""
     report = clock.report() | {"load_seconds": round(loaded, 4)}
     if options.json:
         (sys.stderr if options.output == "-" else sys.stdout).write(json.dumps(report) + "\n")
@@ -112,7 +118,6 @@ def run(options: argparse.Namespace) -> int:
             f"{report['real_time_factor']:.3f}, first audio after {report['first_audio_ms']:.1f} ms "
             f"(voice loaded in {loaded:.2f} s)\n"
         )
-    return 0
 
 
 def _suffix(head: bytes) -> str:
@@ -120,7 +125,7 @@ def _suffix(head: bytes) -> str:
     return ".safetensors" if sniff(head[:12]) == "features" else ""
 
 
-def _write(output: str, raw: bool, audio: Iterator[npt.NDArray[np.float32]], rate: int) -> None:
+def write(output: str, raw: bool, audio: Iterator[npt.NDArray[np.float32]], rate: int) -> None:
     """Write a file whole, or pass the sound on while it is made where nothing can be sought in."""
     prefix = b"" if raw else wav_header(rate, samples=None)
     if output == "-":

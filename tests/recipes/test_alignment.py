@@ -44,8 +44,9 @@ def test_text_becomes_sound(voice: Path) -> None:
     """From recordings to sentences that nobody has read: each of them is a sound of some length, by the vocoder that
     the same recordings have made."""
     assert Bundle.open(voice / "vocoder/voice-int8").manifest.kind == "vocoder"
-    for number in (1, 2, 3):
-        audio, rate = io.read(voice / f"acoustic/{number}.wav")
+    assert Bundle.open(voice / "voice").manifest.kind == "voice"
+    for name in ("acoustic/1", "acoustic/2", "acoustic/3", "said"):
+        audio, rate = io.read(voice / f"{name}.wav")
         assert rate == 24000
         assert len(audio) >= 30 * 240
         assert audio.std() > 0

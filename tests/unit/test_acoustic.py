@@ -19,10 +19,10 @@ from seqgen.metrics.judges import RATE as JUDGED
 from seqgen.metrics.judges import Judge, Judgement
 from seqgen.registry import JUDGES
 from seqgen.spec import FeatureSpec
-from seqgen.tasks.acoustic.aloud import read_aloud
 from seqgen.tasks.acoustic.batches import dequantised, manner, phone_means, phones_of
 from seqgen.tasks.acoustic.examples import HOP, RATE, timed
 from seqgen.tasks.experiment import Experiment
+from seqgen.text.pronounced.aloud import read_aloud
 from seqgen.text.pronounced.lexicon import Lexicon
 from seqgen.text.pronounced.markup import script_of
 from seqgen.text.pronounced.pronouncer import Pronouncer
@@ -121,9 +121,20 @@ def test_durations_become_a_density_of_real_numbers() -> None:
 
 def test_silences_stand_around_clauses() -> None:
     pronouncer = Pronouncer(Lexicon.of_lines(["a AH0", "tea T IY1"]))
-    told = read_aloud(script_of("A tea. …Tea!"), pronouncer)
-    assert np.flatnonzero(told.tokens == 0).tolist() == [0, 4, 7]
-    assert np.isnan(told.pauses).all()
+    sentences = list(read_aloud(script_of("A, tea. …Tea!"), pronouncer))
+    assert [np.flatnonzero(one.tokens == 0).tolist() for one in sentences] == [[0, 2, 5], [0, 3]]
+    assert all(np.isnan(one.pauses).all() for one in sentences)
+
+
+def test_sentences_without_end_are_cut() -> None:
+    """Nothing is left out, and no sentence has more phones than a bound; of nothing there is a silence."""
+    pronouncer = Pronouncer(Lexicon.of_lines(["a AH0", "tea T IY1"]))
+    for text in ("tea " * 2000, "tea, " * 2000):
+        sentences = list(read_aloud(script_of(text), pronouncer))
+        assert sum((one.tokens > 0).sum() for one in sentences) == 4000
+        assert max(len(one.tokens) for one in sentences) < 310
+        assert all(one.tokens[0] == one.tokens[-1] == 0 for one in sentences)
+    assert [one.tokens.tolist() for one in read_aloud(script_of(" … "), pronouncer)] == [[0]]
 
 
 def test_a_document_says_how_its_words_are_spoken() -> None:
@@ -133,13 +144,15 @@ def test_a_document_says_how_its_words_are_spoken() -> None:
         '<speak>A <prosody rate="200%" pitch="+6st" volume="-6dB">tea</prosody>. '
         'A<break time="300ms"/><break time="0.2s"/> tea<break strength="none"/>.</speak>'
     )
-    told = read_aloud(script_of(document), pronouncer)
-    assert np.flatnonzero(told.tokens == 0).tolist() == [0, 4, 6, 9]
-    assert told.rate.tolist() == [1, 1, 2, 2, 2, 1, 1, 1, 1, 1]
-    assert told.octaves[1:4].tolist() == [0, 0.5, 0.5]
-    assert told.nats[2] == pytest.approx(np.log(10 ** (-6 / 20)))
-    assert told.pauses[[6, 9]].tolist() == [0.5, 0.0]
-    assert np.isnan(told.pauses[[0, 4]]).all()
+    first, second, behind = read_aloud(script_of(document), pronouncer)
+    assert np.flatnonzero(first.tokens == 0).tolist() == [0, 4]
+    assert first.rate.tolist() == [1, 1, 2, 2, 2]
+    assert first.octaves[1:4].tolist() == [0, 0.5, 0.5]
+    assert first.nats[2] == pytest.approx(np.log(10 ** (-6 / 20)))
+    assert np.isnan(first.pauses).all()
+    assert np.flatnonzero(second.tokens == 0).tolist() == [0, 2, 5]
+    assert second.pauses[2] == 0.5
+    assert (behind.tokens.tolist(), behind.pauses.tolist()) == ([0], [0.0])
 
 
 def test_what_a_document_says_is_heard(folder: Path, tmp_path: Path) -> None:

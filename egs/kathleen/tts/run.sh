@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A voice that speaks, of one reader: recordings are aligned with what she reads, a vocoder learns her sound, an acoustic model
-# her prosody and what phones sound like; then three sentences.
+# her prosody and what phones sound like; then three sentences, and all of it as one bundle, which speaks without torch.
 #   DICTIONARY=FILE egs/kathleen/tts/run.sh --corpus DIR [--stage N] [--conf base|tiny] [--out DIR] [--data DIR]
 # Corpus and DICTIONARY are those of egs/kathleen/alignment. Stages that have ended are not done again: --stage N begins with
 # the Nth. base takes an hour of two cores, tiny some seconds on few recordings.
@@ -15,4 +15,8 @@ if from 0 "alignment"; then stage alignment; fi
 if from 1 "vocoder"; then stage vocoder; fi
 if from 2 "acoustic model, and sentences"; then
   ALIGNED=$out/alignment VOCODER=$out/vocoder/voice-int8 stage acoustic
+fi
+if from 3 "one bundle that speaks"; then
+  seqgen export "$out/acoustic/frames" --out "$out/voice"
+  seqgen-serve say "It speaks, sentence by sentence. Does it?" -o "$out/said.wav" --voice "$out/voice"
 fi

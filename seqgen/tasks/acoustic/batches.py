@@ -23,8 +23,6 @@ from seqgen.tasks.passes import Numbers, Passes, padded
 
 Floats = npt.NDArray[np.float64]
 Target = Literal["frames", "prosody"]
-PROSODY = 3
-"""Numbers of a phone's prosody: the logarithm of its frames, pitch, loudness."""
 _VOICED = 0.25  # mean squared clarity of a phone from which on it has a pitch
 _HALF_STEP = 2.0**-25  # uniforms are multiples of 2^-24, from 0 on
 

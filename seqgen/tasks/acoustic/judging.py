@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from seqgen.audio.resample import resample
 from seqgen.data.directory import DataDir
 from seqgen.errors import SeqgenError
 from seqgen.metrics.judges import RATE, Judge, Judgement
-from seqgen.tasks.acoustic.speaker import Speaker
+from seqgen.runtime.speaker import Speaker
 from seqgen.tasks.contract import Evaluation
 from seqgen.tasks.features.batches import Frames
 from seqgen.tasks.table import Figure, ratio
@@ -31,8 +31,9 @@ class Spoken(NamedTuple):
     sounds: Mapping[str, Frames]
 
 
-def judged(speaker: Speaker, data: DataDir, options: Evaluation) -> dict[str, Figure]:
-    """Figures ``JUDGE_KIND`` of the texts of recordings, or of a file's lines; sounds are kept where there is a folder.
+def judged(speaker: Speaker, place: Path, options: Evaluation) -> dict[str, Figure]:
+    """Figures ``JUDGE_KIND`` of the texts of a data directory's recordings, or of a file's lines; sounds are kept where
+    there is a folder.
 
     Raises:
         SeqgenError: for a judge that compares sample by sample, for nothing to speak, and for what speaking lacks.
@@ -42,7 +43,7 @@ def judged(speaker: Speaker, data: DataDir, options: Evaluation) -> dict[str, Fi
         raise SeqgenError("pesq compares sample by sample, a text is spoken in its own time", remedy="leave it out")
     judges = {name: kind() for name, kind in kinds.items()}
     found: dict[str, list[Judgement]] = {}
-    for one in _spoken(speaker, data, options):
+    for one in _spoken(speaker, place, options):
         for kind, sound in one.sounds.items():
             if options.keep is not None:
                 io.write(options.keep / f"{one.name}.{kind}.wav", sound, speaker.spec.sample_rate)
@@ -53,22 +54,27 @@ def judged(speaker: Speaker, data: DataDir, options: Evaluation) -> dict[str, Fi
     return {name: _mean(judgements, judges[name.split("_")[0]].unit) for name, judgements in found.items()}
 
 
-def _spoken(speaker: Speaker, data: DataDir, options: Evaluation) -> Iterator[Spoken]:
+def _spoken(speaker: Speaker, place: Path, options: Evaluation) -> Iterator[Spoken]:
     """What is to be judged, one after the other."""
+    drawn = (options.temperature, options.seed)
     if options.texts is not None:
         for number, line in enumerate(_lines(options.texts)[: options.limit or None], 1):
-            frames = speaker.frames(line, options.temperature, options.seed)
-            yield Spoken(f"{number:04}", line, {"spoken": speaker.sound(frames, options.seed)})
+            yield Spoken(f"{number:04}", line, {"spoken": _whole(speaker.speak(line, *drawn))})
         return
+    data = DataDir.load(place)
+    data.require_rate(speaker.spec.sample_rate)
     said = [one for one in data if one.text][: options.limit or None]
     if not said:
-        raise SeqgenError(f"{data.path} has no transcripts to speak", remedy="add its file 'text', or give --texts")
+        raise SeqgenError(f"{place} has no transcripts to speak", remedy="add its file 'text', or give --texts")
     for one in said:
         audio = recording(one)
-        copied = speaker.sound(log_mel(audio, speaker.spec), options.seed)[: len(audio)]
-        frames = speaker.frames(one.text, options.temperature, options.seed)
-        spoken = speaker.sound(frames, options.seed)
+        copied = _whole(speaker.sound([log_mel(audio, speaker.spec)], options.seed))[: len(audio)]
+        spoken = _whole(speaker.speak(one.text, *drawn))
         yield Spoken(one.id, one.text, {"recording": audio, "copied": copied, "spoken": spoken})
+
+
+def _whole(blocks: Iterable[Frames]) -> Frames:
+    return np.concatenate(list(blocks))
 
 
 def _lines(path: Path) -> list[str]:

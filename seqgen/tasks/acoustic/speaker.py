@@ -1,44 +1,32 @@
-"""Speaker: from a text to its sound, by networks that were trained apart."""
+"""Speakers by networks as they were trained, whose bundles speak without torch."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from seqgen import noise
-from seqgen.audio.periodicity import HIGHEST, LOWEST
 from seqgen.bundle import Bundle
 from seqgen.errors import SeqgenError
-from seqgen.generation.contract import Density
+from seqgen.generation.spoken import SpokenDensity
 from seqgen.manifest import VocoderManifest
 from seqgen.metrics.griffin_lim import griffin_lim
 from seqgen.runtime import open_runtime
-from seqgen.runtime.contract import Runtime
+from seqgen.runtime.contract import Floats
+from seqgen.runtime.speaker import PROSODY, Integers, Reals, Sentence, Speaker, vocoded
 from seqgen.spec import FeatureSpec, require_same_signature
-from seqgen.tasks.acoustic.aloud import Aloud, read_aloud
-from seqgen.tasks.acoustic.batches import PROSODY, Floats, phones_of
+from seqgen.tasks.acoustic.batches import phones_of
 from seqgen.tasks.acoustic.config import AcousticConfig
 from seqgen.tasks.experiment import Experiment
-from seqgen.tasks.features.batches import Frames
-from seqgen.tasks.passes import Numbers
-from seqgen.tasks.vocoder.evaluation import vocode
 from seqgen.text.pronounced.lexicon import Lexicon
-from seqgen.text.pronounced.markup import script_of
 from seqgen.text.pronounced.pronouncer import Pronouncer
 
-_DRAWN = {
-    "frames": noise.name_to_stream("seqgen.acoustic.frames"),
-    "prosody": noise.name_to_stream("seqgen.acoustic.prosody"),
-}
-_OCTAVES = math.log2(HIGHEST / LOWEST)  # from a pitch of 0 to one of 1
-_LONGEST = 200  # frames of a phone that is drawn
 
-
-class Speaker:
-    """Speaker of texts: phones by a lexicon, prosody and frames by generators, sound by a vocoder.
+class NetworkSpeaker(Speaker):
+    """Speaker by torch: prosody by another run's density, frames by this one's, sound by a vocoder's bundle, or by
+    Griffin and Lim.
 
     Args:
         config: of a run that learnt frames; says where the others are. generator: of the frames.
@@ -48,63 +36,56 @@ class Speaker:
         SeqgenError: where one of them is not told, or is of another kind.
     """
 
-    def __init__(self, config: AcousticConfig, generator: Density, runtime: str = "") -> None:
+    def __init__(self, config: AcousticConfig, generator: SpokenDensity, runtime: str = "") -> None:
         lacking = [f"task.{name}" for name in ("prosody", "lexicon") if not getattr(config, name)]
         if lacking:
             raise SeqgenError(f"nothing is spoken without {lacking[0]}", remedy=f"give {' and '.join(lacking)}")
-        own = Lexicon.open(Path(config.own)) if config.own else Lexicon({})
-        self.pronouncer = Pronouncer(Lexicon.open(Path(config.lexicon)), {word: own.find(word)[0] for word in own})
-        self.spec, self.generator = config.features, generator
-        network, _ = Experiment.open(Path(config.prosody)).network("generator")
-        if not isinstance(network, Density):
-            raise SeqgenError(f"{config.prosody} has no generator of prosody", remedy="check task.prosody")
-        self.prosody = network
-        self.vocoder = _vocoder(config.vocoder, config.features, runtime) if config.vocoder else None
+        self.lexicon, own = lexicons(config)
+        self.generator, self.manner = generator, prosody_of(config)
+        uniforms = (self.manner.num_uniforms, generator.num_uniforms)
+        pronouncer = Pronouncer(self.lexicon, {word: own.find(word)[0] for word in own})
+        super().__init__(config.features, pronouncer, uniforms)
+        bundle = vocoder_of(config.vocoder, config.features) if config.vocoder else None
+        self.vocoder = None if bundle is None else open_runtime(bundle, runtime)
 
     @torch.no_grad()
-    def frames(self, text: str, temperature: float = 1.0, seed: int = 0) -> Frames:
-        """Frames ``[F, bands]`` of a text, or of a document of SSML."""
-        told = read_aloud(script_of(text), self.pronouncer)
-        durations, manner = self._manner(told, temperature, seed)
-        count, bands = int(durations.sum()), self.spec.bands
-        u = _uniforms(seed, "frames", count * bands, self.generator.num_uniforms)
-        made = self.generator.sample(u, phones_of([told.tokens], [durations], [manner]), temperature)
-        frames = np.maximum(made.view(count, bands).double().numpy(), self.spec.silence)
-        bands = self.spec.n_mels
-        louder = np.repeat(told.nats, durations)[:, None]
-        frames[:, :bands] = np.maximum(frames[:, :bands] + louder, self.spec.silence)
-        return frames.astype(np.float32)
-
-    def sound(self, frames: Frames, seed: int = 0) -> Frames:
-        """Samples ``[F · hop]`` of frames."""
-        if self.vocoder is None:
-            return griffin_lim(frames, self.spec, len(frames) * self.spec.hop)
-        (made,) = vocode(self.vocoder, [frames], [""], [0], seed=seed)
+    def prosody(self, tokens: Integers, u: Floats, temperature: float) -> Reals:
+        given = phones_of([tokens], [np.ones_like(tokens)], [np.zeros((len(tokens), PROSODY - 1))])
+        drawn = self.manner.sample(torch.from_numpy(u)[None], given, temperature)
+        made: Reals = drawn.view(len(tokens), PROSODY).double().numpy()
         return made
 
-    def _manner(self, told: Aloud, temperature: float, seed: int) -> tuple[Numbers, Floats]:
-        """Frames of each phone, and its pitch and loudness, as they are drawn and as the text says."""
-        count = len(told.tokens)
-        u = _uniforms(seed, "prosody", count * PROSODY, self.prosody.num_uniforms)
-        given = phones_of([told.tokens], [np.ones_like(told.tokens)], [np.zeros((count, PROSODY - 1))])
-        drawn = self.prosody.sample(u, given, temperature).view(count, PROSODY).double().numpy()
-        usual = np.clip(np.exp(drawn[:, 0]), None, _LONGEST) / told.rate
-        durations = np.where(np.isnan(told.pauses), usual, told.pauses * self.spec.sample_rate / self.spec.hop)
-        manner = drawn[:, 1:] + np.stack([told.octaves / _OCTAVES, np.zeros(count)], axis=1)
-        return np.maximum(np.rint(durations), 1).astype(np.int64), manner
+    @torch.no_grad()
+    def numbers(self, sentence: Sentence, u: Floats, temperature: float) -> Iterator[Floats]:
+        given = phones_of([sentence.tokens], [sentence.durations], [sentence.manner])
+        yield self.generator.sample(torch.from_numpy(u)[None], given, temperature).view(-1, self.spec.bands).numpy()
+
+    def sound(self, blocks: Iterable[Floats], seed: int = 0) -> Iterator[Floats]:
+        if self.vocoder is not None:
+            yield from vocoded(self.vocoder, blocks, seed)
+            return
+        frames = np.concatenate(list(blocks))
+        yield griffin_lim(frames, self.spec, len(frames) * self.spec.hop)
 
 
-def _vocoder(place: str, spec: FeatureSpec, runtime: str) -> Runtime:
-    """Runtime of a vocoder's bundle."""
+def lexicons(config: AcousticConfig) -> tuple[Lexicon, Lexicon]:
+    """The lexicon of a run, and a user's own."""
+    return Lexicon.open(Path(config.lexicon)), Lexicon.open(Path(config.own)) if config.own else Lexicon({})
+
+
+def prosody_of(config: AcousticConfig) -> SpokenDensity:
+    """The density of prosody that a run speaks with."""
+    network, _ = Experiment.open(Path(config.prosody)).network("generator")
+    if not isinstance(network, SpokenDensity) or network.body is not None:
+        raise SeqgenError(f"{config.prosody} has no generator of prosody", remedy="check task.prosody")
+    return network
+
+
+def vocoder_of(place: str, spec: FeatureSpec) -> Bundle:
+    """The bundle of a vocoder of one reader, of these frames."""
     bundle = Bundle.open(Path(place))
-    if not isinstance(bundle.manifest, VocoderManifest):
-        raise SeqgenError(f"{place} is no vocoder", remedy="give the bundle of one")
-    require_same_signature(bundle.manifest.features, spec, where=place)
-    if bundle.manifest.spec.in_dim > spec.bands:
+    manifest = bundle.require(VocoderManifest)
+    require_same_signature(manifest.features, spec, where=place)
+    if manifest.spec.in_dim > spec.bands:
         raise SeqgenError(f"{place} is a vocoder of several speakers", remedy="give that of one reader")
-    return open_runtime(bundle, runtime)
-
-
-def _uniforms(seed: int, what: str, elements: int, each: int) -> torch.Tensor:
-    drawn = noise.block(seed, _DRAWN[what], 0, elements * each)
-    return torch.from_numpy(drawn).view(1, elements, each)
+    return bundle

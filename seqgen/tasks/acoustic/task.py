@@ -7,26 +7,34 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
+from seqgen import config
 from seqgen.audio import io
+from seqgen.bundle import Bundle
 from seqgen.data import ctm
 from seqgen.data.directory import DataDir
 from seqgen.errors import SeqgenError
-from seqgen.generation.contract import Density
+from seqgen.export import speaking
+from seqgen.generation.spoken import SpokenDensity
+from seqgen.runtime import open_runtime
+from seqgen.runtime.contract import Runtime
+from seqgen.runtime.speaker import PROSODY, Speaker
+from seqgen.runtime.voice import Voice
 from seqgen.spec import Facts
-from seqgen.tasks.acoustic.aloud import ALPHABET, NUMBERS
-from seqgen.tasks.acoustic.batches import PROSODY, TimedRecordings
+from seqgen.tasks.acoustic.batches import TimedRecordings
 from seqgen.tasks.acoustic.config import AcousticConfig
 from seqgen.tasks.acoustic.examples import timed
 from seqgen.tasks.acoustic.judging import judged
-from seqgen.tasks.acoustic.speaker import Speaker
-from seqgen.tasks.contract import Evaluation, Sampling, Split, System, Task, TaskExample
+from seqgen.tasks.acoustic.speaker import NetworkSpeaker, lexicons, prosody_of, vocoder_of
+from seqgen.tasks.contract import Evaluation, Exporting, Sampling, Split, System, Task, TaskExample
 from seqgen.tasks.table import Table
 from seqgen.tasks.vocoder.content import content_digest
 from seqgen.tasks.vocoder.evaluation import measured, of_utterances
 from seqgen.tasks.vocoder.examples import SIZES
+from seqgen.text.pronounced.aloud import ALPHABET, NUMBERS
 
 
 class Acoustic(Task):
@@ -90,13 +98,15 @@ class Acoustic(Task):
     def evaluate(self, system: System, options: Evaluation) -> Table:
         """Figures of the method over held-out recordings; with judges or a folder for it also what is spoken of their
         transcripts, or of lines of a file."""
-        assert system.objective is not None
-        source = self._recordings(options.data or Path(self.config.test))
-        found = measured(system.objective, source.whole(), self.run.train.seed)
-        table = of_utterances(self.run, system.label, source.data, found)
-        if not options.judges and options.keep is None:
-            return table
-        heard = judged(self._speaker(system), source.data, options)
+        place, speaks = options.data or Path(self.config.test), bool(options.judges) or options.keep is not None
+        table = Table(title=system.label, figures={}, record={"checkpoint": system.label})
+        if system.objective is not None:
+            source = self._recordings(place)
+            found = measured(system.objective, source.whole(), self.run.train.seed)
+            table = of_utterances(self.run, system.label, source.data, found)
+        elif not speaks:
+            raise SeqgenError("a voice that speaks has no likelihood", remedy="give --judges, or --audio DIR")
+        heard = judged(self._speaker(system), place, options) if speaks else {}
         return replace(table, figures={**table.figures, **heard})
 
     @torch.no_grad()
@@ -106,13 +116,42 @@ class Acoustic(Task):
         lacking = [name for name, value in (("-o FILE", options.out), ("--prompt TEXT", options.prompt)) if not value]
         if lacking or options.out is None:
             raise SeqgenError(f"nothing is spoken without {lacking[0]}", remedy=f"give {' and '.join(lacking)}")
-        frames = speaker.frames(options.prompt, options.temperature, options.seed)
-        sound = speaker.sound(frames, options.seed)
+        sound = np.concatenate(list(speaker.speak(options.prompt, options.temperature, options.seed)))
         io.write(options.out, sound, self.config.features.sample_rate)
         return f"{options.out}: {len(sound) / self.config.features.sample_rate:.2f} s"
 
+    def export(self, system: System, out: Path, options: Exporting) -> Bundle:
+        """Write the bundle of a voice that speaks, with its vocoder's files."""
+        generator = self._frames(system)
+        lacking = [f"task.{name}" for name in ("prosody", "lexicon", "vocoder") if not getattr(self.config, name)]
+        if lacking:
+            raise SeqgenError(f"no voice speaks without {lacking[0]}", remedy=f"give {' and '.join(lacking)}")
+        if options.precision != "float32" or options.engine_only:
+            raise SeqgenError(
+                "a voice that speaks has its vocoder's weights", remedy="give --quantise where the vocoder is exported"
+            )
+        about = speaking.About(
+            name=self.run.name,
+            licence=self.run.licence,
+            config=config.dump(self.run),
+            provenance={"config_digest": config.digest(self.run), "checkpoint": system.label, **options.notes},
+        )
+        lexicon, own = lexicons(self.config)
+        vocoder = vocoder_of(self.config.vocoder, self.config.features)
+        return speaking.write(prosody_of(self.config), generator, lexicon.with_first(own), vocoder, about, out)
+
+    def open_bundle(self, bundle: Bundle, runtime: str) -> System:
+        opened = open_runtime(bundle, runtime)
+        label = f"{bundle.manifest.name} {bundle.manifest.digest[:12]} through {opened}"
+        return System({}, label=label, runtime=opened)
+
     def _speaker(self, system: System, runtime: str = "") -> Speaker:
+        if isinstance(system.runtime, Runtime):
+            return Voice(system.runtime)
+        return NetworkSpeaker(self.config, self._frames(system), runtime)
+
+    def _frames(self, system: System) -> SpokenDensity:
         generator = system.networks.get("generator")
-        if self.config.target != "frames" or not isinstance(generator, Density):
+        if self.config.target != "frames" or not isinstance(generator, SpokenDensity):
             raise self._cannot("speaks by a generator of frames alone")
-        return Speaker(self.config, generator, runtime)
+        return generator

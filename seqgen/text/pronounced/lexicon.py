@@ -102,6 +102,10 @@ class Lexicon:
         body = "\n".join(words).encode() + b"\n\n" + b"\n".join(self._words[word] for word in words)
         return _MAGIC + lzma.compress(body, preset=9 | lzma.PRESET_EXTREME)
 
+    def with_first(self, other: Lexicon) -> Lexicon:
+        """This lexicon, where the other's pronunciations of a word take the place of its own."""
+        return Lexicon({**self._words, **other._words})
+
     def find(self, word: str) -> list[Phones]:
         """Pronunciations of a word; empty where it is not known."""
         found = self._words.get(word)

@@ -1,16 +1,15 @@
-"""Texts as the phones that are to be said, and how."""
+"""Texts as the phones that are to be said, and how, sentence by sentence."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from seqgen.data.aligned import SILENCE
-from seqgen.tasks.passes import Numbers
 from seqgen.text.pronounced.markup import Break, Prosody, Script
 from seqgen.text.pronounced.phones import PHONES
 from seqgen.text.pronounced.pronouncer import Pronouncer
@@ -23,12 +22,17 @@ NUMBERS = {name: number for number, name in enumerate(ALPHABET)}
 _SEMITONES = 12  # of an octave
 _NATS = math.log(10) / 20  # of a decibel, as the logarithm of a magnitude
 _PLAIN = Prosody(0, 0, 1.0, 0.0, 0.0)
+_SILENCE = (0, _PLAIN, math.nan)
+_STOPS = frozenset({"statement", "exclamation", "question", "ellipsis", "paragraph"})
+_LONG, _LONGEST = 150, 300  # phones after which a sentence ends with its clause, or with its word
 
+Integers = npt.NDArray[np.int64]
 Reals = npt.NDArray[np.float64]
+Said = list[tuple[int, Prosody, float]]
 
 
 class Aloud(NamedTuple):
-    """N phones and silences of a text.
+    """N phones and silences of a sentence.
 
     Attributes:
         tokens: their numbers in :data:`ALPHABET`. rate: times as fast as usual. octaves: higher than usual.
@@ -36,35 +40,48 @@ class Aloud(NamedTuple):
             elsewhere.
     """
 
-    tokens: Numbers
+    tokens: Integers
     rate: Reals
     octaves: Reals
     nats: Reals
     pauses: Reals
 
 
-def read_aloud(script: Script, pronouncer: Pronouncer) -> Aloud:
-    """The phones of a text: a silence before it, behind every clause, and where a break is.
+def read_aloud(script: Script, pronouncer: Pronouncer) -> Iterator[Aloud]:
+    """The phones of a text's sentences: a silence before each, behind every clause, and where a break is. Of a text
+    with nothing to say a silence alone. A sentence without end is cut after a clause, or a word, so that what is known
+    at a time is bounded.
 
     Example:
         >>> from seqgen.text.pronounced.lexicon import Lexicon
-        >>> told = read_aloud(Script("A, a."), Pronouncer(Lexicon.of_lines(["a AH0"])))
+        >>> (told,) = read_aloud(Script("A, a."), Pronouncer(Lexicon.of_lines(["a AH0"])))
         >>> [ALPHABET[token] for token in told.tokens]
         ['SIL', 'AH0', 'SIL', 'AH0', 'SIL']
     """
-    said = [(0, _PLAIN, math.nan)]
-    breaks = list(script.breaks)
+    breaks, said, nothing = list(script.breaks), [_SILENCE], True
     for clause in spoken(script.text):
         before = len(said)
         for one in pronouncer.clause(clause, script.fixed):
             if not one.phones:
                 continue
+            if len(said) > _LONGEST:
+                yield _sentence([*said, (0, said[-1][1], math.nan)])
+                said, before, nothing = [_SILENCE], 1, False
             _pause(said, breaks, one.word.start)
             manner = _manner(script.prosody, one.word.start)
             said += [(NUMBERS[phone], manner, math.nan) for phone in one.phones]
         if len(said) > before:
             said.append((0, said[-1][1], math.nan))
+        if len(said) > 1 and (clause.end in _STOPS or len(said) > _LONG):
+            yield _sentence(said)
+            said, nothing = [_SILENCE], False
+    waits = bool(breaks)
     _pause(said, breaks, len(script.text))
+    if nothing or waits or len(said) > 1:
+        yield _sentence(said)
+
+
+def _sentence(said: Said) -> Aloud:
     tokens, manners, pauses = zip(*said, strict=True)
     return Aloud(
         np.array(tokens),
@@ -75,7 +92,7 @@ def read_aloud(script: Script, pronouncer: Pronouncer) -> Aloud:
     )
 
 
-def _pause(said: list[tuple[int, Prosody, float]], breaks: list[Break], place: int) -> None:
+def _pause(said: Said, breaks: list[Break], place: int) -> None:
     """Give the breaks up to a place, which leave the list, to the silence at the end of what is said."""
     seconds = math.nan
     while breaks and breaks[0].at <= place:

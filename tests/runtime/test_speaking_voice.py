@@ -1,0 +1,205 @@
+"""Voices that speak: their bundles say without torch what the networks said, in a stream."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from seqgen.audio import io
+from seqgen.bundle import Bundle
+from seqgen.cli.main import main
+from seqgen.errors import SeqgenError
+from seqgen.generation.spoken import SpokenDensity
+from seqgen.manifest import VoiceManifest
+from seqgen.runtime import open_runtime, runnable
+from seqgen.runtime.replay import check
+from seqgen.runtime.speaker import places, vocoded
+from seqgen.runtime.voice import Voice
+from seqgen.tasks.acoustic.config import AcousticConfig
+from seqgen.tasks.acoustic.examples import timed
+from seqgen.tasks.acoustic.speaker import NetworkSpeaker
+from seqgen.tasks.experiment import Experiment
+from serving.cli.__main__ import main as serve
+from tests.runtime.voices import export_tiny, tiny_run
+from tests.unit.cli_workspace import done, refused
+
+TEXT = "A tea, tea. A?"
+_RUN = """\
+name: {target}
+licence: CC0
+task:
+  name: acoustic
+  train: {folder}/train
+  valid: {folder}/valid
+  test: {folder}/test
+  times: {folder}/times
+  target: {target}
+  prosody: {folder}/prosody
+  lexicon: {folder}/lexicon
+  own: {folder}/own
+  vocoder: {folder}/vocoder
+  features: {{sample_rate: 8000, n_fft: 512, window: 320, hop: 80, n_mels: 6, pitch: true}}
+networks:
+  generator:
+    name: aligned-phones
+    encoder: {{name: bytenet-encoder, vocab_size: 70, channels: 4, out_dim: 6, cycles: 1}}
+    {body}
+    components: 2
+objective: {{name: likelihood}}
+train: {{steps: 20, batch_size: 4, learning_rate: 1e-2, validate_every: 20, checkpoint_every: 20}}
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs of prosody and frames, a vocoder of random weights, and the voice that they make."""
+    folder = tmp_path_factory.mktemp("speaking")
+    timed(folder)
+    (folder / "lexicon").write_text("a AH0\ntea T AH0\n")
+    (folder / "own").write_text("tea T IY1\n")
+    features = {"sample_rate": 8000, "n_fft": 512, "window": 320, "hop": 80, "n_mels": 6, "pitch": True}
+    export_tiny(folder / "vocoder", tiny_run(hop=80, features=features))
+    body = "body: {channels: 5, blocks: 1, look_ahead: 2}\n    width: 6"
+    for target, network in (("prosody", ""), ("frames", body)):
+        (folder / f"{target}.yaml").write_text(_RUN.format(target=target, folder=folder, body=network))
+        given = ["train", str(folder / f"{target}.yaml"), "--out", str(folder / target), "--threads", "1"]
+        assert main(given) == 0
+    done("export", folder / "frames", "--out", folder / "voice")
+    return folder
+
+
+def opened(folder: Path, runtime: str = "") -> Voice:
+    return Voice(open_runtime(Bundle.open(folder / "voice"), runtime))
+
+
+def by_torch(folder: Path) -> NetworkSpeaker:
+    experiment = Experiment.open(folder / "frames")
+    config, (generator, _) = experiment.task().config, experiment.network("generator")
+    assert isinstance(config, AcousticConfig)
+    assert isinstance(generator, SpokenDensity)
+    return NetworkSpeaker(config, generator)
+
+
+def test_it_proves_itself_through_every_runtime(folder: Path) -> None:
+    """The vocoder's golden vectors and those of the networks of its frames."""
+    verdicts = check(folder / "voice")
+    assert [one.ok for one in verdicts] == [True] * len(runnable(Bundle.open(folder / "voice")))
+    manifest = Bundle.open(folder / "voice").require(VoiceManifest)
+    assert (manifest.kind, manifest.columns, manifest.frames_ahead, manifest.licence) == ("voice", 6, 3, "CC0")
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.7])
+def test_a_bundle_says_what_its_networks_said(folder: Path, temperature: float) -> None:
+    """Frames of torch and of the graphs, of the same noise: durations to the frame, numbers to rounding."""
+    frames, expected = (
+        np.concatenate(list(speaker.frames(TEXT, temperature, seed=3)))
+        for speaker in (opened(folder), by_torch(folder))
+    )
+    assert frames.shape == expected.shape
+    assert np.abs(frames - expected).max() < 1e-3
+
+
+def test_own_pronunciations_are_in_the_bundle(folder: Path) -> None:
+    assert opened(folder).pronouncer.lexicon.find("tea") == [("T", "IY1")]
+
+
+def test_sentences_are_said_one_after_the_other(folder: Path) -> None:
+    """What comes first does not depend on what follows: sound comes before the text ends."""
+    voice = opened(folder)
+    first, both = (np.concatenate(list(voice.frames(text, 0.5))) for text in ("A tea, tea.", TEXT))
+    assert len(first) < len(both)
+    assert np.array_equal(first, both[: len(first)])
+    sound = np.concatenate(list(voice.speak(TEXT, 0.5)))
+    assert len(sound) == 80 * len(both)
+    assert np.array_equal(sound, np.concatenate(list(voice.speak(TEXT, 0.5))))
+    assert not np.array_equal(sound[: 80 * 5], np.concatenate(list(voice.speak(TEXT, 0.5, seed=1)))[: 80 * 5])
+    blocks = voice.speak(TEXT, 0.5)
+    assert 0 < len(next(blocks)) < len(sound)
+
+
+def test_sound_is_the_same_for_any_blocks(folder: Path) -> None:
+    """Of frames that come one by one, in pieces or at once; as many samples as the frames stand for."""
+    runtime = opened(folder).runtime
+    rng = np.random.Generator(np.random.Philox(0))
+    frames = rng.normal(-5, 2, (45, 8)).astype(np.float32)
+    whole = np.concatenate(list(vocoded(runtime, [frames], 0)))
+    assert len(whole) == 45 * 80
+    for cut in (np.array_split(frames, 45), [frames[:1], frames[1:40], frames[40:]]):
+        assert np.array_equal(np.concatenate(list(vocoded(runtime, cut, 0))), whole)
+    assert not list(vocoded(runtime, [], 0))
+
+
+def test_frames_are_told_their_places(folder: Path) -> None:
+    """As the density tells them in training."""
+    speaker = by_torch(folder)
+    seen = []
+    body = speaker.generator.body
+    assert body is not None
+    hook = body.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    kept = []
+    numbers = speaker.numbers
+    speaker.numbers = lambda sentence, *rest: kept.append(sentence) or numbers(sentence, *rest)  # type: ignore
+    list(speaker.frames("A tea.", 0.0))
+    hook.remove()
+    told = seen[0][0, : int(kept[0].durations.sum()), -4:].numpy()
+    np.testing.assert_allclose(told, places(kept[0]), atol=1e-5)
+
+
+def test_it_speaks_from_the_command_line(folder: Path, tmp_path: Path) -> None:
+    """By `seqgen sample` and by `seqgen-serve say`, the same sound; texts that are judged too."""
+    done("sample", folder / "voice", "--prompt", TEXT, "--temperature", "0", "-o", tmp_path / "a.wav")
+    given = [TEXT, "-o", str(tmp_path / "b.wav"), "--voice", str(folder / "voice")]
+    assert serve(["say", *given]) == 0
+    one, two = (io.read(tmp_path / name)[0] for name in ("a.wav", "b.wav"))
+    assert len(one) > 0
+    assert np.array_equal(one, two)
+    (tmp_path / "lines").write_text("A tea.\n")
+    done("eval", folder / "voice", "--texts", tmp_path / "lines", "--audio", tmp_path / "kept",
+         "--report", tmp_path / "report.json")  # fmt: skip
+    assert [one.name for one in (tmp_path / "kept").iterdir()] == ["0001.spoken.wav"]
+
+
+def test_it_speaks_without_torch(folder: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; from serving.cli.__main__ import main; "
+        f"status = main(['say', '-', '-o', '-', '--raw', '--voice', {str(folder / 'voice')!r}]); "
+        "assert 'torch' not in sys.modules; sys.exit(status)"
+    )
+    made = subprocess.run([sys.executable, "-c", code], input=b"A tea.\n\nTea.\n", capture_output=True, check=False)
+    assert made.returncode == 0, made.stderr
+    voice = opened(folder)
+    expected = [np.concatenate(list(voice.speak(text, 0.0))) for text in ("A tea.\n", "Tea.\n")]
+    assert len(made.stdout) == 2 * sum(map(len, expected))
+
+
+def test_what_makes_no_voice_is_refused(folder: Path, tmp_path: Path) -> None:
+    """A run of prosody, one without a vocoder, a vocoder of other frames, and weights that are the vocoder's."""
+    refused("export", folder / "prosody", "--out", tmp_path / "a", named=("frames alone",))
+    refused("export", folder / "frames", "--out", tmp_path / "a", "--quantise", "int8", named=("vocoder's weights",))
+    refused("eval", folder / "voice", named=("no likelihood",))
+    text = (folder / "frames.yaml").read_text()
+    export_tiny(tmp_path / "other", tiny_run(hop=80))
+    for place, why in (("", "without task.vocoder"), (str(tmp_path / "other"), "does not match")):
+        (tmp_path / "run.yaml").write_text(text.replace(f"vocoder: {folder}/vocoder", f'vocoder: "{place}"'))
+        assert main(["train", str(tmp_path / "run.yaml"), "--out", str(tmp_path / f"exp{len(place)}"), "--threads", "1",
+                     "--set", "train.steps=1"]) == 0  # fmt: skip
+        refused("export", tmp_path / f"exp{len(place)}", "--out", tmp_path / "a", named=(why,))
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_damaged_voice_is_refused(folder: Path) -> None:
+    """A graph of other weights does not reproduce the golden phones."""
+    voice = opened(folder)
+    tokens = np.arange(4)
+    before = voice.prosody(tokens, np.full((12, voice.manifest.prosody_uniforms), 0.5, np.float32), 0.0)
+    assert np.isfinite(before).all()
+    place = folder / "voice/frames.onnx"
+    data = bytearray(place.read_bytes())
+    data[len(data) // 2] ^= 1
+    place.write_bytes(bytes(data))
+    with pytest.raises(SeqgenError, match=r"frames\.onnx"):
+        Bundle.open(folder / "voice")
