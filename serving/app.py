@@ -25,6 +25,7 @@ from serving.http.protocol import Headers, HttpError, RequestLimits
 from serving.http.responses import reject
 from serving.http.resume import ResumeTokens
 from serving.http.routing import WEBSOCKET, Route, Router, page, require_method
+from serving.http.speech import SpeechEndpoint
 from serving.http.vocode import VocodeEndpoint
 from serving.scheduling.batcher import MAX_BUFFERED
 from serving.scheduling.memory import STREAM_BYTES, MemoryBudget, default_budget
@@ -94,7 +95,7 @@ class App:
         information = pages.InformationPages(self.cache, self.metrics, public_metrics=public_metrics)
         given = (self.cache, self.pool, _fitting(limits or RequestLimits(), total), ResumeTokens(secret))
         texts = CompletionEndpoint(self.cache, self.pool, given[2], self.metrics.read)
-        self._streams = VocodeEndpoint(*given), StreamEndpoint(*given), texts
+        self._streams = VocodeEndpoint(*given), StreamEndpoint(*given), texts, SpeechEndpoint(*given)
         self._keys, self._origins = keys, origins
         self._router = Router(
             [
@@ -104,6 +105,7 @@ class App:
                 Route("/v1/vocode", ("POST",), self._streams[0]),
                 Route("/v1/stream", (WEBSOCKET,), self._streams[1]),
                 Route("/v1/completions", ("POST",), self._streams[2]),
+                Route("/v1/audio/speech", ("POST",), self._streams[3]),
             ]
         )
         self._life = Starlette(lifespan=self._lifespan)

@@ -74,11 +74,12 @@ class Speaker(ABC):
         """Samples ``[N]`` of a text, or of a document of SSML, as they are made."""
         return self.sound(self.frames(text, temperature, seed), seed)
 
-    def frames(self, text: str, temperature: float = 1.0, seed: int = 0) -> Iterator[Floats]:
-        """Frames ``[f, bands]`` of a text, or of a document of SSML, as they are made."""
+    def frames(self, text: str, temperature: float = 1.0, seed: int = 0, speed: float = 1.0) -> Iterator[Floats]:
+        """Frames ``[f, bands]`` of a text, or of a document of SSML, as they are made; all of it so many times as
+        fast."""
         said = made = 0
         for told in read_aloud(script_of(text), self.pronouncer):
-            sentence = self._sentence(told, said, temperature, seed)
+            sentence = self._sentence(told._replace(rate=told.rate * speed), said, temperature, seed)
             said += len(told.tokens)
             count = int(sentence.durations.sum())
             louder = np.repeat(sentence.nats, sentence.durations)[:, None]

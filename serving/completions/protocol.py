@@ -179,6 +179,8 @@ def _flag(fields: Mapping[str, Any], key: str) -> bool:
 
 def _whole(fields: Mapping[str, Any], key: str, default: int | None, least: int, most: int) -> int | None:
     value = fields.get(key, default)
+    if isinstance(value, float) and value.is_integer():  # 1.0 is an integer of JSON
+        value = int(value)
     if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
         raise _wrong(key, "an integer")
     if value is not None and not least <= value <= most:

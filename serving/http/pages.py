@@ -1,4 +1,4 @@
-"""Pages that describe the server and its voices; and the OpenAI speech interface, as far as these voices go."""
+"""Pages that describe the server and its voices."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
 from serving.http import protocol
@@ -28,13 +28,6 @@ _PAGE_HEADERS = {
     "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 }
 """What the demo page may do: its own scripts, and its own server to talk to, by HTTP and by WebSocket."""
-_LARGEST_TEXT = 1 << 16
-_TEXT, _NUMBER = (str,), (int, float)
-_SPEECH_FIELDS: dict[str, tuple[type, ...]] = {
-    "model": _TEXT, "input": _TEXT, "voice": _TEXT, "instructions": _TEXT, "response_format": _TEXT,
-    "speed": _NUMBER, "stream_format": _TEXT,
-}  # fmt: skip
-_STREAM_FORMATS = ("audio", "sse")
 
 
 def json_response(content: Any, status: int = 200) -> Response:
@@ -72,7 +65,6 @@ class InformationPages:
             Route("/v1/models", ("GET",), page(self._models)),
             Route("/v1/models/{name}", ("GET",), page(self._model)),
             Route("/v1/audio/voices", ("GET",), page(self._voices)),
-            Route("/v1/audio/speech", ("POST",), page(self._speech)),
             Route("/metrics", ("GET",), page(self._numbers), public=self._public_metrics),
             *(Route(path, ("GET",), page(_file(name, kind)), public=True) for path, name, kind in _FILES),
         ]
@@ -106,57 +98,3 @@ class InformationPages:
 
     async def _numbers(self, _: Request) -> Response:
         return Response(self._metrics.text(), media_type=MEDIA_TYPE)
-
-    async def _speech(self, request: Request) -> Response:
-        """Speech from text: every voice here is a vocoder, and says so."""
-        body = bytearray()
-        try:
-            async for piece in request.stream():
-                body += piece
-                if len(body) > _LARGEST_TEXT:
-                    return error_response(
-                        413, f"the request is larger than {_LARGEST_TEXT} bytes; send less text at once"
-                    )
-        except ClientDisconnect:
-            return Response(status_code=400)
-        try:
-            fields = json.loads(bytes(body))
-        except (ValueError, RecursionError):
-            return error_response(400, "the request body is not JSON", "invalid_json")
-        if not isinstance(fields, dict):
-            return error_response(400, "the request body is not a JSON object", "invalid_json")
-        return _mistake(fields) or self._no_text(fields["model"])
-
-    def _no_text(self, model: str) -> Response:
-        if model not in self._cache.names():
-            known = ", ".join(self._cache.names()) or "none"
-            message = f"the model '{model[:60]}' does not exist; models here: {known}"
-            return error_response(404, message, "model_not_found", "model")
-        if model not in self._cache.voices():
-            message = f"'{model}' makes text and no sound; send its prompts to POST /v1/completions"
-            return error_response(400, message, "model_is_no_voice", "model")
-        message = (
-            f"voice '{model}' is a vocoder: it makes sound from log-mel features or from a recording and cannot read "
-            "text. Send features or audio to POST /v1/vocode or WS /v1/stream, or install a voice that reads text"
-        )
-        return error_response(400, message, "voice_has_no_text_front_end", "model")
-
-
-def _mistake(fields: dict[str, Any]) -> Response | None:
-    """Error of a malformed request for speech, in OpenAI's words."""
-    for key, value in fields.items():
-        if key not in _SPEECH_FIELDS:
-            return error_response(
-                400, f"Unrecognized request argument supplied: {key[:40]}", "unknown_parameter", key[:40]
-            )
-        if not isinstance(value, _SPEECH_FIELDS[key]) or isinstance(value, bool):
-            kind = "string" if _SPEECH_FIELDS[key] is _TEXT else "number"
-            return error_response(400, f"Invalid type for '{key}': expected a {kind}.", "invalid_type", key)
-    for key in ("model", "input", "voice"):
-        if key not in fields:
-            return error_response(400, f"Missing required parameter: '{key}'.", "missing_required_parameter", key)
-    if fields.get("stream_format", "audio") not in _STREAM_FORMATS:
-        return error_response(
-            400, "Invalid value for 'stream_format': choose 'audio' or 'sse'.", "invalid_value", "stream_format"
-        )
-    return None

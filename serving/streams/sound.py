@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,14 +28,17 @@ class InputFormat:
     """Format of the input that is pushed into a stream.
 
     Attributes:
-        kind: ``file`` (a whole recording or features file), ``audio`` or ``features``. rate: Hz of audio.
+        kind: ``file`` (a whole recording or features file), ``audio``, ``features`` or ``text``. rate: Hz of audio.
         encoding: of its samples, a key of ``SAMPLE_ENCODINGS``. content_type: what a file claims to be.
+        speed: of a text, times the usual. temperature: of its prosody and frames.
     """
 
     kind: str = "file"
     rate: int = 0
     encoding: str = "s16le"
     content_type: str = ""
+    speed: float = 1.0
+    temperature: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,8 @@ class SoundRequest(StreamRequest):
         vocoder.check(self.settings)
         if self.input.kind == "audio":
             require_rate(self.input.rate)
+        if self.input.kind == "text" and vocoder.speaker is None:
+            raise SeqgenError(f"voice '{vocoder.name}' is a vocoder and cannot read text", remedy="choose one that can")
 
     def pipeline(self, model: ServedModel, decode: Decode) -> SoundPipeline:
         return SoundPipeline(require_vocoder(model), self, decode)
@@ -102,6 +108,7 @@ class SoundPipeline(StreamPipeline):
         self._complete = False  # no more input will come
         self._fed = False  # and the stream has all of it
         self._taken = 0  # bytes of incremental input
+        self._spoken: Iterator[Audio] | None = None  # frames of a text
         self._skip = request.skip  # bytes still to be dropped
         if request.input.kind != "file":
             given = request.input.rate if request.input.kind == "audio" else None
@@ -123,7 +130,9 @@ class SoundPipeline(StreamPipeline):
         if self._complete:
             return
         self._complete = True
-        if self._file is None and (left := len(self._rest) % self._unit):
+        if self._sound.input.kind == "text":
+            self._spoken = self._speak()
+        elif self._file is None and (left := len(self._rest) % self._unit):
             raise SeqgenError(f"the input ends {left} bytes into a sample or frame", remedy="send whole ones")
         if self._file is not None:
             request = self._sound
@@ -160,7 +169,11 @@ class SoundPipeline(StreamPipeline):
         """Next block of the input: samples ``[N]`` or frames ``[F, bands]``; ``None`` where there is none now."""
         if self._body is not None:
             return self._body.take()
+        if self._spoken is not None and (frames := next(self._spoken, None)) is not None:
+            return frames
         given, bands = self._sound.input, self.vocoder.features.bands
+        if given.kind == "text":
+            return None
         size = min(len(self._rest) // self._unit, BLOCK if given.kind == "audio" else FRAME_BLOCK) * self._unit
         if not size:
             return None
@@ -169,6 +182,17 @@ class SoundPipeline(StreamPipeline):
         if given.kind == "features":
             return values.reshape(-1, bands)
         return values.astype(np.float32) / 32768 if self._kind.kind == "i" else values
+
+    def _speak(self) -> Iterator[Audio]:
+        """Frames of the text that has come."""
+        speaker, given = self.vocoder.speaker, self._sound.input
+        assert speaker is not None
+        try:
+            text = self._rest.decode()
+        except UnicodeDecodeError:
+            raise SeqgenError("the text is not UTF-8", remedy="send UTF-8") from None
+        self._rest.clear()
+        return speaker.frames(text, given.temperature, self._sound.settings.seed, given.speed)
 
     @property
     def _exhausted(self) -> bool:

@@ -20,55 +20,18 @@ from seqgen.runtime.replay import check
 from seqgen.runtime.speaker import places, vocoded
 from seqgen.runtime.voice import Voice
 from seqgen.tasks.acoustic.config import AcousticConfig
-from seqgen.tasks.acoustic.examples import timed
 from seqgen.tasks.acoustic.speaker import NetworkSpeaker
 from seqgen.tasks.experiment import Experiment
 from serving.cli.__main__ import main as serve
+from tests.runtime.speaking import TEXT, speaking
 from tests.runtime.voices import export_tiny, tiny_run
 from tests.unit.cli_workspace import done, refused
-
-TEXT = "A tea, tea. A?"
-_RUN = """\
-name: {target}
-licence: CC0
-task:
-  name: acoustic
-  train: {folder}/train
-  valid: {folder}/valid
-  test: {folder}/test
-  times: {folder}/times
-  target: {target}
-  prosody: {folder}/prosody
-  lexicon: {folder}/lexicon
-  own: {folder}/own
-  vocoder: {folder}/vocoder
-  features: {{sample_rate: 8000, n_fft: 512, window: 320, hop: 80, n_mels: 6, pitch: true}}
-networks:
-  generator:
-    name: aligned-phones
-    encoder: {{name: bytenet-encoder, vocab_size: 70, channels: 4, out_dim: 6, cycles: 1}}
-    {body}
-    components: 2
-objective: {{name: likelihood}}
-train: {{steps: 20, batch_size: 4, learning_rate: 1e-2, validate_every: 20, checkpoint_every: 20}}
-"""
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Runs of prosody and frames, a vocoder of random weights, and the voice that they make."""
     folder = tmp_path_factory.mktemp("speaking")
-    timed(folder)
-    (folder / "lexicon").write_text("a AH0\ntea T AH0\n")
-    (folder / "own").write_text("tea T IY1\n")
-    features = {"sample_rate": 8000, "n_fft": 512, "window": 320, "hop": 80, "n_mels": 6, "pitch": True}
-    export_tiny(folder / "vocoder", tiny_run(hop=80, features=features))
-    body = "body: {channels: 5, blocks: 1, look_ahead: 2}\n    width: 6"
-    for target, network in (("prosody", ""), ("frames", body)):
-        (folder / f"{target}.yaml").write_text(_RUN.format(target=target, folder=folder, body=network))
-        given = ["train", str(folder / f"{target}.yaml"), "--out", str(folder / target), "--threads", "1"]
-        assert main(given) == 0
-    done("export", folder / "frames", "--out", folder / "voice")
+    speaking(folder)
     return folder
 
 

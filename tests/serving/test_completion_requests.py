@@ -41,7 +41,7 @@ WRONG = [
     (GOOD | {"temperature": 10**400}, "invalid_value", "temperature"),
     (GOOD | {"top_p": 1.1}, "invalid_value", "top_p"),
     (GOOD | {"seed": 2**64}, "invalid_value", "seed"),
-    (GOOD | {"seed": 1.0}, "invalid_type", "seed"),
+    (GOOD | {"seed": 1.5}, "invalid_type", "seed"),
     (GOOD | {"stop": ["a"] * 5}, "invalid_value", "stop"),
     (GOOD | {"stop": ""}, "invalid_value", "stop"),
     (GOOD | {"stop": ["a" * 257]}, "invalid_value", "stop"),
@@ -81,7 +81,7 @@ RIGHT = [
     dict.fromkeys(("temperature", "max_tokens", "seed", "stop", "logprobs", "n", "suffix", "stream", "user", "echo")),
     {"stream": True, "stream_options": {"include_usage": True}, "user": "me", "presence_penalty": 0.0, "suffix": ""},
     {"stream": True, "stream_options": None, "logit_bias": {}, "frequency_penalty": 0},
-    {"prompt": ["a", ""], "stop": ["\n", "é"], "temperature": 2, "max_tokens": 100},
+    {"prompt": ["a", ""], "stop": ["\n", "é"], "temperature": 2, "max_tokens": 100.0},
 ]
 
 
