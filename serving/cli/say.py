@@ -16,7 +16,7 @@ from seqgen.errors import SeqgenError
 from seqgen.runtime import open_runtime
 from seqgen.runtime.voice import Voice
 from seqgen.text.pronounced.lexicon import Lexicon
-from serving.cli.vocode import Stopwatch, tell, write
+from serving.cli.vocode import Stopwatch, sound_options, tell, write
 
 EXAMPLES = """\
 examples:
@@ -29,22 +29,13 @@ def options(say: argparse.ArgumentParser) -> None:
     """Options of ``seqgen-serve say``."""
     say.add_argument("--voice", required=True, metavar="BUNDLE", help="of the kind voice, made by `seqgen export`")
     say.add_argument("text", metavar="TEXT", help="plain, or SSML; - reads standard input, line by line as they come")
-    say.add_argument(
-        "-o", "--output", metavar="FILE", required=True,
-        help="file to write (.wav, .flac, .ogg), or - to stream to standard output",
-    )  # fmt: skip
     say.add_argument("--seed", type=int, default=0, help="the same seed gives the same bytes (default: %(default)s)")
     say.add_argument(
         "--temperature", type=float, default=0.0,
         help="of prosody and frames, 0 to 2: 0 is the likeliest, 1 as varied as the reader (default: %(default)s)",
     )  # fmt: skip
     say.add_argument("--own", type=Path, metavar="FILE", help="pronunciations of one's own, word PH ON EMES on a line")
-    say.add_argument("--raw", action="store_true", help="16-bit little-endian samples without a WAV header")
-    say.add_argument(
-        "--json",
-        action="store_true",
-        help="give the times as one JSON object, on standard output unless the sound goes there",
-    )
+    sound_options(say)
     say.set_defaults(command=run)
 
 

@@ -38,23 +38,28 @@ def options(vocode: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="WAV, FLAC or OGG of any rate, or log-mel features (.safetensors); - reads standard input",
     )
-    vocode.add_argument(
+    vocode.add_argument("--seed", type=int, default=0, help="the same seed gives the same bytes (default: %(default)s)")
+    vocode.add_argument("--temperature", type=float, default=1.0, help="0 to 2; 1 is as trained (default: %(default)s)")
+    vocode.add_argument("--speaker", help="one of the voice's speakers, where it has several")
+    sound_options(vocode)
+    vocode.set_defaults(command=run)
+
+
+def sound_options(command: argparse.ArgumentParser) -> None:
+    """Options of commands that make a file of sound."""
+    command.add_argument(
         "-o",
         "--output",
         metavar="FILE",
         required=True,
         help="file to write (.wav, .flac, .ogg), or - to stream to standard output",
     )
-    vocode.add_argument("--seed", type=int, default=0, help="the same seed gives the same bytes (default: %(default)s)")
-    vocode.add_argument("--temperature", type=float, default=1.0, help="0 to 2; 1 is as trained (default: %(default)s)")
-    vocode.add_argument("--speaker", help="one of the voice's speakers, where it has several")
-    vocode.add_argument("--raw", action="store_true", help="16-bit little-endian samples without a WAV header")
-    vocode.add_argument(
+    command.add_argument("--raw", action="store_true", help="16-bit little-endian samples without a WAV header")
+    command.add_argument(
         "--json",
         action="store_true",
         help="give the times as one JSON object, on standard output unless the sound goes there",
     )
-    vocode.set_defaults(command=run)
 
 
 def open_vocoder(voice: str) -> StreamingVocoder:

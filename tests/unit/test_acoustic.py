@@ -26,28 +26,8 @@ from seqgen.text.pronounced.aloud import read_aloud
 from seqgen.text.pronounced.lexicon import Lexicon
 from seqgen.text.pronounced.markup import script_of
 from seqgen.text.pronounced.pronouncer import Pronouncer
+from tests.runtime.speaking import FEATURES, acoustic_run
 from tests.unit.cli_workspace import done, refused
-
-_RUN = """\
-name: {target}
-task:
-  name: acoustic
-  train: {folder}/train
-  valid: {folder}/valid
-  test: {folder}/test
-  times: {folder}/times
-  target: {target}
-  {speaking}
-  features: {{sample_rate: 8000, n_fft: 256, window: 160, hop: 80, n_mels: 6}}
-networks:
-  generator:
-    name: aligned-phones
-    encoder: {{name: bytenet-encoder, vocab_size: 70, channels: 4, out_dim: 6, cycles: 1}}
-    {body}
-    components: 2
-objective: {{name: likelihood}}
-train: {{steps: 30, batch_size: 4, learning_rate: 1e-2, validate_every: 30, checkpoint_every: 30}}
-"""
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +36,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("acoustic")
     timed(folder)
     (folder / "lexicon").write_text("a AH0\ntea T IY1\n")
-    speaking = f"prosody: {folder}/prosody\n  lexicon: {folder}/lexicon"
-    body = "body: {channels: 5, blocks: 1, look_ahead: 1}\n    width: 6"
-    for target, more, network in (("prosody", "", ""), ("frames", speaking, body)):
-        (folder / f"{target}.yaml").write_text(
-            _RUN.format(target=target, folder=folder, speaking=more, body=network), encoding="utf-8"
-        )
+    for target, speaking in (("prosody", {}), ("frames", {"prosody": "prosody", "lexicon": "lexicon"})):
+        (folder / f"{target}.yaml").write_text(acoustic_run(folder, target, FEATURES, **speaking))
         given = ["train", str(folder / f"{target}.yaml"), "--out", str(folder / target), "--threads", "1"]
         assert main([*given, "--evaluate"]) == 0
     return folder
@@ -193,10 +169,10 @@ def test_a_frame_hears_no_more_than_its_look_ahead(folder: Path) -> None:
     tokens = np.array([0, 3, 5, 0])
     scores = []
     for last in (2, 6):
-        cond = phones_of([tokens], [np.array([2, 3, 4, last])], [np.zeros((4, 2))])
-        x = torch.zeros(1, (9 + last) * 6)
+        cond = phones_of([tokens], [np.array([2, 3, 6, last])], [np.zeros((4, 2))])
+        x = torch.zeros(1, (11 + last) * 6)
         with torch.no_grad():
-            scores.append(network.log_prob(x, cond)[0, : 8 * 6])  # of the first eight of nine frames
+            scores.append(network.log_prob(x, cond)[0, : 8 * 6])  # of the first eight of eleven frames
     assert torch.allclose(scores[0], scores[1], atol=1e-6)
 
 
