@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -18,7 +19,7 @@ GRAPHS = PROSODY_GRAPH, COLUMNS_GRAPH, FRAMES_GRAPH = "prosody.onnx", "columns.o
 FRESH = "frames_initial.safetensors"
 GOLDEN = "speech_golden.safetensors"
 """Files of the lexicon, of the networks, of the state before a sentence, and of what they make of some phones."""
-_TOGETHER = 32  # frames of one call
+_FIRST, _TOGETHER = 8, 32  # frames of the first calls, so that sound starts soon, and of the others
 
 
 class Voice(Speaker):
@@ -62,8 +63,9 @@ class Voice(Speaker):
         u = np.pad(u, ((late * bands, 0), (0, 0)))
         state = self._fresh
         names = ["numbers", *(f"state.{name}.after" for name in state)]
-        for start in range(0, len(given), _TOGETHER):
-            block = given[start : start + _TOGETHER]
+        edges = [*range(0, min(_TOGETHER, len(given)), _FIRST), *range(_TOGETHER, len(given), _TOGETHER), len(given)]
+        for start, stop in itertools.pairwise(edges):
+            block = given[start:stop]
             own = u[start * bands : (start + len(block)) * bands]
             feeds = {"given": block[None], "uniforms": own[None], "temperature": np.asarray(temperature, np.float32)}
             made, *after = self._frames.run(names, feeds | {f"state.{name}": leaf for name, leaf in state.items()})
