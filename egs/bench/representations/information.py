@@ -4,7 +4,7 @@
 ``seqgen probe --vectors``. Each file of vectors is held against ``label`` and ``signal`` by each bound;
 ``OUT/ROW-OF-BOUND.json`` are the reports of ``seqgen information``. What is there is kept. A batch has 64 pairs,
 or as many as choose the checkpoint. Of fewer recordings than FEWEST nothing is told: intervals would be wider than what
-is to be found.
+is to be found. A bound whose training diverges, as NWJ's may, has no report, and is named at the end.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _BATCH, _VALID = 64, 0.15  # pairs of a batch at most, and the share of the pair
 
 
 def main(words: list[str]) -> int:
-    """Every pair of files by every bound; the first failure's status, or 0."""
+    """Every pair of files by every bound; 0, or the last failure's status where none could be told."""
     vectors, out, steps, fewest, bounds = Path(words[0]), Path(words[1]), words[2], int(words[3]), words[4:]
     out.mkdir(parents=True, exist_ok=True)
     rows = sorted(place for place in vectors.glob("*.npy") if place.stem not in _KNOWN)
@@ -31,7 +31,7 @@ def main(words: list[str]) -> int:
     if known < fewest:
         sys.stderr.write(f"{vectors}: {known} recordings are too few for mutual information, give {fewest}\n")
         return 0
-    batch = min(_BATCH, int(_VALID * known))
+    batch, status, lacking = min(_BATCH, int(_VALID * known)), 0, []
     for row in rows:
         for of in _KNOWN:
             for bound in bounds:
@@ -40,10 +40,13 @@ def main(words: list[str]) -> int:
                     continue
                 options = ["--bound", bound, "--steps", steps, "--batch", str(batch), "--report", str(report)]
                 with contextlib.redirect_stdout(io.StringIO()):
-                    status = seqgen(["information", str(row), str(vectors / f"{of}.npy"), *options])
-                if status:
-                    return status
-    return 0
+                    failed = seqgen(["information", str(row), str(vectors / f"{of}.npy"), *options])
+                if failed:
+                    status = failed
+                    lacking.append(report.stem)
+    if lacking:
+        sys.stderr.write(f"{out}: nothing is told of {', '.join(lacking)}\n")
+    return 0 if any(out.iterdir()) else status
 
 
 if __name__ == "__main__":
