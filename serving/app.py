@@ -25,10 +25,10 @@ from serving.http.protocol import Headers, HttpError, RequestLimits
 from serving.http.responses import reject
 from serving.http.resume import ResumeTokens
 from serving.http.routing import WEBSOCKET, Route, Router, page, require_method
-from serving.http.speech import SpeechEndpoint
 from serving.http.vocode import VocodeEndpoint
 from serving.scheduling.batcher import MAX_BUFFERED
 from serving.scheduling.memory import STREAM_BYTES, MemoryBudget, default_budget
+from serving.speech.endpoint import SpeechEndpoint
 from serving.streams.contract import ServedModel
 from serving.voices.cache import VoiceCache
 from serving.voices.store import FixedVoices, VoiceStore

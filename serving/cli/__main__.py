@@ -36,15 +36,16 @@ def _run(options: argparse.Namespace) -> int:
 def parser() -> argparse.ArgumentParser:
     """Parser of the whole command line."""
     from seqgen import completion  # imported here, where Ctrl-C is already looked after
-    from serving.cli import bench, doctor, keys, say, serve, vocode, voices
+    from serving.cli import bench, doctor, keys, serve, vocode, voices
     from serving.cli.options import FileParser
     from serving.client import health
     from serving.completions import command
+    from serving.speech import command as speech
 
     known = {
         "serve": ("stream voices to many listeners", serve),
         "vocode": ("vocode one file", vocode),
-        "say": ("say a text", say),
+        "say": ("say a text", speech),
         "complete": ("go on with one text, or translate it", command),
         "voices": ("install, verify, list and remove voices", voices),
         "keys": ("make and remove API keys", keys),

@@ -21,7 +21,7 @@ from seqgen.audio.features import log_mel, save_features
 from seqgen.audio.io import pcm16, wav_header
 from seqgen.bundle import Bundle
 from seqgen.runtime import open_runtime
-from serving.cli.vocode import stream
+from serving.speech.output import stream
 from serving.streams.vocoder import StreamingVocoder, VoiceSettings
 from tests.serving.live import message, wait_for
 from tests.serving.test_vocoder import cut, streamed

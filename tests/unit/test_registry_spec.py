@@ -29,6 +29,7 @@ OTHERS = {
     "fmin": 21.0,
     "fmax": 7601.0,
     "floor": 1e-6,
+    "pitch": True,
 }
 
 

@@ -16,7 +16,7 @@ from seqgen.errors import SeqgenError
 from seqgen.runtime import open_runtime
 from seqgen.runtime.voice import Voice
 from seqgen.text.pronounced.lexicon import Lexicon
-from serving.cli.vocode import Stopwatch, sound_options, tell, write
+from serving.speech.output import Stopwatch, sound_options, tell, write
 
 EXAMPLES = """\
 examples:
