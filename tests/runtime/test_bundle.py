@@ -198,7 +198,7 @@ def test_a_link_to_the_whole_bundle_is_fine(voice: Path) -> None:
         (lambda p: p["features"].update(hop=20), "feature signature [0-9a-f]{16} is not that of its parameters"),
         (lambda p: p["features"].update(hop=-1), "features"),
         (lambda p: p.update(colour="red"), "colour"),
-        (lambda p: p.update(kind="oracle"), "unknown kind of bundle 'oracle'; this version reads vocoder, voice, language"),
+        (lambda p: p.update(kind="oracle"), "kind of bundle 'oracle'; this version reads vocoder, voice, language"),
         (lambda p: p.update(kind=["vocoder"]), "unknown kind of bundle"),
         (lambda p: p.pop("kind"), "unknown kind of bundle None"),
         (lambda p: p.update(kind="language-model"), "unknown key"),
