@@ -2,8 +2,8 @@
 # A voice that speaks, of one reader: recordings are aligned with what she reads, a vocoder learns her sound, an acoustic model
 # her prosody and what phones sound like; then three sentences, and all of it as one bundle, which speaks without torch.
 #   DICTIONARY=FILE egs/kathleen/tts/run.sh --corpus DIR [--stage N] [--conf base|tiny] [--out DIR] [--data DIR]
-# Corpus and DICTIONARY are those of egs/kathleen/alignment. Stages that have ended are not done again: --stage N begins with
-# the Nth. base takes an hour of two cores, tiny some seconds on few recordings.
+# Corpus and DICTIONARY are those of egs/kathleen/alignment. --stage N begins with the Nth; trainings that were
+# stopped go on. base takes an hour of one core, tiny a minute on few recordings.
 set -euo pipefail
 conf=base out=exp/kathleen-tts data=exp/kathleen-tts/data
 . "$(dirname "$0")/../../options.sh"
