@@ -7,7 +7,7 @@ import json
 import math
 from dataclasses import asdict, dataclass, field
 
-from seqgen.config import Component
+from seqgen.config import Component, set_apart
 from seqgen.errors import SeqgenError
 
 
@@ -196,8 +196,7 @@ class FeatureSpec:
     def signature(self) -> str:
         """16 hexadecimal digits that change when any parameter does."""
         # A whole-numbered float and its int must sign alike: YAML writes 8000, Python 8000.0.
-        # One without pitch signs as it did before there was any.
-        plain = {key: float(value) for key, value in asdict(self).items() if key != "pitch" or value}
+        plain = {key: float(value) for key, value in set_apart(self).items()}
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 
     def frames(self, samples: int) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen.audio.periodicity import periodicity
+from seqgen.config import set_apart
 from seqgen.errors import SeqgenError
 from seqgen.files.inputs import in_utf8
 from seqgen.files.outputs import replacing
@@ -163,7 +163,7 @@ def save_features(path: str | os.PathLike[str], features: npt.NDArray[Any], spec
     if features.ndim != 2 or features.shape[1] != spec.bands:
         raise ValueError(f"expected [frames, {spec.bands}], got shape {features.shape}")
     tensors = {"features": np.ascontiguousarray(features, dtype=np.float32)}
-    payload = save(tensors, {"signature": spec.signature, "spec": json.dumps(asdict(spec), sort_keys=True)})
+    payload = save(tensors, {"signature": spec.signature, "spec": json.dumps(set_apart(spec), sort_keys=True)})
     with replacing(path) as file:
         file.write(payload)
 

@@ -74,8 +74,8 @@ class _Columns(nn.Module):
 
 
 class _Frames(nn.Module):
-    """What frames are told ``[1, F, C + 4]``, uniforms, a temperature and a state: their numbers ``[1, F·D]``, as many
-    frames late as the network looks ahead, and the state after."""
+    """Block of frames: of what they are told ``[1, F, C + 4]``, uniforms, a temperature and a state their numbers
+    ``[1, F·D]``, as many frames late as the network looks ahead, and the state after."""
 
     def __init__(self, density: SpokenDensity) -> None:
         super().__init__()

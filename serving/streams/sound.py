@@ -66,7 +66,7 @@ class SoundRequest(StreamRequest):
         vocoder.check(self.settings)
         if self.input.kind == "audio":
             require_rate(self.input.rate)
-        if self.input.kind == "text" and vocoder.speaker is None:
+        if self.input.kind == "text" and vocoder.reader is None:
             raise SeqgenError(f"voice '{vocoder.name}' is a vocoder and cannot read text", remedy="choose one that can")
 
     def pipeline(self, model: ServedModel, decode: Decode) -> SoundPipeline:
@@ -185,14 +185,14 @@ class SoundPipeline(StreamPipeline):
 
     def _speak(self) -> Iterator[Audio]:
         """Frames of the text that has come."""
-        speaker, given = self.vocoder.speaker, self._sound.input
-        assert speaker is not None
+        reader, given = self.vocoder.reader, self._sound.input
+        assert reader is not None
         try:
             text = self._rest.decode()
         except UnicodeDecodeError:
             raise SeqgenError("the text is not UTF-8", remedy="send UTF-8") from None
         self._rest.clear()
-        return speaker.frames(text, given.temperature, self._sound.settings.seed, given.speed)
+        return reader.frames(text, given.temperature, self._sound.settings.seed, given.speed)
 
     @property
     def _exhausted(self) -> bool:

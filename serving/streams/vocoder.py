@@ -78,7 +78,7 @@ class StreamingVocoder(ServedModel):
 
     Attributes:
         name: by which it is served; the manifest's where nobody gives it another.
-        speaker: what makes frames of text, where the voice speaks.
+        reader: what makes frames of text, where the voice can read.
 
     Example:
         >>> stream = vocoder.start(VoiceSettings(seed=7), rate=16000)
@@ -104,7 +104,7 @@ class StreamingVocoder(ServedModel):
         self.alignment, self.ahead = manifest.spec.alignment, manifest.ahead
         self.speakers = tuple(manifest.speakers)
         self.runtime = runtime
-        self.speaker = Voice(runtime) if isinstance(manifest, VoiceManifest) else None
+        self.reader = Voice(runtime) if isinstance(manifest, VoiceManifest) else None
         self.batch = batch or (MAX_STREAMS if runtime.name == "native" else 1)
         self.initial_state = runtime.init(1)  # states are values: every stream may start from this one
         # A voice with one speaker may be named and still take no speaker input.

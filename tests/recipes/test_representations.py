@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from egs.bench.representations import information
 from egs.bench.representations.table import Cell, cost, markdown, of_seed, over_seeds, picture, rate
 from tests.recipes.conftest import Run
 from tests.unit import spoken
@@ -140,3 +141,29 @@ def test_columns_have_an_order_and_gaps_a_dash(tmp_path: Path) -> None:
     ]
     picture({"a": table, "b": table}, tmp_path / "bench.png")
     assert (tmp_path / "bench.png").stat().st_size > 5000
+
+
+def test_a_bound_that_diverges_leaves_a_gap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The others are told all the same, and it is named; where none can be told the last failure's status is given."""
+    vectors = tmp_path / "vectors"
+    vectors.mkdir()
+    for name in ("cpc", "label", "signal"):
+        np.save(vectors / f"{name}.npy", np.zeros((40, 3)))
+    failing = {"signal.npy nwj"}
+
+    def told(words: list[str]) -> int:
+        if f"{Path(words[2]).name} {words[4]}" in failing:
+            return 1
+        Path(words[-1]).write_text("{}")
+        return 0
+
+    monkeypatch.setattr(information, "seqgen", told)
+    given = [str(vectors), str(tmp_path / "out"), "5", "2", "infonce", "nwj"]
+    assert information.main(given) == 0
+    assert "nothing is told of cpc-signal-nwj\n" in capsys.readouterr().err
+    names = sorted(one.name for one in (tmp_path / "out").iterdir())
+    assert names == ["cpc-label-infonce.json", "cpc-label-nwj.json", "cpc-signal-infonce.json"]
+    failing |= {f"{one}.npy {bound}" for one in ("label", "signal") for bound in ("infonce", "nwj")}
+    assert information.main([given[0], str(tmp_path / "none"), *given[2:]]) == 1

@@ -74,7 +74,7 @@ class TimedRecordings(Passes):
 
     @cached_property
     def heard(self) -> list[tuple[Frames, Floats]]:
-        """What is learnt of every recording, flat, and the manner of its phones."""
+        """Numbers that are learnt of every recording, flat, and the manner of its phones."""
         return [self._heard(one, durations) for one, (_, durations) in zip(self.data, self.spoken, strict=True)]
 
     def _heard(self, one: Utterance, durations: Numbers) -> tuple[Frames, Floats]:

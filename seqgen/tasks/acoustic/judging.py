@@ -55,7 +55,7 @@ def judged(speaker: Speaker, place: Path, options: Evaluation) -> dict[str, Figu
 
 
 def _spoken(speaker: Speaker, place: Path, options: Evaluation) -> Iterator[Spoken]:
-    """What is to be judged, one after the other."""
+    """Texts with their sounds, one after the other."""
     drawn = (options.temperature, options.seed)
     if options.texts is not None:
         for number, line in enumerate(_lines(options.texts)[: options.limit or None], 1):
