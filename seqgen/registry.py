@@ -122,6 +122,7 @@ MODELS = Registry(
     "models",
     {
         "wavernn": "seqgen.models.wavernn:WaveRNN",
+        "multiband": "seqgen.models.multiband:MultiBand",
         "wavenet": "seqgen.models.wavenet:WaveNet",
         "wavenet-context": "seqgen.models.wavenet_context:ContextWaveNet",
         "recurrent": "seqgen.models.recurrent:Recurrent",
@@ -345,6 +346,7 @@ NETWORK_EXPORTERS = Registry(
     "network_exporters",
     {
         "wavernn": "seqgen.export.wavernn:WaveRNNExporter",
+        "multiband": "seqgen.export.multiband:MultiBandExporter",
         "wavenet": "seqgen.export.wavenet:WaveNetExporter",
         "wavenet-context": "seqgen.export.wavenet_context:ContextWaveNetExporter",
         "parallel-wavenet": "seqgen.export.parallel_wavenet:ParallelWaveNetExporter",

@@ -114,8 +114,10 @@ class LinearPrediction(nn.Module):
         return (pcm[:, self.order :].double() - predicted(history, coefficients)).clamp(PCM_LOW, PCM_HIGH)
 
     def excite(self, audio: npt.NDArray[np.float32], mel: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Waveform to excitation waveform, both in [-1, 1): ``[B, order + F·hop]``, ``[B, F, n_mels] → [B, F·hop]``."""
+        """Waveform to excitation waveform, both in [-1, 1): ``[B, order + N]`` and the frames that N samples begin,
+        ``[B, F, n_mels] → [B, N]``."""
         frames = self.coefficients(torch.from_numpy(mel)).repeat_interleave(self.spec.hop, dim=1)
+        frames = frames[:, : audio.shape[1] - self.order]
         errors = self.excitation(torch.from_numpy(pcm16(audio).astype(np.float64)), frames)
         return (errors / 32768).float().numpy()
 
@@ -137,9 +139,9 @@ def prediction_for(spec: FeatureSpec, order: int, codec: str) -> LinearPredictio
     """
     if order == 0:
         return None
-    if codec != "bytes16":
+    if codec not in ("bytes16", "float"):
         raise SeqgenError(
             f"linear prediction works on 16-bit samples, data.codec is '{codec}'",
-            remedy="set data.prediction to 0, or data.codec to bytes16",
+            remedy="set data.prediction to 0, or data.codec to bytes16 or float",
         )
     return LinearPrediction(spec, order)

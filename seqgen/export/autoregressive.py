@@ -10,9 +10,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import torch
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from seqgen.audio.codec import Codec
@@ -37,12 +38,13 @@ from seqgen.generation.autoregressive import AutoRegressive
 from seqgen.generation.contract import Generator
 from seqgen.generation.gain import GainNormalized
 from seqgen.generation.vocoder import Vocoder
-from seqgen.nets.synthesis import FrameCoefficients, LinearSynthesis
+from seqgen.nets.synthesis import BandSynthesis, FrameCoefficients, LinearSynthesis
 from seqgen.stream.state import leaves, unflatten
 
 
 class _Sample(nn.Module):
-    """One audio sample: ``values`` drawn, or with ``score`` the distributions of given elements."""
+    """The elements of one conditioning vector, an audio sample or a group: ``values`` drawn, or with ``score`` the
+    distributions of given ones."""
 
     def __init__(self, generator: AutoRegressive, score: bool) -> None:
         super().__init__()
@@ -55,7 +57,7 @@ class _Sample(nn.Module):
         body, distribution = generator.body, generator.distribution
         state: Any = unflatten(body.init_state(1), flat)
         made = []
-        for index in range(generator.symbols_per_sample):
+        for index in range(_together(generator)):
             x = previous[:, None] if body.spec.in_dim == 0 else previous[:, None, None]
             params, state = body.step(x, state, cond[:, None] if index == 0 else cond[:, None][:, :0])
             if self.score:
@@ -67,9 +69,14 @@ class _Sample(nn.Module):
         return (torch.stack(made, dim=1), previous, *(leaf for _, leaf in leaves(state)))
 
 
+def _together(generator: AutoRegressive) -> int:
+    """Elements that one conditioning vector is for."""
+    return generator.symbols_per_sample * generator.stride
+
+
 def _trace_sample(generator: AutoRegressive, names: Names, score: bool) -> Piece:
     state = generator.init_state(EXAMPLE_BATCH)
-    per, distribution = generator.symbols_per_sample, generator.distribution
+    per, distribution = _together(generator), generator.distribution
     noise = torch.full((EXAMPLE_BATCH, per, distribution.num_uniforms), 0.5)
     given = state.previous[:, None].expand(-1, per).clone() if score else noise
     example = {
@@ -113,13 +120,45 @@ class _Synthesis(nn.Module):
         self.synthesis = synthesis
 
     def forward(self, level: Tensor, predictor: Tensor, history: Tensor) -> tuple[Tensor, Tensor]:
-        made, history = self.synthesis.step(level[:, None, None] * 32768, history, predictor[:, None])
+        made, history = self.synthesis.step((level[:, None, None] * 32768).round(), history, predictor[:, None])
         return made[:, 0, 0] / 32768, history
 
 
-def _trace_pair(module: nn.Module, example: dict[str, Tensor], made: str, carried: str) -> Piece:
-    outputs = [made, f"{carried}.after"]
+class _Sum(nn.Module):
+    """One group: its numbers ``[B, M]`` and what is carried in, samples ``[B, M]`` out."""
+
+    def __init__(self, bands: BandSynthesis) -> None:
+        super().__init__()
+        self.bands = bands
+
+    def forward(self, group: Tensor, *flat: Tensor) -> tuple[Tensor, ...]:
+        made, state = self.bands.step(group[..., None], unflatten(self.bands.init_state(1), flat))
+        return (made[..., 0], *(leaf for _, leaf in leaves(state)))
+
+
+def _trace_pair(module: nn.Module, example: dict[str, Tensor], made: str, *carried: str) -> Piece:
+    outputs = [made, *(f"{name}.after" for name in carried)]
     return trace(module, example, outputs, {name: {0: "batch"} for name in (*example, *outputs)})
+
+
+def _summed(
+    vocoder: Vocoder, elements: str, audio: str
+) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto], list[onnx.TensorProto]]:
+    """Groups of numbers ``elements [B, N/M, M]`` to ``audio [B, N]``: nodes, traced weights, constants."""
+    assert vocoder.sum is not None
+    bands = vocoder.sum.bands
+    carried = {f"state.bands.{name}": leaf for name, leaf in leaves(vocoder.sum.init_state(EXAMPLE_BATCH))}
+    example = {"group": torch.zeros(EXAMPLE_BATCH, bands), **carried}
+    piece = _trace_pair(_Sum(vocoder.sum), example, "made", *carried)
+    kinds = {name: TYPES[leaf.dtype] for name, leaf in carried.items()}
+    real = TensorProto.FLOAT
+    loop = Loop(piece, kinds, {"group": real}, [elements], {"made": real}, "band.groups")
+    flat = helper.make_node("Reshape", ["band.groups", "audio.shape"], ["bands" if vocoder.filter is None else audio])
+    nodes, limits = [*loop.nodes("bands/"), flat], []
+    if vocoder.filter is None:
+        nodes.append(helper.make_node("Clip", ["bands", "audio.least", "audio.most"], [audio]))
+        limits = [numpy_helper.from_array(np.float32(end), f"audio.{name}") for name, end in (("least", -1), ("most", 1))]
+    return nodes, list(piece.weights), [fixed("audio.shape", [0, -1]), *limits]
 
 
 def _synthesis(vocoder: Vocoder) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto], list[onnx.TensorProto]]:
@@ -145,10 +184,20 @@ def _synthesis(vocoder: Vocoder) -> tuple[list[onnx.NodeProto], list[onnx.Tensor
     nodes = [
         *frames.nodes("predictor/"),
         helper.make_node("Reshape", ["predictor.frames", "predictor.shape"], ["predictor.vectors"]),
-        *aligned("predictor.vectors", "predictor"),
+        *aligned("predictor.vectors", "predictor", "given" if vocoder.sum is None else "excitation"),
         *samples.nodes("synthesis/"),
     ]
     return nodes, [*piece.weights, *inner.weights], [fixed("predictor.shape", [0, -1, order])]
+
+
+def _every(stride: int) -> list[onnx.NodeProto]:
+    """``frames [B, F, hop, C]`` to the vectors that the body takes, ``conditioning [B, F·hop / stride, C]``."""
+    if stride == 1:
+        return [helper.make_node("Reshape", ["frames", "cond.shape"], ["conditioning"])]
+    return [
+        helper.make_node("Reshape", ["frames", "cond.shape"], ["each"]),
+        helper.make_node("Slice", ["each", "every.from", "every.to", "axis.time", "every.step"], ["conditioning"]),
+    ]
 
 
 class AutoRegressiveExporter(DensityExporter):
@@ -171,26 +220,31 @@ class AutoRegressiveExporter(DensityExporter):
         state = vocoder.init_state(1)
         names = Names.of(state.generator)
         frames, samples = frame_loop(generator, names), _sample_loop(generator, names, score)
-        per, drawn = generator.symbols_per_sample, generator.distribution
+        per, drawn = _together(generator), generator.distribution
         width = [per] if score else [per, drawn.num_uniforms]
         constants = [
             fixed("axis.time", [1]),
             fixed("given.shape", [0, -1, *width]),
             fixed("cond.shape", [0, -1, net.spec.out_dim]),
         ]
+        if generator.stride > 1:
+            ends = {"from": 0, "to": 2**31 - 1, "step": generator.stride}
+            constants += [fixed(f"every.{name}", [value]) for name, value in ends.items()]
         filtering, extra, more = _synthesis(vocoder)
         tail: list[onnx.NodeProto] = []
         if score:
             tail.append(helper.make_node("Reshape", ["made", "params.shape"], ["params"]))
             constants.append(fixed("params.shape", [0, -1, drawn.num_params]))
-        if filtering or not score:
+        if filtering or vocoder.sum is not None or not score:
             elements, audio = "given" if score else "made", "excitation" if filtering else "audio"
-            decoded, tables = decoding(vocoder.codec, elements, audio)
-            tail += [*decoded, *filtering]
-            constants += [*tables, *more]
+            decoded, tables = decoding(vocoder.codec, elements, audio) if vocoder.sum is None else ([], [])
+            summed, weights, shapes = ([], [], []) if vocoder.sum is None else _summed(vocoder, elements, audio)
+            tail += [*decoded, *summed, *filtering]
+            extra += weights
+            constants += [*tables, *shapes, *more]
         nodes = [
             *frames.nodes("frame/"),
-            helper.make_node("Reshape", ["frames", "cond.shape"], ["conditioning"]),
+            *_every(generator.stride),
             helper.make_node("Reshape", ["x" if score else "uniforms", "given.shape"], ["given"]),
             *aligned("conditioning", "aligned"),
             *samples.nodes("sample/", ["temperature"]),

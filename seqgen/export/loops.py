@@ -145,10 +145,10 @@ def fixed(name: str, values: Sequence[int]) -> onnx.TensorProto:
     return numpy_helper.from_array(np.asarray(values, np.int64), name)
 
 
-def aligned(vectors: str, name: str) -> list[onnx.NodeProto]:
-    """The last N of ``vectors [B, F·hop, …]`` as ``name``, for the N samples of ``given [B, N, …]``."""
+def aligned(vectors: str, name: str, like: str = "given") -> list[onnx.NodeProto]:
+    """The last N of ``vectors [B, F·hop, …]`` as ``name``, for the N of ``like [B, N, …]``."""
     return [
-        helper.make_node("Shape", ["given"], [f"{name}.samples"], start=1, end=2),
+        helper.make_node("Shape", [like], [f"{name}.samples"], start=1, end=2),
         helper.make_node("Shape", [vectors], [f"{name}.length"], start=1, end=2),
         helper.make_node("Sub", [f"{name}.length", f"{name}.samples"], [f"{name}.ahead"]),
         helper.make_node("Slice", [vectors, f"{name}.ahead", f"{name}.length", "axis.time"], [name]),

@@ -36,7 +36,14 @@ class Network:
             hot = self._add("slice", "features", start=net.channels, stop=net.channels + net.speakers)
             voice = self._add("dense", hot, weight=self._tensors[id(net.speaker.weight)])
             value = self._add("add", value, **{"and": voice})
-        return self.layer(net.rest, state[1], value)
+        if net.period is None:
+            return self.layer(net.rest, state[1], value)
+        for part, inner in zip(net.rest.layers[:-1], state[1][:-1], strict=True):
+            value = self.layer(part, inner, value)  # type: ignore[arg-type]
+        period = net.period
+        told = {"start": period.place, "silence": period.silence, "longest": period.longest, "span": period.span}
+        value = self._add("period", "features", **told, delay=period.delay, **{"and": value})
+        return self.layer(net.interpolate, state[1][-1], value)
 
     def layer(self, layer: Streamable[Any], state: Any, value: str) -> str:
         """Ops of one layer over ``value``; returns the name of what it makes.

@@ -4,7 +4,7 @@
 [files], "ops": [...]}``. The ops of the conditioning network name the values they take and make (``features`` is what
 comes in). Behind them stand the interpolation, where there is one the gain that samples are divided by, the network's
 own op (its exporter writes it, :mod:`seqgen.export.contract`), what the density puts behind it (its exporter again, the
-distribution among it), the codec, and where there is one the synthesis filter. Weights are named as in
+distribution among it), the codec, and where there are some the sum of bands and the synthesis filter. Weights are named as in
 ``weights.safetensors``, states of a fresh stream as in ``initial.safetensors``.
 """
 
@@ -74,6 +74,8 @@ def program(vocoder: Vocoder, sample_rate: int, precision: Precision = "float32"
     assert isinstance(net, FrameConditioner)
     files, state = [WEIGHTS, INITIAL], vocoder.init_state(1)
     ops = _ops(vocoder, net, state)
+    if vocoder.sum is not None:
+        ops.append({"op": "bands", "weights": vocoder.sum.weights.double().tolist()})
     if vocoder.prediction is not None:
         files.append("prediction.safetensors")
         tensors = {name: name for name in ("level", "envelope", "correlation")}

@@ -19,6 +19,7 @@ from seqgen.generation import examples
 from seqgen.generation.contract import DensityExample, FeedbackGenerator, GeneratorState
 from seqgen.generation.gain import GainNormalized
 from seqgen.generation.successive import Successive
+from seqgen.models.frames import FrameConditioner
 from seqgen.spec import Facts
 from seqgen.stream.combinators import Delay
 from seqgen.stream.conditioning import Conditioning, Frames, written_out
@@ -281,8 +282,15 @@ def conditioner(component: Component, body: Streamable[Any], facts: Facts, *, so
         return None
     options = config.options(component, registry.CONDITIONERS, source=source)
     kind = registry.CONDITIONERS.load(component.name)
-    made: Streamable[Any] = kind.build(options, facts, out_dim=body.spec.cond_dim)
-    return made
+    if not body.spec.periodic:
+        made: Streamable[Any] = kind.build(options, facts, out_dim=body.spec.cond_dim)
+        return made
+    if not issubclass(kind, FrameConditioner):
+        raise SeqgenError(
+            f"{source}: the body looks one period back, which '{component.name}' does not tell",
+            remedy="choose the conditioner frames",
+        )
+    return kind.build(options, facts, out_dim=body.spec.cond_dim, periodic=True)
 
 
 def _distribution(component: Component, vocab_size: int, source: str) -> Distribution:

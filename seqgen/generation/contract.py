@@ -135,6 +135,12 @@ class Generator(Density):
             )
         self.body, self.conditioner = body, conditioner
         self.symbols_per_sample, self.speakers = symbols_per_sample, speakers
+        if conditioner is not None and (self.hop % self.stride or self.look_ahead % self.stride):
+            raise SeqgenError(
+                f"groups of {self.stride} samples do not fill a hop of {self.hop} and a look-ahead of "
+                f"{self.look_ahead} samples",
+                remedy="choose a hop that is a multiple of twice the group",
+            )
 
     @property
     @abstractmethod
@@ -217,13 +223,19 @@ class Generator(Density):
         return nn.functional.pad(u, (0, 0, 0, spare * per)), frames, samples
 
     @property
+    def stride(self) -> int:
+        """Audio samples that one conditioning vector is for; of those that the conditioning network makes one for each,
+        the body takes the first of so many."""
+        return max(1, self.body.spec.cond_every // self.symbols_per_sample)
+
+    @property
     def hop(self) -> int:
-        """Conditioning vectors that a frame makes."""
+        """Samples that a frame conditions."""
         return self.conditioner.spec.up if self.conditioner is not None else 1
 
     @property
     def look_ahead(self) -> int:
-        """Conditioning vectors that answer no sample: those to wait for before the first one."""
+        """Samples' conditioning that answers no sample: what to wait for before the first one."""
         return self.conditioner.spec.latency if self.conditioner is not None else 0
 
     @property
@@ -257,7 +269,7 @@ class Generator(Density):
         return 1
 
     def condition(self, cond: Frames | None, vectors: int) -> Conditioning | None:
-        """Conditioning of a stretch of ``vectors`` samples, aligned to it: ``[B, vectors, cond_dim]``.
+        """Conditioning of a stretch of so many vectors, aligned to it: ``[B, vectors, cond_dim]``.
 
         Raises:
             SeqgenError: where the features are too short.
@@ -277,30 +289,33 @@ class Generator(Density):
         up = net.spec.up
         # Frames whose outputs all lie before the stretch only move the state.
         position, skip = divmod(cond.left * up + self.look_ahead, up)
-        made = (cond.features.shape[1] - position) * up - skip
-        if made < sum(blocks):
-            raise self._too_short(cond.features.shape[1], made, sum(blocks))
+        made, wanted = (cond.features.shape[1] - position) * up - skip, sum(blocks) * self.stride
+        if made < wanted:
+            raise self._too_short(cond.features.shape[1], made, wanted)
         frames = with_speaker(cond.features, cond.speaker, self.speakers)
         with torch.autocast(frames.device.type, enabled=False):  # at the frame rate full precision costs nothing
             state = net.advance(frames[:, :position], net.init_state(frames.shape[0]))
         for index, vectors in enumerate(blocks):
-            last = position - (-(skip + vectors) // up)
+            samples = vectors * self.stride
+            last = position - (-(skip + samples) // up)
             with torch.autocast(frames.device.type, enabled=False):
-                block, _ = self._vectors(frames[:, position:last], state, skip, skip + vectors)
-                after = position + vectors // up
+                block, _ = self._vectors(frames[:, position:last], state, skip, skip + samples)
+                after = position + samples // up
                 if index + 1 < len(blocks):
                     state = net.advance(frames[:, position:after], state)
             position = after
             yield block
 
     def _vectors(self, frames: Tensor, state: Any, start: int, stop: int) -> tuple[Conditioning, Any]:
-        """Vectors ``start … stop - 1`` of those that a block of frames conditions, and the network's state after it."""
+        """Vectors for samples ``start … stop - 1`` of those that a block of frames conditions, and the network's state
+        after it."""
         net = self.conditioner
         assert net is not None
         if isinstance(net, FrameConditioner) and stop - start > 1 and self._leaves_products():
-            return net.lazy(frames, state, start, stop)
+            lazy, state = net.lazy(frames, state, start, stop)
+            return lazy[:, :: self.stride], state
         made, state = net.step(frames, state)
-        return made[:, start:stop], state
+        return made[:, start : stop : self.stride], state
 
     def _leaves_products(self) -> bool:
         """Test for the vectors of a block to be left as the products that they are, for the body to multiply out."""

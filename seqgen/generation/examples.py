@@ -26,6 +26,7 @@ from seqgen.stream.contract import Streamable
 
 CONDITIONER = Component("frames", {"channels": 4, "blocks": 1, "look_ahead": 1})
 _FEATURES = FeatureSpec(sample_rate=8000, n_fft=32, window=8, hop=4, n_mels=3)
+_PITCHED = FeatureSpec(sample_rate=400, n_fft=32, window=8, hop=4, n_mels=3, pitch=True)
 _ROWS, _SAMPLES = 2, 24
 _LEVELS = 64
 
@@ -79,8 +80,9 @@ class SmallBody(Streamable[torch.Tensor]):
 
 def facts(spec: StreamSpec) -> Facts:
     """Facts of data that a body of this spec can be conditioned on: frames of four samples and two speakers."""
-    per, speakers = spec.cond_every, ("ann", "bo")
-    return Facts(vocab_size=spec.vocab_size, symbols_per_sample=per, speakers=speakers, features=_FEATURES)
+    per, speakers = spec.cond_every if spec.vocab_size else 1, ("ann", "bo")
+    features = _PITCHED if spec.periodic else _FEATURES
+    return Facts(vocab_size=spec.vocab_size, symbols_per_sample=per, speakers=speakers, features=features)
 
 
 def distribution(spec: StreamSpec) -> Distribution | None:
@@ -106,7 +108,8 @@ def scored(generator: Generator, drawn: Distribution | None = None) -> DensityEx
     cond = None
     if generator.conditioner is not None:
         frames = line.frames(samples + 2 * ahead) + generator.right
-        features = torch.randn(_ROWS, frames, _FEATURES.bands, generator=rng) - 4
+        channels = generator.conditioner.spec.in_dim - generator.speakers
+        features = torch.randn(_ROWS, frames, channels, generator=rng) - 4
         cond = Frames(features, torch.arange(_ROWS) % 2)
     count = (samples + ahead) * per * generator.num_uniforms
     u = torch.from_numpy(noise.block(0, 0, 0, _ROWS * count)).view(_ROWS, -1, generator.num_uniforms)

@@ -10,21 +10,23 @@ import torch
 from torch import Tensor
 
 from seqgen.audio.codec import Codec
+from seqgen.audio.filter_bank import FilterBank
 from seqgen.audio.prediction import LinearPrediction
 from seqgen.generation.contract import Generator, GeneratorState
-from seqgen.nets.synthesis import FrameCoefficients, LinearSynthesis
+from seqgen.nets.synthesis import BandSynthesis, FrameCoefficients, LinearSynthesis
 from seqgen.stream.conditioning import Frames
 
 
 class VocoderState(NamedTuple):
     """State of a vocoder: a :class:`GeneratorState`, and for linear prediction the waiting coefficients and the last
-    samples (else ())."""
+    samples, for bands their last numbers (else ())."""
 
     conditioner: Any
     previous: Any
     body: Any
     coefficients: Any
     history: Any
+    bands: Any = ()
 
     @property
     def generator(self) -> GeneratorState:
@@ -42,14 +44,23 @@ class Drawn(NamedTuple):
 
 
 class Vocoder:
-    """A generator with the way from its elements to audio: codec, then the synthesis filter where one is configured.
+    """A generator with the way from its elements to audio: codec, then the sum of bands and the synthesis filter where
+    they are configured.
 
     Args:
         generator: what was trained. codec: elements to PCM. prediction: the filter's source, ``None`` for none.
+        bank: of the bands, ``None`` for none.
     """
 
-    def __init__(self, generator: Generator, codec: Codec, prediction: LinearPrediction | None) -> None:
-        self.generator, self.codec, self.prediction = generator, codec, prediction
+    def __init__(
+        self,
+        generator: Generator,
+        codec: Codec,
+        prediction: LinearPrediction | None,
+        bank: FilterBank | None = None,
+    ) -> None:
+        self.generator, self.codec, self.prediction, self.bank = generator, codec, prediction, bank
+        self.sum = None if bank is None else BandSynthesis(bank)
         self.coefficients: FrameCoefficients | None = None
         self.filter: LinearSynthesis | None = None
         if prediction is not None:
@@ -61,12 +72,13 @@ class Vocoder:
         """Fresh streams."""
         coefficients = self.coefficients.init_state(batch) if self.coefficients is not None else ()
         history = self.filter.init_state(batch) if self.filter is not None else ()
-        return VocoderState(*self.generator.init_state(batch), coefficients, history)
+        bands = self.sum.init_state(batch) if self.sum is not None else ()
+        return VocoderState(*self.generator.init_state(batch), coefficients, history, bands)
 
     def step(self, x: Tensor, state: VocoderState, features: Tensor) -> tuple[Tensor, VocoderState]:
         """Distributions of given elements, continuing a stream; see :meth:`Generator.step`."""
         params, generator = self.generator.step(x, state.generator, features)
-        if self.prediction is None:
+        if self.prediction is None and self.bank is None:
             return params, VocoderState(*generator, state.coefficients, state.history)
         return params, self._sound(x, state, generator, features).state
 
@@ -88,19 +100,29 @@ class Vocoder:
 
     def elements(self, audio: npt.NDArray[Any], features: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Elements with which a fresh stream sounds like ``audio [B, N]`` over ``features [B, F, M + speakers]``."""
+        samples = audio.shape[1]
+        whole = samples if self.bank is None else -(-samples // self.bank.bands) * self.bank.bands + self.bank.reach
+        audio = np.pad(audio, ((0, 0), (0, whole - samples)))
         if self.prediction is not None:
             hop, order = self.prediction.spec.hop, self.prediction.order
-            mel = features[:, : -(-audio.shape[1] // hop), : self.prediction.spec.n_mels]
-            padded = np.pad(audio, ((0, 0), (order, mel.shape[1] * hop - audio.shape[1])))
-            audio = self.prediction.excite(padded, mel)[:, : audio.shape[1]]
-        return self.codec.encode(audio)
+            mel = features[:, : -(-whole // hop), : self.prediction.spec.n_mels]
+            missing = -(-whole // hop) - mel.shape[1]
+            silence = ((0, 0), (0, missing), (0, 0))
+            mel = np.pad(mel, silence, constant_values=self.prediction.spec.silence)
+            audio = self.prediction.excite(np.pad(audio, ((0, 0), (order, 0))), mel)
+        if self.bank is not None:
+            audio = self.bank.analyse(audio)
+        return self.codec.encode(audio[:, :samples])
 
     def _sound(self, values: Tensor, state: VocoderState, generator: GeneratorState, features: Tensor) -> Drawn:
         audio = torch.from_numpy(self.codec.decode(values.reshape(values.shape[0], -1).cpu().numpy()))
-        coefficients, history = state.coefficients, state.history
+        coefficients, history, bands = state.coefficients, state.history, state.bands
+        if self.sum is not None:
+            summed, bands = self.sum.step(audio[..., None], bands)
+            audio = summed[..., 0] if self.filter is not None else summed[..., 0].clamp(-1, 1)
         if self.coefficients is not None and self.filter is not None:
             each, coefficients = self.coefficients.step(features.cpu(), coefficients)
             each = each[:, each.shape[1] - audio.shape[1] :]
-            pcm, history = self.filter.step(audio[..., None] * 32768, history, each)
+            pcm, history = self.filter.step((audio[..., None] * 32768).round(), history, each)
             audio = pcm[..., 0] / 32768
-        return Drawn(audio, values, VocoderState(*generator, coefficients, history))
+        return Drawn(audio, values, VocoderState(*generator, coefficients, history, bands))

@@ -6,13 +6,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import math
+
 import torch
 from torch import Tensor, nn
 
+from seqgen.audio.periodicity import HIGHEST, LOWEST
 from seqgen.errors import SeqgenError
 from seqgen.nets.layers import Activation, CausalConv1d, Dense
 from seqgen.spec import Facts, FeatureSpec, FrameSpec, StreamSpec
-from seqgen.stream.combinators import Interpolate, Residual, Serial
+from seqgen.stream.combinators import Delay, Interpolate, Residual, Serial
 from seqgen.stream.conditioning import Conditioning
 from seqgen.stream.contract import Streamable
 from seqgen.stream.lazy_interpolation import LazyInterpolation
@@ -35,7 +38,8 @@ class FrameConditioner(Streamable[tuple[Any, ...]]):
     All but the interpolation runs at the frame rate. The up-sampling factor is the features' hop. A fresh stream is
     one that has heard silence for ever: the initial state is what silent frames leave behind, which is also what a
     training segment sees before the start of its recording. Frames of another kind than log-mel, codes say, are read as
-    they are, and silence is zeros.
+    they are, and silence is zeros. Where it is ``periodic``, the first channel is no network's: it is the logarithm of
+    the period in samples that the frame's pitch tells, the longest where there is none.
 
     Shapes: ``[B, F, channels + n_speakers]`` (log-mel in nats, then the speaker one-hot) → ``[B, F·hop, out_dim]``;
     latency ``look_ahead·hop + hop - hop//2`` samples.
@@ -56,11 +60,11 @@ class FrameConditioner(Streamable[tuple[Any, ...]]):
         look_ahead: int = 2
 
     @classmethod
-    def build(cls, options: Config, facts: Facts, *, out_dim: int) -> FrameConditioner:
+    def build(cls, options: Config, facts: Facts, *, out_dim: int, periodic: bool = False) -> FrameConditioner:
         """Construct the network for a task's frames and speakers.
 
         Raises:
-            SeqgenError: for data without frames.
+            SeqgenError: for data without frames, and frames without the pitch that is to be told.
         """
         features = facts.features if facts.features is not None else facts.frames
         if features is None:
@@ -68,16 +72,26 @@ class FrameConditioner(Streamable[tuple[Any, ...]]):
                 f"frames: the model takes {out_dim} conditioning channels, the data have no frames",
                 remedy="set conditioned: false",
             )
-        return cls(options, features=features, speakers=facts.num_speakers, out_dim=out_dim)
+        return cls(options, features=features, speakers=facts.num_speakers, out_dim=out_dim, periodic=periodic)
 
     @classmethod
     def examples(cls) -> Iterable[FrameConditioner]:
         features = FeatureSpec(sample_rate=8000, n_fft=64, window=12, hop=4, n_mels=6)
         small = cls.Config(channels=5, blocks=1, look_ahead=1)
         mel = [cls(small, features=features, speakers=speakers, out_dim=4) for speakers in (0, 3)]
-        return [*mel, cls(small, features=FrameSpec(channels=2, hop=3), speakers=2, out_dim=4)]
+        pitched = FeatureSpec(sample_rate=400, n_fft=32, window=8, hop=4, n_mels=3, pitch=True)
+        told = cls(small, features=pitched, speakers=2, out_dim=4, periodic=True)
+        return [*mel, cls(small, features=FrameSpec(channels=2, hop=3), speakers=2, out_dim=4), told]
 
-    def __init__(self, config: Config, *, features: FeatureSpec | FrameSpec, speakers: int, out_dim: int) -> None:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        features: FeatureSpec | FrameSpec,
+        speakers: int,
+        out_dim: int,
+        periodic: bool = False,
+    ) -> None:
         super().__init__()
         if config.channels < 1 or config.blocks < 0 or config.look_ahead < 0:
             raise SeqgenError(f"frames: got {config}", remedy="choose channels >= 1, blocks >= 0 and look_ahead >= 0")
@@ -90,9 +104,12 @@ class FrameConditioner(Streamable[tuple[Any, ...]]):
         self.rest = Serial(
             Activation("relu", dim=config.channels),
             *(_block(config.channels) for _ in range(config.blocks)),
-            Dense(config.channels, out_dim),
-            Interpolate(features.hop, dim=out_dim),
+            Dense(config.channels, out_dim - periodic),
+            Interpolate(features.hop, dim=out_dim - periodic),
         )
+        self.period = Period(features, config.look_ahead) if periodic else None
+        # What interpolates a period beside the rest; in a network without one it is the last layer.
+        self.wider = Interpolate(features.hop, dim=out_dim) if periodic else None
         inner = Serial(self.enter, self.rest).spec
         self.spec = StreamSpec(
             in_dim=self.channels + speakers,
@@ -105,23 +122,26 @@ class FrameConditioner(Streamable[tuple[Any, ...]]):
     def init_state(self, batch: int, memory: Any = None) -> tuple[Any, ...]:
         silence = self.zeros(1, self.spec.context or 1, self.spec.in_dim)
         silence[..., : self.channels] = self.silence
-        fresh = (self.enter.init_state(1), self.rest.init_state(1))
+        *rest, _ = self.rest.init_state(1)
+        fresh: tuple[Any, ...] = (self.enter.init_state(1), (*rest, self.interpolate.init_state(1)))
+        if self.period is not None:
+            fresh = (*fresh, self.period.init_state(1))
         return _repeat(self.advance(silence, fresh), batch)
 
     def step(
         self, x: Tensor, state: tuple[Any, ...], cond: Conditioning | None = None
     ) -> tuple[Tensor, tuple[Any, ...]]:
-        entered, first = self._enter(x, state[0])  # [B, F, channels]
-        y, second = self.rest.step(entered, state[1])  # [B, F·hop, out_dim]
-        return y, (first, second)
+        made, (first, (*rest, waiting), *period) = self.frames(x, state)
+        y, waiting = self.interpolate.step(made, waiting)  # [B, F·hop, out_dim]
+        return y, (first, (*rest, waiting), *period)
 
     def lazy(
         self, x: Tensor, state: tuple[Any, ...], start: int, stop: int
     ) -> tuple[LazyInterpolation, tuple[Any, ...]]:
         """Vectors ``start … stop - 1`` of :meth:`step`, not multiplied out."""
-        made, (first, (*rest, waiting)) = self.frames(x, state)
+        made, (first, (*rest, waiting), *period) = self.frames(x, state)
         vectors, waiting = self.interpolate.lazy(made, waiting, start, stop)
-        return vectors, (first, (*rest, waiting))
+        return vectors, (first, (*rest, waiting), *period)
 
     def frames(self, x: Tensor, state: tuple[Any, ...]) -> tuple[Tensor, tuple[Any, ...]]:
         """Points that :meth:`step` interpolates, ``[B, F, out_dim]``; the interpolation's own state stays as it was."""
@@ -131,18 +151,22 @@ class FrameConditioner(Streamable[tuple[Any, ...]]):
         for layer, inner in zip(layers, state[1][:-1], strict=True):
             y, inner = layer.step(y, inner)  # type: ignore[operator]
             after.append(inner)
-        return y, (first, (*after, state[1][-1]))
+        rest = (*after, state[1][-1])
+        if self.period is None:
+            return y, (first, rest)
+        told, period = self.period.step(x, state[2])
+        return torch.cat([told, y], dim=2), (first, rest, period)
 
     @property
     def interpolate(self) -> Interpolate:
         """The last layer."""
-        last = self.rest.layers[-1]
+        last = self.rest.layers[-1] if self.wider is None else self.wider
         assert isinstance(last, Interpolate)
         return last
 
     def advance(self, x: Tensor, state: tuple[Any, ...], cond: Conditioning | None = None) -> tuple[Any, ...]:
-        entered, first = self._enter(x, state[0])
-        return first, self.rest.advance(entered, state[1])
+        made, (first, (*rest, waiting), *period) = self.frames(x, state)
+        return first, (*rest, self.interpolate.advance(made, waiting)), *period
 
     def _enter(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         scaled = (x[..., : self.channels] - self.silence) * self.scale
@@ -150,6 +174,39 @@ class FrameConditioner(Streamable[tuple[Any, ...]]):
         if self.speaker is not None:
             entered = entered + self.speaker(x[..., self.channels :])
         return entered, state
+
+
+class Period(Streamable[Tensor]):
+    """Stream of the logarithm of the period in samples that frames tell, so many frames later: ``ln(rate / f)``, with f
+    the lowest pitch of all where there is none.
+
+    Shapes: frames ``[B, F, bands + …] → [B, F, 1]``.
+
+    Raises:
+        SeqgenError: for frames that tell no pitch.
+    """
+
+    def __init__(self, features: FeatureSpec | FrameSpec, delay: int) -> None:
+        super().__init__()
+        if not isinstance(features, FeatureSpec) or not features.pitch:
+            raise SeqgenError(
+                "the model looks one period back, the frames tell no pitch", remedy="set `pitch: true` among the features"
+            )
+        self.place, self.silence = features.n_mels, features.silence
+        self.longest, self.span = math.log(features.sample_rate / LOWEST), math.log(HIGHEST / LOWEST)
+        self.line = Delay(delay, dim=1, fill=self.longest) if delay else None
+        self.delay = delay
+        self.spec = StreamSpec(in_dim=features.bands, out_dim=1, context=delay + 1)
+
+    def init_state(self, batch: int, memory: Any = None) -> Tensor:
+        return self.zeros(batch, 0, 1) if self.line is None else self.line.init_state(batch)
+
+    def step(self, x: Tensor, state: Tensor, cond: Conditioning | None = None) -> tuple[Tensor, Tensor]:
+        weighed, clarity = (1 - x[..., self.place : self.place + 2] / self.silence).split(1, dim=-1)
+        # The pitch is told times the clarity squared, see seqgen.audio.periodicity.
+        pitch = torch.where(clarity > 0, weighed / clarity.clamp_min(1e-3).square(), 0.0).clamp(0, 1)
+        told = self.longest - self.span * pitch
+        return (told, state) if self.line is None else self.line.step(told, state)
 
 
 def _read_as(frames: FeatureSpec | FrameSpec) -> tuple[int, float, float]:

@@ -1,12 +1,15 @@
-"""Synthesis filter, from excitation back to speech: its coefficients as a stream, and the all-pole filter itself."""
+"""Synthesis filters, from what is learnt back to speech: the all-pole filter of an excitation, its coefficients as a
+stream, and the sum of bands."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from seqgen.audio.filter_bank import FilterBank
 from seqgen.audio.prediction import PCM_HIGH, PCM_LOW, LinearPrediction, predicted
 from seqgen.spec import StreamSpec
 from seqgen.stream.conditioning import Conditioning
@@ -75,3 +78,44 @@ class LinearSynthesis(Streamable[Tensor]):
             state = torch.cat([pcm, state[:, :-1]], dim=1)
             made.append(pcm[:, None])
         return torch.cat(made, dim=1), state
+
+
+class BandsState(NamedTuple):
+    """State of a sum of bands: the last numbers, oldest first, ``[B, P]``, and the band that is next, int64 ``[B]``."""
+
+    past: Tensor
+    phase: Tensor
+
+
+class BandSynthesis(Streamable[BandsState]):
+    """Sum of bands: samples of the numbers that a filter bank cut them into, one for each number and of those before it
+    alone.
+
+    Shapes: numbers, the bands of a place one after the other, ``[B, T, 1]`` → ``[B, T, 1]``.
+
+    Source: see :mod:`seqgen.audio.filter_bank`.
+    """
+
+    def __init__(self, bank: FilterBank) -> None:
+        super().__init__()
+        weights = bank.synthesis()
+        self.bands, self.reach = weights.shape
+        self.register_buffer("weights", torch.from_numpy(weights.astype(np.float32)), persistent=False)
+        self.spec = StreamSpec(in_dim=1, out_dim=1, context=self.reach + 1)
+
+    weights: Tensor
+
+    def init_state(self, batch: int, memory: Any = None) -> BandsState:
+        past = self.zeros(batch, self.reach)
+        return BandsState(past, torch.zeros(batch, dtype=torch.int64, device=past.device))
+
+    def step(self, x: Tensor, state: BandsState, cond: Conditioning | None = None) -> tuple[Tensor, BandsState]:
+        count = x.shape[1]
+        line = torch.cat([state.past, x[..., 0]], dim=1)
+        at = state.phase[:, None] + torch.arange(count, device=x.device)
+        rows = self.weights[at - torch.div(at, self.bands, rounding_mode="floor") * self.bands]  # [B, T, P]
+        windows = torch.stack([line[:, t : t + self.reach] for t in range(count)], dim=1) if count else rows
+        made = (rows * windows).sum(dim=2, keepdim=True)
+        phase = state.phase + count
+        phase = phase - torch.div(phase, self.bands, rounding_mode="floor") * self.bands
+        return made, BandsState(line[:, count:], phase)

@@ -50,6 +50,7 @@ struct BodyTraits {
     float most_value = 1;                  // of what scoring is given in place of drawn real numbers
     int lanes = 1;                         // samples of a stream made side by side
     int ahead = 0;                         // samples under way beyond those given out
+    int group = 1;                         // a call makes a multiple of so many samples
     int max_streams = SEQGEN_MAX_STREAMS;  // that it takes side by side
     bool direct = false;                   // it takes all features of a call at once, as they are
     bool draws = true;                     // or it makes parameters alone, of which nothing is drawn

@@ -131,7 +131,7 @@ class ParallelWaveNetBody final : public Body {
         for (int t = 0; t < block->times; ++t) {
             const std::int64_t sample = block->index + t;
             const float made = block->noise[t] * block->scale[t] + block->mean[t];
-            call.context.io.put(block->stream, sample, made < 1.0f ? (made > -1.0f ? made : -1.0f) : 1.0f);
+            call.context.io.put(block->stream, sample, 0, made < 1.0f ? (made > -1.0f ? made : -1.0f) : 1.0f);
             float* params = call.context.io.params(block->stream, sample, kMeanAndLogScale);
             if (params == nullptr) continue;
             constexpr float kLeast = 1e-38f;  // has a logarithm

@@ -6,7 +6,7 @@ namespace {
 constexpr BodyRow kBodies[] = {
     {"wavernn", "interpolate", false, make_wavernn}, {"lanes", "wavernn", true, make_subscale},
     {"wavenet", "interpolate", false, make_wavenet}, {"parallel-wavenet", "interpolate", false, make_parallel_wavenet},
-    {"gru-stack", "nothing", false, make_gru_stack}, {"bytenet", "nothing", false, make_bytenet},
+    {"multiband", "interpolate", false, make_multiband}, {"gru-stack", "nothing", false, make_gru_stack}, {"bytenet", "nothing", false, make_bytenet},
     {"waveform-encoder", "nothing", false, make_waveform_encoder},
 };
 

@@ -46,6 +46,7 @@ std::string known_distributions();
 std::unique_ptr<Body> make_wavernn(const BodySource& source, std::unique_ptr<Body> inner);
 std::unique_ptr<Encoder> make_bytenet_encoder(const BodySource& source);
 std::unique_ptr<Body> make_bytenet(const BodySource& source, std::unique_ptr<Body> inner);
+std::unique_ptr<Body> make_multiband(const BodySource& source, std::unique_ptr<Body> inner);
 std::unique_ptr<Body> make_gru_stack(const BodySource& source, std::unique_ptr<Body> inner);
 std::unique_ptr<Body> make_subscale(const BodySource& source, std::unique_ptr<Body> inner);
 std::unique_ptr<Body> make_wavenet(const BodySource& source, std::unique_ptr<Body> inner);

@@ -134,17 +134,18 @@ class WaveNetBody final : public Body {
     void draw(BodyCall& given) const override {
         WaveNetCall& call = own(given);
         const SampleIO& io = call.context.io;
+        const auto within = static_cast<std::size_t>(call.within);
         const std::int64_t sample = call.frame.origin + call.within++;
         for (int s = 0; s < call.context.streams; ++s) {
             if (distribution_ == nullptr) {
                 call.symbols[s] = io.symbol(s, sample, network_.logits(call.buffers, s), call.generators[s]);
-                io.put(s, sample, values_[static_cast<std::size_t>(call.symbols[s])]);
+                io.put(s, sample, within, values_[static_cast<std::size_t>(call.symbols[s])]);
                 continue;
             }
             const float* params = network_.params(call.buffers, s, *distribution_);
             const float value = io.value(s, sample, *distribution_, params, call.generators[s]);
             call.buffers.previous[s] = value;
-            io.put(s, sample, value);
+            io.put(s, sample, within, value);
         }
     }
 

@@ -1,5 +1,7 @@
 #include "call/sample_io.hpp"
 
+#include <cmath>
+
 namespace seqgen {
 
 SampleIO::SampleIO(const seqgen_call& call, int first, bool drawing, const SampleShape& shape,
@@ -36,8 +38,15 @@ float SampleIO::uniform(int stream, std::int64_t sample, Philox& generator) cons
     return uniform_number(stream, at(stream, sample), static_cast<std::uint64_t>(sample), generator);
 }
 
-void SampleIO::put(int stream, std::int64_t sample, float value) const {
+void SampleIO::put(int stream, std::int64_t sample, std::size_t within, float value) const {
     const std::size_t place = at(stream, sample);
+    value = synthesis_.sum(stream, within, value);
+    if (synthesis_.predicts()) {
+        const float error = std::nearbyint(value * 32768.0f);
+        put_pcm(stream, sample, within, static_cast<int>(error > -65536.0f ? (error < 65536.0f ? error : 65536.0f) : -65536.0f));
+        return;
+    }
+    value = value < 1.0f ? (value > -1.0f ? value : -1.0f) : 1.0f;
     if (call_.audio != nullptr) call_.audio[place] = value;
     if (call_.pcm != nullptr) call_.pcm[place] = pcm16(value);
 }

@@ -56,9 +56,9 @@ class SampleIO {
         return drawing_ || call_.params == nullptr ? nullptr : call_.params + at(stream, sample) * count;
     }
 
-    // A sample is there: a real number in [-1, 1]; or 16 bits, for the synthesis filter at vector `within` of its
-    // frame.
-    void put(int stream, std::int64_t sample, float value) const;
+    // A sample is there, at vector `within` of its frame: a real number in [-1, 1], of bands or of a waveform; or 16
+    // bits. Where there are synthesis filters they make the sample that goes out of it.
+    void put(int stream, std::int64_t sample, std::size_t within, float value) const;
     void put_pcm(int stream, std::int64_t sample, std::size_t within, int value) const;
 
    private:

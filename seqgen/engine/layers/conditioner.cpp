@@ -44,7 +44,8 @@ bool Conditioner::append(const Json& described, const Tensors& tensors, const st
                                                       {"dense", Kind::dense},
                                                       {"add", Kind::add},
                                                       {"relu", Kind::relu},
-                                                      {"gelu", Kind::gelu}};
+                                                      {"gelu", Kind::gelu},
+                                                      {"period", Kind::period}};
     const auto kind = kinds.find(described.at("op", where).string(where));
     if (kind == kinds.end()) return false;
     const Value in = value(described.at("in", where).string(where), where);
@@ -60,6 +61,9 @@ bool Conditioner::append(const Json& described, const Tensors& tensors, const st
         const Value second = value(described.at("and", where).string(where), where);
         if (second.width != width) throw Failure(SEQGEN_FORMAT, where + ": values of different widths are added");
         op.second = second.offset;
+    } else if (op.kind == Kind::period) {
+        tell_period(op, described, where);
+        width = op.width + 1;
     } else if (op.kind == Kind::conv || op.kind == Kind::dense) {
         width = product(op, described, tensors, where);
     }
@@ -69,6 +73,41 @@ bool Conditioner::append(const Json& described, const Tensors& tensors, const st
     values_[name] = {op.out, width};
     ops_.push_back(std::move(op));
     return true;
+}
+
+void Conditioner::tell_period(Op& op, const Json& described, const std::string& where) {
+    const auto real = [&](const char* name) {
+        const double found = described.at(name, where).real(where);
+        if (!std::isfinite(found) || std::fabs(found) > 1e6) {
+            throw Failure(SEQGEN_FORMAT, where + ": '" + name + "' is not within a million");
+        }
+        return static_cast<float>(found);
+    };
+    const auto last = static_cast<std::int64_t>(op.width) - 2;
+    op.in += static_cast<std::size_t>(described.at("start", where).integer(0, last, where));
+    op.shift = real("silence");
+    op.longest = real("longest");
+    op.span = real("span");
+    if (op.shift == 0) throw Failure(SEQGEN_FORMAT, where + ": 'silence' is 0");
+    const Value second = value(described.at("and", where).string(where), where);
+    op.second = second.offset;
+    op.width = second.width;
+    op.dilation = static_cast<std::size_t>(described.at("delay", where).integer(0, 1 << 10, where));
+    op.history = initial_.size();
+    initial_.insert(initial_.end(), op.dilation, op.longest);
+}
+
+// As seqgen/models/frames.py has it.
+float Conditioner::period(const Op& op, const float* features, float* history) {
+    const float weighed = 1.0f - features[0] / op.shift, clarity = 1.0f - features[1] / op.shift;
+    const float clear = std::max(clarity, 1e-3f);
+    const float pitch = clarity > 0 ? weighed / (clear * clear) : 0.0f;
+    const float told = op.longest - op.span * (pitch > 0 ? (pitch < 1 ? pitch : 1.0f) : 0.0f);
+    if (op.dilation == 0) return told;
+    const float oldest = history[0];
+    std::copy(history + 1, history + op.dilation, history);
+    history[op.dilation - 1] = told;
+    return oldest;
 }
 
 void Conditioner::cut(Op& op, const Json& described, const std::string& where) {
@@ -167,6 +206,10 @@ void Conditioner::apply(const Op& op, float* scratch, float* state, int streams)
                 break;
             case Kind::relu:
                 for (std::size_t i = 0; i < op.width; ++i) y[i] = std::max(x[i], 0.0f);
+                break;
+            case Kind::period:
+                y[0] = period(op, x, state + static_cast<std::size_t>(s) * initial_.size() + op.history);
+                std::copy_n(second, op.width, y + 1);
                 break;
             case Kind::gelu:
                 for (std::size_t i = 0; i < op.width; ++i) y[i] = static_cast<float>(gelu(x[i]));

@@ -17,9 +17,10 @@ namespace seqgen {
 //   conv       y_t = b + Σ_k W_k x_{t-(K-1-k)*dilation}   dense  y = W x + b
 //   add        y = x1 + x2                                relu   y = max(x, 0)
 //   gelu       y = x Φ(x)
+//   period     y = (ln of the period that x[start], x[start + 1] tell, so many frames ago, x1)
 class Conditioner {
    public:
-    static constexpr const char* kKnownOps = "normalise, slice, conv, dense, add, relu, gelu";
+    static constexpr const char* kKnownOps = "normalise, slice, conv, dense, add, relu, gelu, period";
 
     Conditioner() = default;
     // `format` of the weights: float32 or bf16.
@@ -43,7 +44,7 @@ class Conditioner {
     void run(const float* features, std::size_t features_stride, float* scratch, float* state, int streams) const;
 
    private:
-    enum class Kind { normalise, slice, conv, dense, add, relu, gelu };
+    enum class Kind { normalise, slice, conv, dense, add, relu, gelu, period };
     struct Op {
         Kind kind = Kind::relu;
         std::size_t in = 0, second = 0, out = 0, width = 0;
@@ -51,9 +52,12 @@ class Conditioner {
         PackedMatrix matrix;
         std::vector<float> bias;
         std::size_t taps = 1, dilation = 1, line = 0, history = 0;
+        float longest = 0, span = 0;  // of `period`, whose delay is `dilation`
     };
 
     std::size_t reserve(std::size_t width);
+    void tell_period(Op& op, const Json& described, const std::string& where);
+    static float period(const Op& op, const float* features, float* history);
     void cut(Op& op, const Json& described, const std::string& where);
     std::size_t product(Op& op, const Json& described, const Tensors& tensors, const std::string& where);
     void remember(Op& op, const Json& described, const Tensors& tensors, const std::string& where);

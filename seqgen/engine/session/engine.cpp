@@ -35,6 +35,9 @@ void check_sizes(const Model& model, const seqgen_call& call) {
     require(call.samples >= least && call.samples <= made,
             std::to_string(call.frames) + " frames do not make " + std::to_string(call.samples) + " samples; ask for " +
                 std::to_string(made) + ", or " + std::to_string(least) + " at the start of a stream");
+    const std::int64_t group = model.body->traits().group;
+    require(call.samples % group == 0, std::to_string(call.samples) + " samples are not whole groups of " +
+                                           std::to_string(group) + ", in which this model makes them");
     const std::size_t needed = Session::workspace(model, call.streams);
     require(call.workspace != nullptr && call.workspace_bytes >= needed,
             "the workspace has " + std::to_string(call.workspace_bytes) + " bytes, expected " + std::to_string(needed));

@@ -23,7 +23,7 @@ void expect(bool right, const std::string& where, const std::string& otherwise) 
 // Everything that a program may consist of.
 std::string known_ops() {
     return std::string(Conditioner::kKnownOps) + ", interpolate, levelled, " + known_bodies() + ", " +
-           known_distributions() + ", bytes16, mulaw8, float, symbols, prediction";
+           known_distributions() + ", bytes16, mulaw8, float, symbols, bands, prediction";
 }
 
 bool is_codec(const std::string& name) {
@@ -113,10 +113,16 @@ void Model::add(const Json& op, const Tensors& tensors, const std::string& where
         expect(draws_ && !decodes_, here, "it stands once, behind the distribution");
         expect(name == body->traits().codec, here, "it does not go with this cell and distribution");
         decodes_ = true;
+    } else if (name == "bands") {
+        expect(decodes_ && !bands && !prediction && body->traits().group > 1, here,
+               "it stands once, behind float and a cell of bands");
+        bands = std::make_unique<Bands>(op, here);
+        expect(bands->bands() == static_cast<std::size_t>(body->traits().group), here, "the cell has other bands");
     } else if (name == "prediction") {
-        const bool placed =
-            decodes_ && !prediction && body->traits().symbols_per_sample == 2 && body->traits().lanes == 1;
-        expect(placed, here, "it stands once, behind bytes16 without lanes");
+        const BodyTraits traits = body ? body->traits() : BodyTraits{""};
+        const bool placed = decodes_ && !prediction && traits.lanes == 1 && traits.feeds_back &&
+                            (traits.symbols_per_sample == 2 || traits.classes == 0);
+        expect(placed, here, "it stands once, behind bytes16 or float without lanes");
         prediction = std::make_unique<Prediction>(op, tensors, channels, hop, latency, here);
     } else if (!speaks_ || interpolates_ || !conditioner.append(op, tensors, here)) {
         throw Failure(SEQGEN_UNSUPPORTED, where + ": unknown op '" + name + "' here; known: " + known_ops());
@@ -163,12 +169,15 @@ void Model::interpolate(const Json& op, const Tensors& tensors, const std::strin
     interpolates_ = true;
 }
 
-std::size_t Model::prediction_bytes() const { return prediction ? prediction->carried() * sizeof(std::int16_t) : 0; }
+std::size_t Model::synthesis_bytes() const {
+    const std::size_t summed = bands ? bands->carried() * sizeof(float) : 0;
+    return summed + (prediction ? prediction->carried() * sizeof(std::int16_t) : 0);
+}
 
 std::size_t Model::state_bytes() const {
     const BodyStateBytes own = body->state_bytes();
     const std::size_t conditioning = conditioner.initial().size() * sizeof(float);
-    return (sizeof(StateHeader) + own.before + conditioning + own.behind + prediction_bytes() + 63) / 64 * 64;
+    return (sizeof(StateHeader) + own.before + conditioning + own.behind + synthesis_bytes() + 63) / 64 * 64;
 }
 
 StateParts Model::parts(StateHeader& header, unsigned char* blob) const {
@@ -191,7 +200,8 @@ void Model::init_state(void* blob) const {
     if (!prediction) return;
     std::vector<std::int16_t> carried(prediction->carried());
     prediction->init(carried.data());
-    std::memcpy(state.synthesis, carried.data(), prediction_bytes());
+    const std::size_t bytes = carried.size() * sizeof(std::int16_t);
+    std::memcpy(state.synthesis + synthesis_bytes() - bytes, carried.data(), bytes);
 }
 
 StateHeader Model::header(const void* blob) const {

@@ -11,6 +11,7 @@
 #include "bodies/body.hpp"
 #include "bodies/table.hpp"
 #include "call/helper_thread.hpp"
+#include "layers/bands.hpp"
 #include "layers/conditioner.hpp"
 #include "layers/prediction.hpp"
 #include "layers/unfolding.hpp"
@@ -19,7 +20,7 @@
 namespace seqgen {
 
 // One stream's state blob behind its header: the body's first part, the conditioner's state, the body's second part,
-// the synthesis filter's 16-bit numbers.
+// the synthesis filters' numbers, those of bands before those of 16 bits.
 struct StateParts {
     BodyState body;
     unsigned char *conditioner, *synthesis;
@@ -28,7 +29,7 @@ struct StateParts {
 class Model {
    public:
     static constexpr std::uint32_t kMagic = 0x54534753;  // "SGST"
-    static constexpr std::uint32_t kVersion = 4;
+    static constexpr std::uint32_t kVersion = 5;
 
     // Reads `directory`/program.json and the files it names. Raises Failure, std::bad_alloc.
     Model(const std::string& directory, const seqgen_load_options& options);
@@ -45,6 +46,7 @@ class Model {
     std::unique_ptr<Encoder> encoder;  // of a translator
     Unfolding unfolding;               // of its columns
     std::unique_ptr<Body> body;
+    std::unique_ptr<Bands> bands;
     std::unique_ptr<Prediction> prediction;
     std::uint64_t signature = 0;
     std::unique_ptr<HelperThread> helper;  // of a model with two threads that is worth it
@@ -63,7 +65,7 @@ class Model {
     void load_distribution(const DistributionRow& row, const Json& op, const std::string& where);
     BodySource source(const Json& op, const Tensors& tensors, const std::string& where) const;
     void interpolate(const Json& op, const Tensors& tensors, const std::string& where);
-    std::size_t prediction_bytes() const;
+    std::size_t synthesis_bytes() const;
 
     std::optional<LogGain> gain_;
     std::vector<float> first_vector_;  // of conditioning, before the first frame

@@ -37,7 +37,7 @@ Session::Session(const Model& model, const seqgen_call& call, bool drawing, Part
       part_(part),
       helper_(helper),
       skipped_(call.frames * static_cast<std::int64_t>(model.hop) - call.samples),
-      synthesis_(model.prediction.get(), memory, static_cast<std::size_t>(part.streams)),
+      synthesis_(model.prediction.get(), model.bands.get(), memory, static_cast<std::size_t>(part.streams)),
       io_(call, part.first, drawing, shape_of(model.body->traits()), synthesis_),
       scratch_(memory.floats(static_cast<std::size_t>(part.streams) * model.conditioner.scratch())),
       conditioner_state_(memory.floats(static_cast<std::size_t>(part.streams) * model.conditioner.initial().size())),

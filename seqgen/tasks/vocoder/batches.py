@@ -17,6 +17,7 @@ from seqgen import noise
 from seqgen.audio import io
 from seqgen.audio.codec import Codec
 from seqgen.audio.features import log_mel
+from seqgen.audio.filter_bank import FilterBank
 from seqgen.audio.prediction import LinearPrediction
 from seqgen.data.directory import DataDir, Utterance
 from seqgen.data.loader import loader
@@ -70,6 +71,7 @@ class _Window:
     features: FeatureSpec
     codec: Codec
     prediction: LinearPrediction | None
+    bank: FilterBank | None
     left: int
     right: int
     speakers: tuple[str, ...]
@@ -81,6 +83,7 @@ class _Window:
         features: FeatureSpec,
         codec: Codec,
         prediction: LinearPrediction | None,
+        bank: FilterBank | None,
         left: int,
         right: int,
         speakers: Sequence[str],
@@ -97,7 +100,7 @@ class _Window:
                     f"whom the model does not know (it knows {', '.join(known)})",
                     remedy="train on data of every speaker, or leave these utterances out",
                 )
-        return _Window(features, codec, prediction, left, right, known)
+        return _Window(features, codec, prediction, bank, left, right, known)
 
     def batch(self, utterances: Sequence[Utterance], offsets: Sequence[int], segment: int) -> Batch:
         """Stretches ``[offset, offset + segment)``; offsets and ``segment`` are multiples of the hop."""
@@ -113,8 +116,9 @@ class _Window:
         """
         hop, frames = self.features.hop, segment // self.features.hop
         history = self.prediction.order if self.prediction is not None else 0
-        reach = -(-max(self.features.pad, history) // hop)
-        before, after = self.left + reach, self.right + reach
+        behind = self.bank.reach if self.bank is not None else 0
+        reach, right = -(-max(self.features.pad, history) // hop), max(self.right, -(-behind // hop))
+        before, after = self.left + reach, right + reach
         audio = np.stack(
             [
                 _samples(utterance, offset - before * hop, offset + segment + after * hop)
@@ -127,8 +131,9 @@ class _Window:
             first = offset // hop - self.left  # frame number of row[0]
             row[: max(0, -first)] = self.features.silence
             row[max(0, self.features.frames(utterance.samples) - first) :] = self.features.silence
-        speech = audio[:, before * hop - history : before * hop + segment]
-        return elements(speech, mel[:, self.left : self.left + frames], self.codec, self.prediction), mel
+        speech = audio[:, before * hop - history : before * hop + segment + behind]
+        x = elements(speech, mel[:, self.left :], self.codec, self.prediction, self.bank)
+        return x, mel[:, : self.left + frames + self.right]
 
     def told(self, utterances: Sequence[Utterance], offsets: Sequence[int], segment: int, x: Tensor, mel: Any) -> Batch:
         """Batch of stretches with all that is known of their utterances."""
@@ -151,25 +156,33 @@ def elements(
     mel: npt.NDArray[np.float32],
     codec: Codec,
     prediction: LinearPrediction | None,
+    bank: FilterBank | None,
 ) -> Tensor:
-    """Sequences that waveforms become, ``[B, order + F·hop]``, ``[B, F, bands] → [B, T]``, or ``[B, T, 1]`` where the
-    codec is real-valued."""
+    """Sequences that waveforms become, ``[B, order + N + reach]``, frames of all of them ``[B, F, bands] → [B, T]``, or
+    ``[B, T, 1]`` where the codec is real-valued."""
     if prediction is not None:
         speech = prediction.excite(speech, mel[..., : prediction.spec.n_mels])
+    if bank is not None:
+        speech = bank.analyse(speech)
     codes: npt.NDArray[Any] = codec.encode(speech)
     return torch.from_numpy(codes if codec.alphabet else codes.copy()[..., None])
 
 
 def recording(
-    audio: npt.NDArray[np.float32], features: FeatureSpec, codec: Codec, prediction: LinearPrediction | None
+    audio: npt.NDArray[np.float32],
+    features: FeatureSpec,
+    codec: Codec,
+    prediction: LinearPrediction | None,
+    bank: FilterBank | None = None,
 ) -> Batch:
     """Batch of one whole recording ``[N]`` at the features' rate, filled up with silence to a whole frame, of the first
     speaker."""
     mel = log_mel(audio, features)[None]
-    history = prediction.order if prediction is not None else 0
-    speech = np.pad(audio, (history, mel.shape[1] * features.hop - len(audio)))[None]
+    history, behind = prediction.order if prediction is not None else 0, bank.reach if bank is not None else 0
+    speech = np.pad(audio, (history, mel.shape[1] * features.hop - len(audio) + behind))[None]
+    silent = np.full((1, -(-behind // features.hop), features.bands), features.silence, np.float32)
     return Batch(
-        x=elements(speech, mel, codec, prediction),
+        x=elements(speech, np.concatenate([mel, silent], axis=1), codec, prediction, bank),
         lengths=torch.tensor([len(audio) * codec.symbols_per_sample]),
         cond=Frames(torch.from_numpy(mel), torch.zeros(1, dtype=torch.int64)),
         ids=("",),
@@ -195,6 +208,7 @@ class SegmentBatches:
     Args:
         data: utterances, all at ``features.sample_rate``. features, codec: what is computed from the samples.
         prediction: the codec is given the excitation that this leaves (``None``: the waveform).
+        bank: and of that the bands (``None``: as it is).
         segment, context: samples, multiples of the hop. batch_size: sequences of the global batch.
         seed: of the run. left, right: frames of context and of look-ahead.
         speakers: index of each speaker; by default the data's own, sorted.
@@ -217,6 +231,7 @@ class SegmentBatches:
         features: FeatureSpec,
         codec: Codec,
         prediction: LinearPrediction | None = None,
+        bank: FilterBank | None = None,
         segment: int,
         context: int = 0,
         batch_size: int,
@@ -240,7 +255,14 @@ class SegmentBatches:
         self.data, self.segment, self.batch_size, self.seed = data, segment, batch_size, seed
         self.context = context
         self._window = _Window.build(
-            data, features=features, codec=codec, prediction=prediction, left=left, right=right, speakers=speakers
+            data,
+            features=features,
+            codec=codec,
+            prediction=prediction,
+            bank=bank,
+            left=left,
+            right=right,
+            speakers=speakers,
         )
         beyond = np.array([max(0, utterance.samples - segment) for utterance in data], np.int64)
         offsets = -(-beyond // features.hop) + 1
@@ -347,13 +369,21 @@ class UtteranceBatches(Sequence[Batch]):
         features: FeatureSpec,
         codec: Codec,
         prediction: LinearPrediction | None = None,
+        bank: FilterBank | None = None,
         batch_size: int,
         left: int = 0,
         right: int = 0,
         speakers: Sequence[str] = (),
     ) -> None:
         self._window = _Window.build(
-            data, features=features, codec=codec, prediction=prediction, left=left, right=right, speakers=speakers
+            data,
+            features=features,
+            codec=codec,
+            prediction=prediction,
+            bank=bank,
+            left=left,
+            right=right,
+            speakers=speakers,
         )
         if batch_size <= 0:
             raise SeqgenError(f"batch_size {batch_size}", remedy="give at least 1")

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from seqgen import registry
+from seqgen.audio.filter_bank import bank_for
 from seqgen.audio.prediction import prediction_for
 from seqgen.bundle import Bundle
 from seqgen.files.inputs import in_utf8
@@ -36,10 +37,10 @@ class TorchRuntime(Runtime):
         self.generator = made.eval()
         with in_utf8(bundle.path("weights.safetensors")) as name:
             self.generator.load_state_dict(load_file(name))
-        order = int(self.run.task.options.get("prediction", 0))
-        self.vocoder = Vocoder(
-            made, registry.CODECS.load(manifest.codec)(), prediction_for(manifest.features, order, manifest.codec)
-        )
+        order, bands = (int(self.run.task.options.get(name, 0)) for name in ("prediction", "bands"))
+        prediction = prediction_for(manifest.features, order, manifest.codec)
+        codec = registry.CODECS.load(manifest.codec)()
+        self.vocoder = Vocoder(made, codec, prediction, bank_for(bands, manifest.codec))
 
     def _tree(self, state: State) -> Any:
         template = self.vocoder.init_state(1)

@@ -17,6 +17,7 @@ from seqgen import config, registry
 from seqgen.audio import io
 from seqgen.audio.codec import Codec
 from seqgen.audio.features import log_mel, mel_filters
+from seqgen.audio.filter_bank import bank_for
 from seqgen.audio.prediction import prediction_for
 from seqgen.audio.resample import resample
 from seqgen.bundle import Bundle
@@ -34,7 +35,7 @@ from seqgen.metrics.judges import Judge
 from seqgen.runtime import open_runtime, runnable
 from seqgen.runtime.contract import Runtime
 from seqgen.runtime.extractor import Extractor, Floats
-from seqgen.spec import Facts, require_same_signature
+from seqgen.spec import Facts, StreamSpec, require_same_signature
 from seqgen.tasks.contract import Evaluation, Exporting, Sampling, Split, System, Task, TaskExample
 from seqgen.tasks.extraction import CodeFeatures, NetworkFeatures
 from seqgen.tasks.networks import shortened
@@ -83,6 +84,7 @@ class Vocoding(Task):
         mel_filters(config.features)  # bands that no frequency falls into are found before anything is written
         self.codec: Codec = registry.CODECS.load(config.codec)()
         self.prediction = prediction_for(config.features, config.prediction, config.codec)
+        self.bank = bank_for(config.bands, config.codec)
         super().__init__(run, config, facts)
 
     def read_facts(self) -> Facts:
@@ -119,15 +121,22 @@ class Vocoding(Task):
             body = network.body if isinstance(network, Generator) else network
             spec = getattr(body, "spec", None)
             if spec is not None:
-                self._require_codec(name, (spec.vocab_size, spec.cond_every))
+                self._require_codec(name, spec)
             if isinstance(network, Generator) and network.ahead and self.prediction is not None:
                 raise SeqgenError(
                     f"'task.prediction' is {self.options.prediction} with {network.lanes} lanes",
                     remedy="set one of them: lanes are made of the waveform itself",
                 )
 
-    def _require_codec(self, name: str, reads: tuple[int, int]) -> None:
-        """The same alphabet, as many to a sample."""
+    def _require_codec(self, name: str, spec: StreamSpec) -> None:
+        """The same alphabet, as many to a sample, of as many bands."""
+        bands = spec.cond_every if spec.cond_every > 1 and not spec.vocab_size else 0
+        if bands != self.options.bands:
+            raise SeqgenError(
+                f"networks.{name} reads {f'{bands} bands' if bands else 'no bands'}, task.bands is {self.options.bands}",
+                remedy=f"set task.bands to {bands}, or choose a model of {self.options.bands or 'no'} bands",
+            )
+        reads = spec.vocab_size, 1 if bands else spec.cond_every
         kinds = {codec: registry.CODECS.load(codec) for codec in registry.CODECS}
         gives = {codec: (kind.alphabet, kind.symbols_per_sample) for codec, kind in kinds.items()}
         if gives[self.options.codec] == reads:
@@ -187,6 +196,7 @@ class Vocoding(Task):
             "features": self.options.features,
             "codec": self.codec,
             "prediction": self.prediction,
+            "bank": self.bank,
             "left": max((network.left for network in generators), default=0) if context else 0,
             "right": max((network.right for network in generators), default=0),
             "speakers": self.facts.speakers,
@@ -205,7 +215,7 @@ class Vocoding(Task):
             return NetworkFeatures(network, layer, features.sample_rate)
 
         def batches(audio: Floats) -> list[Batch]:
-            return [recording(audio, features, codec, self.prediction)]
+            return [recording(audio, features, codec, self.prediction, self.bank)]
 
         hop = network.encoder.down // codec.symbols_per_sample
         return CodeFeatures(network, layer, sample_rate=features.sample_rate, hop=hop, batches=batches)
@@ -219,7 +229,7 @@ class Vocoding(Task):
         generator = networks.get(_GENERATOR)
         if not isinstance(generator, Generator):
             raise SeqgenError("this run trains something that makes no audio", remedy="name the run of a voice")
-        return Vocoder(generator, self.codec, self.prediction)
+        return Vocoder(generator, self.codec, self.prediction, self.bank)
 
     def previews(self, system: System, report: Report, step: int) -> None:
         if _GENERATOR not in system.networks:
