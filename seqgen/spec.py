@@ -30,8 +30,10 @@ class StreamSpec:
         vocab_size: size of the input alphabet where ``in_dim`` is 0.
         block: a block of inputs holds a multiple of this many positions.
         memory_dim: channels of a column of the memory that a fresh stream is given; 0 where it reads none.
-        periodic: whether the first channel of a conditioning vector is the logarithm of the period in samples, as the
-            features tell it.
+        periodic: whether the first two channels of a conditioning vector are the logarithm of the period in samples and
+            how clear it is, 0 to 1, as the features tell them.
+        cools: whether the last output is no parameter of the next element's distribution, but what the temperature is
+            multiplied with where it is drawn.
     """
 
     in_dim: int
@@ -46,6 +48,7 @@ class StreamSpec:
     block: int = 1
     memory_dim: int = field(default=0, metadata={"later": True})
     periodic: bool = field(default=False, metadata={"later": True})
+    cools: bool = field(default=False, metadata={"later": True})
 
     def outputs(self, start: int, stop: int) -> tuple[int, int]:
         """Output positions ``[first, last)`` made by input positions ``[start, stop)`` of one stream."""

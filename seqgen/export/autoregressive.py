@@ -34,7 +34,7 @@ from seqgen.export.loops import (
     stored,
 )
 from seqgen.export.network import Op
-from seqgen.generation.autoregressive import AutoRegressive
+from seqgen.generation.autoregressive import AutoRegressive, parameters, warmth
 from seqgen.generation.contract import Generator
 from seqgen.generation.gain import GainNormalized
 from seqgen.generation.vocoder import Vocoder
@@ -59,12 +59,14 @@ class _Sample(nn.Module):
         made = []
         for index in range(_together(generator)):
             x = previous[:, None] if body.spec.in_dim == 0 else previous[:, None, None]
-            params, state = body.step(x, state, cond[:, None] if index == 0 else cond[:, None][:, :0])
+            outputs, state = body.step(x, state, cond[:, None] if index == 0 else cond[:, None][:, :0])
+            params = parameters(body, outputs)
             if self.score:
                 previous = given[:, index]
                 made.append(params[:, 0])
             else:
-                previous = distribution.sample(params[:, 0], given[:, index], temperature)
+                warm = warmth(body, outputs[:, 0], temperature)
+                previous = distribution.sample(params[:, 0], given[:, index], warm)
                 made.append(previous)
         return (torch.stack(made, dim=1), previous, *(leaf for _, leaf in leaves(state)))
 

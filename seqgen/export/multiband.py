@@ -7,7 +7,7 @@ from collections.abc import Callable
 from seqgen.audio.codec import Float
 from seqgen.export.contract import Matrices, NetworkExporter, Placed
 from seqgen.export.network import Network, Op
-from seqgen.models.multiband import MultiBand
+from seqgen.models.multiband import CLEAR, UNCLEAR, MultiBand
 
 
 class MultiBandExporter(NetworkExporter):
@@ -26,7 +26,7 @@ class MultiBandExporter(NetworkExporter):
         config = body.config
         sizes = {"bands": config.bands, "groups": config.groups, "taps": config.taps, "longest": config.longest}
         tensors = {name: f"{at}.{name}" for name in ("recurrent", "input", "lower", "out", "bias")}
-        return {"op": self.op, **sizes, **tensors,
+        return {"op": self.op, **sizes, **tensors, "cold": list(config.cold), "unclear": UNCLEAR, "clear": CLEAR,
                 "inner_weight": f"{at}.inner.weight", "inner_bias": f"{at}.inner.bias"}  # fmt: skip
 
     def matrices(self, op: Op) -> Matrices:

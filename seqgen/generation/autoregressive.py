@@ -110,9 +110,10 @@ class AutoRegressive(FeedbackGenerator, Successive):
         speakers: int = 0,
     ) -> None:
         super().__init__(body, conditioner, symbols_per_sample=symbols_per_sample, speakers=speakers)
-        if distribution.num_params != body.spec.out_dim:
+        outputs = body.spec.out_dim - body.spec.cools
+        if distribution.num_params != outputs:
             raise SeqgenError(
-                f"the body gives {body.spec.out_dim} outputs, the distribution takes {distribution.num_params}",
+                f"the body gives {outputs} outputs, the distribution takes {distribution.num_params}",
                 remedy="choose a distribution that fits the model",
             )
         if distribution.vocab_size != body.spec.vocab_size:
@@ -191,8 +192,8 @@ class AutoRegressive(FeedbackGenerator, Successive):
         for (start, stop), vectors in zip(bounds, self.conditioning(cond, blocks), strict=True):
             piece = x[:, start:stop]
             before, delay = self.delay.step(piece, delay)
-            params, state = body.step(before, state, vectors)  # [B, n, num_params]
-            yield piece[..., 0] if piece.dim() == 3 and spec.in_dim else piece, params
+            made, state = body.step(before, state, vectors)
+            yield piece[..., 0] if piece.dim() == 3 and spec.in_dim else piece, parameters(self.body, made)
 
     def _leaves_products(self) -> bool:
         return torch.is_grad_enabled()  # a gradient as large as all vectors is not written then
@@ -214,13 +215,13 @@ class AutoRegressive(FeedbackGenerator, Successive):
         values = x if x.dim() == 2 else x[..., 0]
         line = torch.cat([state.previous[:, None], values], dim=1)
         before = line[:, : x.shape[1]]
-        params, body = self.body.step(before[..., None] if self.body.spec.in_dim else before, state.body, cond)
-        return params, GeneratorState(conditioner, line[:, -1], body)
+        made, body = self.body.step(before[..., None] if self.body.spec.in_dim else before, state.body, cond)
+        return parameters(self.body, made), GeneratorState(conditioner, line[:, -1], body)
 
     def next(self, state: GeneratorState) -> tuple[Tensor, GeneratorState]:
         x = state.previous[:, None]  # [B, 1]
-        params, body = self.body.step(x[..., None] if self.body.spec.in_dim else x, state.body, None)
-        return params[:, 0], state._replace(body=body)
+        made, body = self.body.step(x[..., None] if self.body.spec.in_dim else x, state.body, None)
+        return parameters(self.body, made)[:, 0], state._replace(body=body)
 
     def told(self, state: GeneratorState, value: Tensor) -> GeneratorState:
         return state._replace(previous=value.to(state.previous.dtype))
@@ -235,6 +236,17 @@ class AutoRegressive(FeedbackGenerator, Successive):
         )
         previous = torch.cat([state.previous[:, None], values], dim=1)[:, -1]
         return values, GeneratorState(conditioner, previous, body)
+
+
+def parameters(body: Streamable[Any], made: Tensor) -> Tensor:
+    """Parameters of distributions among what a body makes, ``[…, out_dim] → […, num_params]``."""
+    return made[..., :-1] if body.spec.cools else made
+
+
+def warmth(body: Streamable[Any], made: Tensor, temperature: Tensor | float) -> Tensor | float:
+    """Temperature at which an element is drawn, ``[B, out_dim] → [B]``: that asked for, times what the body makes of
+    it."""
+    return made[..., -1] * temperature if body.spec.cools else temperature
 
 
 def draw(
@@ -258,8 +270,9 @@ def draw(
     for t in range(u.shape[1]):
         first, last = body.spec.conditions(t, t + 1)
         x = previous[:, None] if body.spec.in_dim == 0 else previous[:, None, None]
-        params, state = body.step(x, state, None if cond is None else cond[:, first:last])
-        previous = distribution.sample(params[:, 0], u[:, t], temperature)
+        made, state = body.step(x, state, None if cond is None else cond[:, first:last])
+        params = parameters(body, made)
+        previous = distribution.sample(params[:, 0], u[:, t], warmth(body, made[:, 0], temperature))
         if given is not None:
             values, where = given
             previous = torch.where(where[:, t], values[:, t], previous)

@@ -92,9 +92,10 @@ def distribution(spec: StreamSpec) -> Distribution | None:
         return None
     if spec.vocab_size:
         return Categorical(Categorical.Config(spec.vocab_size)) if spec.out_dim == spec.vocab_size else None
-    if spec.out_dim == 2:
+    outputs = spec.out_dim - spec.cools
+    if outputs == 2:
         return Gaussian(Gaussian.Config(origin=-1.0))
-    mixtures, rest = divmod(spec.out_dim, 3)
+    mixtures, rest = divmod(outputs, 3)
     return None if rest else LogisticMixture(LogisticMixture.Config(mixtures, _LEVELS, origin=-1.0))
 
 

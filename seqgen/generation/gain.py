@@ -95,7 +95,7 @@ class GainNormalized(Streamable[Any]):
         gains = log_gain(channels)  # [B, groups, M]
         if self.group == 1:
             params, state, inside = self.body.observe(x * torch.exp(-gains), state, inner)  # [B, T, num_params]
-            return self.distribution.scaled(params, gains), state, inside
+            return self._wider(params, gains), state, inside
         phase = int(state.phase[0]) if len(state.phase) else 0
         every = torch.cat([state.gains[:, None], gains], dim=1) if phase else gains  # from the running group on
         places = phase + torch.arange(x.shape[1], device=x.device)
@@ -105,7 +105,12 @@ class GainNormalized(Streamable[Any]):
         read = state.phase + x.shape[1]
         following = read - torch.div(read, self.group, rounding_mode="floor") * self.group
         state = GainState(after, every[:, -1] if every.shape[1] else state.gains, following)
-        return self.distribution.scaled(params, flat[:, places]), state, inside
+        return self._wider(params, flat[:, places]), state, inside
+
+    def _wider(self, params: Tensor, gain: Tensor) -> Tensor:
+        if not self.spec.cools:
+            return self.distribution.scaled(params, gain)
+        return torch.cat([self.distribution.scaled(params[..., :-1], gain), params[..., -1:]], dim=-1)
 
 
 class GainFlow(AffineStream[tuple[()]]):

@@ -15,7 +15,7 @@ from seqgen.audio.periodicity import HIGHEST, LOWEST
 from seqgen.errors import SeqgenError
 from seqgen.nets.layers import Activation, CausalConv1d, Dense
 from seqgen.spec import Facts, FeatureSpec, FrameSpec, StreamSpec
-from seqgen.stream.combinators import Delay, Interpolate, Residual, Serial
+from seqgen.stream.combinators import Interpolate, Residual, Serial
 from seqgen.stream.conditioning import Conditioning
 from seqgen.stream.contract import Streamable
 from seqgen.stream.lazy_interpolation import LazyInterpolation
@@ -31,6 +31,10 @@ def _block(channels: int) -> Residual:
     )
 
 
+PERIOD = 2
+"""Channels that tell a period."""
+
+
 class FrameConditioner(Streamable[tuple[Any, ...]]):
     """Conditioning network of frames, ``Interpolate(hop) ∘ Dense ∘ residual blocks ∘ relu(look-ahead convolution +
     speaker embedding)``.
@@ -38,8 +42,8 @@ class FrameConditioner(Streamable[tuple[Any, ...]]):
     All but the interpolation runs at the frame rate. The up-sampling factor is the features' hop. A fresh stream is
     one that has heard silence for ever: the initial state is what silent frames leave behind, which is also what a
     training segment sees before the start of its recording. Frames of another kind than log-mel, codes say, are read as
-    they are, and silence is zeros. Where it is ``periodic``, the first channel is no network's: it is the logarithm of
-    the period in samples that the frame's pitch tells, the longest where there is none.
+    they are, and silence is zeros. Where it is ``periodic``, the first two channels are no network's: they are the
+    logarithm of the period in samples that the frame's pitch tells, the longest where there is none, and its clarity.
 
     Shapes: ``[B, F, channels + n_speakers]`` (log-mel in nats, then the speaker one-hot) → ``[B, F·hop, out_dim]``;
     latency ``look_ahead·hop + hop - hop//2`` samples.
@@ -101,11 +105,12 @@ class FrameConditioner(Streamable[tuple[Any, ...]]):
             self.channels, config.channels, kernel=2 * config.look_ahead + 1, look_ahead=config.look_ahead
         )
         self.speaker = nn.Linear(speakers, config.channels, bias=False) if speakers else None
+        told = PERIOD if periodic else 0
         self.rest = Serial(
             Activation("relu", dim=config.channels),
             *(_block(config.channels) for _ in range(config.blocks)),
-            Dense(config.channels, out_dim - periodic),
-            Interpolate(features.hop, dim=out_dim - periodic),
+            Dense(config.channels, out_dim - told),
+            Interpolate(features.hop, dim=out_dim - told),
         )
         self.period = Period(features, config.look_ahead) if periodic else None
         # What interpolates a period beside the rest; in a network without one it is the last layer.
@@ -177,10 +182,10 @@ class FrameConditioner(Streamable[tuple[Any, ...]]):
 
 
 class Period(Streamable[Tensor]):
-    """Stream of the logarithm of the period in samples that frames tell, so many frames later: ``ln(rate / f)``, with f
-    the lowest pitch of all where there is none.
+    """Stream of the period that frames tell, so many frames later: its logarithm in samples, ``ln(rate / f)`` with f the
+    lowest pitch of all where there is none, and its clarity.
 
-    Shapes: frames ``[B, F, bands + …] → [B, F, 1]``.
+    Shapes: frames ``[B, F, bands + …] → [B, F, 2]``.
 
     Raises:
         SeqgenError: for frames that tell no pitch.
@@ -194,19 +199,19 @@ class Period(Streamable[Tensor]):
             )
         self.place, self.silence = features.n_mels, features.silence
         self.longest, self.span = math.log(features.sample_rate / LOWEST), math.log(HIGHEST / LOWEST)
-        self.line = Delay(delay, dim=1, fill=self.longest) if delay else None
         self.delay = delay
-        self.spec = StreamSpec(in_dim=features.bands, out_dim=1, context=delay + 1)
+        self.spec = StreamSpec(in_dim=features.bands, out_dim=PERIOD, context=delay + 1)
 
     def init_state(self, batch: int, memory: Any = None) -> Tensor:
-        return self.zeros(batch, 0, 1) if self.line is None else self.line.init_state(batch)
+        period, clarity = self.zeros(batch, self.delay, 1) + self.longest, self.zeros(batch, self.delay, 1)
+        return torch.cat([period, clarity], dim=2)
 
     def step(self, x: Tensor, state: Tensor, cond: Conditioning | None = None) -> tuple[Tensor, Tensor]:
         weighed, clarity = (1 - x[..., self.place : self.place + 2] / self.silence).split(1, dim=-1)
         # The pitch is told times the clarity squared, see seqgen.audio.periodicity.
         pitch = torch.where(clarity > 0, weighed / clarity.clamp_min(1e-3).square(), 0.0).clamp(0, 1)
-        told = self.longest - self.span * pitch
-        return (told, state) if self.line is None else self.line.step(told, state)
+        line = torch.cat([state, torch.cat([self.longest - self.span * pitch, clarity], dim=2)], dim=1)
+        return line[:, : x.shape[1]], line[:, x.shape[1] :]
 
 
 def _read_as(frames: FeatureSpec | FrameSpec) -> tuple[int, float, float]:

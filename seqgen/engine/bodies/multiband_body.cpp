@@ -36,6 +36,7 @@ struct MultiBandCall final : BodyCall {
     float group[SEQGEN_MAX_STREAMS][kMostBands];  // the numbers of the group that are drawn, of unit size
     float gains[SEQGEN_MAX_STREAMS][kMostBands];
     float previous[SEQGEN_MAX_STREAMS];
+    float clear[SEQGEN_MAX_STREAMS];  // how clearly the group is periodic, 0 to 1
     Philox generators[SEQGEN_MAX_STREAMS];
     Frame frame{};
     std::int64_t within = 0;  // number of the frame that is next
@@ -44,8 +45,8 @@ struct MultiBandCall final : BodyCall {
 
 MultiBandCall& own(BodyCall& call) { return static_cast<MultiBandCall&>(call); }
 
-// The op `multiband`: seqgen/models/multiband.py. A vector is the logarithm of the period in samples where it looks one
-// period back, then the gates, then a gain for each band where there is one.
+// The op `multiband`: seqgen/models/multiband.py. A vector is the logarithm of the period in samples and its clarity where
+// it looks one period back, then the gates, then a gain for each band where there is one.
 class MultiBandBody final : public Body {
    public:
     explicit MultiBandBody(const BodySource& source)
@@ -89,7 +90,7 @@ class MultiBandBody final : public Body {
         return true;
     }
 
-    std::size_t channels() const override { return looks() + 3 * units_ + (gain_ ? bands_ : 0); }
+    std::size_t channels() const override { return told_first() + 3 * units_ + (gain_ ? bands_ : 0); }
     std::size_t weight_blocks() const override { return recurrent_.blocks() + input_.blocks() + inner_.blocks(); }
     std::size_t weight_bytes() const override { return recurrent_.bytes() + input_.bytes() + inner_.bytes(); }
 
@@ -163,7 +164,8 @@ class MultiBandBody final : public Body {
         for (int s = 0; s < call.context.streams; ++s) {
             head(call, s, params);
             if (gain_) distribution_->amplify(params, call.gains[s][call.band]);
-            const float value = io.value(s, sample, *distribution_, params, call.generators[s]);
+            const float warmth = cold_.empty() ? 1.0f : 1.0f - cold_[call.band] * call.clear[s];
+            const float value = io.value(s, sample, *distribution_, params, call.generators[s], warmth);
             call.previous[s] = value;
             io.put(s, sample, static_cast<std::size_t>(call.within), value);
         }
@@ -174,12 +176,13 @@ class MultiBandBody final : public Body {
    private:
     bool small() const { return format_ == SEQGEN_FORMAT_INT8; }
     bool looks() const { return taps_ >= 0; }
+    std::size_t told_first() const { return looks() ? 2 : 0; }
     std::size_t around() const { return static_cast<std::size_t>(2 * taps_ + 1); }
     std::size_t reach() const { return std::max(groups_, looks() ? longest_ + static_cast<std::size_t>(taps_) : 0); }
     std::size_t past() const { return reach() * bands_; }
     std::size_t told() const { return groups_ * bands_ + (looks() ? around() * low_ : 0); }
-    // Floats of a vector in the body's layout: the gates, each padded, then the period, then the gains.
-    std::size_t width() const { return padded(3 * padded(units_) + 1 + bands_); }
+    // Floats of a vector in the body's layout: the gates, each padded, then period and clarity, then the gains.
+    std::size_t width() const { return padded(3 * padded(units_) + 2 + bands_); }
     // Floats of a stream's state before its vector.
     std::size_t carried() const { return padded(units_) + past() + bands_; }
 
@@ -192,6 +195,14 @@ class MultiBandBody final : public Body {
         taps_ = static_cast<int>(size("taps", -1, kMostGroups));
         longest_ = static_cast<std::size_t>(size("longest", taps_ + 1, kMostUnits));
         low_ = std::max<std::size_t>(1, bands_ / 2);
+        for (const Json& one : source.op.at("cold", source.where).list(source.where)) {
+            cold_.push_back(static_cast<float>(one.real(source.where)));
+            source.expect(cold_.back() >= 0 && cold_.back() <= 1, "a band that is colder than 1 or warmer than 0");
+        }
+        source.expect(cold_.empty() || (looks() && cold_.size() == bands_), "'cold' is not a number for each band");
+        unclear_ = static_cast<float>(number(source.op, "unclear", 0, 1, source.where));
+        clear_ = static_cast<float>(number(source.op, "clear", 0, 1, source.where));
+        source.expect(clear_ > unclear_, "'clear' is not above 'unclear'");
     }
 
     void read_heads(const BodySource& source) {
@@ -234,10 +245,10 @@ class MultiBandBody final : public Body {
         const std::size_t gates = 3 * padded(units_);
         for (std::size_t row = 0; row < 3 * units_; ++row) {
             const std::size_t gate = row / units_, at = gate * padded(units_) + row % units_;
-            made[at] = exponent_factor(format_, gate == 2) * vector[looks() + row];
+            made[at] = exponent_factor(format_, gate == 2) * vector[told_first() + row];
         }
-        if (looks()) made[gates] = vector[0];
-        if (gain_) std::copy_n(vector + looks() + 3 * units_, bands_, made + gates + 1);
+        std::copy_n(vector, told_first(), made + gates);
+        if (gain_) std::copy_n(vector + told_first() + 3 * units_, bands_, made + gates + 2);
     }
 
     // The number before is known: it is one of the group that is under way, or the last one of the group before.
@@ -255,9 +266,12 @@ class MultiBandBody final : public Body {
             const auto row = static_cast<std::size_t>(s);
             const float *from = call.ramp.from(row), *delta = call.ramp.delta(row);
             for (std::size_t band = 0; gain_ && band < bands_; ++band) {
-                const std::size_t at = vector + 1 + band;
+                const std::size_t at = vector + 2 + band;
                 call.gains[s][band] = gain_->spread * (from[at] + weight * delta[at]) + gain_->origin;
             }
+            const float clarity = from[vector + 1] + weight * delta[vector + 1];
+            const float clear = (clarity - unclear_) / (clear_ - unclear_);
+            call.clear[s] = clear > 0 ? (clear < 1 ? clear : 1.0f) : 0.0f;
             take(call, s, bands_ - 1);
             float* past = call.past + row * this->past();
             std::memmove(past, past + bands_, (this->past() - bands_) * sizeof(float));
@@ -323,6 +337,8 @@ class MultiBandBody final : public Body {
     std::optional<LogGain> gain_;
     std::size_t bands_ = 0, groups_ = 0, longest_ = 0, low_ = 0, units_ = 0, inside_ = 0, outputs_ = 0;
     int taps_ = -1;
+    std::vector<float> cold_;  // of each band, or none
+    float unclear_ = 0, clear_ = 1;
     PackedMatrix recurrent_, input_, inner_;
     AlignedArray<float> inner_bias_, zeros_, vector_;
     std::vector<float> lower_, out_, bias_;  // [bands][bands - 1][inner], [bands][inner][outputs], [bands][outputs]

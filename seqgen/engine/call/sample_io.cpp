@@ -19,7 +19,7 @@ Philox SampleIO::generator(int stream) const {
 }
 
 float SampleIO::value(int stream, std::int64_t sample, const Distribution& distribution, const float* params,
-                      Philox& generator) const {
+                      Philox& generator, float warmth) const {
     if (!drawing_) {
         const std::size_t count = distribution.num_params();
         if (float* made = this->params(stream, sample, count)) std::copy_n(params, count, made);
@@ -31,7 +31,7 @@ float SampleIO::value(int stream, std::int64_t sample, const Distribution& distr
         const std::uint64_t number = static_cast<std::uint64_t>(sample) * count + i;
         uniforms[i] = uniform_number(stream, first + i, number, generator);
     }
-    return distribution.sample(params, uniforms, call_.temperature);
+    return distribution.sample(params, uniforms, warmth * call_.temperature);
 }
 
 float SampleIO::uniform(int stream, std::int64_t sample, Philox& generator) const {

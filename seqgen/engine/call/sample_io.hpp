@@ -43,9 +43,9 @@ class SampleIO {
         if (call_.drawn != nullptr) call_.drawn[at(stream, sample)] = symbol;
     }
 
-    // A real-valued sample, from the parameters of its distribution.
+    // A real-valued sample, from the parameters of its distribution, drawn at so many times the call's temperature.
     float value(int stream, std::int64_t sample, const Distribution& distribution, const float* params,
-                Philox& generator) const;
+                Philox& generator, float warmth = 1.0f) const;
 
     // Where samples are made of noise: its uniform number, or the noise itself.
     float uniform(int stream, std::int64_t sample, Philox& generator) const;

@@ -63,7 +63,7 @@ bool Conditioner::append(const Json& described, const Tensors& tensors, const st
         op.second = second.offset;
     } else if (op.kind == Kind::period) {
         tell_period(op, described, where);
-        width = op.width + 1;
+        width = op.width + 2;
     } else if (op.kind == Kind::conv || op.kind == Kind::dense) {
         width = product(op, described, tensors, where);
     }
@@ -94,20 +94,23 @@ void Conditioner::tell_period(Op& op, const Json& described, const std::string& 
     op.width = second.width;
     op.dilation = static_cast<std::size_t>(described.at("delay", where).integer(0, 1 << 10, where));
     op.history = initial_.size();
-    initial_.insert(initial_.end(), op.dilation, op.longest);
+    for (std::size_t frame = 0; frame < op.dilation; ++frame) {
+        initial_.push_back(op.longest);
+        initial_.push_back(0.0f);
+    }
 }
 
 // As seqgen/models/frames.py has it.
-float Conditioner::period(const Op& op, const float* features, float* history) {
+void Conditioner::period(const Op& op, const float* features, float* history, float* made) {
     const float weighed = 1.0f - features[0] / op.shift, clarity = 1.0f - features[1] / op.shift;
     const float clear = std::max(clarity, 1e-3f);
     const float pitch = clarity > 0 ? weighed / (clear * clear) : 0.0f;
     const float told = op.longest - op.span * (pitch > 0 ? (pitch < 1 ? pitch : 1.0f) : 0.0f);
-    if (op.dilation == 0) return told;
-    const float oldest = history[0];
-    std::copy(history + 1, history + op.dilation, history);
-    history[op.dilation - 1] = told;
-    return oldest;
+    made[0] = told;
+    made[1] = clarity;
+    if (op.dilation == 0) return;
+    std::swap_ranges(made, made + 2, history);
+    std::rotate(history, history + 2, history + 2 * op.dilation);
 }
 
 void Conditioner::cut(Op& op, const Json& described, const std::string& where) {
@@ -208,8 +211,8 @@ void Conditioner::apply(const Op& op, float* scratch, float* state, int streams)
                 for (std::size_t i = 0; i < op.width; ++i) y[i] = std::max(x[i], 0.0f);
                 break;
             case Kind::period:
-                y[0] = period(op, x, state + static_cast<std::size_t>(s) * initial_.size() + op.history);
-                std::copy_n(second, op.width, y + 1);
+                period(op, x, state + static_cast<std::size_t>(s) * initial_.size() + op.history, y);
+                std::copy_n(second, op.width, y + 2);
                 break;
             case Kind::gelu:
                 for (std::size_t i = 0; i < op.width; ++i) y[i] = static_cast<float>(gelu(x[i]));

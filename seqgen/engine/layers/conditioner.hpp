@@ -17,7 +17,7 @@ namespace seqgen {
 //   conv       y_t = b + Σ_k W_k x_{t-(K-1-k)*dilation}   dense  y = W x + b
 //   add        y = x1 + x2                                relu   y = max(x, 0)
 //   gelu       y = x Φ(x)
-//   period     y = (ln of the period that x[start], x[start + 1] tell, so many frames ago, x1)
+//   period     y = (ln of the period that x[start], x[start + 1] tell and its clarity, so many frames ago, x1)
 class Conditioner {
    public:
     static constexpr const char* kKnownOps = "normalise, slice, conv, dense, add, relu, gelu, period";
@@ -57,7 +57,7 @@ class Conditioner {
 
     std::size_t reserve(std::size_t width);
     void tell_period(Op& op, const Json& described, const std::string& where);
-    static float period(const Op& op, const float* features, float* history);
+    static void period(const Op& op, const float* features, float* history, float* made);
     void cut(Op& op, const Json& described, const std::string& where);
     std::size_t product(Op& op, const Json& described, const Tensors& tensors, const std::string& where);
     void remember(Op& op, const Json& described, const Tensors& tensors, const std::string& where);
