@@ -122,7 +122,6 @@ MODELS = Registry(
     "models",
     {
         "wavernn": "seqgen.models.wavernn:WaveRNN",
-        "multiband": "seqgen.models.multiband:MultiBand",
         "wavenet": "seqgen.models.wavenet:WaveNet",
         "wavenet-context": "seqgen.models.wavenet_context:ContextWaveNet",
         "recurrent": "seqgen.models.recurrent:Recurrent",
@@ -151,6 +150,7 @@ MODELS = Registry(
         "evidence-chains": "seqgen.models.evidence_chains:EvidenceChains",
         "framewise-encoder": "seqgen.models.framewise_encoder:FramewiseEncoder",
         "gaussian-aligner": "seqgen.models.gaussian_aligner:GaussianAligner",
+        "multiband": "seqgen.models.multiband:MultiBand",
     },
 )
 DENSITIES = Registry(

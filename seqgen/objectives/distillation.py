@@ -111,7 +111,8 @@ class Distillation(Objective):
         power, style = PowerConfig(windows=(8, 16)), StyleConfig(weight=0.1)
         plain = cls.Config(samples=3, power=power)
         students = (one.density for one in Parallel.examples() if one.cond is not None)
-        teachers = (one for one in AutoRegressive.examples() if one.cond is not None and one.x.dim() == 3)
+        real = (one for one in AutoRegressive.examples() if one.cond is not None and one.x.dim() == 3)
+        teachers = (one for one in real if not one.density.body.spec.periodic)  # of the frames that students take
         for student, (teacher, x, cond, _) in zip(students, teachers, strict=False):
             batch = Rows(x, torch.tensor([x.shape[1], 11]), cond)
             for options in (plain, replace(plain, contrast=0.5, style=style, longest=16)):
