@@ -8,8 +8,8 @@ period M times as short, and a network makes one step where it made M.
 
 The bands of one place follow each other, so that a waveform of N samples is a sequence of N numbers, of the same energy
 and likelihood. A sample needs the numbers before it alone: putting together adds no delay to a stream. What it costs is
-at the other end, where numbers look :attr:`FilterBank.reach` samples ahead, and the first samples of a stream, which lack
-what lies before it.
+at the other end: numbers look :attr:`FilterBank.reach` samples ahead, and the first samples of a stream lack what lies
+before it.
 """
 
 from __future__ import annotations

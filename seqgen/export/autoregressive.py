@@ -159,7 +159,9 @@ def _summed(
     nodes, limits = [*loop.nodes("bands/"), flat], []
     if vocoder.filter is None:
         nodes.append(helper.make_node("Clip", ["bands", "audio.least", "audio.most"], [audio]))
-        limits = [numpy_helper.from_array(np.float32(end), f"audio.{name}") for name, end in (("least", -1), ("most", 1))]
+        limits = [
+            numpy_helper.from_array(np.float32(end), f"audio.{name}") for name, end in (("least", -1), ("most", 1))
+        ]
     return nodes, list(piece.weights), [fixed("audio.shape", [0, -1]), *limits]
 
 

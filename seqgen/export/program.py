@@ -4,8 +4,8 @@
 [files], "ops": [...]}``. The ops of the conditioning network name the values they take and make (``features`` is what
 comes in). Behind them stand the interpolation, where there is one the gain that samples are divided by, the network's
 own op (its exporter writes it, :mod:`seqgen.export.contract`), what the density puts behind it (its exporter again, the
-distribution among it), the codec, and where there are some the sum of bands and the synthesis filter. Weights are named as in
-``weights.safetensors``, states of a fresh stream as in ``initial.safetensors``.
+distribution among it), the codec, and where there are some the sum of bands and the synthesis filter. Weights are named
+as in ``weights.safetensors``, states of a fresh stream as in ``initial.safetensors``.
 """
 
 from __future__ import annotations

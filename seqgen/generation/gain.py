@@ -61,7 +61,7 @@ class GainNormalized(Streamable[Any]):
         1
     """
 
-    def __init__(self, body: Streamable[S], distribution: Distribution) -> None:
+    def __init__(self, body: Streamable[Any], distribution: Distribution) -> None:
         super().__init__()
         if not (body.spec.in_dim and body.spec.cond_dim and isinstance(distribution, LocationScale)):
             raise SeqgenError(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
-
-import math
 
 import torch
 from torch import Tensor, nn
@@ -182,8 +181,8 @@ class FrameConditioner(Streamable[tuple[Any, ...]]):
 
 
 class Period(Streamable[Tensor]):
-    """Stream of the period that frames tell, so many frames later: its logarithm in samples, ``ln(rate / f)`` with f the
-    lowest pitch of all where there is none, and its clarity.
+    """Stream of the period that frames tell, so many frames later: its logarithm in samples, ``ln(rate / f)`` with f
+    the lowest pitch of all where there is none, and its clarity.
 
     Shapes: frames ``[B, F, bands + …] → [B, F, 2]``.
 
@@ -195,7 +194,8 @@ class Period(Streamable[Tensor]):
         super().__init__()
         if not isinstance(features, FeatureSpec) or not features.pitch:
             raise SeqgenError(
-                "the model looks one period back, the frames tell no pitch", remedy="set `pitch: true` among the features"
+                "the model looks one period back, the frames tell no pitch",
+                remedy="set `pitch: true` among the features",
             )
         self.place, self.silence = features.n_mels, features.silence
         self.longest, self.span = math.log(features.sample_rate / LOWEST), math.log(HIGHEST / LOWEST)

@@ -66,7 +66,8 @@ class MultiBand(Streamable[BandsState]):
 
     Shapes: ``[B, T, 1]`` of about unit size (the number before each place) and a conditioning vector for each group,
     ``cond [B, ceil(T/M), (2 +) 3·hidden]``, with a look one period back its period and clarity first → ``[B, T,
-    outputs]``, and what the temperature is multiplied with where it is ``cold``. Rows of one batch must be in the same phase.
+    outputs]``, and what the temperature is multiplied with where it is ``cold``. Rows of one batch must be in the same
+    phase.
 
     Raises:
         SeqgenError: for sizes that make no network, rows of different phase, or missing conditioning.

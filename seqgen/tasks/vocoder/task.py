@@ -132,8 +132,9 @@ class Vocoding(Task):
         """The same alphabet, as many to a sample, of as many bands."""
         bands = spec.cond_every if spec.cond_every > 1 and not spec.vocab_size else 0
         if bands != self.options.bands:
+            read = f"{bands} bands" if bands else "no bands"
             raise SeqgenError(
-                f"networks.{name} reads {f'{bands} bands' if bands else 'no bands'}, task.bands is {self.options.bands}",
+                f"networks.{name} reads {read}, task.bands is {self.options.bands}",
                 remedy=f"set task.bands to {bands}, or choose a model of {self.options.bands or 'no'} bands",
             )
         reads = spec.vocab_size, 1 if bands else spec.cond_every
