@@ -20,6 +20,7 @@ from seqgen import bundle
 from seqgen.bundle import Bundle
 from seqgen.errors import SeqgenError
 from seqgen.export.graph import rename, trace
+from seqgen.export.levels import in_levels, rounded
 from seqgen.export.loops import TYPES
 from seqgen.export.symbol_graphs import save
 from seqgen.files.outputs import replacing, write_text
@@ -95,9 +96,17 @@ def _counts(tokens: Tensor) -> Tensor:
 
 @torch.no_grad()
 def write(
-    prosody: SpokenDensity, frames: SpokenDensity, lexicon: Lexicon, vocoder: Bundle, about: About, out: Path
+    prosody: SpokenDensity,
+    frames: SpokenDensity,
+    lexicon: Lexicon,
+    vocoder: Bundle,
+    about: About,
+    out: Path,
+    *,
+    small: bool = False,
 ) -> Bundle:
-    """Write a voice that speaks, of densities of prosody and frames and a vocoder of the same frames.
+    """Write a voice that speaks, of densities of prosody and frames and a vocoder of the same frames; ``small``: the
+    densities' matrices in 8 bits.
 
     Raises:
         SeqgenError: for a density of frames without a body, and where ``out`` cannot be written.
@@ -106,6 +115,8 @@ def write(
     if frames.body is None or prosody.body is not None:
         raise SeqgenError("a voice speaks by prosody of phones, and frames", remedy="give a run of either")
     prosody, frames = prosody.eval(), frames.eval()
+    if small:
+        prosody, frames = rounded(prosody), rounded(frames)
     late, columns = frames.body.spec.latency, frames.encoder.out_dim
 
     def fill(directory: Path) -> None:
@@ -117,7 +128,7 @@ def write(
         state = {name: leaf.numpy().copy() for name, leaf in leaves(frames.body.init_state(1))}  # type: ignore[union-attr]
         save_numpy(state, directory / FRESH)
         for name, graph in _graphs(prosody, frames).items():
-            save(graph, directory, name)
+            save(in_levels(graph) if small else graph, directory, name)
         save_numpy(_golden(prosody, frames), directory / GOLDEN)
 
     versions = {"torch": torch.__version__, "platform": f"{platform.system()} {platform.machine()}"}

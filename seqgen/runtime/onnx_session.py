@@ -30,6 +30,8 @@ def session(bundle: Bundle, name: str, threads: int) -> onnxruntime.InferenceSes
     # Threads asleep between the operators of a chunk share it badly; those that spin between chunks burn a core.
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if threads > 1 else "0")
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    # Weights in 8 bits become float32 when a graph is loaded, not in every call.
+    options.add_session_config_entry("session.disable_quant_qdq", "1")
     path = bundle.path(name)
     try:
         with in_utf8(path.parent) as folder:

@@ -126,9 +126,10 @@ class Acoustic(Task):
         lacking = [f"task.{name}" for name in ("prosody", "lexicon", "vocoder") if not getattr(self.config, name)]
         if lacking:
             raise SeqgenError(f"no voice speaks without {lacking[0]}", remedy=f"give {' and '.join(lacking)}")
-        if options.precision != "float32" or options.engine_only:
+        if options.precision == "bf16" or options.engine_only:
             raise SeqgenError(
-                "a voice that speaks has its vocoder's weights", remedy="give --quantise where the vocoder is exported"
+                "a voice that speaks has its vocoder's weights, its own are of 32 or 8 bits",
+                remedy="give --quantise int8, and what else there is where the vocoder is exported",
             )
         about = speaking.About(
             name=self.run.name,
@@ -138,7 +139,9 @@ class Acoustic(Task):
         )
         lexicon, own = lexicons(self.config)
         vocoder = vocoder_of(self.config.vocoder, self.config.features)
-        return speaking.write(prosody_of(self.config), generator, lexicon.with_first(own), vocoder, about, out)
+        small = options.precision == "int8"
+        given = prosody_of(self.config), generator, lexicon.with_first(own), vocoder, about, out
+        return speaking.write(*given, small=small)
 
     def open_bundle(self, bundle: Bundle, runtime: str) -> System:
         opened = open_runtime(bundle, runtime)
