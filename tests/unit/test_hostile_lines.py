@@ -23,6 +23,7 @@ from seqgen.text.pronounced.lexicon import Lexicon
 from seqgen.text.pronounced.markup import Script, is_markup, script_of
 from seqgen.text.pronounced.phones import PHONES
 from seqgen.text.pronounced.pronouncer import Pronouncer
+from seqgen.text.spoken import splitter
 from seqgen.text.spoken.splitter import Splitter, spoken
 from tests.unit.hostile_lines import KINDS, hostile_line, hostile_lines, long_lines
 from tests.unit.test_pronounced import lexicon
@@ -149,12 +150,19 @@ def peak(text: str) -> int:
     return made
 
 
-@pytest.mark.parametrize("make", [minutes, "word one two three ".__mul__], ids=["sentences", "no mark"])
-def test_an_hour_takes_the_memory_of_minutes(make: Callable[[int], str]) -> None:
-    few, many = (12, 45) if make is minutes else (2000, 4500)
-    text = make(many)
-    assert len(text) > 40_000
-    assert peak(text) < peak(make(few)) + 1_200_000
+@pytest.mark.parametrize("make", [minutes, "word one two three word ".__mul__], ids=["sentences", "no mark"])
+def test_a_long_text_takes_the_memory_of_a_short_one(
+    make: Callable[[int], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(splitter, "_LONGEST", 2000)
+    few, many = (3, 14) if make is minutes else (250, 1000)
+    assert peak(make(many)) < peak(make(few)) + 400_000
+
+
+@pytest.mark.soak
+def test_an_hour_takes_the_memory_of_minutes() -> None:
+    assert len(minutes(45)) > 50_000
+    assert peak(minutes(45)) < peak(minutes(8)) + 400_000
 
 
 def test_a_text_without_marks_is_read_in_stretches() -> None:

@@ -149,7 +149,8 @@ class _Reader:
         self._prosody, self._ignored = list[Prosody](), dict[str, None]()
 
     def script(self) -> Script:
-        order = sorted(reversed(self._prosody), key=lambda one: (one.start, -one.stop))
+        outer_first = reversed(self._prosody)  # each was closed before those around it, which may begin and end with it
+        order = sorted(outer_first, key=lambda one: (one.start, -one.stop))
         return Script(
             self._text.whole(),
             tuple(self._fixed),
