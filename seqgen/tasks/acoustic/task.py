@@ -28,7 +28,7 @@ from seqgen.tasks.acoustic.batches import TimedRecordings
 from seqgen.tasks.acoustic.config import AcousticConfig
 from seqgen.tasks.acoustic.examples import timed
 from seqgen.tasks.acoustic.judging import judged
-from seqgen.tasks.acoustic.speaker import NetworkSpeaker, lexicons, prosody_of, vocoder_of
+from seqgen.tasks.acoustic.speaker import NetworkSpeaker, lexicons, prosody_of, speller_of, vocoder_of
 from seqgen.tasks.contract import Evaluation, Exporting, Sampling, Split, System, Task, TaskExample
 from seqgen.tasks.table import Table
 from seqgen.tasks.vocoder.content import content_digest
@@ -138,7 +138,9 @@ class Acoustic(Task):
         )
         lexicon, own = lexicons(self.config)
         vocoder = vocoder_of(self.config.vocoder, self.config.features)
-        return speaking.write(prosody_of(self.config), generator, lexicon.with_first(own), vocoder, about, out)
+        manner, known = prosody_of(self.config), lexicon.with_first(own)
+        with speller_of(self.config.g2p) as speller:
+            return speaking.write(manner, generator, known, vocoder, about, out, speller=speller)
 
     def open_bundle(self, bundle: Bundle, runtime: str) -> System:
         opened = open_runtime(bundle, runtime)
