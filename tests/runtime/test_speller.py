@@ -101,7 +101,7 @@ def test_the_voice_has_all_of_it(folder: Path) -> None:
     assert bundle.manifest.provenance["g2p_licence"] == "CC0"
     assert len(bundle.manifest.provenance["g2p"]) == 16
     assert all(one.ok for one in check(folder / "voice"))
-    words = ["tomato", "mee", "ottoman"]
+    words = ["tomato", "mee", "motto"]
     speller = opened(folder).speller
     assert speller is not None
     assert speller(words) == Speller(Bundle.open(folder / "g2p"))(words) == list(map(read, words))
@@ -137,7 +137,7 @@ def test_threads_share_a_speller(folder: Path) -> None:
     expected = speller(words)
     speller._kept.cache_clear()
     with ThreadPoolExecutor(8) as pool:
-        assert all(told == expected for told in pool.map(speller, [words[at:] + words[:at] for at in range(1)] * 16))
+        assert all(told == expected for told in pool.map(speller, [words] * 16))
 
 
 def test_it_says_so_with_and_without_torch(folder: Path, tmp_path: Path) -> None:
