@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from xml.parsers import expat
 
 from seqgen.errors import SeqgenError
@@ -68,6 +68,9 @@ class Mark(NamedTuple):
 
     at: int
     name: str
+
+
+_P = TypeVar("_P", Break, Mark)
 
 
 class Script(NamedTuple):
@@ -211,11 +214,8 @@ class _Reader:
             self._fixed.pop()
         while self._prosody and self._prosody[-1].start >= one.start:
             self._prosody.pop()
-        for places in (self._breaks, self._marks):
-            for at in range(len(places) - 1, -1, -1):
-                if places[at].at <= one.start:
-                    break
-                places[at] = places[at]._replace(at=one.start)  # type: ignore[call-overload]
+        _bring_back(self._breaks, one.start)
+        _bring_back(self._marks, one.start)
         return self._text.cut(one.start)
 
     def _say_as(self, one: _Open) -> None:
@@ -319,6 +319,14 @@ class _Reader:
 
     def _error(self, problem: str, remedy: str) -> SeqgenError:
         return SeqgenError(f"line {self.parser.CurrentLineNumber}: {problem}", remedy=remedy)
+
+
+def _bring_back(places: list[_P], most: int) -> None:
+    """Breaks or marks, those behind a place taken to it; they stand at the end."""
+    moved: list[_P] = []
+    while places and places[-1].at > most:
+        moved.append(places.pop()._replace(at=most))
+    places.extend(reversed(moved))
 
 
 def _changed(percent: re.Match[str]) -> float:
