@@ -17,6 +17,7 @@
     columns.onnx         phones in, a vector of each out
     frames.onnx          vectors of frames and uniforms in, frames out, block by block
     english.lexicon      pronunciations of words
+    spelling_*           a translator's graphs and tokenizers, which reads the spelling of other words
     golden.safetensors   inputs, noise, outputs and final state to replay
 
 Nothing is pickled. Every byte is covered: the files by their hashes, the manifest by its own digest and by being

@@ -20,7 +20,7 @@ _HELP = """\
 Measure speed on this machine. Compare only figures of one run on one machine.
 
   seqgen bench voice/                                    # a bundle through the fastest runtime there is
-  seqgen bench voice/ --runtime native --format int8
+  seqgen bench voice/ --runtime native --format int8     # of a voice that speaks also words that become phones
   seqgen bench voice/ --compare                          # native, onnxruntime and torch side by side
   seqgen bench --preset NAME --streams 8 --json          # random weights, no training needed
   seqgen bench --preset NAME --train                     # training: samples a second, share of a recurrence

@@ -59,7 +59,19 @@ def _measured(given: argparse.Namespace, bundle: Any, name: str, form: str) -> d
         "step_us_p50": round(per_step[len(per_step) // 2], 2),
         "step_us_p99": round(per_step[min(len(per_step) - 1, int(0.99 * len(per_step)))], 2),
         "resident_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        **_reading(runtime, given.seconds),
     }
+
+
+def _reading(runtime: Any, seconds: float) -> dict[str, int]:
+    """Words of a text that a voice that speaks makes phones of in a second, on one core."""
+    from seqgen.cli.bench_reading import words_per_second
+    from seqgen.manifest import VoiceManifest
+    from seqgen.runtime.voice import Voice
+
+    if not isinstance(runtime.manifest, VoiceManifest):
+        return {}
+    return {"words_per_second": words_per_second(Voice(runtime).pronouncer, seconds)}
 
 
 def _paced(runtime: Any, streams: int, threads: int, seconds: float) -> tuple[list[float], int]:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from seqgen import bundle
 from seqgen.bundle import Bundle
 from seqgen.errors import SeqgenError
+from seqgen.export import spelling
 from seqgen.export.graph import rename, trace
 from seqgen.export.levels import in_levels, rounded
 from seqgen.export.loops import TYPES
@@ -103,10 +104,12 @@ def write(
     about: About,
     out: Path,
     *,
+    speller: Bundle | None = None,
     small: bool = False,
 ) -> Bundle:
-    """Write a voice that speaks, of densities of prosody and frames and a vocoder of the same frames; ``small``: the
-    densities' matrices in 8 bits.
+    """Write a voice that speaks, of densities of prosody and frames and a vocoder of the same frames; ``speller`` is
+    the translator of letters into phones that reads what the lexicon does not have; ``small``: the densities' matrices
+    in 8 bits.
 
     Raises:
         SeqgenError: for a density of frames without a body, and where ``out`` cannot be written.
@@ -130,13 +133,15 @@ def write(
         for name, graph in _graphs(prosody, frames).items():
             save(in_levels(graph) if small else graph, directory, name)
         save_numpy(_golden(prosody, frames), directory / GOLDEN)
+        if speller is not None:
+            spelling.write(speller, directory)
 
     versions = {"torch": torch.__version__, "platform": f"{platform.system()} {platform.machine()}"}
     given = {one.name: getattr(manifest, one.name) for one in fields(manifest)}
     given |= {
         "name": about.name, "kind": "voice", "licence": about.licence, "files": (), "digest": "",
-        "provenance": {**versions, **about.provenance, "vocoder": manifest.digest[:16],
-                       "vocoder_licence": manifest.licence},
+        "provenance": {**versions, **about.provenance, **_origin("vocoder", vocoder),
+                       **({} if speller is None else _origin("g2p", speller))},
     }  # fmt: skip
     made = VoiceManifest(
         **given,
@@ -146,6 +151,11 @@ def write(
         frame_uniforms=frames.num_uniforms,
     )
     return bundle.write(out, made, fill)
+
+
+def _origin(part: str, source: Bundle) -> dict[str, str]:
+    """Provenance of what another bundle gave."""
+    return {part: source.manifest.digest[:16], f"{part}_licence": source.manifest.licence}
 
 
 def _graphs(prosody: SpokenDensity, frames: SpokenDensity) -> dict[str, onnx.GraphProto]:

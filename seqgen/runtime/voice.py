@@ -11,6 +11,7 @@ from seqgen.manifest import VoiceManifest
 from seqgen.runtime.contract import Floats, Runtime
 from seqgen.runtime.onnx_session import session
 from seqgen.runtime.speaker import PROSODY, Integers, Reals, Sentence, Speaker, places, vocoded
+from seqgen.runtime.speller import LOOP, Speller
 from seqgen.text.pronounced.lexicon import Lexicon
 from seqgen.text.pronounced.pronouncer import Pronouncer
 
@@ -19,11 +20,14 @@ GRAPHS = PROSODY_GRAPH, COLUMNS_GRAPH, FRAMES_GRAPH = "prosody.onnx", "columns.o
 FRESH = "frames_initial.safetensors"
 GOLDEN = "speech_golden.safetensors"
 """Files of the lexicon, of the networks, of the state before a sentence, and of what they make of some phones."""
+SPELLING, SPELLING_GOLDEN = "spelling_", "spelling_golden.json"
+"""Prefix of a translator's files where the bundle has one of letters into phones, and words with what it makes."""
 _FIRST, _TOGETHER = 8, 32  # frames of the first calls, so that sound starts soon, and of the others
 
 
 class Voice(Speaker):
-    """Speaker of one bundle.
+    """Speaker of one bundle. A word that its lexicon does not have is read by the bundle's translator of spellings,
+    where it has one that can, else letter by letter.
 
     Args:
         runtime: that executes its vocoder. own: pronunciations of a user, which go before its lexicon. threads: of
@@ -41,7 +45,9 @@ class Voice(Speaker):
         self.runtime, self.bundle = runtime, bundle
         own = own or Lexicon({})
         lexicon = Lexicon.open(bundle.path(LEXICON))
-        pronouncer = Pronouncer(lexicon, {word: own.find(word)[0] for word in own})
+        spells = any(entry.name == SPELLING + LOOP for entry in self.manifest.files)
+        self.speller = Speller(bundle, SPELLING, threads) if spells else None
+        pronouncer = Pronouncer(lexicon, {word: own.find(word)[0] for word in own}, self.speller)
         uniforms = (self.manifest.prosody_uniforms, self.manifest.frame_uniforms)
         super().__init__(self.manifest.features, pronouncer, uniforms)
         self._prosody, self._columns, self._frames = (session(bundle, name, threads) for name in GRAPHS)

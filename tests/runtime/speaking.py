@@ -34,15 +34,15 @@ def acoustic_run(folder: Path, target: str, features: dict[str, Any], **speaking
     return json.dumps(run)
 
 
-def speaking(folder: Path) -> None:
+def speaking(folder: Path, **more: str) -> None:
     """Fill a folder: the runs ``prosody`` and ``frames`` with their configurations, ``vocoder``, and ``voice``, which
-    they make."""
+    they make; ``more``: files of the folder that further options of the task name."""
     timed(folder)
     (folder / "lexicon").write_text("a AH0\ntea T AH0\n")
     (folder / "own").write_text("tea T IY1\n")
     features = FEATURES | {"pitch": True}
     export_tiny(folder / "vocoder", tiny_run(hop=80, features=features))
-    given = {"prosody": "prosody", "lexicon": "lexicon", "own": "own", "vocoder": "vocoder"}
+    given = {"prosody": "prosody", "lexicon": "lexicon", "own": "own", "vocoder": "vocoder", **more}
     for target in ("prosody", "frames"):
         (folder / f"{target}.yaml").write_text(acoustic_run(folder, target, features, **given))
         assert main(["train", str(folder / f"{target}.yaml"), "--out", str(folder / target), "--threads", "1"]) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -137,6 +138,13 @@ def test_it_speaks_without_torch(folder: Path, tmp_path: Path) -> None:
     voice = opened(folder)
     expected = [np.concatenate(list(voice.speak(text, 0.0))) for text in ("A tea.\n", "Tea.\n")]
     assert len(made.stdout) == 2 * sum(map(len, expected))
+
+
+def test_its_reading_is_measured(folder: Path) -> None:
+    row = json.loads(done("bench", folder / "voice", "--seconds", "0.01", "--json").out)
+    assert row["words_per_second"] > 0
+    row = json.loads(done("bench", folder / "vocoder", "--seconds", "0.01", "--json").out)
+    assert "words_per_second" not in row
 
 
 def test_what_makes_no_voice_is_refused(folder: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -132,3 +133,59 @@ def test_the_command_tells_pauses(tmp_path: Path) -> None:
     assert made.out == "W EY1 T | (0.5) M AO1 R\n"
     assert "passed over: <lang>" in made.err
     refused("pronounce", "--lexicon", place, "<speak>", named=("no element found",))
+
+
+@pytest.mark.parametrize(
+    ("document", "fixed"),
+    [
+        (
+            '<phoneme ph="ə">one <phoneme ph="b">two</phoneme></phoneme> six',
+            ["one two"],
+        ),
+        ('<sub alias="x"><phoneme ph="ə">one two</phoneme></sub> three', []),
+        ('<phoneme ph="ə"/>one <phoneme ph="b">two</phoneme>', ["", "two"]),
+        (
+            '<say-as interpret-as="characters">a</say-as> <phoneme alphabet="x-arpabet" ph="B">two</phoneme>',
+            ["A", "two"],
+        ),
+    ],
+)
+def test_pronunciations_do_not_overlap(document: str, fixed: list[str]) -> None:
+    """The outer of two counts, and none of what something else is said for."""
+    found = script(f"<speak>{document}</speak>")
+    assert [found.text[one.start : one.stop] for one in found.fixed] == fixed
+
+
+def test_what_is_replaced_takes_its_breaks_and_prosody_along() -> None:
+    inside = 'one <break time="1s"/><mark name="m"/><prosody rate="slow">two</prosody>'
+    found = script(f'<speak>a <sub alias="b">{inside}</sub> <break time="2s"/>c</speak>')
+    assert (found.text, found.prosody) == ("a b c", ())
+    assert [(one.at, one.seconds) for one in found.breaks] == [(2, 1.0), (4, 2.0)]
+    assert found.marks[0].at == 2
+
+
+def test_prosody_within_prosody_has_bounds() -> None:
+    inner = 'rate="{}%" pitch="{}st" volume="{}dB"'
+    for given, expected in (((500, "+20", "+20"), (5.0, 24.0, 24.0)), ((30, "-20", "-20"), (0.2, -24.0, -40.0))):
+        one = f"<prosody {inner.format(*given)}>"
+        prosody = script(f"<speak>{one}{one}a</prosody></prosody></speak>").prosody
+        assert prosody[1][2:] == expected
+    silent = '<speak><prosody volume="silent"><prosody volume="loud">a</prosody></prosody></speak>'
+    assert script(silent).prosody[1].decibels == -math.inf
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        f'<say-as interpret-as="ordinal">{"9" * 5000}</say-as>',
+        f'<say-as interpret-as="date" format="mdy">1/1/{"9" * 5000}</say-as>',
+        '<say-as interpret-as="date" format="">1</say-as>',
+    ],
+)
+def test_figures_without_end_stay_as_they_are(said: str) -> None:
+    assert script(f"<speak>{said}</speak>").text == re.sub("<.*?>", "", said)
+
+
+def test_a_document_of_no_characters_is_refused() -> None:
+    with pytest.raises(SeqgenError, match="line 1: not well-formed"):
+        script("<speak>\ud800</speak>")

@@ -59,7 +59,7 @@ def said(text: str, pronouncer: Pronouncer | None = None) -> list[str]:
     return [" ".join(one.phones) for one in told(text, pronouncer)]
 
 
-@pytest.mark.parametrize("name", ["phones", "lexicon", "heteronyms", "overrides", "pronouncer"])
+@pytest.mark.parametrize("name", ["phones", "lexicon", "heteronyms", "overrides", "pronouncer", "appended", "aloud"])
 def test_examples(name: str) -> None:
     assert doctest.testmod(importlib.import_module(f"seqgen.text.pronounced.{name}")).failed == 0
 

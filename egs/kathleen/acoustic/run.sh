@@ -4,7 +4,7 @@
 #   DICTIONARY=FILE egs/kathleen/acoustic/run.sh --corpus DIR [--stage N] [--conf FILE] [--out DIR] [--data DIR]
 # Corpus and DICTIONARY are those of egs/kathleen/alignment, which is run first into OUT/alignment, unless ALIGNED is what it
 # left elsewhere. Beside `conf` lies prosody-NAME. conf/base.yaml takes ten minutes of one core, conf/tiny.yaml some seconds.
-# TEMPERATURE (0) is that of the sentences.
+# TEMPERATURE (0) is that of the sentences. G2P, a run or bundle of egs/cmudict/g2p, reads words that DICTIONARY does not have.
 set -euo pipefail
 conf=egs/kathleen/acoustic/conf/base.yaml out=exp/kathleen-acoustic data=exp/kathleen-acoustic/data
 . "$(dirname "$0")/../../variants.sh"
@@ -17,7 +17,8 @@ fi
 shared=("task.train=$data/train" "task.valid=$data/valid" "task.test=$data/test" "task.times=$aligned")
 if from 1 "prosody"; then conf=$manner variant prosody "${shared[@]}"; fi
 if from 2 "frames"; then
-  variant frames "${shared[@]}" "task.prosody=$out/prosody" "task.lexicon=$aligned/english.lexicon" ${VOCODER:+"task.vocoder=$(absolute "$VOCODER")"}
+  variant frames "${shared[@]}" "task.prosody=$out/prosody" "task.lexicon=$aligned/english.lexicon" ${VOCODER:+"task.vocoder=$(absolute "$VOCODER")"} \
+    ${G2P:+"task.g2p=$(absolute "$G2P")"}
 fi
 
 if from 3 "sentences"; then

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # A voice that speaks, of one reader: recordings are aligned with what she reads, a vocoder learns her sound, an acoustic model
 # her prosody and what phones sound like; then three sentences, and all of it as one bundle, which speaks without torch.
-#   DICTIONARY=FILE egs/kathleen/tts/run.sh --corpus DIR [--stage N] [--conf base|tiny] [--out DIR] [--data DIR]
-# Corpus and DICTIONARY are those of egs/kathleen/alignment. --stage N begins with the Nth; trainings that were
+#   DICTIONARY=FILE [G2P=PATH] egs/kathleen/tts/run.sh --corpus DIR [--stage N] [--conf base|tiny] [--out DIR] [--data DIR]
+# Corpus and DICTIONARY are those of egs/kathleen/alignment. G2P, a run or bundle of egs/cmudict/g2p, becomes part of the voice
+# and reads words that DICTIONARY does not have; without it they are spelt. --stage N begins with the Nth; trainings that were
 # stopped go on. base takes an hour of one core, tiny a minute on few recordings.
 set -euo pipefail
 conf=base out=exp/kathleen-tts data=exp/kathleen-tts/data
@@ -14,7 +15,7 @@ stage() { # RECIPE: run it on the same recordings, into its folder
 if from 0 "alignment"; then stage alignment; fi
 if from 1 "vocoder"; then stage vocoder; fi
 if from 2 "acoustic model, and sentences"; then
-  ALIGNED=$out/alignment VOCODER=$out/vocoder/voice-int8 stage acoustic
+  ALIGNED=$out/alignment VOCODER=$out/vocoder/voice-int8 G2P=${G2P:+$(absolute "$G2P")} stage acoustic
 fi
 if from 3 "one bundle that speaks"; then
   seqgen export "$out/acoustic/frames" --out "$out/voice"

@@ -19,6 +19,8 @@ class AcousticConfig:
         features: definition of the frames. target: what is learnt, frames, or the prosody of phones.
         prosody: experiment of this task that learnt prosody, lexicon, own: pronunciations; what speaking a text takes.
         vocoder: bundle of a voice that makes sound of the frames (by default Griffin and Lim do).
+        g2p: experiment or bundle of a translator of letters into phones, for words that the lexicon does not have (by
+            default their letters are said).
     """
 
     train: str = field(metadata=PLACE)
@@ -31,3 +33,4 @@ class AcousticConfig:
     lexicon: str = field(default="", metadata=NEUTRAL)
     own: str = field(default="", metadata=NEUTRAL)
     vocoder: str = field(default="", metadata=NEUTRAL)
+    g2p: str = field(default="", metadata=NEUTRAL)

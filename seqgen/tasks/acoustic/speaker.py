@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from seqgen.bundle import Bundle
+from seqgen.bundle import Bundle, is_bundle
 from seqgen.errors import SeqgenError
 from seqgen.generation.spoken import SpokenDensity
 from seqgen.manifest import VocoderManifest
@@ -16,9 +18,11 @@ from seqgen.metrics.griffin_lim import griffin_lim
 from seqgen.runtime import open_runtime
 from seqgen.runtime.contract import Floats
 from seqgen.runtime.speaker import PROSODY, Integers, Reals, Sentence, Speaker, vocoded
+from seqgen.runtime.speller import Speller
 from seqgen.spec import FeatureSpec, require_same_signature
 from seqgen.tasks.acoustic.batches import phones_of
 from seqgen.tasks.acoustic.config import AcousticConfig
+from seqgen.tasks.contract import Exporting
 from seqgen.tasks.experiment import Experiment
 from seqgen.text.pronounced.lexicon import Lexicon
 from seqgen.text.pronounced.pronouncer import Pronouncer
@@ -43,7 +47,9 @@ class NetworkSpeaker(Speaker):
         self.lexicon, own = lexicons(config)
         self.generator, self.manner = generator, prosody_of(config)
         uniforms = (self.manner.num_uniforms, generator.num_uniforms)
-        pronouncer = Pronouncer(self.lexicon, {word: own.find(word)[0] for word in own})
+        with speller_of(config.g2p) as found:
+            speller = None if found is None else Speller(found)
+        pronouncer = Pronouncer(self.lexicon, {word: own.find(word)[0] for word in own}, speller)
         super().__init__(config.features, pronouncer, uniforms)
         bundle = vocoder_of(config.vocoder, config.features) if config.vocoder else None
         self.vocoder = None if bundle is None else open_runtime(bundle, runtime)
@@ -71,6 +77,18 @@ class NetworkSpeaker(Speaker):
 def lexicons(config: AcousticConfig) -> tuple[Lexicon, Lexicon]:
     """The lexicon of a run, and a user's own."""
     return Lexicon.open(Path(config.lexicon)), Lexicon.open(Path(config.own)) if config.own else Lexicon({})
+
+
+@contextlib.contextmanager
+def speller_of(place: str) -> Iterator[Bundle | None]:
+    """The bundle of a translator of letters into phones, that of an experiment as long as the context lasts; ``None``
+    for no place."""
+    if not place or is_bundle(Path(place)):
+        yield Bundle.open(Path(place)) if place else None
+        return
+    experiment = Experiment.open(Path(place))
+    with tempfile.TemporaryDirectory() as scratch:
+        yield experiment.task().export(experiment.exported(), Path(scratch) / "g2p", Exporting())
 
 
 def prosody_of(config: AcousticConfig) -> SpokenDensity:

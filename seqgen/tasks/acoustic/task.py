@@ -28,7 +28,7 @@ from seqgen.tasks.acoustic.batches import TimedRecordings
 from seqgen.tasks.acoustic.config import AcousticConfig
 from seqgen.tasks.acoustic.examples import timed
 from seqgen.tasks.acoustic.judging import judged
-from seqgen.tasks.acoustic.speaker import NetworkSpeaker, lexicons, prosody_of, vocoder_of
+from seqgen.tasks.acoustic.speaker import NetworkSpeaker, lexicons, prosody_of, speller_of, vocoder_of
 from seqgen.tasks.contract import Evaluation, Exporting, Sampling, Split, System, Task, TaskExample
 from seqgen.tasks.table import Table
 from seqgen.tasks.vocoder.content import content_digest
@@ -139,9 +139,9 @@ class Acoustic(Task):
         )
         lexicon, own = lexicons(self.config)
         vocoder = vocoder_of(self.config.vocoder, self.config.features)
-        small = options.precision == "int8"
         given = prosody_of(self.config), generator, lexicon.with_first(own), vocoder, about, out
-        return speaking.write(*given, small=small)
+        with speller_of(self.config.g2p) as speller:
+            return speaking.write(*given, speller=speller, small=options.precision == "int8")
 
     def open_bundle(self, bundle: Bundle, runtime: str) -> System:
         opened = open_runtime(bundle, runtime)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from seqgen.data.aligned import SILENCE
 from seqgen.text.pronounced.markup import Break, Prosody, Script
 from seqgen.text.pronounced.phones import PHONES
 from seqgen.text.pronounced.pronouncer import Pronouncer
-from seqgen.text.spoken.splitter import spoken
+from seqgen.text.spoken.splitter import Splitter
 
 ALPHABET = (SILENCE, *PHONES)
 """Phones by number, the silence first."""
@@ -49,8 +50,8 @@ class Aloud(NamedTuple):
 
 def read_aloud(script: Script, pronouncer: Pronouncer) -> Iterator[Aloud]:
     """The phones of a text's sentences: a silence before each, behind every clause, and where a break is. Of a text
-    with nothing to say a silence alone. A sentence without end is cut after a clause, or a word, so that what is known
-    at a time is bounded.
+    with nothing to say a silence alone. A sentence without end is cut after a clause, or a word, or within a word of
+    very many phones, so that what is known at a time is bounded.
 
     Example:
         >>> from seqgen.text.pronounced.lexicon import Lexicon
@@ -58,18 +59,19 @@ def read_aloud(script: Script, pronouncer: Pronouncer) -> Iterator[Aloud]:
         >>> [ALPHABET[token] for token in told.tokens]
         ['SIL', 'AH0', 'SIL', 'AH0', 'SIL']
     """
-    breaks, said, nothing = list(script.breaks), [_SILENCE], True
-    for clause in spoken(script.text):
+    breaks, manners, said, nothing = deque(script.breaks), _Manners(script.prosody), [_SILENCE], True
+    for clause in Splitter().all_of(script.text):
         before = len(said)
         for one in pronouncer.clause(clause, script.fixed):
             if not one.phones:
                 continue
-            if len(said) > _LONGEST:
-                yield _sentence([*said, (0, said[-1][1], math.nan)])
-                said, before, nothing = [_SILENCE], 1, False
-            _pause(said, breaks, one.word.start)
-            manner = _manner(script.prosody, one.word.start)
-            said += [(NUMBERS[phone], manner, math.nan) for phone in one.phones]
+            manner = manners.at(one.word.start)
+            for first in range(0, len(one.phones), _LONGEST):
+                if len(said) > _LONGEST:
+                    yield _sentence([*said, (0, said[-1][1], math.nan)])
+                    said, before, nothing = [_SILENCE], 1, False
+                _pause(said, breaks, one.word.start)
+                said += [(NUMBERS[phone], manner, math.nan) for phone in one.phones[first : first + _LONGEST]]
         if len(said) > before:
             said.append((0, said[-1][1], math.nan))
         if len(said) > 1 and (clause.end in _STOPS or len(said) > _LONG):
@@ -92,16 +94,29 @@ def _sentence(said: Said) -> Aloud:
     )
 
 
-def _pause(said: Said, breaks: list[Break], place: int) -> None:
+def _pause(said: Said, breaks: deque[Break], place: int) -> None:
     """Give the breaks up to a place, which leave the list, to the silence at the end of what is said."""
     seconds = math.nan
     while breaks and breaks[0].at <= place:
-        seconds = breaks.pop(0).seconds + (0.0 if math.isnan(seconds) else seconds)
+        seconds = breaks.popleft().seconds + (0.0 if math.isnan(seconds) else seconds)
     if not math.isnan(seconds):
         token, manner, _ = said[-1]
         said[-1 if token == 0 else len(said) :] = [(0, manner, seconds)]
 
 
-def _manner(prosody: Sequence[Prosody], place: int) -> Prosody:
-    """The innermost prosody around a place."""
-    return next((one for one in reversed(prosody) if one.start <= place < one.stop), _PLAIN)
+class _Manners:
+    """Innermost prosody around places, which only grow."""
+
+    def __init__(self, prosody: Sequence[Prosody]) -> None:
+        self._coming, self._around = deque(prosody), list[Prosody]()
+
+    def at(self, place: int) -> Prosody:
+        while self._coming and self._coming[0].start <= place:
+            self._leave(self._coming[0].start)
+            self._around.append(self._coming.popleft())
+        self._leave(place)
+        return self._around[-1] if self._around else _PLAIN
+
+    def _leave(self, place: int) -> None:
+        while self._around and self._around[-1].stop <= place:
+            self._around.pop()

@@ -28,6 +28,7 @@ _PERFECT = listed(
     "have has had having been be is are was were being i've you've we've they've he's she's it's not already"
 )
 _VOWELS = frozenset("aeiou")
+_FAR = 100  # words on either side that tell the tense
 _PAST = listed("yesterday ago last once then when was were had already")
 
 # Stress makes the difference between a noun, or an adjective, and a verb: the noun first.
@@ -102,7 +103,8 @@ def told_apart(words: Sequence[str], at: int, following: Phones = ()) -> Phones 
     if word == "a":
         return _A if behind else _AN_A
     if word == "read":
-        past = before in _PERFECT or any(one in _PAST for one in (*words[:at], *words[at + 1 :]))
+        beside = (*words[max(at - _FAR, 0) : at], *words[at + 1 : at + 1 + _FAR])
+        past = before in _PERFECT or any(one in _PAST for one in beside)
         third = before in ("he", "she", "it")  # who reads now, or read then
         return _THEN if (past or third) and before not in ("to", "will", "can", "did", "didn't", "does") else _NOW
     if word == "lead":

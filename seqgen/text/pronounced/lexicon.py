@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import lzma
 import re
@@ -110,6 +111,11 @@ class Lexicon:
         """Pronunciations of a word; empty where it is not known."""
         found = self._words.get(word)
         return [] if found is None else [_named(one) for one in found.split(_SEPARATOR)]
+
+    @functools.cached_property
+    def longest(self) -> int:
+        """Letters of the longest word; 0 where there is none."""
+        return max(map(len, self._words), default=0)
 
     def __contains__(self, word: object) -> bool:
         return word in self._words

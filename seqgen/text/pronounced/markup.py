@@ -12,10 +12,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from xml.parsers import expat
 
 from seqgen.errors import SeqgenError
+from seqgen.text.pronounced.appended import AppendedText
 from seqgen.text.pronounced.overrides import Fixed, marked
 from seqgen.text.pronounced.phones import phones
 from seqgen.text.spoken.dates import MONTHS
@@ -40,6 +41,9 @@ _PLAIN_RATE = re.compile(r"\d+\.?\d*|\.\d+")
 _SEMITONES = re.compile(r"([+-]\d+\.?\d*)st")
 _DECIBELS = re.compile(r"([+-]\d+\.?\d*)dB", re.IGNORECASE)
 _LONGEST = 10.0  # seconds of one break
+_RATE, _PITCH, _VOLUME = (0.2, 5.0), (-24.0, 24.0), (-math.inf, 24.0)
+"""Bounds of what prosody within prosody comes to: times as fast, semitones, decibels."""
+_LONGEST_NUMBER = 15  # figures of one that is said as a number
 
 
 class Break(NamedTuple):
@@ -64,6 +68,9 @@ class Mark(NamedTuple):
 
     at: int
     name: str
+
+
+_P = TypeVar("_P", Break, Mark)
 
 
 class Script(NamedTuple):
@@ -100,7 +107,7 @@ def script(document: str) -> Script:
     """
     reader = _Reader()
     try:
-        reader.parser.Parse(document, True)
+        reader.parser.Parse(document.encode("utf-8", "surrogatepass"), True)
     except expat.ExpatError as error:
         raise SeqgenError(
             f"line {error.lineno}: {expat.ErrorString(error.code)}", remedy="give a well-formed <speak> document"
@@ -134,19 +141,26 @@ class _Reader:
     """State of reading a document."""
 
     def __init__(self) -> None:
-        self.parser = expat.ParserCreate()
+        self.parser = expat.ParserCreate("utf-8")
+        self.parser.buffer_text = True
         self.parser.StartElementHandler = self._start
         self.parser.EndElementHandler = self._end
         self.parser.CharacterDataHandler = self._characters
         self.parser.EntityDeclHandler = self._refused
-        self._text, self._open = "", list[_Open]()
+        self._text, self._open = AppendedText(), list[_Open]()
         self._fixed, self._breaks, self._marks = list[Fixed](), list[Break](), list[Mark]()
         self._prosody, self._ignored = list[Prosody](), dict[str, None]()
 
     def script(self) -> Script:
-        order = sorted(self._prosody, key=lambda one: (one.start, -one.stop))
+        outer_first = reversed(self._prosody)  # each was closed before those around it, which may begin and end with it
+        order = sorted(outer_first, key=lambda one: (one.start, -one.stop))
         return Script(
-            self._text, tuple(self._fixed), tuple(self._breaks), tuple(order), tuple(self._marks), tuple(self._ignored)
+            self._text.whole(),
+            tuple(self._fixed),
+            tuple(self._breaks),
+            tuple(order),
+            tuple(self._marks),
+            tuple(self._ignored),
         )
 
     def _start(self, name: str, attributes: Mapping[str, str]) -> None:
@@ -158,61 +172,73 @@ class _Reader:
         if name == "prosody":
             voice = self._voice(voice, attributes)
         elif name == "break":
-            self._breaks.append(Break(len(self._text), self._seconds(attributes)))
+            self._breaks.append(Break(self._text.size, self._seconds(attributes)))
         elif name == "mark":
-            self._marks.append(Mark(len(self._text), self._needed("mark", "name", attributes)))
+            self._marks.append(Mark(self._text.size, self._needed("mark", "name", attributes)))
         elif name not in ("speak", "p", "s", "phoneme", "say-as", "sub"):
             self._ignored[name] = None
-        self._open.append(_Open(name, len(self._text), attributes, voice))
+        self._open.append(_Open(name, self._text.size, attributes, voice))
 
     def _end(self, name: str) -> None:
         one = self._open.pop()
-        inner = self._text[one.start :]
         if name == "phoneme":
             self._fix(one, self._phones(one.attributes))
         elif name == "sub":
-            self._text = self._text[: one.start] + self._needed("sub", "alias", one.attributes)
+            self._replaced(one)
+            self._text.add(self._needed("sub", "alias", one.attributes))
         elif name == "say-as":
-            self._say_as(one, inner)
-        elif name == "prosody" and inner.strip():
-            self._prosody.append(Prosody(one.start, len(self._text), *one.voice))
+            self._say_as(one)
+        elif name == "prosody" and self._text.heard > one.start:
+            self._prosody.append(Prosody(one.start, self._text.size, *one.voice))
         elif name in ("p", "s"):
             self._boundary(name)
 
     def _characters(self, text: str) -> None:
         """Text, blanks of any kind as one space: lines of a document are not lines of its text."""
         text = re.sub(r"\s+", " ", text)
-        self._text += text.lstrip() if not self._text or self._text[-1].isspace() else text
+        self._text.add(text.lstrip() if self._text.heard < self._text.size or not self._text.size else text)
 
     def _boundary(self, name: str) -> None:
         """The end of a sentence or of a paragraph, unless one is there."""
-        said = self._text.rstrip()
-        if not said:
+        heard = self._text.heard
+        if not heard:
             return
-        if said[-1] not in ".?!…\"')":
-            said += "."
-        kept = said + ("\n\n" if name == "p" else " ")
-        self._text = kept if len(kept) > len(self._text) or name == "p" else self._text
+        blank = self._text.cut(heard)
+        last = self._text.cut(heard - 1)
+        self._text.add(last if last in ".?!…\"')" else f"{last}.")
+        self._text.add("\n\n" if name == "p" else blank or " ")
 
-    def _say_as(self, one: _Open, inner: str) -> None:
+    def _replaced(self, one: _Open) -> str:
+        """The text of an element, which is taken off with all that was said of it."""
+        while self._fixed and self._fixed[-1].start >= one.start:
+            self._fixed.pop()
+        while self._prosody and self._prosody[-1].start >= one.start:
+            self._prosody.pop()
+        _bring_back(self._breaks, one.start)
+        _bring_back(self._marks, one.start)
+        return self._text.cut(one.start)
+
+    def _say_as(self, one: _Open) -> None:
         """The text of ``say-as`` as it would be written for a reader who is not told."""
-        kind, given = self._needed("say-as", "interpret-as", one.attributes), inner.strip()
+        kind, given = self._needed("say-as", "interpret-as", one.attributes), self._replaced(one).strip()
         said = given
         if kind in ("characters", "spell-out", "verbatim", "digits", "telephone"):
             letters = [letter.upper() for letter in given if letter.isalnum()]
             said = " ".join(letters)
             if letters == ["A"]:  # which would be an article
-                self._fix(one, phones("EY1"))
-        elif kind == "ordinal" and given.isdecimal():
+                self._fixed.append(Fixed(one.start, one.start + 1, phones("EY1")))
+        elif kind == "ordinal" and given.isdecimal() and len(given) <= _LONGEST_NUMBER:
             said = ordinal(int(given))
         elif kind == "date":
             said = self._date(given, one.attributes.get("format", "mdy"))
-        self._text = self._text[: one.start] + said
+        self._text.add(said)
 
     def _date(self, text: str, order: str) -> str:
         """A date in figures as month, day and year, the year where there is one."""
         figures = re.findall(r"\d+", text)
         if len(figures) != len(order) or set(order) - set("ymd") or len(set(order)) < len(order):
+            return text
+        if max(map(len, figures), default=0) > 4:
             return text
         parts = dict(zip(order, map(int, figures), strict=True))
         if not 1 <= parts.get("m", 1) <= 12 or not 1 <= parts.get("d", 1) <= 31:
@@ -223,7 +249,9 @@ class _Reader:
         return f"{month} {day}{',' if day and year else ''} {year}".strip()
 
     def _fix(self, one: _Open, told: tuple[str, ...]) -> None:
-        self._fixed.append(Fixed(one.start, len(self._text), told))
+        while self._fixed and self._fixed[-1].start >= one.start:
+            self._fixed.pop()  # what is outside tells how all of it is said
+        self._fixed.append(Fixed(one.start, self._text.size, told))
 
     def _phones(self, attributes: Mapping[str, str]) -> tuple[str, ...]:
         alphabet = attributes.get("alphabet", "ipa")
@@ -255,7 +283,11 @@ class _Reader:
         if louder is None and volume not in _VOLUMES:
             raise self._error(f"prosody volume '{volume}'", f"give +6dB or one of {', '.join(_VOLUMES)}")
         decibels = _VOLUMES[volume] if louder is None else float(louder[1])
-        return voice[0] * rate, voice[1] + pitch, voice[2] + decibels
+        given = voice[0] * rate, voice[1] + pitch, voice[2] + decibels
+        slow, high, loud = (
+            min(max(one, least), most) for one, (least, most) in zip(given, (_RATE, _PITCH, _VOLUME), strict=True)
+        )
+        return slow, high, loud
 
     def _rate(self, text: str) -> float:
         percent, plain = _PERCENT.fullmatch(text), _PLAIN_RATE.fullmatch(text)
@@ -287,6 +319,14 @@ class _Reader:
 
     def _error(self, problem: str, remedy: str) -> SeqgenError:
         return SeqgenError(f"line {self.parser.CurrentLineNumber}: {problem}", remedy=remedy)
+
+
+def _bring_back(places: list[_P], most: int) -> None:
+    """Breaks or marks, those behind a place taken to it; they stand at the end."""
+    moved: list[_P] = []
+    while places and places[-1].at > most:
+        moved.append(places.pop()._replace(at=most))
+    places.extend(reversed(moved))
 
 
 def _changed(percent: re.Match[str]) -> float:

@@ -11,7 +11,7 @@ _OVERRIDE = re.compile(r"\[([^\[\]\n]+)\]\(/([^/\n]+)/\)")
 
 
 class Fixed(NamedTuple):
-    """Characters whose pronunciation is given."""
+    """Characters whose pronunciation is given; of several none overlaps another, and they stand in their order."""
 
     start: int
     stop: int

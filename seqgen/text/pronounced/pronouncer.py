@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
@@ -22,6 +24,7 @@ _LETTERS = {
         "w": "D AH1 B AH0 L Y UW0", "x": "EH1 K S", "y": "W AY1", "z": "Z IY1",
     }.items()
 }  # fmt: skip
+_KEPT, _LONGEST_KEPT = 1 << 14, 64  # words whose pronunciation is kept at hand, and letters of one
 _HISSING = frozenset({"S", "Z", "SH", "ZH", "CH", "JH"})
 _VOICELESS = frozenset({"P", "T", "K", "F", "TH"})
 
@@ -58,6 +61,7 @@ class Pronouncer:
         spell: Callable[[Sequence[str]], Sequence[Phones]] | None = None,
     ) -> None:
         self.lexicon, self.own, self.spell = lexicon, dict(own or {}), spell
+        self._kept = functools.lru_cache(_KEPT)(self._found)
 
     def clause(self, clause: Clause, fixed: Sequence[Fixed] = ()) -> list[Pronounced]:
         """The words of a clause with their phones; of several words that stand for what is ``fixed`` the first has
@@ -71,8 +75,8 @@ class Pronouncer:
         made: list[Pronounced] = []
         given: set[int] = set()
         for at, word in enumerate(clause.words):
-            index = next((number for number, one in enumerate(fixed) if one.start <= word.start < one.stop), None)
-            if index is not None:
+            index = bisect_right(fixed, word.start, key=_start) - 1 if fixed else -1
+            if index >= 0 and word.start < fixed[index].stop:
                 if index not in given:
                     made.append(Pronounced(word, fixed[index].phones, "given"))
                 given.add(index)
@@ -90,10 +94,14 @@ class Pronouncer:
             return self._letters(word.text), "letters"
         if word.text in self.own:
             return self.own[word.text], "own"
-        found = self.lexicon.find(word.text)
+        return self._kept(word.text) if len(word.text) <= _LONGEST_KEPT else self._found(word.text)
+
+    def _found(self, word: str) -> tuple[Phones, Origin] | None:
+        """Phones of a word by the lexicon."""
+        found = self.lexicon.find(word)
         if found:
             return found[0], "lexicon"
-        derived = self._derived(word.text)
+        derived = self._derived(word)
         return None if derived is None else (derived, "derived")
 
     def _derived(self, word: str) -> Phones | None:
@@ -109,7 +117,8 @@ class Pronouncer:
             for whole in (word[:-3], word[:-3] + "e"):
                 if found := self.lexicon.find(whole):
                     return found[0] + ("IH0", "NG")
-        for cut in range(3, len(word) - 2):
+        longest = self.lexicon.longest
+        for cut in range(max(3, len(word) - longest), min(len(word) - 2, longest + 1)):
             if (first := self.lexicon.find(word[:cut])) and (second := self.lexicon.find(word[cut:])):
                 return first[0] + tuple(one.replace("1", "2") for one in second[0])
         return None
@@ -120,6 +129,10 @@ class Pronouncer:
         stem = word.removesuffix("'s")
         made = tuple(phone for letter in stem for phone in _LETTERS.get(letter, ()))
         return made + (_sibilant(made) if made and stem != word else ())
+
+
+def _start(one: Fixed) -> int:
+    return one.start
 
 
 def _sibilant(stem: Phones) -> Phones:

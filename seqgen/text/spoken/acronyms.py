@@ -61,7 +61,7 @@ _CODAS = listed(
     RCH RD RF RG RK RL RLD RM RN RP RR RST RT RTH SH SK SM SP SS ST TCH TH TT WD WK WL WN XT ZZ
     """
 )
-_VOWELS = frozenset("AEIOUY")
+_VOWELS, _CONSONANTS = frozenset("AEIOUY"), "BCDFGHJKLMNPQRSTVWXZ"
 _SPECIAL = {"PhD": "P H D", "PhDs": "P H D's",
     "WWII": "world war two",
     "WWI": "world war one", "WiFi": "wi fi", "iOS": "I O S", "IPv": "I P V", "LaTeX": "latex",
@@ -102,8 +102,9 @@ def by_letters(word: str, *, capitals: bool = False) -> bool:
         return False
     if capitals:
         return not pronounceable(word)
-    tail = re.search("[^AEIOUY]*$", word.removesuffix("S"))
-    ends = tail is None or len(tail[0]) < 2 or tail[0] in _CODAS
+    stem = word.removesuffix("S")
+    tail = stem[len(stem.rstrip(_CONSONANTS)) :]
+    ends = len(tail) < 2 or tail in _CODAS
     return len(word) <= 3 or not pronounceable(word) or not ends
 
 

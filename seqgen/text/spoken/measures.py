@@ -121,8 +121,8 @@ def _money(found: re.Match[str], around: Around) -> list[Said] | None:
     below = f" per {_per(found['per'])}" if found["per"] else ""
     before, _, after = text.partition(".")
     if part and len(after) == 2 and not scale and not last:
-        large, small = int(before.replace(",", "")), int(after)
-        said = [f"{amount(before)} {one if large == 1 or single else many}"] if large or not small else []
+        large, small = before.replace(",", "").lstrip("0"), int(after)
+        said = [f"{amount(before or '0')} {one if large == '1' or single else many}"] if large or not small else []
         said += [f"{cardinal(small)} {part if small == 1 else parts}"] if small else []
         return whole(found, sign + " and ".join(said) + below)
     name = one if single or (text == "1" and not scale and not last) else many

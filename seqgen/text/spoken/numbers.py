@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-NUMBER = r"(?:\d{1,3}(?:,\d{3})++(?!\d)|\d++)(?:\.\d++)?"
+THOUSANDS = r"\d{1,3}(?:,\d{3}){1,32}+"
+"""Figures with commas; so many at most, for each place in a row of them is looked at from each before it."""
+NUMBER = rf"(?:{THOUSANDS}(?!\d)|\d++)(?:\.\d++)?"
 """A number without sign, thousands with or without commas."""
 _ONES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
          "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen")  # fmt: skip

@@ -7,7 +7,7 @@ import re
 from seqgen.text.spoken.characters import START, STOP
 from seqgen.text.spoken.clauses import Around, Rule, Said, whole
 from seqgen.text.spoken.measures import SCALES, SIGN, VULGAR, quantity, signed
-from seqgen.text.spoken.numbers import NUMBER, amount, bare, cardinal, digits, fraction, ordinal, year
+from seqgen.text.spoken.numbers import NUMBER, THOUSANDS, amount, bare, cardinal, digits, fraction, ordinal, year
 
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456789+-")
 _FIXED = {
@@ -166,12 +166,13 @@ def _number(found: re.Match[str], around: Around) -> list[Said] | None:
 
 
 _FRACTION = "[" + "".join(VULGAR) + "]"
+_GROUPS = 64  # of one code at most, for each is looked at from each before it
 CODES = (
     Rule(re.compile(START + r"(\d{1,6}) ([NSEW])\.(?= (?:[A-Z][a-z]|\d{1,4}(?:st|nd|rd|th)))"), _side_of_street),
     Rule(re.compile(r"(?<![\w+])\+\d{1,3}(?:[ .-]?\(\d{1,4}\)[ .-]?\d{1,8}|[ .-]\d{1,8}){1,6}" + STOP), _abroad),
     Rule(re.compile(r"(?<!\w)(?:1[-. ])?(?:\(\d{3}\)\s?|\d{3}[-. ])\d{3}[-.]\d{4}(?![\w-])"), _phone),
     Rule(re.compile(START + r"\d{3}-\d{4}(?![\w-])"), _phone),
-    Rule(re.compile(START + r"\d++(?:-\d++){2,}+" + STOP), _phone),
+    Rule(re.compile(START + rf"\d++(?:-\d++){{2,{_GROUPS}}}+" + STOP), _phone),
 )
 VERSIONS = (Rule(re.compile(START + r"[vV](\d{1,4}(?:\.\d{1,6}){1,4})" + STOP), _named_version),)
 RULES = (
@@ -180,7 +181,7 @@ RULES = (
     Rule(re.compile(START + r"\d{1,4}(?::\d{1,4}){1,6}+(?!:\d)" + STOP), _ratio),
     Rule(re.compile(START + r"\d{1,6}(?:/\d{1,6}){2,9}+(?!/\d)" + STOP), _slashes),
     Rule(re.compile(START + rf"({NUMBER})\s([x×*])\s(?=\d)"), _factor),
-    Rule(re.compile(START + r"\d++(?:\.\d++){2,}+" + STOP), _versions),
+    Rule(re.compile(START + rf"\d++(?:\.\d++){{2,{_GROUPS}}}+" + STOP), _versions),
     Rule(
         re.compile(rf"{SIGN}{START}(?P<amount>\d{{1,4}} \d{{1,2}}/\d{{1,3}}(?!\d)|\d{{0,9}}\s?{_FRACTION})"),
         _mixed_fraction,
@@ -189,7 +190,7 @@ RULES = (
     Rule(re.compile(START + rf"{NUMBER}(?:[x×*]{NUMBER}){{1,9}}" + STOP), _product),
     Rule(re.compile(START + rf"({NUMBER})[-–]({NUMBER})(?![A-Za-z0-9]|[-–]\d)"), _range),
     Rule(re.compile(START + rf"({NUMBER})\s([-−–])(?=\s\d)"), _subtraction),
-    Rule(re.compile(START + r"(\d{1,3}(?:,\d{3})++|\d++)(?:st|nd|rd|th|ST|ND|RD|TH)" + STOP), _ordinal),
+    Rule(re.compile(START + rf"({THOUSANDS}|\d++)(?:st|nd|rd|th|ST|ND|RD|TH)" + STOP), _ordinal),
     Rule(re.compile(START + r"(\d{1,6})(?:st|nd|rd|th)s" + STOP), _plural_ordinal),
     Rule(re.compile(r"([²³⁰¹⁴-⁹⁻⁺]{1,9})"), _power),
     Rule(re.compile(r"(?<=[\w)])\s?\^\s?([-+]?\d{1,9})(?!\d)"), _power),

@@ -3,12 +3,14 @@
     feed(a) + feed(b) + … + flush() = spoken(a + b + …)        for any pieces
 
 Text is cut only where a look at the next letter says that nothing reaches across: behind a mark that is certainly one,
-and between paragraphs. What lies between two cuts is read by itself.
+and between paragraphs. What lies between two cuts is read by itself. Where no such place comes the text is cut at a
+space, so that what is known at a time is bounded.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 
 from seqgen.errors import SeqgenError
@@ -22,6 +24,7 @@ _BREAKS = re.compile(r"(?:\n|\r(?!\n)|\u2028)[^\S\n\r\u2028]*[\n\r\u2028]|[\u202
 _UNITS = frozenset(part for unit in UNITS for part in unit.split())
 _OPENERS = "\"'([{"
 _CLOSERS = "\"')]}*_"
+_LONGEST = 1 << 14  # characters behind which a space is a cut
 
 
 class Splitter:
@@ -50,7 +53,10 @@ class Splitter:
             SeqgenError: for what is no text.
         """
         self._pending += _checked(text)
-        given: list[Clause] = []
+        return list(self._certain())
+
+    def _certain(self) -> Iterator[Clause]:
+        """Clauses of what is pending, up to the last cut in it."""
         start = 0
         for spaces in _SPACES.finditer(self._pending, self._looked):
             certain = _cut(self._pending, start, spaces)
@@ -59,11 +65,24 @@ class Splitter:
                 break
             self._looked = spaces.end()
             if certain:
-                given += self._read(self._pending[start : spaces.end()])
+                yield from self._read(self._pending[start : spaces.end()])
                 start = spaces.end()
+        else:
+            self._looked = len(self._pending)
         self._pending = self._pending[start:]
         self._looked -= start
-        return given
+
+    def all_of(self, text: str) -> Iterator[Clause]:
+        """The clauses of a text that is whole, each as soon as it is read; what of it was skipped is not kept.
+
+        Raises:
+            SeqgenError: for what is no text.
+        """
+        self._pending += _checked(text)
+        for clause in self._certain():
+            self.skipped.clear()
+            yield clause
+        yield from self.flush()
 
     def flush(self) -> list[Clause]:
         """Clauses of the rest: the text ends here."""
@@ -92,7 +111,7 @@ def _cut(text: str, start: int, spaces: re.Match[str]) -> bool | None:
     at, stop = spaces.span()
     if stop == len(text):
         return None
-    if _BREAKS.search(spaces[0]):
+    if at - start > _LONGEST or _BREAKS.search(spaces[0]):
         return True
     run = _last_run(text, start, at)
     mark = plain(run).rstrip(_CLOSERS)[-1:]
