@@ -191,6 +191,7 @@ class AloudReader:
         clauses = self._splitter.feed(piece)
         if self._splitter.waiting >= _UNCERTAIN:
             clauses += self._splitter.cut()
+        self._splitter.skipped.clear()  # nobody asks, and there may be much of it
         self._say(clauses)
 
     def _say(self, clauses: Iterable[Clause]) -> None:
