@@ -1,7 +1,7 @@
 """Server-sent events that carry sound, in the words of the OpenAI interface; without any I/O.
 
 data: {"type": "speech.audio.delta", "audio": "…"}        the next bytes of the sound, in base64
-data: {"type": "speech.word", "text": "tea", "start": …}  a word, phone or mark begins in the next of it, where asked for
+data: {"type": "speech.word", "text": "tea", "start": …}  a word (phone, mark) begins in the next of it, where asked for
 data: {"type": "speech.audio.done", "usage": {…}}         it is complete
 data: {"error": {"message", "type", "param", "code"}}     it went wrong after it had begun, and nothing follows
 """

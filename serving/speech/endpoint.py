@@ -23,7 +23,7 @@ SPEAKS = "voice"
 """Kind of the bundles that read text."""
 _LARGEST = 1 << 16
 _TEXT, _NUMBER, _LIST = (str,), (int, float), (list,)
-_KIND_NAMES = {_TEXT: "a string", _NUMBER: "a number", _LIST: "an array"}
+_KIND_NAMES: dict[tuple[type, ...], str] = {_TEXT: "a string", _NUMBER: "a number", _LIST: "an array"}
 _FIELDS: dict[str, tuple[type, ...]] = {
     "model": _TEXT, "input": _TEXT, "voice": _TEXT, "instructions": _TEXT, "response_format": _TEXT,
     "speed": _NUMBER, "stream_format": _TEXT, "timestamp_granularities": _LIST,

@@ -9,7 +9,6 @@ import json
 import math
 import struct
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 

@@ -16,7 +16,7 @@ What comes for a context is put in order when it arrives and worked off in that 
 ``cancel`` waits for nothing: what the context has and owes is dropped. ``cancelled`` says how much of the utterance
 under way was sent: bytes of sound; of a text also the seconds, and the last word that had begun in them.
 A text is input as well, UTF-8 in binary messages, cut anywhere, or by ``text``: it is spoken sentence by sentence, and
-``flush`` has what came spoken to its end. ``word``, ``phone`` and ``mark`` tell of what begins in the sound behind them.
+``flush`` has what came spoken to its end. ``word``, ``phone`` and ``mark`` tell what begins in the sound behind them.
 A mistake within a context frees that context; one that belongs to none ends the connection. ``error`` is the last word
 of a context: what was on its way to it then is dropped, until it is opened anew.
 
