@@ -22,7 +22,7 @@ from serving.voices.voice import LoadedVoice
 from tests.serving.fakes import fake_vocoder
 from tests.serving.live import Live
 from tests.serving.plain_speaker import plain_voice
-from tests.serving.test_websocket import dial, hear, say
+from tests.serving.test_websocket import dial, expected, hear, say
 
 TEXT = "Yes, a tea (3.5 m). “Thé” – a tea? The tea! Yes."
 DOCUMENT = '<speak>A <mark name="x"/>tea.</speak>'
@@ -42,9 +42,19 @@ def said(text: str, speed: float = 1.0, stream: int = 0) -> tuple[bytes, list[di
     voice, times = plain_voice(), list[Moment]()
     assert voice.reader is not None
     frames = np.concatenate(list(voice.reader.frames(text, 0.0, speed=speed, tell=times.append)))
-    from tests.serving.test_websocket import expected
-
     return expected(voice, frames, stream=stream), [moment_fields(one) for one in times]
+
+
+def listen(sock, kind: str) -> tuple[bytes, list[dict[str, Any]]]:
+    """Sound up to a text message of that kind, and all messages."""
+    sound, messages = b"", list[dict[str, Any]]()
+    while not messages or messages[-1]["type"] != kind:
+        message = sock.recv(timeout=30)
+        if isinstance(message, bytes):
+            sound += message[4:]
+        else:
+            messages.append(json.loads(message))
+    return sound, messages
 
 
 def told(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -69,7 +79,7 @@ def test_text_in_any_messages_is_the_same_sound(server, seed: int) -> None:
                 sock.send(bytes(4) + data[at : at + size])
                 at += size
             say(sock, type="flush")
-            sound, messages = hear(sock, "flushed")
+            sound, messages = listen(sock, "flushed")
             assert (sound, told(messages)) == said(TEXT, stream=number)
             assert {one["utterance"] for one in messages} == {number}
 
@@ -80,14 +90,14 @@ def test_a_sentence_is_heard_before_the_text_ends(server) -> None:
         say(sock, type="init", voice="ann", input="text", speed=0.5, timestamp_granularities=["word"])
         hear(sock, "ready")
         say(sock, type="text", text="Yes. A")
-        word = json.loads(sock.recv(timeout=30))
-        assert (word["type"], word["text"], word["place"]) == ("word", "yes", [0, 3])
+        before, messages = listen(sock, "word")
+        assert (messages[-1]["text"], messages[-1]["place"]) == ("yes", [0, 3])
         first = sock.recv(timeout=30)
         assert isinstance(first, bytes)
         say(sock, type="text", text=" tea")
         say(sock, type="close")
-        sound, _ = hear(sock, "flushed")
-        assert first[4:] + sound == said("Yes. A tea", 0.5)[0]
+        sound, _ = listen(sock, "flushed")
+        assert before + first[4:] + sound == said("Yes. A tea", 0.5)[0]
 
 
 def test_who_cancels_is_told_how_much_was_sent(server) -> None:
@@ -100,7 +110,7 @@ def test_who_cancels_is_told_how_much_was_sent(server) -> None:
             message = sock.recv(timeout=30)
             sound = message[4:] if isinstance(message, bytes) else b""
         say(sock, type="cancel")
-        more, messages = hear(sock, "cancelled")
+        more, messages = listen(sock, "cancelled")
         last, seconds = messages[-1], len(sound + more) / 2 / 8000
         assert (last["utterance"], last["bytes"], last["seconds"]) == (0, len(sound + more), seconds)
         words = [one for one in said("Yes. A")[1] if one["type"] == "word" and one["start"] < seconds]
@@ -121,7 +131,7 @@ def test_text_goes_on_after_a_break(server) -> None:
             hear(sock, "ready")
             say(sock, type="text", text=TEXT)
             say(sock, type="flush")
-            rest, messages = hear(sock, "flushed")
+            rest, messages = listen(sock, "flushed")
             assert rest == sound[offset:]
             again = told(messages)
             assert again == words[len(words) - len(again) :]
@@ -133,7 +143,7 @@ def test_the_clients_send_text_and_hear_times(server) -> None:
     asked = {"voice": "ann", "input": "text", "timestamp_granularities": TIMES}
     sound, times = said(TEXT)
 
-    async def listen() -> bytes:
+    async def hear_all() -> bytes:
         async with client.astream(**asked) as stream:
             await stream.send(TEXT)
             await stream.finish()
@@ -150,7 +160,7 @@ def test_the_clients_send_text_and_hear_times(server) -> None:
         stream.cancel()
         assert list(stream) == []
         assert stream.heard["bytes"] == len(sound)
-    assert asyncio.run(listen()) == sound
+    assert asyncio.run(hear_all()) == sound
 
 
 def test_text_to_a_voice_that_cannot_read_is_refused(server) -> None:
