@@ -12,7 +12,6 @@ import numpy as np
 import openai
 import pytest
 
-from seqgen.audio.io import pcm16
 from seqgen.runtime.speech import Moment
 from serving.app import App
 from serving.client import Client
