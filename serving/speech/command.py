@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen.bundle import Bundle
-from seqgen.data import ctm
 from seqgen.errors import SeqgenError
 from seqgen.files.outputs import is_stream, passing_on
 from seqgen.runtime import open_runtime
@@ -102,6 +101,6 @@ def _times(options: argparse.Namespace) -> Iterator[Hear]:
 
         def hear(moment: Moment) -> None:
             if moment.kind in writes:
-                writes[moment.kind](ctm.render({name: [ctm.Stretch(moment.start, moment.duration, moment.text)]}))
+                writes[moment.kind](f"{name} 1 {moment.start:.3f} {moment.duration:.3f} {moment.text}\n")
 
         yield hear

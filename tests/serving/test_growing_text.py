@@ -28,7 +28,7 @@ DOCUMENT = (
     '<mark name="three"/>Yes.<mark name="end"/></speak>'
 )
 TEXTS = (
-    "Dr. Tea paid $5.30, didn't she? Yes… “The [tea](/T IY1/) is 3.5 km off!” – “A Tea.” (Yes)",
+    "Dr. Tea paid $5.30, didn't she? Yes… “The [tea](/Y EH1 S/) is 3.5 km off!” – “A Tea.” (Yes)",
     "Ça va? Thé [a](b) [tea](/T IY",
     DOCUMENT,
     "<speakers <a. Tea",
@@ -68,7 +68,7 @@ def test_byte_by_byte_it_is_the_same(text: str) -> None:
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.data())
 def test_any_cut_gives_the_same_sound_and_times(data: st.DataObject) -> None:
-    word = st.sampled_from(["a", "tea", "Tea", "3.5", "Dr.", "é", "[tea](/T IY1/)", "[", "](", "“", "<speak>", "1,000"])
+    word = st.sampled_from(["a", "tea", "Tea", "3.5", "Dr.", "é", "[tea](/Y EH1/)", "[", "](", "“", "<speak>", "1,000"])
     mark = st.sampled_from([" ", ". ", ", ", "? ", "!\n\n", "… ", ".", ": "])
     text = "".join(data.draw(st.lists(st.one_of(word, mark), max_size=40)))
     if is_markup(text):
@@ -79,7 +79,10 @@ def test_any_cut_gives_the_same_sound_and_times(data: st.DataObject) -> None:
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
-@given(st.lists(st.sampled_from(["tea ", "ab", "1, ", "x" * 300, " ", "a. "]), min_size=1, max_size=600), st.data())
+@given(
+    st.lists(st.sampled_from(["tea " * 99, "ab", "1, " * 80, "x" * 700, " ", "a. "]), min_size=1, max_size=20),
+    st.data(),
+)
 def test_text_without_an_end_is_cut_at_the_same_places(parts: list[str], data: st.DataObject) -> None:
     pronouncer = Pronouncer(Lexicon.of_lines(["tea T IY1"]))
     text = "".join(parts)
