@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -74,7 +75,8 @@ def run(options: argparse.Namespace) -> int:
 def _said(voice: Voice, options: argparse.Namespace, hear: Hear) -> Iterator[npt.NDArray[np.float32]]:
     """The sound of one text, of standard input as it comes, or of each of its lines."""
     if not options.lines:
-        text = iter(lambda: sys.stdin.buffer.read1(_READ), b"") if options.text == "-" else options.text
+        source: Any = sys.stdin.buffer  # as much as has come, without waiting for more
+        text = iter(lambda: source.read1(_READ), b"") if options.text == "-" else options.text
         yield from voice.speak(text, options.temperature, options.seed, hear)
         return
     samples = 0

@@ -87,7 +87,7 @@ def read_stream_resumption(fields: Mapping[str, Any], tokens: ResumeTokens) -> t
     kind, *how = claim.input.split()
     if not how:
         raise HttpError(422, "the resume token is one of POST /v1/vocode; go on there", code="invalid_resume_token")
-    asked = {"voice": claim.voice, "format": claim.form, "output_rate": claim.rate, "seed": claim.seed,
+    asked: dict[str, Any] = {"voice": claim.voice, "format": claim.form, "output_rate": claim.rate, "seed": claim.seed,
              "temperature": claim.temperature, "speaker": claim.speaker, "input": kind}  # fmt: skip
     if kind == "text":
         asked |= {"speed": float(how[0]), "timestamp_granularities": how[1:]}
