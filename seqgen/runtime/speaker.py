@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -14,9 +14,9 @@ import numpy.typing as npt
 from seqgen import noise
 from seqgen.audio.periodicity import HIGHEST, LOWEST
 from seqgen.runtime.contract import Floats, Runtime
+from seqgen.runtime.speech import Moment, Piece, Speech, spoken
 from seqgen.spec import FeatureSpec
-from seqgen.text.pronounced.aloud import Aloud, read_aloud
-from seqgen.text.pronounced.markup import script_of
+from seqgen.text.pronounced.aloud import Aloud
 from seqgen.text.pronounced.pronouncer import Pronouncer
 
 PROSODY = 3
@@ -70,29 +70,53 @@ class Speaker(ABC):
     def sound(self, blocks: Iterable[Floats], seed: int = 0) -> Iterator[Floats]:
         """Samples ``[N]``, ``hop`` of each frame, of frames ``[f, bands]`` that come in blocks."""
 
-    def speak(self, text: str, temperature: float = 1.0, seed: int = 0) -> Iterator[Floats]:
-        """Samples ``[N]`` of a text, or of a document of SSML, as they are made."""
-        return self.sound(self.frames(text, temperature, seed), seed)
+    @property
+    @abstractmethod
+    def look_ahead(self) -> int:
+        """Frames beyond the end of a stretch that its last samples need."""
 
-    def frames(self, text: str, temperature: float = 1.0, seed: int = 0, speed: float = 1.0) -> Iterator[Floats]:
-        """Frames ``[f, bands]`` of a text, or of a document of SSML, as they are made; all of it so many times as
-        fast."""
-        said = made = 0
-        for told in read_aloud(script_of(text), self.pronouncer):
-            sentence = self._sentence(told._replace(rate=told.rate * speed), said, temperature, seed)
-            said += len(told.tokens)
-            count = int(sentence.durations.sum())
-            louder = np.repeat(sentence.nats, sentence.durations)[:, None]
-            u, start = self._uniforms("frames", seed, made * self.spec.bands, count * self.spec.bands), 0
-            made += count
-            for block in self.numbers(sentence, u, temperature):
-                frames, stop = np.maximum(block, self.spec.silence), start + len(block)
-                bands = self.spec.n_mels
-                frames[:, :bands] = np.maximum(frames[:, :bands] + louder[start:stop], self.spec.silence)
-                start = stop
-                yield frames.astype(np.float32)
+    def speech(self, temperature: float = 1.0, seed: int = 0, speed: float = 1.0) -> Speech:
+        """Speech of a text that is still to come; all of it so many times as fast."""
+        return Speech(self, temperature, seed, speed)
 
-    def _sentence(self, told: Aloud, before: int, temperature: float, seed: int) -> Sentence:
+    def speak(
+        self,
+        text: str | Iterable[Piece],
+        temperature: float = 1.0,
+        seed: int = 0,
+        tell: Callable[[Moment], object] = lambda _: None,
+    ) -> Iterator[Floats]:
+        """Samples ``[N]`` of a text, or of a document of SSML, as they are made, see :meth:`frames`."""
+        return self.sound(self.frames(text, temperature, seed, tell=tell), seed)
+
+    def frames(
+        self,
+        text: str | Iterable[Piece],
+        temperature: float = 1.0,
+        seed: int = 0,
+        speed: float = 1.0,
+        tell: Callable[[Moment], object] = lambda _: None,
+    ) -> Iterator[Floats]:
+        """Frames ``[f, bands]`` of a text, or of a document of SSML, as they are made; all of it so many times as fast.
+
+        Of a text that comes in pieces they are the same however it is cut; ``None`` among them flushes, see
+        :class:`~seqgen.runtime.speech.Speech`. ``tell`` hears when what is said.
+        """
+        return spoken(self.speech(temperature, seed, speed), [text] if isinstance(text, str) else text, tell)
+
+    def spoken(self, sentence: Sentence, before: int, temperature: float, seed: int) -> Iterator[Floats]:
+        """Frames ``[f, bands]`` of a sentence, behind so many of others."""
+        count, start = int(sentence.durations.sum()), 0
+        louder = np.repeat(sentence.nats, sentence.durations)[:, None]
+        u = self._uniforms("frames", seed, before * self.spec.bands, count * self.spec.bands)
+        for block in self.numbers(sentence, u, temperature):
+            frames, stop = np.maximum(block, self.spec.silence), start + len(block)
+            bands = self.spec.n_mels
+            frames[:, :bands] = np.maximum(frames[:, :bands] + louder[start:stop], self.spec.silence)
+            start = stop
+            yield frames.astype(np.float32)
+
+    def sentence(self, told: Aloud, before: int, temperature: float, seed: int) -> Sentence:
         """Prosody as it is drawn, behind so many phones, and as the text says."""
         count, hop = len(told.tokens), self.spec.hop
         u = self._uniforms("prosody", seed, before * PROSODY, count * PROSODY)

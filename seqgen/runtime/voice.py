@@ -53,6 +53,10 @@ class Voice(Speaker):
         self._prosody, self._columns, self._frames = (session(bundle, name, threads) for name in GRAPHS)
         self._fresh = bundle.tensors(FRESH)
 
+    @property
+    def look_ahead(self) -> int:
+        return self.manifest.spec.alignment.look_ahead
+
     def prosody(self, tokens: Integers, u: Floats, temperature: float) -> Reals:
         feeds = {"tokens": tokens[None], "uniforms": u[None], "temperature": np.asarray(temperature, np.float32)}
         (made,) = self._prosody.run(["numbers"], feeds)

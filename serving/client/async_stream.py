@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,17 @@ class AsyncClientStream:
         """Connect."""
         await self._connect()
         self._listener = asyncio.create_task(self._listen())
+
+    @property
+    def told(self) -> deque[dict[str, Any]]:
+        """Times of words, phones and marks that ``init`` asked for, each before the sound that it begins in; take them
+        out by ``popleft``."""
+        return self._protocol.told
+
+    @property
+    def heard(self) -> dict[str, Any]:
+        """Fields of ``cancelled``: how much of the utterance had been sent."""
+        return self._protocol.heard
 
     async def send(self, block: bytes | npt.NDArray[Any]) -> None:
         """Input for the stream, as :meth:`ClientStream.send` takes it."""

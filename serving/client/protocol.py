@@ -17,6 +17,8 @@ _HEAD = struct.Struct("<I")
 _FLUSH = '{"type": "flush"}'
 _CANCEL = '{"type": "cancel"}'
 _FIRST_CREDIT = 1 << 16  # bytes of input that the server takes before it says how many
+_TIMES = ("word", "phone", "mark")
+_MOST_TOLD = 1 << 16  # times that are kept for who does not take them out
 _PIECE = 1 << 15  # bytes of input in one message: less than any credit that a server leaves for long
 
 
@@ -27,20 +29,26 @@ class ClientProtocol:
     keeps what is to be sent again after the connection broke.
 
     Attributes:
-        ready: fields of the server's ``ready`` message. cancelled: nothing more is wanted.
+        ready: fields of the server's ``ready`` message. cancelled: nothing more is wanted. told: messages about times
+            of a text in the order of their coming, for whoever wants them to take out; heard: the fields of
+            ``cancelled``, how much of the utterance the server had sent.
     """
 
     def __init__(self, init: dict[str, Any], backoff: Backoff) -> None:
         self.ready: dict[str, Any] = {}
         self.cancelled = False
+        self.told: deque[dict[str, Any]] = deque(maxlen=_MOST_TOLD)
+        self.heard: dict[str, Any] = {}
         self._init, self._backoff = init, backoff
         self._kept: list[str | bytes] = []  # said since the end of the last utterance that came whole
         self._unsent: deque[str | bytes] = deque()
         self._credit = self._sent = 0  # bytes of input on this connection
         self._utterance = self._received = 0
 
-    def say(self, data: bytes | npt.NDArray[Any]) -> None:
-        """Input: float32 of frames or samples as they are, any other array as 16-bit samples."""
+    def say(self, data: str | bytes | npt.NDArray[Any]) -> None:
+        """Input: a text; float32 of frames or samples as they are, any other array as 16-bit samples."""
+        if isinstance(data, str):
+            data = data.encode()
         if isinstance(data, np.ndarray):
             data = data.astype("<f4" if data.dtype.kind == "f" else "<i2").tobytes()
         for start in range(0, len(data), _PIECE):
@@ -108,6 +116,10 @@ class ClientProtocol:
             self._credit = int(fields["credit" if kind == "ready" else "bytes"])
         if kind == "ready":
             self.ready = fields
+        if kind in _TIMES:
+            self.told.append(fields)
+        if kind == "cancelled":
+            self.heard = fields
         if kind == "flushed":
             self._backoff.progress()
             end = self._kept.index(_FLUSH) + 1 if _FLUSH in self._kept else 0

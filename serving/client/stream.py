@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from typing import TYPE_CHECKING, Any
@@ -48,8 +49,19 @@ class ClientStream:
         """Fields of the server's ``ready`` message: ``sample_rate``, ``synthetic``, ``resume``, …"""
         return self._protocol.ready
 
-    def send(self, block: bytes | npt.NDArray[Any]) -> None:
-        """Samples ``[N]`` or frames ``[F, bands]`` in the encoding that ``init`` named."""
+    @property
+    def told(self) -> deque[dict[str, Any]]:
+        """Times of words, phones and marks that ``init`` asked for, each before the sound that it begins in; take them
+        out by ``popleft``."""
+        return self._protocol.told
+
+    @property
+    def heard(self) -> dict[str, Any]:
+        """Fields of ``cancelled``: how much of the utterance had been sent."""
+        return self._protocol.heard
+
+    def send(self, block: str | bytes | npt.NDArray[Any]) -> None:
+        """Text, samples ``[N]`` or frames ``[F, bands]`` in the encoding that ``init`` named."""
         self._say(lambda: self._protocol.say(block))
 
     def finish(self) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -147,7 +148,17 @@ class VocodeEndpoint:
                 message = "the requests under way hold all the memory that the server gives them; try again in a second"
                 raise HttpError(503, message, [(b"retry-after", b"1"), CLOSE])
 
-    async def _answer(self, lease: SlotLease, head: Headers, request_id: str, send: Send, *, events: bool) -> None:
+    async def _answer(
+        self,
+        lease: SlotLease,
+        head: Headers,
+        request_id: str,
+        send: Send,
+        *,
+        events: bool,
+        event: Callable[[bytes], bytes] = sse.sound_event,
+    ) -> None:
+        """Answer with the sound; ``event``: makes an event of a chunk, or several."""
         try:
             chunk = await lease.take()
         except NoRoom as error:
@@ -164,9 +175,10 @@ class VocodeEndpoint:
         await send_in_time(send, {"type": "http.response.start", "status": 200, "headers": head}, self.limits.stall)
         last = sse.done_event() if events else b""
         while chunk is not None:
-            body = sse.sound_event(chunk) if events else chunk
-            message = {"type": "http.response.body", "body": body, "more_body": True}
-            await send_in_time(send, message, self.limits.stall)
+            body = event(chunk) if events else chunk
+            if body:
+                message = {"type": "http.response.body", "body": body, "more_body": True}
+                await send_in_time(send, message, self.limits.stall)
             try:
                 chunk = await lease.take()
             except Abandoned:

@@ -1,6 +1,7 @@
 """Server-sent events that carry sound, in the words of the OpenAI interface; without any I/O.
 
 data: {"type": "speech.audio.delta", "audio": "…"}        the next bytes of the sound, in base64
+data: {"type": "speech.word", "text": "tea", "start": …}  a word (phone, mark) begins in the next of it, where asked for
 data: {"type": "speech.audio.done", "usage": {…}}         it is complete
 data: {"error": {"message", "type", "param", "code"}}     it went wrong after it had begun, and nothing follows
 """
@@ -24,6 +25,11 @@ def accepts_events(accept: bytes) -> bool:
 def sound_event(sound: bytes) -> bytes:
     """Event that carries a chunk of sound."""
     return json_event({"type": "speech.audio.delta", "audio": base64.b64encode(sound).decode()})
+
+
+def moment_event(fields: dict[str, Any]) -> bytes:
+    """Event that tells when a word, phone or mark is said."""
+    return json_event({**fields, "type": f"speech.{fields['type']}"})
 
 
 def done_event() -> bytes:

@@ -9,24 +9,26 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from seqgen.errors import SeqgenError
+from seqgen.runtime.speech import KINDS
 from serving.http import protocol
 from serving.http.protocol import HttpError
 from serving.http.responses import ClientDisconnected, close_when_gone, find_voice, reserve_slot
 from serving.http.vocode import VocodeEndpoint
+from serving.sound import sse
 from serving.sound.formats import FORMATS, output_rate
-from serving.streams.sound import InputFormat, SoundRequest
+from serving.streams.sound import FASTEST, SLOWEST, InputFormat, RecordDecoder, SoundRequest
 from serving.streams.vocoder import VoiceSettings, require_vocoder
 
 SPEAKS = "voice"
 """Kind of the bundles that read text."""
 _LARGEST = 1 << 16
-_TEXT, _NUMBER = (str,), (int, float)
+_TEXT, _NUMBER, _LIST = (str,), (int, float), (list,)
+_KIND_NAMES: dict[tuple[type, ...], str] = {_TEXT: "a string", _NUMBER: "a number", _LIST: "an array"}
 _FIELDS: dict[str, tuple[type, ...]] = {
     "model": _TEXT, "input": _TEXT, "voice": _TEXT, "instructions": _TEXT, "response_format": _TEXT,
-    "speed": _NUMBER, "stream_format": _TEXT,
+    "speed": _NUMBER, "stream_format": _TEXT, "timestamp_granularities": _LIST,
 }  # fmt: skip
 _STREAM_FORMATS = ("audio", "sse")
-_SLOWEST, _FASTEST = 0.25, 4.0
 
 
 class SpeechEndpoint(VocodeEndpoint):
@@ -49,7 +51,8 @@ class SpeechEndpoint(VocodeEndpoint):
             watch = asyncio.create_task(close_when_gone(receive, lease))
             try:
                 head = protocol.sound_headers(request, vocoder, events=events)
-                await self._answer(lease, head, scope["state"]["request_id"], send, events=events)
+                event = _EventMaker() if request.records else sse.sound_event
+                await self._answer(lease, head, scope["state"]["request_id"], send, events=events, event=event)
             finally:
                 watch.cancel()
 
@@ -113,8 +116,7 @@ def _read(body: bytes) -> dict[str, Any]:
             told = f"Unrecognized request argument supplied: {key[:40]}"
             raise HttpError(400, told, code="unknown_parameter", param=key[:40])
         if not isinstance(value, _FIELDS[key]) or isinstance(value, bool):
-            kind = "string" if _FIELDS[key] is _TEXT else "number"
-            told = f"Invalid type for '{key}': expected a {kind}."
+            told = f"Invalid type for '{key}': expected {_KIND_NAMES[_FIELDS[key]]}."
             raise HttpError(400, told, code="invalid_type", param=key)
     for key in ("model", "input", "voice"):
         if key not in fields:
@@ -122,6 +124,11 @@ def _read(body: bytes) -> dict[str, Any]:
             raise HttpError(400, told, code="missing_required_parameter", param=key)
     if fields.get("stream_format", "audio") not in _STREAM_FORMATS:
         raise _invalid("stream_format", "choose 'audio' or 'sse'")
+    granularities = fields.get("timestamp_granularities", [])
+    if any(one not in KINDS for one in granularities):
+        raise _invalid("timestamp_granularities", f"choose among {', '.join(KINDS)}")
+    if granularities and fields.get("stream_format") != "sse":
+        raise _invalid("timestamp_granularities", "times come as events; ask for 'stream_format': 'sse'")
     return fields
 
 
@@ -130,8 +137,8 @@ def _request(fields: dict[str, Any], own: int) -> SoundRequest:
     form, speed = fields.get("response_format", "wav"), float(fields.get("speed", 1.0))
     if form not in FORMATS:
         raise _invalid("response_format", f"choose one of {', '.join(FORMATS)}")
-    if not _SLOWEST <= speed <= _FASTEST:
-        raise _invalid("speed", f"give {_SLOWEST} to {_FASTEST}")
+    if not SLOWEST <= speed <= FASTEST:
+        raise _invalid("speed", f"give {SLOWEST} to {FASTEST}")
     try:
         rate = output_rate(form, own)
         fields["input"].encode()
@@ -139,7 +146,22 @@ def _request(fields: dict[str, Any], own: int) -> SoundRequest:
         raise HttpError(422, str(error)) from None
     except UnicodeEncodeError:
         raise _invalid("input", "send whole characters") from None
-    return SoundRequest(VoiceSettings(), form, InputFormat("text", speed=speed), eager=True, rate=rate)
+    times = " ".join(fields.get("timestamp_granularities", []))
+    given = InputFormat("text", speed=speed, times=times)
+    return SoundRequest(VoiceSettings(), form, given, eager=True, rate=rate, records=bool(times))
+
+
+class _EventMaker:
+    """Maker of events out of chunks of records: sound, and the times of what is said."""
+
+    def __init__(self) -> None:
+        self._decoder = RecordDecoder()
+
+    def __call__(self, chunk: bytes) -> bytes:
+        records = self._decoder.feed(chunk)
+        return b"".join(
+            sse.sound_event(one.sound) if one.told is None else sse.moment_event(one.told) for one in records
+        )
 
 
 def _invalid(key: str, remedy: str) -> HttpError:

@@ -90,6 +90,10 @@ class StreamRequest(ABC):
         """Duration of that many bytes of input; 0 where it does not say before it is opened."""
         return 0.0
 
+    def waiting(self, model: ServedModel, seconds: float) -> int:
+        """Bytes of input that so many seconds of it are, as which it may wait in a worker."""
+        return round(seconds / self.seconds(model, 1))
+
     def surcharge(self, model: ServedModel, costs: Any) -> float:
         """Seconds of computing per second of output beside the model, by what was measured of codecs."""
         return 0.0

@@ -22,6 +22,7 @@ from serving.streams.contract import Clock, ModelFailure, ServedModel, Step
 if TYPE_CHECKING:
     from seqgen.bundle import Bundle
     from seqgen.runtime.contract import Runtime, State
+    from seqgen.runtime.speaker import Speaker
 
 log = logging.getLogger("seqgen.serving")
 Audio = npt.NDArray[np.float32]
@@ -104,7 +105,7 @@ class StreamingVocoder(ServedModel):
         self.alignment, self.ahead = manifest.spec.alignment, manifest.ahead
         self.speakers = tuple(manifest.speakers)
         self.runtime = runtime
-        self.reader = Voice(runtime) if isinstance(manifest, VoiceManifest) else None
+        self.reader: Speaker | None = Voice(runtime) if isinstance(manifest, VoiceManifest) else None
         self.batch = batch or (MAX_STREAMS if runtime.name == "native" else 1)
         self.initial_state = runtime.init(1)  # states are values: every stream may start from this one
         # A voice with one speaker may be named and still take no speaker input.

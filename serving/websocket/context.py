@@ -6,12 +6,13 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from seqgen.errors import SeqgenError
 from serving.http.protocol import HttpError, RequestLimits
 from serving.http.resume import ResumeClaim, ResumeTokens, require_same
-from serving.streams.sound import SoundRequest
+from serving.streams.sound import Record, RecordDecoder, SoundRequest
 from serving.streams.vocoder import StreamingVocoder, require_vocoder
 from serving.websocket.init_message import claim_of, read_init, read_stream_resumption
 from serving.websocket.inputs import End, InputQueue
@@ -148,20 +149,21 @@ class StreamContext:
                 if end is End.CLOSE:
                     return
             else:
-                lease.start(replace(request, settings=replace(request.settings, stream=number)))
-                end = await self._utterance(lease, item)
+                request = replace(request, settings=replace(request.settings, stream=number))
+                lease.start(_with_words(request))
+                end = await self._utterance(lease, request, item)
                 facts = {"underruns": lease.underruns}
                 request = replace(request, skip=0)  # that was of the first utterance only
             host.perform(host.protocol.ended(self.number, number, **facts))
             number += bool(facts)
             await host.outbox.room()
 
-    async def _utterance(self, lease: SlotLease, first: bytes) -> End:
+    async def _utterance(self, lease: SlotLease, request: SoundRequest, first: bytes) -> End:
         """Feed one utterance to its worker and send its sound; tells what ended its input."""
         try:
             async with asyncio.TaskGroup() as both:
                 feeding = both.create_task(self._feed(lease, first))
-                both.create_task(self._play(lease))
+                both.create_task(self._play(lease, request))
         except ExceptionGroup as group:
             raise group.exceptions[0] from None
         return feeding.result()
@@ -174,9 +176,26 @@ class StreamContext:
         lease.finish()
         return item
 
-    async def _play(self, lease: SlotLease) -> None:
+    async def _play(self, lease: SlotLease, request: SoundRequest) -> None:
+        protocol, utterance = self._host.protocol, request.settings.stream
+        rate = require_vocoder(lease.model).sample_rate
+        decoder = RecordDecoder() if request.records else None
+        size, word = request.skip, None
+        facts: dict[str, Any] = {} if decoder is None else {"seconds": 0.0, "word": None}
+        protocol.sent(self.number, utterance, bytes=size, **facts)
         while (chunk := await lease.take()) is not None:
-            await self._host.outbox.sound(self, self._host.protocol.sound(self.number, chunk))
+            for record in [Record(chunk)] if decoder is None else decoder.feed(chunk):
+                if record.told is not None:
+                    if record.told["type"] == "word":
+                        word = record.told
+                    if record.told["type"] in request.input.times.split():
+                        self._host.perform(protocol.told(self.number, utterance, record.told))
+                    continue
+                size += len(record.sound)
+                if decoder is not None:
+                    facts = {"seconds": round(record.samples / rate, 6), "word": word}
+                done = partial(protocol.sent, self.number, utterance, bytes=size, **facts)
+                await self._host.outbox.sound(self, protocol.sound(self.number, record.sound), done)
             self._active = asyncio.get_running_loop().time()
 
     async def _take(self) -> bytes | End:
@@ -204,7 +223,14 @@ class StreamContext:
     def _open_window(self, vocoder: StreamingVocoder, request: SoundRequest) -> None:
         """Settle how much input the worker may hold, and how much the client may send."""
         self._ahead = MAX_AHEAD + vocoder.alignment.latency / vocoder.sample_rate
-        second = round(1 / request.seconds(vocoder, 1))
-        self._window = max(FIRST_CREDIT, round(CREDIT_SECONDS * second))
+        self._window = max(FIRST_CREDIT, request.waiting(vocoder, CREDIT_SECONDS))
         if self._told is not None:
             self._told = self._window
+
+
+def _with_words(request: SoundRequest) -> SoundRequest:
+    """Request that the worker is given: of a text it always tells the words, for whoever cancels is told the last."""
+    if request.input.kind != "text":
+        return request
+    times = " ".join({*request.input.times.split(), "word"})
+    return replace(request, input=replace(request.input, times=times))

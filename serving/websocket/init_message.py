@@ -12,10 +12,11 @@ from dataclasses import replace
 from typing import Any
 
 from seqgen.errors import SeqgenError
+from seqgen.runtime.speech import KINDS
 from serving.http.protocol import HttpError, require_format
 from serving.http.resume import MAX_OFFSET, ResumeClaim, ResumeTokens
 from serving.sound.formats import output_rate
-from serving.streams.sound import SAMPLE_ENCODINGS, InputFormat, SoundRequest
+from serving.streams.sound import FASTEST, SAMPLE_ENCODINGS, SLOWEST, InputFormat, SoundRequest
 from serving.streams.vocoder import StreamingVocoder, VoiceSettings
 
 _MAX_UTTERANCES = 1 << 32
@@ -28,8 +29,8 @@ def read_init(fields: Mapping[str, Any], vocoder: StreamingVocoder, *, longest: 
         SeqgenError: for a value that the voice cannot follow, or features of another signature (both are named).
     """
     kind, form = fields.get("input"), fields.get("format", "pcm")
-    if kind not in ("audio", "features"):
-        raise SeqgenError(f"input is {json.dumps(kind)[:40]}", remedy="choose audio or features")
+    if kind not in ("audio", "features", "text"):
+        raise SeqgenError(f"input is {json.dumps(kind)[:40]}", remedy="choose audio, features or text")
     require_format(form)
     if kind == "features" and fields.get("signature") != vocoder.features.signature:
         raise SeqgenError(
@@ -44,14 +45,30 @@ def read_init(fields: Mapping[str, Any], vocoder: StreamingVocoder, *, longest: 
     vocoder.check(settings)
     settings = replace(settings, temperature=float(settings.temperature))  # a number out of range may have no float
     given = InputFormat(kind, rate=fields.get("rate", vocoder.sample_rate) if kind == "audio" else 0, encoding=encoding)
+    given = replace(given, **_text_fields(fields, kind))
     rate = output_rate(form, vocoder.sample_rate, fields.get("output_rate"))
-    return SoundRequest(settings, form, given, longest, rate=rate)
+    return SoundRequest(settings, form, given, longest, rate=rate, records=kind == "text")
+
+
+def _text_fields(fields: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """What ``init`` says of a text: how fast it is to be spoken, and what is told when it is said."""
+    asked = fields.keys() & {"speed", "timestamp_granularities"}
+    if kind != "text" and asked:
+        raise SeqgenError(f"{min(asked)} comes with input {kind}", remedy="give it with input text alone")
+    speed, times = fields.get("speed", 1.0), fields.get("timestamp_granularities", [])
+    if not SLOWEST <= speed <= FASTEST:
+        raise SeqgenError(f"speed {speed} is out of range", remedy=f"give {SLOWEST} to {FASTEST}")
+    if any(one not in KINDS for one in times):
+        told = json.dumps(times)[:40]
+        raise SeqgenError(f"timestamp_granularities {told} are not known", remedy=f"choose among {', '.join(KINDS)}")
+    return {"speed": float(speed), "times": " ".join(times)}
 
 
 def claim_of(voice: str | None, vocoder: StreamingVocoder, request: SoundRequest) -> ResumeClaim:
     """Resume claim of a stream: all that its sound depends on but the input itself."""
     given = request.input
-    return ResumeClaim.of(voice, vocoder, request, f"{given.kind} {given.rate} {given.encoding}")
+    how = [f"{given.speed!r}", *given.times.split()] if given.kind == "text" else [f"{given.rate}", given.encoding]
+    return ResumeClaim.of(voice, vocoder, request, " ".join([given.kind, *how]))
 
 
 def read_stream_resumption(fields: Mapping[str, Any], tokens: ResumeTokens) -> tuple[ResumeClaim, Mapping[str, Any]]:
@@ -68,9 +85,12 @@ def read_stream_resumption(fields: Mapping[str, Any], tokens: ResumeTokens) -> t
             raise HttpError(422, f"{key} {fields[key]} is not from 0 to {most}", code="invalid_resume_token")
     claim = tokens.read(fields["resume"])
     kind, *how = claim.input.split()
-    if len(how) != 2:
+    if not how:
         raise HttpError(422, "the resume token is one of POST /v1/vocode; go on there", code="invalid_resume_token")
-    asked = {"voice": claim.voice, "format": claim.form, "output_rate": claim.rate, "seed": claim.seed,
-             "temperature": claim.temperature, "speaker": claim.speaker, "input": kind,
-             "rate": int(how[0]) or None, "encoding": how[1]}  # fmt: skip
+    asked: dict[str, Any] = {"voice": claim.voice, "format": claim.form, "output_rate": claim.rate, "seed": claim.seed,
+             "temperature": claim.temperature, "speaker": claim.speaker, "input": kind}  # fmt: skip
+    if kind == "text":
+        asked |= {"speed": float(how[0]), "timestamp_granularities": how[1:]}
+    else:
+        asked |= {"rate": int(how[0]) or None, "encoding": how[1]}
     return claim, {key: value for key, value in asked.items() if value is not None}

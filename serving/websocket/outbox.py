@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 
 from starlette.types import Message, Send
 
@@ -26,7 +27,8 @@ class Outbox:
     def __init__(self, send: Send, stall: float) -> None:
         self._send, self._stall = send, stall
         self._replies: deque[str] = deque()
-        self._sounds: dict[object, tuple[bytes, asyncio.Future[None]]] = {}  # by whose it is
+        # By whose it is; with who is told when it has been sent.
+        self._sounds: dict[object, tuple[bytes, asyncio.Future[None], Callable[[], None]]] = {}
         self._end: Message | None = None
         self._work = asyncio.Event()
         self._sent = asyncio.Event()
@@ -41,10 +43,11 @@ class Outbox:
         self._end = {"type": "websocket.close", "code": code, "reason": reason}
         self._work.set()
 
-    async def sound(self, owner: object, message: bytes) -> None:
-        """Send sound; returns when that is done. An owner sends one message at a time."""
+    async def sound(self, owner: object, message: bytes, done: Callable[[], None] = lambda: None) -> None:
+        """Send sound; returns when that is done, which ``done`` is told before anything else. An owner sends one
+        message at a time."""
         sent = asyncio.get_running_loop().create_future()
-        self._sounds[owner] = message, sent
+        self._sounds[owner] = message, sent, done
         self._work.set()
         try:
             await sent
@@ -74,8 +77,9 @@ class Outbox:
             elif self._end is not None:
                 return await self._put(self._end)
             elif self._sounds:
-                data, sent = self._sounds.pop(next(iter(self._sounds)))
+                data, sent, done = self._sounds.pop(next(iter(self._sounds)))
                 await self._put({"type": "websocket.send", "bytes": data})
+                done()
                 if not sent.done():
                     sent.set_result(None)
             else:

@@ -4,14 +4,19 @@ Text messages are JSON objects with a ``type``; ``context`` is a number from 0 t
 names one of several streams of the connection. Binary messages, both ways, are four bytes, the context as a
 little-endian number, and then input or sound.
 
-    client: init {voice, input, rate, encoding, signature, format, output_rate, seed, temperature, speaker, credit}
-            init {resume, utterance, offset, credit}   flush   cancel   close
-    server: ready   (sound)   flushed   cancelled   closed   error {code, message}   credit {bytes}
+    client: init {voice, input, rate, encoding, signature, format, output_rate, seed, temperature, speaker, credit,
+                  speed, timestamp_granularities}
+            init {resume, utterance, offset, credit}   text {text}   flush   cancel   close
+    server: ready   (sound)   flushed   cancelled {utterance, bytes}   closed   error {code, message}   credit {bytes}
+            word, phone, mark {utterance, text, start, duration, place}
 
 What comes for a context is put in order when it arrives and worked off in that order, however long that takes:
 ``flush`` ends an utterance: what is owed is made, ``flushed`` follows, and what was sent next is another one.
 ``close`` of a context flushes it and frees its slot; without a context it does so for all and ends the connection.
-``cancel`` waits for nothing: what the context has and owes is dropped.
+``cancel`` waits for nothing: what the context has and owes is dropped. ``cancelled`` says how much of the utterance
+under way was sent: bytes of sound; of a text also the seconds, and the last word that had begun in them.
+A text is input as well, UTF-8 in binary messages, cut anywhere, or by ``text``: it is spoken sentence by sentence, and
+``flush`` has what came spoken to its end. ``word``, ``phone`` and ``mark`` tell what begins in the sound behind them.
 A mistake within a context frees that context; one that belongs to none ends the connection. ``error`` is the last word
 of a context: what was on its way to it then is dropped, until it is opened anew.
 
@@ -49,9 +54,10 @@ _HEAD = struct.Struct("<I")
 _FIELDS: dict[str, tuple[type, ...]] = {
     "voice": (str,), "input": (str,), "rate": (int,), "encoding": (str,), "signature": (str,), "format": (str,),
     "output_rate": (int,), "seed": (int,), "temperature": (int, float), "speaker": (str,), "credit": (bool,),
-    "resume": (str,), "utterance": (int,), "offset": (int,),
+    "resume": (str,), "utterance": (int,), "offset": (int,), "speed": (int, float),
+    "timestamp_granularities": (list,),
 }  # fmt: skip
-_TYPES = ("init", "flush", "cancel", "close")
+_TYPES = ("init", "text", "flush", "cancel", "close")
 _LARGEST = 1 << 64  # of any number
 _LONGEST_REASON = 123  # bytes of UTF-8: RFC 6455, section 5.5
 _MAX_PAST = 1024  # contexts that are over and still known
@@ -114,6 +120,8 @@ class StreamProtocol:
     def __init__(self) -> None:
         self._closing: dict[int, bool] = {}  # contexts that are open, and whether they are being closed
         self._past: dict[int, bool] = {}  # contexts that are over, and whether by an error
+        self._inputs: dict[int, str | None] = {}  # of contexts that are open; ``None`` where a token has to tell
+        self._sent: dict[int, dict[str, Any]] = {}  # what is known to have been sent of their utterances
         self._all_closing = self._over = False
 
     @property
@@ -148,6 +156,8 @@ class StreamProtocol:
             return self._fatal(INVALID, "invalid_message", "context is not a whole number from 0 to 65535")
         if kind == "init":
             return self._init(context, fields)
+        if kind == "text":
+            return self._text(context, fields)
         if fields:
             return self._mistake(context, "invalid_message", f"{kind} takes a context and nothing else")
         return self._control(context, kind)
@@ -178,6 +188,7 @@ class StreamProtocol:
         """The context has its slot; ``request``: of its first utterance, ``resume``: the token to go on with it,
         ``credit``: bytes of input that may have been sent, where the client asked."""
         spec = vocoder.features
+        self._inputs[number] = request.input.kind
         ready = {
             "voice": vocoder.name,
             "sample_rate": request.rate or vocoder.sample_rate,
@@ -193,6 +204,17 @@ class StreamProtocol:
     def sound(self, number: int, data: bytes) -> bytes:
         """The binary message that carries sound of a context."""
         return _HEAD.pack(number) + data
+
+    def sent(self, number: int, utterance: int, **facts: Any) -> None:
+        """So much of an utterance has been sent, which a client that cancels is told."""
+        if facts.get("word"):
+            facts["word"] = _without_type(facts["word"])
+        if number in self._closing:
+            self._sent[number] = {"utterance": utterance, **facts}
+
+    def told(self, number: int, utterance: int, fields: Mapping[str, Any]) -> list[Action]:
+        """A word, phone or mark begins in the sound that comes next."""
+        return [_send_json(fields["type"], number, utterance=utterance, **_without_type(fields))]
 
     def credit(self, number: int, size: int) -> list[Action]:
         """So many bytes of input may have been sent."""
@@ -235,13 +257,29 @@ class StreamProtocol:
             return self._mistake(number, "invalid_message", "utterance and offset come with resume")
         self._past.pop(number, None)
         self._closing[number] = False
+        self._inputs[number] = None if "resume" in fields else fields.get("input", "")
         credit = fields.pop("credit", False)
         return [OpenStream(number, fields, credit)]
 
+    def _text(self, number: int, fields: dict[str, Any]) -> list[Action]:
+        text = fields.get("text")
+        if fields.keys() != {"text"} or not isinstance(text, str):
+            return self._mistake(number, "invalid_message", "text takes a context and text, a string")
+        if self._closing.get(number, True):
+            return self._too_late(number, "text")
+        if self._inputs[number] not in ("text", None):
+            return self._mistake(number, "invalid_message", f"context {number} reads no text; init it with input text")
+        try:
+            data = text.encode()
+        except UnicodeEncodeError:
+            return self._mistake(number, "invalid_message", "the text cuts a character; send whole ones, or bytes")
+        return [QueueInput(number, data)] if data else []
+
     def _control(self, number: int, kind: str) -> list[Action]:
         if kind == "cancel" and number in self._closing:
+            sent = self._sent.get(number, {"utterance": 0, "bytes": 0})
             self._forget(number, failed=False)
-            return [DropContext(number), _send_json("cancelled", number), *self._maybe_close()]
+            return [DropContext(number), _send_json("cancelled", number, **sent), *self._maybe_close()]
         if self._closing.get(number, True):
             return self._too_late(number, kind)
         if kind == "flush":
@@ -282,6 +320,8 @@ class StreamProtocol:
 
     def _forget(self, number: int, *, failed: bool) -> None:
         self._closing.pop(number, None)
+        self._inputs.pop(number, None)
+        self._sent.pop(number, None)
         self._past.pop(number, None)
         self._past[number] = failed
         if len(self._past) > _MAX_PAST:
@@ -295,6 +335,8 @@ class StreamProtocol:
     def _fatal(self, close: int, code: str, message: str) -> list[Action]:
         actions: list[Action] = [DropContext(number) for number in self._closing]
         self._closing.clear()
+        self._inputs.clear()
+        self._sent.clear()
         self._over = True
         error = _send_json("error", None, code=code, message=message)
         return [*actions, error, CloseConnection(close, _reason(message))]
@@ -317,6 +359,10 @@ def _mistake_in(key: str, value: object) -> str:
     if isinstance(value, (int, float)) and abs(value) >= _LARGEST:
         return f"init: {key} is out of range; numbers are below 2^64"
     return ""
+
+
+def _without_type(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in fields.items() if key != "type"}
 
 
 def _reason(message: str) -> str:

@@ -92,7 +92,7 @@ class SlotLease:
 
         ``False`` where the worker cannot carry that now, or there is no memory for it.
         """
-        return self.memory.try_grow(round(ahead / request.seconds(self.model, 1))) and self._pool.charge(self, request)
+        return self.memory.try_grow(request.waiting(self.model, ahead)) and self._pool.charge(self, request)
 
     def start(self, request: StreamRequest) -> None:
         """Begin a stream; the one before has ended.

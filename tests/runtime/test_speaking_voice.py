@@ -19,6 +19,7 @@ from seqgen.manifest import VoiceManifest
 from seqgen.runtime import open_runtime, runnable
 from seqgen.runtime.replay import check
 from seqgen.runtime.speaker import places, vocoded
+from seqgen.runtime.speech import Moment
 from seqgen.runtime.voice import Voice
 from seqgen.tasks.acoustic.config import AcousticConfig
 from seqgen.tasks.acoustic.speaker import NetworkSpeaker
@@ -130,14 +131,28 @@ def test_it_speaks_from_the_command_line(folder: Path, tmp_path: Path) -> None:
 def test_it_speaks_without_torch(folder: Path, tmp_path: Path) -> None:
     code = (
         "import sys; from serving.cli.__main__ import main; "
-        f"status = main(['say', '-', '-o', '-', '--raw', '--voice', {str(folder / 'voice')!r}]); "
+        f"status = main(['say', '-', *sys.argv[1:], '-o', '-', '--raw', '--voice', {str(folder / 'voice')!r}]); "
         "assert 'torch' not in sys.modules; sys.exit(status)"
     )
-    made = subprocess.run([sys.executable, "-c", code], input=b"A tea.\n\nTea.\n", capture_output=True, check=False)
-    assert made.returncode == 0, made.stderr
-    voice = opened(folder)
-    expected = [np.concatenate(list(voice.speak(text, 0.0))) for text in ("A tea.\n", "Tea.\n")]
-    assert len(made.stdout) == 2 * sum(map(len, expected))
+    voice, given = opened(folder), b"A tea.\n\nTea.\n"
+    for options, texts in (([], [given.decode()]), (["--lines"], ["A tea.\n", "Tea.\n"])):
+        made = subprocess.run([sys.executable, "-c", code, *options], input=given, capture_output=True, check=False)
+        assert made.returncode == 0, made.stderr
+        expected = [np.concatenate(list(voice.speak(text, 0.0))) for text in texts]
+        assert len(made.stdout) == 2 * sum(map(len, expected))
+
+
+def test_a_text_that_grows_is_said_alike(folder: Path) -> None:
+    """Letter by letter, by the networks and the runtimes that serve; phones last as long as the sound."""
+    for name in {*runnable(Bundle.open(folder / "voice"))} - {"torch"}:
+        voice, times = opened(folder, name), list[Moment]()
+        whole = np.concatenate(list(voice.speak(TEXT, 0.5, tell=times.append)))
+        again = list[Moment]()
+        assert np.array_equal(np.concatenate(list(voice.speak(list(TEXT), 0.5, tell=again.append))), whole)
+        assert times == again
+        phones = [one for one in times if one.kind == "phone"]
+        assert round(sum(one.duration for one in phones) * 8000) == len(whole)
+        assert [one.text for one in times if one.kind == "word"] == ["a", "tea", "tea", "a"]
 
 
 def test_its_reading_is_measured(folder: Path) -> None:

@@ -89,7 +89,10 @@ def test_contexts_go_their_own_ways():
     for context in (0, 7, 65535):
         ready(protocol, context)
     assert protocol.receive_binary(data(7)) == [QueueInput(7, b"abcd")]
-    assert send(protocol, type="cancel", context=0) == ([{"type": "cancelled", "context": 0}], [DropContext(0)])
+    assert send(protocol, type="cancel", context=0) == (
+        [{"type": "cancelled", "context": 0, "utterance": 0, "bytes": 0}],
+        [DropContext(0)],
+    )
     assert protocol.failed(0, "x", "y") == []  # what is found out of a stream that is gone
     texts, actions = said(protocol.failed(7, "invalid_input", "NaN"))
     assert texts == [{"type": "error", "context": 7, "code": "invalid_input", "message": "NaN"}]
@@ -188,7 +191,7 @@ def test_a_mistake_outside_every_context_ends_the_connection_and_frees_all(messa
     ("fields", "code", "text"),
     [
         (INIT, "context_exists", "context 0 is open already"),
-        ({"type": "init", "sped": 1, "context": 5}, "invalid_message", "init has no 'sped'; did you mean 'seed'?"),
+        ({"type": "init", "sped": 1, "context": 5}, "invalid_message", "init has no 'sped'; did you mean 'speed'?"),
         ({"type": "init", "seed": "1", "context": 5}, "invalid_message", "seed is not of type int"),
         ({"type": "init", "seed": True, "context": 5}, "invalid_message", "seed is not of type int"),
         ({"type": "init", "temperature": None, "context": 5}, "invalid_message", "temperature is not of type int or"),
@@ -262,8 +265,8 @@ def test_an_init_says_what_to_make():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({}, "input is null; choose audio or features"),
-        ({"input": "text"}, 'input is "text"; choose audio or features'),
+        ({}, "input is null; choose audio, features or text"),
+        ({"input": "tex"}, 'input is "tex"; choose audio, features or text'),
         ({"input": "features"}, f"feature signature None does not match {SPEC.signature}"),
         ({"input": "features", "signature": "0" * 16}, f"signature {'0' * 16} does not match {SPEC.signature}"),
         ({"input": "audio", "format": "mp3"}, "format 'mp3' is not offered"),
@@ -332,3 +335,52 @@ def test_twenty_thousand_random_messages_leave_the_slots_true():
                     perform(protocol.failed(context, "internal_error", "broken"))
         if protocol.over:
             assert held == set()
+
+
+def test_text_is_input_of_contexts_that_read():
+    """In messages of its own; where a token tells what the input is, it is not known before."""
+    protocol = StreamProtocol()
+    send(protocol, type="init", input="text", context=1)
+    send(protocol, type="init", resume="x", context=2)
+    for context in (1, 2):
+        assert send(protocol, type="text", context=context, text="é") == ([], [QueueInput(context, "é".encode())])
+        assert send(protocol, type="text", context=context, text="") == ([], [])
+    for fields, why in (({"text": 1}, "a string"), ({}, "a string"), ({"text": "a", "x": 1}, "a string"),
+                        ({"text": "\ud800"}, "cuts a character")):  # fmt: skip
+        texts, actions = send(protocol, type="text", context=1, **fields)
+        assert (texts[0]["code"], actions) == ("invalid_message", [DropContext(1)])
+        assert why in texts[0]["message"]
+        assert send(protocol, type="text", context=1, text="a") == ([], [])  # behind its error
+        send(protocol, type="init", input="text", context=1)
+    ready(protocol)
+    texts, actions = send(protocol, type="text", context=0, text="a")
+    assert actions == [DropContext(0)]
+    assert "reads no text" in texts[0]["message"]
+    send(protocol, type="close", context=1)
+    assert send(protocol, type="text", context=1, text="a")[0][0]["code"] == "after_close"
+
+
+def test_cancelled_says_what_was_sent():
+    protocol = StreamProtocol()
+    ready(protocol)
+    protocol.sent(0, 3, bytes=8, seconds=0.5, word={"type": "word", "text": "tea", "start": 0.25})
+    about = {"utterance": 3, "bytes": 8, "seconds": 0.5, "word": {"text": "tea", "start": 0.25}}
+    assert send(protocol, type="cancel") == ([{"type": "cancelled", "context": 0, **about}], [DropContext(0)])
+    protocol.sent(0, 3, bytes=9)  # what is found out of a stream that is gone
+    ready(protocol)
+    assert send(protocol, type="cancel")[0] == [{"type": "cancelled", "context": 0, "utterance": 0, "bytes": 0}]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"input": "text", "speed": 5}, "speed 5 is out of range; give 0.25 to 4"),
+        ({"input": "text", "timestamp_granularities": ["word", "x"]}, "choose among word, phone, mark"),
+        ({"input": "text", "timestamp_granularities": [["word"]]}, "choose among word, phone, mark"),
+        ({"input": "audio", "speed": 1}, "speed comes with input audio"),
+        ({"input": "audio", "timestamp_granularities": []}, "comes with input audio"),
+    ],
+)
+def test_what_cannot_be_asked_of_a_text(fields, message):
+    with pytest.raises(SeqgenError, match=message):
+        read_init(fields, fake_vocoder(), longest=60)

@@ -54,6 +54,10 @@ class NetworkSpeaker(Speaker):
         bundle = vocoder_of(config.vocoder, config.features) if config.vocoder else None
         self.vocoder = None if bundle is None else open_runtime(bundle, runtime)
 
+    @property
+    def look_ahead(self) -> int:
+        return 0 if self.vocoder is None else self.vocoder.manifest.spec.alignment.look_ahead
+
     @torch.no_grad()
     def prosody(self, tokens: Integers, u: Floats, temperature: float) -> Reals:
         given = phones_of([tokens], [np.ones_like(tokens)], [np.zeros((len(tokens), PROSODY - 1))])

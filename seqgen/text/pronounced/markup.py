@@ -44,6 +44,9 @@ _LONGEST = 10.0  # seconds of one break
 _RATE, _PITCH, _VOLUME = (0.2, 5.0), (-24.0, 24.0), (-math.inf, 24.0)
 """Bounds of what prosody within prosody comes to: times as fast, semitones, decibels."""
 _LONGEST_NUMBER = 15  # figures of one that is said as a number
+_HEAD = 1000  # characters by which a document is told from plain text
+_DOCUMENT = re.compile(r"\s*(<\?xml[^>]*>\s*)?<speak[\s>]")
+_DECLARED = re.compile(r"<\?xml[^>]*>\s*")
 
 
 class Break(NamedTuple):
@@ -64,10 +67,11 @@ class Prosody(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """Place that has a name."""
+    """Place that has a name. ``behind``: the breaks of the document before it, some of which may be at that place."""
 
     at: int
     name: str
+    behind: int = 0
 
 
 _P = TypeVar("_P", Break, Mark)
@@ -91,7 +95,22 @@ class Script(NamedTuple):
 
 def is_markup(text: str) -> bool:
     """Test for a document instead of plain text."""
-    return re.match(r"\s*(<\?xml[^>]*>\s*)?<speak[\s>]", text) is not None
+    return _DOCUMENT.match(text[:_HEAD]) is not None
+
+
+def may_become_markup(text: str) -> bool:
+    """Test of the beginning of a text: whether it says nothing against a document, nor that it is one.
+
+    Example:
+        >>> [may_become_markup(text) for text in (" <spe", "<speak>", "<sp>", '<?xml version="1.0"', "Well")]
+        [True, False, False, True, False]
+    """
+    if len(text) >= _HEAD or is_markup(text):
+        return False
+    rest = text.lstrip()
+    declared = _DECLARED.match(rest)
+    rest = rest[declared.end() :] if declared else rest
+    return "<speak".startswith(rest) or "<?xml".startswith(rest) or (rest.startswith("<?xml") and ">" not in rest)
 
 
 def script(document: str) -> Script:
@@ -174,7 +193,8 @@ class _Reader:
         elif name == "break":
             self._breaks.append(Break(self._text.size, self._seconds(attributes)))
         elif name == "mark":
-            self._marks.append(Mark(self._text.size, self._needed("mark", "name", attributes)))
+            name = self._needed("mark", "name", attributes)
+            self._marks.append(Mark(self._text.size, name, len(self._breaks)))
         elif name not in ("speak", "p", "s", "phoneme", "say-as", "sub"):
             self._ignored[name] = None
         self._open.append(_Open(name, self._text.size, attributes, voice))

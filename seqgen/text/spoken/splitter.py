@@ -84,6 +84,23 @@ class Splitter:
             yield clause
         yield from self.flush()
 
+    @property
+    def waiting(self) -> int:
+        """Characters that are in no clause yet."""
+        return len(self._pending)
+
+    @property
+    def read(self) -> int:
+        """Characters that have been read."""
+        return self._offset
+
+    def cut(self) -> list[Clause]:
+        """Clauses of what waits, up to its last space, whatever may follow: for who will not wait longer."""
+        stop = max((spaces.end() for spaces in _SPACES.finditer(self._pending)), default=len(self._pending))
+        text, self._pending = self._pending[:stop], self._pending[stop:]
+        self._looked = 0
+        return self._read(text)
+
     def flush(self) -> list[Clause]:
         """Clauses of the rest: the text ends here."""
         rest, self._pending, self._looked = self._pending, "", 0
