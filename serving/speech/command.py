@@ -16,7 +16,7 @@ from seqgen.errors import SeqgenError
 from seqgen.runtime import open_runtime
 from seqgen.runtime.voice import Voice
 from seqgen.text.pronounced.lexicon import Lexicon
-from serving.speech.output import Stopwatch, sound_options, tell, write
+from serving.speech.output import Stopwatch, as_wished, sound_options, tell, write
 
 EXAMPLES = """\
 examples:
@@ -48,7 +48,8 @@ def run(options: argparse.Namespace) -> int:
     voice = Voice(open_runtime(Bundle.open(Path(options.voice)), threads=1), own=own)
     loaded = time.perf_counter() - began
     clock = Stopwatch(voice.spec.sample_rate)
-    write(options.output, options.raw, clock.watch(_said(voice, options)), voice.spec.sample_rate)
+    sound = as_wished(_said(voice, options), voice.spec.sample_rate, options, reads=True)
+    write(options.output, options.raw, clock.watch(sound), voice.spec.sample_rate)
     tell(clock, loaded, options)
     return 0
 

@@ -15,7 +15,7 @@ from serving.http.responses import ClientDisconnected, close_when_gone, find_voi
 from serving.http.vocode import VocodeEndpoint
 from serving.sound.formats import FORMATS, output_rate
 from serving.streams.sound import InputFormat, SoundRequest
-from serving.streams.vocoder import VoiceSettings, require_vocoder
+from serving.streams.vocoder import VoiceSettings, bears_watermark, require_vocoder
 
 SPEAKS = "voice"
 """Kind of the bundles that read text."""
@@ -41,7 +41,7 @@ class SpeechEndpoint(VocodeEndpoint):
         voice = await find_voice(self._cache, self._named(fields))
         vocoder = require_vocoder(voice.model)
         events = fields.get("stream_format") == "sse"
-        request = _request(fields, vocoder.sample_rate)
+        request = _request(fields, vocoder.sample_rate, watermark=bears_watermark(vocoder, self.limits.watermark))
         with reserve_slot(self._pool, voice, scope["state"].get("caller"), request) as lease:
             lease.start(request)
             lease.push(fields["input"].encode())
@@ -125,7 +125,7 @@ def _read(body: bytes) -> dict[str, Any]:
     return fields
 
 
-def _request(fields: dict[str, Any], own: int) -> SoundRequest:
+def _request(fields: dict[str, Any], own: int, *, watermark: bool) -> SoundRequest:
     """Stream request of fields that are well formed, of a voice of so many Hz."""
     form, speed = fields.get("response_format", "wav"), float(fields.get("speed", 1.0))
     if form not in FORMATS:
@@ -139,7 +139,8 @@ def _request(fields: dict[str, Any], own: int) -> SoundRequest:
         raise HttpError(422, str(error)) from None
     except UnicodeEncodeError:
         raise _invalid("input", "send whole characters") from None
-    return SoundRequest(VoiceSettings(), form, InputFormat("text", speed=speed), eager=True, rate=rate)
+    given = InputFormat("text", speed=speed)
+    return SoundRequest(VoiceSettings(), form, given, eager=True, rate=rate, watermark=watermark)
 
 
 def _invalid(key: str, remedy: str) -> HttpError:

@@ -16,12 +16,14 @@ from serving.http.protocol import HttpError, require_format
 from serving.http.resume import MAX_OFFSET, ResumeClaim, ResumeTokens
 from serving.sound.formats import output_rate
 from serving.streams.sound import SAMPLE_ENCODINGS, InputFormat, SoundRequest
-from serving.streams.vocoder import StreamingVocoder, VoiceSettings
+from serving.streams.vocoder import StreamingVocoder, VoiceSettings, bears_watermark
 
 _MAX_UTTERANCES = 1 << 32
 
 
-def read_init(fields: Mapping[str, Any], vocoder: StreamingVocoder, *, longest: float) -> SoundRequest:
+def read_init(
+    fields: Mapping[str, Any], vocoder: StreamingVocoder, *, longest: float, watermark: str = "speech"
+) -> SoundRequest:
     """Stream request of an ``init`` message.
 
     Raises:
@@ -45,7 +47,8 @@ def read_init(fields: Mapping[str, Any], vocoder: StreamingVocoder, *, longest: 
     settings = replace(settings, temperature=float(settings.temperature))  # a number out of range may have no float
     given = InputFormat(kind, rate=fields.get("rate", vocoder.sample_rate) if kind == "audio" else 0, encoding=encoding)
     rate = output_rate(form, vocoder.sample_rate, fields.get("output_rate"))
-    return SoundRequest(settings, form, given, longest, rate=rate)
+    marked = bears_watermark(vocoder, watermark)
+    return SoundRequest(settings, form, given, longest, rate=rate, watermark=marked)
 
 
 def claim_of(voice: str | None, vocoder: StreamingVocoder, request: SoundRequest) -> ResumeClaim:
