@@ -1,8 +1,8 @@
 """Detection of the watermark of synthetic speech, by its key alone, with a proven rate of false alarms.
 
-The spectrum's ripple at the echoes' lags is taken every ``HOP_MS``, freed of what changes slowly with frequency or time,
-which is speech, and weighed for each chip and echo: numbers ``a[j, k]`` that know nothing of the key. Then for every
-place at which the sequence of signs may begin
+The spectrum's ripple at the echoes' lags is taken every ``HOP_MS``, freed of what changes slowly with frequency or
+time, which is speech, and weighed for each chip and echo: numbers ``a[j, k]`` that know nothing of the key. Then for
+every place at which the sequence of signs may begin
 
     score = Σ s[j, k] a[j, k] / sqrt(Σ a[j, k]²)
 
@@ -96,13 +96,13 @@ def detect(audio: npt.NDArray[Any], rate: int, key: int = PUBLIC_KEY) -> Detecti
 
 def judged(stretches: Sequence[Evidence], key: int = PUBLIC_KEY) -> Detection:
     """Finding by the evidence of a recording's stretches, each of which has its chance of a false alarm."""
-    scores = [float(_scores(stretch.folded, chips(key)).max()) for stretch in stretches]
-    best = int(np.argmax(scores))
-    trials = len(scores) * PERIOD * _STEPS
+    highest = [float(scores(stretch.folded, chips(key)).max()) for stretch in stretches]
+    best = int(np.argmax(highest))
+    trials = len(highest) * PERIOD * _STEPS
     threshold = -NormalDist().inv_cdf(FALSE_ALARMS / (_BOUND * trials))
-    chance = min(1.0, trials * _BOUND * math.erfc(scores[best] / math.sqrt(2)) / 2)
+    chance = min(1.0, trials * _BOUND * math.erfc(highest[best] / math.sqrt(2)) / 2)
     there = stretches[best]
-    return Detection(scores[best] >= threshold, scores[best], threshold, chance, there.start, there.stop)
+    return Detection(highest[best] >= threshold, highest[best], threshold, chance, there.start, there.stop)
 
 
 def evidence(audio: npt.NDArray[Any], rate: int) -> list[Evidence]:
@@ -154,7 +154,7 @@ def _ripple(sound: Reals) -> Reals:
 
 
 def _weighed(ripple: Reals) -> Reals:
-    """Ripple ``[T, K]`` against a chip that begins at each frame, or up to two chips before, ``[T + 2·steps - 1, K]``."""
+    """Ripple ``[T, K]`` against a chip that begins at each frame, or so far before the first as it reaches, ``[J, K]``."""
     fast = ripple - _averaged(ripple)
     size = np.abs(fast)
     usual = np.array([np.median(column[column > 0]) if (column > 0).any() else 1.0 for column in size.T]) / 0.6745
@@ -181,13 +181,13 @@ def _folded(weighed: Reals) -> Reals:
     return np.pad(weighed, ((0, rows * whole - len(weighed)), (0, 0))).reshape(rows, whole, -1).sum(axis=0)
 
 
-def _scores(folded: Reals, signs: Reals) -> Reals:
+def scores(folded: Reals, signs: Reals) -> Reals:
     """Score of every place at which the sequence of signs may begin, ``[steps, PERIOD]``."""
     known = np.conj(np.fft.rfft(signs, axis=0))
-    scores = np.zeros((_STEPS, PERIOD))
+    made = np.zeros((_STEPS, PERIOD))
     for step in range(_STEPS):
         own = folded[step::_STEPS]  # [PERIOD, K]
         size = math.sqrt(float((own**2).sum()))
         if size > 0:
-            scores[step] = np.fft.irfft((np.fft.rfft(own, axis=0) * known).sum(axis=1), PERIOD) / size
-    return scores
+            made[step] = np.fft.irfft((np.fft.rfft(own, axis=0) * known).sum(axis=1), PERIOD) / size
+    return made

@@ -32,7 +32,7 @@ def sound_options(command: argparse.ArgumentParser) -> None:
         "--mark",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="whether the sound bears a watermark, see `seqgen-serve detect` (default: that of a voice which reads does)",
+        help="whether the sound bears a watermark, see `seqgen-serve detect` (default: a voice's that reads)",
     )
     command.add_argument(
         "--json",

@@ -168,7 +168,14 @@ def test_recordings_are_sent_in_turn():
 
 def test_a_request_crosses_whole():
     request = SoundRequest(
-        VoiceSettings(2**64 - 1, 0.1, "ä", 3), "ulaw", InputFormat("audio", 44100, "f32le", "x/y"), 0.1, True, 8000, 77
+        VoiceSettings(2**64 - 1, 0.1, "ä", 3),
+        "ulaw",
+        InputFormat("audio", 44100, "f32le", "x/y"),
+        0.1,
+        True,
+        8000,
+        77,
+        True,
     )
     plain = SoundRequest()
     for field in fields(SoundRequest):

@@ -11,6 +11,7 @@ import openai
 import pytest
 
 from seqgen.audio.io import pcm16
+from seqgen.audio.watermark import watermarked
 from seqgen.bundle import Bundle
 from seqgen.runtime import open_runtime
 from seqgen.runtime.voice import Voice
@@ -37,10 +38,11 @@ def server(voice: Path):
         yield live
 
 
-def said(voice: Path, text: str, **options: float) -> bytes:
+def said(voice: Path, text: str, *, marked: bool = True, **options: float) -> bytes:
     """16-bit samples of a text, without a server."""
     speaker = Voice(open_runtime(Bundle.open(voice)))
     sound = np.concatenate(list(speaker.sound(speaker.frames(text, 0.0, **options))))
+    sound = watermarked(sound, speaker.spec.sample_rate) if marked else sound
     return pcm16(sound).astype("<i2").tobytes()
 
 
