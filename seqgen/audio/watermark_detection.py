@@ -40,6 +40,7 @@ _BAND = 150.0, 7600.0  # Hz
 _SMOOTH = 0.5e-3  # seconds: what a spectrum has of shorter lags is the vocal tract's
 _SLOW = 41  # frames over which what changes slowly is averaged
 _FLOOR = 1e-5  # of the power of loud frames: below it nothing is to be heard
+_ROUNDING = 1e-9  # nepers: of a sound that does not change
 _LARGE = 2.0  # usual deviations from which a number counts for less than it is
 _HOP = _RATE * HOP_MS // 1000  # samples between two frames
 _STEPS = CHIP_MS // HOP_MS  # frames of a chip
@@ -154,10 +155,14 @@ def _ripple(sound: Reals) -> Reals:
 
 
 def _weighed(ripple: Reals) -> Reals:
-    """Ripple ``[T, K]`` against a chip that begins at each frame, or so far before the first as it reaches, ``[J, K]``."""
+    """Ripple ``[T, K]`` against a chip that begins at each frame, or before, as far as it reaches, ``[J, K]``."""
     fast = ripple - _averaged(ripple)
     size = np.abs(fast)
-    usual = np.array([np.median(column[column > 0]) if (column > 0).any() else 1.0 for column in size.T]) / 0.6745
+    fast[size < _ROUNDING] = 0
+    usual = (
+        np.array([np.median(column[column > _ROUNDING]) if column.max() > _ROUNDING else 1.0 for column in size.T])
+        / 0.6745
+    )
     scaled = fast / usual
     limited = scaled / np.sqrt(1 + (scaled / _LARGE) ** 2)
     up = rise(np.arange(_STEPS) / _STEPS)
