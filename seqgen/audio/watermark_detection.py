@@ -159,10 +159,8 @@ def _weighed(ripple: Reals) -> Reals:
     fast = ripple - _averaged(ripple)
     size = np.abs(fast)
     fast[size < _ROUNDING] = 0
-    usual = (
-        np.array([np.median(column[column > _ROUNDING]) if column.max() > _ROUNDING else 1.0 for column in size.T])
-        / 0.6745
-    )
+    heard = [column[column > _ROUNDING] for column in size.T]
+    usual = np.array([np.median(column) if len(column) else 1.0 for column in heard]) / 0.6745
     scaled = fast / usual
     limited = scaled / np.sqrt(1 + (scaled / _LARGE) ** 2)
     up = rise(np.arange(_STEPS) / _STEPS)

@@ -1,4 +1,4 @@
-"""The watermark is found behind codecs, noise and cuts by its own key, and where it is not, no more than is promised."""
+"""The watermark is found behind codecs, noise and cuts, by its own key alone, and where it is not as rarely as told."""
 
 from __future__ import annotations
 
@@ -39,11 +39,8 @@ def test_it_is_what_it_is_said_to_be(speech: np.ndarray) -> None:
         chip, place = n // size, n % size / size
         share = 3 * place**2 - 2 * place**3
         gain = (1 - share) * signs[chip - 1] + share * signs[chip]
-        echoes = sum(
-            g * float(speech[n - lag])
-            for g, lag in zip(gain, np.round(LAGS * rate).astype(int), strict=True)
-            if lag <= n
-        )
+        lags = np.round(LAGS * rate).astype(int)
+        echoes = sum(g * float(speech[n - lag]) for g, lag in zip(gain, lags, strict=True) if lag <= n)
         assert made[n] == pytest.approx(float(speech[n]) + STRENGTH * echoes, abs=1e-7)
 
 
@@ -174,6 +171,5 @@ def test_what_is_no_recording_is_refused(audio: np.ndarray, text: str) -> None:
         detect(np.ones(5), 1)
 
 
-def test_a_finding_is_a_value() -> None:
-    silence = Detection(False, 0.0, detect(np.zeros(100), 8000).threshold, 1.0, 0.0, 0.013)
-    assert detect(np.zeros(100), 8000) == silence
+def test_of_silence_nothing_is_said() -> None:
+    assert detect(np.zeros(100), 8000) == Detection(False, 0.0, detect(np.ones(100), 8000).threshold, 1.0, 0.0, 0.0125)
