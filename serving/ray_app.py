@@ -106,7 +106,7 @@ def read(arguments: Mapping[str, str]) -> tuple[int, Replica]:
             raise SeqgenError(f"watermark={value} is no choice", remedy=f"choose one of {', '.join(WATERMARKED)}")
     if "voices" not in arguments:
         raise SeqgenError("no voices are named", remedy="give voices=DIRECTORY")
-    numbers = {name: int(arguments[name]) for name in ("workers", "slots") if name in arguments}
-    texts = {name: arguments[name] for name in ("secret", "watermark") if name in arguments}
-    replica = Replica(str(Path(arguments["voices"]).absolute()), **texts, **numbers)
+    given: dict[str, Any] = {name: int(arguments[name]) for name in ("workers", "slots") if name in arguments}
+    given |= {name: arguments[name] for name in ("secret", "watermark") if name in arguments}
+    replica = Replica(str(Path(arguments["voices"]).absolute()), **given)
     return int(arguments.get("replicas", 1)), replica

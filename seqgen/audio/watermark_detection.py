@@ -181,7 +181,9 @@ def _folded(weighed: Reals) -> Reals:
     """Evidence of chips that are the same in every period added up, ``[PERIOD · steps, K]``."""
     whole = PERIOD * _STEPS
     rows = -(-len(weighed) // whole)
-    return np.pad(weighed, ((0, rows * whole - len(weighed)), (0, 0))).reshape(rows, whole, -1).sum(axis=0)
+    padded = np.pad(weighed, ((0, rows * whole - len(weighed)), (0, 0)))
+    made: Reals = padded.reshape(rows, whole, -1).sum(axis=0)
+    return made
 
 
 def scores(folded: Reals, signs: Reals) -> Reals:

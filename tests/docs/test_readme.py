@@ -24,6 +24,7 @@ DOCUMENTS = (
             "add-a-method",
             "serve",
             "runbook",
+            "marking",
             "embed-in-c",
             "onnx",
             "results",
