@@ -112,12 +112,12 @@ def evidence(audio: npt.NDArray[Any], rate: int) -> list[Evidence]:
     Raises:
         SeqgenError: as :func:`detect`.
     """
-    sound = np.asarray(audio, np.float64)
+    sound = np.asarray(audio, np.float32)
     if not len(sound):
         raise SeqgenError("a recording of 0 samples has no mark to look for", remedy="give one with sound")
     if not np.isfinite(sound).all():
         raise SeqgenError("the recording holds NaN or infinity", remedy="write it again as 16-bit samples")
-    sound = resample(sound / (np.abs(sound).max() or 1.0), rate, _RATE).astype(np.float64)
+    sound = resample(sound / (np.abs(sound).max() or 1.0), rate, _RATE)
     seconds, frames = len(sound) / _RATE, -(-len(sound) // _HOP)
     sound = np.pad(sound, (_WINDOW // 2, _WINDOW))
     # The last piece is at least half as long as the others, where there are several.
@@ -143,7 +143,7 @@ def _projection() -> tuple[slice, Reals]:
     return slice(first, last), (ripple - smooth @ (smooth.T @ ripple)) * (2 / (last - first))
 
 
-def _ripple(sound: Reals) -> Reals:
+def _ripple(sound: npt.NDArray[np.float32]) -> Reals:
     """Ripple of each frame's spectrum at the echoes' lags, ``[T, K]``."""
     band, projection = _projection()
     frames = np.lib.stride_tricks.sliding_window_view(sound, _WINDOW)[::_HOP]
