@@ -26,7 +26,7 @@ from seqgen.audio.io import pcm16, read
 from seqgen.audio.mulaw import decode, encode
 from seqgen.audio.resample import resample
 from seqgen.audio.watermark import Watermark, chips, watermarked
-from seqgen.audio.watermark_detection import FALSE_ALARMS, detect, evidence, judged, scores
+from seqgen.audio.watermark_detection import FALSE_ALARMS, detect, judged, scores, stretches
 
 Sound = tuple[np.ndarray, int]
 SECONDS = (2, 5, 10)
@@ -137,7 +137,7 @@ def false_alarms(corpora: list[Path], keys: int) -> None:
     for name, sounds in [*((corpus.name, recordings(corpus)) for corpus in corpora), ("no speech", unmarked())]:
         public, other = [], []
         for sound in sounds:
-            seen = evidence(*sound)
+            seen = stretches(*sound)
             public.append(judged(seen))
             for key in range(1, keys + 1):
                 other.append(judged(seen, key))

@@ -68,8 +68,8 @@ class Detection:
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
-    """Evidence of a stretch of a recording: what there is to be seen of each chip of a mark, whatever its key.
+class Stretch:
+    """Stretch of a recording: what there is to be seen of each chip of a mark, whatever its key.
 
     Attributes:
         start, stop: seconds. folded: by where a period may begin, in steps of ``HOP_MS``, and echo, ``[J, K]``.
@@ -92,22 +92,22 @@ def detect(audio: npt.NDArray[Any], rate: int, key: int = PUBLIC_KEY) -> Detecti
         >>> detect(np.zeros(16000), 16000).present
         False
     """
-    return judged(evidence(audio, rate), key)
+    return judged(stretches(audio, rate), key)
 
 
-def judged(stretches: Sequence[Evidence], key: int = PUBLIC_KEY) -> Detection:
-    """Finding by the evidence of a recording's stretches, each of which has its chance of a false alarm."""
-    highest = [float(scores(stretch.folded, chips(key)).max()) for stretch in stretches]
+def judged(seen: Sequence[Stretch], key: int = PUBLIC_KEY) -> Detection:
+    """Finding by the stretches of a recording, each of which has its chance of a false alarm."""
+    highest = [float(scores(stretch.folded, chips(key)).max()) for stretch in seen]
     best = int(np.argmax(highest))
     trials = len(highest) * PERIOD * _STEPS
     threshold = -NormalDist().inv_cdf(FALSE_ALARMS / (_BOUND * trials))
     chance = min(1.0, trials * _BOUND * math.erfc(highest[best] / math.sqrt(2)) / 2)
-    there = stretches[best]
+    there = seen[best]
     return Detection(highest[best] >= threshold, highest[best], threshold, chance, there.start, there.stop)
 
 
-def evidence(audio: npt.NDArray[Any], rate: int) -> list[Evidence]:
-    """Evidence of the pieces of sound ``[N]`` at ``rate`` Hz, and of the whole where there are several.
+def stretches(audio: npt.NDArray[Any], rate: int) -> list[Stretch]:
+    """Stretches of sound ``[N]`` at ``rate`` Hz: its pieces, and the whole where there are several.
 
     Raises:
         SeqgenError: as :func:`detect`.
@@ -125,9 +125,9 @@ def evidence(audio: npt.NDArray[Any], rate: int) -> list[Evidence]:
     made = []
     for start, stop in itertools.pairwise(edges):
         weighed = _weighed(_ripple(sound[start * _HOP : (stop - 1) * _HOP + _WINDOW]))
-        made.append(Evidence(start * HOP_MS / 1000, min(seconds, stop * HOP_MS / 1000), _folded(weighed)))
+        made.append(Stretch(start * HOP_MS / 1000, min(seconds, stop * HOP_MS / 1000), _folded(weighed)))
     if len(made) > 1:
-        made.append(Evidence(0.0, seconds, np.sum([one.folded for one in made], axis=0)))
+        made.append(Stretch(0.0, seconds, np.sum([one.folded for one in made], axis=0)))
     return made
 
 

@@ -11,7 +11,7 @@ import pytest
 from seqgen.audio.io import read
 from seqgen.audio.resample import resample
 from seqgen.audio.watermark import CHIP_MS, LAGS, PERIOD, PUBLIC_KEY, STRENGTH, Watermark, chips, watermarked
-from seqgen.audio.watermark_detection import HOP_MS, Detection, detect, evidence, judged, scores
+from seqgen.audio.watermark_detection import HOP_MS, Detection, detect, judged, scores, stretches
 from seqgen.errors import SeqgenError
 from tools.watermark_figures import CHANGES, unmarked
 
@@ -88,7 +88,7 @@ def test_it_is_hardly_there(speech: np.ndarray, marked: np.ndarray) -> None:
 
 
 def test_another_key_finds_nothing(marked: np.ndarray) -> None:
-    seen = evidence(marked, 24000)
+    seen = stretches(marked, 24000)
     assert judged(seen).score > 12
     others = [judged(seen, key) for key in range(200)]
     assert not any(one.present for one in others)
@@ -99,7 +99,7 @@ def test_another_key_finds_nothing(marked: np.ndarray) -> None:
 
 def test_scores_without_a_mark_have_the_tail_that_is_promised(speech: np.ndarray) -> None:
     """Of a million places, as many reach a score as the bound allows, and nearly as many as the normal law has."""
-    (seen,) = evidence(speech, 24000)
+    (seen,) = stretches(speech, 24000)
     every = np.concatenate([scores(seen.folded, chips(key)).ravel() for key in range(1000)])
     for edge in (1.0, 2.0, 3.0, 4.0):
         share, normal = np.mean(every >= edge), math.erfc(edge / math.sqrt(2)) / 2
@@ -113,7 +113,7 @@ def test_what_is_told_follows_from_the_score() -> None:
     """The threshold is where the probability is one in a million; longer recordings have more places to be wrong."""
     noise = np.random.default_rng(3).standard_normal(31 * 16000)
     short, long = detect(noise[:48000], 16000), detect(noise, 16000)
-    assert (len(evidence(noise[:48000], 16000)), len(evidence(noise, 16000))) == (1, 4)
+    assert (len(stretches(noise[:48000], 16000)), len(stretches(noise, 16000))) == (1, 4)
     assert long.threshold > short.threshold
     for found, stretches in ((short, 1), (long, 4)):
         trials = stretches * PERIOD * CHIP_MS // HOP_MS
