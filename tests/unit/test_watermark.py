@@ -115,8 +115,8 @@ def test_what_is_told_follows_from_the_score() -> None:
     short, long = detect(noise[:48000], 16000), detect(noise, 16000)
     assert (len(stretches(noise[:48000], 16000)), len(stretches(noise, 16000))) == (1, 4)
     assert long.threshold > short.threshold
-    for found, stretches in ((short, 1), (long, 4)):
-        trials = stretches * PERIOD * CHIP_MS // HOP_MS
+    for found, number in ((short, 1), (long, 4)):
+        trials = number * PERIOD * CHIP_MS // HOP_MS
         assert trials * 3.178 * math.erfc(found.threshold / math.sqrt(2)) / 2 == pytest.approx(1e-6, rel=1e-3)
 
 
