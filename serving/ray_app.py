@@ -15,7 +15,9 @@ from typing import Any
 
 from seqgen.errors import SeqgenError
 from serving.app import App
+from serving.http.protocol import RequestLimits
 from serving.http.resume import read_secret
+from serving.streams.vocoder import WATERMARKED
 from serving.voices.directory import VoiceDirectory
 from serving.voices.store import SingleVoice
 from serving.workers.process_worker import process_workers
@@ -28,12 +30,14 @@ class Replica:
     Attributes:
         voices: a store of voices, or one voice's bundle; the same path on every machine.
         workers: processes that compute, one per core. slots: streams at once. secret: file of the replicas' secret.
+        watermark: which sound is marked, ``speech``, ``all`` or ``none``.
     """
 
     voices: str
     workers: int = 1
     slots: int = 16
     secret: str = ""
+    watermark: str = "speech"
 
     def build(self) -> App:
         """Application of the replica, in its own process.
@@ -44,7 +48,8 @@ class Replica:
         directory = Path(self.voices)
         store = SingleVoice(directory) if (directory / "manifest.json").exists() else VoiceDirectory(directory)
         secret = read_secret(Path(self.secret)) if self.secret else None
-        return App(store, threads=self.workers, slots=self.slots, make=process_workers(), secret=secret)
+        limits = RequestLimits(watermark=self.watermark)
+        return App(store, threads=self.workers, slots=self.slots, limits=limits, make=process_workers(), secret=secret)
 
 
 def builder(replica: Replica) -> Callable[[], App]:
@@ -89,16 +94,19 @@ def read(arguments: Mapping[str, str]) -> tuple[int, Replica]:
 
     Example:
         >>> read({"voices": "/srv/voices", "replicas": "3"})
-        (3, Replica(voices='/srv/voices', workers=1, slots=16, secret=''))
+        (3, Replica(voices='/srv/voices', workers=1, slots=16, secret='', watermark='speech'))
     """
-    known = ("voices", "replicas", "workers", "slots", "secret")
+    known = ("voices", "replicas", "workers", "slots", "secret", "watermark")
     for name, value in arguments.items():
         if name not in known:
             raise SeqgenError(f"there is no argument '{name}'", remedy=f"known are {', '.join(known)}")
         if name in ("replicas", "workers", "slots") and not (str(value).isdigit() and int(value)):
             raise SeqgenError(f"{name}={value} is not a whole number above 0", remedy=f"give {name}=2")
+        if name == "watermark" and value not in WATERMARKED:
+            raise SeqgenError(f"watermark={value} is no choice", remedy=f"choose one of {', '.join(WATERMARKED)}")
     if "voices" not in arguments:
         raise SeqgenError("no voices are named", remedy="give voices=DIRECTORY")
-    numbers = {name: int(arguments[name]) for name in ("workers", "slots") if name in arguments}
-    replica = Replica(str(Path(arguments["voices"]).absolute()), secret=arguments.get("secret", ""), **numbers)
+    given: dict[str, Any] = {name: int(arguments[name]) for name in ("workers", "slots") if name in arguments}
+    given |= {name: arguments[name] for name in ("secret", "watermark") if name in arguments}
+    replica = Replica(str(Path(arguments["voices"]).absolute()), **given)
     return int(arguments.get("replicas", 1)), replica

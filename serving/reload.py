@@ -163,7 +163,8 @@ def request_limits(options: argparse.Namespace) -> RequestLimits:
     """Limits of one request, by a server's options."""
     sound, utterance = float(options.max_seconds), float(options.max_utterance)
     body, prompt = options.max_body * MEBIBYTE, options.max_prompt
-    return RequestLimits(body=body, sound=sound, utterance=utterance, prompt=prompt, tokens=options.max_tokens)
+    given = RequestLimits(body=body, sound=sound, utterance=utterance, prompt=prompt, tokens=options.max_tokens)
+    return replace(given, watermark=options.watermark)
 
 
 def _copy(path: str) -> IO[bytes]:

@@ -41,11 +41,13 @@ def parser() -> argparse.ArgumentParser:
     from serving.client import health
     from serving.completions import command
     from serving.speech import command as speech
+    from serving.speech import detection
 
     known = {
         "serve": ("stream voices to many listeners", serve),
         "vocode": ("vocode one file", vocode),
         "say": ("say a text", speech),
+        "detect": ("say whether a recording bears the mark of synthetic speech", detection),
         "complete": ("go on with one text, or translate it", command),
         "voices": ("install, verify, list and remove voices", voices),
         "keys": ("make and remove API keys", keys),

@@ -84,6 +84,17 @@ def access_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tls-key", type=file_path, metavar="FILE", help="its private key (PEM)")
 
 
+def watermark_options(parser: argparse.ArgumentParser) -> None:
+    """Options that choose which sound of a server is marked in its samples."""
+    which = parser.add_mutually_exclusive_group()
+    for name, value, meaning in (
+        ("--no-mark", "none", "leave speech unmarked, which else bears a watermark; see `seqgen-serve detect`"),
+        ("--mark-all", "all", "give that watermark to what vocoders make, too"),
+    ):
+        which.add_argument(name, dest="watermark", action="store_const", const=value, help=meaning)
+    parser.set_defaults(watermark="speech")
+
+
 def positive(text: str) -> int:
     """Whole number above 0, as an option's value."""
     if not (text.isascii() and text.isdigit()) or not text.strip("0"):

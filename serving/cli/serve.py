@@ -26,6 +26,7 @@ from serving.cli.options import (
     port,
     positive,
     voice_options,
+    watermark_options,
 )
 from serving.connections import listening
 from serving.first_process import leave_first_process
@@ -100,6 +101,7 @@ def options(serve: argparse.ArgumentParser) -> None:
     ):
         serve.add_argument(name, type=positive, default=default, help=f"{meaning} (default: %(default)s)")
     access_options(serve)
+    watermark_options(serve)
     serve.add_argument(
         "--resume-secret",
         type=file_path,

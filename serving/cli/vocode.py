@@ -10,7 +10,7 @@ from seqgen.bundle import Bundle
 from seqgen.files import inputs
 from seqgen.runtime import open_runtime
 from serving.sound.source import from_path, sniff
-from serving.speech.output import Stopwatch, sound_options, tell, write
+from serving.speech.output import Stopwatch, as_wished, sound_options, tell, write
 from serving.streams.vocoder import StreamingVocoder, VoiceSettings
 
 EXAMPLES = """\
@@ -52,7 +52,9 @@ def run(options: argparse.Namespace) -> int:
     clock = Stopwatch(vocoder.sample_rate)
     with inputs.regular(options.input, suffix=_suffix) as given:
         source = from_path(str(given), vocoder.features)
-        write(options.output, options.raw, clock.watch(vocoder.run(source, settings)), vocoder.sample_rate)
+        reads = vocoder.reader is not None
+        sound = as_wished(vocoder.run(source, settings), vocoder.sample_rate, options, reads=reads)
+        write(options.output, options.raw, clock.watch(sound), vocoder.sample_rate)
     tell(clock, loaded, options)
     return 0
 

@@ -15,7 +15,7 @@ from seqgen.errors import SeqgenError
 from serving.sound import sse
 from serving.sound.formats import FORMATS, content_type, output_rate
 from serving.streams.sound import InputFormat, SoundRequest
-from serving.streams.vocoder import StreamingVocoder, VoiceSettings, provenance
+from serving.streams.vocoder import StreamingVocoder, VoiceSettings, bears_watermark, provenance
 
 Headers = list[tuple[bytes, bytes]]
 QUERY = ("voice", "seed", "temperature", "speaker", "format", "rate", "resume", "offset")
@@ -29,7 +29,8 @@ class RequestLimits:
     """Limits of one request: bytes of body, seconds of sound, seconds to send the body, seconds without reading,
     seconds that a WebSocket may say nothing while nothing is being made for it, seconds until it opens its first
     context, for which a slot is kept, seconds of one of its utterances, bytes of input that may wait in one; bytes of
-    prompts, and symbols that are drawn for each."""
+    prompts, and symbols that are drawn for each; and which of ``serving.streams.vocoder.WATERMARKED`` is not given out
+    without a mark in its samples."""
 
     body: int = 32 << 20
     sound: float = 600.0
@@ -41,6 +42,7 @@ class RequestLimits:
     waiting: int = 192 << 20
     prompt: int = 1 << 16
     tokens: int = 4096
+    watermark: str = "speech"
 
 
 class HttpError(Exception):
@@ -103,7 +105,12 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def read_request(
-    values: Mapping[str, str], vocoder: StreamingVocoder, *, content_type: str = "", longest: float = 600.0
+    values: Mapping[str, str],
+    vocoder: StreamingVocoder,
+    *,
+    content_type: str = "",
+    longest: float = 600.0,
+    watermark: str = "speech",
 ) -> SoundRequest:
     """Stream request of ``POST /v1/vocode``, from its query.
 
@@ -123,7 +130,9 @@ def read_request(
         rate = output_rate(form, vocoder.sample_rate, wanted)
     except SeqgenError as error:
         raise HttpError(422, str(error)) from None
-    return SoundRequest(settings, form, InputFormat("file", content_type=content_type), longest, eager=True, rate=rate)
+    given = InputFormat("file", content_type=content_type)
+    marked = bears_watermark(vocoder, watermark)
+    return SoundRequest(settings, form, given, longest, eager=True, rate=rate, watermark=marked)
 
 
 def require_format(form: str) -> None:
@@ -153,7 +162,7 @@ def _real(key: str, text: str) -> float:
 
 def sound_headers(request: SoundRequest, vocoder: StreamingVocoder, *, events: bool = False) -> Headers:
     """Headers of a sound: its type, and the mark that says a machine made it (EU AI Act, article 50(2))."""
-    mark = provenance(vocoder, request.settings)
+    mark = provenance(vocoder, request.settings, watermark=request.watermark)
     kind = sse.MEDIA_TYPE if events else content_type(request.form, request.rate or vocoder.sample_rate)
     return [
         (b"content-type", kind.encode()),

@@ -37,7 +37,7 @@ class ResumeClaim:
         voice: its name where the request gave one. digest: of its manifest.
         runtime: what runs it, and how it holds the weights.
         seed, temperature, speaker, form, rate: of the request. input: SHA-256 of the body in hexadecimal.
-        offset: bytes of the sound before those of the answer that the token came with.
+        offset: bytes of the sound before those of the answer that the token came with. watermark: of the request.
     """
 
     voice: str | None
@@ -50,6 +50,7 @@ class ResumeClaim:
     rate: int
     input: str
     offset: int = 0
+    watermark: bool = False
 
     @staticmethod
     def of(voice: str | None, vocoder: StreamingVocoder, request: SoundRequest, body: str) -> ResumeClaim:
@@ -65,6 +66,7 @@ class ResumeClaim:
             request.form,
             request.rate,
             body,
+            watermark=request.watermark,
         )
 
     def query(self) -> dict[str, str]:
@@ -134,9 +136,9 @@ def require_same(claim: ResumeClaim, now: ResumeClaim) -> None:
     """Refuse to go on with a sound that would not be the same.
 
     Raises:
-        HttpError: 409 where voice, runtime or input differ.
+        HttpError: 409 where voice, runtime, watermark or input differ.
     """
-    if (claim.digest, claim.runtime) != (now.digest, now.runtime):
+    if (claim.digest, claim.runtime, claim.watermark) != (now.digest, now.runtime, now.watermark):
         message = "the voice is not what it was when the sound began; begin it anew"
         raise HttpError(409, message, code="voice_changed")
     if claim.input != now.input:

@@ -83,7 +83,10 @@ class VocodeEndpoint:
         values, claim = read_resumption(protocol.read_query(scope["query_string"]), self._tokens)
         voice = await find_voice(self._cache, values.get("voice"))
         vocoder = require_vocoder(voice.model)
-        request = protocol.read_request(values, vocoder, content_type=kind, longest=self.limits.sound)
+        limits = self.limits
+        request = protocol.read_request(
+            values, vocoder, content_type=kind, longest=limits.sound, watermark=limits.watermark
+        )
         declared = protocol.declared_length(headers)
         if declared > self.limits.body:
             raise _too_big(self.limits)

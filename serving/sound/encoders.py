@@ -12,6 +12,7 @@ import numpy.typing as npt
 import soundfile
 
 from seqgen.audio.io import pcm16, wav_header
+from seqgen.audio.watermark import Watermark
 from serving.sound.resampling import Resampler
 
 Audio = npt.NDArray[np.float32]
@@ -135,6 +136,19 @@ class ResamplingEncoder(Encoder):
     def finish(self) -> bytes:
         rest = self._resampler.finish()
         return (self._inner.push(rest) if len(rest) else b"") + self._inner.finish()
+
+
+class WatermarkingEncoder(Encoder):
+    """Encoder that marks the samples before another encoder, and holds none of them back."""
+
+    def __init__(self, inner: Encoder, rate: int) -> None:
+        self._inner, self._watermark = inner, Watermark(rate)
+
+    def push(self, audio: Audio) -> bytes:
+        return self._inner.push(self._watermark.push(audio))
+
+    def finish(self) -> bytes:
+        return self._inner.finish()
 
 
 def wav_head(rate: int, mark: str) -> bytes:

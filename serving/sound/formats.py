@@ -10,6 +10,7 @@ from serving.sound.encoders import (
     MuLawEncoder,
     PcmEncoder,
     ResamplingEncoder,
+    WatermarkingEncoder,
     wav_head,
 )
 from serving.sound.opus import RATES as OPUS_RATES
@@ -47,11 +48,12 @@ def require_encoder(form: str) -> None:
         require_opus()
 
 
-def encoder(form: str, voice_rate: int, rate: int, mark: str = "") -> Encoder:
+def encoder(form: str, voice_rate: int, rate: int, mark: str = "", *, watermark: bool = False) -> Encoder:
     """Encoder of a format named in ``FORMATS``, behind a resampler where the rates differ.
 
     Args:
         voice_rate: Hz of what is pushed. rate: Hz of the sound. mark: of synthetic sound, for formats that hold one.
+        watermark: whether the samples themselves are marked, before anything else.
 
     Raises:
         SeqgenError: where the format's library is missing.
@@ -66,7 +68,8 @@ def encoder(form: str, voice_rate: int, rate: int, mark: str = "") -> Encoder:
     else:
         kinds: dict[str, type[Encoder]] = {"pcm": PcmEncoder, "f32": FloatEncoder, "ulaw": MuLawEncoder}
         made = kinds[form]()
-    return made if rate == voice_rate else ResamplingEncoder(made, voice_rate, rate)
+    made = made if rate == voice_rate else ResamplingEncoder(made, voice_rate, rate)
+    return WatermarkingEncoder(made, voice_rate) if watermark else made
 
 
 def content_type(form: str, rate: int) -> str:

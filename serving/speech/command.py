@@ -21,7 +21,7 @@ from seqgen.runtime import open_runtime
 from seqgen.runtime.speech import Moment
 from seqgen.runtime.voice import Voice
 from seqgen.text.pronounced.lexicon import Lexicon
-from serving.speech.output import Stopwatch, sound_options, tell, write
+from serving.speech.output import Stopwatch, as_wished, sound_options, tell, write
 
 EXAMPLES = """\
 examples:
@@ -67,7 +67,8 @@ def run(options: argparse.Namespace) -> int:
     loaded = time.perf_counter() - began
     clock = Stopwatch(voice.spec.sample_rate)
     with _times(options) as hear:
-        write(options.output, options.raw, clock.watch(_said(voice, options, hear)), voice.spec.sample_rate)
+        sound = as_wished(_said(voice, options, hear), voice.spec.sample_rate, options, reads=True)
+        write(options.output, options.raw, clock.watch(sound), voice.spec.sample_rate)
     tell(clock, loaded, options)
     return 0
 

@@ -17,7 +17,7 @@ from serving.http.vocode import VocodeEndpoint
 from serving.sound import sse
 from serving.sound.formats import FORMATS, output_rate
 from serving.streams.sound import FASTEST, SLOWEST, InputFormat, RecordDecoder, SoundRequest
-from serving.streams.vocoder import VoiceSettings, require_vocoder
+from serving.streams.vocoder import VoiceSettings, bears_watermark, require_vocoder
 
 SPEAKS = "voice"
 """Kind of the bundles that read text."""
@@ -43,7 +43,7 @@ class SpeechEndpoint(VocodeEndpoint):
         voice = await find_voice(self._cache, self._named(fields))
         vocoder = require_vocoder(voice.model)
         events = fields.get("stream_format") == "sse"
-        request = _request(fields, vocoder.sample_rate)
+        request = _request(fields, vocoder.sample_rate, watermark=bears_watermark(vocoder, self.limits.watermark))
         with reserve_slot(self._pool, voice, scope["state"].get("caller"), request) as lease:
             lease.start(request)
             lease.push(fields["input"].encode())
@@ -132,7 +132,7 @@ def _read(body: bytes) -> dict[str, Any]:
     return fields
 
 
-def _request(fields: dict[str, Any], own: int) -> SoundRequest:
+def _request(fields: dict[str, Any], own: int, *, watermark: bool) -> SoundRequest:
     """Stream request of fields that are well formed, of a voice of so many Hz."""
     form, speed = fields.get("response_format", "wav"), float(fields.get("speed", 1.0))
     if form not in FORMATS:
@@ -148,7 +148,7 @@ def _request(fields: dict[str, Any], own: int) -> SoundRequest:
         raise _invalid("input", "send whole characters") from None
     times = " ".join(fields.get("timestamp_granularities", []))
     given = InputFormat("text", speed=speed, times=times)
-    return SoundRequest(VoiceSettings(), form, given, eager=True, rate=rate, records=bool(times))
+    return SoundRequest(VoiceSettings(), form, given, eager=True, rate=rate, records=bool(times), watermark=watermark)
 
 
 class _EventMaker:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen.audio.io import pcm16, wav_header, write_blocks
+from seqgen.audio.watermark import Watermark
 from seqgen.files.outputs import is_stream, replacing
 
 
@@ -28,10 +29,25 @@ def sound_options(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--raw", action="store_true", help="16-bit little-endian samples without a WAV header")
     command.add_argument(
+        "--mark",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="whether the sound bears a watermark, see `seqgen-serve detect` (default: a voice's that reads)",
+    )
+    command.add_argument(
         "--json",
         action="store_true",
         help="give the times as one JSON object, on standard output unless the sound goes there",
     )
+
+
+def as_wished(
+    audio: Iterator[npt.NDArray[np.float32]], rate: int, options: argparse.Namespace, *, reads: bool
+) -> Iterator[npt.NDArray[np.float32]]:
+    """Sound with its watermark, where the options or else the kind of voice want one; ``reads``: it reads texts."""
+    if not (reads if options.mark is None else options.mark):
+        return audio
+    return map(Watermark(rate).push, audio)
 
 
 @dataclass

@@ -9,6 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from seqgen.audio.watermark import Watermark
 from seqgen.spec import FeatureSpec
 from serving.sound.encoders import Audio
 from serving.sound.features import AudioFeatureExtractor
@@ -35,10 +36,12 @@ class SoundCosts:
 
     Attributes:
         outputs: of making a format at a rate in Hz, by both. inputs: of frames out of audio at a rate in Hz.
+        watermark: of marking the samples.
     """
 
     outputs: Mapping[tuple[str, int], float] = field(default_factory=dict)
     inputs: Mapping[int, float] = field(default_factory=dict)
+    watermark: float = 0.0
 
     def output(self, form: str, rate: int) -> float:
         """Cost of a format at a rate; 0 where nobody measured it."""
@@ -120,4 +123,4 @@ def sound_costs(spec: FeatureSpec, clock: Clock = time.thread_time) -> SoundCost
         if target in OPUS_RATES and library() is not None:
             outputs["opus", target] = resampling + timed(encoder("opus", target, target, _MARK).push, target)
     inputs = {source: timed(AudioFeatureExtractor(spec, source).push, source) for source in {rate, *_INPUT_RATES}}
-    return SoundCosts(outputs, inputs)
+    return SoundCosts(outputs, inputs, timed(Watermark(rate).push, rate))

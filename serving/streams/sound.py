@@ -122,6 +122,7 @@ class SoundRequest(StreamRequest):
         longest: seconds of input taken. eager: work beyond the usual lead where nobody else waits (downloads).
         rate: Hz of the sound; 0: the voice's own. skip: bytes at its beginning that the listener has already.
         records: have the output come as records, see :class:`RecordDecoder`.
+        watermark: whether its samples are marked.
     """
 
     settings: VoiceSettings = field(default_factory=VoiceSettings)
@@ -132,6 +133,7 @@ class SoundRequest(StreamRequest):
     rate: int = 0
     skip: int = 0
     records: bool = False
+    watermark: bool = False
 
     def check(self, model: ServedModel) -> None:
         vocoder = require_vocoder(model)
@@ -150,6 +152,7 @@ class SoundRequest(StreamRequest):
         own = require_vocoder(model).sample_rate
         rate = output_rate(self.form, own, self.rate or None)
         made = max(0.0, costs.output(self.form, rate) - costs.output("pcm", own))
+        made += costs.watermark if self.watermark else 0.0
         given = self.input
         return made + {"file": costs.file, "audio": costs.input(given.rate)}.get(given.kind, 0.0)
 
@@ -178,7 +181,8 @@ class SoundPipeline(StreamPipeline):
         rate = output_rate(request.form, vocoder.sample_rate, request.rate or None)
         self.byte_rate = byte_rate(request.form, rate)
         self.stream: VocoderStream | None = None
-        self._encoder = encoder(request.form, vocoder.sample_rate, rate, provenance(vocoder, request.settings))
+        told = provenance(vocoder, request.settings, watermark=request.watermark)
+        self._encoder = encoder(request.form, vocoder.sample_rate, rate, told, watermark=request.watermark)
         self._rest = bytearray()  # samples or frames that wait
         self._file = BodyFile() if request.input.kind == "file" else None
         self._body: DecodedBody | None = None

@@ -30,6 +30,8 @@ CHUNK_FRAMES = (1, 2, 4, 8)
 """Frames per chunk, call by call: small at first, so that sound starts soon; larger later, to save calls."""
 MAX_TEMPERATURE = 2.0
 """Highest sampling temperature; beyond it a voice gives noise."""
+WATERMARKED = ("speech", "all", "none")
+"""Sound whose samples may be marked: of voices that read texts, of all voices, none."""
 _FRAMES, _CALLS = 2, 5  # of the calls that are measured
 
 
@@ -232,9 +234,15 @@ def require_vocoder(model: ServedModel) -> StreamingVocoder:
     return model
 
 
-def provenance(vocoder: StreamingVocoder, settings: VoiceSettings) -> str:
-    """Provenance mark of synthetic sound, as headers and containers carry it."""
-    return f'seqgen; kind=vocoder; voice="{quote(vocoder.name)}"; seed={settings.seed}'
+def provenance(vocoder: StreamingVocoder, settings: VoiceSettings, *, watermark: bool = False) -> str:
+    """Provenance mark of synthetic sound, as headers and containers carry it; ``watermark``: the samples do, too."""
+    told = f'seqgen; kind=vocoder; voice="{quote(vocoder.name)}"; seed={settings.seed}'
+    return f"{told}; watermark=1" if watermark else told
+
+
+def bears_watermark(vocoder: StreamingVocoder, wanted: str) -> bool:
+    """Whether a voice's samples are marked, by which of ``WATERMARKED`` an operator wants to be."""
+    return wanted == "all" or (wanted == "speech" and vocoder.reader is not None)
 
 
 class VocoderStream:

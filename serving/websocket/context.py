@@ -136,7 +136,8 @@ class StreamContext:
     def _request(self, fields: Mapping[str, Any], vocoder: StreamingVocoder, claim: ResumeClaim | None) -> SoundRequest:
         if claim is not None:  # a voice that has changed is told by what it was, not by its features
             fields = {**fields, "signature": vocoder.features.signature}
-        request = read_init(fields, vocoder, longest=self._host.limits.utterance)
+        limits = self._host.limits
+        request = read_init(fields, vocoder, longest=limits.utterance, watermark=limits.watermark)
         request.check(vocoder)
         return request
 

@@ -17,12 +17,14 @@ from serving.http.protocol import HttpError, require_format
 from serving.http.resume import MAX_OFFSET, ResumeClaim, ResumeTokens
 from serving.sound.formats import output_rate
 from serving.streams.sound import FASTEST, SAMPLE_ENCODINGS, SLOWEST, InputFormat, SoundRequest
-from serving.streams.vocoder import StreamingVocoder, VoiceSettings
+from serving.streams.vocoder import StreamingVocoder, VoiceSettings, bears_watermark
 
 _MAX_UTTERANCES = 1 << 32
 
 
-def read_init(fields: Mapping[str, Any], vocoder: StreamingVocoder, *, longest: float) -> SoundRequest:
+def read_init(
+    fields: Mapping[str, Any], vocoder: StreamingVocoder, *, longest: float, watermark: str = "speech"
+) -> SoundRequest:
     """Stream request of an ``init`` message.
 
     Raises:
@@ -47,7 +49,8 @@ def read_init(fields: Mapping[str, Any], vocoder: StreamingVocoder, *, longest: 
     given = InputFormat(kind, rate=fields.get("rate", vocoder.sample_rate) if kind == "audio" else 0, encoding=encoding)
     given = replace(given, **_text_fields(fields, kind))
     rate = output_rate(form, vocoder.sample_rate, fields.get("output_rate"))
-    return SoundRequest(settings, form, given, longest, rate=rate, records=kind == "text")
+    marked = bears_watermark(vocoder, watermark)
+    return SoundRequest(settings, form, given, longest, rate=rate, records=kind == "text", watermark=marked)
 
 
 def _text_fields(fields: Mapping[str, Any], kind: str) -> dict[str, Any]:

@@ -196,7 +196,7 @@ class StreamProtocol:
             "feature_signature": spec.signature,
             "hop": spec.hop,
             "bands": spec.bands,
-            "synthetic": provenance(vocoder, request.settings),
+            "synthetic": provenance(vocoder, request.settings, watermark=request.watermark),
             "resume": resume,
         }
         return [_send_json("ready", number, **ready, **({} if credit is None else {"credit": credit}))]

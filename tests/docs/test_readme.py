@@ -24,6 +24,7 @@ DOCUMENTS = (
             "add-a-method",
             "serve",
             "runbook",
+            "marking",
             "embed-in-c",
             "onnx",
             "results",
@@ -39,11 +40,11 @@ DOCUMENTS = (
 
 
 def _commands(text: str) -> list[list[str]]:
-    """Lines of code blocks that call one of our commands, without comments."""
+    """Lines of code blocks that call one of our commands, without comments and what reads their output."""
     blocks = re.findall(r"```\w*\n(.*?)```", text, flags=re.DOTALL)
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
     called = [line for line in lines if re.match(r"\s*seqgen(-serve)? ", line)]
-    return [shlex.split(re.sub(r"\s[<>]\s*\S+", "", line), comments=True) for line in called]  # without redirections
+    return [shlex.split(re.sub(r"\s[<>]\s*\S+|\s\|\s.*", "", line), comments=True) for line in called]  # without redirections
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

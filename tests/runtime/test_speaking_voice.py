@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from seqgen.audio import io
+from seqgen.audio.watermark import watermarked
 from seqgen.bundle import Bundle
 from seqgen.cli.main import main
 from seqgen.errors import SeqgenError
@@ -115,13 +116,19 @@ def test_frames_are_told_their_places(folder: Path) -> None:
 
 
 def test_it_speaks_from_the_command_line(folder: Path, tmp_path: Path) -> None:
-    """By `seqgen sample` and by `seqgen-serve say`, the same sound; texts that are judged too."""
+    """By `seqgen sample` and by `seqgen-serve say`, the same sound, marked or not; texts that are judged too."""
     done("sample", folder / "voice", "--prompt", TEXT, "--temperature", "0", "-o", tmp_path / "a.wav")
     given = [TEXT, "-o", str(tmp_path / "b.wav"), "--voice", str(folder / "voice")]
-    assert serve(["say", *given]) == 0
-    one, two = (io.read(tmp_path / name)[0] for name in ("a.wav", "b.wav"))
+    assert serve(["say", "--no-mark", *given]) == 0
+    (one, rate), (two, _) = (io.read(tmp_path / name) for name in ("a.wav", "b.wav"))
     assert len(one) > 0
     assert np.array_equal(one, two)
+    for choice in ([], ["--mark"]):
+        assert serve(["say", *choice, *given]) == 0
+        sound = np.concatenate(list(opened(folder).speak(TEXT, 0.0)))
+        marked = io.pcm16(watermarked(sound, rate)).astype(np.float32) / 32768
+        assert np.array_equal(io.read(tmp_path / "b.wav")[0], marked)
+        assert not np.array_equal(one, marked)
     (tmp_path / "lines").write_text("A tea.\n")
     done("eval", folder / "voice", "--texts", tmp_path / "lines", "--audio", tmp_path / "kept",
          "--report", tmp_path / "report.json")  # fmt: skip

@@ -167,9 +167,8 @@ def test_recordings_are_sent_in_turn():
 
 
 def test_a_request_crosses_whole():
-    request = SoundRequest(
-        VoiceSettings(2**64 - 1, 0.1, "ä", 3), "ulaw", InputFormat("audio", 44100, "f32le", "x/y"), 0.1, True, 8000, 77
-    )
+    settings, given = VoiceSettings(2**64 - 1, 0.1, "ä", 3), InputFormat("audio", 44100, "f32le", "x/y")
+    request = SoundRequest(settings, "ulaw", given, 0.1, True, 8000, 77, True)
     plain = SoundRequest()
     for field in fields(SoundRequest):
         assert getattr(request, field.name) != getattr(plain, field.name), f"this test leaves {field.name} as it is"

@@ -11,10 +11,12 @@ import openai
 import pytest
 
 from seqgen.audio.io import pcm16
+from seqgen.audio.watermark import watermarked
 from seqgen.bundle import Bundle
 from seqgen.runtime import open_runtime
 from seqgen.runtime.voice import Voice
 from serving.app import App
+from serving.http.protocol import RequestLimits
 from serving.voices.store import FixedVoices
 from serving.voices.voice import LoadedVoice, served
 from tests.runtime.speaking import TEXT, speaking
@@ -37,10 +39,11 @@ def server(voice: Path):
         yield live
 
 
-def said(voice: Path, text: str, **options: float) -> bytes:
+def said(voice: Path, text: str, *, marked: bool = True, **options: float) -> bytes:
     """16-bit samples of a text, without a server."""
     speaker = Voice(open_runtime(Bundle.open(voice)))
     sound = np.concatenate(list(speaker.sound(speaker.frames(text, 0.0, **options))))
+    sound = watermarked(sound, speaker.spec.sample_rate) if marked else sound
     return pcm16(sound).astype("<i2").tobytes()
 
 
@@ -62,6 +65,20 @@ def test_the_official_client_has_it_speak(server, voice: Path) -> None:
             model="ann", voice="ann", input=TEXT, response_format="pcm"
         ) as response:
             assert b"".join(response.iter_bytes()) == said(voice, TEXT)
+
+
+def test_it_bears_a_mark_unless_the_operator_says_no(voice: Path) -> None:
+    """The header tells of it; without, the samples are the voice's own."""
+    body = json.dumps({"model": "ann", "voice": "ann", "input": TEXT, "response_format": "pcm"}).encode()
+    for choice, marked in (("speech", True), ("all", True), ("none", False)):
+        reader = served(Bundle.open(voice))
+        reader.name = "ann"
+        app = App(FixedVoices(LoadedVoice(reader)), threads=1, limits=RequestLimits(watermark=choice))
+        with Live(app) as live:
+            status, headers, answer = live.request("POST", "/v1/audio/speech", body)
+        assert (status, answer) == (200, said(voice, TEXT, marked=marked))
+        assert headers["x-synthetic"].endswith("; watermark=1") == marked
+    assert said(voice, TEXT) != said(voice, TEXT, marked=False)
 
 
 def test_sound_comes_as_events(server, voice: Path) -> None:

@@ -12,16 +12,19 @@ import numpy as np
 import openai
 import pytest
 
+from seqgen.audio.io import pcm16
+from seqgen.audio.watermark import watermarked
 from seqgen.runtime.speech import Moment
 from serving.app import App
 from serving.client import Client
 from serving.streams.sound import Record, RecordDecoder, encode_moment, encode_sound, moment_fields
+from serving.streams.vocoder import VoiceSettings
 from serving.voices.store import FixedVoices
 from serving.voices.voice import LoadedVoice
 from tests.serving.fakes import fake_vocoder
 from tests.serving.live import Live
 from tests.serving.plain_speaker import plain_voice
-from tests.serving.test_websocket import dial, expected, hear, say
+from tests.serving.test_websocket import dial, hear, say
 
 TEXT = "Yes, a tea (3.5 m). “Thé” – a tea? The tea! Yes."
 DOCUMENT = '<speak>A <mark name="x"/>tea.</speak>'
@@ -41,7 +44,11 @@ def said(text: str, speed: float = 1.0, stream: int = 0) -> tuple[bytes, list[di
     voice, times = plain_voice(), list[Moment]()
     assert voice.reader is not None
     frames = np.concatenate(list(voice.reader.frames(text, 0.0, speed=speed, tell=times.append)))
-    return expected(voice, frames, stream=stream), [moment_fields(one) for one in times]
+    spoken = voice.start(VoiceSettings(stream=stream), rate=None)
+    spoken.push(frames)
+    spoken.finish()
+    sound = watermarked(np.concatenate(list(spoken.chunks())), voice.sample_rate)
+    return pcm16(sound).astype("<i2").tobytes(), [moment_fields(one) for one in times]
 
 
 def listen(sock, kind: str) -> tuple[bytes, list[dict[str, Any]]]:
