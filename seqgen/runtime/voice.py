@@ -14,6 +14,8 @@ from seqgen.runtime.speaker import PROSODY, Integers, Reals, Sentence, Speaker, 
 from seqgen.text.pronounced.lexicon import Lexicon
 from seqgen.text.pronounced.pronouncer import Pronouncer
 
+LANGUAGE = "en"
+"""Language of the texts that are read, by BCP 47."""
 LEXICON = "english.lexicon"
 GRAPHS = PROSODY_GRAPH, COLUMNS_GRAPH, FRAMES_GRAPH = "prosody.onnx", "columns.onnx", "frames.onnx"
 FRESH = "frames_initial.safetensors"
