@@ -59,6 +59,10 @@ class SoundRequest(StreamRequest):
     rate: int = 0
     skip: int = 0
 
+    @property
+    def reads_aloud(self) -> bool:
+        return self.input.kind == "text"
+
     def check(self, model: ServedModel) -> None:
         vocoder = require_vocoder(model)
         output_rate(self.form, vocoder.sample_rate, self.rate or None)

@@ -13,7 +13,7 @@ from seqgen.runtime import open_runtime, open_symbols
 from seqgen.runtime.native import NativeRuntime
 from seqgen.runtime.replay import require_golden
 from seqgen.runtime.voice import LANGUAGE
-from serving.streams.capacity import Capacity, calibrate, sound_costs
+from serving.streams.capacity import Capacity, calibrate, reading_cost, sound_costs
 from serving.streams.contract import ServedModel
 from serving.streams.text import TextModel
 from serving.streams.vocoder import StreamingVocoder
@@ -105,4 +105,7 @@ def open_preset(name: str, directory: Path) -> LoadedVoice:
 
 def _capacity(model: ServedModel) -> Capacity:
     capacity = calibrate(model)
-    return replace(capacity, sound=sound_costs(model.features)) if isinstance(model, StreamingVocoder) else capacity
+    if not isinstance(model, StreamingVocoder):
+        return capacity
+    text = reading_cost(model.reader, model.features) if model.reader is not None else 0.0
+    return replace(capacity, sound=sound_costs(model.features), text=text)
