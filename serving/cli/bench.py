@@ -19,9 +19,9 @@ examples:
 
 A server is started in a process of its own. Each listener sends features a second ahead of their time, plays what
 comes in real time, beginning 40 ms after the first of it, and counts an under-run whenever it has nothing left in the
-middle of an utterance (5 s each). With --text a voice reads a line of the file after the other to each listener. The
-real-time factor is the server's processor time for a second of sound. A text model's readers ask for text after text, 512 symbols each, as fast as it is
-made."""
+middle of an utterance (5 s each). With --text a voice reads to each listener, a line of the file after the other. The
+real-time factor is the server's processor time for a second of sound. A text model's readers ask for text after text,
+512 symbols each, as fast as it is made."""
 
 
 def options(bench: argparse.ArgumentParser) -> None:

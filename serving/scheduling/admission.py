@@ -79,8 +79,8 @@ def cost(capacity: Capacity, model: ServedModel, request: StreamRequest | None) 
     """Seconds of computing per second of output that a stream costs in all: its model, its encoder, what is taken in or
     read.
 
-    Prompts, and plain samples at the voice's own rate, are in the model's cost already, see ``OVERHEAD``. ``None`` for the
-    request: the model alone, where nobody knows yet what will be asked for.
+    Prompts, and plain samples at the voice's own rate, are in the model's cost already, see ``OVERHEAD``. ``None`` for
+    the request: the model alone, where nobody knows yet what will be asked for.
     """
     if request is None or not capacity.shared:
         return capacity.shared
