@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+import socket
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 
 from starlette.applications import Starlette
@@ -15,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.completions.endpoint import CompletionEndpoint
 from serving.connections.budget import ConnectionBudget
+from serving.connections.wyoming import WyomingListener
 from serving.edge.exchange import NO_ROUTE, Exchange
 from serving.edge.origin import OriginPolicy, is_preflight, preflight_headers
 from serving.edge.whole import WholeAnswer
@@ -55,7 +58,8 @@ class App:
             served. origins: which pages and hosts are served; by default any, for who stands behind a proxy that knows.
         public_metrics: whether they want no key. connections: budget that the web server keeps.
         default: name of the voice of requests that name none; without one,
-            that is a single voice only.
+            that is a single voice only. aliases: further names of voices.
+        wyoming: bound socket for clients of the Wyoming protocol. wyoming_allowed: networks from which they may come.
 
     Attributes:
         settled: whether every voice has been looked at and every worker was up once.
@@ -81,21 +85,35 @@ class App:
         connections: ConnectionBudget | None = None,
         public_metrics: bool = False,
         default: str | None = None,
+        aliases: Mapping[str, str] | None = None,
+        wyoming: socket.socket | None = None,
+        wyoming_allowed: Iterable[str] = (),
     ) -> None:
         store = FixedVoices(LoadedVoice(voices)) if isinstance(voices, ServedModel) else voices
         total = max(request_memory or default_budget(), STREAM_BYTES)
         self.pool = WorkerPool(workers=threads, slots=slots, buffered=buffered, memory=MemoryBudget(total), make=make)
-        self.cache = VoiceCache(store, default=default, memory=memory, in_use=self.pool.models, copies=self.pool.copies)
+        self.cache = VoiceCache(
+            store,
+            default=default,
+            aliases=aliases,
+            memory=memory,
+            in_use=self.pool.models,
+            copies=self.pool.copies,
+        )
         self.settled = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._reload, self._checked = asyncio.Event(), asyncio.Event()
         self.connections = connections or ConnectionBudget()
-        self.metrics = Metrics(self.pool, self.cache, lambda: (self.connections.held, self.connections.dropped))
+        self.metrics = Metrics(self.pool, self.cache, self._count_connections)
         self.pool.observer = self.metrics.record
         information = pages.InformationPages(self.cache, self.metrics, public_metrics=public_metrics)
         given = (self.cache, self.pool, _fitting(limits or RequestLimits(), total), ResumeTokens(secret))
         texts = CompletionEndpoint(self.cache, self.pool, given[2], self.metrics.read)
         self._streams = VocodeEndpoint(*given), StreamEndpoint(*given), texts, SpeechEndpoint(*given)
+        self._wyoming: WyomingListener | None = None
+        if wyoming is not None:
+            listening = (wyoming, *given[:3], self.metrics.answered)
+            self._wyoming = WyomingListener(*listening, allowed=wyoming_allowed)
         self._keys, self._origins = keys, origins
         self._router = Router(
             [
@@ -156,11 +174,20 @@ class App:
     def drain(self) -> None:
         """Admit nobody from now on; who listens may go on."""
         self.pool.draining = True
+        if self._wyoming is not None:
+            self._wyoming.close()
+
+    def _count_connections(self) -> tuple[int, Counter[str]]:
+        """Connections of all listeners, and those dropped, by why."""
+        budgets = [self.connections, *([self._wyoming.budget] if self._wyoming is not None else [])]
+        return sum(one.held for one in budgets), sum((one.dropped for one in budgets), Counter())
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         self._loop = asyncio.get_running_loop()
         self.pool.start()
+        if self._wyoming is not None:
+            await self._wyoming.start()
         tending = [asyncio.create_task(self._tend_voices()), asyncio.create_task(self._settle())]
         try:
             yield
@@ -168,6 +195,8 @@ class App:
             for task in tending:
                 task.cancel()
             await asyncio.gather(*tending, return_exceptions=True)
+            if self._wyoming is not None:
+                await self._wyoming.stop()
             await asyncio.to_thread(self.pool.stop)
 
     def reload_voices(self) -> None:
@@ -189,8 +218,11 @@ class App:
         under way keeps its own."""
         self.pool.memory.total = max(request_memory, STREAM_BYTES)
         self.cache.resize(memory)
+        fitting = _fitting(limits, self.pool.memory.total)
         for endpoint in self._streams:
-            endpoint.limits = _fitting(limits, self.pool.memory.total)
+            endpoint.limits = fitting
+        if self._wyoming is not None:
+            self._wyoming.limits = fitting
 
     async def _settle(self) -> None:
         """Wait until every voice was looked at and every worker is up."""
@@ -215,7 +247,7 @@ class App:
     def _prepare(self) -> None:
         """Have the workers open the voice that most will ask for."""
         voices = self.cache.open
-        first = voices.get(self.cache.default or "") or next(iter(voices.values()), None)
+        first = voices.get(self.cache.resolve(self.cache.default or "")) or next(iter(voices.values()), None)
         if first is not None:
             self.pool.set_capacity(first.model, first.capacity)
 

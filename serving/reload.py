@@ -24,11 +24,13 @@ from serving.connections.budget import most_connections
 from serving.edge.origin import OriginPolicy
 from serving.http.keys import read_keys
 from serving.http.protocol import RequestLimits
+from serving.voices.aliases import read_aliases
 
 log = logging.getLogger("seqgen.serving")
 MEBIBYTE = 1 << 20
 FIXED = ("voices", "voice", "preset", "host", "port", "uds", "uds_mode", "threads", "no_keys", "public_metrics",
-         "trusted_proxy", "resume_secret", "isolation", "otel", "log")  # fmt: skip
+         "trusted_proxy", "resume_secret", "isolation", "otel", "log", "wyoming_port", "wyoming_host",
+         "wyoming_allow")  # fmt: skip
 """Options that a running server cannot change."""
 Apply = Callable[[], None]
 """Puts in force what has been read; called on the event loop, and does not fail."""
@@ -70,6 +72,7 @@ class Reload:
                 "certificate": self._read_certificate,
                 "origins": self._read_origins,
                 "limits": self._read_limits,
+                "aliases": self._read_aliases,
                 "voices": self._read_voices,
             }
             failed = [name for name, read in parts.items() if not await self._renew(name, read)]
@@ -146,6 +149,15 @@ class Reload:
             app.replace_limits(request_limits(options), request_memory=request_memory, memory=memory)
             if app.pool.resize(options.slots) < options.slots:
                 log.warning("--slots %d takes a restart; until then there are %d", options.slots, app.pool.slots)
+
+        return apply
+
+    def _read_aliases(self) -> Apply:
+        cache = self._app.cache
+        aliases = read_aliases(self._options.alias, cache.installed())
+
+        def apply() -> None:
+            cache.aliases = aliases
 
         return apply
 

@@ -15,6 +15,8 @@ from seqgen.runtime.speller import LOOP, Speller
 from seqgen.text.pronounced.lexicon import Lexicon
 from seqgen.text.pronounced.pronouncer import Pronouncer
 
+LANGUAGE = "en"
+"""Language of the texts that are read, by BCP 47."""
 LEXICON = "english.lexicon"
 GRAPHS = PROSODY_GRAPH, COLUMNS_GRAPH, FRAMES_GRAPH = "prosody.onnx", "columns.onnx", "frames.onnx"
 FRESH = "frames_initial.safetensors"

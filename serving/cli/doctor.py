@@ -18,7 +18,9 @@ from seqgen.runtime import native_library
 from serving.cli import serve
 from serving.cli.options import FileParser, file_path, port
 from serving.cli.voices import summary
+from serving.connections import listening
 from serving.sound import opus
+from serving.voices.aliases import read_aliases
 from serving.voices.directory import VoiceDirectory
 
 EXAMPLES = """\
@@ -114,6 +116,8 @@ def _named(options: argparse.Namespace) -> Iterator[CheckResult]:
 
     if options.keys:
         yield tell("keys", lambda: f"{len(read_keys(Path(options.keys)))} in {options.keys}")
+    if options.wyoming_port is not None:
+        yield tell("wyoming", lambda: f"{_wyoming_address(options)} is free")
     if options.tls_cert or options.tls_key:
         yield tell("tls", lambda: f"{serve.require_tls(options)} and its key")
     if options.resume_secret:
@@ -123,8 +127,17 @@ def _named(options: argparse.Namespace) -> Iterator[CheckResult]:
     if options.voices and options.default_voice:
         store = VoiceDirectory(Path(options.voices))
         yield tell("default", lambda: f"{store.path(options.default_voice)}")
+    if options.voices and options.alias:
+        names = VoiceDirectory(Path(options.voices)).names()
+        yield tell("aliases", lambda: ", ".join(f"{a} = {v}" for a, v in read_aliases(options.alias, names).items()))
     if options.voice:
         yield tell("voice", lambda: f"{Bundle.open(Path(options.voice)).manifest.name} in {options.voice}")
+
+
+def _wyoming_address(options: argparse.Namespace) -> str:
+    with serve.wyoming(options) as listener:
+        assert listener is not None
+        return listening.address(listener)
 
 
 def _machine() -> Iterator[CheckResult]:

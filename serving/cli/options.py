@@ -40,6 +40,23 @@ def voice_options(parser: argparse.ArgumentParser) -> None:
     completion.offer(preset, presets.without_torch())
 
 
+def naming_options(serve: argparse.ArgumentParser) -> None:
+    """Options on the names by which voices are had."""
+    serve.add_argument(
+        "--default-voice",
+        metavar="NAME",
+        help="voice of requests that name none (default: where there are several, they have to name one)",
+    )
+    serve.add_argument(
+        "--alias",
+        action="append",
+        default=[],
+        metavar="NAME=VOICE",
+        help="further name of an installed voice or text model, as clients of others' interfaces ask for it "
+        "(alloy=VOICE, tts-1=VOICE); may be repeated",
+    )
+
+
 def isolation_option(parser: argparse.ArgumentParser) -> None:
     """Option that chooses whether workers are processes or threads."""
     parser.add_argument(
@@ -93,6 +110,27 @@ def watermark_options(parser: argparse.ArgumentParser) -> None:
     ):
         which.add_argument(name, dest="watermark", action="store_const", const=value, help=meaning)
     parser.set_defaults(watermark="speech")
+
+
+def wyoming_options(parser: argparse.ArgumentParser) -> None:
+    """Options of the listener for clients of the Wyoming protocol."""
+    parser.add_argument(
+        "--wyoming-port",
+        type=port,
+        metavar="PORT",
+        help="speak the Wyoming protocol, too, as Home Assistant asks for speech: usually 10200 (default: do not)",
+    )
+    parser.add_argument(
+        "--wyoming-host", default="127.0.0.1", metavar="HOST", help="address for that (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--wyoming-allow",
+        type=network,
+        metavar="ADDRESS",
+        action="append",
+        default=[],
+        help="address or network of other machines that may come to it, which shows no keys; may be repeated",
+    )
 
 
 def positive(text: str) -> int:

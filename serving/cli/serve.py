@@ -23,14 +23,17 @@ from serving.cli.options import (
     file_path,
     isolation_option,
     mode,
+    naming_options,
     port,
     positive,
     voice_options,
     watermark_options,
+    wyoming_options,
 )
 from serving.connections import listening
 from serving.first_process import leave_first_process
 from serving.scheduling.memory import default_budget
+from serving.voices.aliases import read_aliases
 from serving.voices.directory import VoiceDirectory
 from serving.voices.store import FixedVoices, SingleVoice, VoiceStore
 from serving.voices.voice import open_preset, open_voice
@@ -62,11 +65,7 @@ def options(serve: argparse.ArgumentParser) -> None:
     """Options of ``seqgen-serve serve``."""
     config_option(serve)
     voice_options(serve)
-    serve.add_argument(
-        "--default-voice",
-        metavar="NAME",
-        help="voice of requests that name none (default: where there are several, they have to name one)",
-    )
+    naming_options(serve)
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine)")
     place = serve.add_mutually_exclusive_group()
     place.add_argument("--port", type=port, default=8080, help="port; 0 picks a free one (default: %(default)s)")
@@ -109,6 +108,7 @@ def options(serve: argparse.ArgumentParser) -> None:
         help="secret shared by replicas, so that one goes on with a sound that another began (default: one of its own)",
     )
     isolation_option(serve)
+    wyoming_options(serve)
     serve.add_argument(
         "--otel",
         metavar="URL",
@@ -170,10 +170,11 @@ def _serve(store: VoiceStore, options: argparse.Namespace, early: list[int]) -> 
     from serving.workers.process_worker import process_workers
 
     require_tls(options)
+    aliases = read_aliases(options.alias, store.names())
     keys = ApiKeys(read_keys(Path(options.keys))) if options.keys else None
     secret = read_secret(Path(options.resume_secret)) if options.resume_secret else None
     logs.set_up(options.log)
-    with bound(options) as (listener, address), spans.exported(options.otel):
+    with bound(options) as (listener, address), wyoming(options) as speaking, spans.exported(options.otel):
         # Workers and event loop hand the interpreter's lock to each other many times a turn; its default patience (5 ms
         # each time) would be silence.
         sys.setswitchinterval(_PATIENCE)
@@ -196,6 +197,9 @@ def _serve(store: VoiceStore, options: argparse.Namespace, early: list[int]) -> 
             connections=connections,
             public_metrics=options.public_metrics,
             default=options.default_voice,
+            aliases=aliases,
+            wyoming=speaking,
+            wyoming_allowed=options.wyoming_allow,
         )
 
         config = _config(app, options)
@@ -203,7 +207,7 @@ def _serve(store: VoiceStore, options: argparse.Namespace, early: list[int]) -> 
 
         def started() -> None:
             loop = asyncio.get_running_loop()
-            telling.append(loop.create_task(_tell_ready(app, address)))
+            telling.append(loop.create_task(_tell_ready(app, address, speaking)))
             loop.add_signal_handler(signal.SIGHUP, reload.ask)
             if early:
                 reload.ask()
@@ -216,10 +220,11 @@ def _serve(store: VoiceStore, options: argparse.Namespace, early: list[int]) -> 
         return 1 if app.pool.failed else 0
 
 
-async def _tell_ready(app: App, address: str) -> None:
+async def _tell_ready(app: App, address: str, speaking: socket.socket | None) -> None:
     """Say once that somebody can be served, or why nobody can where all there is has been looked at."""
     while (reason := app.unready()) and not app.settled:
         await asyncio.sleep(_LOOK)
+    address += f", Wyoming at {listening.address(speaking)}" if speaking is not None else ""
     sys.stdout.write(f"{f'not ready: {reason}' if reason else f'ready: {described(app)}'} on {address}\n")
     sys.stdout.flush()
 
@@ -235,6 +240,19 @@ def bound(options: argparse.Namespace) -> Iterator[tuple[socket.socket, str]]:
         with listening.listen(options.host, options.port) as listener:
             listening.require_keys(listener, keys=bool(options.keys), open_to_all=options.no_keys)
             yield listener, listening.written(listener, tls=bool(options.tls_cert))
+
+
+@contextlib.contextmanager
+def wyoming(options: argparse.Namespace) -> Iterator[socket.socket | None]:
+    """Bound socket for clients of the Wyoming protocol, where they are wanted."""
+    from serving.connections.wyoming import require_allowed
+
+    if options.wyoming_port is None:
+        yield None
+        return
+    with listening.listen(options.wyoming_host, options.wyoming_port) as listener:
+        require_allowed(listener, options.wyoming_allow)
+        yield listener
 
 
 def _origins(options: argparse.Namespace) -> OriginPolicy:

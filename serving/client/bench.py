@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,6 +23,7 @@ import numpy as np
 from seqgen.errors import SeqgenError
 from serving.completions.load import ReaderReport, run_readers
 from serving.scheduling.playback import PREBUFFER
+from serving.speech.load import Readings
 
 UTTERANCE = 5.0
 """Duration in seconds of one utterance; then the next begins, so that first sounds are counted often."""
@@ -72,6 +73,7 @@ class BenchTarget:
     hop: int
     bands: int
     speaker: str | None
+    reads: bool
 
     @staticmethod
     def of(url: str, voice: str | None = None) -> BenchTarget:
@@ -84,9 +86,15 @@ class BenchTarget:
         row = next((row for row in rows if voice in (None, row["id"])), None)
         if row is None:
             raise SeqgenError(f"{url}: no voice '{voice}'", remedy=f"voices: {', '.join(row['id'] for row in rows)}")
-        speaker = row["speakers"][0] if row["speakers"] else None
         return BenchTarget(
-            url, row["id"], row["sample_rate"], row["feature_signature"], row["hop"], row["bands"], speaker
+            url,
+            row["id"],
+            row["sample_rate"],
+            row["feature_signature"],
+            row["hop"],
+            row["bands"],
+            row["speakers"][0] if row["speakers"] else None,
+            row["reads"],
         )
 
 
@@ -166,6 +174,13 @@ def run_listeners(target: BenchTarget, streams: int, seconds: float) -> Listener
     return asyncio.run(everybody())
 
 
+def run_readings(target: BenchTarget, texts: Sequence[str], streams: int, seconds: float) -> ListenerReport:
+    """Measurements of that many listeners for that long, to whom texts are read."""
+    heard = ListenerReport()
+    Readings(target.url, target.voice, target.sample_rate, texts, heard).run(streams, seconds)
+    return heard
+
+
 @contextmanager
 def server(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Server in a process of its own, with such options; gives it and its address.
@@ -224,17 +239,24 @@ def _children(process: int) -> list[int]:
     return [pid for child in own for pid in (child, *_children(child))]
 
 
-def run(arguments: tuple[str, ...], *, streams: int, seconds: float) -> dict[str, Any]:
-    """Figures of a server with such options under load: it is started, listened to and stopped."""
+def run(arguments: tuple[str, ...], *, streams: int, seconds: float, texts: Sequence[str] = ()) -> dict[str, Any]:
+    """Figures of a server with such options under load: it is started, listened to and stopped.
+
+    Raises:
+        SeqgenError: where it does not start, or is to read texts and cannot.
+    """
     with server(*arguments) as (process, url):
-        name, load = _load(url)
+        name, load = _load(url, texts)
         load(1, 1.0)  # what is set up lazily is not the listeners' business
         before, began = ProcessUsage.of(process.pid), time.monotonic()
         got, wall, after = _watched(partial(load, streams, seconds), seconds, process.pid, began)
+        spent = ProcessUsage.of(process.pid).seconds - before.seconds
+        sound = got.seconds if isinstance(got, ListenerReport) else 0.0
     grown = sum(after.proportional) - sum(before.proportional)
     return (
         {"voice": name, "streams": streams, "seconds": seconds}
         | (got.figures() if isinstance(got, ReaderReport) else report(got))
+        | ({"real_time_factor": round(spent / sound, 4)} if sound else {})
         | {
             "cpu_percent": round(100 * (after.seconds - before.seconds) / wall, 1),
             "rss_mb": round(after.resident / 2**20, 1),
@@ -246,11 +268,13 @@ def run(arguments: tuple[str, ...], *, streams: int, seconds: float) -> dict[str
     )
 
 
-def _load(url: str) -> tuple[str, Callable[[int, float], ListenerReport | ReaderReport]]:
+def _load(url: str, texts: Sequence[str]) -> tuple[str, Callable[[int, float], ListenerReport | ReaderReport]]:
     """Name of the first voice of a server, and its listeners; or where it has none, of its first text model."""
     if _listed(url, "/v1/audio/voices", "voices"):
         target = BenchTarget.of(url)
-        return target.voice, partial(run_listeners, target)
+        if texts and not target.reads:
+            raise SeqgenError(f"voice '{target.voice}' does not read", remedy="give one that does, or no --text")
+        return target.voice, partial(run_readings, target, texts) if texts else partial(run_listeners, target)
     rows = _listed(url, "/v1/models", "data")
     if not rows:
         raise SeqgenError(f"{url}: there is nothing to measure", remedy="give a voice or a text model")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-_KEPT_FREE = 128  # descriptors for workers, voices and files
+_KEPT_FREE = 192  # descriptors for workers, voices, files and clients of the Wyoming protocol
 _LOOK = 1.0  # seconds between two looks at all connections
 _BATCH = 16  # part of the waiting that makes room at once: looking for the oldest at every arrival would cost too much
 

@@ -121,5 +121,10 @@ def require_keys(listener: socket.socket, *, keys: bool, open_to_all: bool) -> N
 
 def written(listener: socket.socket, *, tls: bool) -> str:
     """Address of a TCP listener as its clients write it."""
+    return f"{'https' if tls else 'http'}://{address(listener)}"
+
+
+def address(listener: socket.socket) -> str:
+    """Host and port of a TCP listener."""
     host, port = listener.getsockname()[:2]
-    return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
+    return f"{f'[{host}]' if ':' in host else host}:{port}"

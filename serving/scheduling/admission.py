@@ -76,14 +76,16 @@ class Lateness:
 
 
 def cost(capacity: Capacity, model: ServedModel, request: StreamRequest | None) -> float:
-    """Seconds of computing per second of output that a stream costs in all: its model, its encoder, what is taken in.
+    """Seconds of computing per second of output that a stream costs in all: its model, its encoder, what is taken in or
+    read.
 
-    Text, and plain samples at the voice's own rate, are in the model's cost already, see ``OVERHEAD``. ``None`` for the
-    request: the model alone, where nobody knows yet what will be asked for.
+    Prompts, and plain samples at the voice's own rate, are in the model's cost already, see ``OVERHEAD``. ``None`` for
+    the request: the model alone, where nobody knows yet what will be asked for.
     """
     if request is None or not capacity.shared:
         return capacity.shared
-    return capacity.shared + request.surcharge(model, capacity.sound)
+    reading = capacity.text if request.reads_aloud else 0.0
+    return capacity.shared + reading + request.surcharge(model, capacity.sound)
 
 
 class AdmissionControl:

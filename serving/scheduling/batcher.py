@@ -258,7 +258,8 @@ class Batcher:
             for key in near
             if (step := self._attempt(key, lambda slot: slot.pipeline.step(shape, wanted))) is not None
         }
-        due = capacity.cost(len(steps), due_alone) / OVERHEAD
+        aloud = sum(self._occupied[key].pipeline.request.reads_aloud for key in steps)
+        due = capacity.cost(len(steps), due_alone) / OVERHEAD + aloud * capacity.text * due_alone
         return StreamBatch(model, list(steps), list(steps.values()), now, due) if steps else None
 
     def _hand_over(self, key: StreamKey, slot: Slot, now: float) -> None:

@@ -16,11 +16,10 @@ from serving.http.responses import ClientDisconnected, close_when_gone, find_voi
 from serving.http.vocode import VocodeEndpoint
 from serving.sound import sse
 from serving.sound.formats import FORMATS, output_rate
+from serving.speech.naming import require_reader
 from serving.streams.sound import FASTEST, SLOWEST, InputFormat, RecordDecoder, SoundRequest
 from serving.streams.vocoder import VoiceSettings, bears_watermark, require_vocoder
 
-SPEAKS = "voice"
-"""Kind of the bundles that read text."""
 _LARGEST = 1 << 16
 _TEXT, _NUMBER, _LIST = (str,), (int, float), (list,)
 _KIND_NAMES: dict[tuple[type, ...], str] = {_TEXT: "a string", _NUMBER: "a number", _LIST: "an array"}
@@ -34,13 +33,13 @@ _STREAM_FORMATS = ("audio", "sse")
 class SpeechEndpoint(VocodeEndpoint):
     """Endpoint ``POST /v1/audio/speech``.
 
-    A voice is named by ``voice``, or else by ``model``. Sound comes sentence by sentence; the status waits for the
-    first of it, so every failure up to there is an HTTP error.
+    A voice is named by ``voice``, or else by ``model``, see :func:`serving.speech.naming.require_reader`. Sound comes
+    sentence by sentence; the status waits for the first of it, so every failure up to there is an HTTP error.
     """
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         fields = _read(await self._read_text(receive))
-        voice = await find_voice(self._cache, self._named(fields))
+        voice = await find_voice(self._cache, require_reader(self._cache, fields["voice"], fields["model"]))
         vocoder = require_vocoder(voice.model)
         events = fields.get("stream_format") == "sse"
         request = _request(fields, vocoder.sample_rate, watermark=bears_watermark(vocoder, self.limits.watermark))
@@ -73,30 +72,6 @@ class SpeechEndpoint(VocodeEndpoint):
             told = f"the request body took longer than {self.limits.upload:g} s; send it again"
             raise HttpError(408, told) from None
         return bytes(body)
-
-    def _named(self, fields: dict[str, Any]) -> str:
-        """Name of the voice that is to speak.
-
-        Raises:
-            HttpError: for a model that is not there, makes no sound, or cannot read.
-        """
-        for key in ("voice", "model"):
-            name: str = fields[key]
-            if name in self._cache.voices() and self._cache.describe(name).get("kind") == SPEAKS:
-                return name
-        model = fields["model"]
-        if model not in self._cache.names():
-            known = ", ".join(self._cache.names()) or "none"
-            told = f"the model '{model[:60]}' does not exist; models here: {known}"
-            raise HttpError(404, told, code="model_not_found", param="model")
-        if model not in self._cache.voices():
-            told = f"'{model}' makes text and no sound; send its prompts to POST /v1/completions"
-            raise HttpError(400, told, code="model_is_no_voice", param="model")
-        told = (
-            f"voice '{model}' is a vocoder: it makes sound from log-mel features or from a recording and cannot read "
-            "text. Send features or audio to POST /v1/vocode or WS /v1/stream, or install a voice that reads text"
-        )
-        raise HttpError(400, told, code="voice_has_no_text_front_end", param="model")
 
 
 def _read(body: bytes) -> dict[str, Any]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 
@@ -27,7 +28,19 @@ _SOUND, _PUSHES = 0.1, 3  # seconds of sound that a codec is measured with at a 
 _MOST, _MARK = 48_000, "measured"  # Hz of what is measured once: its cost grows with the rate
 _INPUT_RATES = (16_000, 48_000, 96_000, 384_000)  # Hz; any other costs what the next higher does
 _FILE_RATE = 48_000  # Hz that a recording is taken to have before it is seen
+_TEXTS = (
+    "The 8:15 to Leeds is late, Dr. Hall said; it will come in 20 minutes. Would you like to wait inside?",
+    "On 3 May we paid $12.50 for two tickets, and nobody knew why. The second one, of course, was never used!",
+    "She looked at the map again: 4.2 km to go, and rain on the way. There was no hurry, as far as they could tell.",
+)  # numbers, abbreviations and plain words; the first is also for what is set up lazily
 _DECODING = 0.002  # share of real time of decoding FLAC or Vorbis of that rate, which hardly differs between machines
+
+
+class Reader(Protocol):
+    """Reader of texts, as its cost is measured."""
+
+    def frames(self, text: str, temperature: float = ...) -> Iterator[Audio]:
+        """Frames ``[f, bands]`` of a text, block by block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +80,25 @@ class Capacity:
         shared: the same for each stream of a full call.
         batch: streams of a full call.
         sound: costs of a stream beside the voice.
+        text: seconds of computing per second of sound that reading takes before the voice sounds: the words of the
+            text, their pronunciation and prosody, and frames. 0 for what does not read.
     """
 
     alone: float = 0.0
     shared: float = 0.0
     batch: int = 1
     sound: SoundCosts = field(default_factory=SoundCosts, hash=False)
+    text: float = 0.0
 
     @property
     def listeners(self) -> float:
         """Streams in real time that would keep a worker busy without rest."""
         return 1 / self.shared if self.shared else float("inf")
+
+    @property
+    def usual(self) -> float:
+        """Cost of one more listener as most come: of a voice that reads, with a text."""
+        return self.shared + self.text
 
     def cost(self, streams: int, seconds: float) -> float:
         """Seconds that a call takes which makes ``seconds`` of sound for each of its streams."""
@@ -97,6 +118,16 @@ def calibrate(model: ServedModel, clock: Clock = time.thread_time) -> Capacity:
     """
     alone = OVERHEAD * model.measure(1, clock)
     return Capacity(alone, OVERHEAD * model.measure(model.batch, clock) / model.batch, model.batch)
+
+
+def reading_cost(reader: Reader, spec: FeatureSpec, clock: Clock = time.thread_time) -> float:
+    """Measured cost of reading, see :attr:`Capacity.text`: texts of a usual kind are read, the fastest counts."""
+
+    def timed(text: str) -> float:
+        began, frames = clock(), sum(len(block) for block in reader.frames(text, 0.0))
+        return (clock() - began) * spec.sample_rate / (frames * spec.hop)
+
+    return min(timed(text) for text in _TEXTS)
 
 
 @lru_cache(maxsize=16)

@@ -86,6 +86,11 @@ class StreamRequest(ABC):
     def pipeline(self, model: ServedModel, decode: Decode) -> StreamPipeline:
         """Pipeline of the stream, built in the worker that runs it; ``decode`` begins to decode a whole body."""
 
+    @property
+    def reads_aloud(self) -> bool:
+        """Whether its input is a text that is spoken, which a worker reads within its turns."""
+        return False
+
     def seconds(self, model: ServedModel, size: int) -> float:
         """Duration of that many bytes of input; 0 where it does not say before it is opened."""
         return 0.0

@@ -135,6 +135,10 @@ class SoundRequest(StreamRequest):
     records: bool = False
     watermark: bool = False
 
+    @property
+    def reads_aloud(self) -> bool:
+        return self.input.kind == "text"
+
     def check(self, model: ServedModel) -> None:
         vocoder = require_vocoder(model)
         output_rate(self.form, vocoder.sample_rate, self.rate or None)

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -60,7 +60,8 @@ class VoiceCache:
 
     Args:
         store: where they come from. default: name of the voice of a request that names none; where there is a single
-            voice, that one. memory: bytes that open voices may take; those in use are never closed for it.
+            voice, that one. aliases: further names, and the voices that they stand for; a voice's own name goes before.
+        memory: bytes that open voices may take; those in use are never closed for it.
         in_use: the models that have listeners now. copies: of a voice in memory, over all processes that open it.
 
     A stream keeps the model that it began with, whatever becomes of the voice.
@@ -71,13 +72,14 @@ class VoiceCache:
         store: VoiceStore,
         *,
         default: str | None = None,
+        aliases: Mapping[str, str] | None = None,
         memory: int = 1 << 30,
         in_use: Callable[[], Collection[ServedModel]] = tuple,
         copies: int = 1,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store, self._memory, self._in_use, self._clock, self._copies = store, memory, in_use, clock, copies
-        self.default = default
+        self.default, self.aliases = default, dict(aliases or {})
         self._open: dict[str, _CachedVoice] = {}
         self._good: dict[str, VoiceVersion] = {}  # versions that have been opened
         self._quarantined: dict[str, _Quarantine] = {}
@@ -91,6 +93,19 @@ class VoiceCache:
     def voices(self) -> list[str]:
         """Names of those that are offered and make sound."""
         return [name for name in self.names() if not self._makes_text(name)]
+
+    def installed(self) -> list[str]:
+        """Names of all that is in the store, whether it opens or not."""
+        return self._store.names()
+
+    def resolve(self, name: str) -> str:
+        """Name of the voice that a name stands for: itself, unless it is an alias."""
+        return name if self._store.version(name) is not None else self.aliases.get(name, name)
+
+    def aliased(self) -> dict[str, str]:
+        """Aliases of the voices that are offered."""
+        names = self.names()
+        return {alias: name for alias, name in self.aliases.items() if name in names and alias not in names}
 
     def describe(self, name: str) -> dict[str, Any]:
         """Public description of a voice, as listings show it."""
@@ -140,7 +155,7 @@ class VoiceCache:
         Raises:
             SeqgenError: for an unknown voice. VoiceRequired: for none. VoiceQuarantined: for one that does not open.
         """
-        name = self.default_name() if name is None else name
+        name = self.resolve(self.default_name() if name is None else name)
         version = self._store.version(name)
         if version is None:
             self._forget(name)

@@ -27,7 +27,7 @@ from seqgen.runtime.replay import require_golden
 from seqgen.spec import FeatureSpec
 from serving.voices.installation import copy_bundle, require_modest
 from serving.voices.store import VoiceVersion, version_of
-from serving.voices.voice import LoadedVoice, description, open_voice, served
+from serving.voices.voice import LoadedVoice, description, kind_of, open_voice, served
 
 VOICE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 """Pattern of voice names: no separators, no leading dot, one case, so that a name is the same on every file system."""
@@ -116,7 +116,7 @@ class VoiceDirectory:
         try:
             with (self.path(name) / MANIFEST).open("rb") as file:
                 manifest = json.loads(file.read(LARGEST_MANIFEST))
-            told = {"kind": manifest["kind"], "licence": manifest["licence"]}
+            told = kind_of(manifest["kind"], manifest["licence"])
             if "vocab_size" in manifest:
                 return {**told, "symbols": manifest["vocab_size"]}
             features = manifest["features"]

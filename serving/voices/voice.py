@@ -8,11 +8,12 @@ from typing import Any
 
 from seqgen import presets
 from seqgen.bundle import Bundle
-from seqgen.manifest import KINDS, Manifest, SymbolManifest
+from seqgen.manifest import KINDS, Manifest, SymbolManifest, VoiceManifest
 from seqgen.runtime import open_runtime, open_symbols
 from seqgen.runtime.native import NativeRuntime
 from seqgen.runtime.replay import require_golden
-from serving.streams.capacity import Capacity, calibrate, sound_costs
+from seqgen.runtime.voice import LANGUAGE
+from serving.streams.capacity import Capacity, calibrate, reading_cost, sound_costs
 from serving.streams.contract import ServedModel
 from serving.streams.text import TextModel
 from serving.streams.vocoder import StreamingVocoder
@@ -33,11 +34,10 @@ class LoadedVoice:
 
 def description(manifest: Any) -> dict[str, Any]:
     """Public description of a model, by its manifest, as listings show it."""
-    told = {"kind": manifest.kind, "licence": manifest.licence}
     if makes_text(manifest.kind):
-        return {**told, "symbols": manifest.vocab_size}
+        return {**kind_of(manifest.kind, manifest.licence), "symbols": manifest.vocab_size}
     return {
-        **told,
+        **kind_of(manifest.kind, manifest.licence),
         "sample_rate": manifest.sample_rate,
         "feature_signature": manifest.features.signature,
         "hop": manifest.features.hop,
@@ -46,9 +46,23 @@ def description(manifest: Any) -> dict[str, Any]:
     }
 
 
+def kind_of(kind: str, licence: str | None) -> dict[str, Any]:
+    """Part of a model's public description that its kind and licence tell: what it does, whether it reads, and what."""
+    does = {"description": KINDS[kind].does} if kind in KINDS else {}
+    told = {"kind": kind, "licence": licence, **does}
+    if makes_text(kind):
+        return told
+    return told | ({"reads": True, "language": LANGUAGE} if reads_text(kind) else {"reads": False})
+
+
 def makes_text(kind: str) -> bool:
     """Test for the kinds of bundles whose output is text; all others are voices."""
     return issubclass(KINDS.get(kind, Manifest), SymbolManifest)
+
+
+def reads_text(kind: str) -> bool:
+    """Test for the kinds of bundles that make sound of text."""
+    return issubclass(KINDS.get(kind, Manifest), VoiceManifest)
 
 
 def served(bundle: Bundle, runtime: str = "", *, batch: int | None = None, **options: Any) -> ServedModel:
@@ -91,4 +105,7 @@ def open_preset(name: str, directory: Path) -> LoadedVoice:
 
 def _capacity(model: ServedModel) -> Capacity:
     capacity = calibrate(model)
-    return replace(capacity, sound=sound_costs(model.features)) if isinstance(model, StreamingVocoder) else capacity
+    if not isinstance(model, StreamingVocoder):
+        return capacity
+    text = reading_cost(model.reader, model.features) if model.reader is not None else 0.0
+    return replace(capacity, sound=sound_costs(model.features), text=text)

@@ -238,7 +238,7 @@ class WorkerPool:
 
     def max_listeners(self, model: ServedModel) -> int:
         """Number of listeners of this voice that an idle server would admit."""
-        share, price = self.admission.share, self.capacity(model).shared
+        share, price = self.admission.share, self.capacity(model).usual
         each = max(1, int(share / price + 1e-9)) if price else self.admission.slots
         return min(self.slots, min(each, self.admission.slots) * len(self.workers))
 
@@ -276,8 +276,8 @@ class WorkerPool:
         """Slots that newcomers would get now, of the voice that costs most among those known."""
         if self._stopping or self.draining:
             return 0
-        dearest = max(self._capacities, key=lambda model: self._capacities[model].shared, default=None)
-        price = self._capacities[dearest].shared if dearest is not None else 0.0
+        dearest = max(self._capacities, key=lambda model: self._capacities[model].usual, default=None)
+        price = self._capacities[dearest].usual if dearest is not None else 0.0
         free = self.admission.free(price, lambda number: self._pace(number, dearest))
         return max(0, min(self.slots - self.busy, free))
 
@@ -340,7 +340,7 @@ class WorkerPool:
 
     def carries(self, model: ServedModel) -> bool:
         """Test for a worker whose time suffices for one more listener of a voice now."""
-        price = self.capacity(model).shared
+        price = self.capacity(model).usual
         return self.admission.free(price, lambda number: self._pace(number, model)) > 0
 
     def charge(self, lease: SlotLease, request: StreamRequest) -> bool:

@@ -282,7 +282,8 @@ class ProcessWorker:
         except Exception:
             log.exception("a voice cannot be named to worker %d", self.number)
             return self._on_missing(voice)
-        measured = {"alone": capacity.alone, "shared": capacity.shared, "batch": capacity.batch}
+        measured = {"alone": capacity.alone, "shared": capacity.shared, "batch": capacity.batch,
+                    "text": capacity.text}  # fmt: skip
         fields = {"number": voice, "reference": reference, "capacity": measured}
         self._connection.send(Command.VOICE, data=encode_json(fields))
         self._loading.add(voice)

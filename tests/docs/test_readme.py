@@ -44,7 +44,8 @@ def _commands(text: str) -> list[list[str]]:
     blocks = re.findall(r"```\w*\n(.*?)```", text, flags=re.DOTALL)
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
     called = [line for line in lines if re.match(r"\s*seqgen(-serve)? ", line)]
-    return [shlex.split(re.sub(r"\s[<>]\s*\S+|\s\|\s.*", "", line), comments=True) for line in called]  # without redirections
+    alone = (re.sub(r"\s[<>]\s*\S+|\s\|\s.*", "", line) for line in called)  # without redirections
+    return [shlex.split(line, comments=True) for line in alone]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

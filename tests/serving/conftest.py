@@ -4,8 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+
+@pytest.fixture(scope="session")
+def reading_voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Bundle of a small voice that reads text, which nobody changes."""
+    from tests.runtime.speaking import speaking  # which loads all that trains
+
+    folder = tmp_path_factory.mktemp("reading")
+    speaking(folder)
+    return folder / "voice"
 
 
 @pytest.fixture(autouse=True)

@@ -18,9 +18,9 @@ from serving.scheduling.events import FlowControl, StreamEvent
 from serving.scheduling.memory import STREAM_BYTES, MemoryBudget
 from serving.sound.formats import FORMATS
 from serving.sound.resampling import RATES
-from serving.streams.capacity import OVERHEAD, Capacity, SoundCosts, sound_costs
+from serving.streams.capacity import OVERHEAD, Capacity, SoundCosts, reading_cost, sound_costs
 from serving.streams.sound import InputFormat, SoundRequest
-from serving.voices.voice import LoadedVoice
+from serving.voices.voice import LoadedVoice, open_voice
 from tests.serving.fakes import SPEC, fake_vocoder
 from tests.serving.test_worker_pool import FRAMES, pool_test
 
@@ -28,7 +28,7 @@ AUDIO = InputFormat("audio", rate=16000)
 SOUND = SoundCosts(
     {("pcm", 8000): 0.01, ("flac", 8000): 0.03, ("pcm", 48000): 0.05, ("opus", 48000): 0.11}, {8000: 0.02, 48000: 0.04}
 )
-VOICE = Capacity(0.2, 0.1, 16, SOUND)
+VOICE = Capacity(0.2, 0.1, 16, SOUND, text=0.07)
 
 
 @pytest.mark.parametrize(
@@ -43,6 +43,8 @@ VOICE = Capacity(0.2, 0.1, 16, SOUND)
         (SoundRequest(form="pcm", input=AUDIO), 0.04),  # as the next higher rate that was measured
         (SoundRequest(form="pcm", input=replace(AUDIO, rate=384000)), 0.04),
         (SoundRequest(form="opus", rate=48000, input=AUDIO), 0.14),
+        (SoundRequest(form="pcm", input=InputFormat("text")), 0.07),
+        (SoundRequest(form="flac", input=InputFormat("text")), 0.09),
         (SoundRequest(form="pcm"), SOUND.file),  # a recording that nobody has seen
         (SoundRequest(form="ulaw", input=InputFormat("features")), 0.0),  # not measured
     ],
@@ -50,8 +52,29 @@ VOICE = Capacity(0.2, 0.1, 16, SOUND)
 def test_a_stream_costs_its_voice_its_encoder_and_what_is_taken_in(request_, beside):
     vocoder = fake_vocoder()
     assert cost(VOICE, vocoder, request_) == pytest.approx(0.1 + beside)
-    assert cost(replace(VOICE, sound=SoundCosts()), vocoder, request_) == 0.1
+    assert cost(replace(VOICE, sound=SoundCosts(), text=0.0), vocoder, request_) == 0.1
     assert cost(Capacity(sound=SOUND), vocoder, request_) == 0.0  # a voice without a measure has no limit but the slots
+
+
+def test_reading_is_measured_by_the_sound_that_it_is_for():
+    """Of three texts the one that costs least for a second of sound, with all work up to the last frame."""
+    now, prices = [0.0], iter([9.0, 0.25, 0.5])
+
+    class Reader:
+        def frames(self, text, temperature):
+            price = next(prices)
+            for size in (3, 5):
+                now[0] += price * size * SPEC.hop / SPEC.sample_rate
+                yield np.zeros((size, SPEC.bands), np.float32)
+
+    assert reading_cost(Reader(), SPEC, lambda: now[0]) == pytest.approx(0.25)
+    assert list(prices) == []
+
+
+def test_a_voice_that_reads_knows_what_reading_costs(reading_voice):
+    capacity = open_voice(reading_voice).capacity
+    assert capacity.text > 0
+    assert capacity.usual == capacity.shared + capacity.text
 
 
 def test_every_format_and_rate_is_measured_and_only_once():

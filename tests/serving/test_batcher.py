@@ -19,6 +19,7 @@ from serving.streams.sound import InputFormat, SoundRequest
 from serving.streams.vocoder import CHUNK_FRAMES, VoiceSettings
 from serving.workers.worker import ThreadWorker
 from tests.serving.fakes import SPEC, audio_file, fake_vocoder, tone
+from tests.serving.reading_fakes import fake_voice
 
 FRAME = SPEC.hop / SPEC.sample_rate
 INPUTS = {
@@ -250,6 +251,20 @@ def test_the_pace_of_calls_is_noted_against_what_was_measured():
     want = Pace()
     want.add(now=1.0, took=3 * FRAME, due=FRAME)
     assert batcher.pace.at(1.0) == pytest.approx(want.at(1.0))
+
+
+def test_what_reading_takes_of_a_turn_is_expected_of_it():
+    """So that a worker that reads is not taken for one that has slowed down."""
+    voice, due = fake_voice(latency=0), {}
+    capacity = Capacity(alone=OVERHEAD, shared=OVERHEAD, batch=16, text=0.5)
+    for kind in ("text", "features"):
+        batcher = Batcher(slots=2, capacity=lambda _: capacity)
+        for slot in range(2):
+            batcher.open((slot, 1), voice, SoundRequest(form="pcm", input=InputFormat(kind)), now=0.0)
+            batcher.push((slot, 1), b"abcd" * SPEC.bands)
+            batcher.finish((slot, 1))
+        due[kind] = batcher.plan(0.0).due
+    assert due["text"] - due["features"] == pytest.approx(2 * 0.5 * FRAME)
 
 
 def test_small_steps_are_handed_over_in_chunks_that_grow():

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -14,12 +15,17 @@ from seqgen import presets
 from seqgen.bundle import Bundle
 from seqgen.errors import SeqgenError
 from serving.app import App
+from serving.cli.__main__ import main
 from serving.client import bench
 from serving.completions.load import TEXT
+from serving.speech.load import read_texts
 from serving.streams.vocoder import VoiceSettings
-from serving.voices.voice import open_preset
+from serving.voices.store import FixedVoices
+from serving.voices.voice import LoadedVoice, open_preset
+from tests.runtime.speaking import TEXT as SAID
 from tests.serving.fakes import fake_vocoder
 from tests.serving.live import Live, wait_for
+from tests.serving.reading_fakes import fake_voice
 from tests.serving.text_fakes import fake_text
 
 
@@ -71,7 +77,7 @@ def test_listeners_hear_everything_and_those_turned_away_are_counted():
 
 def test_readers_are_measured_where_there_is_no_voice():
     with Live(App(fake_text(), threads=1, slots=2)) as server:
-        name, load = bench._load(f"http://127.0.0.1:{server.port}")
+        name, load = bench._load(f"http://127.0.0.1:{server.port}", [])
         assert name == "lm"
         wait_for(lambda: server.app.pool.busy == 0)
         got = load(3, 0.5)
@@ -116,3 +122,46 @@ def test_the_command_starts_a_server_and_tells_its_figures(repository):
     assert report["rss_mb"] > report["pss_mb"] > 20
     assert sum(report["pss_mb_each"]) == pytest.approx(report["pss_mb"], abs=0.2)
     assert report["cpu_percent"] > 0
+
+
+def test_texts_are_read_to_listeners_and_those_turned_away_are_counted():
+    voice = fake_voice()
+    voice.runtime.gate, voice.runtime.gate_from = threading.Event(), 1  # until the third was turned away
+    with Live(App(FixedVoices(LoadedVoice(voice), LoadedVoice(fake_vocoder())), threads=1, slots=2)) as server:
+        target = bench.BenchTarget.of(f"http://127.0.0.1:{server.port}")
+        assert (target.voice, target.reads) == ("ann", True)
+        threading.Timer(1.0, voice.runtime.gate.set).start()
+        heard = bench.run_readings(target, ["a" * 40, "b" * 20], 3, 2.0)
+    assert (heard.refused, heard.failed) == (1, [])
+    assert len(heard.first) > 2
+    assert {"a" * 40, "b" * 20} == set(voice.reader.texts)
+    least = 0.1 * (len(heard.first) - 2)  # the last of each listener may have been cut by the end
+    assert least <= heard.seconds <= 0.2 * len(heard.first)
+
+
+def test_texts_want_a_voice_that_reads_and_a_file_that_holds_some(tmp_path):
+    with (
+        Live(App(fake_vocoder(), threads=1)) as server,
+        pytest.raises(SeqgenError, match="voice 'fake' does not read"),
+    ):
+        bench._load(f"http://127.0.0.1:{server.port}", ["a"])
+    (tmp_path / "texts").write_text(" One.  \n\n Two.\n")
+    assert read_texts(tmp_path / "texts") == ["One.", "Two."]
+    for content, told in ((b" \n", "holds no text"), (b"\xff", "not UTF-8"), (None, "No such file")):
+        (tmp_path / "texts").unlink()
+        if content is not None:
+            (tmp_path / "texts").write_bytes(content)
+        with pytest.raises(SeqgenError, match=told):
+            read_texts(tmp_path / "texts")
+        (tmp_path / "texts").touch()
+
+
+def test_the_command_measures_speech(tmp_path, reading_voice, capsys):
+    (tmp_path / "texts").write_text(f"{SAID}\n")
+    words = ["--voice", str(reading_voice), "--text", str(tmp_path / "texts"), "--streams", "1", "--seconds", "1"]
+    assert main(["bench", *words, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["refused"], report["failed"]) == (0, 0)
+    assert report["audio_seconds"] > 0
+    assert report["real_time_factor"] > 0
+    assert report["first_audio_count"] > 0

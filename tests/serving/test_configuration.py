@@ -34,7 +34,7 @@ def actions() -> dict[str, argparse.Action]:
 def example(action: argparse.Action) -> tuple[str, object]:
     """TOML of a value that is not the default, and what the option becomes by it."""
     if action.nargs == 0:
-        return "true", True
+        return "true", action.const
     if action.choices:
         other = next(one for one in action.choices if one != action.default)
         return f'"{other}"', other

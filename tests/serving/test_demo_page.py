@@ -1,4 +1,4 @@
-"""The demo page in headless Chromium, driven over its own debugging protocol: a recording is chosen and heard."""
+"""The demo page in headless Chromium, driven over its own debugging protocol: a recording or a text is heard."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from serving.edge.origin import OriginPolicy
 from serving.http.keys import ApiKeys, add_key, read_keys
 from tests.serving.fakes import audio_file, fake_vocoder, tone
 from tests.serving.live import Live, wait_for
+from tests.serving.reading_fakes import fake_voice
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
@@ -117,6 +118,21 @@ def test_a_recording_is_chosen_and_heard(tmp_path):
         wait(lambda: page.ask("recording.byteLength") == len(b"no sound at all"))
         page.ask("document.getElementById('play').click()")
         wait(lambda: page.text("error"))
+        assert page.complaints == []
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
+def test_a_text_is_typed_and_heard(tmp_path):
+    with open_page(tmp_path, fake_voice()) as (server, page):
+        wait(lambda: page.ask("document.getElementById('reading').hidden") is False)
+        page.ask("document.getElementById('text').value = 'a'.repeat(200)")  # a second of the fake voice
+        page.ask("document.getElementById('say').click()")
+        wait(lambda: page.text("received") == "1.00 s" or page.text("error"))
+        assert page.text("error") == ""
+        assert page.text("first").endswith(" ms")
+        assert page.text("mark") == 'seqgen; kind=vocoder; voice="ann"; seed=0'
+        wait(lambda: not page.ask("document.getElementById('say').disabled"))  # it was played to its end
+        wait_for(lambda: server.app.pool.busy == 0)
         assert page.complaints == []
 
 

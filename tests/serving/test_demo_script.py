@@ -1,4 +1,4 @@
-"""The demo page's script without a browser: it heeds credit, and tells of every end that comes too early."""
+"""The demo page's script without a browser: it heeds credit, has texts spoken, and tells of ends too early."""
 
 from __future__ import annotations
 
@@ -19,7 +19,16 @@ pytestmark = pytest.mark.skipif(NODE is None, reason="there is no node here")
 
 def played(seconds, *events, rate=16000):
     """What the page sends and shows while such things happen, with a recording of that length."""
-    story = {"script": SCRIPT, "samples": seconds * rate, "rate": rate, "events": events}
+    return told({"samples": seconds * rate, "rate": rate, "events": events})
+
+
+def spoken(*pieces, rate=16000, **answer):
+    """What the page asks and plays where a text is answered by such pieces of bytes."""
+    return told({"rate": rate, "speech": {"pieces": pieces, **answer}})
+
+
+def told(story):
+    story = {"script": SCRIPT, **story}
     harness = Path(__file__).parent / "demo_page.js"
     done = subprocess.run(
         [NODE, harness], input=json.dumps(story), capture_output=True, text=True, timeout=60, check=True
@@ -73,3 +82,29 @@ def test_an_end_that_was_wished_is_no_error():
     last = {"type": "closed", "context": 0}
     assert played(1, READY, {"sound": 16000}, FLUSHED, last, closed(1000))["error"] == ""
     assert played(1, READY, {"stop": True}, closed(1005))["error"] == ""
+
+
+def test_a_text_is_asked_for_and_its_sound_played_however_it_is_cut():
+    page = spoken(4, 3, 2, 1, 402)
+    assert page["heard"] == [1, 1, 101]
+    assert (page["error"], page["ended"], page["mark"]) == ("", 1, "by a machine")
+    (asked,) = page["sent"]
+    fields = json.loads(asked["body"])
+    assert fields == {"model": "v", "voice": "v", "input": "A tea.", "speed": 2, "response_format": "f32"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        ({"status": 503}, "no slot"),
+        ({"breaks": "network error"}, "The sound ended after 0.50 s of sound: network error."),
+    ],
+)
+def test_a_text_that_is_not_spoken_to_its_end_is_told(answer, error):
+    page = spoken(*([] if "status" in answer else [32_000]), **answer)
+    assert (page["error"], page["ended"]) == (error, 1)
+
+
+def test_a_text_may_be_stopped():
+    page = spoken(32_000, stop=True)
+    assert (page["error"], page["heard"]) == ("", [])

@@ -225,7 +225,7 @@ def test_options_are_fixed_or_reloaded(place):
     """None is forgotten: whoever adds an option says which it is."""
     reloaded = {"keys", "tls_cert", "tls_key", "allow_host", "allow_origin", "drain", "max_connections", "slots",
                 "max_connections_each", "max_body", "max_seconds", "request_memory", "memory"}  # fmt: skip
-    reloaded |= {"default_voice", "max_utterance", "max_prompt", "max_tokens", "watermark"}
+    reloaded |= {"default_voice", "alias", "max_utterance", "max_prompt", "max_tokens", "watermark"}
     plumbing = {"config", "command", "parser", "words"}
     assert set(vars(place[3])) == {*FIXED, *reloaded, *plumbing}
 

@@ -17,6 +17,7 @@ from serving.streams.sound import InputFormat, SoundRequest
 from serving.streams.vocoder import VoiceSettings
 from serving.workers.pool import Abandoned, WorkerPool
 from tests.serving.fakes import SPEC, audio_file, everything, fake_vocoder, tone
+from tests.serving.reading_fakes import fake_voice
 
 FRAMES = SoundRequest(form="pcm", input=InputFormat("features"))
 SILENCE = np.full((20, SPEC.n_mels), SPEC.silence, "<f4").tobytes()
@@ -136,6 +137,27 @@ def test_a_slot_is_free_only_when_the_worker_has_let_go():
         await settles(lambda: pool.busy == 0)
 
     pool_test(main)
+
+
+def test_a_voice_that_reads_is_admitted_by_what_reading_costs_too():
+    voice = fake_voice()
+    text, features = (SoundRequest(form="pcm", input=InputFormat(kind)) for kind in ("text", "features"))
+
+    async def main(pool):
+        pool.set_capacity(voice, Capacity(0.1, 0.1, 16, text=0.1))
+        assert pool.max_listeners(voice) == pool.free == 8
+        held = [pool.admit(voice, request=features) for _ in range(2)]
+        assert pool.free == 6
+        held += [pool.admit(voice, request=text) for _ in range(6)]
+        assert None not in held
+        assert pool.admission.load == [0.7, 0.7]
+        assert not pool.carries(voice)
+        assert pool.admit(voice, request=text) is None
+        assert pool.admit(voice, request=features) is not None
+        for lease in pool.leases:
+            lease.close()
+
+    pool_test(main, slots=32)
 
 
 def test_a_voice_of_measured_speed_is_admitted_up_to_four_fifths():

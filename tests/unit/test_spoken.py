@@ -21,7 +21,7 @@ from seqgen.errors import SeqgenError
 from seqgen.text.spoken import normalise, splitter
 from seqgen.text.spoken.characters import SILENT, plain, reason
 from seqgen.text.spoken.clauses import ENDS, Clause, Skipped, Word
-from seqgen.text.spoken.splitter import Splitter, skipped, spoken
+from seqgen.text.spoken.splitter import Sentences, Splitter, skipped, spoken
 
 TABLE = Path(__file__).parent / "spoken_lines.tsv"
 MARKS = {
@@ -343,3 +343,22 @@ def test_what_the_documents_show_is_so(repository: Path) -> None:
 @pytest.mark.parametrize("module", sorted(one.stem for one in Path(splitter.__file__).parent.glob("[a-z]*.py")))
 def test_examples_of_the_docstrings_are_so(module: str) -> None:
     assert doctest.testmod(importlib.import_module(f"seqgen.text.spoken.{module}")).failed == 0
+
+
+@pytest.mark.parametrize(
+    "sentences",
+    [
+        ["It is Dr. White. ", "He says: “Hm. ", "Well”, no? ", "Yes"],
+        ["A dot.com, at 5 p.m. or 3.5 o'clock. ", "New\n\n", "paragraph… ", "And (this!) ", "End."],
+        ["no end at all, of any kind"],
+        ["", ""],
+    ],
+)
+@pytest.mark.parametrize("size", [1, 2, 3, 1000])
+def test_a_growing_text_is_cut_into_its_sentences(sentences: list[str], size: int) -> None:
+    text, cutter = "".join(sentences), Sentences()
+    given = [cutter.feed(text[start : start + size]) for start in range(0, len(text), size)]
+    pieces = [piece for piece in [*given, cutter.flush()] if piece]
+    assert "".join(pieces) == text
+    if size < 4:
+        assert pieces == [sentence for sentence in sentences if sentence]

@@ -117,6 +117,52 @@ class Splitter:
         return clauses
 
 
+class Sentences:
+    """Cutter of text that grows into written sentences: each is given once what follows says that it has ended.
+
+        feed(a) + feed(b) + … + flush() = a + b + …        for any pieces
+
+    Example:
+        >>> sentences = Sentences()
+        >>> [sentences.feed(text) for text in ("It is Dr. Wh", "ite. He", " says")], sentences.flush()
+        (['', 'It is Dr. White. ', ''], 'He says')
+    """
+
+    def __init__(self) -> None:
+        self._pending, self._looked = "", 0
+
+    def feed(self, text: str) -> str:
+        """Sentences that have ended now, with the spaces behind them.
+
+        Raises:
+            SeqgenError: for what is no text.
+        """
+        self._pending += _checked(text)
+        stop = 0
+        for spaces in _SPACES.finditer(self._pending, self._looked):
+            certain = _cut(self._pending, stop, spaces)
+            if certain is None:
+                self._looked = spaces.start()
+                break
+            self._looked = spaces.end()
+            if certain and _ends_sentence(self._pending, stop, spaces):
+                stop = spaces.end()
+        given, self._pending = self._pending[:stop], self._pending[stop:]
+        self._looked -= stop
+        return given
+
+    def flush(self) -> str:
+        """The rest: the text ends here."""
+        rest, self._pending, self._looked = self._pending, "", 0
+        return rest
+
+
+def _ends_sentence(text: str, start: int, spaces: re.Match[str]) -> bool:
+    """Whether a cut behind spaces is one between sentences, and not within one."""
+    mark = plain(_last_run(text, start, spaces.start())).rstrip(_CLOSERS)[-1:]
+    return mark in tuple(".?!…") or _BREAKS.search(spaces[0]) is not None
+
+
 def _paragraph(text: str) -> bool:
     """Whether a paragraph ends at the end of a text."""
     spaces = text[len(text.rstrip()) :]
