@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Write the demo's report: pictures, sounds and numbers of what `egs/demo/run.sh` just did.
 
-python tools/demo_report.py OUT VOICE        # reads OUT/quick, OUT/voice, OUT/stream.json; writes OUT/report.html
+python tools/demo_report.py OUT VOICE        # reads OUT/quick, OUT/voice, OUT/{stream,said}.json; writes OUT/report.html
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from seqgen.files.outputs import write_text
 from seqgen.manifest import VocoderManifest
 from seqgen.metrics.picture import spectrograms
 from seqgen.metrics.table import UNITS
+from seqgen.runtime.embedded import embedded
 
 _KINDS = (("reference", "recording"), ("vocoded", "voice"), ("griffin-lim", "Griffin–Lim, 60 iterations"))
 _WORLD = ("world", "WORLD, which heard the recording itself")
@@ -72,16 +73,30 @@ def _player(title: str, path: Path, out: Path) -> str:
     return f'<p>{html.escape(title)}<br><audio controls preload="none" src="{source}"></audio></p>'
 
 
+def _spoken(out: Path) -> str:
+    """What was read, and how fast."""
+    said = json.loads((out / "said.json").read_text(encoding="utf-8"))
+    manifest = embedded().manifest
+    text = (Path(__file__).parents[1] / "egs/demo/text.txt").read_text(encoding="utf-8").strip()
+    return f"""<h2>A text that is spoken</h2><p>“{html.escape(text)}”</p>
+{_player("by the voice that is part of the package", out / "out.wav", out)}<img src="said.png" alt="spectrogram">
+<p>First sound after <b>{said["first_audio_ms"]:.0f} ms</b>, {said["audio_seconds"] / said["wall_seconds"]:.0f} times as fast as
+it plays, on one core without PyTorch. Licence of the voice: {html.escape(manifest.licence)}; it bears an inaudible
+mark.</p>"""
+
+
 def _page(out: Path, bundle: Bundle, sounds: dict[str, dict[str, Path]], stream: dict[str, Any]) -> str:
     quick = json.loads((out / "quick" / "eval.json").read_text(encoding="utf-8"))
     voice = json.loads((out / "voice" / "eval.json").read_text(encoding="utf-8"))
     manifest = bundle.require(VocoderManifest)
     size = sum(entry.size for entry in manifest.files) / 1e6
-    players = [_player("streamed just now, over HTTP, while it was being made", out / "out.wav", out)]
+    players = [_player("streamed just now, over HTTP, while it was being made", out / "streamed.wav", out)]
     players += [_player(f"{title} ({kind})", sounds["voice"][kind], out) for kind, title in (*_KINDS, _WORLD)]
     players.append(_player("three-minute model", sounds["quick"]["vocoded"], out))
     return f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>seqgen demo</title><style>{_STYLE}</style>
 <h1>From recordings to a streaming voice</h1>
+{_spoken(out)}
+<h2>A vocoder</h2>
 <p>A small voice was trained for about three minutes; then the voice that ships with the repository
 (<code>{html.escape(manifest.name)}</code>, {size:.1f} MB, {manifest.sample_rate} Hz) was streamed from a process
 without PyTorch: first audio after <b>{stream["first_audio_ms"]:.0f} ms</b>, real-time factor
@@ -111,6 +126,7 @@ def main() -> int:
     _loss_curve(out / "quick" / "metrics.jsonl", out / "loss.png")
     spectrograms(_titled(sounds["voice"]), out / "spectrograms.png")
     spectrograms(_titled(sounds["quick"]), out / "spectrograms-quick.png")
+    spectrograms({"spoken": out / "out.wav"}, out / "said.png")
     write_text(out / "report.html", _page(out, bundle, sounds, stream))
     sys.stderr.write(f"{out / 'report.html'}\n")
     return 0

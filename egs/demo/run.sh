@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# From recordings to a streaming voice in a few minutes: trains a small voice, then streams the one that ships.
+# From recordings to a streaming voice in a few minutes: trains a small vocoder, streams the one that ships, and has the voice
+# that is part of the package read a text.
 #   egs/demo/run.sh [--stage N] [--conf FILE] [--out DIR]
 # Result: OUT/out.wav and OUT/report.html (OUT is demo/).
 set -euo pipefail
@@ -29,9 +30,13 @@ fi
 
 if from 4 "serving the voice and streaming a held-out sentence through it"; then
   recordings=("$out"/voice/audio/*.reference.wav) reference=${recordings[0]}
-  python tools/demo_stream.py "$voice" "$reference" "$out/out.wav" > "$out/stream.json"
+  python tools/demo_stream.py "$voice" "$reference" "$out/streamed.wav" > "$out/stream.json"
 fi
 
-if from 5 "the report"; then
+if from 5 "a text that is spoken"; then
+  seqgen-serve say "$(cat egs/demo/text.txt)" -o "$out/out.wav" --ctm "$out/out.ctm" --json > "$out/said.json"
+fi
+
+if from 6 "the report"; then
   python tools/demo_report.py "$out" "$voice"
 fi

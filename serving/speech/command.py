@@ -18,6 +18,7 @@ from seqgen.bundle import Bundle
 from seqgen.errors import SeqgenError
 from seqgen.files.outputs import is_stream, passing_on
 from seqgen.runtime import open_runtime
+from seqgen.runtime.embedded import embedded
 from seqgen.runtime.speech import Moment
 from seqgen.runtime.voice import Voice
 from seqgen.text.pronounced.lexicon import Lexicon
@@ -25,7 +26,7 @@ from serving.speech.output import Stopwatch, as_wished, sound_options, tell, wri
 
 EXAMPLES = """\
 examples:
-  seqgen-serve say "Any sentence, 3.5 km long, by Dr. Smith." -o out.wav --voice exp/voice
+  seqgen-serve say "Any sentence, 3.5 km long, by Dr. Smith." -o out.wav
   seqgen-serve say '<speak>Wait<break time="500ms"/> for it.</speak>' -o - --voice exp/voice | aplay
   llm "Tell me a story" | seqgen-serve say - -o - --voice exp/voice | aplay
   seqgen-serve say - --lines -o - --voice exp/voice | aplay
@@ -37,7 +38,9 @@ Hear = Callable[[Moment], object]
 
 def options(say: argparse.ArgumentParser) -> None:
     """Options of ``seqgen-serve say``."""
-    say.add_argument("--voice", required=True, metavar="BUNDLE", help="of the kind voice, made by `seqgen export`")
+    say.add_argument(
+        "--voice", metavar="BUNDLE", help="of the kind voice, made by `seqgen export` (default: the package's own)"
+    )
     say.add_argument(
         "text", metavar="TEXT",
         help="plain, or SSML; - reads standard input: each sentence is said once it is certain, however the text comes",
@@ -63,7 +66,8 @@ def run(options: argparse.Namespace) -> int:
         raise SeqgenError("--lines with a text that is given", remedy="give - to read standard input")
     began = time.perf_counter()
     own = None if options.own is None else Lexicon.open(options.own)
-    voice = Voice(open_runtime(Bundle.open(Path(options.voice)), threads=1), own=own)
+    bundle = embedded() if options.voice is None else Bundle.open(Path(options.voice))
+    voice = Voice(open_runtime(bundle, threads=1), own=own)
     loaded = time.perf_counter() - began
     clock = Stopwatch(voice.spec.sample_rate)
     with _times(options) as hear:
