@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
+import time
 from collections.abc import Callable, Iterable
 
 from seqgen.errors import SeqgenError
@@ -18,6 +19,7 @@ from serving.workers.pool import WorkerPool
 LIMITS = ConnectionLimits(total=64, each=32, head=3600.0)
 """Limits of connections: clients keep them open for their next request, so the idle are dropped late, or for others."""
 _LINGER = 2.0  # seconds for what was sent last to leave
+_LAST_WORDS, _LOOK = 0.5, 0.02  # seconds that a request has when the server stops, and between two looks at it
 _UNREAD = 1 << 15  # bytes of a client that wait to be parsed
 
 
@@ -46,7 +48,7 @@ class WyomingListener:
         self._allowed = [ipaddress.ip_network(text, strict=False) for text in allowed]
         self.limits, self.budget = limits, ConnectionBudget(LIMITS)
         self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], Conversation] = {}
 
     async def start(self) -> None:
         """Take connections."""
@@ -58,8 +60,11 @@ class WyomingListener:
             self._server.close()
 
     async def stop(self) -> None:
-        """End every conversation."""
+        """End every conversation; one whose sound has just ended says so before."""
         self.close()
+        until = time.monotonic() + _LAST_WORDS
+        while any(one.busy for one in self._tasks.values()) and time.monotonic() < until:
+            await asyncio.sleep(_LOOK)
         tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()
@@ -68,8 +73,8 @@ class WyomingListener:
     async def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._tasks.add(task)
         conversation = Conversation(self._cache, self._pool, self.limits, reader, writer, self._count)
+        self._tasks[task] = conversation
         connection = _WyomingConnection(writer, conversation)
         try:
             writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -81,8 +86,8 @@ class WyomingListener:
             pass  # the server stops, and nobody waits for this task but its end
         finally:
             self.budget.leave(connection)
-            self._tasks.discard(task)
             await _closed(writer)
+            self._tasks.pop(task, None)
 
     def _refusal(self, connection: _WyomingConnection) -> WyomingError | None:
         """Reason to let a client go at once; it enters the budget where there is none."""

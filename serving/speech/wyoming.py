@@ -184,6 +184,11 @@ class Conversation:
         try:
             async with contextlib.aclosing(texts):
                 await self._speak(event, texts)
+        except asyncio.CancelledError:
+            status = 503
+            stopping = _told(Abandoned())[1]
+            self._writer.write(written("error", {"text": str(stopping), "code": stopping.code}))
+            raise
         except OSError:
             status = 499  # the client left, or reads no more
             raise

@@ -50,14 +50,14 @@ LONG = "a" * 4000  # 20 s of the fake voice
 
 
 @contextlib.contextmanager
-def speaking(*voices: Any, limits: RequestLimits | None = None, **options: Any):
+def speaking(*voices: Any, limits: RequestLimits | None = None, drain: int = 60, **options: Any):
     """A server that speaks Wyoming, and where."""
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
     listener.bind(("127.0.0.1", 0))
     store = FixedVoices(*(one if isinstance(one, LoadedVoice) else LoadedVoice(one) for one in voices))
     options = {"threads": 1, "wyoming": listener, "limits": limits} | options
-    with listener, Live(App(store, **options)) as server:
+    with listener, Live(App(store, **options), drain=drain) as server:
         server.wyoming = listener.getsockname()[1]
         yield server
 
@@ -315,7 +315,10 @@ def test_a_client_that_leaves_frees_its_slot() -> None:
 def test_a_client_that_does_not_read_is_given_up() -> None:
     text = "a" * 60_000  # 300 s
     with speaking(fake_voice(), limits=RequestLimits(stall=0.3)) as server:
-        sock = raw(server, written("synthesize", {"text": text}))
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 14)  # or the system takes all of it
+        sock.connect(("127.0.0.1", server.wyoming))
+        sock.sendall(written("synthesize", {"text": text}))
         wait_for(lambda: server.app.pool.busy == 1)
         wait_for(lambda: server.app.pool.busy == 0)
         sock.close()
@@ -358,6 +361,18 @@ def test_what_is_being_said_is_said_to_its_end_when_the_server_stops() -> None:
         assert last_words(idle) == b""
         with pytest.raises(OSError):
             wait_for(lambda: raw(server, b"").close())
+
+
+def test_a_request_that_the_server_does_not_wait_for_is_told_so() -> None:
+    voice = fake_voice()
+    voice.runtime.delay = 0.02
+    with speaking(voice, drain=1) as server:
+        sock = raw(server, written("synthesize", {"text": LONG}))
+        assert sock.recv(10)
+        server.server.should_exit = True
+        heard = last_words(sock)
+    assert heard.endswith(b'{"text": "the server is being stopped", "code": "stopping"}')
+    assert b"audio-stop" not in heard
 
 
 def test_connections_are_counted_and_the_idle_make_room(monkeypatch) -> None:
