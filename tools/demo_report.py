@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Write the demo's report: pictures, sounds and numbers of what `egs/demo/run.sh` just did.
 
-python tools/demo_report.py OUT VOICE        # reads OUT/quick, OUT/voice, OUT/{stream,said}.json; writes OUT/report.html
+python tools/demo_report.py OUT VOICE   # reads OUT/quick, OUT/voice, OUT/{stream,said}.json; writes OUT/report.html
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ def _spoken(out: Path) -> str:
     text = (Path(__file__).parents[1] / "egs/demo/text.txt").read_text(encoding="utf-8").strip()
     return f"""<h2>A text that is spoken</h2><p>“{html.escape(text)}”</p>
 {_player("by the voice that is part of the package", out / "out.wav", out)}<img src="said.png" alt="spectrogram">
-<p>First sound after <b>{said["first_audio_ms"]:.0f} ms</b>, {said["audio_seconds"] / said["wall_seconds"]:.0f} times as fast as
-it plays, on one core without PyTorch. Licence of the voice: {html.escape(manifest.licence)}; it bears an inaudible
+<p>First sound after <b>{said["first_audio_ms"]:.0f} ms</b>, {1 / said["real_time_factor"]:.0f} times as fast as it
+plays, on one core without PyTorch. Licence of the voice: {html.escape(manifest.licence)}; it bears an inaudible
 mark.</p>"""
 
 

@@ -33,7 +33,7 @@ def test_it_is_small_and_proves_itself() -> None:
     manifest = bundle.require(VoiceManifest)
     assert manifest.licence.startswith("CC0-1.0")
     assert sum(one.size for one in manifest.files) < 6_000_000
-    assert [verdict.runtime for verdict in check(bundle.directory)] == ["native"]
+    assert [verdict.runtime.split()[0] for verdict in check(bundle.directory)] == ["native"]
 
 
 def test_it_names_no_place_of_the_machine_that_made_it() -> None:
