@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from seqgen.audio import io
+from seqgen.audio.features import load_features, log_mel
 from seqgen.cli.main import main
 from seqgen.data import ctm
 from seqgen.data.directory import DataDir
@@ -41,6 +42,24 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         given = ["train", str(folder / f"{target}.yaml"), "--out", str(folder / target), "--threads", "1"]
         assert main([*given, "--evaluate"]) == 0
     return folder
+
+
+def test_frames_are_made_of_recordings(folder: Path, tmp_path: Path) -> None:
+    """As many as a recording has, with the recording's own pitch where there is one; the same each time."""
+    spec, out = FeatureSpec(**FEATURES), tmp_path / "made" / "train"
+    for _ in range(2):
+        done("sample", folder / "frames", folder / "train", "-o", out)
+        made = {one.id: load_features(out / f"{one.id}.safetensors", spec)[0] for one in DataDir.load(folder / "train")}
+    assert {f"{name}.safetensors" for name in made} == {path.name for path in out.iterdir()}
+    for one in DataDir.load(folder / "train"):
+        audio, _ = io.read(one.path, start=one.start, count=one.samples)
+        own = log_mel(audio, spec)
+        assert made[one.id].shape == own.shape
+        assert np.array_equal(made[one.id][:, spec.n_mels :], own[:, spec.n_mels :])
+        assert (made[one.id] >= np.float32(spec.silence)).all()
+        assert not np.array_equal(made[one.id], own)
+    refused("sample", folder / "frames", folder / "train", named=("-o FOLDER",))
+    refused("sample", folder / "frames", folder / "train", "-o", folder, named=("not a folder of frames",))
 
 
 def test_a_text_has_a_stretch_for_each_phone(folder: Path, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 # that are aligned first; then three sentences, their sound by Griffin and Lim, or by VOCODER, the bundle of one.
 #   DICTIONARY=FILE egs/kathleen/acoustic/run.sh --corpus DIR [--stage N] [--conf FILE] [--out DIR] [--data DIR]
 # Corpus and DICTIONARY are those of egs/kathleen/alignment, which is run first into OUT/alignment, unless ALIGNED is what it
-# left elsewhere. Beside `conf` lies prosody-NAME. conf/base.yaml takes ten minutes of one core, conf/tiny.yaml some seconds.
+# left elsewhere. Beside `conf` lies prosody-NAME. conf/base.yaml takes half an hour of one core, conf/tiny.yaml some seconds.
 # TEMPERATURE (0) is that of the sentences. G2P, a run or bundle of egs/cmudict/g2p, reads words that DICTIONARY does not have.
 set -euo pipefail
 conf=egs/kathleen/acoustic/conf/base.yaml out=exp/kathleen-acoustic data=exp/kathleen-acoustic/data

@@ -4,7 +4,7 @@
 #   DICTIONARY=FILE [G2P=PATH] egs/kathleen/tts/run.sh --corpus DIR [--stage N] [--conf base|tiny] [--out DIR] [--data DIR]
 # Corpus and DICTIONARY are those of egs/kathleen/alignment. G2P, a run or bundle of egs/cmudict/g2p, becomes part of the voice
 # and reads words that DICTIONARY does not have; without it they are spelt. --stage N begins with the Nth; trainings that were
-# stopped go on. base takes an hour of one core, tiny a minute on few recordings.
+# stopped go on. base takes two hours of one core, tiny a minute on few recordings.
 set -euo pipefail
 conf=base out=exp/kathleen-tts data=exp/kathleen-tts/data
 . "$(dirname "$0")/../../options.sh"
@@ -18,6 +18,6 @@ if from 2 "acoustic model, and sentences"; then
   ALIGNED=$out/alignment VOCODER=$out/vocoder/voice-int8 G2P=${G2P:+$(absolute "$G2P")} stage acoustic
 fi
 if from 3 "one bundle that speaks"; then
-  seqgen export "$out/acoustic/frames" --out "$out/voice"
+  seqgen export "$out/acoustic/frames" --out "$out/voice" --quantise int8
   seqgen-serve say "It speaks, sentence by sentence. Does it?" -o "$out/said.wav" --voice "$out/voice"
 fi

@@ -13,11 +13,13 @@ from torch import nn
 
 from seqgen import config
 from seqgen.audio import io
+from seqgen.audio.features import save_features
 from seqgen.bundle import Bundle
 from seqgen.data import ctm
 from seqgen.data.directory import DataDir
 from seqgen.errors import SeqgenError
 from seqgen.export import speaking
+from seqgen.files.folders import replacing_folder
 from seqgen.generation.spoken import SpokenDensity
 from seqgen.runtime import open_runtime
 from seqgen.runtime.contract import Runtime
@@ -43,7 +45,7 @@ class Acoustic(Task):
     Config = AcousticConfig
     config: AcousticConfig
     evaluation_options = frozenset({"data", "limit", "temperature", "seed", "texts", "keep", "judges"})
-    sampling_options = frozenset({"out", "prompt", "temperature", "seed", "runtime"})
+    sampling_options = frozenset({"given", "out", "prompt", "temperature", "seed", "runtime"})
 
     @classmethod
     def examples(cls, directory: Path) -> Iterable[TaskExample]:
@@ -111,7 +113,9 @@ class Acoustic(Task):
 
     @torch.no_grad()
     def sample(self, system: System, options: Sampling) -> str:
-        """Speak a text or a document of SSML."""
+        """Speak a text or a document of SSML; of a data directory make the frames of its recordings instead."""
+        if options.given is not None:
+            return self._retold(system, options)
         speaker = self._speaker(system, options.runtime)
         lacking = [name for name, value in (("-o FILE", options.out), ("--prompt TEXT", options.prompt)) if not value]
         if lacking or options.out is None:
@@ -119,6 +123,24 @@ class Acoustic(Task):
         sound = np.concatenate(list(speaker.speak(options.prompt, options.temperature, options.seed)))
         io.write(options.out, sound, self.config.features.sample_rate)
         return f"{options.out}: {len(sound) / self.config.features.sample_rate:.2f} s"
+
+    def _retold(self, system: System, options: Sampling) -> str:
+        """Write the likeliest frames of recordings, of the times and the prosody that they have, with the pitch of the
+        recordings themselves: what a vocoder is to learn the sound of."""
+        generator, spec = self._frames(system), self.config.features
+        if options.given is None or options.out is None:
+            raise SeqgenError("frames need a folder to go to", remedy="give -o FOLDER")
+        recordings = self._recordings(options.given)
+        bands = spec.bands
+        with replacing_folder(options.out, kind="a folder of frames", may_replace=_of_frames) as folder:
+            for batch in recordings.whole():
+                u = torch.full((*batch.x.shape[:2], generator.num_uniforms), 0.5)
+                made = generator.sample(u, batch.cond, torch.zeros(())).unflatten(1, (-1, bands))
+                own = batch.x[..., 0].unflatten(1, (-1, bands))
+                made = torch.cat([made[..., : spec.n_mels], own[..., spec.n_mels :]], dim=2).clamp_min(spec.silence)
+                for row, name, length in zip(made, batch.ids, batch.lengths // bands, strict=True):
+                    save_features(folder / f"{name}.safetensors", row[: int(length)].numpy(), spec)
+        return f"{options.out}: frames of {len(recordings.data)} recordings"
 
     def export(self, system: System, out: Path, options: Exporting) -> Bundle:
         """Write the bundle of a voice that speaks, with its vocoder's files."""
@@ -158,3 +180,7 @@ class Acoustic(Task):
         if self.config.target != "frames" or not isinstance(generator, SpokenDensity):
             raise self._cannot("speaks by a generator of frames alone")
         return generator
+
+
+def _of_frames(folder: Path) -> bool:
+    return all(one.suffix == ".safetensors" for one in folder.iterdir())

@@ -25,6 +25,7 @@ from seqgen.errors import SeqgenError
 from seqgen.spec import FeatureSpec
 from seqgen.stream.conditioning import Frames
 from seqgen.tasks.vocoder.config import number_of
+from seqgen.tasks.vocoder.given_frames import GivenFrames
 from seqgen.train.source import Source
 
 _STREAM = noise.name_to_stream("seqgen.data.segments")
@@ -72,6 +73,7 @@ class _Window:
     codec: Codec
     prediction: LinearPrediction | None
     bank: FilterBank | None
+    given: GivenFrames | None
     left: int
     right: int
     speakers: tuple[str, ...]
@@ -84,6 +86,7 @@ class _Window:
         codec: Codec,
         prediction: LinearPrediction | None,
         bank: FilterBank | None,
+        given: GivenFrames | None,
         left: int,
         right: int,
         speakers: Sequence[str],
@@ -100,7 +103,7 @@ class _Window:
                     f"whom the model does not know (it knows {', '.join(known)})",
                     remedy="train on data of every speaker, or leave these utterances out",
                 )
-        return _Window(features, codec, prediction, bank, left, right, known)
+        return _Window(features, codec, prediction, bank, given, left, right, known)
 
     def batch(self, utterances: Sequence[Utterance], offsets: Sequence[int], segment: int) -> Batch:
         """Stretches ``[offset, offset + segment)``; offsets and ``segment`` are multiples of the hop."""
@@ -125,12 +128,17 @@ class _Window:
                 for utterance, offset in zip(utterances, offsets, strict=True)
             ]
         )
-        mel = log_mel(audio.reshape(-1), self.features).reshape(len(audio), before + frames + after, -1)
-        mel = mel[:, reach : mel.shape[1] - reach].copy()
+        if self.given is None:
+            mel = log_mel(audio.reshape(-1), self.features).reshape(len(audio), before + frames + after, -1)
+            mel = mel[:, reach : mel.shape[1] - reach].copy()
+        else:
+            mel = np.empty((len(audio), self.left + frames + right, self.features.bands), np.float32)
         for row, utterance, offset in zip(mel, utterances, offsets, strict=True):
-            first = offset // hop - self.left  # frame number of row[0]
+            first, count = offset // hop - self.left, self.features.frames(utterance.samples)  # of row[0], of all
+            if self.given is not None:
+                row[:] = self.given.stretch(utterance.id, count, first, first + len(row))
             row[: max(0, -first)] = self.features.silence
-            row[max(0, self.features.frames(utterance.samples) - first) :] = self.features.silence
+            row[max(0, count - first) :] = self.features.silence
         speech = audio[:, before * hop - history : before * hop + segment + behind]
         x = elements(speech, mel[:, self.left :], self.codec, self.prediction, self.bank)
         return x, mel[:, : self.left + frames + self.right]
@@ -208,7 +216,7 @@ class SegmentBatches:
     Args:
         data: utterances, all at ``features.sample_rate``. features, codec: what is computed from the samples.
         prediction: the codec is given the excitation that this leaves (``None``: the waveform).
-        bank: and of that the bands (``None``: as it is).
+        bank: and of that the bands (``None``: as it is). given: frames in place of the recordings' own.
         segment, context: samples, multiples of the hop. batch_size: sequences of the global batch.
         seed: of the run. left, right: frames of context and of look-ahead.
         speakers: index of each speaker; by default the data's own, sorted.
@@ -232,6 +240,7 @@ class SegmentBatches:
         codec: Codec,
         prediction: LinearPrediction | None = None,
         bank: FilterBank | None = None,
+        given: GivenFrames | None = None,
         segment: int,
         context: int = 0,
         batch_size: int,
@@ -260,6 +269,7 @@ class SegmentBatches:
             codec=codec,
             prediction=prediction,
             bank=bank,
+            given=given,
             left=left,
             right=right,
             speakers=speakers,
@@ -370,6 +380,7 @@ class UtteranceBatches(Sequence[Batch]):
         codec: Codec,
         prediction: LinearPrediction | None = None,
         bank: FilterBank | None = None,
+        given: GivenFrames | None = None,
         batch_size: int,
         left: int = 0,
         right: int = 0,
@@ -381,6 +392,7 @@ class UtteranceBatches(Sequence[Batch]):
             codec=codec,
             prediction=prediction,
             bank=bank,
+            given=given,
             left=left,
             right=right,
             speakers=speakers,

@@ -23,6 +23,8 @@ class VocoderConfig:
         prediction: order of the linear prediction that the features give (0: none). The model then learns its
             excitation, and the waveform is filtered back from what it makes; for ``bytes16`` and ``float``.
         bands: of a filter bank that cuts the waveform, or its excitation, into bands, 2 or 4 (0: none); for ``float``.
+        frames: folder of frames that training and validation are conditioned on in place of the recordings' own; in it
+            a folder for each, of the name of its data directory ("": none).
         segment: samples that a training row is learnt from, a multiple of the hop.
         context: samples before them that are heard only, a multiple of the hop (0: a row begins as a stream does). As
             far as networks reach back, so that they meet in training what they meet in use.
@@ -37,6 +39,7 @@ class VocoderConfig:
     codec: str = field(default="bytes16", metadata=WEIGHTS)
     prediction: int = field(default=0, metadata=WEIGHTS)
     bands: int = field(default=0, metadata=WEIGHTS | {"later": True})
+    frames: str = field(default="", metadata=PLACE | {"later": True})
     segment: int = 960
     context: int = 0
     valid_utterances: int = 0

@@ -48,6 +48,7 @@ from seqgen.tasks.vocoder.config import VocoderConfig, facts_of
 from seqgen.tasks.vocoder.content import content_digest
 from seqgen.tasks.vocoder.evaluation import measured, measured_by, vocode
 from seqgen.tasks.vocoder.examples import SIZES, record
+from seqgen.tasks.vocoder.given_frames import GivenFrames, frames_digest
 from seqgen.tasks.vocoder.previews import preview
 from seqgen.tasks.vocoder.runtime import TorchRuntime
 from seqgen.train.report import Report
@@ -101,7 +102,9 @@ class Vocoding(Task):
         return kept
 
     def digest(self, name: str) -> str:
-        """Of the utterances: ids, speakers and sounds, wherever they lie."""
+        """Of the utterances: ids, speakers and sounds, wherever they lie; of frames their files."""
+        if name == "frames":
+            return frames_digest(Path(self.options.frames))
         return content_digest(DataDir.load(Path(getattr(self.options, name))))
 
     def require_sensible(self) -> None:
@@ -179,9 +182,13 @@ class Vocoding(Task):
         return f"{len(data)} utterances ({data.seconds / 60:.1f} min, {len(self.facts.speakers)} speakers)"
 
     def source(self, split: Split, networks: Mapping[str, nn.Module]) -> Recordings:
-        data = self._data(Path(getattr(self.options, split)))
+        place = Path(getattr(self.options, split))
+        data = self._data(place)
         limit = {"valid": self.options.valid_utterances, "test": self.options.test_utterances}.get(split, 0)
-        return self._recordings(_first(data, limit), networks, training=split == "train")
+        given = None
+        if self.options.frames and split != "test":
+            given = GivenFrames(Path(self.options.frames) / place.name, self.options.features)
+        return self._recordings(_first(data, limit), networks, training=split == "train", frames=given)
 
     def _recordings(
         self,
@@ -191,6 +198,7 @@ class Vocoding(Task):
         training: bool = False,
         rows: int = 8,
         context: bool = True,
+        frames: GivenFrames | None = None,
     ) -> Recordings:
         generators = [network for network in networks.values() if isinstance(network, Generator)]
         given: dict[str, Any] = {
@@ -198,6 +206,7 @@ class Vocoding(Task):
             "codec": self.codec,
             "prediction": self.prediction,
             "bank": self.bank,
+            "given": frames,
             "left": max((network.left for network in generators), default=0) if context else 0,
             "right": max((network.right for network in generators), default=0),
             "speakers": self.facts.speakers,
