@@ -7,6 +7,7 @@
 #include "bodies/table.hpp"
 #include "kernels/functions.hpp"
 #include "layers/bias.hpp"
+#include "layers/gru.hpp"
 #include "program/failure.hpp"
 
 namespace seqgen {
@@ -58,10 +59,11 @@ class MultiBandBody final : public Body {
         source.expect(shape[1] <= kMostUnits && shape[0] == 3 * shape[1],
                       "a recurrent matrix that is not 3 H x H with H of at most 32768");
         units_ = static_cast<std::size_t>(shape[1]);
-        recurrent_ = PackedMatrix(arranged(recurrent.data(), units_), format_, Activations::state, kernels_);
+        recurrent_ = PackedMatrix(gate_rows(recurrent.data(), units_, units_, format_), format_, Activations::state, kernels_);
         shape = {shape[0], static_cast<std::int64_t>(told())};
         const std::vector<float> input = source.tensors.floats(named("input"), shape);
-        input_ = PackedMatrix(arranged(input.data(), told()), SEQGEN_FORMAT_FLOAT32, Activations::state, kernels_);
+        input_ = PackedMatrix(gate_rows(input.data(), told(), units_, format_), SEQGEN_FORMAT_FLOAT32, Activations::state,
+                              kernels_);
         read_heads(source);
         zeros_ = AlignedArray<float>(3 * padded(units_));
         source.expect_channels(channels());
@@ -223,21 +225,6 @@ class MultiBandBody final : public Body {
         inner_ = PackedMatrix(MatrixSource::plain(inner.data(), bands_ * inside_, units_), format_, Activations::state,
                               kernels_);
         inner_bias_ = read_bias(source.tensors, named("inner_bias"), bands_ * inside_);
-    }
-
-    // Weights [3 units, width] with each gate's rows padded and in the kernels' units.
-    MatrixSource arranged(const float* weights, std::size_t width) const {
-        MatrixSource source{weights, width, {}, {}, {}};
-        source.rows.assign(3 * padded(units_), -1);
-        source.columns.assign(padded(width), -1);
-        source.factor.assign(source.rows.size(), 1.0f);
-        for (std::size_t column = 0; column < width; ++column) source.columns[column] = static_cast<int>(column);
-        for (std::size_t row = 0; row < 3 * units_; ++row) {
-            const std::size_t gate = row / units_, at = gate * padded(units_) + row % units_;
-            source.rows[at] = static_cast<int>(row);
-            source.factor[at] = exponent_factor(format_, gate == 2);
-        }
-        return source;
     }
 
     // A conditioning vector in the body's own layout and units.

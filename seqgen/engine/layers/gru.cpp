@@ -9,6 +9,20 @@ constexpr std::int64_t kMostUnits = 1 << 15;
 
 }  // namespace
 
+MatrixSource gate_rows(const float* weights, std::size_t width, std::size_t units, seqgen_format format) {
+    MatrixSource source{weights, width, {}, {}, {}};
+    source.rows.assign(3 * padded(units), -1);
+    source.columns.assign(padded(width), -1);
+    source.factor.assign(source.rows.size(), 1.0f);
+    for (std::size_t column = 0; column < width; ++column) source.columns[column] = static_cast<int>(column);
+    for (std::size_t row = 0; row < 3 * units; ++row) {
+        const std::size_t gate = row / units, at = gate * padded(units) + row % units;
+        source.rows[at] = static_cast<int>(row);
+        source.factor[at] = exponent_factor(format, gate == 2);
+    }
+    return source;
+}
+
 GruLayer::GruLayer(const Json& op, const Tensors& tensors, std::size_t width, std::size_t units, const Form& form)
     : form_(form) {
     const auto named = [&](const char* name) { return op.at(name, form.where).string(form.where); };
@@ -21,8 +35,9 @@ GruLayer::GruLayer(const Json& op, const Tensors& tensors, std::size_t width, st
     units_ = static_cast<std::size_t>(shape[1]);
     shape = {3 * shape[1], static_cast<std::int64_t>(width)};
     const std::vector<float> input = tensors.floats(named("input_weight"), shape);
-    recurrent_ = PackedMatrix(arranged(recurrent.data(), units_), form.format, Activations::state, form.kernels);
-    input_ = PackedMatrix(arranged(input.data(), width), form.format, form.inputs, form.kernels);
+    recurrent_ = PackedMatrix(gate_rows(recurrent.data(), units_, units_, form.format), form.format, Activations::state,
+                              form.kernels);
+    input_ = PackedMatrix(gate_rows(input.data(), width, units_, form.format), form.format, form.inputs, form.kernels);
     shape = {3 * static_cast<std::int64_t>(units_)};
     const std::vector<float> bias = tensors.floats(named("input_bias"), shape);
     bias_ = AlignedArray<float>(3 * padded(units_));
@@ -31,21 +46,6 @@ GruLayer::GruLayer(const Json& op, const Tensors& tensors, std::size_t width, st
         bias_[row / units_ * padded(units_) + row % units_] =
             bias[row] * exponent_factor(form.format, row / units_ == 2);
     }
-}
-
-// Weights [3 units, width] with each gate's rows padded and in the kernels' units.
-MatrixSource GruLayer::arranged(const float* weights, std::size_t width) const {
-    MatrixSource source{weights, width, {}, {}, {}};
-    source.rows.assign(3 * padded(units_), -1);
-    source.columns.assign(padded(width), -1);
-    source.factor.assign(source.rows.size(), 1.0f);
-    for (std::size_t column = 0; column < width; ++column) source.columns[column] = static_cast<int>(column);
-    for (std::size_t row = 0; row < 3 * units_; ++row) {
-        const std::size_t gate = row / units_, at = gate * padded(units_) + row % units_;
-        source.rows[at] = static_cast<int>(row);
-        source.factor[at] = exponent_factor(form_.format, gate == 2);
-    }
-    return source;
 }
 
 void GruLayer::apply(const PackedMatrix& matrix, Rows<const float> x, Rows<const std::uint8_t> bytes, Rows<float> y,

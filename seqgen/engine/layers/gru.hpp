@@ -11,6 +11,9 @@
 
 namespace seqgen {
 
+// Weights [3 units, width] of gates with each gate's rows padded and in the kernels' units.
+MatrixSource gate_rows(const float* weights, std::size_t width, std::size_t units, seqgen_format format);
+
 // A layer: r, z, n gates of W x + b and R h, the reset after the product; rows of a gate are padded to whole vectors.
 // In 8 bits a state is its numbers over 127.
 class GruLayer {
@@ -47,7 +50,6 @@ class GruLayer {
     void step(const Step& step, int rows) const;
 
    private:
-    MatrixSource arranged(const float* weights, std::size_t width) const;
     void apply(const PackedMatrix& matrix, Rows<const float> x, Rows<const std::uint8_t> bytes, Rows<float> y,
                int rows) const;
 
