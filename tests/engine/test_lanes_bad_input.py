@@ -79,7 +79,7 @@ DOCUMENTS: dict[str, tuple[Callable[[Document], Any], tuple[str, ...]]] = {
     "twice": (lambda d: d["ops"].insert(-2, op(d, "lanes")), ("stands once, behind wavernn",)),
     "before the cell": (lambda d: d["ops"].insert(5, d["ops"].pop(-3)), ("stands once, behind wavernn",)),
     "behind the distribution": (lambda d: d["ops"].insert(-1, d["ops"].pop(-3)), ("stands once, behind wavernn",)),
-    "prediction": (lambda d: d["ops"].append({"op": "prediction", "silence": 0}), ("bytes16 without lanes",)),
+    "prediction": (lambda d: d["ops"].append({"op": "prediction", "silence": 0}), ("bytes16 or float without lanes",)),
 }  # fmt: skip
 
 

@@ -296,7 +296,7 @@ def test_descriptors_are_counted(monkeypatch):
     monkeypatch.setattr(connections.resource, "getrlimit", lambda _: given["limits"])
     monkeypatch.setattr(connections.resource, "setrlimit", lambda _, limits: given.update(limits=limits))
     assert connections.most_connections(100) == 100
-    assert connections.most_connections(1024) == 512 - 128
+    assert connections.most_connections(1024) == 512 - 192
     assert given["limits"] == (512, 512)
 
 
@@ -361,7 +361,7 @@ from serving.connections.budget import ConnectionBudget, ConnectionLimits, most_
 from tests.serving.fakes import fake_vocoder
 from tests.serving.live import Live
 
-resource.setrlimit(resource.RLIMIT_NOFILE, (192, 192))
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
 budget = ConnectionBudget(ConnectionLimits(total=most_connections(1024)))
 with Live(App(fake_vocoder(batch=16), threads=1, connections=budget)) as server:
     print(server.port, budget.limits.total, flush=True)
@@ -380,7 +380,7 @@ def test_connections_that_come_all_at_once_leave_descriptors_for_everybody(repos
     )
     with process:
         port, total = map(int, process.stdout.readline().split())
-        assert total == 192 - 128
+        assert total == 256 - 192
         process.send_signal(signal.SIGSTOP)
         plugs = [socket.socket() for _ in range(300)]
         for sock in plugs:

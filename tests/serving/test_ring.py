@@ -167,8 +167,11 @@ def test_recordings_are_sent_in_turn():
 
 
 def test_a_request_crosses_whole():
-    settings, given = VoiceSettings(2**64 - 1, 0.1, "ä", 3), InputFormat("audio", 44100, "f32le", "x/y")
-    request = SoundRequest(settings, "ulaw", given, 0.1, True, 8000, 77, True)
+    settings, given = (
+        VoiceSettings(2**64 - 1, 0.1, "ä", 3),
+        InputFormat("audio", 44100, "f32le", "x/y", 1.5, 0.5, "word"),
+    )
+    request = SoundRequest(settings, "ulaw", given, 0.1, True, 8000, 77, True, True)
     plain = SoundRequest()
     for field in fields(SoundRequest):
         assert getattr(request, field.name) != getattr(plain, field.name), f"this test leaves {field.name} as it is"

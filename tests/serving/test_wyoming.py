@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 from seqgen.audio.io import pcm16
+from seqgen.audio.watermark import watermarked
 from seqgen.bundle import Bundle
 from seqgen.errors import SeqgenError
 from seqgen.runtime import open_runtime
@@ -112,7 +113,8 @@ def test_it_says_which_voices_there_are(server) -> None:
 
 def test_a_text_is_spoken_to_the_bit_as_without_a_server(reading_voice: Path) -> None:
     speaker = Voice(open_runtime(Bundle.open(reading_voice)))
-    expected = pcm16(np.concatenate(list(speaker.sound(speaker.frames(TEXT, 0.0))))).astype("<i2").tobytes()
+    marked = watermarked(np.concatenate(list(speaker.sound(speaker.frames(TEXT, 0.0)))), speaker.spec.sample_rate)
+    expected = pcm16(marked).astype("<i2").tobytes()
     with speaking(served(Bundle.open(reading_voice))) as live:
         heard = told(live, Synthesize(TEXT))
         assert kinds(heard) == ["audio-start", "audio-chunk", "audio-stop"]
