@@ -249,6 +249,6 @@ def test_places_of_data_are_declared() -> None:
     from seqgen import registry
 
     found = {name: set(keys(registry.TASKS.load(name).Config, PLACE)) for name in registry.TASKS}
-    assert found["vocoder"] == {"train", "valid"}
+    assert found["vocoder"] == {"train", "valid", "frames"}
     assert found["text"] == {"data"}
     assert found["pairs"] == {"x", "y", "pictures"}
