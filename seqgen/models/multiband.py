@@ -44,7 +44,7 @@ UNCLEAR, CLEAR = 0.6, 0.95
 """Clarity from which on a band is drawn colder, and that from which on it is as cold as it gets."""
 
 
-class BandsState(NamedTuple):
+class GroupState(NamedTuple):
     """State of a multi-band network, ``phase`` numbers into a group.
 
     Attributes:
@@ -61,7 +61,7 @@ class BandsState(NamedTuple):
     phase: Tensor
 
 
-class MultiBand(Streamable[BandsState]):
+class MultiBand(Streamable[GroupState]):
     """The body of a multi-band vocoder: the number before in, parameters of the next number's distribution out.
 
     Shapes: ``[B, T, 1]`` of about unit size (the number before each place) and a conditioning vector for each group,
@@ -152,14 +152,14 @@ class MultiBand(Streamable[BandsState]):
     known: Tensor
     cold: Tensor
 
-    def init_state(self, batch: int, memory: Any = None) -> BandsState:
+    def init_state(self, batch: int, memory: Any = None) -> GroupState:
         config = self.config
         hidden, group = self.zeros(batch, config.hidden), self.zeros(batch, config.bands)
         past, inner = self.zeros(batch, self.reach, config.bands), self.zeros(batch, config.bands * config.inner)
         phase = torch.zeros(batch, dtype=torch.int64, device=hidden.device)
-        return BandsState(hidden, past, group, inner, self.zeros(batch, 1), phase)
+        return GroupState(hidden, past, group, inner, self.zeros(batch, 1), phase)
 
-    def step(self, x: Tensor, state: BandsState, cond: Conditioning | None = None) -> tuple[Tensor, BandsState]:
+    def step(self, x: Tensor, state: GroupState, cond: Conditioning | None = None) -> tuple[Tensor, GroupState]:
         if cond is None:
             raise SeqgenError("multiband: got no conditioning", remedy=f"give cond [B, groups, {self.spec.cond_dim}]")
         values, bands, phase = x[..., 0], self.bands, self._phase(state)
@@ -177,7 +177,7 @@ class MultiBand(Streamable[BandsState]):
             parts.append(made)
         return (parts[1] if len(parts) == 2 else torch.cat(parts, dim=1)), state
 
-    def _phase(self, state: BandsState) -> int:
+    def _phase(self, state: GroupState) -> int:
         phase = int(state.phase[0]) if state.phase.shape[0] else 0
         if not torch.jit.is_tracing() and bool((state.phase != phase).any()):
             raise SeqgenError(
@@ -185,7 +185,7 @@ class MultiBand(Streamable[BandsState]):
             )
         return phase
 
-    def _groups(self, values: Tensor, state: BandsState, cond: Conditioning) -> tuple[Tensor, BandsState]:
+    def _groups(self, values: Tensor, state: GroupState, cond: Conditioning) -> tuple[Tensor, GroupState]:
         """Whole groups at once: their numbers but the last are known, ``[B, n·M]``."""
         n, known = values.shape[1] // self.bands, values.unflatten(1, (-1, self.bands))
         # Of place t a block has the number before it: a group's last one comes with the next group's first place.
@@ -197,12 +197,12 @@ class MultiBand(Streamable[BandsState]):
         group = F.pad(lower[:, -1], (0, 1))
         clarity = self._clarity(cond)
         params = self._heads(inner.unflatten(2, (self.bands, -1)), lower, clarity)
-        after = BandsState(states[:, -1], line[:, n - 1 :], group, inner[:, -1], clarity[:, -1], state.phase)
+        after = GroupState(states[:, -1], line[:, n - 1 :], group, inner[:, -1], clarity[:, -1], state.phase)
         return params.flatten(1, 2), after
 
     def _number(
-        self, value: Tensor, phase: int, state: BandsState, cond: Conditioning | None
-    ) -> tuple[Tensor, BandsState]:
+        self, value: Tensor, phase: int, state: GroupState, cond: Conditioning | None
+    ) -> tuple[Tensor, GroupState]:
         """One place, ``value [B]`` the number before it; at a group's first one the recurrence is run."""
         if phase == 0:
             assert cond is not None
@@ -210,7 +210,7 @@ class MultiBand(Streamable[BandsState]):
             line = torch.cat([state.past[:, 1:], last[:, None]], dim=1)
             hidden = self._recurrence(line, 1, state.hidden, cond)[:, 0]
             clarity = self._clarity(cond)[:, 0]
-            state = BandsState(hidden, line, torch.zeros_like(state.group), self.inner(hidden), clarity, state.phase)
+            state = GroupState(hidden, line, torch.zeros_like(state.group), self.inner(hidden), clarity, state.phase)
         else:
             now = torch.arange(self.bands, device=value.device) == phase - 1
             state = state._replace(group=torch.where(now, value[:, None], state.group))
